@@ -1,0 +1,68 @@
+"""``text2mesh`` and ``dreamfusion3d generate``: a sentence in, the path of a GLB out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .report import run
+
+Text = Optional[str]  # noqa: UP007,UP045  (Typer reads these annotations at run time, on 3.10 too)
+Number = Optional[int]  # noqa: UP007,UP045
+Real = Optional[float]  # noqa: UP007,UP045
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help='The object, for example "a red mug with one handle".')],
+    out: Annotated[Path, typer.Option(help="Folder that receives one folder an asset.")] = Path("out"),
+    seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
+    quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
+    prior: Annotated[Text, typer.Option(help="'embedded', a local diffusers folder or a hub id.")] = None,
+    guidance: Annotated[Text, typer.Option(help="How the prior teaches the field: sds.")] = None,
+    formats: Annotated[Text, typer.Option("--format", help="glb, obj or both: glb,obj.")] = None,
+    faces: Annotated[Number, typer.Option(help="Triangles at most.")] = None,
+    texture_size: Annotated[Number, typer.Option(help="Pixels along a side of the texture.")] = None,
+    height: Annotated[Real, typer.Option(help="Height of the asset in metres.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    config: Annotated[Optional[Path], typer.Option(help="YAML file of settings.")] = None,  # noqa: UP007,UP045
+    sets: Annotated[
+        Optional[list[str]],  # noqa: UP007,UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. optim.steps=800; may be repeated."),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if it is done.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print asset.json's content instead of the path.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
+) -> None:
+    """Make a textured 3D mesh from a sentence.
+
+    Writes OUT/<slug>/ with the GLB, a thumbnail, a turntable and asset.json, and prints the
+    GLB's path. Ctrl-C is safe: the same command goes on where it stopped.
+    """
+    from dreamfusion3d.config import resolve
+
+    settings = resolve(
+        quality, config, sets or (),
+        prior__name=prior, guidance__kind=guidance, mesh__formats=formats,
+        mesh__faces=faces, mesh__texture_size=texture_size, mesh__height=height,
+    )
+    from dreamfusion3d.pipeline import text_to_mesh
+    from dreamfusion3d.progress import choose
+
+    # stdout carries the result alone, whatever a library prints
+    with contextlib.redirect_stdout(sys.stderr):
+        asset = text_to_mesh(
+            prompt, out=out, seed=seed, config=settings, device=device, fresh=fresh, progress=choose(quiet)
+        )
+    print(json.dumps({**asset.record, "folder": str(asset.folder)}) if as_json else asset.main)
+
+
+def main() -> None:
+    sys.exit(run(app))

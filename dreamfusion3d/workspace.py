@@ -1,0 +1,231 @@
+"""One run's folder: which it is, whether it is done, and that only one process works in it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dreamfusion3d import config as configs
+from dreamfusion3d import files
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.slug import hashed, slug, with_hash
+
+ROOM_NEEDED = 64 << 20  # bytes: checkpoints, stage results and the asset of the largest quality
+# Errors that the person at the keyboard can mend, as opposed to ours.
+FOLDER_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EFBIG", "ENAMETOOLONG")
+    if hasattr(errno, name)
+)
+SECONDS_TO_WRITE = 10.0  # a lock that is empty for longer was never finished
+_mine: set[Path] = set()  # locks that this process holds
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What decides every byte of an asset: two equal identities are one run."""
+
+    prompt: str
+    seed: int
+    config: configs.Config
+    prior_sha256: str
+
+    @property
+    def digest(self) -> str:
+        return _digest(self.prompt, self.seed, configs.as_dict(self.config), self.prior_sha256)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """OUT/<slug>/ and the names within it."""
+
+    folder: Path
+
+    @property
+    def slug(self) -> str:
+        return self.folder.name
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "asset.json"
+
+    @property
+    def ticket(self) -> Path:
+        """Says whose work this is while there is no report."""
+        return self.work / "run.json"
+
+    def asset(self, suffix: str) -> Path:
+        return self.folder / f"{self.slug}.{suffix}"
+
+    def owner(self) -> str | None:
+        """The digest of the run that this folder holds or began; None when it is free."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return _digest_of(json.loads(self.report.read_text(encoding="utf-8")))
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return str(json.loads(self.ticket.read_text(encoding="utf-8"))["digest"])
+        return None
+
+    def finished(self, identity: Identity) -> dict[str, Any] | None:
+        """The report, when this very run is done and its files are still as they were written."""
+        try:
+            report = json.loads(self.report.read_text(encoding="utf-8"))
+            if _digest_of(report) != identity.digest:
+                return None
+            for name, facts in report["files"].items():
+                if files.sha256(self.folder / name) != facts["sha256"]:
+                    return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return report
+
+    def begin(self, identity: Identity, fresh: bool) -> None:
+        """Takes the folder for this run; what another run of ours left there goes."""
+        # the report first: from here on the folder does not look finished
+        self.report.unlink(missing_ok=True)
+        if fresh and self.work.exists():
+            shutil.rmtree(self.work)
+        files.write_json(self.ticket, {"digest": identity.digest, "prompt": identity.prompt})
+
+
+def _digest(prompt: str, seed: int, config: dict[str, Any], prior_sha256: str) -> str:
+    return hashed(json.dumps([prompt, seed, config, prior_sha256], sort_keys=True), length=64)
+
+
+def _digest_of(report: dict[str, Any]) -> str:
+    return _digest(report["prompt"], report["seed"], report["config"], report["prior"]["sha256"])
+
+
+@contextlib.contextmanager
+def claim(out: Path, identity: Identity) -> Iterator[Workspace]:
+    """The locked folder of this run: OUT/<slug>, or OUT/<slug>_<hash> when another run has that name."""
+    name = slug(identity.prompt)
+    first = Workspace(out / name)
+    if first.owner() in (None, identity.digest):
+        with _lock(first):
+            # asked again under the lock: the name may have been taken meanwhile
+            if first.owner() in (None, identity.digest):
+                yield first
+                return
+    second = Workspace(out / with_hash(name, identity.digest))
+    with _lock(second):
+        yield second
+
+
+@contextlib.contextmanager
+def folder_errors(out: Path) -> Iterator[None]:
+    """Turns errors of the file system that the user can mend into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FOLDER_ERRORS:
+            raise
+        raise InputError(
+            f"cannot write to {error.filename or out}: {error.strerror}. "
+            "Make room or choose another folder with --out; the same command then goes on where it stopped"
+        ) from error
+
+
+def check_room(out: Path) -> None:
+    """Raises InputError when ``out`` cannot be made or its disk is as good as full."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
+        raise InputError(f"cannot make the output folder {out}: {reason}. Choose another with --out") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to the output folder {out}: permission denied. Choose another with --out")
+    free = shutil.disk_usage(out).free
+    if free < ROOM_NEEDED:
+        raise InputError(
+            f"the disk of {out} has {free / 2**20:.0f} MB left; a run needs {ROOM_NEEDED >> 20} MB. "
+            "Make room or choose another folder with --out"
+        )
+
+
+@contextlib.contextmanager
+def _lock(space: Workspace) -> Iterator[None]:
+    """Holds OUT/<slug>/.lock, a file that names its process; one that a dead process left is taken over."""
+    path = (space.folder / ".lock").absolute()
+    space.folder.mkdir(parents=True, exist_ok=True)
+    me = {"pid": os.getpid(), "host": socket.gethostname()}
+    for _ in range(3):
+        try:
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            holder = _holder(path)
+            if _alive(holder, path):
+                raise InputError(
+                    f"{space.folder} is being worked on by process {holder.get('pid', '?')} on "
+                    f"{holder.get('host', 'this machine')}; wait for it, or delete {path} if it is gone"
+                ) from None
+            path.unlink(missing_ok=True)
+            continue
+        with os.fdopen(handle, "w") as stream:
+            json.dump(me, stream)
+        break
+    else:
+        raise InputError(f"{space.folder} is being worked on by another process; wait for it")
+    _mine.add(path)
+    try:
+        yield
+    finally:
+        _mine.discard(path)
+        path.unlink(missing_ok=True)
+
+
+def _holder(path: Path) -> dict[str, Any]:
+    """What the lock says; empty when it is unreadable (its process died while writing it)."""
+    with contextlib.suppress(OSError, ValueError):
+        holder = json.loads(path.read_text())
+        if isinstance(holder, dict):
+            return holder
+    return {}
+
+
+def _alive(holder: dict[str, Any], path: Path) -> bool:
+    pid = holder.get("pid")
+    if not isinstance(pid, int):
+        # empty: its process is between making and writing it, or died there
+        with contextlib.suppress(OSError):
+            return time.time() - path.stat().st_mtime < SECONDS_TO_WRITE
+        return False
+    if holder.get("host") != socket.gethostname():
+        return True  # on a shared disk; its processes cannot be seen from here
+    if pid == os.getpid():
+        return path in _mine  # in a container every run may have the same number
+    if os.name == "nt":
+        return _alive_on_windows(pid)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _alive_on_windows(pid: int) -> bool:
+    # there os.kill(pid, 0) would end the process
+    import ctypes
+
+    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009  (absent from other systems' types)
+    handle = kernel.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
+    if not handle:
+        return False
+    code = ctypes.c_ulong()
+    kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+    kernel.CloseHandle(handle)
+    return code.value == 259  # STILL_ACTIVE
