@@ -1,0 +1,1 @@
+"""From a density to an asset: extract, clean, simplify, unwrap, bake, export."""
