@@ -1,0 +1,194 @@
+"""The hash grid on the CPU, compiled by numba.
+
+Every kernel is deterministic whatever the number of threads: the forward pass and the
+gradient of the points run over samples, the gradient of the table over levels, which own
+disjoint rows.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import no_type_check
+
+import numba
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion3d.field.hashgrid import PRIME_Y, PRIME_Z, HashGridLayout
+from dreamfusion3d.field.kernels import follow_torch_threads, inline, kernel
+
+_CHUNK = 1024  # samples that pass through one level before the next: its rows stay in cache
+_ONE = np.float32(1)
+_ZERO = np.float32(0)
+_PRIME_Y = np.uint64(PRIME_Y)
+_PRIME_Z = np.uint64(PRIME_Z)
+
+
+def hashgrid_numba(
+    x: Float[Tensor, "n 3"], table: Float[Tensor, "rows f"], layout: HashGridLayout
+) -> Float[Tensor, "n c"]:
+    """See ``hashgrid``; float32 on the CPU only."""
+    for name, value in (("x", x), ("table", table)):
+        if value.device.type != "cpu" or value.dtype != torch.float32:
+            where = f"{value.dtype} on {value.device}"
+            raise ValueError(f"the numba hash grid takes float32 on the cpu; {name} is {where}")
+    return _HashGrid.apply(x, table, layout)
+
+
+class _HashGrid(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, table, layout):
+        x, table = x.contiguous(), table.contiguous()
+        ctx.save_for_backward(x, table)
+        ctx.layout = layout
+        out = torch.empty(x.shape[0], layout.width)
+        follow_torch_threads()
+        _forward(x.detach().numpy(), table.detach().numpy(), _level_rows(layout), out.numpy())
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        x, table = (tensor.detach().numpy() for tensor in ctx.saved_tensors)
+        levels, grad = _level_rows(ctx.layout), grad.contiguous().numpy()
+        grad_x = grad_table = None
+        follow_torch_threads()
+        if ctx.needs_input_grad[0]:
+            grad_x = torch.empty(x.shape)
+            _backward_x(x, table, levels, grad, grad_x.numpy())
+        if ctx.needs_input_grad[1]:
+            grad_table = torch.zeros(table.shape)
+            _backward_table(x, levels, grad, grad_table.numpy())
+        return grad_x, grad_table, None
+
+
+@lru_cache(maxsize=64)
+def _level_rows(layout: HashGridLayout) -> np.ndarray:
+    """(L, 3) int64: resolution, first row, and the hash mask or -1 for a dense level."""
+    mask = (1 << layout.log2_table_size) - 1
+    rows = zip(layout.resolutions, layout.offsets, layout.dense, strict=False)
+    return np.array([(n, offset, -1 if dense else mask) for n, offset, dense in rows], dtype=np.int64)
+
+
+@inline
+@no_type_check
+def _locate(value, resolution):
+    """Cell and fraction along one axis of a coordinate clamped to [0, 1] (NaN counts as 0)."""
+    clamped = value if value > _ZERO else _ZERO
+    clamped = clamped if clamped < _ONE else _ONE
+    position = clamped * np.float32(resolution)
+    cell = min(np.int64(position), resolution - 1)
+    return cell, position - np.float32(cell)
+
+
+@inline
+@no_type_check
+def _axis_keys(cell_y, cell_z, resolution, mask):
+    """Contribution of y, y + 1, z and z + 1 to a row: added if dense, xor-ed if hashed."""
+    side = np.uint64(resolution + 1)
+    y, z = np.uint64(cell_y), np.uint64(cell_z)
+    one = np.uint64(1)
+    if mask < 0:
+        return y * side, (y + one) * side, z * side * side, (z + one) * side * side
+    return y * _PRIME_Y, (y + one) * _PRIME_Y, z * _PRIME_Z, (z + one) * _PRIME_Z
+
+
+@inline
+@no_type_check
+def _rows_of_edge(cell_x, key_y, key_z, offset, mask):
+    """Rows of the vertices at cell_x and cell_x + 1 on one edge of the cell."""
+    left, right, start = np.uint64(cell_x), np.uint64(cell_x + 1), np.uint64(offset)
+    if mask < 0:
+        base = start + key_y + key_z
+        return base + left, base + right
+    key, bits = key_y ^ key_z, np.uint64(mask)
+    return start + ((left ^ key) & bits), start + ((right ^ key) & bits)
+
+
+@kernel
+@no_type_check
+def _forward(x, table, levels, out):
+    n, features = x.shape[0], table.shape[1]
+    for chunk in numba.prange((n + _CHUNK - 1) // _CHUNK):
+        for level in range(levels.shape[0]):
+            resolution, offset, mask = levels[level]
+            first = level * features
+            for i in range(chunk * _CHUNK, min(n, (chunk + 1) * _CHUNK)):
+                cx, fx = _locate(x[i, 0], resolution)
+                cy, fy = _locate(x[i, 1], resolution)
+                cz, fz = _locate(x[i, 2], resolution)
+                y0, y1, z0, z1 = _axis_keys(cy, cz, resolution, mask)
+                a0, a1 = _rows_of_edge(cx, y0, z0, offset, mask)
+                b0, b1 = _rows_of_edge(cx, y1, z0, offset, mask)
+                c0, c1 = _rows_of_edge(cx, y0, z1, offset, mask)
+                d0, d1 = _rows_of_edge(cx, y1, z1, offset, mask)
+                gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
+                wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
+                for f in range(features):
+                    left = wa * table[a0, f] + wb * table[b0, f] + wc * table[c0, f] + wd * table[d0, f]
+                    right = wa * table[a1, f] + wb * table[b1, f] + wc * table[c1, f] + wd * table[d1, f]
+                    out[i, first + f] = gx * left + fx * right
+
+
+@kernel
+@no_type_check
+def _backward_table(x, levels, grad, grad_table):
+    n, features = x.shape[0], grad_table.shape[1]
+    for level in numba.prange(levels.shape[0]):
+        resolution, offset, mask = levels[level]
+        first = level * features
+        for i in range(n):
+            cx, fx = _locate(x[i, 0], resolution)
+            cy, fy = _locate(x[i, 1], resolution)
+            cz, fz = _locate(x[i, 2], resolution)
+            y0, y1, z0, z1 = _axis_keys(cy, cz, resolution, mask)
+            a0, a1 = _rows_of_edge(cx, y0, z0, offset, mask)
+            b0, b1 = _rows_of_edge(cx, y1, z0, offset, mask)
+            c0, c1 = _rows_of_edge(cx, y0, z1, offset, mask)
+            d0, d1 = _rows_of_edge(cx, y1, z1, offset, mask)
+            gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
+            wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
+            for f in range(features):
+                g = grad[i, first + f]
+                left, right = g * gx, g * fx
+                grad_table[a0, f] += wa * left
+                grad_table[a1, f] += wa * right
+                grad_table[b0, f] += wb * left
+                grad_table[b1, f] += wb * right
+                grad_table[c0, f] += wc * left
+                grad_table[c1, f] += wc * right
+                grad_table[d0, f] += wd * left
+                grad_table[d1, f] += wd * right
+
+
+@kernel
+@no_type_check
+def _backward_x(x, table, levels, grad, grad_x):
+    n, features = x.shape[0], table.shape[1]
+    for i in numba.prange(n):
+        sx, sy, sz = _ZERO, _ZERO, _ZERO
+        for level in range(levels.shape[0]):
+            resolution, offset, mask = levels[level]
+            cx, fx = _locate(x[i, 0], resolution)
+            cy, fy = _locate(x[i, 1], resolution)
+            cz, fz = _locate(x[i, 2], resolution)
+            y0, y1, z0, z1 = _axis_keys(cy, cz, resolution, mask)
+            a0, a1 = _rows_of_edge(cx, y0, z0, offset, mask)
+            b0, b1 = _rows_of_edge(cx, y1, z0, offset, mask)
+            c0, c1 = _rows_of_edge(cx, y0, z1, offset, mask)
+            d0, d1 = _rows_of_edge(cx, y1, z1, offset, mask)
+            gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
+            for f in range(features):
+                g = grad[i, level * features + f] * np.float32(resolution)
+                a, b = gx * table[a0, f] + fx * table[a1, f], gx * table[b0, f] + fx * table[b1, f]
+                c, d = gx * table[c0, f] + fx * table[c1, f], gx * table[d0, f] + fx * table[d1, f]
+                sy += g * (gz * (b - a) + fz * (d - c))
+                sz += g * (gy * (c - a) + fy * (d - b))
+                sx += g * (gz * (gy * (table[a1, f] - table[a0, f]) + fy * (table[b1, f] - table[b0, f]))
+                           + fz * (gy * (table[c1, f] - table[c0, f]) + fy * (table[d1, f] - table[d0, f])))
+        # clamped coordinates move nothing
+        grad_x[i, 0] = sx if _ZERO <= x[i, 0] <= _ONE else _ZERO
+        grad_x[i, 1] = sy if _ZERO <= x[i, 1] <= _ONE else _ZERO
+        grad_x[i, 2] = sz if _ZERO <= x[i, 2] <= _ONE else _ZERO

@@ -1,0 +1,31 @@
+"""What every numba kernel of this project shares: how it is compiled and on how many threads.
+
+A kernel is written
+
+    @kernel
+    @no_type_check
+    def _forward(...): ...
+
+where ``no_type_check`` keeps the runtime shape checker of the tests from wrapping the Python
+function before numba sees it.
+"""
+
+from __future__ import annotations
+
+import numba
+import torch
+
+_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+# Multiplications and additions may be fused, nothing else: infinities and NaNs keep their meaning.
+kernel = numba.njit(parallel=True, fastmath={"contract"}, **_OPTIONS)
+# Sums may be taken in the order that suits the vector unit; it is the same order every run.
+reducing_kernel = numba.njit(parallel=True, fastmath={"contract", "reassoc", "nsz"}, **_OPTIONS)
+# Without any of that: bit for bit what the same expression gives in torch.
+exact_kernel = numba.njit(parallel=True, **_OPTIONS)
+serial_kernel = numba.njit(fastmath={"contract"}, **_OPTIONS)
+inline = numba.njit(inline="always", **_OPTIONS)
+
+
+def follow_torch_threads() -> None:
+    """Make the calling thread's next kernels use as many threads as torch may use."""
+    numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))

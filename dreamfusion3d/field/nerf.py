@@ -1,0 +1,112 @@
+"""The radiance field: a hash grid read by a one-layer MLP, over [-1, 1]^3.
+
+    u(x)       = 3 raw_0 + blob(x),  blob(x) = blob_density (1 - |x| / blob_radius)
+    density(x) = sharpness density_scale softplus(u),        0 outside the box
+    albedo(x)  = sigmoid(raw_1..3)
+
+The blob is DreamFusion's initial density (arXiv 2209.14988, appendix A.2): it puts the first
+mass in the middle of the picture, where the cameras look.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dreamfusion3d.field.hashgrid import HashGridLayout, hashgrid
+from dreamfusion3d.field.mlp import mlp
+
+RAW_SCALE = 3.0  # the MLP moves u this much faster than it moves the albedo's logit
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """Size of a ``NerfField`` and the blob it starts from (lengths in scene units)."""
+
+    levels: int = 8
+    features: int = 2
+    log2_table_size: int = 15
+    base_resolution: int = 8
+    max_resolution: int = 128
+    hidden: int = 32
+    blob_density: float = 8.0
+    blob_radius: float = 0.55
+    density_scale: float = 6.0
+
+    @property
+    def layout(self) -> HashGridLayout:
+        return HashGridLayout(
+            self.levels, self.features, self.log2_table_size, self.base_resolution, self.max_resolution
+        )
+
+
+class NerfField(nn.Module):
+    """Density and albedo from one hash grid; the same generator gives the same parameters."""
+
+    sharpness: Tensor
+
+    def __init__(self, config: FieldConfig, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.layout = config.layout
+        device = generator.device
+
+        def uniform(*shape: int, bound: float) -> nn.Parameter:
+            return nn.Parameter((torch.rand(shape, generator=generator, device=device) * 2 - 1) * bound)
+
+        # instant-ngp, section 4: tables start near zero, so the field starts as the blob alone
+        self.table = uniform(self.layout.rows, config.features, bound=1e-4)
+        self.hidden_weight = uniform(config.hidden, self.layout.width, bound=math.sqrt(6 / self.layout.width))
+        self.hidden_bias = nn.Parameter(torch.zeros(config.hidden, device=device))
+        self.out_weight = uniform(4, config.hidden, bound=math.sqrt(3 / config.hidden))
+        self.out_bias = nn.Parameter(torch.zeros(4, device=device))
+        self.register_buffer("sharpness", torch.ones((), device=device))
+
+    def set_sharpness(self, value: float) -> None:
+        """Multiply the density by ``value`` from now on; > 1 makes the surface thinner."""
+        if not value > 0:
+            raise ValueError(f"sharpness must be positive, not {value}")
+        self.sharpness.fill_(value)
+
+    def features(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
+        """Hash grid features of points in scene units."""
+        return hashgrid((x + 1) * 0.5, self.table, self.layout)
+
+    def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """u(x): density is monotonic in it, and its differences keep their precision where
+        softplus is flat. Not masked by the box."""
+        return self._logit(x, self._raw(x, slice(0, 1)))
+
+    def density(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """Extinction per scene unit."""
+        return self._density(x, self.density_logit(x))
+
+    def albedo(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """Base colour in [0, 1], without light."""
+        return torch.sigmoid(self._raw(x, slice(1, 4)))
+
+    def density_and_albedo(
+        self, x: Float[Tensor, "n 3"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
+        """Both for the price of one."""
+        raw = self._raw(x, slice(0, 4))
+        return self._density(x, self._logit(x, raw)), torch.sigmoid(raw[:, 1:])
+
+    def _raw(self, x: Float[Tensor, "n 3"], outputs: slice) -> Float[Tensor, "n o"]:
+        return mlp(
+            self.features(x), self.hidden_weight, self.hidden_bias,
+            self.out_weight[outputs], self.out_bias[outputs],
+        )
+
+    def _logit(self, x: Float[Tensor, "n 3"], raw: Float[Tensor, "n _"]) -> Float[Tensor, " n"]:
+        blob = self.config.blob_density * (1 - x.norm(dim=-1) / self.config.blob_radius)
+        return RAW_SCALE * raw[:, 0] + blob
+
+    def _density(self, x: Float[Tensor, "n 3"], logit: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        inside = (x.abs() <= 1).all(-1)
+        return self.sharpness * self.config.density_scale * F.softplus(logit) * inside

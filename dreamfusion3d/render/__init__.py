@@ -1,0 +1,1 @@
+"""Pictures from fields and from meshes."""
