@@ -1,0 +1,112 @@
+"""Files that open elsewhere: GLB and OBJ, by trimesh, with what its defaults get wrong put right.
+
+glTF's frame is this project's own (+Y up, front +Z, metres), so nothing is rotated.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from jaxtyping import Float
+from PIL import Image
+from trimesh.exchange.gltf import export_glb
+from trimesh.exchange.obj import export_obj
+from trimesh.visual.material import PBRMaterial, SimpleMaterial
+from trimesh.visual.texture import TextureVisuals
+
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.files import write_bytes
+from dreamfusion3d.types import TexturedMesh
+
+ROUGHNESS = 0.8  # the pictures are lit diffusely; trimesh's default is a mirror
+GENERATOR = "dreamfusion3d"
+VERTEX_BUFFER, INDEX_BUFFER = 34962, 34963  # glTF 2.0, bufferView.target
+
+
+def place(textured: TexturedMesh, height: float = 1.0) -> TexturedMesh:
+    """Scaled to ``height`` metres along +Y, with the origin at the centre of its base."""
+    low, high = textured.vertices.min(0).astype(np.float64), textured.vertices.max(0).astype(np.float64)
+    if not height > 0 or not np.isfinite(height):
+        raise InputError(f"the height must be a positive number of metres, not {height}")
+    scale = height / max(high[1] - low[1], 1e-9)
+    pivot = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
+    vertices = ((textured.vertices - pivot) * scale).astype(np.float32)
+    return TexturedMesh(vertices, textured.faces, textured.normals, textured.uv, textured.texture)
+
+
+def write_glb(textured: TexturedMesh, path: Path, name: str, extras: dict[str, Any] | None = None) -> None:
+    """One node, one mesh, one material, all called ``name``; ``extras`` (JSON values) on the node."""
+    material = PBRMaterial(
+        name=name, baseColorTexture=Image.fromarray(textured.texture), metallicFactor=0.0,
+        roughnessFactor=ROUGHNESS, baseColorFactor=np.array([255, 255, 255, 255], np.uint8), doubleSided=False,
+    )
+    scene = trimesh.Scene()
+    scene.add_geometry(_trimesh(textured, material, name), node_name=name, geom_name=name)
+
+    def settle(tree: dict[str, Any]) -> None:
+        _settle(tree, name, extras or {})
+
+    write_bytes(path, export_glb(scene, include_normals=True, unitize_normals=True, tree_postprocessor=settle))
+
+
+def write_obj(textured: TexturedMesh, path: Path, name: str) -> None:
+    """OBJ at ``path`` with ``<name>.mtl`` and ``<name>.png`` beside it; the OBJ comes last."""
+    material = SimpleMaterial(
+        image=Image.fromarray(textured.texture), name=name, ambient=[255, 255, 255, 255],
+        diffuse=[255, 255, 255, 255], specular=[0, 0, 0, 255], glossiness=0.0,
+    )
+    text, companions = export_obj(
+        _trimesh(textured, material, name), include_normals=True, include_texture=True, return_texture=True,
+        write_texture=False, mtl_name=f"{name}.mtl", header=GENERATOR,
+    )
+    for companion, data in companions.items():
+        write_bytes(path.parent / companion, data if data.endswith(b"\n") or data[:1] == b"\x89" else data + b"\n")
+    write_bytes(path, (text.rstrip("\n") + "\n").encode())
+
+
+def _trimesh(textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, name: str) -> trimesh.Trimesh:
+    mesh = trimesh.Trimesh(
+        vertices=textured.vertices, faces=textured.faces, vertex_normals=_unit(textured.normals),
+        visual=TextureVisuals(uv=textured.uv, material=material), process=False, validate=False,
+    )
+    mesh.metadata = {"name": name}
+    return mesh
+
+
+def _unit(normals: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
+    wide = normals.astype(np.float64)
+    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+
+
+def _settle(tree: dict[str, Any], name: str, extras: dict[str, Any]) -> None:
+    """The glTF tree as an artist expects it: no empty parent, names, and buffer targets.
+
+    trimesh hangs the mesh under an empty node "world", which Blender would show, and leaves the
+    buffer views without a target, which the validator hints at.
+    """
+    tree["asset"] = {"version": "2.0", "generator": GENERATOR}
+    tree["nodes"] = [{"name": name, "mesh": 0, **({"extras": extras} if extras else {})}]
+    tree["scenes"] = [{"name": name, "nodes": [0]}]
+    tree["scene"] = 0
+    tree.pop("extras", None)
+    for mesh in tree["meshes"]:
+        mesh["name"] = name
+        mesh.pop("extras", None)
+        for primitive in mesh["primitives"]:
+            _target(tree, primitive["indices"], INDEX_BUFFER)
+            for accessor in primitive["attributes"].values():
+                _target(tree, accessor, VERTEX_BUFFER)
+    for image in tree.get("images", []):
+        image["name"] = name
+    for sampler in tree.get("samplers", []):
+        sampler.setdefault("magFilter", 9729)  # linear
+        sampler.setdefault("minFilter", 9987)  # linear, with mip levels
+    if len(tree.get("materials", [])) != 1:
+        raise AssertionError("one mesh, one material")
+
+
+def _target(tree: dict[str, Any], accessor: int, target: int) -> None:
+    tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
