@@ -1,0 +1,92 @@
+"""What the pixel prior is told besides the time: the prompt's tokens and the camera."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dreamfusion3d.files import replacing, write_json
+from dreamfusion3d.procedural.world import KINDS, SIZES, Meaning
+
+_FILE = "model.safetensors"
+_CAMERA_FEATURES = 12
+
+
+def world_vocabulary() -> list[str]:
+    """Every token that the procedural world's meanings are made of, in a fixed order."""
+    from dreamfusion3d.procedural.world import COLOURS
+
+    tokens: dict[str, None] = {}
+    for kind in KINDS.values():
+        for handles in kind.handles:
+            for size in SIZES:
+                tokens.update(dict.fromkeys(Meaning(kind.name, handles=handles, size=size).tokens()))
+    for colour in COLOURS:
+        tokens.update({f"colour:{colour}": None, f"second:{colour}": None})
+    return list(tokens)
+
+
+class Conditioner(nn.Module):
+    """(tokens, camera) -> one vector for the U-Net's scale and shift.
+
+    A prompt is a bag of tokens, embedded and summed: order and wording were settled when the
+    prompt was read. Token 0 stands for "no prompt" (classifier-free guidance).
+    """
+
+    def __init__(self, vocabulary: list[str], width: int) -> None:
+        super().__init__()
+        self.vocabulary = list(vocabulary)
+        self.width = width
+        self._row = {token: i + 1 for i, token in enumerate(self.vocabulary)}
+        self.embedding = nn.EmbeddingBag(len(vocabulary) + 1, width, mode="sum")
+        self.camera = nn.Linear(_CAMERA_FEATURES, width)
+        self.joint = nn.Sequential(nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def rows(self, tokens: list[str]) -> list[int]:
+        """Rows of the embedding table; tokens it does not have are left out."""
+        return [self._row[t] for t in tokens if t in self._row] or [0]
+
+    def embed(self, prompts: list[list[int]]) -> Float[Tensor, "b d"]:
+        """Each prompt's rows, summed."""
+        flat = torch.tensor([row for rows in prompts for row in rows], device=self.embedding.weight.device)
+        starts = torch.tensor([0, *(len(rows) for rows in prompts[:-1])]).cumsum(0)
+        return self.embedding(flat, starts.to(flat.device))
+
+    def forward(
+        self, text: Float[Tensor, "b d"], azimuth_deg: Float[Tensor, " b"], elevation_deg: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b d"]:
+        camera = self.camera(camera_features(azimuth_deg, elevation_deg))
+        return text + camera + self.joint(torch.cat([text, camera], -1))
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "config.json", {"vocabulary": self.vocabulary, "width": self.width})
+        with replacing(folder / _FILE) as temporary:
+            save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, temporary)
+
+    @classmethod
+    def load(cls, folder: Path) -> Conditioner:
+        config = json.loads((folder / "config.json").read_text())
+        model = cls(config["vocabulary"], config["width"])
+        model.load_state_dict({k: v.float() for k, v in load_file(folder / _FILE).items()})
+        return model
+
+
+def camera_features(
+    azimuth_deg: Float[Tensor, " b"], elevation_deg: Float[Tensor, " b"]
+) -> Float[Tensor, "b 12"]:
+    """Sines and cosines of 1..4 times the azimuth and 1..2 times the elevation."""
+    azimuth, elevation = torch.deg2rad(azimuth_deg)[:, None], torch.deg2rad(elevation_deg)[:, None]
+    turns = torch.arange(1, 5, device=azimuth.device)
+    lifts = torch.arange(1, 3, device=azimuth.device)
+    return torch.cat(
+        [torch.sin(azimuth * turns), torch.cos(azimuth * turns), torch.sin(elevation * lifts),
+         torch.cos(elevation * lifts)], -1,
+    )
+
+

@@ -1,0 +1,79 @@
+"""The embedded prior's network: diffusers' UNet2DModel on unshuffled pixels, with attention
+that can look across the views of one prop (MVDream, arXiv 2308.16512, section 3.1)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.models.attention_processor import Attention
+from jaxtyping import Float
+from torch import Tensor
+
+UNSHUFFLE = 2  # 4 channels at 64x64 become 16 at 32x32: half the step time at equal quality
+CHANNELS = 4  # premultiplied RGB and opacity
+
+
+def build_unet(widths: tuple[int, ...] = (64, 128, 192), layers: int = 1) -> UNet2DModel:
+    """A U-Net conditioned by one vector (passed as ``class_labels``); attention at 8x8 only."""
+    deeper = len(widths) - 1
+    return UNet2DModel(
+        sample_size=64 // UNSHUFFLE, in_channels=CHANNELS * UNSHUFFLE**2, out_channels=CHANNELS * UNSHUFFLE**2,
+        block_out_channels=widths, layers_per_block=layers,
+        down_block_types=("DownBlock2D",) * deeper + ("AttnDownBlock2D",),
+        up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * deeper,
+        attention_head_dim=32, norm_num_groups=8, class_embed_type="identity",
+        resnet_time_scale_shift="scale_shift",
+        add_attention=False,  # in the middle: diffusers leaves that one without a norm
+    )
+
+
+def build_scheduler() -> DDPMScheduler:
+    """Cosine noise levels (Nichol and Dhariwal, arXiv 2102.09672), velocity prediction."""
+    return DDPMScheduler(
+        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
+        clip_sample=False,
+    )
+
+
+class ViewAttention:
+    """Attention processor: ``views`` consecutive pictures of a batch attend to each other."""
+
+    def __init__(self) -> None:
+        self.views = 1
+
+    def __call__(
+        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None, temb: Tensor | None = None,
+    ) -> Tensor:
+        b, c, h, w = hidden_states.shape
+        groups, views = b // self.views, self.views
+        x = attn.group_norm(hidden_states.flatten(2)).transpose(1, 2)  # (b hw c)
+        x = x.reshape(groups, views * h * w, c)
+
+        def heads(t: Tensor) -> Tensor:
+            return t.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+
+        x = F.scaled_dot_product_attention(heads(attn.to_q(x)), heads(attn.to_k(x)), heads(attn.to_v(x)))
+        x = attn.to_out[0](x.transpose(1, 2).flatten(2))
+        x = x.reshape(b, h * w, c).transpose(1, 2).reshape(b, c, h, w)
+        return (x + hidden_states) / attn.rescale_output_factor
+
+
+def attend_across_views(unet: UNet2DModel) -> ViewAttention:
+    """Put one shared processor into every attention layer and return it."""
+    processor = ViewAttention()
+    for module in unet.modules():
+        if isinstance(module, Attention):
+            module.set_processor(processor)
+    return processor
+
+
+def predict(
+    unet: UNet2DModel, attention: ViewAttention, x_t: Float[Tensor, "b 4 h w"], timestep: Tensor,
+    condition: Float[Tensor, "b d"], *, views: int,
+) -> Float[Tensor, "b 4 h w"]:
+    """The network's velocity for pictures whose consecutive ``views`` belong together."""
+    attention.views = views
+    x = F.pixel_unshuffle(x_t, UNSHUFFLE).contiguous(memory_format=torch.channels_last)
+    return F.pixel_shuffle(unet(x, timestep, class_labels=condition).sample, UNSHUFFLE)

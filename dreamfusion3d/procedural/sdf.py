@@ -1,0 +1,128 @@
+"""Signed distances of simple solids, batched: every argument is a tensor that broadcasts
+against the points' leading shape. Negative inside. After Inigo Quilez's list of distance
+functions (iquilezles.org/articles/distfunctions), written for torch.
+
+Lengths are scene units. Points are given as separate coordinates x, y, z (each ``*n``),
+which avoids gathers and keeps every operation elementwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Value = Tensor | float
+
+
+def length(*components: Tensor) -> Tensor:
+    total = components[0] * components[0]
+    for c in components[1:]:
+        total = total + c * c
+    return torch.sqrt(total + 1e-12)
+
+
+def sphere(x: Tensor, y: Tensor, z: Tensor, radius: Value) -> Tensor:
+    return length(x, y, z) - radius
+
+
+def ellipsoid(x: Tensor, y: Tensor, z: Tensor, rx: Value, ry: Value, rz: Value) -> Tensor:
+    """A first-order bound, exact on the surface."""
+    k0 = length(x / rx, y / ry, z / rz)
+    k1 = length(x / (rx * rx), y / (ry * ry), z / (rz * rz))
+    return k0 * (k0 - 1) / k1
+
+
+def box(x: Tensor, y: Tensor, z: Tensor, hx: Value, hy: Value, hz: Value, rounding: float = 0.02) -> Tensor:
+    """Box of half sizes hx, hy, hz with rounded edges."""
+    qx, qy, qz = x.abs() - hx + rounding, y.abs() - hy + rounding, z.abs() - hz + rounding
+    outside = length(qx.clamp(min=0), qy.clamp(min=0), qz.clamp(min=0))
+    inside = torch.maximum(qx, torch.maximum(qy, qz)).clamp(max=0)
+    return outside + inside - rounding
+
+
+def cylinder(
+    x: Tensor, y: Tensor, z: Tensor, radius: Value, half_height: Value, rounding: float = 0.015
+) -> Tensor:
+    """Upright cylinder with rounded rims."""
+    qr, qy = length(x, z) - radius + rounding, y.abs() - half_height + rounding
+    return length(qr.clamp(min=0), qy.clamp(min=0)) + torch.maximum(qr, qy).clamp(max=0) - rounding
+
+
+def torus(x: Tensor, y: Tensor, z: Tensor, major: Value, minor: Value) -> Tensor:
+    """Ring lying flat around the Y axis."""
+    return length(length(x, z) - major, y) - minor
+
+
+def ring(x: Tensor, y: Tensor, z: Tensor, rx: Value, ry: Value, minor: Value) -> Tensor:
+    """Elliptical ring standing in the XY plane (a handle); rx, ry are the tube's centre line."""
+    return length(ellipse(x, y, rx, ry), z) - minor
+
+
+def ellipse(x: Tensor, y: Tensor, rx: Value, ry: Value) -> Tensor:
+    """Signed distance (first order) to an ellipse in the plane."""
+    k0 = length(x / rx, y / ry)
+    k1 = length(x / (rx * rx), y / (ry * ry))
+    return k0 * (k0 - 1) / k1
+
+
+def capsule(
+    x: Tensor, y: Tensor, z: Tensor, start: Sequence[Value], end: Sequence[Value], r0: Value, r1: Value
+) -> Tensor:
+    """Segment from ``start`` to ``end``, radius going linearly from r0 to r1 (a bound when r0 != r1)."""
+    dx, dy, dz = (e - s for s, e in zip(start, end, strict=True))
+    px, py, pz = x - start[0], y - start[1], z - start[2]
+    along = ((px * dx + py * dy + pz * dz) / (dx * dx + dy * dy + dz * dz)).clamp(0, 1)
+    return length(px - along * dx, py - along * dy, pz - along * dz) - (r0 + (r1 - r0) * along)
+
+
+def lathe(x: Tensor, y: Tensor, z: Tensor, profile: Sequence[tuple[Value, Value]], rounding: float) -> Tensor:
+    """Solid of revolution around Y; ``profile`` is (radius, height) from bottom to top.
+
+    Exact distance to the polygon that the profile closes with the axis, minus ``rounding``
+    (the profile is taken as the rounded surface's outer line to first order).
+    """
+    r = length(x, z)
+    profile = _round_corners(profile)
+    corners = [(torch.zeros_like(r), profile[0][1]), *profile, (torch.zeros_like(r), profile[-1][1])]
+    nearest = torch.full_like(r, 1e9)
+    inside = torch.zeros_like(r, dtype=torch.bool)
+    for (ar, ay), (br, by) in zip(corners, corners[1:], strict=False):
+        er, ey = br - ar, by - ay
+        wr, wy = r - ar, y - ay
+        t = ((wr * er + wy * ey) / (er * er + ey * ey + 1e-9)).clamp(0, 1)
+        nearest = torch.minimum(nearest, (wr - er * t) ** 2 + (wy - ey * t) ** 2)
+        # crossing test in the half plane: an edge is crossed by the ray towards growing r
+        spans = (torch.as_tensor(ay) > y) != (torch.as_tensor(by) > y)
+        crossing = ar + er * (y - ay) / torch.where(spans, torch.as_tensor(ey + 0 * y), torch.ones_like(y))
+        inside = inside ^ (spans & (r < crossing))
+    distance = torch.sqrt(nearest + 1e-12)
+    return torch.where(inside, -distance, distance) - rounding
+
+
+def _round_corners(profile: Sequence[tuple[Value, Value]]) -> list[tuple[Value, Value]]:
+    """Chaikin's corner cutting, once: each inner corner becomes two; the ends stay."""
+    out = [profile[0]]
+    for i in range(1, len(profile) - 1):
+        for other in (profile[i - 1], profile[i + 1]):
+            out.append(tuple(0.75 * here + 0.25 * there for here, there in zip(profile[i], other, strict=True)))
+    return [*out, profile[-1]]
+
+
+def union(*parts: Tensor) -> Tensor:
+    out = parts[0]
+    for part in parts[1:]:
+        out = torch.minimum(out, part)
+    return out
+
+
+def smooth_union(a: Tensor, b: Tensor, radius: float) -> Tensor:
+    """Union with a fillet of about ``radius`` (polynomial smooth minimum)."""
+    h = (0.5 + 0.5 * (b - a) / radius).clamp(0, 1)
+    return b + (a - b) * h - radius * h * (1 - h)
+
+
+def cut(a: Tensor, b: Tensor) -> Tensor:
+    """``a`` without ``b``."""
+    return torch.maximum(a, -b)
