@@ -5,8 +5,9 @@ glTF's frame is this project's own (+Y up, front +Z, metres), so nothing is rota
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import trimesh
@@ -19,26 +20,33 @@ from trimesh.visual.texture import TextureVisuals
 
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.files import write_bytes
-from dreamfusion3d.types import TexturedMesh
+from dreamfusion3d.types import Mesh, TexturedMesh
 
 ROUGHNESS = 0.8  # the pictures are lit diffusely; trimesh's default is a mirror
 GENERATOR = "dreamfusion3d"
 VERTEX_BUFFER, INDEX_BUFFER = 34962, 34963  # glTF 2.0, bufferView.target
 
 
-def place(textured: TexturedMesh, height: float = 1.0) -> TexturedMesh:
+Shape = TypeVar("Shape", Mesh, TexturedMesh)
+
+
+def place(mesh: Shape, height: float = 1.0) -> Shape:
     """Scaled to ``height`` metres along +Y, with the origin at the centre of its base."""
-    low, high = textured.vertices.min(0).astype(np.float64), textured.vertices.max(0).astype(np.float64)
+    low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
     if not height > 0 or not np.isfinite(height):
         raise InputError(f"the height must be a positive number of metres, not {height}")
     scale = height / max(high[1] - low[1], 1e-9)
     pivot = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
-    vertices = ((textured.vertices - pivot) * scale).astype(np.float32)
-    return TexturedMesh(vertices, textured.faces, textured.normals, textured.uv, textured.texture)
+    return replace(mesh, vertices=((mesh.vertices - pivot) * scale).astype(np.float32))
 
 
-def write_glb(textured: TexturedMesh, path: Path, name: str, extras: dict[str, Any] | None = None) -> None:
-    """One node, one mesh, one material, all called ``name``; ``extras`` (JSON values) on the node."""
+def write_glb(
+    textured: TexturedMesh, path: Path, name: str, extras: dict[str, Any] | None = None
+) -> list[Path]:
+    """One node, one mesh, one material, all called ``name``; ``extras`` (JSON values) on the node.
+
+    Returns the files written.
+    """
     material = PBRMaterial(
         name=name, baseColorTexture=Image.fromarray(textured.texture), metallicFactor=0.0,
         roughnessFactor=ROUGHNESS, baseColorFactor=np.array([255, 255, 255, 255], np.uint8), doubleSided=False,
@@ -50,10 +58,17 @@ def write_glb(textured: TexturedMesh, path: Path, name: str, extras: dict[str, A
         _settle(tree, name, extras or {})
 
     write_bytes(path, export_glb(scene, include_normals=True, unitize_normals=True, tree_postprocessor=settle))
+    return [path]
 
 
-def write_obj(textured: TexturedMesh, path: Path, name: str) -> None:
-    """OBJ at ``path`` with ``<name>.mtl`` and ``<name>.png`` beside it; the OBJ comes last."""
+def write_obj(
+    textured: TexturedMesh, path: Path, name: str, extras: dict[str, Any] | None = None
+) -> list[Path]:
+    """OBJ at ``path`` with ``<name>.mtl`` and ``<name>.png`` beside it; the OBJ comes last.
+
+    The format has no place for ``extras``; they are taken so that every writer is called alike.
+    Returns the files written, the OBJ first.
+    """
     material = SimpleMaterial(
         image=Image.fromarray(textured.texture), name=name, ambient=[255, 255, 255, 255],
         diffuse=[255, 255, 255, 255], specular=[0, 0, 0, 255], glossiness=0.0,
@@ -65,6 +80,7 @@ def write_obj(textured: TexturedMesh, path: Path, name: str) -> None:
     for companion, data in companions.items():
         write_bytes(path.parent / companion, data if data.endswith(b"\n") or data[:1] == b"\x89" else data + b"\n")
     write_bytes(path, (text.rstrip("\n") + "\n").encode())
+    return [path, *(path.parent / companion for companion in sorted(companions))]
 
 
 def _trimesh(textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, name: str) -> trimesh.Trimesh:
