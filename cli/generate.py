@@ -6,15 +6,11 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from .report import run
-
-Text = Optional[str]  # noqa: UP007,UP045  (Typer reads these annotations at run time, on 3.10 too)
-Number = Optional[int]  # noqa: UP007,UP045
-Real = Optional[float]  # noqa: UP007,UP045
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -25,20 +21,20 @@ def generate(
     out: Annotated[Path, typer.Option(help="Folder that receives one folder an asset.")] = Path("out"),
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
     quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
-    prior: Annotated[Text, typer.Option(help="'embedded', a local diffusers folder or a hub id.")] = None,
-    guidance: Annotated[Text, typer.Option(help="How the prior teaches the field: sds.")] = None,
-    formats: Annotated[Text, typer.Option("--format", help="glb, obj or both: glb,obj.")] = None,
-    faces: Annotated[Number, typer.Option(help="Triangles at most.")] = None,
-    texture_size: Annotated[Number, typer.Option(help="Pixels along a side of the texture.")] = None,
-    height: Annotated[Real, typer.Option(help="Height of the asset in metres.")] = None,
+    prior: Annotated[str | None, typer.Option(help="'embedded', a diffusers folder or a hub id.")] = None,
+    guidance: Annotated[str | None, typer.Option(help="How the prior teaches the field: sds.")] = None,
+    formats: Annotated[str | None, typer.Option("--format", help="glb, obj or both: glb,obj.")] = None,
+    faces: Annotated[int | None, typer.Option(help="Triangles at most.")] = None,
+    texture_size: Annotated[int | None, typer.Option(help="Pixels along a side of the texture.")] = None,
+    height: Annotated[float | None, typer.Option(help="Height of the asset in metres.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    config: Annotated[Optional[Path], typer.Option(help="YAML file of settings.")] = None,  # noqa: UP007,UP045
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     sets: Annotated[
-        Optional[list[str]],  # noqa: UP007,UP045
-        typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. optim.steps=800; may be repeated."),
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One setting, as optim.steps=800; may be repeated."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if it is done.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print asset.json's content instead of the path.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print asset.json, not the path.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
 ) -> None:
     """Make a textured 3D mesh from a sentence.

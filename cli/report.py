@@ -32,7 +32,8 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
         # by its method, because Typer carries its own copy of click's exceptions
         usage = getattr(error, "format_message", None)
         if usage is not None:
-            return _fail(f"{usage()} (--help lists the options)", 2)
+            # empty when the help was shown because nothing was asked for
+            return _fail(f"{usage()} (--help lists the options)", 2) if usage() else 2
         return _unexpected(error)
 
 

@@ -48,6 +48,8 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class FieldConfig:
+    """Size of a ``NerfField`` and the blob it starts from (lengths in scene units)."""
+
     levels: int = _number(8, 1, 32)
     features: int = _number(2, 1, 16)
     log2_table_size: int = _number(15, 4, 24)

@@ -30,7 +30,8 @@ def check_prompt(prompt: str) -> str:
         # Cc: control, Cs: a lone surrogate (undecodable bytes of a command line)
         if unicodedata.category(character) in ("Cc", "Cs") and not character.isspace():
             raise InputError(
-                f"the prompt holds the control character U+{ord(character):04X} at place {position + 1}; remove it"
+                f"the prompt holds the control character U+{ord(character):04X} at place {position + 1};"
+                " remove it"
             )
     return tidy
 

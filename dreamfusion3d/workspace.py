@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,16 @@ class Workspace:
         return report
 
     def begin(self, identity: Identity, fresh: bool) -> None:
-        """Takes the folder for this run; what another run of ours left there goes."""
+        """Takes the folder for this run; stage results of another run or version go."""
         # the report first: from here on the folder does not look finished
         self.report.unlink(missing_ok=True)
-        if fresh and self.work.exists():
+        ticket = {"digest": identity.digest, "version": version("dreamfusion3d"), "prompt": identity.prompt}
+        same = False
+        with contextlib.suppress(OSError, ValueError):
+            same = json.loads(self.ticket.read_text(encoding="utf-8")) == ticket
+        if self.work.exists() and (fresh or not same):
             shutil.rmtree(self.work)
-        files.write_json(self.ticket, {"digest": identity.digest, "prompt": identity.prompt})
+        files.write_json(self.ticket, ticket)
 
 
 def _digest(prompt: str, seed: int, config: dict[str, Any], prior_sha256: str) -> str:
@@ -144,9 +149,9 @@ def check_room(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
-        raise InputError(f"cannot make the output folder {out}: {reason}. Choose another with --out") from None
+        raise InputError(f"cannot make the folder {out}: {reason}. Choose another with --out") from None
     if not os.access(out, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write to the output folder {out}: permission denied. Choose another with --out")
+        raise InputError(f"cannot write to the folder {out}: permission denied. Choose another with --out")
     free = shutil.disk_usage(out).free
     if free < ROOM_NEEDED:
         raise InputError(

@@ -11,38 +11,16 @@ mass in the middle of the picture, where the cameras look.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dreamfusion3d.config import FieldConfig
 from dreamfusion3d.field.hashgrid import HashGridLayout, hashgrid
-from dreamfusion3d.field.mlp import mlp
 
 RAW_SCALE = 3.0  # the MLP moves u this much faster than it moves the albedo's logit
-
-
-@dataclass(frozen=True)
-class FieldConfig:
-    """Size of a ``NerfField`` and the blob it starts from (lengths in scene units)."""
-
-    levels: int = 8
-    features: int = 2
-    log2_table_size: int = 15
-    base_resolution: int = 8
-    max_resolution: int = 128
-    hidden: int = 32
-    blob_density: float = 8.0
-    blob_radius: float = 0.55
-    density_scale: float = 6.0
-
-    @property
-    def layout(self) -> HashGridLayout:
-        return HashGridLayout(
-            self.levels, self.features, self.log2_table_size, self.base_resolution, self.max_resolution
-        )
 
 
 class NerfField(nn.Module):
@@ -53,7 +31,10 @@ class NerfField(nn.Module):
     def __init__(self, config: FieldConfig, *, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
-        self.layout = config.layout
+        self.layout = HashGridLayout(
+            config.levels, config.features, config.log2_table_size, config.base_resolution,
+            config.max_resolution,
+        )
         device = generator.device
 
         def uniform(*shape: int, bound: float) -> nn.Parameter:
@@ -98,10 +79,8 @@ class NerfField(nn.Module):
         return self._density(x, self._logit(x, raw)), torch.sigmoid(raw[:, 1:])
 
     def _raw(self, x: Float[Tensor, "n 3"], outputs: slice) -> Float[Tensor, "n o"]:
-        return mlp(
-            self.features(x), self.hidden_weight, self.hidden_bias,
-            self.out_weight[outputs], self.out_bias[outputs],
-        )
+        hidden = F.relu(F.linear(self.features(x), self.hidden_weight, self.hidden_bias))
+        return F.linear(hidden, self.out_weight[outputs], self.out_bias[outputs])
 
     def _logit(self, x: Float[Tensor, "n 3"], raw: Float[Tensor, "n _"]) -> Float[Tensor, " n"]:
         blob = self.config.blob_density * (1 - x.norm(dim=-1) / self.config.blob_radius)

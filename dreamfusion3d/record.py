@@ -1,0 +1,83 @@
+"""What asset.json says of a finished asset, and what it passes for."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamfusion3d import config as configs
+from dreamfusion3d import files
+from dreamfusion3d.mesh.quality import MeshQuality
+from dreamfusion3d.types import TexturedMesh
+from dreamfusion3d.workspace import Identity, Workspace
+
+SILHOUETTE_IOU = 0.9  # below it the mesh is not what the field shows
+VERSIONS = ("dreamfusion3d", "torch", "numpy", "trimesh", "nerfacc", "diffusers")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the mesh stages leave for the record."""
+
+    written: Sequence[Path]
+    quality: MeshQuality  # in metres, before the UV split
+    silhouette_iou: float
+
+
+def asset_record(
+    identity: Identity, prior_name: str, space: Workspace, device: str, seconds: Mapping[str, float],
+    made: Made,
+) -> dict[str, Any]:
+    """The content of asset.json."""
+    return {
+        "prompt": identity.prompt,
+        "seed": identity.seed,
+        "slug": space.slug,
+        "config": configs.as_dict(identity.config),
+        "prior": {"name": prior_name, "sha256": identity.prior_sha256},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
+        "device": device,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "files": {
+            path.name: {"sha256": files.sha256(path), "bytes": path.stat().st_size} for path in made.written
+        },
+        "mesh": made.quality.as_dict(),
+        "checks": _checks(made, identity.config),
+    }
+
+
+def _checks(made: Made, config: configs.Config) -> dict[str, dict[str, Any]]:
+    """What a pipeline would refuse, each with its figure."""
+    mesh = made.quality
+
+    def check(passed: bool, figure: Any) -> dict[str, Any]:
+        return {"passed": bool(passed), "figure": figure}
+
+    return {
+        "watertight": check(mesh.watertight, mesh.watertight),
+        "one_component": check(mesh.components == 1, mesh.components),
+        "positive_volume": check(mesh.volume > 0, mesh.volume),
+        "no_degenerate_faces": check(mesh.degenerate_faces == 0, mesh.degenerate_faces),
+        "faces_within_budget": check(mesh.faces <= config.mesh.faces, mesh.faces),
+        "silhouettes_match": check(made.silhouette_iou >= SILHOUETTE_IOU, round(made.silhouette_iou, 4)),
+    }
+
+
+def in_metres(quality: MeshQuality, placed: TexturedMesh) -> MeshQuality:
+    """The facts of the mesh in scene units (its UV split would tear the edges), as of the placed one."""
+    low, high = placed.vertices.min(0), placed.vertices.max(0)
+    scale = float(high[1] - low[1]) / (quality.bounds[1][1] - quality.bounds[0][1])
+    bounds = (_triple(low), _triple(high))
+    return dataclasses.replace(quality, volume=quality.volume * scale**3, bounds=bounds)
+
+
+def _triple(values: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z

@@ -1,0 +1,71 @@
+"""Stages of a run whose results outlive it: a killed run starts at the stage it was in."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from dreamfusion3d import files
+from dreamfusion3d.progress import Progress
+
+T = TypeVar("T")
+
+
+class Stages:
+    """Names the stage that runs, and adds up how long each took, over interruptions too."""
+
+    def __init__(self, names: Sequence[str], progress: Progress) -> None:
+        self.names, self.progress = list(names), progress
+        self.seconds: dict[str, float] = {}
+        self.record: Path | None = None
+
+    def keep_in(self, path: Path) -> None:
+        """Seconds of earlier processes are read from ``path``, and all are kept there."""
+        self.record = path
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            earlier = json.loads(path.read_text())
+            for name in self.names:
+                self.seconds[name] = self.seconds.get(name, 0.0) + float(earlier.get(name, 0.0))
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self.progress.stage(name, self.names.index(name) + 1, len(self.names))
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+            if self.record is not None:
+                # a full disk is reported by the stage itself
+                with contextlib.suppress(OSError):
+                    files.write_json(self.record, self.seconds)
+
+
+def kept(path: Path, kind: type[T], make: Callable[[], T], progress: Progress) -> T:
+    """A dataclass of arrays from ``path`` (npz), made and written first when it is not there.
+
+    What has just been made is read back as well, so that a resumed run computes with exactly
+    the same arrays (the order of their memory included) as an undisturbed one.
+    """
+    if path.exists():
+        try:
+            return _read(path, kind)
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            progress.say(f"{path.name} is damaged; making it again")
+    value = make()
+    arrays: dict[str, Any] = {name: np.ascontiguousarray(a) for name, a in vars(value).items()}
+    with files.replacing(path) as temporary:
+        np.savez(temporary, **arrays)
+    return _read(path, kind)
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    with np.load(path, allow_pickle=False) as archive:
+        return kind(**{name: archive[name] for name in archive.files})

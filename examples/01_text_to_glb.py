@@ -1,0 +1,32 @@
+"""A sentence to a GLB: what `text2mesh` does, as a function.
+
+    python examples/01_text_to_glb.py "a red mug with one handle" --quality draft
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dreamfusion3d.config import resolve
+from dreamfusion3d.pipeline import text_to_mesh
+from dreamfusion3d.progress import choose
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("prompt", nargs="?", default="a pitcher with one handle")
+    parser.add_argument("--quality", default="standard")
+    parser.add_argument("--out", type=Path, default=Path("out"))
+    options = parser.parse_args()
+
+    # the library never prints to stdout; the progress says its lines to stderr
+    asset = text_to_mesh(
+        options.prompt, out=options.out, seed=0, config=resolve(options.quality), progress=choose()
+    )
+    mesh = asset.record["mesh"]
+    print(f"{asset.main}: {mesh['faces']:,} faces, genus {mesh['genus']}, checks passed: {asset.passed}")
+
+
+if __name__ == "__main__":
+    main()
