@@ -18,8 +18,6 @@ import torch
 _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 # Multiplications and additions may be fused, nothing else: infinities and NaNs keep their meaning.
 kernel = numba.njit(parallel=True, fastmath={"contract"}, **_OPTIONS)
-# Sums may be taken in the order that suits the vector unit; it is the same order every run.
-reducing_kernel = numba.njit(parallel=True, fastmath={"contract", "reassoc", "nsz"}, **_OPTIONS)
 # Without any of that: bit for bit what the same expression gives in torch.
 exact_kernel = numba.njit(parallel=True, **_OPTIONS)
 serial_kernel = numba.njit(fastmath={"contract"}, **_OPTIONS)
