@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int32, UInt8
 from scipy import ndimage
 
 from dreamfusion3d.mesh.simplify import vertex_normals
@@ -13,6 +13,10 @@ from dreamfusion3d.mesh.unwrap import Unwrap, unwrap
 from dreamfusion3d.raster import atlas_points, rasterise
 from dreamfusion3d.types import Mesh, TexturedMesh
 
+PROBES = np.array(
+    [[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    np.float32,
+)
 CHUNK = 1 << 18  # points asked of the albedo at once
 
 
@@ -33,12 +37,9 @@ def bake(
     """
     atlas = unwrapped or unwrap(mesh, texture_size, padding)
     positions = mesh.vertices[atlas.vmapping]
-    fine = rasterise(
-        atlas_points(atlas.uv, texture_size * supersample), atlas.faces,
-        texture_size * supersample, texture_size * supersample,
-    )
-    covered = fine.face >= 0
-    colours = _ask(albedo, positions, atlas.faces[fine.face[covered]], fine.weights[covered])
+    face, weights = _texels(atlas, texture_size * supersample)
+    covered = face >= 0
+    colours = _ask(albedo, positions, atlas.faces[face[covered]], weights[covered])
     total = np.zeros((texture_size, texture_size, 3))
     count = np.zeros((texture_size, texture_size))
     rows, cols = (index // supersample for index in np.nonzero(covered))
@@ -62,6 +63,25 @@ def dilate(
         return texture
     row, col = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
     return texture[row, col]
+
+
+def _texels(atlas: Unwrap, size: int) -> tuple[Int32[np.ndarray, "s s"], Float[np.ndarray, "s s 3"]]:
+    """The face at each texel (-1: none) and the weights of its corners.
+
+    A texel belongs to the face at its centre; one that a face touches with a corner, an edge's
+    middle or its centroid only, to that face, asked there. So no sliver is left without colour.
+    """
+    points = atlas_points(atlas.uv, size)
+    face, weights, _ = rasterise(points, atlas.faces, size, size)
+    for probe in PROBES:
+        at = np.einsum("k,fkc->fc", probe, points[atlas.faces])
+        col, row = (np.clip(at[:, axis].astype(np.int64), 0, size - 1) for axis in (0, 1))
+        free = np.flatnonzero(face[row, col] < 0)
+        _, first = np.unique(row[free] * size + col[free], return_index=True)
+        free = free[first]
+        face[row[free], col[free]] = free
+        weights[row[free], col[free]] = probe
+    return face, weights
 
 
 def _ask(

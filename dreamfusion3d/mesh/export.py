@@ -49,7 +49,7 @@ def write_glb(
     """
     material = PBRMaterial(
         name=name, baseColorTexture=Image.fromarray(textured.texture), metallicFactor=0.0,
-        roughnessFactor=ROUGHNESS, baseColorFactor=np.array([255, 255, 255, 255], np.uint8), doubleSided=False,
+        roughnessFactor=ROUGHNESS, baseColorFactor=np.full(4, 255, np.uint8), doubleSided=False,
     )
     scene = trimesh.Scene()
     scene.add_geometry(_trimesh(textured, material, name), node_name=name, geom_name=name)
@@ -57,7 +57,7 @@ def write_glb(
     def settle(tree: dict[str, Any]) -> None:
         _settle(tree, name, extras or {})
 
-    write_bytes(path, export_glb(scene, include_normals=True, unitize_normals=True, tree_postprocessor=settle))
+    write_bytes(path, export_glb(scene, include_normals=True, tree_postprocessor=settle))
     return [path]
 
 
@@ -78,7 +78,7 @@ def write_obj(
         write_texture=False, mtl_name=f"{name}.mtl", header=GENERATOR,
     )
     for companion, data in companions.items():
-        write_bytes(path.parent / companion, data if data.endswith(b"\n") or data[:1] == b"\x89" else data + b"\n")
+        write_bytes(path.parent / companion, data + b"\n" if companion.endswith(".mtl") else data)
     write_bytes(path, (text.rstrip("\n") + "\n").encode())
     return [path, *(path.parent / companion for companion in sorted(companions))]
 

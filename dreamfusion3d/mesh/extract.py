@@ -33,7 +33,8 @@ def sample_grid(
     if bad:
         raise InputError(
             f"the field's density is not a finite number at {bad} of {grid.size} points, so there is no"
-            " surface to find: the optimisation diverged; run again with a lower learning rate or another seed"
+            " surface to find: the optimisation diverged; run again with a lower learning rate or"
+            " another seed"
         )
     return grid.reshape((resolution,) * 3)
 

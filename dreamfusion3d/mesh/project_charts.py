@@ -91,7 +91,8 @@ def _boxes(mesh: Mesh, side: Int[np.ndarray, " f"], chart: Int[np.ndarray, " f"]
     planes = np.array(PLANES)[side]
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     u = np.take_along_axis(corners, planes[:, None, :1], 2)[..., 0] * planes[:, 2:]
-    v = np.take_along_axis(corners, planes[:, None, 1:2], 2)[..., 0] * np.where(side // 2 == 1, -1, 1)[:, None]
+    v = np.take_along_axis(corners, planes[:, None, 1:2], 2)[..., 0]
+    v = np.where((side // 2 == 1)[:, None], -v, v)
     flat = np.stack([u, v], -1)
     count = chart.max() + 1
     low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
@@ -120,15 +121,15 @@ def _pack(
     mesh: Mesh, side: Int[np.ndarray, " f"], chart: Int[np.ndarray, " f"], texture_size: int, padding: int
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "f 3"], Float[np.ndarray, "n 2"]]:
     boxes = _boxes(mesh, side, chart)
-    gap = float(padding)
+    gap, side_length = float(padding), float(texture_size)
     # the gap is given up where even points would not fit with it
-    while _shelves(boxes.sizes * 0, texture_size, gap) is None:
+    while _shelves(boxes.sizes * 0, side_length, gap) is None:
         gap /= 2
     low, high = 0.0, texture_size / max(float(boxes.sizes.max()), 1e-12)
-    place = _shelves(boxes.sizes * low, texture_size, gap)
+    place = _shelves(boxes.sizes * low, side_length, gap)
     for _ in range(14):
         middle = (low + high) / 2
-        tried = _shelves(boxes.sizes * middle, texture_size, gap)
+        tried = _shelves(boxes.sizes * middle, side_length, gap)
         if tried is None:
             high = middle
         else:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix, csr_matrix, diags
 
-from dreamfusion3d.mesh.quality import MeshQuality, degenerate, quality
+from dreamfusion3d.mesh.quality import MeshQuality, quality
 from dreamfusion3d.types import Mesh
 
 # Taubin 1995, "A signal processing approach to fair surface design": a step inwards and a

@@ -113,7 +113,9 @@ def _write_video(
 
     with _quiet():
         writers = (
-            cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), float(fps), (size, size))
+            cv2.VideoWriter(
+                str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), float(fps), (size, size)
+            )
             for codec in CODECS
         )
         writer = next((w for w in writers if w.isOpened()), None)

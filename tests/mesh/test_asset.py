@@ -1,0 +1,196 @@
+"""From a mesh to files: simplify, unwrap, bake, export."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import trimesh
+
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.mesh.bake import bake
+from dreamfusion3d.mesh.clean import solid_mesh
+from dreamfusion3d.mesh.export import place, write_glb, write_obj
+from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.simplify import simplify, smooth, vertex_normals
+from dreamfusion3d.mesh.unwrap import unwrap
+from dreamfusion3d.raster import overlap_counts
+from dreamfusion3d.types import Mesh
+from tests.mesh.shapes import (
+    GENUS,
+    grid_of,
+    mesh_of,
+    position_colour,
+    sphere,
+    textured_of,
+    torus,
+    two_handles,
+)
+
+
+@pytest.fixture(scope="module")
+def textured():
+    return textured_of(two_handles)
+
+
+@pytest.mark.parametrize("shape", GENUS)
+@pytest.mark.parametrize("faces", [4000, 600])
+def test_simplify_keeps_topology_and_budget(shape, faces):
+    mesh = mesh_of(shape, faces=faces)
+    report = quality(mesh)
+    assert report.watertight and report.manifold
+    assert report.genus == GENUS[shape]
+    assert report.faces <= faces
+    assert report.degenerate_faces == 0
+
+
+def test_simplify_never_returns_a_broken_mesh():
+    """A sponge cannot be brought to any number of faces; what comes back is whole all the same."""
+    noise = np.random.default_rng(1).normal(size=(20, 20, 20)).astype(np.float32)
+    sponge = solid_mesh(noise, 0.2)
+    before, after = quality(sponge), quality(simplify(sponge, 200))
+    assert after.watertight and after.manifold
+    assert after.euler_number == before.euler_number
+    assert after.faces < before.faces
+
+
+def test_smoothing_keeps_volume_and_removes_steps():
+    # a binary grid: the worst stairs
+    grid = (np.linalg.norm(np.stack(np.meshgrid(*[np.linspace(-1, 1, 48)] * 3)), axis=0) < 0.6) * 1.0
+    stairs = solid_mesh(grid.astype(np.float32), 0.5)
+    calm = smooth(stairs, 10)
+    assert quality(calm).volume == pytest.approx(quality(stairs).volume, rel=0.02)
+    spread = [np.linalg.norm(m.vertices, axis=1).std() for m in (stairs, calm)]
+    assert spread[1] < 0.6 * spread[0]
+
+
+def test_quality_tells_open_and_pinched_meshes():
+    mesh = mesh_of(sphere, faces=500)
+    assert not quality(Mesh(mesh.vertices, mesh.faces[1:])).watertight
+    flipped = mesh.faces.copy()
+    flipped[0] = flipped[0, ::-1]
+    assert not quality(Mesh(mesh.vertices, flipped)).watertight
+    tetrahedron = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
+    corners = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    pinched = Mesh(np.concatenate([corners, -corners[1:]]),
+                   np.concatenate([tetrahedron, np.array([0, 4, 5, 6])[tetrahedron][:, ::-1]]))
+    report = quality(pinched)
+    assert report.watertight and not report.manifold and report.genus is None
+    json.dumps(report.as_dict(), allow_nan=False)
+
+
+def test_normals_point_outwards():
+    mesh = solid_mesh(grid_of(sphere), 0.0)
+    radial = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
+    assert (vertex_normals(mesh) * radial).sum(1).min() > 0.99
+
+
+@pytest.mark.parametrize("limit, method", [(120.0, "xatlas"), (0.01, "projection")])
+@pytest.mark.parametrize("shape", [sphere, two_handles])
+def test_atlas_has_no_overlap(shape, limit, method):
+    mesh = mesh_of(shape)
+    atlas = unwrap(mesh, 256, 2, time_limit_s=limit)
+    assert atlas.method == method
+    assert bool(atlas.reason) == (method == "projection")
+    np.testing.assert_array_equal(atlas.vmapping[atlas.faces], mesh.faces)
+    assert atlas.uv.min() >= 0 and atlas.uv.max() <= 1
+    counts = overlap_counts(atlas.uv, atlas.faces, 1024)
+    assert (counts > 1).sum() <= 1e-3 * (counts > 0).sum()
+    assert (counts > 0).mean() > 0.2
+
+
+def test_projection_cuts_a_chart_that_folds():
+    """A helical ramp faces up all the way: projected as one chart it covers itself."""
+    turns, steps = 3, 120
+    angle = np.linspace(0, 2 * np.pi * turns, steps)
+    rim = np.stack([np.cos(angle), angle / 20, np.sin(angle)], 1)
+    vertices = np.concatenate([rim, rim * (0.4, 1, 0.4)])
+    i = np.arange(steps - 1)
+    faces = np.concatenate(
+        [np.stack([i, i + steps, i + 1], 1), np.stack([i + 1, i + steps, i + steps + 1], 1)]
+    )
+    atlas = unwrap(Mesh(vertices, faces), 256, 2, time_limit_s=0.01)
+    assert atlas.method == "projection"
+    assert overlap_counts(atlas.uv, atlas.faces, 256).max() == 1
+
+
+@pytest.mark.parametrize("limit", [120.0, 0.01])
+def test_texture_holds_the_colour_of_the_place(limit):
+    mesh = mesh_of(sphere)
+    size = 256
+    atlas = unwrap(mesh, size, 4, time_limit_s=limit)
+    textured = bake(mesh, position_colour, size, unwrapped=atlas)
+    assert textured.texture.shape == (size, size, 3)
+    rng = np.random.default_rng(0)
+    faces = textured.faces[rng.integers(len(textured.faces), size=2000)]
+    weights = rng.dirichlet((1, 1, 1), 2000)
+    places = np.einsum("nk,nkc->nc", weights, textured.vertices[faces])
+    uv = np.einsum("nk,nkc->nc", weights, textured.uv[faces])
+    row = np.clip(((1 - uv[:, 1]) * size).astype(int), 0, size - 1)
+    col = np.clip((uv[:, 0] * size).astype(int), 0, size - 1)
+    error = np.abs(textured.texture[row, col] / 255 - position_colour(places))
+    assert error.max() < 0.03  # a texel is about 0.01 of the sphere wide
+    # no texel is left empty: background would bleed over the seams
+    assert textured.texture.min() > 0
+
+
+def test_supersampling_changes_little():
+    mesh = mesh_of(torus, faces=1000)
+    atlas = unwrap(mesh, 128, 2)
+    one, two = (bake(mesh, position_colour, 128, supersample=s, unwrapped=atlas) for s in (1, 2))
+    assert np.abs(one.texture.astype(int) - two.texture).mean() < 2
+
+
+def test_place_stands_on_the_ground(textured):
+    placed = place(textured, 2.5)
+    low, high = placed.vertices.min(0), placed.vertices.max(0)
+    assert low[1] == pytest.approx(0, abs=1e-6)
+    assert high[1] == pytest.approx(2.5, rel=1e-5)
+    assert (low + high)[[0, 2]] == pytest.approx([0, 0], abs=1e-5)
+    with pytest.raises(InputError, match="height"):
+        place(textured, 0.0)
+
+
+def test_glb_comes_back(textured, tmp_path):
+    placed = place(textured, 1.5)
+    written = write_glb(placed, tmp_path / "two.glb", "two", {"prompt": "a pot", "seed": 3})
+    assert written == [tmp_path / "two.glb"]
+    scene = trimesh.load(tmp_path / "two.glb")
+    assert list(scene.geometry) == ["two"]
+    mesh = scene.geometry["two"]
+    np.testing.assert_allclose(scene.bounds, [placed.vertices.min(0), placed.vertices.max(0)], atol=1e-6)
+    assert scene.extents[1] == pytest.approx(1.5, rel=1e-5)
+    material = mesh.visual.material
+    assert material.metallicFactor == 0 and material.roughnessFactor == pytest.approx(0.8)
+    assert material.baseColorFactor is None or (np.asarray(material.baseColorFactor) == 255).all()
+    np.testing.assert_array_equal(np.asarray(material.baseColorTexture.convert("RGB")), placed.texture)
+    np.testing.assert_allclose(mesh.visual.uv, placed.uv, atol=1e-6)
+    raw = (tmp_path / "two.glb").read_bytes()
+    tree = json.loads(raw[20 : 20 + int.from_bytes(raw[12:16], "little")])
+    assert tree["nodes"] == [{"name": "two", "mesh": 0, "extras": {"prompt": "a pot", "seed": 3}}]
+    assert tree["materials"][0]["name"] == "two" and not tree["materials"][0].get("doubleSided")
+
+
+def test_obj_comes_back(textured, tmp_path):
+    placed = place(textured, 1.5)
+    written = write_obj(placed, tmp_path / "two.obj", "two")
+    assert sorted(p.name for p in written) == ["two.mtl", "two.obj", "two.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["two.mtl", "two.obj", "two.png"]
+    mesh = trimesh.load(tmp_path / "two.obj", process=False)
+    np.testing.assert_allclose(mesh.bounds, [placed.vertices.min(0), placed.vertices.max(0)], atol=1e-6)
+    assert len(mesh.faces) == len(placed.faces)
+    assert "map_Kd two.png" in (tmp_path / "two.mtl").read_text()
+    assert "Kd 1.0" in (tmp_path / "two.mtl").read_text()
+
+
+def test_same_input_same_bytes(tmp_path):
+    digests = []
+    for run in ("a", "b"):
+        textured = place(bake(mesh_of(torus), position_colour, 128))
+        write_glb(textured, tmp_path / run / "t.glb", "t", {"seed": 1})
+        write_obj(textured, tmp_path / run / "t.obj", "t")
+        written = sorted((tmp_path / run).iterdir())
+        digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in written])
+    assert digests[0] == digests[1]
