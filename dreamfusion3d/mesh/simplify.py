@@ -7,14 +7,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix, csr_matrix, diags
 
+from dreamfusion3d.mesh.collapse import collapse
 from dreamfusion3d.mesh.quality import MeshQuality, quality
 from dreamfusion3d.types import Mesh
 
 # Taubin 1995, "A signal processing approach to fair surface design": a step inwards and a
 # slightly longer one outwards pass the shape and stop the ripple, and the volume stays.
 TAUBIN_IN, TAUBIN_OUT = 0.5, -0.53
-AGGRESSION = (7.0, 4.0)  # of the decimator's error threshold; the gentler is slower
-SEARCH = 5  # targets tried between the wished one and the input
+SEARCH = 4  # targets tried between the wished one and the input
 VOLUME_DRIFT = 0.05  # of the volume; a result that moved by more has folded over
 
 
@@ -31,23 +31,28 @@ def smooth(mesh: Mesh, iterations: int = 5) -> Mesh:
 
 
 def simplify(mesh: Mesh, faces: int = 20000) -> Mesh:
-    """About ``faces`` triangles by quadric edge collapse, watertight and with the input's topology.
+    """At most ``faces`` triangles by quadric edge collapse, watertight and with the input's topology.
 
-    A target that tears, folds or closes a handle is given up for a larger one, found by
-    bisection; at worst the input itself comes back. A mesh that has no more is returned tidied.
+    fast-simplification is tried first; what it tears, folds or unhandles is done again by
+    `collapse`, which cannot. A shape that does not survive so few faces keeps more, as many as
+    bisection finds needed; at worst the input comes back, never a broken mesh.
     """
     mesh = tidy(mesh)
     if len(mesh.faces) <= faces:
         return mesh
     before = quality(mesh)
-    for target in (faces, faces + faces // 8):
-        for aggression in AGGRESSION:
-            if result := _attempt(mesh, before, target, aggression):
-                return result
-    best, low, high = mesh, faces + faces // 8, len(mesh.faces)
+    if (result := _fast(mesh, faces)) is not None and _sound(result, before):
+        return result
+    if not before.manifold:
+        return mesh
+    result = tidy(collapse(mesh, faces))
+    if _sound(result, before):
+        return result
+    best, low, high = mesh, max(faces, len(result.faces)), len(mesh.faces)
     for _ in range(SEARCH):
         target = int(np.sqrt(low * high))
-        if result := _attempt(mesh, before, target, AGGRESSION[0]):
+        result = tidy(collapse(mesh, target))
+        if _sound(result, before):
             best, high = result, target
         else:
             low = target
@@ -64,23 +69,25 @@ def tidy(mesh: Mesh) -> Mesh:
     return Mesh(mesh.vertices[used].astype(np.float64), flat.reshape(-1, 3).astype(np.int64))
 
 
-def _attempt(mesh: Mesh, before: MeshQuality, target: int, aggression: float) -> Mesh | None:
-    """The decimated mesh, or None where it is not as sound as the input."""
+def _fast(mesh: Mesh, target: int) -> Mesh | None:
+    """What fast-simplification makes of it, sound or not; None where it misses the budget."""
     vertices, faces = fast_simplification.simplify(
-        mesh.vertices, mesh.faces.astype(np.int32), target_count=target, agg=aggression
+        mesh.vertices, mesh.faces.astype(np.int32), target_count=target
     )
     result = tidy(Mesh(np.asarray(vertices, np.float64), np.asarray(faces, np.int64)))
-    if len(result.faces) == 0:
-        return None
+    return result if 0 < len(result.faces) <= target else None
+
+
+def _sound(result: Mesh, before: MeshQuality) -> bool:
+    """Whether a decimated mesh is as good as the one it came from."""
     after = quality(result)
-    same = (after.euler_number, after.components) == (before.euler_number, before.components)
-    sound = (
-        after.watertight >= before.watertight
+    return (
+        (after.euler_number, after.components) == (before.euler_number, before.components)
+        and after.watertight >= before.watertight
         and after.manifold >= before.manifold
         and after.degenerate_faces == 0
         and abs(after.volume - before.volume) <= VOLUME_DRIFT * abs(before.volume)
     )
-    return result if same and sound else None
 
 
 def _neighbour_mean(faces: Int[np.ndarray, "f 3"], count: int) -> csr_matrix:

@@ -31,7 +31,7 @@ report = {
     "base_colour_linked": shader.inputs["Base Color"].is_linked,
     "images": [[i.name, list(i.size), i.packed_file is not None, i.colorspace_settings.name]
                for i in [image]],
-    "properties": {key: thing[key] for key in thing.keys() if isinstance(thing[key], (str, int, float))},
+    "properties": {key: value for key, value in thing.items() if isinstance(value, (str, int, float))},
     "unit": bpy.context.scene.unit_settings.system,
 }
 print("REPORT " + json.dumps(report))

@@ -41,7 +41,7 @@ def test_no_errors_no_warnings_no_hints(tmp_path):
     report = validate(clay_ball(tmp_path))
     issues = report["issues"]
     assert issues["messages"] == []
-    assert (issues["numErrors"], issues["numWarnings"], issues["numInfos"], issues["numHints"]) == (0, 0, 0, 0)
+    assert [issues[kind] for kind in ("numErrors", "numWarnings", "numInfos", "numHints")] == [0] * 4
     info = report["info"]
     assert info["hasTextures"] and info["drawCallCount"] == 1 and info["materialCount"] == 1
     assert info["maxUVs"] == 1

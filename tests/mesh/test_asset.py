@@ -12,6 +12,7 @@ import trimesh
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.mesh.bake import bake
 from dreamfusion3d.mesh.clean import solid_mesh
+from dreamfusion3d.mesh.collapse import collapse
 from dreamfusion3d.mesh.export import place, write_glb, write_obj
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.mesh.simplify import simplify, smooth, vertex_normals
@@ -44,6 +45,27 @@ def test_simplify_keeps_topology_and_budget(shape, faces):
     assert report.genus == GENUS[shape]
     assert report.faces <= faces
     assert report.degenerate_faces == 0
+
+
+@pytest.mark.parametrize("shape", GENUS)
+def test_collapse_keeps_topology_to_the_last_face(shape):
+    """Asked for nothing, it stops where the next collapse would close a handle."""
+    mesh = solid_mesh(grid_of(shape, 32), 0.0)
+    for target in (500, 0):
+        report = quality(collapse(mesh, target))
+        assert report.watertight and report.manifold and report.genus == GENUS[shape]
+        assert report.degenerate_faces == 0
+        assert report.faces <= 500
+    assert quality(collapse(mesh, 500)).volume == pytest.approx(quality(mesh).volume, rel=0.02)
+
+
+def test_collapse_is_as_close_as_the_fast_one():
+    mesh = solid_mesh(grid_of(sphere), 0.0)
+
+    def error(simplified: Mesh) -> float:
+        return np.abs(np.linalg.norm(simplified.vertices[simplified.faces].mean(1), axis=1) - 0.6).mean()
+
+    assert error(collapse(mesh, 1000)) < 1.2 * error(simplify(mesh, 1000))
 
 
 def test_simplify_never_returns_a_broken_mesh():
