@@ -69,7 +69,8 @@ def draw_torus(cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
     origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
     distance = torch.zeros(origins.shape[0])
     for _ in range(80):
-        distance = distance + torus_distance(origins + directions * distance[:, None])
+        step = torus_distance(origins + directions * distance[:, None])
+        distance = (distance + step).clamp(max=8)
     points = origins + directions * distance[:, None]
     hit = (torus_distance(points).abs() < 1e-3) & (distance < 6)
     pixels = cameras.height * cameras.width

@@ -4,9 +4,9 @@ Letters: r rays (b cameras of h x w pixels), n packed samples, m the samples tha
 
 Marching, density and albedo are cheap; a normal costs four more densities. So only samples
 whose weight exceeds ``weight_cutoff`` get one, at most ``lit_per_ray`` of them a ray on
-average (the heaviest). The rest keep their albedo under MEAN_SHADE, the shade of a pixel of
-unknown normal, so that every weight counts in the colour and rgb stays consistent with
-opacity whatever the cutoff.
+average (the heaviest). The rest of a ray keep their albedo under the mean shade of its lit
+samples, or under MEAN_SHADE if it has none; so every weight counts in the colour, and rgb
+stays consistent with opacity whatever the cutoff.
 """
 
 from __future__ import annotations
@@ -32,8 +32,13 @@ HIT = 1e-4  # opacity below which a ray has no depth
 
 
 @runtime_checkable
-class JointField(Protocol):
-    """What a field may offer besides ``Field`` to be rendered faster and with steadier normals."""
+class RenderField(Field, Protocol):
+    """``Field``, checkable at run time: all that the renderer needs."""
+
+
+@runtime_checkable
+class JointField(RenderField, Protocol):
+    """What a field may offer besides to be rendered faster and with steadier normals."""
 
     def density_and_albedo(
         self, x: Float[Tensor, "n 3"]
@@ -78,7 +83,7 @@ class Detail:
 
 
 def render(
-    field: Field,
+    field: RenderField,
     cameras: Cameras,
     *,
     occupancy: Occupancy | Bool[Tensor, "x y z"],
@@ -91,7 +96,7 @@ def render(
 
 
 def render_detailed(
-    field: Field,
+    field: RenderField,
     cameras: Cameras,
     *,
     occupancy: Occupancy | Bool[Tensor, "x y z"],
@@ -110,22 +115,26 @@ def render_detailed(
     lit = _choose_lit(weight.detach(), rays, settings)
     normals = density_normals(field, points.index_select(0, lit), settings.normal_epsilon)
 
-    colour = _colour(albedo, normals, lit, samples, cameras, settings)
+    factor, ray_normals = _light(weight.detach(), normals, lit, samples, cameras)
+    colour = {
+        "lambert": albedo * factor[:, None],
+        "albedo": albedo,
+        "textureless": factor[:, None].expand_as(albedo),
+    }[settings.shading]
     values = torch.cat([colour, torch.ones_like(weight)[:, None], samples.midpoints()[:, None]], -1)
     summed = accumulate(weight, values, samples.ray_indices, rays)
     opacity, distance = summed[:, 3], summed[:, 4]
     depth = torch.where(opacity > HIT, distance / opacity.clamp(min=HIT), 0.0)
-    normal_picture = accumulate(weight[lit], normals, samples.ray_indices[lit], rays).reshape(*shape, 3)
     picture = Render(
         summed[:, :3].reshape(*shape, 3),
         opacity.reshape(shape),
         depth.reshape(shape),
-        None if settings.shading == "albedo" else normal_picture,
+        None if settings.shading == "albedo" else (ray_normals * opacity[:, None]).reshape(*shape, 3),
     )
     return picture, Detail(samples, weight, directions, lit, normals)
 
 
-def density_normals(field: Field, x: Float[Tensor, "m 3"], epsilon: float) -> Float[Tensor, "m 3"]:
+def density_normals(field: RenderField, x: Float[Tensor, "m 3"], epsilon: float) -> Float[Tensor, "m 3"]:
     """Unit vectors along -grad(density) by differences of a monotonic function of the density.
 
     Zero where the field is flat. Differentiable: four queries on a tetrahedron.
@@ -142,7 +151,7 @@ def density_normals(field: Field, x: Float[Tensor, "m 3"], epsilon: float) -> Fl
     return descent * torch.rsqrt(descent.square().sum(-1, keepdim=True) + 1e-12)
 
 
-def _density_and_albedo(field: Field, points: Tensor) -> tuple[Tensor, Tensor]:
+def _density_and_albedo(field: RenderField, points: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(field, JointField):
         return field.density_and_albedo(points)
     return field.density(points), field.albedo(points)
@@ -159,15 +168,22 @@ def _choose_lit(weight: Tensor, rays: int, settings: RenderSettings) -> Tensor:
     return lit
 
 
-def _colour(
-    albedo: Tensor, normals: Tensor, lit: Tensor, samples: Samples, cameras: Cameras, settings: RenderSettings
-) -> Tensor:
-    """(n, 3) radiance of every sample."""
-    if settings.shading == "albedo":
-        return albedo
+def _light(
+    weight: Tensor, normals: Tensor, lit: Tensor, samples: Samples, cameras: Cameras
+) -> tuple[Tensor, Tensor]:
+    """Shade (n,) of every sample and mean normal (r, 3), at most of unit length, of every ray.
+
+    The weights are constants here: a surface must not move to even out its own shade.
+    """
     pixels = cameras.height * cameras.width
-    light = light_direction(cameras.camera_to_world)[samples.ray_indices[lit] // pixels]
-    factor = torch.full_like(albedo[:, 0], MEAN_SHADE).index_copy(0, lit, shade(normals, light))
-    if settings.shading == "textureless":
-        return factor[:, None].expand_as(albedo)
-    return albedo * factor[:, None]
+    rays = len(cameras) * pixels
+    ray = samples.ray_indices.index_select(0, lit)
+    light = light_direction(cameras.camera_to_world).index_select(0, ray // pixels)
+    shades = shade(normals, light)
+    share = weight.index_select(0, lit)
+    values = torch.cat([shades[:, None], normals, torch.ones_like(shades)[:, None]], -1)
+    sums = accumulate(share, values, ray, rays)
+    total = sums[:, 4:]
+    mean = sums[:, :4] / total.clamp(min=HIT)
+    unlit = torch.where(total[:, 0] > HIT, mean[:, 0], MEAN_SHADE).index_select(0, samples.ray_indices)
+    return unlit.index_copy(0, lit, shades), mean[:, 1:]
