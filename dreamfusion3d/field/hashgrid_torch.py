@@ -21,7 +21,7 @@ def hashgrid_torch(
         cell = position.detach().floor().clamp(max=resolution - 1)
         fraction = position - cell
         cell = cell.long()
-        value = 0.0
+        value = x.new_zeros(x.shape[0], layout.features)
         for corner in range(8):
             bits = torch.tensor([corner & 1, corner >> 1 & 1, corner >> 2 & 1], device=x.device)
             weight = torch.where(bits.bool(), fraction, 1 - fraction).prod(-1)

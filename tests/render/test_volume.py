@@ -195,3 +195,20 @@ def test_a_torus_is_learned_from_its_pictures(one_thread):
     solid, mask = picture.opacity > 0.5, opacity > 0.5
     iou = ((solid & mask).sum() / (solid | mask).sum()).item()
     assert psnr > 25 and iou > 0.95, f"PSNR {psnr:.1f} dB, IoU {iou:.3f}"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_draws_the_same_picture():
+    camera = orbit([10.0], 5.0, height=16, width=16)
+    field = NerfField(FieldConfig(), generator=generator())
+    results = []
+    for device in ("cpu", "cuda"):
+        # the generator stays on the CPU, so that both march with the same jitter
+        field = field.to(device)
+        field.zero_grad()
+        picture = render(field, camera.to(device), occupancy=FULL.to(device), generator=generator())
+        picture.rgb.square().sum().backward()
+        results.append((picture.rgb.detach().cpu(), field.hidden_weight.grad.cpu()))
+    for cpu, cuda in zip(*results, strict=True):
+        torch.testing.assert_close(cuda, cpu, atol=1e-3 * cpu.abs().max().item(), rtol=1e-2)
