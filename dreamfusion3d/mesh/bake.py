@@ -41,12 +41,11 @@ def bake(
     covered = face >= 0
     colours = _ask(albedo, positions, atlas.faces[face[covered]], weights[covered])
     total = np.zeros((texture_size, texture_size, 3))
-    count = np.zeros((texture_size, texture_size))
     rows, cols = (index // supersample for index in np.nonzero(covered))
     flat = rows * texture_size + cols
     for channel in range(3):
-        total[..., channel] = np.bincount(flat, colours[:, channel], count.size).reshape(count.shape)
-    count = np.bincount(flat, minlength=count.size).reshape(count.shape)
+        total[..., channel].flat = np.bincount(flat, colours[:, channel], texture_size**2)
+    count = np.bincount(flat, minlength=texture_size**2).reshape(texture_size, texture_size)
     texture = total / np.maximum(count, 1)[..., None]
     normals = vertex_normals(mesh)[atlas.vmapping]
     return TexturedMesh(

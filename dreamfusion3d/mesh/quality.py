@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -59,12 +59,17 @@ def quality(mesh: Mesh) -> MeshQuality:
         euler_number=int(euler),
         genus=int(2 * components - euler) // 2 if manifold else None,
         volume=signed_volume(mesh),
-        bounds=(tuple(map(float, low)), tuple(map(float, high))),
+        bounds=(_triple(low), _triple(high)),
         degenerate_faces=int(np.count_nonzero(degenerate(mesh, float(extent @ extent)))),
     )
 
 
-def degenerate(mesh: Mesh, diagonal_squared: float) -> np.ndarray:
+def _triple(point: Float[np.ndarray, " 3"]) -> tuple[float, float, float]:
+    x, y, z = map(float, point)
+    return x, y, z
+
+
+def degenerate(mesh: Mesh, diagonal_squared: float) -> Bool[np.ndarray, " f"]:
     """Faces (f,) bool with a repeated corner or no area."""
     f = mesh.faces
     a, b, c = (mesh.vertices[f[:, i]].astype(np.float64) for i in range(3))

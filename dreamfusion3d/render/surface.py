@@ -6,7 +6,7 @@ from typing import no_type_check
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from numba import njit
 
 from dreamfusion3d.cameras import Cameras
@@ -79,8 +79,8 @@ def render_mesh(
     cameras = cameras.to("cpu")
     height, width = cameras.height * supersample, cameras.width * supersample
     fine = cameras.resized(height, width)
-    points = fine.project(torch.from_numpy(textured.vertices).double().float()).double().numpy()
-    light = light_direction(cameras.camera_to_world).double().numpy()
+    points = fine.project(torch.from_numpy(textured.vertices).float()).numpy()
+    light = light_direction(cameras.camera_to_world).numpy()
     ambient, diffuse = (AMBIENT, DIFFUSE) if shading else (1.0, 0.0)
     faces = np.ascontiguousarray(textured.faces, np.int64)
     out = np.zeros((len(cameras), cameras.height, cameras.width, 8), np.float32)
@@ -98,9 +98,7 @@ def render_mesh(
 def render_silhouettes(mesh: Mesh, cameras: Cameras) -> Bool[np.ndarray, "v h w"]:
     """Which pixel centres see the mesh."""
     cameras = cameras.to("cpu")
-    points: Float[np.ndarray, "b n 3"] = (
-        cameras.project(torch.from_numpy(mesh.vertices).float()).double().numpy()
-    )
+    points = cameras.project(torch.from_numpy(mesh.vertices).float()).numpy()
     return np.stack(
         [rasterise(view, mesh.faces, cameras.height, cameras.width).face >= 0 for view in points]
     )

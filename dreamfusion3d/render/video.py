@@ -68,7 +68,7 @@ def framed(textured: TexturedMesh, cameras: Cameras, fill: float = FILL) -> Text
     pose = cameras.camera_to_world[0, :3, :3].double().numpy()
     half = cameras.height / 2
     for _ in range(8):  # perspective makes this a fixed point, reached to a pixel in a few rounds
-        seen = cameras.project(torch.from_numpy(vertices).float()).double().numpy()
+        seen = cameras.project(torch.from_numpy(vertices).float()).numpy()
         start, end = seen[..., :2].min((0, 1)), seen[..., :2].max((0, 1))
         metres = float(cameras.distance[0]) / float(cameras.focal[0])  # a pixel at the origin
         aside, up = ((start + end) / 2 - half) * metres
@@ -98,7 +98,7 @@ def _floor_shadow(textured: TexturedMesh, cameras: Cameras) -> Float[np.ndarray,
     floor = vertices[:, 1].min()
     low = (vertices[textured.faces][:, :, 1] < floor + 0.35 * height).all(1)
     vertices[:, 1] = floor
-    seen = cameras.project(torch.from_numpy(vertices)).double().numpy()
+    seen = cameras.project(torch.from_numpy(vertices)).numpy()
     covered = [
         rasterise(points, textured.faces[low], cameras.height, cameras.width).face >= 0 for points in seen
     ]
@@ -114,7 +114,7 @@ def _write_video(
     with _quiet():
         writers = (
             cv2.VideoWriter(
-                str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), float(fps), (size, size)
+                str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), float(fps), (size, size)
             )
             for codec in CODECS
         )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +124,17 @@ def test_atlas_has_no_overlap(shape, limit, method):
     counts = overlap_counts(atlas.uv, atlas.faces, 1024)
     assert (counts > 1).sum() <= 1e-3 * (counts > 0).sum()
     assert (counts > 0).mean() > 0.2
+
+
+def test_a_crash_of_the_worker_is_survived(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    atlas = unwrap(mesh_of(sphere, faces=500), 128, 2)
+    assert atlas.method == "projection" and "exit code" in atlas.reason
+
+
+def test_the_worker_starts_without_torch():
+    check = "import sys, dreamfusion3d.mesh.xatlas_worker; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_projection_cuts_a_chart_that_folds():
