@@ -44,7 +44,7 @@ def bake(
     rows, cols = (index // supersample for index in np.nonzero(covered))
     flat = rows * texture_size + cols
     for channel in range(3):
-        total[..., channel].flat = np.bincount(flat, colours[:, channel], texture_size**2)
+        total[..., channel] = np.bincount(flat, colours[:, channel], texture_size**2).reshape(total.shape[:2])
     count = np.bincount(flat, minlength=texture_size**2).reshape(texture_size, texture_size)
     texture = total / np.maximum(count, 1)[..., None]
     normals = vertex_normals(mesh)[atlas.vmapping]
