@@ -46,8 +46,22 @@ def clean_grid(
             f"no sample of the grid lies above the level {level:.4g}, so there is no surface:"
             " run again with more steps or another seed"
         )
+    box = tuple(
+        slice(max(int(where.min()) - 2, 0), int(where.max()) + 3)
+        for where in (np.flatnonzero(inside.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    )
+    result = grid.copy()
+    result[box] = _clean_box(grid[box], level, min_fraction if keep == "fraction" else 1.0)
+    return result
+
+
+def _clean_box(
+    grid: Float[np.ndarray, "x y z"], level: float, fraction: float
+) -> Float[np.ndarray, "x y z"]:
+    """`clean_grid` within the box that holds every inside voxel: most of a grid is empty space."""
+    inside = grid > level
     scale = _scale(grid, level, inside)
-    kept = _keep_bodies(inside, min_fraction if keep == "fraction" else 1.0)
+    kept = _keep_bodies(inside, fraction)
     result = grid.copy()
     result[inside & ~kept] = scale.below
     for _ in range(ROUNDS):
@@ -99,13 +113,13 @@ def solid_mesh(
     )
 
 
-def _scale(grid: np.ndarray, level: float, inside: Bool[np.ndarray, "r r r"]) -> _Scale:
+def _scale(grid: np.ndarray, level: float, inside: Bool[np.ndarray, "x y z"]) -> _Scale:
     near = ndimage.binary_dilation(inside) & ~ndimage.binary_erosion(inside)
     step = float(np.median(np.abs(grid[near] - level))) or 1.0
     return _Scale(min(float(grid.min()), level - step), level + step, step)
 
 
-def _keep_bodies(inside: Bool[np.ndarray, "r r r"], fraction: float) -> Bool[np.ndarray, "r r r"]:
+def _keep_bodies(inside: Bool[np.ndarray, "x y z"], fraction: float) -> Bool[np.ndarray, "x y z"]:
     """The face-connected bodies with at least ``fraction`` of the largest one's voxels.
 
     With fraction 1 exactly one is kept, the first of equals.
@@ -122,14 +136,14 @@ def _keep_bodies(inside: Bool[np.ndarray, "r r r"], fraction: float) -> Bool[np.
     return wanted[labels]
 
 
-def _fill_voids(inside: Bool[np.ndarray, "r r r"]) -> Bool[np.ndarray, "r r r"]:
+def _fill_voids(inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
     """``inside`` and every outside voxel that no face-connected path leads to from the border."""
     return np.asarray(ndimage.binary_fill_holes(inside))
 
 
 def _raise_critical(
-    grid: Float[np.ndarray, "r r r"], inside: Bool[np.ndarray, "r r r"]
-) -> Bool[np.ndarray, "r r r"]:
+    grid: Float[np.ndarray, "x y z"], inside: Bool[np.ndarray, "x y z"]
+) -> Bool[np.ndarray, "x y z"]:
     """Outside voxels to turn inside so that no two bodies' voxels meet at an edge or a corner only.
 
     A grid without such meetings is well-composed (Latecki 1997): every cell is one of marching
@@ -162,8 +176,8 @@ def _raise_edges(grid: np.ndarray, inside: np.ndarray, raised: np.ndarray) -> No
 
 def _raise_corners(grid: np.ndarray, inside: np.ndarray, raised: np.ndarray) -> None:
     """Mark voxels of the 2x2x2 blocks where two opposite corners alone are inside, or alone outside."""
-    n = inside.shape[0] - 1
-    corner = {(i, j, k): inside[i : i + n, j : j + n, k : k + n]
+    a, b, c = (n - 1 for n in inside.shape)
+    corner = {(i, j, k): inside[i : i + a, j : j + b, k : k + c]
               for i in (0, 1) for j in (0, 1) for k in (0, 1)}
     total = sum(value.astype(np.int8) for value in corner.values())
     for j, k in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -178,8 +192,8 @@ def _raise_corners(grid: np.ndarray, inside: np.ndarray, raised: np.ndarray) -> 
 
 
 def _clear_of_level(
-    grid: Float[np.ndarray, "r r r"], level: float, inside: Bool[np.ndarray, "r r r"], step: float
-) -> Float[np.ndarray, "r r r"]:
+    grid: Float[np.ndarray, "x y z"], level: float, inside: Bool[np.ndarray, "x y z"], step: float
+) -> Float[np.ndarray, "x y z"]:
     """Samples on the level moved a little to their side: a crossing at a sample makes needle triangles."""
     margin = CLEARANCE * step
     return np.where(
