@@ -24,7 +24,7 @@ from dreamfusion3d.errors import InputError
 QUALITIES = ("draft", "standard", "high")
 
 
-def _number(default: Any, low: float, high: float) -> Any:
+def _number(default: Any, low: int | float, high: int | float) -> Any:
     """A field whose value (or each of whose values) lies in [low, high]."""
     return field(default=default, metadata={"low": low, "high": high})
 
@@ -38,12 +38,25 @@ class PriorConfig:
 class GuidanceConfig:
     kind: Literal["sds"] = "sds"
     scale: float = _number(5.0, 0.0, 1000.0)  # uncond + scale (cond - uncond); 1 is plain conditional
+    rescale: float = _number(0.0, 0.0, 1.0)  # towards the conditional's deviation (arXiv 2305.08891)
+    joint_views: bool = True  # the views of a step are denoised together (a multi-view prior)
+    weight: float = _number(20.0, 0.0, 1e6)  # of the guidance loss against the regularisers
+    t_start: tuple[float, float] = _number((0.3, 0.98), 0.0, 1.0)  # window of times at the first step
+    t_end: tuple[float, float] = _number((0.1, 0.38), 0.0, 1.0)  # and at the last
 
 
 @dataclass(frozen=True)
 class OptimConfig:
     steps: int = _number(400, 1, 1_000_000)
     views: int = _number(4, 1, 64)  # pictures a step
+    table_rate: float = _number(0.02, 0.0, 10.0)  # Adam, hash table
+    mlp_rate: float = _number(0.002, 0.0, 10.0)  # Adam, MLP
+    final_rate: float = _number(0.2, 0.0, 1.0)  # share of both rates that is left at the end
+    sharpness: float = _number(8.0, 1.0, 1000.0)  # density factor that the run ends with
+    occupancy_every: int = _number(8, 1, 1000)  # steps between updates of the occupancy grid
+    opacity_weight: float = _number(0.005, 0.0, 1e3)
+    entropy_weight: float = _number(0.05, 0.0, 1e3)
+    orientation_weight: float = _number(0.02, 0.0, 1e3)
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,8 @@ class FieldConfig:
 @dataclass(frozen=True)
 class RenderConfig:
     size: int = _number(64, 8, 2048)  # pixels, a square
+    step_size: float = _number(0.02, 1e-4, 1.0)  # scene units between samples on a ray
+    occupancy_resolution: int = _number(48, 8, 512)
 
 
 @dataclass(frozen=True)
@@ -159,7 +174,7 @@ def check(config: Config) -> None:
         raise InputError("field.max_resolution is below field.base_resolution; raise it")
 
 
-def _in_range(value: float, low: float, high: float, key: str) -> None:
+def _in_range(value: int | float, low: int | float, high: int | float, key: str) -> None:
     if value < low:
         raise InputError(f"{key} = {value} is too small; the minimum is {low:,}")
     if value > high:
@@ -199,7 +214,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return _flatten(tree)
 
 
-def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten(tree: Mapping[Any, Any]) -> dict[str, Any]:
     """Dotted keys; accepts both ``optim: {steps: 1}`` and ``optim.steps: 1``."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():

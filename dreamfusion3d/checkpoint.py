@@ -1,0 +1,69 @@
+"""All that an interrupted optimisation needs to take the same steps again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dreamfusion3d import files
+from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.render.occupancy import Occupancy
+
+
+@dataclass
+class Run:
+    """The state of an optimisation: ``index`` steps are done."""
+
+    field: NerfField
+    optimiser: torch.optim.Adam
+    occupancy: Occupancy
+    generator: torch.Generator
+    index: int = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A copy of everything, on the CPU."""
+        state: dict[str, Tensor] = {f"field.{k}": v for k, v in self.field.state_dict().items()}
+        state |= {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
+        for i, slots in self.optimiser.state_dict()["state"].items():
+            state |= {f"optimiser.{i}.{k}": v for k, v in slots.items()}
+        state["generator"] = self.generator.get_state()
+        state["index"] = torch.tensor(self.index)
+        return {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}
+
+    def restore(self, state: dict[str, Tensor], *, keep_generator: bool = False) -> None:
+        """Become ``state``; raises KeyError, ValueError or RuntimeError when it does not fit."""
+        self.field.load_state_dict(_under(state, "field."))
+        self.occupancy.load_state_dict(_under(state, "occupancy."))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under(state, "optimiser.").items():
+            number, name = key.split(".")
+            slots.setdefault(int(number), {})[name] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        if not keep_generator:
+            self.generator.set_state(state["generator"])
+        self.index = int(state["index"])
+
+    def save(self, path: Path) -> None:
+        files.write_bytes(path, save(self.tensors()))
+
+    def load(self, path: Path) -> str | None:
+        """Take up the checkpoint at ``path`` if there is one; a note when it cannot be read."""
+        if not path.exists():
+            return None
+        fresh = self.tensors()
+        try:
+            self.restore(load(path.read_bytes()))
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
+            self.restore(fresh)
+            return f"the checkpoint {path.name} is damaged or of another run; starting over"
+        return None
+
+
+def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}

@@ -1,0 +1,183 @@
+"""The SDS loop: a generator of steps. No trainer, no callbacks; stop by not asking for more."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dreamfusion3d.cameras import Cameras, sample_orbit
+from dreamfusion3d.checkpoint import Run
+from dreamfusion3d.config import Config
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.files import replacing
+from dreamfusion3d.guidance import sds
+from dreamfusion3d.prior.guide import guided
+from dreamfusion3d.prior.protocol import Prior, Text
+from dreamfusion3d.render.occupancy import Occupancy
+from dreamfusion3d.render.volume import Detail, RenderSettings, render_detailed
+from dreamfusion3d.schedules import geometric, ramp
+from dreamfusion3d.types import Render
+
+SampleCameras = Callable[..., Cameras]  # (count, *, generator) -> Cameras
+KEEP_EVERY = 50  # steps between checkpoints, and between states that a bad step falls back to
+PREVIEW_EVERY = 50
+SETBACKS = 5  # after so many the run ends with an error
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimisation step. The SDS loss is no objective (its target moves), so it is not here."""
+
+    index: int  # 1-based
+    total: int
+    gradient_norm: float
+    seconds: float
+    note: str | None = None  # something that the user should know
+
+
+def optimize(
+    field: NerfField,
+    prior: Prior,
+    text: Text,
+    config: Config,
+    *,
+    generator: torch.Generator,
+    checkpoint: Path | None = None,
+    preview: Path | None = None,
+    sample_cameras: SampleCameras | None = None,
+) -> Iterator[Step]:
+    """Distil ``prior`` into ``field``, in place. ``text`` has two rows: prompt, empty prompt.
+
+    Takes up ``checkpoint`` where there is one (a damaged one is named in a note and left), and
+    writes it as it goes; a resumed run takes the same steps as an undisturbed one. ``preview``
+    receives the pictures of a recent step. ``sample_cameras`` replaces the orbit's random draw.
+    """
+    total = config.optim.steps
+    cameras_of = sample_cameras or _orbit(config)
+    run = Run(field, _optimiser(field, config), Occupancy(config.render.occupancy_resolution, generator.device), generator)
+    note = run.load(checkpoint) if checkpoint else None
+    setbacks, safe = 0, run.tensors()
+    while run.index < total:
+        began = time.perf_counter()
+        norm, picture = _step(run, prior, text, config, cameras_of)
+        if not math.isfinite(norm):
+            setbacks += 1
+            if setbacks > SETBACKS:
+                raise InputError(
+                    f"the optimisation met {setbacks} gradients that are not finite and gave up; "
+                    "try --seed with another number, or lower optim.table_rate and guidance.scale"
+                )
+            bad = run.index + 1
+            run.restore(safe, keep_generator=True)  # other noise the second time
+            note = f"step {bad} gave a gradient that is not finite; went back to step {run.index}"
+            yield Step(run.index, total, norm, time.perf_counter() - began, note)
+            note = None
+            continue
+        run.index += 1
+        if run.index % KEEP_EVERY == 0:
+            safe = run.tensors()
+            if checkpoint and run.index < total:
+                run.save(checkpoint)
+        if preview and (run.index % PREVIEW_EVERY == 0 or run.index == 1):
+            _write_preview(picture, preview)
+        yield Step(run.index, total, norm, time.perf_counter() - began, note)
+        note = None
+    field.set_sharpness(config.optim.sharpness)
+
+
+def _step(
+    run: Run, prior: Prior, text: Text, config: Config, cameras_of: SampleCameras
+) -> tuple[float, Render]:
+    """One update of the field; the gradient's norm, and the pictures it was taken from."""
+    optim, field, generator = config.optim, run.field, run.generator
+    progress = run.index / max(optim.steps - 1, 1)
+    field.set_sharpness(geometric(progress, 1.0, optim.sharpness, begin=0.2, finish=0.8))
+    if run.index % optim.occupancy_every == 0:
+        run.occupancy.update(field.density, generator=generator, step=run.index)
+    share = geometric(progress, 1.0, optim.final_rate, begin=0.5)
+    for group, rate in zip(run.optimiser.param_groups, (optim.table_rate, optim.mlp_rate), strict=True):
+        group["lr"] = rate * share
+    cameras = cameras_of(optim.views, generator=generator)
+    picture, detail = render_detailed(
+        field, cameras, occupancy=run.occupancy, generator=generator,
+        settings=RenderSettings(step_size=config.render.step_size),
+    )
+    loss = guidance_loss(picture, cameras, prior, text, config, progress, generator=generator)
+    loss = loss + regularisers(picture, detail, config, progress)
+    run.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = float(nn.utils.get_total_norm([p.grad for p in field.parameters() if p.grad is not None]))
+    if math.isfinite(norm):
+        run.optimiser.step()
+    return norm, picture
+
+
+def guidance_loss(
+    picture: Render, cameras: Cameras, prior: Prior, text: Text, config: Config, progress: float,
+    *, generator: torch.Generator,
+) -> Float[Tensor, ""]:
+    """The guidance's loss for the views of one step, at one random time of the present window."""
+    guidance = config.guidance
+    x = prior.encode(picture, generator=generator)
+    low = ramp(progress, guidance.t_start[0], guidance.t_end[0])
+    high = ramp(progress, guidance.t_start[1], guidance.t_end[1])
+    views = len(cameras)
+    # one time for all views of the scene: they are denoised together
+    t = (low + (high - low) * torch.rand(1, generator=generator, device=x.device)).expand(views)
+    noise = torch.randn(x.shape, generator=generator, device=x.device)
+    joint = views if guidance.joint_views else 1
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        return guided(
+            prior, x_t, t, text, cameras, scale=guidance.scale, rescale=guidance.rescale, views=joint
+        )
+
+    return guidance.weight * sds(x, t, prior.alpha_sigma(t), denoise, noise=noise).loss
+
+
+def regularisers(picture: Render, detail: Detail, config: Config, progress: float) -> Float[Tensor, ""]:
+    """DreamFusion's (arXiv 2209.14988, appendix A.2): opacity, entropy (late), orientation."""
+    optim = config.optim
+    opacity = picture.opacity.clamp(1e-4, 1 - 1e-4)
+    entropy = -(opacity * opacity.log() + (1 - opacity) * (1 - opacity).log()).mean()
+    sparse = (opacity.square() + 0.01).sqrt().mean()
+    return (
+        optim.opacity_weight * sparse
+        + ramp(progress, 0.0, optim.entropy_weight, begin=0.3, finish=0.8) * entropy
+        + optim.orientation_weight * detail.orientation_loss()
+    )
+
+
+def _orbit(config: Config) -> SampleCameras:
+    def draw(count: int, *, generator: torch.Generator) -> Cameras:
+        return sample_orbit(count, generator=generator, size=config.render.size)
+
+    return draw
+
+
+def _optimiser(field: NerfField, config: Config) -> torch.optim.Adam:
+    """Adam with instant-ngp's betas and epsilon (its appendix A); the table apart from the MLP."""
+    rest = [p for name, p in field.named_parameters() if name != "table"]
+    return torch.optim.Adam(
+        [{"params": [field.table], "lr": config.optim.table_rate}, {"params": rest, "lr": config.optim.mlp_rate}],
+        betas=(0.9, 0.99), eps=1e-15,
+    )
+
+
+def _write_preview(picture: Render, path: Path) -> None:
+    """The step's views side by side, over light grey."""
+    with torch.no_grad():
+        rgb = picture.over(picture.rgb.new_tensor([[0.85, 0.85, 0.85]])).clamp(0, 1).cpu().numpy()
+    strip = np.concatenate(list(rgb), axis=1).repeat(2, 0).repeat(2, 1)
+    with replacing(path) as temporary:
+        iio.imwrite(temporary, (strip * 255).round().astype(np.uint8))

@@ -1,0 +1,117 @@
+"""A pixel prior from a diffusers folder (unet/, scheduler/) with this project's conditioner:
+the embedded prior, and whatever ``train-prior`` writes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor
+
+from dreamfusion3d.cameras import Cameras
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.files import sha256
+from dreamfusion3d.prior.conditioner import Conditioner
+from dreamfusion3d.prior.ideal import rgba
+from dreamfusion3d.prior.protocol import Text
+from dreamfusion3d.prior.unet import attend_across_views, predict
+from dreamfusion3d.procedural.captions import read, world_summary
+from dreamfusion3d.types import Render
+
+PARTS = ("unet/diffusion_pytorch_model.safetensors", "conditioner/model.safetensors")
+
+
+class PixelPrior:
+    """Premultiplied RGBA at 64x64 in [-1, 1], told the prompt's meaning and the camera.
+
+    The network predicts velocity; views of one scene are denoised jointly. Runs in bfloat16
+    autocast, in float32 with ``half=False``.
+    """
+
+    def __init__(self, folder: Path, name: str, *, device: torch.device | str = "cpu", half: bool = True) -> None:
+        self.name = name
+        self.device = torch.device(device)
+        self.half = half
+        self.unet, self.conditioner, alpha_bar = _load(folder)
+        self.unet = self.unet.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.conditioner = self.conditioner.to(self.device).eval().requires_grad_(False)
+        self.attention = attend_across_views(self.unet)
+        self.alpha_bar = alpha_bar.to(self.device)
+        self.sha256 = "-".join(sha256(folder / part)[:32] for part in PARTS)
+
+    def check_prompt(self, prompt: str) -> list[str]:
+        reading = read(prompt)
+        if reading.meaning is None:
+            raise InputError(
+                f"the prior '{self.name}' knows no noun in {prompt!r}; it knows: {world_summary()}. "
+                "Use one of these, or give another prior with --prior FOLDER"
+            )
+        unknown = ", ".join(repr(w) for w in reading.unknown)
+        return [*reading.notes, *([f"words without effect on this prior: {unknown}"] if unknown else [])]
+
+    def encode_text(self, prompts: list[str]) -> Text:
+        rows = []
+        for prompt in prompts:
+            meaning = read(prompt).meaning if prompt else None
+            rows.append(self.conditioner.rows(meaning.tokens()) if meaning else [0])
+        with torch.no_grad():
+            return Text(self.conditioner.embed(rows))
+
+    def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        alpha_bar = self.alpha_bar[self._timestep(t)]
+        return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+    def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b 4 h w"]:
+        pictures = rgba(render)
+        size = 64
+        if pictures.shape[-1] != size:
+            pictures = torch.nn.functional.interpolate(pictures, size=(size, size), mode="area")
+        return pictures
+
+    @torch.no_grad()
+    def denoise(
+        self, x_t: Float[Tensor, "b 4 h w"], t: Float[Tensor, " b"], text: Text, cameras: Cameras, *, views: int = 1
+    ) -> Float[Tensor, "b 4 h w"]:
+        timestep = self._timestep(t)
+        alpha, sigma = (c.view(-1, 1, 1, 1) for c in self.alpha_sigma(t))
+        precision = torch.autocast(self.device.type, torch.bfloat16) if self.half else contextlib.nullcontext()
+        with precision:
+            condition = self.conditioner(text.embedding, cameras.azimuth_deg, cameras.elevation_deg)
+            velocity = predict(self.unet, self.attention, x_t, timestep, condition, views=views)
+        return alpha * x_t - sigma * velocity.float()
+
+    def _timestep(self, t: Tensor) -> Tensor:
+        return (t * (len(self.alpha_bar) - 1)).round().long()
+
+
+def _load(folder: Path) -> tuple[torch.nn.Module, Conditioner, Tensor]:
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    from diffusers import DDPMScheduler, UNet2DModel
+
+    _require_whole(folder)
+    try:
+        unet = UNet2DModel.from_pretrained(
+            folder / "unet", use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
+        )
+        scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+        conditioner = Conditioner.load(folder / "conditioner")
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, json.JSONDecodeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"the prior in {folder} is damaged ({reason}); copy it again or train it anew") from None
+    return unet, conditioner, scheduler.alphas_cumprod
+
+
+def _require_whole(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(f"there is no prior folder {folder}; give a folder that train-prior wrote, or leave --prior out")
+    for part in ("model_index.json", "scheduler/scheduler_config.json", "unet/config.json", *PARTS):
+        if not (folder / part).is_file():
+            raise InputError(
+                f"the folder {folder} is not a pixel prior: {part} is missing; "
+                "give a folder that train-prior wrote, or leave --prior out"
+            )
