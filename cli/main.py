@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import generate
+from . import generate, prior
 from .report import run
 
 app = typer.Typer(
@@ -20,6 +20,9 @@ def dreamfusion3d() -> None:
 
 
 app.command("generate")(generate.generate)
+app.command("sample")(prior.sample)
+app.command("train-prior")(prior.train_prior)
+app.command("kinds")(prior.kinds)
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
     """Runs ``app``: 0 done, 2 bad input, 130 interrupted, 1 anything else."""
     try:
         result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        if result == 130:  # some versions of Typer end so on Ctrl-C, others with Abort
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except InputError as error:
         return _fail(str(error), 2)

@@ -146,7 +146,7 @@ def _optimised(
             return field
         except (SafetensorError, RuntimeError):
             progress.say(f"{path.name} is damaged; optimising again")
-    text = prior.encode_text([identity.prompt])
+    text = prior.encode_text([identity.prompt, ""])  # the second row is unconditional
     steps = optimize(
         field, prior, text, config,
         generator=generator_for(identity.seed, "optimise", device),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, runtime_checkable
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Told of stages and steps by the pipeline; a notebook or a farm may bring its own."""
 

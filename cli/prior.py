@@ -1,0 +1,81 @@
+"""``sample``, ``train-prior`` and ``kinds``: the prior's own commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def sample(
+    prompt: Annotated[str, typer.Argument(help='For example "a red mug".')],
+    views: Annotated[int, typer.Option(help="Pictures, evenly around the object.", min=1, max=64)] = 8,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("grid.png"),
+    prior: Annotated[str, typer.Option(help="'embedded' or a folder that train-prior wrote.")] = "embedded",
+    steps: Annotated[int, typer.Option(help="Denoising steps.", min=1, max=1000)] = 30,
+    scale: Annotated[float, typer.Option(help="Guidance: 1 is the plain conditional.", min=0.0)] = 2.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same machine: same picture.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
+) -> None:
+    """Draw pictures from the prior: a grid over views, as one PNG."""
+    from dreamfusion3d.prior import load_prior
+    from dreamfusion3d.prior.sampling import sample_grid_png
+    from dreamfusion3d.progress import choose
+    from dreamfusion3d.slug import check_prompt
+    from dreamfusion3d.workspace import folder_errors
+
+    progress = choose(quiet)
+    prompt = check_prompt(prompt)
+    model = load_prior(prior)
+    for warning in model.check_prompt(prompt):
+        progress.say(f"warning: {warning}")
+    progress.stage("sample", 1, 1)
+    with folder_errors(out.parent):
+        for step, total in sample_grid_png(model, prompt, out, views=views, steps=steps, scale=scale, seed=seed):
+            progress.step(step, total)
+    progress.close()
+    print(out)
+
+
+def train_prior(
+    out: Annotated[Path, typer.Argument(help="Folder that receives the weights; --prior takes it.")],
+    pictures: Annotated[int, typer.Option(help="Pictures to show in this run.", min=24)] = 300_000,
+    props: Annotated[int, typer.Option(help="Props to draw for the cache, six views each.", min=1)] = 4_000,
+    cache: Annotated[Path, typer.Option(help="Folder of drawn pictures; drawn once.")] = Path(".cache/props"),
+    start: Annotated[
+        str, typer.Option(help="'embedded' or a folder to continue from, 'scratch' to begin anew.")
+    ] = "embedded",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the pictures' order, their colours and the noise.")] = 0,
+    save_minutes: Annotated[float, typer.Option(help="Between checkpoints, weights and sample grids.")] = 5.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
+) -> None:
+    """Train the prior on pictures of procedural props, or train it further.
+
+    Writes a diffusers folder with the averaged weights in half precision, a checkpoint that the
+    same command takes up, log.jsonl, and samples.png to look at.
+    """
+    from dreamfusion3d.prior.school import run_training
+    from dreamfusion3d.progress import choose
+    from dreamfusion3d.workspace import folder_errors
+
+    with folder_errors(out):
+        run_training(
+            out, cache=cache, pictures=pictures, props=props, start=start, device=device, seed=seed,
+            save_minutes=save_minutes, progress=choose(quiet),
+        )
+    print(out)
+
+
+def kinds() -> None:
+    """List the kinds of props, colours and words that the embedded prior knows."""
+    from dreamfusion3d.procedural.captions import SIZE_WORDS
+    from dreamfusion3d.procedural.world import COLOURS, KINDS
+
+    for kind in sorted(KINDS.values(), key=lambda k: k.name):
+        also = f" (or {', '.join(kind.nouns)})" if kind.nouns else ""
+        handles = f"; handles: {', '.join(map(str, sorted(kind.handles)))}" if len(kind.handles) > 1 else ""
+        print(f"{kind.name}{also}; a part with a colour of its own: {kind.second[0]}{handles}")
+    print(f"colours: {', '.join(COLOURS)}")
+    print(f"sizes: {', '.join(SIZE_WORDS)}")

@@ -1,0 +1,119 @@
+"""The command line's promises: help at once, one line for bad input, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dreamfusion3d import pipeline
+from dreamfusion3d.cli import generate, main, report
+
+HEAVY = ("torch", "diffusers", "numba", "trimesh", "scipy", "nerfacc", "numpy", "cv2")
+
+
+@pytest.mark.parametrize("module", ["generate", "main"])
+@pytest.mark.parametrize("argument", ["--help", "--no-such-option"])
+def test_help_imports_nothing_heavy(module: str, argument: str) -> None:
+    code = (
+        "import sys\n"
+        f"from dreamfusion3d.cli.{module} import app\n"
+        "from dreamfusion3d.cli.report import run\n"
+        f"code = run(app, [{argument!r}])\n"
+        f"print(code, [m for m in {HEAVY!r} if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ("0 []" if argument == "--help" else "2 []")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([""], "empty"),
+        (["x" * 10_000], "10,000"),
+        (["a\x00mug"], "U+0000"),
+        (["a mug", "--quality", "ultra"], "draft, standard, high"),
+        (["a mug", "--faces", "3"], "minimum is 100"),
+        (["a mug", "--faces", "many"], "integer"),
+        (["a mug", "--height", "0"], "mesh.height"),
+        (["a mug", "--texture-size", "1"], "mesh.texture_size"),
+        (["a mug", "--format", "fbx"], "glb, obj"),
+        (["a mug", "--guidance", "magic"], "sds"),
+        (["a mug", "--set", "optim.stesp=3"], "optim.steps"),
+        (["a mug", "--set", "optim.steps=few"], "whole number"),
+        (["a mug", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["a mug", "--seed", "-1"], "seed"),
+        (["a mug", "--device", "abacus"], "auto, cpu, cuda"),
+        (["a mug", "--device", "cuda:99"], "CUDA"),
+        (["a mug", "--wings"], "--wings"),
+        ([], "prompt"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert report.run(generate.app, [*arguments, "--out", str(out)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if not line.startswith("[1/")]
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    assert words in lines[0]
+    assert not list(out.rglob("*")) if out.exists() else True
+
+
+def test_out_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    for out in (blocked, blocked / "below"):
+        assert report.run(generate.app, ["a mug", "--out", str(out)]) == 2
+        assert "--out" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "goes on where it was"),
+        (RuntimeError("odd\nthing"), 1, "odd thing (the log is"),
+    ],
+)
+def test_other_ends(
+    error: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "text_to_mesh", fail)
+    assert report.run(generate.app, ["a mug"]) == code
+    captured = capsys.readouterr()
+    assert words in captured.err and len(captured.err.splitlines()) == 1
+    assert captured.out == ""
+
+
+def test_stdout_holds_the_result_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = {"prompt": "a mug", "config": {"mesh": {"formats": ["obj", "glb"]}}}
+
+    def fake(*_: object, **__: object) -> pipeline.Asset:
+        print("a library that chatters")
+        return pipeline.Asset(tmp_path / "a_mug", record)
+
+    monkeypatch.setattr(pipeline, "text_to_mesh", fake)
+    assert report.run(generate.app, ["a mug"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'a_mug' / 'a_mug.glb'}\n"
+    assert report.run(main.app, ["generate", "a mug", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["prompt"] == "a mug" and printed["folder"] == str(tmp_path / "a_mug")
+
+
+def test_the_two_names_are_one_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.run(main.app, []) == 2
+    assert "generate" in capsys.readouterr().out
+    for arguments in (["--help"], ["generate", "--help"]):
+        assert report.run(main.app, arguments) == 0
+    assert "--texture-size" in capsys.readouterr().out

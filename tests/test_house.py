@@ -1,0 +1,78 @@
+"""The house stands: every part imports only from parts below it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# From the top down; what is not named is a base module and may be used by all.
+FLOORS = (
+    ("cli",), ("batch",), ("pipeline", "record"), ("reconstruct",), ("evaluate",), ("optimize",), ("prior",),
+    ("guidance",), ("render",), ("field",), ("mesh",), ("procedural",), ("memory",),
+)
+BASE = {
+    "cameras", "schedules", "config", "types", "errors", "files", "shading", "slug", "progress", "raster",
+    "workspace", "stages",
+}
+HEIGHT = {name: len(FLOORS) - i for i, names in enumerate(FLOORS) for name in names} | dict.fromkeys(BASE, 0)
+MODULES = sorted([*(ROOT / "dreamfusion3d").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])
+
+
+def part_of(parts: tuple[str, ...]) -> str | None:
+    """The floor of a module: 'render' for dreamfusion3d/render/volume.py, None for the package itself."""
+    inner = parts if parts[0] == "cli" else parts[1:]
+    return None if not inner or inner[0] == "__init__" else inner[0]
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of all imports, late and type-checking ones included; relative ones resolved."""
+    package = list(path.relative_to(ROOT).parent.parts)
+    if package[0] == "cli":
+        package = ["dreamfusion3d", *package]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {f"{stem}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down(path: Path) -> None:
+    here = part_of(path.relative_to(ROOT).with_suffix("").parts)
+    if here is None:
+        return
+    assert here in HEIGHT, f"give {here!r} its floor in this test and in docs/architecture.md"
+    for name in imported(path):
+        pieces = tuple(name.split("."))
+        there = part_of(pieces) if pieces[0] == "dreamfusion3d" else None
+        if there in HEIGHT:
+            assert HEIGHT[there] <= HEIGHT[here], f"{here} must not know {there}: {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_foreign_packages_stay_in_their_room(path: Path) -> None:
+    here = part_of(path.relative_to(ROOT).with_suffix("").parts)
+    roots = {name.split(".")[0] for name in imported(path)}
+    if here != "prior":
+        assert not roots & {"diffusers", "transformers"}
+    assert "pickle" not in roots
+    assert "click" not in roots, "Typer brings its own copy"
+    if here == "mesh":
+        assert not any(n.startswith("dreamfusion3d.field") for n in imported(path))
+
+
+def test_every_package_is_installed() -> None:
+    for folder in {path.parent for path in MODULES}:
+        assert (folder / "__init__.py").exists(), f"{folder.name} would be left out of the wheel"
+
+
+def test_modules_stay_readable() -> None:
+    long = {p.name: n for p in MODULES if (n := len(p.read_text(encoding="utf-8").splitlines())) > 330}
+    assert not long, "split where a second idea appears"

@@ -1,0 +1,199 @@
+"""The contract of the folder: done, resumed, skipped, locked. With a prior that needs no training."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import importlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamfusion3d import files, pipeline
+from dreamfusion3d import prior as priors
+from dreamfusion3d.config import Config, resolve
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.pipeline import Asset, text_to_mesh
+from dreamfusion3d.progress import Plain
+from dreamfusion3d.workspace import Workspace
+
+SETS = ["mesh.resolution=32", "mesh.faces=500", "mesh.texture_size=64", "optim.steps=3"]
+
+
+class FakePrior:
+    name, sha256 = "fake", "0" * 64
+
+    def check_prompt(self, prompt: str) -> list[str]:
+        if "quixnar" in prompt:
+            raise InputError("this prior does not know 'quixnar'")
+        return ["'shiny' is ignored"] if "shiny" in prompt else []
+
+    def encode_text(self, prompts: list[str]) -> list[str]:
+        return prompts
+
+
+def fake_optimize(field: Any, prior: Any, text: Any, config: Config, **_: Any) -> Iterator[Any]:
+    """Leaves the field as it began: DreamFusion's blob, which is a ball."""
+    for index in range(config.optim.steps):
+        yield SimpleNamespace(
+            index=index + 1, total=config.optim.steps, gradient_norm=1.0, seconds=0.0, note=None
+        )
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    video = importlib.import_module("dreamfusion3d.render.video")
+    short = functools.partial(video.write_turntable, seconds=0.1, size=32)
+    monkeypatch.setattr(video, "write_turntable", short)
+    monkeypatch.setattr(video, "write_thumbnail", functools.partial(video.write_thumbnail, size=32))
+    monkeypatch.setattr(priors, "load_prior", lambda name, *, device: FakePrior(), raising=False)
+    monkeypatch.setitem(sys.modules, "dreamfusion3d.optimize", SimpleNamespace(optimize=fake_optimize))
+
+
+def make(out: Path, prompt: str = "a ball", *, sets: tuple[str, ...] = (), **options: Any) -> Asset:
+    return text_to_mesh(prompt, out=out, config=resolve(sets=[*SETS, *sets]), device="cpu", **options)
+
+
+def glb_hash(asset: Asset) -> str:
+    return files.sha256(asset.main)
+
+
+def test_folder_and_record(tmp_path: Path) -> None:
+    asset = make(tmp_path, sets=("mesh.formats=glb,obj", "mesh.height=0.5"))
+    assert asset.folder == tmp_path / "a_ball"
+    named = {p.name for p in asset.folder.iterdir()}
+    assert {"a_ball.glb", "a_ball.obj", "thumbnail.png", "turntable.mp4", "asset.json", "work"} <= named
+    record = json.loads((asset.folder / "asset.json").read_text())
+    assert record == asset.record
+    assert list(record) == [
+        "prompt", "seed", "slug", "config", "prior", "versions", "device", "seconds", "files",
+        "mesh", "checks",
+    ]
+    for name, facts in record["files"].items():
+        path = asset.folder / name
+        assert (files.sha256(path), path.stat().st_size) == (facts["sha256"], facts["bytes"])
+    assert set(record["files"]) == named - {"asset.json", "work"}
+    mesh = record["mesh"]
+    assert mesh["watertight"] and mesh["euler_number"] == 2 and mesh["volume"] > 0
+    assert mesh["bounds"][1][1] - mesh["bounds"][0][1] == pytest.approx(0.5, rel=1e-3)
+    assert mesh["volume"] == pytest.approx(np.pi / 6 * 0.5**3, rel=0.1)
+    assert set(record["seconds"]) == set(pipeline.STAGES)
+    assert asset.passed, record["checks"]
+
+
+def test_same_bytes_and_skip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = make(tmp_path / "1"), make(tmp_path / "2")
+    assert glb_hash(one) == glb_hash(two)
+    written = one.main.stat().st_mtime_ns
+    again = make(tmp_path / "1")
+    assert again == one and one.main.stat().st_mtime_ns == written
+    assert "done already" in capsys.readouterr().err
+    fresh = make(tmp_path / "1", fresh=True)
+    assert fresh.main.stat().st_mtime_ns > written and glb_hash(fresh) == glb_hash(one)
+
+
+def test_a_changed_file_is_not_done(tmp_path: Path) -> None:
+    one = make(tmp_path)
+    before = glb_hash(one)
+    one.main.write_bytes(b"not a GLB")
+    assert glb_hash(make(tmp_path)) == before
+
+
+def test_other_settings_get_another_folder(tmp_path: Path) -> None:
+    one, two, three = make(tmp_path), make(tmp_path, seed=1), make(tmp_path, "A ball!")
+    assert one.folder.name == "a_ball"
+    assert len({one.folder, two.folder, three.folder}) == 3
+    assert two.folder.name.startswith("a_ball_") and two.main.exists()
+    assert make(tmp_path, seed=1).folder == two.folder
+    # the bytes do not depend on what else is in OUT
+    assert glb_hash(two) == glb_hash(make(tmp_path / "alone", seed=1))
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["dreamfusion3d.field.nerf.NerfField.state_dict", "dreamfusion3d.mesh.clean.solid_mesh",
+     "dreamfusion3d.mesh.simplify.simplify", "dreamfusion3d.mesh.bake.bake",
+     "dreamfusion3d.mesh.export.write_glb", "dreamfusion3d.render.video.write_turntable",
+     "dreamfusion3d.pipeline.asset_record"],
+)
+def test_interrupted_anywhere_goes_on_to_the_same_bytes(where: str, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(where, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            make(tmp_path / "1")
+    folder = tmp_path / "1" / "a_ball"
+    assert not (folder / "asset.json").exists() and not (folder / ".lock").exists()
+    assert not [p for p in folder.rglob("*") if ".tmp" in p.name]
+    assert glb_hash(make(tmp_path / "1")) == glb_hash(make(tmp_path / "2"))
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["field.safetensors", "surface.npz", "mesh.npz", "textured.npz", "run.json"])
+def test_damaged_stage_results_are_made_again(name: str, tmp_path: Path) -> None:
+    one = make(tmp_path)
+    before = glb_hash(one)
+    (one.folder / "asset.json").unlink()
+    path = one.folder / "work" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert glb_hash(make(tmp_path)) == before
+
+
+def test_work_may_be_deleted(tmp_path: Path) -> None:
+    one = make(tmp_path)
+    shutil.rmtree(one.folder / "work")
+    assert make(tmp_path) == one
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    space = Workspace(tmp_path / "a_ball")
+    space.folder.mkdir()
+    lock = space.folder / ".lock"
+    host = os.uname().nodename
+    lock.write_text(json.dumps({"pid": os.getppid(), "host": host}))
+    with pytest.raises(InputError, match="being worked on by process"):
+        make(tmp_path)
+    lock.write_text(json.dumps({"pid": 2**22 + 1, "host": host}))  # beyond Linux's largest
+    assert make(tmp_path).folder == space.folder
+    assert not lock.exists()
+
+
+def test_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dreamfusion3d.stages.np.savez", full)
+        with pytest.raises(InputError, match="No space left"):
+            make(tmp_path)
+    assert not (tmp_path / "a_ball" / "asset.json").exists()
+    usage = SimpleNamespace(total=1, used=1, free=1)
+    monkeypatch.setattr("dreamfusion3d.workspace.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match="Make room"):
+        make(tmp_path / "other")
+
+
+def test_unknown_noun_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="quixnar"):
+        make(tmp_path, "a quixnar")
+    assert not list(tmp_path.iterdir())
+
+
+def test_progress_in_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(tmp_path, "a shiny ball", progress=Plain(interval=0.0))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    for number, name in enumerate(pipeline.STAGES, 1):
+        assert f"[{number}/{len(pipeline.STAGES)}] {name}" in captured.err
+    assert "optimise 2/3" in captured.err and "left" in captured.err
+    assert "warning: 'shiny' is ignored" in captured.err
