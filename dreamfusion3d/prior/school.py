@@ -1,0 +1,104 @@
+"""The ``train-prior`` command: draw the props, train, keep everything that lets it go on."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.prior import EMBEDDED, embedded_folder, load_prior
+from dreamfusion3d.prior.conditioner import world_vocabulary
+from dreamfusion3d.prior.sampling import ddim, write_grid
+from dreamfusion3d.prior.train import (
+    TrainConfig, TrainState, TrainStep, load_checkpoint, new_state, save_checkpoint, save_folder,
+    state_from_folder, train,
+)
+from dreamfusion3d.cameras import turntable
+from dreamfusion3d.procedural import dataset
+from dreamfusion3d.progress import Progress
+
+VIEWS_A_PROP = 6
+SAMPLE_PROMPTS = (
+    "a pitcher with one handle", "a red mug", "a blue vase with two handles", "a brown chair", "a pink donut",
+    "a snowman",
+)
+LOG_EVERY = 50  # steps
+
+
+def run_training(
+    out: Path, *, cache: Path, pictures: int, props: int, start: str, device: str, seed: int,
+    save_minutes: float, progress: Progress,
+) -> None:
+    """Show ``pictures`` pictures to a prior and leave it in ``out`` as a diffusers folder."""
+    where = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
+    data = _pictures(cache, props, seed, progress)
+    state = _begin(start, where, seed)
+    checkpoint = out / "checkpoint.safetensors"
+    goal = state.pictures + pictures
+    if load_checkpoint(state, checkpoint):
+        progress.say(f"going on from {checkpoint.name}: {state.pictures:,} pictures seen")
+    progress.stage("train", 2, 2)
+    generator = torch.Generator().manual_seed(seed + 1 + state.step)
+    begun, saved, first = time.monotonic(), time.monotonic(), state.pictures
+    losses: list[float] = []
+    steps = max(0, goal - state.pictures) // state.config.pictures
+    for step in train(state, lambda n, v, g: data.batch(n, v, generator=g), steps=steps, generator=generator):
+        losses.append(step.loss)
+        rate = (step.pictures - first) / (time.monotonic() - begun)
+        progress.step(step.pictures, goal, f"loss {sum(losses) / len(losses):.4f}, {rate:.0f} pictures/s")
+        if len(losses) == LOG_EVERY:
+            _log(out / "log.jsonl", step, sum(losses) / len(losses), rate)
+            losses = []
+        if time.monotonic() - saved > 60 * save_minutes:
+            _keep(state, out, checkpoint, time.monotonic() - begun)
+            saved = time.monotonic()
+    _keep(state, out, checkpoint, time.monotonic() - begun)
+    progress.close()
+
+
+def _begin(start: str, device: torch.device, seed: int) -> TrainState:
+    if start == "scratch":
+        return new_state(world_vocabulary(), TrainConfig(), seed=seed, device=device)
+    folder = embedded_folder() if start == EMBEDDED else Path(start)
+    load_prior(start)  # says in one line what is wrong with a folder
+    return state_from_folder(folder, TrainConfig(), device=device)
+
+
+def _pictures(cache: Path, props: int, seed: int, progress: Progress) -> dataset.Pictures:
+    """The cache's pictures, drawn first when there are none."""
+    if not list(cache.glob("*.safetensors")):
+        progress.stage("draw", 1, 2)
+        drawn = None
+        for done, drawn in dataset.make(props, VIEWS_A_PROP, generator=torch.Generator().manual_seed(seed)):
+            progress.step(done, props)
+        assert drawn is not None
+        drawn.save(cache / f"props_{seed:03d}.safetensors")
+    try:
+        return dataset.load(cache)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"the cache {cache} cannot be read ({error}); remove it and it is drawn anew") from None
+
+
+def _log(path: Path, step: TrainStep, loss: float, rate: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = {"step": step.index, "pictures": step.pictures, "loss": round(loss, 5), "per_second": round(rate, 1)}
+    with open(path, "a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+
+
+def _keep(state: TrainState, out: Path, checkpoint: Path, seconds: float) -> None:
+    """Checkpoint, weights, and a picture of what the prior can do by now."""
+    save_checkpoint(state, checkpoint)
+    save_folder(state, out, seconds=round(seconds))
+    prior = load_prior(str(out), device=next(state.model.parameters()).device)
+    sheets = []
+    for prompt in SAMPLE_PROMPTS:
+        generator = torch.Generator(prior.alpha_bar.device).manual_seed(0)  # type: ignore[attr-defined]
+        *_, x0 = ddim(prior, prompt, turntable(4), steps=20, scale=2.0, views=4, generator=generator)
+        sheets.append(x0)
+    write_grid(torch.cat(sheets), out / "samples.png", columns=4, enlarge=2)
+
+
