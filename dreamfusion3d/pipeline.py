@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 STAGES = ("prior", "optimise", "extract", "simplify", "texture", "export", "pictures")
 VIEWS = 24  # whose silhouettes decide where the surface is
-VIEW_SIZE = 96
+VIEW_SIZE = 64
 OCCUPANCY_SWEEPS = 4  # looks at random points of every cell
 
 
@@ -212,7 +212,7 @@ def _surface(field: NerfField, identity: Identity, device: torch.device) -> Surf
     from dreamfusion3d.mesh.extract import log_ratio, sample_grid
     from dreamfusion3d.mesh.threshold import choose_level
     from dreamfusion3d.render.occupancy import Occupancy
-    from dreamfusion3d.render.volume import render
+    from dreamfusion3d.render.volume import RenderSettings, render
 
     generator = generator_for(identity.seed, "extract", device)
     azimuths = [360.0 * i / VIEWS for i in range(VIEWS)]
@@ -224,10 +224,11 @@ def _surface(field: NerfField, identity: Identity, device: torch.device) -> Surf
         for sweep in range(OCCUPANCY_SWEEPS):
             occupancy.update(field.density, generator=generator, step=sweep)
         # one view at a time bounds the memory
-        opacity = []
+        opacity, settings = [], RenderSettings(shading="albedo")  # no normals: only the opacity is asked for
         for azimuth, elevation in zip(azimuths, elevations, strict=True):
             view = orbit([azimuth], elevation, height=VIEW_SIZE, width=VIEW_SIZE).to(device)
-            opacity.append(render(field, view, occupancy=occupancy, generator=generator).opacity.cpu())
+            picture = render(field, view, occupancy=occupancy, generator=generator, settings=settings)
+            opacity.append(picture.opacity.cpu())
     grid = sample_grid(_numpy_of(field.density, device), identity.config.mesh.resolution)
     choice = choose_level(grid, cameras, torch.cat(opacity).numpy())
     smooth = smooth_grid(log_ratio(grid, choice.level), 0.0)

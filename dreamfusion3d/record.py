@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def asset_record(
         "files": {
             path.name: {"sha256": files.sha256(path), "bytes": path.stat().st_size} for path in made.written
         },
-        "mesh": made.quality.as_dict(),
+        "mesh": json.loads(json.dumps(made.quality.as_dict())),  # as it will be read back: lists, no tuples
         "checks": _checks(made, identity.config),
     }
 

@@ -50,6 +50,8 @@ def fake_optimize(field: Any, prior: Any, text: Any, config: Config, **_: Any) -
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "VIEWS", 6)
+    monkeypatch.setattr(pipeline, "VIEW_SIZE", 32)
     video = importlib.import_module("dreamfusion3d.render.video")
     short = functools.partial(video.write_turntable, seconds=0.1, size=32)
     monkeypatch.setattr(video, "write_turntable", short)
