@@ -32,7 +32,9 @@ def sample(
         progress.say(f"warning: {warning}")
     progress.stage("sample", 1, 1)
     with folder_errors(out.parent):
-        for step, total in sample_grid_png(model, prompt, out, views=views, steps=steps, scale=scale, seed=seed):
+        for step, total in sample_grid_png(
+            model, prompt, out, views=views, steps=steps, scale=scale, seed=seed
+        ):
             progress.step(step, total)
     progress.close()
     print(out)

@@ -117,7 +117,8 @@ def orbit(
     azimuth = torch.as_tensor(azimuth_deg, dtype=torch.float32)
     elevation = torch.as_tensor(elevation_deg, dtype=torch.float32, device=azimuth.device).expand_as(azimuth)
     return Cameras(
-        azimuth, elevation, torch.full_like(azimuth, distance), torch.full_like(azimuth, fov_deg), height, width
+        azimuth, elevation, torch.full_like(azimuth, distance), torch.full_like(azimuth, fov_deg),
+        height, width,
     )
 
 

@@ -57,17 +57,21 @@ class OptimConfig:
     opacity_weight: float = _number(0.005, 0.0, 1e3)
     entropy_weight: float = _number(0.05, 0.0, 1e3)
     orientation_weight: float = _number(0.02, 0.0, 1e3)
+    hollow_weight: float = _number(0.001, 0.0, 1e3)
+    hollow_points: int = _number(2048, 1, 1_000_000)
+    albedo_variation_weight: float = _number(0.3, 0.0, 1e3)
+    normal_variation_weight: float = _number(0.02, 0.0, 1e3)
 
 
 @dataclass(frozen=True)
 class FieldConfig:
     """Size of a ``NerfField`` and the blob it starts from (lengths in scene units)."""
 
-    levels: int = _number(8, 1, 32)
+    levels: int = _number(6, 1, 32)
     features: int = _number(2, 1, 16)
-    log2_table_size: int = _number(15, 4, 24)
+    log2_table_size: int = _number(18, 4, 24)
     base_resolution: int = _number(8, 2, 1024)
-    max_resolution: int = _number(128, 2, 8192)
+    max_resolution: int = _number(60, 2, 8192)
     hidden: int = _number(32, 1, 1024)
     blob_density: float = _number(8.0, 0.0, 1000.0)  # DreamFusion, eq. 12: so that the object starts centred
     blob_radius: float = _number(0.55, 0.01, 2.0)
@@ -77,6 +81,8 @@ class FieldConfig:
 @dataclass(frozen=True)
 class RenderConfig:
     size: int = _number(64, 8, 2048)  # pixels, a square
+    coarse_size: int = _number(32, 8, 2048)  # in the first part of the run, where shapes are vague
+    coarse_share: float = _number(0.4, 0.0, 1.0)  # of the steps
     step_size: float = _number(0.02, 1e-4, 1.0)  # scene units between samples on a ray
     occupancy_resolution: int = _number(48, 8, 512)
 

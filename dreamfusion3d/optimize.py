@@ -64,7 +64,8 @@ def optimize(
     """
     total = config.optim.steps
     cameras_of = sample_cameras or _orbit(config)
-    run = Run(field, _optimiser(field, config), Occupancy(config.render.occupancy_resolution, generator.device), generator)
+    occupancy = Occupancy(config.render.occupancy_resolution, generator.device)
+    run = Run(field, _optimiser(field, config), occupancy, generator)
     note = run.load(checkpoint) if checkpoint else None
     setbacks, safe = 0, run.tensors()
     while run.index < total:
@@ -108,12 +109,16 @@ def _step(
     for group, rate in zip(run.optimiser.param_groups, (optim.table_rate, optim.mlp_rate), strict=True):
         group["lr"] = rate * share
     cameras = cameras_of(optim.views, generator=generator)
+    if progress < config.render.coarse_share:
+        cameras = cameras.resized(config.render.coarse_size, config.render.coarse_size)
     picture, detail = render_detailed(
         field, cameras, occupancy=run.occupancy, generator=generator,
         settings=RenderSettings(step_size=config.render.step_size),
     )
     loss = guidance_loss(picture, cameras, prior, text, config, progress, generator=generator)
     loss = loss + regularisers(picture, detail, config, progress)
+    if optim.hollow_weight > 0:
+        loss = loss + optim.hollow_weight * hollow(run, optim.hollow_points)
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = float(nn.utils.get_total_norm([p.grad for p in field.parameters() if p.grad is not None]))
@@ -155,7 +160,44 @@ def regularisers(picture: Render, detail: Detail, config: Config, progress: floa
         optim.opacity_weight * sparse
         + ramp(progress, 0.0, optim.entropy_weight, begin=0.3, finish=0.8) * entropy
         + optim.orientation_weight * detail.orientation_loss()
+        + optim.albedo_variation_weight * variation(detail.albedo, picture.opacity)
+        + optim.normal_variation_weight * variation(_normals(picture), picture.opacity)
     )
+
+
+def hollow(run: Run, count: int) -> Float[Tensor, ""]:
+    """Mean log(1 + density) at random points of occupied cells.
+
+    What no picture shows would keep whatever density it began with: a jug stays full to the
+    brim, because its surface can only be carved from outside. A faint pull towards emptiness,
+    far weaker than what any visible surface is held by, lets cavities open.
+    """
+    occupied = torch.nonzero(run.occupancy.binary)
+    generator = run.generator
+    rows = torch.randint(max(len(occupied), 1), (count,), generator=generator, device=generator.device)
+    jitter = torch.rand(count, 3, generator=generator, device=generator.device)
+    if not len(occupied):
+        return jitter.new_zeros(())
+    points = (occupied[rows] + jitter) * (2 / run.occupancy.resolution) - 1
+    return torch.log1p(run.field.density(points)).mean()
+
+
+def variation(pictures: Float[Tensor, "b h w c"], opacity: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
+    """Total variation (Rudin, Osher and Fatemi 1992) where both neighbours are opaque, a mean over pixels.
+
+    Of the albedo: paint must not stand in for shape (a dark disc for the mouth of a jug). Of
+    the normals: surfaces are smooth, edges may be sharp.
+    """
+    solid = (opacity.detach() > 0.9).to(pictures.dtype)
+    across = (pictures[:, :, 1:] - pictures[:, :, :-1]).square().sum(-1) * solid[:, :, 1:] * solid[:, :, :-1]
+    down = (pictures[:, 1:] - pictures[:, :-1]).square().sum(-1) * solid[:, 1:] * solid[:, :-1]
+    # the small number keeps the root's gradient finite where neighbours are equal
+    return ((across + 1e-6).sqrt() - 1e-3).mean() + ((down + 1e-6).sqrt() - 1e-3).mean()
+
+
+def _normals(picture: Render) -> Float[Tensor, "b h w 3"]:
+    assert picture.normals is not None, "lambert shading always has normals"
+    return picture.normals
 
 
 def _orbit(config: Config) -> SampleCameras:
@@ -169,7 +211,10 @@ def _optimiser(field: NerfField, config: Config) -> torch.optim.Adam:
     """Adam with instant-ngp's betas and epsilon (its appendix A); the table apart from the MLP."""
     rest = [p for name, p in field.named_parameters() if name != "table"]
     return torch.optim.Adam(
-        [{"params": [field.table], "lr": config.optim.table_rate}, {"params": rest, "lr": config.optim.mlp_rate}],
+        [
+            {"params": [field.table], "lr": config.optim.table_rate},
+            {"params": rest, "lr": config.optim.mlp_rate},
+        ],
         betas=(0.9, 0.99), eps=1e-15,
     )
 

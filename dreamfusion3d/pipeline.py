@@ -210,6 +210,7 @@ def _surface(field: NerfField, identity: Identity, device: torch.device) -> Surf
     from dreamfusion3d.cameras import orbit
     from dreamfusion3d.mesh.clean import smooth_grid, solid_mesh
     from dreamfusion3d.mesh.extract import log_ratio, sample_grid
+    from dreamfusion3d.mesh.solidify import solidify
     from dreamfusion3d.mesh.threshold import choose_level
     from dreamfusion3d.render.occupancy import Occupancy
     from dreamfusion3d.render.volume import RenderSettings, render
@@ -232,7 +233,7 @@ def _surface(field: NerfField, identity: Identity, device: torch.device) -> Surf
     grid = sample_grid(_numpy_of(field.density, device), identity.config.mesh.resolution)
     choice = choose_level(grid, cameras, torch.cat(opacity).numpy())
     smooth = smooth_grid(log_ratio(grid, choice.level), 0.0)
-    mesh = solid_mesh(smooth, 0.0)
+    mesh = solid_mesh(solidify(smooth, 0.0), 0.0)
     return Surface(mesh.vertices, mesh.faces, np.array(choice.level), np.array(choice.iou))
 
 

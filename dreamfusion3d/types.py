@@ -7,7 +7,7 @@ numpy on the asset side (mesh): a mesh never needs a gradient.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -34,6 +34,7 @@ class Render:
         return self.rgb + (1 - self.opacity[..., None]) * colour
 
 
+@runtime_checkable
 class Field(Protocol):
     """A radiance field over [-1, 1]^3: what the renderer and the mesher ask of it."""
 

@@ -14,6 +14,7 @@ import hashlib
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -70,10 +71,11 @@ class IdealPrior:
         return torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
 
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b 4 h w"]:
-        return rgba(render)
+        return rgba(render, self.bank.height)
 
     def denoise(
-        self, x_t: Float[Tensor, "b 4 h w"], t: Float[Tensor, " b"], text: Text, cameras: Cameras, *, views: int = 1
+        self, x_t: Float[Tensor, "b 4 h w"], t: Float[Tensor, " b"], text: Text, cameras: Cameras,
+        *, views: int = 1,
     ) -> Float[Tensor, "b 4 h w"]:
         alpha, sigma = (c.view(-1, 1, 1, 1) for c in self.alpha_sigma(t))
         known = self.pictures[self._rows(cameras)]  # (b, instance, 4, h, w)
@@ -93,6 +95,11 @@ class IdealPrior:
         return rows
 
 
-def rgba(render: Render) -> Float[Tensor, "b 4 h w"]:
-    """Premultiplied RGB and opacity in [-1, 1], CHW: the embedded prior's picture space."""
-    return torch.cat([render.rgb, render.opacity[..., None]], -1).permute(0, 3, 1, 2) * 2 - 1
+def rgba(render: Render, size: int) -> Float[Tensor, "b 4 {size} {size}"]:
+    """Premultiplied RGB and opacity in [-1, 1], CHW, at ``size``: the embedded prior's picture space."""
+    pictures = torch.cat([render.rgb, render.opacity[..., None]], -1).permute(0, 3, 1, 2) * 2 - 1
+    if pictures.shape[-1] < size:
+        return F.interpolate(pictures, size=(size, size), mode="bilinear", align_corners=False)
+    if pictures.shape[-1] > size:
+        return F.interpolate(pictures, size=(size, size), mode="area")
+    return pictures

@@ -16,6 +16,7 @@ from torch import Tensor
 from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.files import sha256
+from dreamfusion3d.prior import embedded_folder
 from dreamfusion3d.prior.conditioner import Conditioner
 from dreamfusion3d.prior.ideal import rgba
 from dreamfusion3d.prior.protocol import Text
@@ -23,6 +24,7 @@ from dreamfusion3d.prior.unet import attend_across_views, predict
 from dreamfusion3d.procedural.captions import read, world_summary
 from dreamfusion3d.types import Render
 
+SIZE = 64  # pixels, a square
 PARTS = ("unet/diffusion_pytorch_model.safetensors", "conditioner/model.safetensors")
 
 
@@ -33,13 +35,17 @@ class PixelPrior:
     autocast, in float32 with ``half=False``.
     """
 
-    def __init__(self, folder: Path, name: str, *, device: torch.device | str = "cpu", half: bool = True) -> None:
+    def __init__(
+        self, folder: Path, name: str, *, device: torch.device | str = "cpu", half: bool = True
+    ) -> None:
         self.name = name
         self.device = torch.device(device)
         self.half = half
-        self.unet, self.conditioner, alpha_bar = _load(folder)
-        self.unet = self.unet.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        self.conditioner = self.conditioner.to(self.device).eval().requires_grad_(False)
+        unet, conditioner, alpha_bar = _load(folder)
+        # the stubs of Module.to know memory_format only as a keyword of a single tensor
+        unet = unet.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.unet = unet.eval().requires_grad_(False)
+        self.conditioner = conditioner.to(self.device).eval().requires_grad_(False)
         self.attention = attend_across_views(self.unet)
         self.alpha_bar = alpha_bar.to(self.device)
         self.sha256 = "-".join(sha256(folder / part)[:32] for part in PARTS)
@@ -67,20 +73,17 @@ class PixelPrior:
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b 4 h w"]:
-        pictures = rgba(render)
-        size = 64
-        if pictures.shape[-1] != size:
-            pictures = torch.nn.functional.interpolate(pictures, size=(size, size), mode="area")
-        return pictures
+        return rgba(render, SIZE)
 
     @torch.no_grad()
     def denoise(
-        self, x_t: Float[Tensor, "b 4 h w"], t: Float[Tensor, " b"], text: Text, cameras: Cameras, *, views: int = 1
+        self, x_t: Float[Tensor, "b 4 h w"], t: Float[Tensor, " b"], text: Text, cameras: Cameras,
+        *, views: int = 1,
     ) -> Float[Tensor, "b 4 h w"]:
         timestep = self._timestep(t)
         alpha, sigma = (c.view(-1, 1, 1, 1) for c in self.alpha_sigma(t))
-        precision = torch.autocast(self.device.type, torch.bfloat16) if self.half else contextlib.nullcontext()
-        with precision:
+        kind = self.device.type
+        with torch.autocast(kind, torch.bfloat16) if self.half else contextlib.nullcontext():
             condition = self.conditioner(text.embedding, cameras.azimuth_deg, cameras.elevation_deg)
             velocity = predict(self.unet, self.attention, x_t, timestep, condition, views=views)
         return alpha * x_t - sigma * velocity.float()
@@ -102,16 +105,21 @@ def _load(folder: Path) -> tuple[torch.nn.Module, Conditioner, Tensor]:
         conditioner = Conditioner.load(folder / "conditioner")
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, json.JSONDecodeError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise InputError(f"the prior in {folder} is damaged ({reason}); copy it again or train it anew") from None
+        raise InputError(f"the prior in {folder} is damaged ({reason}); {_advice(folder)}") from None
     return unet, conditioner, scheduler.alphas_cumprod
 
 
 def _require_whole(folder: Path) -> None:
     if not folder.is_dir():
-        raise InputError(f"there is no prior folder {folder}; give a folder that train-prior wrote, or leave --prior out")
+        raise InputError(f"there is no prior folder {folder}; {_advice(folder)}")
     for part in ("model_index.json", "scheduler/scheduler_config.json", "unet/config.json", *PARTS):
         if not (folder / part).is_file():
             raise InputError(
-                f"the folder {folder} is not a pixel prior: {part} is missing; "
-                "give a folder that train-prior wrote, or leave --prior out"
+                f"the folder {folder} is not a pixel prior: {part} is missing; {_advice(folder)}"
             )
+
+
+def _advice(folder: Path) -> str:
+    if folder == embedded_folder():
+        return "the package is incomplete: install dreamfusion3d again"
+    return "give a folder that train-prior wrote, or leave --prior out"

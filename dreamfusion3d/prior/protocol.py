@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,7 @@ class Text:
         return Text(torch.cat([t.embedding for t in texts]))
 
 
+@runtime_checkable
 class Prior(Protocol):
     """A frozen model of pictures ``x``, in whatever space it works in (pixels, latents).
 
@@ -53,7 +54,8 @@ class Prior(Protocol):
         ...
 
     def denoise(
-        self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], text: Text, cameras: Cameras, *, views: int = 1
+        self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], text: Text, cameras: Cameras,
+        *, views: int = 1,
     ) -> Float[Tensor, "b c u v"]:
         """Predicted x_0. ``views`` consecutive pictures show one scene: a multi-view prior may
         denoise them jointly, any other ignores it."""

@@ -51,15 +51,15 @@ def sample_grid_png(
     joint = 4 if views % 4 == 0 else 1
     # views a quarter turn apart are denoised together, as the prior was taught
     order = torch.arange(views).view(joint, -1).T.flatten() if joint > 1 else torch.arange(views)
-    picture = None
-    for step, picture in enumerate(
+    pictures = torch.empty(0)
+    for step, x0 in enumerate(
         ddim(prior, prompt, cameras.select(order.to(device)), steps=steps, scale=scale, views=joint,
              generator=generator), 1,
     ):
+        pictures = x0
         yield step, steps
-    assert picture is not None
     back = torch.argsort(order)
-    write_grid(picture[back.to(device)], path, columns=min(views, 8), enlarge=enlarge)
+    write_grid(pictures[back.to(device)], path, columns=min(views, 8), enlarge=enlarge)
 
 
 def write_grid(pictures: Float[Tensor, "b 4 h w"], path: Path, *, columns: int, enlarge: int = 1) -> None:

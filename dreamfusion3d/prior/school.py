@@ -8,15 +8,22 @@ from pathlib import Path
 
 import torch
 
+from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.prior import EMBEDDED, embedded_folder, load_prior
 from dreamfusion3d.prior.conditioner import world_vocabulary
 from dreamfusion3d.prior.sampling import ddim, write_grid
 from dreamfusion3d.prior.train import (
-    TrainConfig, TrainState, TrainStep, load_checkpoint, new_state, save_checkpoint, save_folder,
-    state_from_folder, train,
+    TrainConfig,
+    TrainState,
+    TrainStep,
+    load_checkpoint,
+    new_state,
+    save_checkpoint,
+    save_folder,
+    state_from_folder,
+    train,
 )
-from dreamfusion3d.cameras import turntable
 from dreamfusion3d.procedural import dataset
 from dreamfusion3d.progress import Progress
 
@@ -33,7 +40,8 @@ def run_training(
     save_minutes: float, progress: Progress,
 ) -> None:
     """Show ``pictures`` pictures to a prior and leave it in ``out`` as a diffusers folder."""
-    where = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    where = torch.device(best if device == "auto" else device)
     data = _pictures(cache, props, seed, progress)
     state = _begin(start, where, seed)
     checkpoint = out / "checkpoint.safetensors"
@@ -71,20 +79,23 @@ def _pictures(cache: Path, props: int, seed: int, progress: Progress) -> dataset
     """The cache's pictures, drawn first when there are none."""
     if not list(cache.glob("*.safetensors")):
         progress.stage("draw", 1, 2)
-        drawn = None
         for done, drawn in dataset.make(props, VIEWS_A_PROP, generator=torch.Generator().manual_seed(seed)):
             progress.step(done, props)
-        assert drawn is not None
-        drawn.save(cache / f"props_{seed:03d}.safetensors")
+            if drawn is not None:
+                drawn.save(cache / f"props_{seed:03d}.safetensors")
     try:
         return dataset.load(cache)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"the cache {cache} cannot be read ({error}); remove it and it is drawn anew") from None
+        raise InputError(
+            f"the cache {cache} cannot be read ({error}); remove it and it is drawn anew"
+        ) from None
 
 
 def _log(path: Path, step: TrainStep, loss: float, rate: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = {"step": step.index, "pictures": step.pictures, "loss": round(loss, 5), "per_second": round(rate, 1)}
+    line = {
+        "step": step.index, "pictures": step.pictures, "loss": round(loss, 5), "per_second": round(rate, 1)
+    }
     with open(path, "a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
 

@@ -90,7 +90,8 @@ def state_from_folder(folder: Path, config: TrainConfig, *, device: torch.device
 
 
 def _state(model: Trainee, config: TrainConfig, device: torch.device) -> TrainState:
-    model = model.to(device, memory_format=torch.channels_last)
+    # the stubs of Module.to know memory_format only as a keyword of a single tensor
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
@@ -98,7 +99,9 @@ def _state(model: Trainee, config: TrainConfig, device: torch.device) -> TrainSt
     return TrainState(model, average, optimiser, config)
 
 
-def train(state: TrainState, make_batch: MakeBatch, *, steps: int, generator: torch.Generator) -> Iterator[TrainStep]:
+def train(
+    state: TrainState, make_batch: MakeBatch, *, steps: int, generator: torch.Generator
+) -> Iterator[TrainStep]:
     """Run ``steps`` more steps, yielding after each."""
     config = state.config
     device = next(state.model.parameters()).device
@@ -107,7 +110,9 @@ def train(state: TrainState, make_batch: MakeBatch, *, steps: int, generator: to
     for _ in range(steps):
         views = 1 if float(torch.rand((), generator=generator)) < config.single_share else config.views
         batch = make_batch(config.pictures // views, views, generator)
-        loss = velocity_loss(state.model, attention, alpha_bar, batch, config.prompt_dropout, generator=generator)
+        loss = velocity_loss(
+            state.model, attention, alpha_bar, batch, config.prompt_dropout, generator=generator
+        )
         for group in state.optimiser.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (state.step + 1) / config.warm_up)
         state.optimiser.zero_grad(set_to_none=True)
@@ -133,18 +138,21 @@ def velocity_loss(
     device = alpha_bar.device
     props, views = batch.pictures.shape[:2]
     x0 = batch.pictures.flatten(0, 1).to(device)
-    timestep = torch.randint(len(alpha_bar), (props,), generator=generator).repeat_interleave(views).to(device)
+    timestep = torch.randint(len(alpha_bar), (props,), generator=generator)
+    timestep = timestep.repeat_interleave(views).to(device)
     noise = torch.randn(x0.shape, generator=generator).to(device)
     alpha = alpha_bar[timestep].sqrt().view(-1, 1, 1, 1)
     sigma = (1 - alpha_bar[timestep]).sqrt().view(-1, 1, 1, 1)
     dropped = torch.rand(props, generator=generator) < dropout
-    rows = [[0] if gone else model.conditioner.rows(t) for t, gone in zip(batch.captions, dropped, strict=True)]
+    prompts = zip(batch.captions, dropped, strict=True)
+    rows = [[0] if gone else model.conditioner.rows(tokens) for tokens, gone in prompts]
     with autocast(device):
         text = model.conditioner.embed(rows).repeat_interleave(views, 0)
         condition = model.conditioner(
             text, batch.azimuth_deg.flatten().to(device), batch.elevation_deg.flatten().to(device)
         )
-        velocity = predict(model.unet, attention, alpha * x0 + sigma * noise, timestep, condition, views=views)
+        x_t = alpha * x0 + sigma * noise
+        velocity = predict(model.unet, attention, x_t, timestep, condition, views=views)
     return (velocity.float() - (alpha * noise - sigma * x0)).square().mean()
 
 

@@ -18,7 +18,8 @@ def build_unet(widths: tuple[int, ...] = (64, 128, 192), layers: int = 1) -> UNe
     """A U-Net conditioned by one vector (passed as ``class_labels``); attention at 8x8 only."""
     deeper = len(widths) - 1
     return UNet2DModel(
-        sample_size=64 // UNSHUFFLE, in_channels=CHANNELS * UNSHUFFLE**2, out_channels=CHANNELS * UNSHUFFLE**2,
+        sample_size=64 // UNSHUFFLE,
+        in_channels=CHANNELS * UNSHUFFLE**2, out_channels=CHANNELS * UNSHUFFLE**2,
         block_out_channels=widths, layers_per_block=layers,
         down_block_types=("DownBlock2D",) * deeper + ("AttnDownBlock2D",),
         up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * deeper,

@@ -7,6 +7,7 @@ Reading settles wording, so that paraphrases are one prompt: "a jug with a singl
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 
 import torch
@@ -14,9 +15,9 @@ import torch
 from dreamfusion3d.procedural.world import COLOURS, KINDS, SIZES, Kind, Meaning
 
 COLOUR_WORDS = {c: c for c in COLOURS} | {
-    "gray": "grey", "turquoise": "cyan", "teal": "cyan", "aqua": "cyan", "violet": "purple", "magenta": "pink",
-    "scarlet": "red", "crimson": "red", "golden": "yellow", "gold": "yellow", "navy": "blue", "silver": "grey",
-    "wooden": "brown", "wood": "brown", "ivory": "white", "rose": "pink",
+    "gray": "grey", "turquoise": "cyan", "teal": "cyan", "aqua": "cyan", "violet": "purple",
+    "magenta": "pink", "scarlet": "red", "crimson": "red", "golden": "yellow", "gold": "yellow",
+    "navy": "blue", "silver": "grey", "wooden": "brown", "wood": "brown", "ivory": "white", "rose": "pink",
 }
 _WOOD_WORDS = ("wooden", "wood")
 SIZE_WORDS = {
@@ -24,18 +25,20 @@ SIZE_WORDS = {
     "wide": "wide", "broad": "wide", "fat": "wide", "small": "small", "little": "small", "tiny": "small",
     "mini": "small", "miniature": "small",
 }
+# "low poly", "high quality": of the model, not of the prop
+_NO_SIZE_BEFORE = {"poly", "polygon", "quality", "detail", "detailed", "resolution", "res", "definition", "end"}
 NUMBER_WORDS = {
-    "no": 0, "without": 0, "zero": 0, "0": 0, "a": 1, "an": 1, "one": 1, "single": 1, "1": 1, "sole": 1, "lone": 1,
-    "two": 2, "2": 2, "both": 2, "double": 2, "pair": 2, "twin": 2, "couple": 2,
-    "three": 3, "3": 3, "triple": 3, "four": 4, "4": 4,
+    "no": 0, "without": 0, "zero": 0, "a": 1, "an": 1, "one": 1, "single": 1, "sole": 1, "lone": 1,
+    "two": 2, "both": 2, "double": 2, "pair": 2, "twin": 2, "couple": 2, "three": 3, "triple": 3,
+    "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
 }
 HANDLE_WORDS = {"handle", "handles", "handled", "ear", "ears", "eared"}
 JOINING = {"with", "having", "featuring", "has", "wearing", "without", "on"}
 IDLE = {
-    "a", "an", "the", "of", "with", "and", "is", "that", "which", "has", "have", "having", "its", "in", "on", "made",
-    "painted", "coloured", "colored", "colour", "color", "single", "photo", "picture", "image", "render", "model",
-    "3d", "asset", "object", "featuring", "nice", "simple", "plain", "cute", "some", "one", "normal", "wearing", "from",
-    "please", "make", "me", "it", "just", "only", "exactly",
+    "a", "an", "the", "of", "with", "and", "is", "that", "which", "has", "have", "having", "its", "in", "on",
+    "made", "painted", "coloured", "colored", "colour", "color", "single", "photo", "picture", "image",
+    "render", "model", "3d", "asset", "object", "featuring", "nice", "simple", "plain", "cute", "some", "one",
+    "normal", "wearing", "from", "please", "make", "me", "it", "just", "only", "exactly",
 }
 _NOUNS = {noun: kind for kind in KINDS.values() for noun in (kind.name, *kind.nouns)}
 
@@ -51,8 +54,7 @@ class Reading:
 
 def read(prompt: str) -> Reading:
     """The meaning of a prompt, and the words that were not understood."""
-    words = re.findall(r"[^\W_]+", prompt.lower().replace("handleless", "no handle"))
-    words = [w for w in words if w]
+    words = _words(prompt)
     kinds = [(i, _kind_of(w)) for i, w in enumerate(words)]
     nouns = [(i, k) for i, k in kinds if k is not None]
     if not nouns:
@@ -60,18 +62,30 @@ def read(prompt: str) -> Reading:
     # the head noun is the last one before the first "with": "pine table" is a table
     joint = next((i for i, w in enumerate(words) if w in JOINING and i > nouns[0][0]), len(words))
     at, kind = [n for n in nouns if n[0] < joint][-1]
-    used = {at}
+    used = {i for i, k in nouns if k is kind}  # all of them: "a pine tree" is one thing
     notes: list[str] = []
-    handles = _handles(words, kind, used, notes)
+    handles = _handles(words, kind, at, used, notes)
     colour, second = _colours(words, kind, at, used)
     size = "normal"
     for i, w in enumerate(words):
-        if w in SIZE_WORDS:
+        if w in SIZE_WORDS and not _NO_SIZE_BEFORE.intersection(words[i + 1 : i + 2]):
             size = SIZE_WORDS[w]
             used.add(i)
     used |= {i for i, w in enumerate(words) if w in kind.second or w in IDLE}
     unknown = list(dict.fromkeys(w for i, w in enumerate(words) if i not in used))
     return Reading(Meaning(kind.name, colour, second, handles, size), unknown, notes)
+
+
+def _words(prompt: str) -> list[str]:
+    """Letters and digits only, in lower case; every wording of "without a handle" alike."""
+    text = unicodedata.normalize("NFKC", prompt).lower()
+    text = re.sub(r"['\u2019]s\b", "", text)
+    text = re.sub(r"\bhandle-?less\b", "no handle", text)
+    return re.findall(r"[^\W_]+", text)
+
+
+def _number(word: str) -> int | None:
+    return int(word) if word.isdecimal() and len(word) < 10 else NUMBER_WORDS.get(word)
 
 
 def _kind_of(word: str) -> Kind | None:
@@ -81,34 +95,39 @@ def _kind_of(word: str) -> Kind | None:
     return {"snowmen": KINDS["snowman"]}.get(word)
 
 
-def _handles(words: list[str], kind: Kind, used: set[int], notes: list[str]) -> int:
-    """The number of handles: by a number word up to three words before "handle", else by the kind."""
+def _handles(words: list[str], kind: Kind, at: int, used: set[int], notes: list[str]) -> int:
+    """The number of handles: by a number word up to four words before "handle", else by the kind."""
     count = kind.handles[0]
     for i, word in enumerate(words):
         if word not in HANDLE_WORDS:
             continue
         used.add(i)
-        near = [j for j in range(max(0, i - 4), i) if words[j] in NUMBER_WORDS]
+        # a number before the noun counts props: "one vase with handles"
+        first = max(i - 4, at + 1 if at < i else 0)
+        near = [j for j in range(first, i) if _number(words[j]) is not None]
         # "a pair of handles": the larger number wins over the article
-        stated = [NUMBER_WORDS[words[j]] for j in near if words[j] not in ("a", "an")]
+        stated = [n for j in near if words[j] not in ("a", "an") and (n := _number(words[j])) is not None]
         if stated:
             count = stated[-1]
-        elif word.endswith("s") and not near:
-            count = 2
         else:
-            count = 1
+            count = 2 if word.endswith("s") else 1
         used |= set(near)
         break
     if count not in kind.handles:
         possible = " or ".join(str(h) for h in sorted(kind.handles))
-        notes.append(f"a {kind.name} comes with {possible} handles here, not {count}")
-        count = min(kind.handles, key=lambda h: abs(h - count))
+        nearest = min(kind.handles, key=lambda h: abs(h - count))
+        notes.append(
+            f"a {kind.name} comes with {possible} {'handle' if possible == '1' else 'handles'} here, "
+            f"not {count}: making {nearest}"
+        )
+        count = nearest
     return count
 
 
 def _colours(words: list[str], kind: Kind, at: int, used: set[int]) -> tuple[str, str]:
     """Colours of part A and part B: a colour word belongs to the part word or noun that follows it."""
     colour, second = "natural", "default"
+    parts = kind.second + (("handled", "eared") if "handle" in kind.second else ())
     for i, word in enumerate(words):
         if word not in COLOUR_WORDS:
             continue
@@ -116,8 +135,10 @@ def _colours(words: list[str], kind: Kind, at: int, used: set[int]) -> tuple[str
         named = COLOUR_WORDS[word]
         if word in _WOOD_WORDS and kind.natural == KINDS["table"].natural:
             continue  # it is of wood already
-        following = next((w for w in words[i + 1 : i + 4] if w in kind.second or _kind_of(w)), None)
-        if following in kind.second and i > at or (following in kind.second and colour != "natural"):
+        after = words[i + 1 : i + 4]
+        following = next((w for w in after if w in parts or _kind_of(w)), None)
+        # before the noun a part's colour stands next to it: "red trunk tree", but "red two handle vase"
+        if following in parts and (i > at or following == after[0] or colour != "natural"):
             second = named
         elif colour == "natural":
             colour = named
@@ -126,7 +147,7 @@ def _colours(words: list[str], kind: Kind, at: int, used: set[int]) -> tuple[str
     return colour, second
 
 
-_TEMPLATES = ("{article} {size}{colour}{noun}{rest}", "{size}{colour}{noun}{rest}", "the {size}{colour}{noun}{rest}")
+_TEMPLATES = tuple(start + "{size}{colour}{noun}{rest}" for start in ("{article} ", "", "the "))
 _COUNTED = {
     0: (" without handles", " with no handle", " with no handles"),
     1: (" with one handle", " with a handle", " with a single handle"),
@@ -141,13 +162,14 @@ def caption(meaning: Meaning, *, generator: torch.Generator) -> str:
         return options[int(torch.randint(len(options), (), generator=generator))]
 
     kind = KINDS[meaning.kind]
-    size = "" if meaning.size == "normal" else pick([w for w, s in SIZE_WORDS.items() if s == meaning.size]) + " "
+    sizes = [w for w, s in SIZE_WORDS.items() if s == meaning.size]
+    size = "" if meaning.size == "normal" else pick(sizes) + " "
     colour = "" if meaning.colour == "natural" else meaning.colour + " "
     noun = pick([kind.name, *kind.nouns])
     rest = ""
-    if len(kind.handles) > 1:
-        if meaning.handles != kind.handles[0] or pick(("say", "leave")) == "say":
-            rest = pick(_COUNTED[meaning.handles])
+    usual = meaning.handles == kind.handles[0]
+    if len(kind.handles) > 1 and (not usual or pick(("say", "leave")) == "say"):
+        rest = pick(_COUNTED[meaning.handles])
     if meaning.second_colour in COLOURS and not (kind.second[0] == "handle" and meaning.handles == 0):
         part = kind.second[0]
         if part == "handle":

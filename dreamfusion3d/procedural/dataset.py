@@ -62,7 +62,9 @@ class Pictures:
         )
 
     def save(self, path: Path) -> None:
-        tensors = {"planes": self.planes, "azimuth_deg": self.azimuth_deg, "elevation_deg": self.elevation_deg}
+        tensors = {
+            "planes": self.planes, "azimuth_deg": self.azimuth_deg, "elevation_deg": self.elevation_deg
+        }
         with replacing(path) as temporary:
             save_file(tensors, temporary, metadata={"labels": json.dumps(self.labels)})
 

@@ -106,7 +106,8 @@ def _round_corners(profile: Sequence[tuple[Value, Value]]) -> list[tuple[Value, 
     out = [profile[0]]
     for i in range(1, len(profile) - 1):
         for other in (profile[i - 1], profile[i + 1]):
-            out.append(tuple(0.75 * here + 0.25 * there for here, there in zip(profile[i], other, strict=True)))
+            (radius, height), (radius_there, height_there) = profile[i], other
+            out.append((0.75 * radius + 0.25 * radius_there, 0.75 * height + 0.25 * height_there))
     return [*out, profile[-1]]
 
 

@@ -10,6 +10,7 @@ Frame: +Y up, +Z front, within [-0.65, 0.65] before the size word is applied. Ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,7 +47,7 @@ def _handles(
 
 
 def _vessel(
-    x: Tensor, y: Tensor, z: Tensor, profile: list[tuple[Tensor | float, Tensor | float]], wall: float
+    x: Tensor, y: Tensor, z: Tensor, profile: Sequence[tuple[Tensor | float, Tensor | float]], wall: float
 ) -> tuple[Tensor, Tensor]:
     """Solid outside of a vessel and the cavity to take out of it (open at the top)."""
     solid = sdf.lathe(x, y, z, profile, rounding=0.02)
@@ -115,7 +116,9 @@ def bottle(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
 
 def goblet(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     rim = s.vary(0, 0.3, 0.08)
-    profile = [(0.06, -0.04), (rim * 0.8, 0.08), (rim, 0.26), (rim * 0.96, 0.58)]
+    profile: list[tuple[sdf.Value, float]] = [
+        (0.06, -0.04), (rim * 0.8, 0.08), (rim, 0.26), (rim * 0.96, 0.58)
+    ]
     solid, cavity = _vessel(x, y, z, profile, 0.05)
     foot = s.vary(1, 0.28, 0.08)
     stem = sdf.lathe(
@@ -133,7 +136,8 @@ def teapot(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     handle = _handles(x, y, z, s, (radius * 0.96, -0.04), s.vary(3, 0.23, 0.05), s.vary(4, 0.22, 0.06), 0.05)
     top = -0.06 + height
     lid = sdf.union(
-        sdf.ellipsoid(x, y - top + 0.04, z, 0.2, 0.1, 0.2), sdf.sphere(x, y - top - 0.1, z, s.vary(5, 0.07, 0.1))
+        sdf.ellipsoid(x, y - top + 0.04, z, 0.2, 0.1, 0.2),
+        sdf.sphere(x, y - top - 0.1, z, s.vary(5, 0.07, 0.1)),
     )
     solid = sdf.smooth_union(sdf.union(body, base), spout, 0.06)
     return [sdf.union(solid, handle), lid]
@@ -202,7 +206,9 @@ def mushroom(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     cap = torch.maximum(dome, edge - 0.02 - y)
     under = sdf.ellipsoid(x, y - edge + 0.02, z, radius * 0.82, 0.1, radius * 0.82)
     foot = s.vary(3, 0.2, 0.1)
-    stem = sdf.lathe(x, y, z, [(foot, -0.56), (foot * 1.02, -0.45), (foot * 0.72, -0.1), (foot * 0.7, 0.1)], 0.02)
+    stem = sdf.lathe(
+        x, y, z, [(foot, -0.56), (foot * 1.02, -0.45), (foot * 0.72, -0.1), (foot * 0.7, 0.1)], 0.02
+    )
     return [sdf.cut(cap, under), stem]
 
 
@@ -215,7 +221,8 @@ def snowman(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     body = sdf.smooth_union(body, sdf.sphere(x, y - head_y, z, head), 0.05)
     brim_y = head_y + head * 0.7
     hat = sdf.union(
-        sdf.cylinder(x, y - brim_y, z, head * 1.3, 0.03), sdf.cylinder(x, y - brim_y - 0.08, z, head * 0.85, 0.085)
+        sdf.cylinder(x, y - brim_y, z, head * 1.3, 0.03),
+        sdf.cylinder(x, y - brim_y - 0.08, z, head * 0.85, 0.085),
     )
     nose = sdf.capsule(
         x, y, z, (0.0, head_y, head * 0.8), (0.0, head_y - 0.01, head + 0.2), 0.05, 0.02

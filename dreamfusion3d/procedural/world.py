@@ -22,7 +22,8 @@ COLOURS: dict[str, tuple[float, float, float]] = {  # sRGB
 }
 WOOD = (0.6, 0.4, 0.22)
 SIZES: dict[str, tuple[float, float]] = {  # word -> (scale of x and z, scale of y)
-    "normal": (1.0, 1.0), "tall": (0.88, 1.2), "short": (1.0, 0.72), "wide": (1.14, 0.88), "small": (0.7, 0.7),
+    "normal": (1.0, 1.0), "tall": (0.88, 1.2), "short": (1.0, 0.72), "wide": (1.14, 0.88),
+    "small": (0.7, 0.7),
 }
 HANDLE_WORDS = ("none", "one", "two")
 
@@ -61,15 +62,21 @@ KINDS: dict[str, Kind] = {
         Kind("bottle", shapes.bottle, ("flask",), ("cap", "stopper", "lid"), (0.2, 0.42, 0.28), WOOD),
         Kind("goblet", shapes.goblet, ("chalice",), ("stem", "foot", "base"), (0.85, 0.68, 0.25)),
         Kind("teapot", shapes.teapot, ("kettle",), ("lid", "cover"), _CREAM, handles=(1,)),
-        Kind("barrel", shapes.barrel, ("cask", "keg"), ("bands", "hoops", "rings", "band", "hoop"), WOOD, _STEEL),
+        Kind("barrel", shapes.barrel, ("cask", "keg"), ("bands", "hoops", "rings", "band", "hoop"),
+             WOOD, _STEEL),
         Kind("table", shapes.table, ("desk",), ("legs", "leg"), WOOD),
         Kind("chair", shapes.chair, (), ("seat", "cushion"), WOOD),
         Kind("stool", shapes.stool, (), ("seat", "cushion", "top"), WOOD),
-        Kind("mushroom", shapes.mushroom, ("toadstool",), ("stem", "stalk"), (0.72, 0.45, 0.26), (0.93, 0.88, 0.76)),
-        Kind("snowman", shapes.snowman, (), ("hat",), (0.94, 0.95, 0.97), (0.14, 0.14, 0.17), (0.95, 0.45, 0.08)),
-        Kind("donut", shapes.donut, ("doughnut",), ("dough",), (0.4, 0.24, 0.13), (0.85, 0.62, 0.34), genus=1),
-        Kind("tree", shapes.tree, ("fir", "pine", "spruce"), ("trunk",), (0.15, 0.48, 0.22), (0.45, 0.29, 0.15)),
-        Kind("rocket", shapes.rocket, ("spaceship",), ("fins", "fin", "nose"), (0.9, 0.9, 0.92), (0.83, 0.16, 0.14)),
+        Kind("mushroom", shapes.mushroom, ("toadstool",), ("stem", "stalk"),
+             (0.72, 0.45, 0.26), (0.93, 0.88, 0.76)),
+        Kind("snowman", shapes.snowman, (), ("hat",),
+             (0.94, 0.95, 0.97), (0.14, 0.14, 0.17), (0.95, 0.45, 0.08)),
+        Kind("donut", shapes.donut, ("doughnut",), ("dough",),
+             (0.4, 0.24, 0.13), (0.85, 0.62, 0.34), genus=1),
+        Kind("tree", shapes.tree, ("fir", "pine", "spruce"), ("trunk",),
+             (0.15, 0.48, 0.22), (0.45, 0.29, 0.15)),
+        Kind("rocket", shapes.rocket, ("spaceship",), ("fins", "fin", "nose"),
+             (0.9, 0.9, 0.92), (0.83, 0.16, 0.14)),
     )
 }
 
@@ -94,10 +101,7 @@ class Meaning:
         """sRGB of part A, part B and the accent."""
         kind = KINDS[self.kind]
         first = kind.natural if self.colour == "natural" else COLOURS[self.colour]
-        if self.second_colour in COLOURS:
-            second = COLOURS[self.second_colour]
-        else:
-            second = kind.natural_second or first
+        second = COLOURS.get(self.second_colour, kind.natural_second or first)
         return [first, second, kind.accent or first]
 
 
@@ -127,7 +131,8 @@ class Instances:
         upright walls, which outlines and thin walls are made of."""
         scale = self.scale[index]
         s = Style(self.variation[index], self.handles[index])
-        x, y, z = points[..., 0] / scale[..., 0], points[..., 1] / scale[..., 1], points[..., 2] / scale[..., 0]
+        sideways, upright = scale[..., 0], scale[..., 1]
+        x, y, z = points[..., 0] / sideways, points[..., 1] / upright, points[..., 2] / sideways
         parts = torch.stack(torch.broadcast_tensors(*self.kind.parts(x, y, z, s)))
         return parts * scale[..., 0]
 

@@ -32,12 +32,7 @@ HIT = 1e-4  # opacity below which a ray has no depth
 
 
 @runtime_checkable
-class RenderField(Field, Protocol):
-    """``Field``, checkable at run time: all that the renderer needs."""
-
-
-@runtime_checkable
-class JointField(RenderField, Protocol):
+class JointField(Field, Protocol):
     """What a field may offer besides to be rendered faster and with steadier normals."""
 
     def density_and_albedo(
@@ -71,6 +66,7 @@ class Detail:
     directions: Float[Tensor, "r 3"]
     lit: Tensor
     normals: Float[Tensor, "m 3"]
+    albedo: Float[Tensor, "b h w 3"]  # without light, premultiplied
 
     def orientation_loss(self) -> Float[Tensor, ""]:
         """sum_i w_i max(0, n_i . d)^2, a mean over rays (Ref-NeRF, arXiv 2112.03907, eq. 11):
@@ -83,7 +79,7 @@ class Detail:
 
 
 def render(
-    field: RenderField,
+    field: Field,
     cameras: Cameras,
     *,
     occupancy: Occupancy | Bool[Tensor, "x y z"],
@@ -96,7 +92,7 @@ def render(
 
 
 def render_detailed(
-    field: RenderField,
+    field: Field,
     cameras: Cameras,
     *,
     occupancy: Occupancy | Bool[Tensor, "x y z"],
@@ -121,7 +117,7 @@ def render_detailed(
         "albedo": albedo,
         "textureless": factor[:, None].expand_as(albedo),
     }[settings.shading]
-    values = torch.cat([colour, torch.ones_like(weight)[:, None], samples.midpoints()[:, None]], -1)
+    values = torch.cat([colour, torch.ones_like(weight)[:, None], samples.midpoints()[:, None], albedo], -1)
     summed = accumulate(weight, values, samples.ray_indices, rays)
     opacity, distance = summed[:, 3], summed[:, 4]
     depth = torch.where(opacity > HIT, distance / opacity.clamp(min=HIT), 0.0)
@@ -131,10 +127,10 @@ def render_detailed(
         depth.reshape(shape),
         None if settings.shading == "albedo" else (ray_normals * opacity[:, None]).reshape(*shape, 3),
     )
-    return picture, Detail(samples, weight, directions, lit, normals)
+    return picture, Detail(samples, weight, directions, lit, normals, summed[:, 5:].reshape(*shape, 3))
 
 
-def density_normals(field: RenderField, x: Float[Tensor, "m 3"], epsilon: float) -> Float[Tensor, "m 3"]:
+def density_normals(field: Field, x: Float[Tensor, "m 3"], epsilon: float) -> Float[Tensor, "m 3"]:
     """Unit vectors along -grad(density) by differences of a monotonic function of the density.
 
     Zero where the field is flat. Differentiable: four queries on a tetrahedron.
@@ -151,7 +147,7 @@ def density_normals(field: RenderField, x: Float[Tensor, "m 3"], epsilon: float)
     return descent * torch.rsqrt(descent.square().sum(-1, keepdim=True) + 1e-12)
 
 
-def _density_and_albedo(field: RenderField, points: Tensor) -> tuple[Tensor, Tensor]:
+def _density_and_albedo(field: Field, points: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(field, JointField):
         return field.density_and_albedo(points)
     return field.density(points), field.albedo(points)
