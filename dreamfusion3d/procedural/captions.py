@@ -26,7 +26,7 @@ SIZE_WORDS = {
     "mini": "small", "miniature": "small",
 }
 # "low poly", "high quality": of the model, not of the prop
-_NO_SIZE_BEFORE = {"poly", "polygon", "quality", "detail", "detailed", "resolution", "res", "definition", "end"}
+_NO_SIZE_BEFORE = {"poly", "polygon", "quality", "detail", "detailed", "resolution", "definition", "end"}
 NUMBER_WORDS = {
     "no": 0, "without": 0, "zero": 0, "a": 1, "an": 1, "one": 1, "single": 1, "sole": 1, "lone": 1,
     "two": 2, "both": 2, "double": 2, "pair": 2, "twin": 2, "couple": 2, "three": 3, "triple": 3,

@@ -1,0 +1,1 @@
+"""A small world of props as signed distances: kinds, captions, pictures, training batches."""

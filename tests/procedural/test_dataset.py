@@ -1,0 +1,96 @@
+"""Training pictures: shapes, painting, labels, and the cache's round trip."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dreamfusion3d.procedural import dataset
+from dreamfusion3d.procedural.dataset import Pictures, cameras_of, load, make
+from dreamfusion3d.procedural.pictures import draw
+from dreamfusion3d.procedural.world import COLOURS, KINDS, SIZES, instances
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "PICTURE_SIZE", 16)
+        *counts, (count, drawn) = make(7, 3, kinds=["mug", "donut"], generator=generator())
+    assert [n for n, _ in counts] == sorted(n for n, _ in counts) and all(p is None for _, p in counts)
+    assert count == 7 and drawn is not None
+    return drawn
+
+
+def test_labels_name_what_was_drawn(pictures):
+    assert len(pictures) == 7
+    assert pictures.planes.shape == (7, 3, 4, 16, 16) and pictures.planes.dtype == torch.uint8
+    for kind, handles, size in pictures.labels:
+        assert kind in ("mug", "donut") and handles in KINDS[kind].handles and size in SIZES
+    # handles are the second part of a mug: only those with some have any of that light
+    second = pictures.planes[:, :, 1].flatten(1).any(1)
+    for label, seen in zip(pictures.labels, second, strict=True):
+        assert bool(seen) == (label[0] == "donut" or label[1] > 0)
+
+
+def test_a_batch(pictures):
+    batch = pictures.batch(5, 2, generator=generator())
+    assert batch.pictures.shape == (5, 2, 4, 16, 16)
+    assert batch.pictures.min() >= -1 and batch.pictures.max() <= 1
+    rgb, opacity = (batch.pictures[:, :, :3] + 1) / 2, (batch.pictures[:, :, 3:] + 1) / 2
+    assert (rgb <= opacity + 2 / 255).all(), "premultiplied"
+    cameras = cameras_of(batch)
+    assert len(cameras) == 10 and cameras.height == 16
+    assert cameras.azimuth_deg[2] == batch.azimuth_deg[1, 0]
+    again = pictures.batch(5, 2, generator=generator())
+    assert torch.equal(batch.pictures, again.pictures) and batch.captions == again.captions
+
+
+def test_tokens_agree_with_labels_and_views_with_cameras(pictures):
+    known = {tuple(t) for t in pictures.labels}
+    batch = pictures.batch(20, 3, generator=generator(1))
+    for row, tokens in enumerate(batch.captions):
+        values = {t.rpartition(":")[0]: t.rpartition(":")[2] for t in tokens}
+        assert (values["kind"], int(values["handles"]), values["size"]) in known
+        assert values["colour"] in (*COLOURS, "natural") and values["second"] in (*COLOURS, "default")
+        # a view's camera travels with its picture
+        for azimuth, picture in zip(batch.azimuth_deg[row], batch.pictures[row], strict=True):
+            at = (pictures.azimuth_deg == azimuth).nonzero()[0]
+            opacity = pictures.planes[at[0], at[1], 3].float() / 255 * 2 - 1
+            torch.testing.assert_close(picture[3], opacity)
+
+
+def test_painting_is_linear_in_the_light(pictures):
+    dimmed = Pictures(
+        torch.cat([pictures.planes[:, :, :3] // 2 * 2, pictures.planes[:, :, 3:]], 2),
+        pictures.azimuth_deg, pictures.elevation_deg, pictures.labels,
+    )
+    half = Pictures(
+        torch.cat([pictures.planes[:, :, :3] // 2, pictures.planes[:, :, 3:]], 2),
+        pictures.azimuth_deg, pictures.elevation_deg, pictures.labels,
+    )
+    whole, halved = (p.batch(4, 2, generator=generator()).pictures[:, :, :3] + 1 for p in (dimmed, half))
+    torch.testing.assert_close(whole, 2 * halved, rtol=1e-4, atol=1e-5)
+
+
+def test_cache_round_trip(pictures, tmp_path):
+    pictures.save(tmp_path / "a.safetensors")
+    pictures.save(tmp_path / "b.safetensors")
+    both = load(tmp_path)
+    assert len(both) == 14 and both.labels == pictures.labels * 2
+    assert torch.equal(both.planes[:7], pictures.planes) and torch.equal(both.planes[7:], pictures.planes)
+    assert torch.equal(both.azimuth_deg[7:], pictures.azimuth_deg)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+
+
+def test_size_words_of_a_slot_are_drawn_as_labelled():
+    """A tall prop is taller in its picture than the same prop made short."""
+    tall = instances("mug", 0, ["tall", "short"], 2, generator=generator())
+    tall = type(tall)(tall.kind, tall.variation[[0, 0]], tall.handles, tall.scale)
+    cameras = dataset.sample_orbit(1, generator=generator(), size=24).select(torch.tensor([0, 0]))
+    opacity = draw(tall, cameras).opacity
+    rows = (opacity > 0.5).any(2).sum(1)
+    assert rows[0] > rows[1] + 3

@@ -1,0 +1,123 @@
+"""Every prop is one solid with the holes that its kind promises, inside the box of the scene."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from dreamfusion3d.mesh.clean import solid_mesh
+from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.truth import BOUND, ground_truth_grid, ground_truth_mesh
+from dreamfusion3d.procedural import sdf
+from dreamfusion3d.procedural.world import KINDS, SIZES, Instances, instances
+
+PROPS = [(kind.name, handles) for kind in KINDS.values() for handles in kind.handles]
+REACH = 0.8
+TALLER = {("snowman", "tall"): 0.87}  # its hat: the reach of the one that leaves the box
+
+
+def styles(kind: str, handles: int, size: str, count: int, seed: int = 0) -> Instances:
+    """``count`` random props, and as many with every variation at an end of its range."""
+    props = instances(kind, handles, size, 2 * count, generator=torch.Generator().manual_seed(seed))
+    variation = props.variation.clone()
+    variation[count:] = torch.sign(variation[count:])
+    return Instances(props.kind, variation, props.handles, props.scale)
+
+
+def box_surface(reach: float, samples: int = 29) -> torch.Tensor:
+    """Points (n, 3) on the six faces of [-reach, reach]^3."""
+    axis = torch.linspace(-reach, reach, samples)
+    u, v = torch.meshgrid(axis, axis, indexing="ij")
+    faces = []
+    for end in (-reach, reach):
+        w = torch.full_like(u, end)
+        faces += [torch.stack(p, -1).reshape(-1, 3) for p in ((u, v, w), (u, w, v), (w, u, v))]
+    return torch.cat(faces)
+
+
+def distances(props: Instances, points: torch.Tensor) -> torch.Tensor:
+    """(instance, point)."""
+    n, m = len(props), len(points)
+    return props.distance(points.expand(n, m, 3), torch.arange(n)[:, None].expand(n, m))
+
+
+@pytest.mark.parametrize(("kind", "handles"), PROPS)
+def test_props_stay_in_the_box(kind, handles):
+    """Nothing crosses the box's faces, nor is anything outside; with one body each, all is inside."""
+    outside = torch.rand(3000, 3, generator=torch.Generator().manual_seed(1)) * 3 - 1.5
+    for size in SIZES:
+        reach = TALLER.get((kind, size), REACH)
+        points = torch.cat([box_surface(reach), outside[outside.abs().amax(-1) > reach]])
+        assert distances(styles(kind, handles, size, 3), points).min() > 0, size
+
+
+@pytest.mark.parametrize(("kind", "handles"), PROPS)
+def test_a_prop_is_one_solid_of_its_genus(kind, handles):
+    """Also open vessels are one solid, their walls; only handles make holes."""
+    props = styles(kind, handles, "normal", 1)
+    for index in range(len(props)):
+        grid = ground_truth_grid(props, index, 64)
+        assert ndimage.label(grid > 0)[1] == 1
+        report = quality(solid_mesh(grid, 0.0, BOUND))
+        assert report.watertight and report.manifold and report.components == 1
+        assert report.genus == KINDS[kind].genus_of(handles)
+
+
+@pytest.mark.parametrize("kind", ["pitcher", "mug", "vase", "bowl", "goblet"])
+def test_vessels_are_open_at_the_top_and_closed_below(kind):
+    props = styles(kind, KINDS[kind].handles[0], "normal", 2)
+    heights = torch.linspace(-0.8, 0.8, 321)
+    axis = torch.stack([torch.zeros_like(heights), heights, torch.zeros_like(heights)], -1)
+    for inside in distances(props, axis) < 0:
+        solid = heights[inside]
+        assert solid.max() < 0.2, "the axis leaves the floor and meets nothing above"
+        # the floor is thicker than a voxel of a standard mesh
+        assert inside.sum() * 0.005 > 0.03
+
+
+def test_the_true_mesh_is_in_world_units():
+    """The barrel's widest radius is what its style says; size words scale the axes."""
+    plain = instances("barrel", 0, "normal", 1, generator=torch.Generator().manual_seed(3))
+    tall = Instances(plain.kind, plain.variation, plain.handles, torch.tensor([SIZES["tall"]]))
+    low, high = quality(ground_truth_mesh(plain, 0, 64)).bounds
+    radius = 0.42 * (1 + 0.06 * float(plain.variation[0, 0]))
+    assert high[0] == pytest.approx(radius, abs=0.06) and low[0] == pytest.approx(-high[0], abs=0.01)
+    stretched = quality(ground_truth_mesh(tall, 0, 64)).bounds[1]
+    assert np.array(stretched) / np.array(high) == pytest.approx([0.88, 1.2, 0.88], abs=0.02)
+
+
+def test_size_words_and_handles_are_geometry():
+    mug = ground_truth_mesh(instances("mug", 1, "normal", 1, generator=torch.Generator()), 0, 48)
+    _, high = quality(mug).bounds
+    low, _ = quality(mug).bounds
+    assert high[0] > -low[0] + 0.1, "the first handle lies at +X"
+
+
+@pytest.mark.parametrize("name", ["sphere", "box", "cylinder", "torus", "capsule"])
+def test_simple_distances_are_distances(name):
+    """Unit gradient, and the nearest surface point lies that far away."""
+    shapes = {
+        "sphere": lambda x, y, z: sdf.sphere(x, y, z, 0.5),
+        "box": lambda x, y, z: sdf.box(x, y, z, 0.4, 0.3, 0.5),
+        "cylinder": lambda x, y, z: sdf.cylinder(x, y, z, 0.4, 0.5),
+        "torus": lambda x, y, z: sdf.torus(x, y, z, 0.5, 0.2),
+        "capsule": lambda x, y, z: sdf.capsule(x, y, z, (0.0, -0.3, 0.0), (0.2, 0.4, 0.1), 0.2, 0.2),
+    }
+    points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 - 1.5
+    points.requires_grad_()
+    distance = shapes[name](*points.unbind(-1))
+    (gradient,) = torch.autograd.grad(distance.sum(), points)
+    outside = distance.detach() > 0.01
+    assert (gradient.norm(dim=-1)[outside] - 1).abs().max() < 1e-3
+    landed = (points - distance[:, None] * gradient).detach()
+    assert shapes[name](*landed.unbind(-1))[outside].abs().max() < 1e-3
+
+
+def test_set_operations():
+    a, b = torch.tensor([-1.0, -1.0, 1.0, 0.1]), torch.tensor([-2.0, 1.0, 1.0, 0.1])
+    assert sdf.union(a, b).tolist() == pytest.approx([-2, -1, 1, 0.1])
+    assert sdf.cut(a, b).tolist() == pytest.approx([2, -1, 1, 0.1])
+    smooth = sdf.smooth_union(a, b, 0.2)
+    assert (smooth <= sdf.union(a, b) + 1e-6).all() and (smooth >= sdf.union(a, b) - 0.05 - 1e-6).all()
