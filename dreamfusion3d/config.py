@@ -47,7 +47,7 @@ class GuidanceConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    steps: int = _number(400, 1, 1_000_000)
+    steps: int = _number(300, 1, 1_000_000)
     views: int = _number(4, 1, 64)  # pictures a step
     table_rate: float = _number(0.02, 0.0, 10.0)  # Adam, hash table
     mlp_rate: float = _number(0.002, 0.0, 10.0)  # Adam, MLP
@@ -57,9 +57,9 @@ class OptimConfig:
     opacity_weight: float = _number(0.005, 0.0, 1e3)
     entropy_weight: float = _number(0.05, 0.0, 1e3)
     orientation_weight: float = _number(0.02, 0.0, 1e3)
-    hollow_weight: float = _number(0.001, 0.0, 1e3)
+    hollow_weight: float = _number(0.003, 0.0, 1e3)
     hollow_points: int = _number(2048, 1, 1_000_000)
-    albedo_variation_weight: float = _number(0.3, 0.0, 1e3)
+    albedo_variation_weight: float = _number(1.0, 0.0, 1e3)
     normal_variation_weight: float = _number(0.02, 0.0, 1e3)
 
 
