@@ -1,0 +1,147 @@
+"""SDS in its two forms, and classifier-free guidance on a prior that is a formula."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dreamfusion3d.cameras import Cameras, turntable
+from dreamfusion3d.guidance import sds
+from dreamfusion3d.prior.guide import guided
+from dreamfusion3d.prior.protocol import Prior, Text
+
+SHAPE = (3, 4, 8, 8)
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def cosine(t):
+    return torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
+
+
+def some_network(x_t, t):
+    """A prediction of x_0 that depends on both arguments."""
+    return torch.tanh(0.7 * x_t) * (1 - t.view(-1, 1, 1, 1))
+
+
+@pytest.fixture
+def case():
+    x = draw(*SHAPE).requires_grad_()
+    t = torch.tensor([0.2, 0.5, 0.9])
+    return x, t, draw(*SHAPE, seed=1)
+
+
+def noise_form(x, t, noise):
+    """DreamFusion's eps_hat - eps, from the network's prediction of x_0."""
+    alpha, sigma = (c.view(-1, 1, 1, 1) for c in cosine(t))
+    x_t = alpha * x + sigma * noise
+    return (x_t - alpha * some_network(x_t, t)) / sigma - noise
+
+
+def test_the_residuals_are_one_up_to_alpha_over_sigma(case):
+    x, t, noise = case
+    alpha, sigma = (c.view(-1, 1, 1, 1) for c in cosine(t))
+    x_hat = sds(x, t, cosine(t), some_network, noise=noise).x0
+    torch.testing.assert_close(noise_form(x, t, noise), alpha / sigma * (x - x_hat), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weighting", ["reconstruction", "sigma2"])
+def test_gradient_is_dreamfusions_up_to_the_documented_factor(case, weighting):
+    x, t, noise = case
+    alpha, sigma = (c.view(-1, 1, 1, 1) for c in cosine(t))
+    loss = sds(x, t, cosine(t), some_network, noise=noise, weighting=weighting).loss
+    (gradient,) = torch.autograd.grad(loss, x)
+    # sigma2: w = sigma^2. reconstruction: |x - x0_hat|^2 alone, that is w = sigma / alpha.
+    w = sigma**2 if weighting == "sigma2" else sigma / alpha
+    expected = w * noise_form(x, t, noise) / x.numel()  # a mean over pictures and pixels
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-8)
+
+
+def test_the_default_weighting_is_the_reconstruction(case):
+    x, t, noise = case
+    guidance = sds(x, t, cosine(t), some_network, noise=noise)
+    assert guidance.loss.item() == pytest.approx(0.5 * (x - guidance.x0).square().mean().item())
+
+
+def test_the_reconstruction_is_frozen(case):
+    """No gradient passes through the prior, even if it would give one."""
+    x, t, noise = case
+    guidance = sds(x, t, cosine(t), some_network, noise=noise)
+    assert not guidance.x0.requires_grad
+    (gradient,) = torch.autograd.grad(guidance.loss, x)
+    torch.testing.assert_close(gradient, (x - guidance.x0).detach() / x.numel())
+
+
+def test_a_picture_that_the_prior_agrees_with_stays(case):
+    x, t, noise = case
+    guidance = sds(x, t, cosine(t), lambda x_t, t: x.detach(), noise=noise)
+    (gradient,) = torch.autograd.grad(guidance.loss, x)
+    assert guidance.loss == 0 and gradient.abs().max() == 0
+
+
+class Formula:
+    """A prior whose prediction is its prompt's number plus a share of the picture; counts its calls."""
+
+    name, sha256 = "formula", ""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def check_prompt(self, prompt: str) -> list[str]:
+        return []
+
+    def encode_text(self, prompts: list[str]) -> Text:
+        return Text(torch.tensor([[float(len(p))] for p in prompts]))
+
+    def alpha_sigma(self, t):
+        return cosine(t)
+
+    def encode(self, render, *, generator):
+        raise NotImplementedError
+
+    def denoise(self, x_t, t, text: Text, cameras: Cameras, *, views: int = 1):
+        assert len(x_t) == len(t) == len(text.embedding) == len(cameras)
+        self.asked.append((len(x_t), views))
+        lift = text.embedding[:, :1, None, None] * (1 + cameras.azimuth_deg.view(-1, 1, 1, 1) / 360)
+        return lift + 0.1 * x_t
+
+
+def ask(scale, rescale=0.0):
+    prior = Formula()
+    assert isinstance(prior, Prior)
+    x_t, t = draw(*SHAPE), torch.full((3,), 0.5)
+    text = prior.encode_text(["mug", ""])
+    x0 = guided(prior, x_t, t, text, turntable(3, size=8), scale=scale, views=3, rescale=rescale)
+    lift = 3.0 * (1 + torch.arange(3) / 3).view(-1, 1, 1, 1)
+    return prior, x0, lift + 0.1 * x_t, 0.1 * x_t  # cond and uncond
+
+
+def test_scale_one_asks_once_and_any_other_asks_for_both_at_once():
+    prior, x0, cond, _ = ask(1.0)
+    assert prior.asked == [(3, 3)]
+    torch.testing.assert_close(x0, cond)
+    assert ask(0.0)[0].asked == ask(7.5)[0].asked == [(6, 3)]
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 2.0, 7.5, 100.0])
+def test_guidance_is_linear_from_uncond(scale):
+    _, x0, cond, uncond = ask(scale)
+    torch.testing.assert_close(x0, uncond + scale * (cond - uncond))
+
+
+def test_rescale_restores_the_deviation_of_the_conditional():
+    _, x0, cond, _ = ask(7.5, rescale=1.0)
+    torch.testing.assert_close(x0.flatten(1).std(1), cond.flatten(1).std(1), rtol=1e-4, atol=1e-5)
+    _, half, _, _ = ask(7.5, rescale=0.5)
+    _, none, _, _ = ask(7.5)
+    torch.testing.assert_close(half, (x0 + none) / 2)
+
+
+def test_text_repeats_rows_in_a_row():
+    text = Text(torch.tensor([[1.0], [2.0]]))
+    assert text.repeat(2).embedding.flatten().tolist() == [1, 1, 2, 2]
+    assert Text.cat([text, text]).embedding.flatten().tolist() == [1, 2, 1, 2]
