@@ -1,0 +1,242 @@
+"""The pixel prior: its folder, its noise levels, its views, and what it says of bad folders."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreamfusion3d.cameras import turntable
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.prior import EMBEDDED, embedded_folder, load_prior
+from dreamfusion3d.prior.conditioner import Conditioner, camera_features, world_vocabulary
+from dreamfusion3d.prior.pixel import PARTS, PixelPrior
+from dreamfusion3d.prior.protocol import Prior
+from dreamfusion3d.prior.sampling import ddim, write_grid
+from dreamfusion3d.types import Render
+from tests.prior.tiny import SIZE, tiny_folder
+
+needs_weights = pytest.mark.skipif(
+    not (embedded_folder() / "model_index.json").is_file(), reason="no weights are shipped yet"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("prior") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def prior(folder) -> PixelPrior:
+    return PixelPrior(folder, "tiny", half=False)
+
+
+def noise(count, seed=0):
+    return torch.randn(count, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+
+
+def test_alpha_and_sigma_are_a_rotation(prior):
+    t = torch.linspace(0, 1, 101)
+    alpha, sigma = prior.alpha_sigma(t)
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones(101))
+    assert (alpha.diff() <= 0).all() and (sigma.diff() >= 0).all()
+    assert alpha[0] > 0.99 and sigma[-1] > 0.99
+
+
+def test_a_folder_is_loaded_by_its_path(folder):
+    prior = load_prior(str(folder))
+    assert isinstance(prior, Prior) and prior.name == "tiny"
+    text = prior.encode_text(["a mug", ""])
+    x0 = prior.denoise(noise(2), torch.full((2,), 0.5), text, turntable(2, size=SIZE))
+    assert x0.shape == (2, 4, SIZE, SIZE) and x0.dtype == torch.float32 and torch.isfinite(x0).all()
+    assert prior.sha256 == load_prior(str(folder)).sha256
+
+
+def test_half_precision_deviates_little(folder, prior):
+    half = PixelPrior(folder, "tiny")
+    arguments = torch.full((2,), 0.5), prior.encode_text(["a mug", "a chair"]), turntable(2, size=SIZE)
+    difference = half.denoise(noise(2), *arguments) - prior.denoise(noise(2), *arguments)
+    assert difference.abs().max() < 0.1
+
+
+def test_the_velocity_is_unwound(prior):
+    """At t near 0 the noise is almost none, and so x_0 is almost x_t."""
+    x = noise(1)
+    x0 = prior.denoise(x, torch.zeros(1), prior.encode_text(["a mug"]), turntable(1, size=SIZE))
+    alpha, sigma = prior.alpha_sigma(torch.zeros(1))
+    assert (x0 - alpha * x).abs().max() <= float(sigma) * 10
+
+
+def test_views_alone_do_not_see_each_other(prior):
+    cameras, t = turntable(4, size=SIZE), torch.full((4,), 0.6)
+    text = prior.encode_text(["a red mug"] * 4)
+    together = prior.denoise(noise(4), t, text, cameras, views=1)
+    for i in range(4):
+        row = torch.tensor([i])
+        alone = prior.denoise(noise(4)[row], t[row], type(text)(text.embedding[row]), cameras.select(row))
+        torch.testing.assert_close(together[row], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_joint_views_see_each_other_and_nobody_else(prior):
+    cameras, t = turntable(4, size=SIZE), torch.full((4,), 0.6)
+    text = prior.encode_text(["a red mug"] * 4)
+    x = noise(4)
+    changed = x.clone()
+    changed[3] = noise(4, seed=9)[3]
+    difference = [
+        (prior.denoise(x, t, text, cameras, views=v) - prior.denoise(changed, t, text, cameras, views=v))
+        .abs().amax((1, 2, 3))
+        for v in (1, 2, 4)
+    ]
+    assert (difference[0][:3] == 0).all()
+    assert (difference[1][:2] < 1e-5).all() and difference[1][2] > 1e-4
+    assert (difference[2] > 1e-4).all()
+
+
+def test_prompt_and_camera_matter_and_wording_does_not(prior):
+    def ask(prompt, azimuth):
+        cameras = turntable(4, size=SIZE).select(torch.tensor([azimuth]))
+        return prior.denoise(noise(1), torch.full((1,), 0.7), prior.encode_text([prompt]), cameras)
+
+    assert torch.equal(ask("a jug with a single handle", 0), ask("one-handled pitcher", 0))
+    assert not torch.equal(ask("a red mug", 0), ask("a blue mug", 0))
+    assert not torch.equal(ask("a red mug", 0), ask("", 0))
+    assert not torch.equal(ask("a red mug", 0), ask("a red mug", 1))
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_encoding_keeps_means_and_gradients(prior, size):
+    rgb = torch.rand(1, size, size, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    opacity = torch.full((1, size, size), 0.25)
+    x = prior.encode(Render(rgb, opacity, opacity), generator=torch.Generator())
+    assert x.shape == (1, 4, 64, 64)
+    torch.testing.assert_close(x[:, 3], torch.full((1, 64, 64), -0.5))
+    torch.testing.assert_close((x[0, :3].mean((1, 2)) + 1) / 2, rgb[0].mean((0, 1)), rtol=0, atol=0.02)
+    x[:, :3].sum().backward()
+    assert rgb.grad is not None and (rgb.grad > 0).all()
+
+
+def test_prompts(prior):
+    assert prior.check_prompt("a red mug") == []
+    (warning,) = prior.check_prompt("a steampunk mug")
+    assert "steampunk" in warning
+    assert "not 2" in prior.check_prompt("a chair with two handles")[0]
+    with pytest.raises(InputError, match="hamburger.*it knows: barrel"):
+        prior.check_prompt("a hamburger")
+
+
+def test_conditioner_round_trip_and_camera_periodicity(tmp_path):
+    torch.manual_seed(0)
+    conditioner = Conditioner(world_vocabulary(), 16)
+    conditioner.save(tmp_path)
+    again = Conditioner.load(tmp_path)
+    assert again.vocabulary == conditioner.vocabulary
+    rows = [conditioner.rows(["kind:mug", "colour:red"]), conditioner.rows(["no such token"])]
+    assert len(rows[0]) == 2 and rows[1] == [0]
+    torch.testing.assert_close(again.embed(rows), conditioner.embed(rows), rtol=0, atol=2e-3)
+    torch.testing.assert_close(  # a bag of tokens
+        conditioner.embed([rows[0][::-1]]), conditioner.embed([rows[0]])
+    )
+    elevation = torch.tensor([20.0])
+    torch.testing.assert_close(
+        camera_features(torch.tensor([-90.0]), elevation), camera_features(torch.tensor([270.0]), elevation),
+        rtol=0, atol=1e-5,
+    )
+
+
+def remove_all(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def empty(folder: Path) -> None:
+    remove_all(folder)
+    folder.mkdir()
+
+
+def truncate(part: str):
+    def damage(folder: Path) -> None:
+        data = (folder / part).read_bytes()
+        (folder / part).write_bytes(data[: len(data) // 2])
+
+    return damage
+
+
+def overwrite(part: str, text: str):
+    def damage(folder: Path) -> None:
+        (folder / part).write_text(text)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (remove_all, "there is no prior folder"),
+        (empty, "model_index.json is missing"),
+        (lambda f: (f / PARTS[1]).unlink(), "conditioner/model.safetensors is missing"),
+        (truncate(PARTS[0]), "damaged"),
+        (truncate(PARTS[1]), "damaged"),
+        (overwrite(PARTS[0], ""), "damaged"),
+        (overwrite("unet/config.json", "{"), "damaged"),
+        (overwrite("unet/config.json", "{}"), "damaged"),
+        (overwrite("scheduler/scheduler_config.json", "no"), "damaged"),
+        (overwrite("conditioner/config.json", "{}"), "damaged"),
+        (overwrite("conditioner/config.json", '{"vocabulary": ["a"], "width": 128}'), "damaged"),
+    ],
+)
+def test_a_bad_folder_is_one_line(folder, tmp_path, damage, words):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    damage(copy)
+    with pytest.raises(InputError, match=words) as caught:
+        load_prior(str(copy))
+    message = str(caught.value)
+    assert "\n" not in message and str(copy) in message and "leave --prior out" in message
+
+
+def test_an_incomplete_package_is_not_the_users_fault(monkeypatch, tmp_path):
+    monkeypatch.setattr("dreamfusion3d.prior.embedded_folder", lambda: tmp_path / "none")
+    monkeypatch.setattr("dreamfusion3d.prior.pixel.embedded_folder", lambda: tmp_path / "none")
+    with pytest.raises(InputError, match="install dreamfusion3d again") as caught:
+        load_prior(EMBEDDED)
+    assert "--prior" not in str(caught.value)
+
+
+def test_ddim_is_repeatable(prior):
+    def sample():
+        generator = torch.Generator().manual_seed(3)
+        *_, x0 = ddim(prior, "a mug", turntable(2, size=SIZE), steps=3, views=2, generator=generator)
+        return x0
+
+    assert torch.equal(sample(), sample())
+    assert sample().abs().max() <= 1
+
+
+def test_a_grid_shows_colours_over_a_chequered_ground(tmp_path):
+    import imageio.v3 as iio
+
+    red = torch.full((3, 4, 8, 8), -1.0)
+    red[:2, 0], red[:2, 3] = 1, 1
+    write_grid(red, tmp_path / "grid.png", columns=2, enlarge=2)
+    sheet = iio.imread(tmp_path / "grid.png")
+    assert sheet.shape == (32, 32, 3)
+    assert (sheet[:16] == [255, 0, 0]).all()
+    assert sheet[16:, :16].min() > 200 and (sheet[16:, 16:] == 255).all()
+
+
+@needs_weights
+def test_embedded_weights():
+    size = sum(p.stat().st_size for p in embedded_folder().rglob("*") if p.is_file())
+    assert size <= 20e6
+    prior = load_prior()
+    assert prior.name == EMBEDDED
+    generator = torch.Generator().manual_seed(0)
+    *_, x0 = ddim(prior, "a red mug", turntable(4), steps=12, scale=2.0, views=4, generator=generator)
+    rgb, opacity = (x0[:, :3] + 1) / 2, (x0[:, 3] + 1) / 2
+    solid = opacity > 0.9
+    assert 0.05 < solid.float().mean() < 0.7
+    colour = rgb.permute(0, 2, 3, 1)[solid].mean(0)
+    assert colour[0] > 2 * colour[1] and colour[0] > 2 * colour[2]
+    assert opacity[:, 0].mean() < 0.1, "the border is empty"

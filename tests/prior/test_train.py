@@ -1,0 +1,144 @@
+"""Training: it learns, it is taken up where it was, and what it leaves can be loaded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from dreamfusion3d.prior import load_prior
+from dreamfusion3d.prior.train import (
+    load_checkpoint,
+    save_checkpoint,
+    save_folder,
+    state_from_folder,
+    train,
+    velocity_loss,
+)
+from dreamfusion3d.prior.unet import attend_across_views, build_scheduler
+from tests.prior.tiny import CONFIG, tiny_batch, tiny_state
+
+CPU = torch.device("cpu")
+
+
+def batch_of(props, views, generator):
+    return tiny_batch(props, views)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def loss_of(state) -> float:
+    """At the same noise and times whenever it is asked."""
+    attention = attend_across_views(state.model.unet)
+    alpha_bar = build_scheduler().alphas_cumprod
+    with torch.no_grad():
+        losses = [
+            velocity_loss(state.model, attention, alpha_bar, tiny_batch(), 0.0, generator=generator(s))
+            for s in range(4)
+        ]
+    return float(torch.stack(losses).mean())
+
+
+def steps(state, count, seed=0):
+    return list(train(state, batch_of, steps=count, generator=generator(seed)))
+
+
+def test_the_loss_falls():
+    state = tiny_state()
+    before = loss_of(state)
+    taken = steps(state, 15)
+    assert loss_of(state) < 0.75 * before
+    assert [s.index for s in taken] == list(range(1, 16)) and taken[-1].pictures == 15 * CONFIG.pictures
+    assert all(s.loss > 0 and s.gradient_norm > 0 for s in taken)
+    # the average follows the weights and is not them
+    pairs = list(zip(state.average.parameters(), state.model.parameters(), strict=True))
+    assert all(not a.requires_grad for a, _ in pairs)
+    distance = sum((a - b).square().sum() for a, b in pairs)
+    start = sum((a - b).square().sum() for a, b in zip(tiny_state().model.parameters(),
+                                                       state.model.parameters(), strict=True))
+    assert 0 < distance < start
+
+
+def test_a_checkpoint_takes_the_same_next_step(tmp_path):
+    state = tiny_state()
+    steps(state, 2)
+    save_checkpoint(state, tmp_path / "checkpoint.safetensors")
+    (expected,) = steps(state, 1, seed=7)
+    other = tiny_state(seed=5)
+    assert load_checkpoint(other, tmp_path / "checkpoint.safetensors")
+    assert (other.step, other.pictures) == (2, 2 * CONFIG.pictures)
+    (taken,) = steps(other, 1, seed=7)
+    assert taken == expected
+    for name in ("model", "average"):
+        mine, theirs = getattr(state, name).state_dict(), getattr(other, name).state_dict()
+        assert all(torch.equal(mine[k], theirs[k]) for k in mine)
+
+
+def test_a_missing_or_damaged_checkpoint_changes_nothing(tmp_path):
+    state = tiny_state()
+    before = {k: v.clone() for k, v in state.model.state_dict().items()}
+    path = tmp_path / "checkpoint.safetensors"
+    assert not load_checkpoint(state, path)
+    for damage in (b"", b"not safetensors at all"):
+        path.write_bytes(damage)
+        assert not load_checkpoint(state, path)
+    save_checkpoint(state, path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert not load_checkpoint(state, path)
+    assert state.step == 0 and all(torch.equal(v, before[k]) for k, v in state.model.state_dict().items())
+
+
+def test_a_batch_that_is_not_finite_is_left_out():
+    state = tiny_state()
+    before = [p.clone() for p in state.model.parameters()]
+    bad = tiny_batch()
+    bad.pictures[0, 0, 0, 0, 0] = float("nan")
+    (step,) = train(state, lambda *_: bad, steps=1, generator=generator())
+    assert step.index == 0 and step.loss != step.loss
+    assert all(torch.equal(a, b) for a, b in zip(before, state.model.parameters(), strict=True))
+
+
+def test_a_seed_is_a_network_and_the_global_generator_is_left_alone():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first, again, other = (tiny_state(s).model.unet.conv_in.weight for s in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    steps(tiny_state(), 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_folder_is_the_average_in_half_precision(tmp_path):
+    state = tiny_state()
+    steps(state, 2)
+    save_folder(state, tmp_path / "prior", seconds=3)
+    record = json.loads((tmp_path / "prior" / "training.json").read_text())
+    assert record["pictures"] == 8 and record["seconds"] == 3 and record["config"]["widths"] == [32, 64]
+    again = state_from_folder(tmp_path / "prior", CONFIG, device=CPU)
+    assert again.pictures == 8
+    for a, b in zip(state.average.parameters(), again.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-3, atol=1e-6)
+    assert load_prior(str(tmp_path / "prior")).name == "prior"
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_views_of_a_prop_share_their_time(views, monkeypatch):
+    """Otherwise a clean view would tell what the noisy one beside it shows."""
+    seen = []
+
+    def spy(unet, attention, x_t, timestep, condition, *, views):
+        seen.append((timestep, views))
+        return torch.zeros_like(x_t)
+
+    monkeypatch.setattr("dreamfusion3d.prior.train.predict", spy)
+    state = tiny_state()
+    velocity_loss(
+        state.model, attend_across_views(state.model.unet), build_scheduler().alphas_cumprod,
+        tiny_batch(4, views), 0.5, generator=generator(),
+    )
+    ((timestep, asked),) = seen
+    assert asked == views and timestep.shape == (4 * views,)
+    assert (timestep.view(4, views) == timestep.view(4, views)[:, :1]).all()
+    assert len(timestep.unique()) > 1
