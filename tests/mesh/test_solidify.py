@@ -1,0 +1,99 @@
+"""Space carving: what no camera sees is filled, what one sees is kept as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from dreamfusion3d.mesh.clean import solid_mesh
+from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.solidify import carving_cameras, solidify, visible
+from tests.mesh.shapes import grid_of, torus
+
+RESOLUTION = 64  # of grid_of
+
+
+def radius(p: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(p, axis=1)
+
+
+def shell(p: np.ndarray) -> np.ndarray:
+    """A hollow sphere with a narrow hole at the bottom, where no camera looks."""
+    wall = np.maximum(radius(p) - 0.6, 0.45 - radius(p))
+    hole = np.where(p[:, 1] < 0, np.hypot(p[:, 0], p[:, 2]) - 0.1, 1.0)
+    return np.maximum(wall, -hole)
+
+
+def cup(p: np.ndarray) -> np.ndarray:
+    """An upright open cylinder with a floor."""
+    r = np.hypot(p[:, 0], p[:, 2])
+    solid = np.maximum(r - 0.45, np.abs(p[:, 1]) - 0.4)
+    cavity = np.maximum(r - 0.35, -0.3 - p[:, 1])
+    return np.maximum(solid, -cavity)
+
+
+def at(x: float, y: float, z: float) -> tuple[int, int, int]:
+    i, j, k = (round((c + 1) / 2 * (RESOLUTION - 1)) for c in (x, y, z))
+    return i, j, k
+
+
+def test_a_hollow_body_becomes_solid():
+    grid = grid_of(shell)
+    filled = solidify(grid, 0.0)
+    centre = at(0, 0, 0)
+    assert grid[centre] < 0 < filled[centre]
+    # without it the hole makes the inside a part of the surface
+    assert quality(solid_mesh(grid, 0.0)).volume < 0.7
+    report = quality(solid_mesh(filled, 0.0))
+    assert report.components == 1 and report.genus == 0
+    assert report.volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.03)
+
+
+def test_the_outside_is_kept_to_the_sample():
+    grid = grid_of(shell)
+    filled = solidify(grid, 0.0)
+    r = np.linalg.norm(np.stack(np.meshgrid(*[np.linspace(-1, 1, RESOLUTION)] * 3, indexing="ij")), axis=0)
+    y = np.linspace(-1, 1, RESOLUTION)[None, :, None]
+    outside = (r > 0.6) & (y > -0.4)
+    assert np.array_equal(filled[outside], grid[outside])
+    assert (filled >= grid).all() and np.array_equal(filled[grid > 0], grid[grid > 0])
+
+
+def test_an_open_cup_keeps_its_cavity():
+    filled = solidify(grid_of(cup), 0.0)
+    assert filled[at(0, 0.3, 0)] < 0 and filled[at(0, 0, 0)] < 0 and filled[at(0, -0.2, 0)] < 0
+    assert filled[at(0, -0.36, 0)] > 0
+    before, after = (quality(solid_mesh(g, 0.0)) for g in (grid_of(cup), filled))
+    assert after.genus == 0 and after.volume == pytest.approx(before.volume, rel=0.03)
+
+
+def test_a_torus_keeps_its_hole():
+    grid = grid_of(torus)
+    filled = solidify(grid, 0.0)
+    report = quality(solid_mesh(filled, 0.0))
+    assert report.genus == 1 and report.components == 1
+    assert report.volume == pytest.approx(quality(solid_mesh(grid, 0.0)).volume, rel=0.02)
+
+
+def test_sealed_bubbles_are_not_seen():
+    grid = grid_of(lambda p: np.maximum(radius(p) - 0.6, 0.3 - radius(p)))
+    seen = visible(grid, 0.0, 1.0, carving_cameras())
+    empty = grid <= 0
+    assert not seen[at(0, 0, 0)]
+    labels, count = ndimage.label(empty)
+    assert count == 2
+    outside = labels == labels[0, 0, 0]
+    # of the free space around a ball only what lies right below it is hidden
+    assert seen[outside].mean() > 0.98 and not seen[empty & ~outside].any()
+
+
+def test_emptiness_stays_empty():
+    grid = np.full((16, 16, 16), -1.0, np.float32)
+    assert np.array_equal(solidify(grid, 0.0), grid)
+
+
+def test_cameras_look_from_everywhere_the_optimisation_does():
+    cameras = carving_cameras()
+    assert len(set(cameras.azimuth_deg.tolist())) == len(cameras)
+    assert cameras.elevation_deg.min() == -10 and cameras.elevation_deg.max() >= 60
