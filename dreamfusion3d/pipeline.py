@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from dreamfusion3d import config as configs
 from dreamfusion3d import files
@@ -27,9 +24,6 @@ if TYPE_CHECKING:
     from dreamfusion3d.field.nerf import NerfField
 
 STAGES = ("prior", "optimise", "extract", "simplify", "texture", "export", "pictures")
-VIEWS = 24  # whose silhouettes decide where the surface is
-VIEW_SIZE = 64
-OCCUPANCY_SWEEPS = 4  # looks at random points of every cell
 
 
 @dataclass(frozen=True)
@@ -48,16 +42,6 @@ class Asset:
     @property
     def passed(self) -> bool:
         return all(check["passed"] for check in self.record["checks"].values())
-
-
-@dataclass(frozen=True)
-class Surface:
-    """The extracted mesh and how it was found."""
-
-    vertices: np.ndarray
-    faces: np.ndarray
-    level: np.ndarray
-    silhouette_iou: np.ndarray
 
 
 def text_to_mesh(
@@ -171,15 +155,16 @@ def _mesh_of(
     from dreamfusion3d.mesh.quality import quality
     from dreamfusion3d.mesh.simplify import simplify, smooth
     from dreamfusion3d.render.video import write_thumbnail, write_turntable
+    from dreamfusion3d.surface import Surface, numpy_of, surface_of
 
     settings, progress, work = identity.config.mesh, stages.progress, space.work
     with stages("extract"):
-        found = kept(work / "surface.npz", Surface, lambda: _surface(field, identity, device), progress)
+        found = kept(work / "surface.npz", Surface, lambda: surface_of(field, settings.resolution, generator_for(identity.seed, "extract", device)), progress)
     with stages("simplify"):
         rough = smooth(Mesh(found.vertices, found.faces))
         mesh = kept(work / "mesh.npz", Mesh, lambda: simplify(rough, settings.faces), progress)
     with stages("texture"):
-        albedo = _numpy_of(field.albedo, device)
+        albedo = numpy_of(field.albedo, device)
         textured = kept(
             work / "textured.npz", TexturedMesh, lambda: bake(mesh, albedo, settings.texture_size), progress
         )
@@ -201,50 +186,3 @@ def _mesh_of(
         write_turntable(textured, pictures[1])
         written += pictures
     return Made(written, in_metres(quality(mesh), placed), float(found.silhouette_iou))
-
-
-def _surface(field: NerfField, identity: Identity, device: torch.device) -> Surface:
-    """Marching cubes at the level whose silhouettes are the field's own."""
-    import torch
-
-    from dreamfusion3d.cameras import orbit
-    from dreamfusion3d.mesh.clean import smooth_grid, solid_mesh
-    from dreamfusion3d.mesh.extract import log_ratio, sample_grid
-    from dreamfusion3d.mesh.solidify import solidify
-    from dreamfusion3d.mesh.threshold import choose_level
-    from dreamfusion3d.render.occupancy import Occupancy
-    from dreamfusion3d.render.volume import RenderSettings, render
-
-    generator = generator_for(identity.seed, "extract", device)
-    azimuths = [360.0 * i / VIEWS for i in range(VIEWS)]
-    elevations = [(-10.0, 15.0, 40.0)[i % 3] for i in range(VIEWS)]
-    cameras = orbit(azimuths, elevations, height=VIEW_SIZE, width=VIEW_SIZE)
-    with torch.no_grad():
-        # built anew, because the optimisation's own grid is not kept in the field's file
-        occupancy = Occupancy(device=device)
-        for sweep in range(OCCUPANCY_SWEEPS):
-            occupancy.update(field.density, generator=generator, step=sweep)
-        # one view at a time bounds the memory
-        opacity, settings = [], RenderSettings(shading="albedo")  # no normals: only the opacity is asked for
-        for azimuth, elevation in zip(azimuths, elevations, strict=True):
-            view = orbit([azimuth], elevation, height=VIEW_SIZE, width=VIEW_SIZE).to(device)
-            picture = render(field, view, occupancy=occupancy, generator=generator, settings=settings)
-            opacity.append(picture.opacity.cpu())
-    grid = sample_grid(_numpy_of(field.density, device), identity.config.mesh.resolution)
-    choice = choose_level(grid, cameras, torch.cat(opacity).numpy())
-    smooth = smooth_grid(log_ratio(grid, choice.level), 0.0)
-    mesh = solid_mesh(solidify(smooth, 0.0), 0.0)
-    return Surface(mesh.vertices, mesh.faces, np.array(choice.level), np.array(choice.iou))
-
-
-def _numpy_of(
-    function: Callable[[torch.Tensor], torch.Tensor], device: torch.device
-) -> Callable[[np.ndarray], np.ndarray]:
-    """A field's function for the mesh side, which knows no torch."""
-    import torch
-
-    def call(points: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return function(torch.from_numpy(points).float().to(device)).cpu().numpy()
-
-    return call

@@ -33,6 +33,7 @@ SAMPLE_PROMPTS = (
     "a snowman",
 )
 LOG_EVERY = 50  # steps
+COOL_SHARE = 0.2  # of a run, at its end
 
 
 def run_training(
@@ -53,7 +54,11 @@ def run_training(
     begun, saved, first = time.monotonic(), time.monotonic(), state.pictures
     losses: list[float] = []
     steps = max(0, goal - state.pictures) // state.config.pictures
-    for step in train(state, lambda n, v, g: data.batch(n, v, generator=g), steps=steps, generator=generator):
+    run = train(
+        state, lambda n, v, g: data.batch(n, v, generator=g), steps=steps, cool_share=COOL_SHARE,
+        generator=generator,
+    )
+    for step in run:
         losses.append(step.loss)
         rate = (step.pictures - first) / (time.monotonic() - begun)
         progress.step(step.pictures, goal, f"loss {sum(losses) / len(losses):.4f}, {rate:.0f} pictures/s")

@@ -33,7 +33,7 @@ class TrainConfig:
     pictures: int = 24  # a step
     views: int = 4  # of one prop, denoised jointly
     single_share: float = 0.25  # of the steps that show every picture alone
-    learning_rate: float = 4e-4
+    learning_rate: float = 6e-4
     weight_decay: float = 0.01
     warm_up: int = 300  # steps
     prompt_dropout: float = 0.1  # share of props shown without their prompt (classifier-free guidance)
@@ -100,21 +100,28 @@ def _state(model: Trainee, config: TrainConfig, device: torch.device) -> TrainSt
 
 
 def train(
-    state: TrainState, make_batch: MakeBatch, *, steps: int, generator: torch.Generator
+    state: TrainState, make_batch: MakeBatch, *, steps: int, cool_share: float = 0.0,
+    generator: torch.Generator,
 ) -> Iterator[TrainStep]:
-    """Run ``steps`` more steps, yielding after each."""
+    """Run ``steps`` more steps, yielding after each.
+
+    Over the last ``cool_share`` of them the rate falls linearly to nothing: the noise of a
+    constant rate is most of what separates the last weights from better ones.
+    """
     config = state.config
     device = next(state.model.parameters()).device
     attention = attend_across_views(state.model.unet)
     alpha_bar = build_scheduler().alphas_cumprod.to(device)
-    for _ in range(steps):
+    for turn in range(steps):
         views = 1 if float(torch.rand((), generator=generator)) < config.single_share else config.views
         batch = make_batch(config.pictures // views, views, generator)
         loss = velocity_loss(
             state.model, attention, alpha_bar, batch, config.prompt_dropout, generator=generator
         )
         for group in state.optimiser.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, (state.step + 1) / config.warm_up)
+            warm = min(1.0, (state.step + 1) / config.warm_up)
+            cool = min(1.0, (steps - turn) / max(cool_share * steps, 1.0))
+            group["lr"] = config.learning_rate * warm * cool
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)

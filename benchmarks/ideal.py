@@ -1,0 +1,116 @@
+"""Distillation with a perfect prior: what SDS loses when the network loses nothing.
+
+    python -m benchmarks.ideal --case pitcher:1 --case donut:0 --out out/ideal
+
+The ideal denoiser over K instances of a kind teaches a field; the mesh made of it is compared
+with every instance. ``iou`` compares what cameras can see (both solids filled where no camera
+looks); ``iou_raw`` is the plain overlap, where the walls of an open vessel are thin and its
+inside counts fully against a mesh that is filled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+
+from dreamfusion3d.cameras import orbit
+from dreamfusion3d.config import Config, resolve
+from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.mesh.clean import clean_grid
+from dreamfusion3d.mesh.extract import log_ratio, marching_cubes, sample_grid
+from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.simplify import vertex_normals
+from dreamfusion3d.mesh.solidify import solidify
+from dreamfusion3d.mesh.threshold import choose_level
+from dreamfusion3d.mesh.truth import BOUND, ground_truth_grid
+from dreamfusion3d.optimize import optimize
+from dreamfusion3d.prior.ideal import IdealPrior
+from dreamfusion3d.procedural.world import Instances, Meaning, instances
+from dreamfusion3d.render.surface import render_mesh
+from dreamfusion3d.surface import field_opacity, numpy_of
+from dreamfusion3d.types import Mesh, TexturedMesh
+
+RESOLUTION = 96
+CASES = ("pitcher:1", "vase:2", "chair:0", "donut:0")
+
+
+def run(kind: str, handles: int, count: int, config: Config, seed: int) -> tuple[dict, Mesh, NerfField]:
+    generator = torch.Generator().manual_seed(seed)
+    props = instances(kind, handles, "normal", count, generator=generator)
+    prior = IdealPrior(props, Meaning(kind, handles=handles), rounds=8, generator=generator)
+    field = NerfField(config.field, generator=generator)
+    begun = time.perf_counter()
+    text = prior.encode_text(["", ""])
+    for _ in optimize(field, prior, text, config, generator=generator, sample_cameras=prior.sample_cameras):
+        pass
+    seconds = time.perf_counter() - begun
+
+    grid = sample_grid(numpy_of(field.density, generator.device), RESOLUTION, BOUND)
+    cameras, opacity = field_opacity(field, generator)
+    choice = choose_level(grid, cameras, opacity, BOUND)
+    level_grid = log_ratio(grid, choice.level)
+    cleaned = clean_grid(solidify(level_grid, 0.0, BOUND), 0.0)
+    mesh = marching_cubes(cleaned, 0.0, BOUND)
+    facts = quality(mesh)
+    seen, raw = overlaps(cleaned > 0, level_grid > 0, props)
+    report = {
+        "kind": kind, "handles": handles, "instances": count, "steps": config.optim.steps,
+        "seconds": round(seconds, 1), "iou": round(seen, 3), "iou_raw": round(raw, 3),
+        "silhouette_iou": round(choice.iou, 3), "genus": facts.genus, "genus_asked": props.kind.genus_of(handles),
+        "components": facts.components, "watertight": facts.watertight,
+    }
+    return report, mesh, field
+
+
+def overlaps(seen: np.ndarray, raw: np.ndarray, props: Instances) -> tuple[float, float]:
+    """Best IoU over the instances: of the solids that cameras see, and of the fields as they are."""
+
+    def iou(a: np.ndarray, b: np.ndarray) -> float:
+        return float((a & b).sum() / (a | b).sum())
+
+    best_seen = best_raw = 0.0
+    for i in range(len(props)):
+        truth = ground_truth_grid(props, i, RESOLUTION)
+        best_raw = max(best_raw, iou(raw, truth > 0))
+        best_seen = max(best_seen, iou(seen, solidify(truth, 0.0, BOUND) > 0))
+    return best_seen, best_raw
+
+
+def picture(mesh: Mesh) -> np.ndarray:
+    """Clay views from the front, above, the right and behind."""
+    clay = TexturedMesh(
+        mesh.vertices, mesh.faces, vertex_normals(mesh), np.zeros((len(mesh.vertices), 2)),
+        np.full((4, 4, 3), 205, np.uint8),
+    )
+    shown = render_mesh(clay, orbit([0, 35, 90, 200], [10.0, 50, 15, 15], height=224, width=224))
+    return np.concatenate(list(shown.over(torch.full((1, 3), 0.93)).clamp(0, 1).numpy()), axis=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", action="append", help="kind:handles; may be repeated")
+    parser.add_argument("--instances", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], dest="sets")
+    parser.add_argument("--out", type=Path, default=Path("out/ideal"))
+    arguments = parser.parse_args()
+    config = resolve("standard", None, ["guidance.scale=1", *arguments.sets])
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    reports, rows = [], []
+    for case in arguments.case or CASES:
+        kind, _, handles = case.partition(":")
+        report, mesh, _ = run(kind, int(handles or 0), arguments.instances, config, arguments.seed)
+        reports.append(report)
+        rows.append(picture(mesh))
+        iio.imwrite(arguments.out / "ideal.png", (np.concatenate(rows) * 255).round().astype(np.uint8))
+    print(json.dumps({"benchmark": "ideal", "cases": reports}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""From a trained field to its surface: the one place where field, renderer and mesher meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion3d.cameras import Cameras, orbit
+from dreamfusion3d.mesh.clean import smooth_grid, solid_mesh
+from dreamfusion3d.mesh.extract import log_ratio, sample_grid
+from dreamfusion3d.mesh.solidify import solidify
+from dreamfusion3d.mesh.threshold import choose_level
+from dreamfusion3d.render.occupancy import Occupancy
+from dreamfusion3d.render.volume import RenderSettings, render
+from dreamfusion3d.types import Field
+
+VIEWS = 24  # whose silhouettes decide where the surface is
+VIEW_SIZE = 64  # pixels
+OCCUPANCY_SWEEPS = 4  # looks at random points of every cell
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The extracted mesh and how it was found."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    level: np.ndarray
+    silhouette_iou: np.ndarray
+
+
+def surface_of(field: Field, resolution: int, generator: torch.Generator) -> Surface:
+    """Marching cubes at the level whose silhouettes are the field's own; one solid."""
+    cameras, opacity = field_opacity(field, generator)
+    grid = sample_grid(numpy_of(field.density, generator.device), resolution)
+    choice = choose_level(grid, cameras, opacity)
+    smooth = smooth_grid(log_ratio(grid, choice.level), 0.0)
+    mesh = solid_mesh(solidify(smooth, 0.0), 0.0)
+    return Surface(mesh.vertices, mesh.faces, np.array(choice.level), np.array(choice.iou))
+
+
+@torch.no_grad()
+def field_opacity(field: Field, generator: torch.Generator) -> tuple[Cameras, Float[np.ndarray, "v h w"]]:
+    """The field's opacity from VIEWS cameras around it."""
+    device = generator.device
+    azimuths = [360.0 * i / VIEWS for i in range(VIEWS)]
+    elevations = [(-10.0, 15.0, 40.0)[i % 3] for i in range(VIEWS)]
+    cameras = orbit(azimuths, torch.tensor(elevations), height=VIEW_SIZE, width=VIEW_SIZE)
+    # built anew, because the optimisation's own grid is not kept in the field's file
+    occupancy = Occupancy(device=device)
+    for sweep in range(OCCUPANCY_SWEEPS):
+        occupancy.update(field.density, generator=generator, step=sweep)
+    settings = RenderSettings(shading="albedo")  # no normals: only the opacity is asked for
+    pictures = []
+    for view in range(VIEWS):  # one at a time bounds the memory
+        one = cameras.select(torch.tensor([view])).to(device)
+        picture = render(field, one, occupancy=occupancy, generator=generator, settings=settings)
+        pictures.append(picture.opacity.cpu())
+    return cameras, torch.cat(pictures).numpy()
+
+
+def numpy_of(
+    function: Callable[[Tensor], Tensor], device: torch.device
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A field's function for the mesh side, which knows no torch."""
+
+    def call(points: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return function(torch.from_numpy(points).float().to(device)).cpu().numpy()
+
+    return call
