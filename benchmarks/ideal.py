@@ -62,7 +62,8 @@ def run(kind: str, handles: int, count: int, config: Config, seed: int) -> tuple
     report = {
         "kind": kind, "handles": handles, "instances": count, "steps": config.optim.steps,
         "seconds": round(seconds, 1), "iou": round(seen, 3), "iou_raw": round(raw, 3),
-        "silhouette_iou": round(choice.iou, 3), "genus": facts.genus, "genus_asked": props.kind.genus_of(handles),
+        "silhouette_iou": round(choice.iou, 3), "genus": facts.genus,
+        "genus_asked": props.kind.genus_of(handles),
         "components": facts.components, "watertight": facts.watertight,
     }
     return report, mesh, field

@@ -159,7 +159,10 @@ def _mesh_of(
 
     settings, progress, work = identity.config.mesh, stages.progress, space.work
     with stages("extract"):
-        found = kept(work / "surface.npz", Surface, lambda: surface_of(field, settings.resolution, generator_for(identity.seed, "extract", device)), progress)
+        def extract() -> Surface:
+            return surface_of(field, settings.resolution, generator_for(identity.seed, "extract", device))
+
+        found = kept(work / "surface.npz", Surface, extract, progress)
     with stages("simplify"):
         rough = smooth(Mesh(found.vertices, found.faces))
         mesh = kept(work / "mesh.npz", Mesh, lambda: simplify(rough, settings.faces), progress)
