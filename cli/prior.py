@@ -19,14 +19,18 @@ def sample(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
 ) -> None:
     """Draw pictures from the prior: a grid over views, as one PNG."""
+    from dreamfusion3d.errors import InputError
     from dreamfusion3d.prior import load_prior
     from dreamfusion3d.prior.sampling import sample_grid_png
     from dreamfusion3d.progress import choose
     from dreamfusion3d.slug import check_prompt
-    from dreamfusion3d.workspace import folder_errors
+    from dreamfusion3d.workspace import check_room, folder_errors
 
     progress = choose(quiet)
     prompt = check_prompt(prompt)
+    if out.suffix.lower() != ".png":
+        raise InputError(f"--out {out} is not the name of a PNG; for example grid.png")
+    check_room(out.parent)
     model = load_prior(prior)
     for warning in model.check_prompt(prompt):
         progress.say(f"warning: {warning}")
@@ -58,13 +62,16 @@ def train_prior(
     Writes a diffusers folder with the averaged weights in half precision, a checkpoint that the
     same command takes up, log.jsonl, and samples.png to look at.
     """
+    from dreamfusion3d.pipeline import choose_device
     from dreamfusion3d.prior.school import run_training
     from dreamfusion3d.progress import choose
-    from dreamfusion3d.workspace import folder_errors
+    from dreamfusion3d.workspace import check_room, folder_errors
 
+    where = choose_device(device)
+    check_room(out)
     with folder_errors(out):
         run_training(
-            out, cache=cache, pictures=pictures, props=props, start=start, device=device, seed=seed,
+            out, cache=cache, pictures=pictures, props=props, start=start, device=where, seed=seed,
             save_minutes=save_minutes, progress=choose(quiet),
         )
     print(out)

@@ -67,7 +67,7 @@ def text_to_mesh(
     stages = Stages(STAGES, progress)
     with contextlib.closing(progress), folder_errors(out):
         check_room(out)
-        where = _device(device)
+        where = choose_device(device)
         with stages("prior"):
             from dreamfusion3d.prior import load_prior
 
@@ -89,7 +89,8 @@ def text_to_mesh(
     return Asset(space.folder, record)
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """The device called ``name``; "auto" is the GPU where there is one."""
     import torch
 
     if name == "auto":

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
@@ -37,17 +38,16 @@ COOL_SHARE = 0.2  # of a run, at its end
 
 
 def run_training(
-    out: Path, *, cache: Path, pictures: int, props: int, start: str, device: str, seed: int,
+    out: Path, *, cache: Path, pictures: int, props: int, start: str, device: torch.device, seed: int,
     save_minutes: float, progress: Progress,
 ) -> None:
     """Show ``pictures`` pictures to a prior and leave it in ``out`` as a diffusers folder."""
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    where = torch.device(best if device == "auto" else device)
-    data = _pictures(cache, props, seed, progress)
-    state = _begin(start, where, seed)
+    state = _begin(start, device, seed)  # before the pictures, which take minutes
     checkpoint = out / "checkpoint.safetensors"
     goal = state.pictures + pictures
-    if load_checkpoint(state, checkpoint):
+    resumed = _resume(state, checkpoint)
+    data = _pictures(cache, props, seed, progress)
+    if resumed:
         progress.say(f"going on from {checkpoint.name}: {state.pictures:,} pictures seen")
     progress.stage("train", 2, 2)
     generator = torch.Generator().manual_seed(seed + 1 + state.step)
@@ -75,9 +75,19 @@ def run_training(
 def _begin(start: str, device: torch.device, seed: int) -> TrainState:
     if start == "scratch":
         return new_state(world_vocabulary(), TrainConfig(), seed=seed, device=device)
-    folder = embedded_folder() if start == EMBEDDED else Path(start)
+    folder = embedded_folder() if start == EMBEDDED else Path(start).expanduser()
     load_prior(start)  # says in one line what is wrong with a folder
     return state_from_folder(folder, TrainConfig(), device=device)
+
+
+def _resume(state: TrainState, checkpoint: Path) -> bool:
+    try:
+        return load_checkpoint(state, checkpoint)
+    except (KeyError, ValueError, RuntimeError):
+        raise InputError(
+            f"the checkpoint {checkpoint} is of another network than --start; "
+            "remove it or choose another folder"
+        ) from None
 
 
 def _pictures(cache: Path, props: int, seed: int, progress: Progress) -> dataset.Pictures:
@@ -90,7 +100,7 @@ def _pictures(cache: Path, props: int, seed: int, progress: Progress) -> dataset
                 drawn.save(cache / f"props_{seed:03d}.safetensors")
     try:
         return dataset.load(cache)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"the cache {cache} cannot be read ({error}); remove it and it is drawn anew"
         ) from None

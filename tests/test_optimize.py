@@ -1,0 +1,178 @@
+"""The SDS loop against a prior that is perfect, so that what goes wrong is the loop's fault."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dreamfusion3d import optimize as loop
+from dreamfusion3d.config import Config, with_values
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.optimize import optimize
+from dreamfusion3d.prior.ideal import IdealPrior
+from dreamfusion3d.procedural.world import Meaning, instances
+from dreamfusion3d.render.occupancy import Occupancy
+from dreamfusion3d.render.volume import RenderSettings, render
+
+SIZE, VIEWS, STEPS = 24, 2, 40
+
+
+@pytest.fixture(scope="module")
+def prior() -> IdealPrior:
+    generator = torch.Generator().manual_seed(0)
+    props = instances("mushroom", 0, "normal", 2, generator=generator)
+    return IdealPrior(
+        props, Meaning("mushroom", "red"), rounds=2, views=VIEWS, size=SIZE, generator=generator,
+        elevation_range_deg=(0.0, 20.0),
+    )
+
+
+def config(steps: int = STEPS) -> Config:
+    """Coarse, and in larger steps than the defaults: a run of a few seconds."""
+    return with_values(Config(), {
+        "optim.steps": steps, "optim.views": VIEWS, "optim.table_rate": 0.05, "optim.mlp_rate": 0.01,
+        "guidance.scale": 1.0, "guidance.rescale": 0.0,
+        "render.size": SIZE, "render.coarse_size": SIZE, "render.step_size": 0.05,
+        "render.occupancy_resolution": 16, "field.levels": 4, "field.log2_table_size": 12,
+        "field.max_resolution": 32, "field.hidden": 16,
+    })
+
+
+def field(seed: int = 0) -> NerfField:
+    return NerfField(config().field, generator=torch.Generator().manual_seed(seed))
+
+
+def begin(prior, nerf, steps=STEPS, seed=1, **options):
+    return optimize(
+        nerf, prior, prior.encode_text(["a mushroom", ""]), config(steps),
+        generator=torch.Generator().manual_seed(seed), sample_cameras=prior.sample_cameras, **options,
+    )
+
+
+def same(a: NerfField, b: NerfField) -> bool:
+    mine, theirs = a.state_dict(), b.state_dict()
+    return all(torch.equal(mine[k], theirs[k]) for k in mine)
+
+
+def pictures(nerf, prior):
+    occupancy = Occupancy(16)
+    with torch.no_grad():
+        return render(
+            nerf, prior.bank, occupancy=occupancy, generator=torch.Generator().manual_seed(0),
+            settings=RenderSettings(step_size=0.05),
+        )
+
+
+def silhouette_iou(nerf, prior) -> float:
+    """Of the field, over all cameras of the bank, with the prop that it is most like."""
+    mine = pictures(nerf, prior).opacity[:, None] > 0.5
+    theirs = prior.pictures[:, :, 3] > 0
+    return float(((mine & theirs).sum((0, 2, 3)) / (mine | theirs).sum((0, 2, 3))).max())
+
+
+def test_a_field_becomes_the_prop(prior):
+    nerf = field()
+    before = silhouette_iou(nerf, prior)
+    steps = list(begin(prior, nerf))
+    assert [s.index for s in steps] == list(range(1, STEPS + 1)) and steps[0].total == STEPS
+    assert all(math.isfinite(s.gradient_norm) and s.note is None for s in steps)
+    after = silhouette_iou(nerf, prior)
+    assert after > 0.75 and after > before + 0.1
+    assert float(nerf.sharpness) == pytest.approx(config().optim.sharpness)
+    picture = pictures(nerf, prior)
+    colour = picture.rgb[picture.opacity > 0.9].mean(0)
+    assert colour[0] > 1.5 * colour[2], "the cap is red"
+
+
+def test_the_same_seed_takes_the_same_steps(prior):
+    first, again, other = field(), field(), field()
+    for nerf, seed in ((first, 1), (again, 1), (other, 2)):
+        list(begin(prior, nerf, steps=4, seed=seed))
+    assert same(first, again) and not same(first, other)
+
+
+def test_a_resumed_run_takes_the_same_steps(prior, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "KEEP_EVERY", 6)
+    whole, part = field(), field()
+    list(begin(prior, whole, steps=12))
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    for step in begin(prior, part, steps=12, checkpoint=checkpoint):
+        if step.index == 8:
+            break  # two steps after the checkpoint
+    resumed = field(seed=5)
+    steps = list(begin(prior, resumed, steps=12, seed=99, checkpoint=checkpoint))
+    assert [s.index for s in steps] == list(range(7, 13)) and steps[0].note is None
+    assert same(whole, resumed)
+
+
+@pytest.mark.parametrize("data", [b"", b"no tensors", None])
+def test_a_damaged_checkpoint_is_named_and_left(prior, tmp_path, monkeypatch, data):
+    monkeypatch.setattr(loop, "KEEP_EVERY", 2)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    if data is None:  # a whole one, of a larger field
+        larger = with_values(config(3), {"field.hidden": 32})
+        nerf = NerfField(larger.field, generator=torch.Generator())
+        text = prior.encode_text(["", ""])
+        list(optimize(nerf, prior, text, larger, generator=torch.Generator(), checkpoint=checkpoint,
+                      sample_cameras=prior.sample_cameras))
+        assert checkpoint.exists()
+    else:
+        checkpoint.write_bytes(data)
+    undisturbed, nerf = field(), field()
+    list(begin(prior, undisturbed, steps=3))
+    steps = list(begin(prior, nerf, steps=3, checkpoint=checkpoint))
+    assert [s.index for s in steps] == [1, 2, 3]
+    assert steps[0].note is not None and "starting over" in steps[0].note
+    assert checkpoint.name in steps[0].note and steps[1].note is None
+    assert same(nerf, undisturbed)
+
+
+class Stumbling:
+    """The same prior, with answers that are not numbers at some calls."""
+
+    def __init__(self, prior: IdealPrior, bad: set[int]) -> None:
+        self.prior, self.bad, self.calls = prior, bad, 0
+        self.name, self.sha256 = prior.name, prior.sha256
+        self.check_prompt, self.encode_text = prior.check_prompt, prior.encode_text
+        self.alpha_sigma, self.encode = prior.alpha_sigma, prior.encode
+        self.sample_cameras = prior.sample_cameras
+
+    def denoise(self, x_t, t, text, cameras, *, views=1):
+        self.calls += 1
+        x0 = self.prior.denoise(x_t, t, text, cameras, views=views)
+        return x0 * float("nan") if self.calls in self.bad else x0
+
+
+def test_one_bad_step_is_taken_back(prior, monkeypatch):
+    monkeypatch.setattr(loop, "KEEP_EVERY", 3)
+    nerf = field()
+    steps = list(begin(Stumbling(prior, {5}), nerf, steps=8))
+    assert [s.index for s in steps] == [1, 2, 3, 4, 3, 4, 5, 6, 7, 8]
+    notes = [s.note for s in steps if s.note]
+    assert notes == ["step 5 gave a gradient that is not finite; went back to step 3"]
+    assert all(torch.isfinite(p).all() for p in nerf.parameters())
+
+
+def test_a_prior_that_never_answers_ends_the_run(prior):
+    with pytest.raises(InputError, match="not finite and gave up"):
+        list(begin(Stumbling(prior, set(range(100))), field(), steps=8))
+
+
+def test_the_global_generator_is_left_alone(prior):
+    torch.manual_seed(4)
+    before = torch.get_rng_state()
+    list(begin(prior, field(), steps=2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_preview_shows_the_views_side_by_side(prior, tmp_path):
+    import imageio.v3 as iio
+
+    path = tmp_path / "preview.png"
+    list(begin(prior, field(), steps=1, preview=path))
+    picture = iio.imread(path)
+    assert picture.shape == (2 * SIZE, 2 * SIZE * VIEWS, 3)
+    assert abs(int(picture[0, 0, 0]) - 217) <= 1, "the ground is light grey"
