@@ -39,7 +39,10 @@ IDLE = {
     "made", "painted", "coloured", "colored", "colour", "color", "single", "photo", "picture", "image",
     "render", "model", "3d", "asset", "object", "featuring", "nice", "simple", "plain", "cute", "some", "one",
     "normal", "wearing", "from", "please", "make", "me", "it", "just", "only", "exactly",
+    "body", "are", "whose",
 }
+_BEGINNING = JOINING | {"and", "the", "of", "its", "in", "is", "are"}
+_SAYING = {"is", "are", "painted", "coloured", "colored", "in"}
 _NOUNS = {noun: kind for kind in KINDS.values() for noun in (kind.name, *kind.nouns)}
 
 
@@ -65,13 +68,15 @@ def read(prompt: str) -> Reading:
     used = {i for i, k in nouns if k is kind}  # all of them: "a pine tree" is one thing
     notes: list[str] = []
     handles = _handles(words, kind, at, used, notes)
-    colour, second = _colours(words, kind, at, used)
+    colour, second = _colours(words, kind, used)
+    if kind.second[0] == "handle" and handles == 0:
+        second = "default"  # "no red handle" is no handle
     size = "normal"
     for i, w in enumerate(words):
         if w in SIZE_WORDS and not _NO_SIZE_BEFORE.intersection(words[i + 1 : i + 2]):
             size = SIZE_WORDS[w]
             used.add(i)
-    used |= {i for i, w in enumerate(words) if w in kind.second or w in IDLE}
+    used |= {i for i, w in enumerate(words) if w in IDLE or _is_part(w, kind)}
     unknown = list(dict.fromkeys(w for i, w in enumerate(words) if i not in used))
     return Reading(Meaning(kind.name, colour, second, handles, size), unknown, notes)
 
@@ -124,10 +129,10 @@ def _handles(words: list[str], kind: Kind, at: int, used: set[int], notes: list[
     return count
 
 
-def _colours(words: list[str], kind: Kind, at: int, used: set[int]) -> tuple[str, str]:
-    """Colours of part A and part B: a colour word belongs to the part word or noun that follows it."""
+def _colours(words: list[str], kind: Kind, used: set[int]) -> tuple[str, str]:
+    """Colours of part A and part B: a colour word belongs to the part word or noun that follows it
+    ("red handled mug", "mug with a red handle"), or to a part that it is said of ("handle is red")."""
     colour, second = "natural", "default"
-    parts = kind.second + (("handled", "eared") if "handle" in kind.second else ())
     for i, word in enumerate(words):
         if word not in COLOUR_WORDS:
             continue
@@ -135,16 +140,38 @@ def _colours(words: list[str], kind: Kind, at: int, used: set[int]) -> tuple[str
         named = COLOUR_WORDS[word]
         if word in _WOOD_WORDS and kind.natural == KINDS["table"].natural:
             continue  # it is of wood already
-        after = words[i + 1 : i + 4]
-        following = next((w for w in after if w in parts or _kind_of(w)), None)
-        # before the noun a part's colour stands next to it: "red trunk tree", but "red two handle vase"
-        if following in parts and (i > at or following == after[0] or colour != "natural"):
+        if _of_part(words, i, kind):
             second = named
         elif colour == "natural":
             colour = named
         elif second == "default":
             second = named
     return colour, second
+
+
+def _of_part(words: list[str], i: int, kind: Kind) -> bool:
+    """Whether the colour word at ``i`` is about part B."""
+    for word in words[i + 1 : i + 4]:
+        if _is_part(word, kind):
+            return True
+        # "red two handle vase", "in red with a handle": something else begins
+        if _kind_of(word) or _number(word) is not None or word in _BEGINNING:
+            return False
+    said = False
+    for word in reversed(words[max(i - 4, 0) : i]):
+        if _is_part(word, kind):
+            return said
+        said |= word in _SAYING
+        if word not in IDLE:
+            break
+    return False
+
+
+def _is_part(word: str, kind: Kind) -> bool:
+    """"handle" and "handles"; "handled", "lidded" and "stemmed" too."""
+    base = word.removesuffix("ed")
+    single = base[:-1] if base[-1:] == base[-2:-1] else base
+    return any(form in kind.second for form in (word, word.removesuffix("d"), base, single))
 
 
 _TEMPLATES = tuple(start + "{size}{colour}{noun}{rest}" for start in ("{article} ", "", "the "))
