@@ -1,0 +1,140 @@
+"""The documentation is true where a program can tell: links, options, settings, names of modules."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from dreamfusion3d.cli import main
+from dreamfusion3d.config import PRESETS, Config, as_dict, settings
+from dreamfusion3d.prior import embedded_folder
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+FOREIGN = {"--version"}  # options of other programs that a page may name
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+
+
+def options_of() -> dict[str, set[str]]:
+    """The options of every command, as --help shows them."""
+    group = typer.main.get_command(main.app)
+    commands = {
+        name: {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        for name, command in group.commands.items()  # type: ignore[attr-defined]
+    }
+    return {name: {o for o in options if o.startswith("--")} for name, options in commands.items()}
+
+
+def benchmark_options(name: str) -> set[str]:
+    source = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
+    return set(re.findall(r'add_argument\("(--[a-z-]+)"', source))
+
+
+def lines_of(page: Path) -> list[str]:
+    return page.read_text(encoding="utf-8").splitlines()
+
+
+def anchors(page: Path) -> set[str]:
+    """Of its headings, as GitHub makes them: lower case, punctuation away, spaces to hyphens."""
+    headings = (line.lstrip("#").strip().lower() for line in lines_of(page) if line.startswith("#"))
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}
+
+
+def broken(page: Path, links: list[str]) -> list[str]:
+    bad = []
+    for link in links:
+        name, _, fragment = link.partition("#")
+        target = page if not name else page.parent / name
+        if not target.exists() or (fragment and fragment not in anchors(target)):
+            bad.append(link)
+    return bad
+
+
+@each_page
+def test_links_resolve(page: Path) -> None:
+    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    assert not broken(page, [link for link in links if "://" not in link])
+
+
+@each_page
+def test_pictures_are_there(page: Path) -> None:
+    assert not broken(page, re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")))
+
+
+@each_page
+def test_options_exist(page: Path) -> None:
+    commands = options_of()
+    everywhere = set().union(*commands.values()) | FOREIGN
+    everywhere |= {o for path in (ROOT / "benchmarks").glob("*.py") for o in benchmark_options(path.stem)}
+    for line in lines_of(page):
+        known = everywhere
+        called = re.match(r"\s*(?:time )?(?:\.venv/bin/)?(text2mesh|dreamfusion3d ([a-z-]+)) ", line)
+        if called:
+            command = called[2] or "generate"
+            assert command in commands, line
+            known = commands[command]
+            line = line.split("#")[0].split("|")[0]
+        elif benchmark := re.match(r"\s*python -m benchmarks\.(\w+)", line):
+            known = benchmark_options(benchmark[1])
+            line = line.split("#")[0]
+        assert set(OPTION.findall(line)) <= known, line
+
+
+def test_every_option_has_its_row_and_its_example() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    chapters = re.split(r"^## ", text, flags=re.MULTILINE)
+    for command, options in options_of().items():
+        chapter = next(c for c in chapters if f"dreamfusion3d {command}" in c.splitlines()[0])
+        example = "text2mesh" if command == "generate" else f"dreamfusion3d {command}"
+        for option in options - {"--help"}:
+            assert re.search(rf"^\| `{option}[ `]", chapter, re.MULTILINE), f"{command} {option}: no row"
+            pattern = rf"^{example} .*{option}\b"
+            assert re.search(pattern, chapter, re.MULTILINE), f"{command} {option}: no example"
+
+
+@each_page
+def test_settings_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"--set ([a-z_.]+)=", text)
+    named += re.findall(rf"`((?:{'|'.join(as_dict(Config()))})\.(?!py`|safetensors`)[a-z_]+)`", text)
+    assert set(named) <= set(settings())
+
+
+def test_qualities_are_as_described() -> None:
+    text = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.+) \|$", text, re.MULTILINE))
+    assert set(rows) == {key for preset in PRESETS.values() for key in preset}
+    for key, cells in rows.items():
+        section, name = key.split(".")
+        default = as_dict(Config())[section][name]
+        assert cells.split(" | ") == [str(preset.get(key, default)) for preset in PRESETS.values()], key
+
+
+@each_page
+def test_named_files_exist(page: Path) -> None:
+    for name in re.findall(r"`([a-z_0-9/]+/[a-z_0-9]+\.py)`", page.read_text(encoding="utf-8")):
+        assert (ROOT / name).exists() or (ROOT / "dreamfusion3d" / name).exists(), name
+
+
+def test_architecture_names_every_part() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    package = ROOT / "dreamfusion3d"
+    parts = [p.name for p in package.glob("*.py") if p.name != "__init__.py"]
+    parts += [f"{p.parent.name}/" for p in package.glob("*/__init__.py")]
+    assert not [part for part in parts if part not in text]
+
+
+def test_shipped_weights_are_as_described() -> None:
+    path = embedded_folder() / "training.json"
+    if not path.exists():
+        pytest.skip("no embedded weights in this checkout")
+    training = json.loads(path.read_text())
+    text = (ROOT / "docs" / "prior.md").read_text(encoding="utf-8")
+    assert f"| pictures shown | {training['pictures']:,} |" in text
+    assert f"| steps of the last run | {training['steps']:,} |" in text
