@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamfusion3d import files, pipeline
+from dreamfusion3d import files, pipeline, surface
 from dreamfusion3d import prior as priors
 from dreamfusion3d.config import Config, resolve
 from dreamfusion3d.errors import InputError
@@ -50,8 +50,8 @@ def fake_optimize(field: Any, prior: Any, text: Any, config: Config, **_: Any) -
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "VIEWS", 6)
-    monkeypatch.setattr(pipeline, "VIEW_SIZE", 32)
+    monkeypatch.setattr(surface, "VIEWS", 6)
+    monkeypatch.setattr(surface, "VIEW_SIZE", 32)
     video = importlib.import_module("dreamfusion3d.render.video")
     short = functools.partial(video.write_turntable, seconds=0.1, size=32)
     monkeypatch.setattr(video, "write_turntable", short)
@@ -121,7 +121,7 @@ def test_other_settings_get_another_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    ["dreamfusion3d.field.nerf.NerfField.state_dict", "dreamfusion3d.mesh.clean.solid_mesh",
+    ["dreamfusion3d.field.nerf.NerfField.state_dict", "dreamfusion3d.surface.solid_mesh",
      "dreamfusion3d.mesh.simplify.simplify", "dreamfusion3d.mesh.bake.bake",
      "dreamfusion3d.mesh.export.write_glb", "dreamfusion3d.render.video.write_turntable",
      "dreamfusion3d.pipeline.asset_record"],

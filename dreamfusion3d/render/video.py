@@ -37,7 +37,7 @@ def write_thumbnail(textured: TexturedMesh, path: Path, size: int = 512) -> None
 
 
 def write_turntable(
-    textured: TexturedMesh, path: Path, seconds: float = 4, fps: int = 24, size: int = 480
+    textured: TexturedMesh, path: Path, seconds: float = 4, fps: int = 15, size: int = 480
 ) -> None:
     """MP4 of one turn, without a jump where it loops; ``size`` is rounded up to a multiple of 16."""
     size = -(-size // 16) * 16
