@@ -25,8 +25,9 @@ from dreamfusion3d.procedural.world import KINDS
 from dreamfusion3d.progress import choose
 
 PROMPTS = (
-    "a pitcher with one handle", "a red mug with one handle", "a blue vase with two handles", "a yellow bowl",
-    "a green bottle", "a brown chair", "a wooden table", "a purple mushroom", "a snowman", "a pink donut",
+    "a pitcher with one handle", "a red mug with one handle", "a blue vase with two handles",
+    "a yellow bowl", "a green bottle",
+    "a brown chair", "a wooden table", "a purple mushroom", "a snowman", "a pink donut",
 )
 CELL = 256  # pixels of a thumbnail on the sheet
 
@@ -39,7 +40,8 @@ def row(asset: Asset) -> dict:
     return {
         "prompt": record["prompt"], "seed": record["seed"], "seconds": record["seconds"],
         "total_seconds": round(sum(record["seconds"].values()), 1), "faces": mesh["faces"],
-        "components": mesh["components"], "watertight": mesh["watertight"], "volume": round(mesh["volume"], 4),
+        "components": mesh["components"], "watertight": mesh["watertight"],
+        "volume": round(mesh["volume"], 4),
         "euler_number": mesh["euler_number"], "euler_asked": None if asked is None else 2 - 2 * asked,
         "checks_failed": [name for name, check in record["checks"].items() if not check["passed"]],
     }
@@ -66,7 +68,8 @@ def summary(rows: list[dict]) -> dict:
         "topology_as_asked": sum(r["euler_number"] == r["euler_asked"] for r in rows),
         "watertight": sum(r["watertight"] for r in rows),
         "one_component": sum(r["components"] == 1 for r in rows),
-        "median_seconds": statistics.median(totals), "least_seconds": min(totals), "most_seconds": max(totals),
+        "median_seconds": statistics.median(totals),
+        "least_seconds": min(totals), "most_seconds": max(totals),
         "share_by_stage": {name: round(value / sum(stages.values()), 3) for name, value in stages.items()},
         "peak_resident_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
@@ -83,7 +86,9 @@ def main() -> None:
     arguments = parser.parse_args()
     config = resolve(arguments.quality, None, arguments.sets, prior__name=arguments.prior)
     assets = [
-        text_to_mesh(prompt, out=arguments.out / f"seed{seed}", seed=seed, config=config, progress=choose(True))
+        text_to_mesh(
+            prompt, out=arguments.out / f"seed{seed}", seed=seed, config=config, progress=choose(quiet=True)
+        )
         for prompt in arguments.prompt or PROMPTS for seed in range(arguments.seeds)
     ]
     sheet(assets, arguments.out / "sheet.png")

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the top down; what is not named is a base module and may be used by all.
 FLOORS = (
-    ("cli",), ("batch",), ("pipeline", "record", "surface"), ("reconstruct",), ("evaluate",), ("optimize", "checkpoint"),
+    ("cli",), ("batch",), ("pipeline", "record", "surface"), ("reconstruct",), ("evaluate",),
+    ("optimize", "checkpoint"),
     ("prior",), ("guidance",), ("render",), ("field",), ("mesh",), ("procedural",), ("memory",),
 )
 BASE = {

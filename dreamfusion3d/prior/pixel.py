@@ -85,7 +85,9 @@ class PixelPrior:
         kind = self.device.type
         with torch.autocast(kind, torch.bfloat16) if self.half else contextlib.nullcontext():
             condition = self.conditioner(text.embedding, cameras.azimuth_deg, cameras.elevation_deg)
-            velocity = predict(self.unet, self.attention, x_t, timestep, condition, views=views)
+            velocity = predict(
+                self.unet, self.attention, x_t, timestep, condition, cameras, views=views
+            )
         return alpha * x_t - sigma * velocity.float()
 
     def _timestep(self, t: Tensor) -> Tensor:

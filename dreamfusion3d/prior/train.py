@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from dreamfusion3d.files import replacing, write_json
 from dreamfusion3d.prior.conditioner import Conditioner
 from dreamfusion3d.prior.unet import ViewAttention, attend_across_views, build_scheduler, build_unet, predict
-from dreamfusion3d.procedural.dataset import Batch
+from dreamfusion3d.procedural.dataset import Batch, cameras_of
 
 MakeBatch = Callable[[int, int, torch.Generator], Batch]  # (props, views, generator)
 
@@ -159,7 +159,9 @@ def velocity_loss(
             text, batch.azimuth_deg.flatten().to(device), batch.elevation_deg.flatten().to(device)
         )
         x_t = alpha * x0 + sigma * noise
-        velocity = predict(model.unet, attention, x_t, timestep, condition, views=views)
+        velocity = predict(
+            model.unet, attention, x_t, timestep, condition, cameras_of(batch).to(device), views=views
+        )
     return (velocity.float() - (alpha * noise - sigma * x0)).square().mean()
 
 
