@@ -128,7 +128,7 @@ def test_views_of_a_prop_share_their_time(views, monkeypatch):
     """Otherwise a clean view would tell what the noisy one beside it shows."""
     seen = []
 
-    def spy(unet, attention, x_t, timestep, condition, *, views):
+    def spy(unet, attention, x_t, timestep, condition, cameras, *, views):
         seen.append((timestep, views))
         return torch.zeros_like(x_t)
 
@@ -142,3 +142,14 @@ def test_views_of_a_prop_share_their_time(views, monkeypatch):
     assert asked == views and timestep.shape == (4 * views,)
     assert (timestep.view(4, views) == timestep.view(4, views)[:, :1]).all()
     assert len(timestep.unique()) > 1
+
+
+def test_rays_tell_the_views_apart():
+    """The ray channels are the camera's own geometry: they hit the origin in the middle, and differ by view."""
+    from dreamfusion3d.cameras import orbit
+    from dreamfusion3d.prior.unet import ray_map
+
+    rays = ray_map(orbit([0.0, 180.0], 0.0, height=64, width=64), 33, 33)
+    assert rays.shape == (2, 8, 33, 33)
+    torch.testing.assert_close(rays[:, 5:, 16, 16], torch.zeros(2, 3), atol=1e-5, rtol=0)  # no moment
+    torch.testing.assert_close(rays[0, 2:5, 16, 16], -rays[1, 2:5, 16, 16], atol=1e-5, rtol=0)
