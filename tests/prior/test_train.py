@@ -145,7 +145,7 @@ def test_views_of_a_prop_share_their_time(views, monkeypatch):
 
 
 def test_rays_tell_the_views_apart():
-    """The ray channels are the camera's own geometry: they hit the origin in the middle, and differ by view."""
+    """The ray channels are the camera's geometry: the middle ray meets the origin, and views differ."""
     from dreamfusion3d.cameras import orbit
     from dreamfusion3d.prior.unet import ray_map
 
