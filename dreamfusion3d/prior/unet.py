@@ -74,22 +74,23 @@ def attend_across_views(unet: UNet2DModel) -> ViewAttention:
 
 
 def ray_map(cameras: Cameras, height: int, width: int) -> Float[Tensor, "b 8 {height} {width}"]:
-    """Where every pixel is and where it looks: (u, v) in [-1, 1] and the ray's Pluecker
-    coordinates (direction, origin x direction) in the world.
+    """Where every pixel is and what it looks at: (u, v) in [-1, 1], the ray's direction, and
+    twice the point of the ray nearest to the origin, both in the world.
 
-    A vector that scales and shifts whole feature maps cannot say which side a handle is on;
-    rays can (Sitzmann et al., arXiv 2106.02634, section 3.1).
+    A vector that scales and shifts whole feature maps cannot say on which side a handle is; a
+    ray can (as Pluecker coordinates, Sitzmann et al., arXiv 2106.02634, section 3.1). The
+    nearest point stands for the moment: it says "at world +X" in one channel.
     """
     with torch.autocast(cameras.azimuth_deg.device.type, enabled=False):  # geometry wants its digits
         origins, directions = cameras.resized(height, width).rays()
-    moments = torch.linalg.cross(origins, directions)
+    nearest = origins - (origins * directions).sum(-1, keepdim=True) * directions
     v, u = torch.meshgrid(
         torch.linspace(-1, 1, height, device=origins.device),
         torch.linspace(-1, 1, width, device=origins.device),
         indexing="ij",
     )
     place = torch.stack([u, v], -1).expand(len(cameras), -1, -1, -1)
-    return torch.cat([place, directions, moments], -1).permute(0, 3, 1, 2)
+    return torch.cat([place, directions, 2 * nearest], -1).permute(0, 3, 1, 2)
 
 
 def predict(
