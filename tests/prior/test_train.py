@@ -151,5 +151,5 @@ def test_rays_tell_the_views_apart():
 
     rays = ray_map(orbit([0.0, 180.0], 0.0, height=64, width=64), 33, 33)
     assert rays.shape == (2, 8, 33, 33)
-    torch.testing.assert_close(rays[:, 5:, 16, 16], torch.zeros(2, 3), atol=1e-5, rtol=0)  # it meets the origin
+    torch.testing.assert_close(rays[:, 5:, 16, 16], torch.zeros(2, 3), atol=1e-5, rtol=0)
     torch.testing.assert_close(rays[0, 2:5, 16, 16], -rays[1, 2:5, 16, 16], atol=1e-5, rtol=0)
