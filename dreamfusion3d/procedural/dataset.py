@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from dreamfusion3d.procedural.world import COLOURS, KINDS, SIZES, Meaning, insta
 PICTURE_SIZE = 64
 _SIZE_WEIGHTS = {"normal": 0.52, "tall": 0.12, "short": 0.12, "wide": 0.12, "small": 0.12}
 _COLOUR_JITTER = 0.03
+PEERS = 8  # props of one label that are drawn from the same cameras
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,16 @@ class Batch:
     captions: list[list[str]]  # tokens of each prop's meaning
     azimuth_deg: Float[Tensor, "g v"]
     elevation_deg: Float[Tensor, "g v"]
+    # of each prop: it and others of its caption, painted as it is and seen by its cameras
+    peers: list[Float[Tensor, "_ v 4 h w"]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Drawn but unpainted pictures: planes are the light of parts A, B, accent, and the opacity."""
+    """Drawn but unpainted pictures: planes are the light of parts A, B, accent, and the opacity.
+
+    Props that share their cameras share their label: they are each other's peers.
+    """
 
     planes: UInt8[Tensor, "n v 4 h w"]
     azimuth_deg: Float[Tensor, "n v"]
@@ -50,16 +57,36 @@ class Pictures:
         rows = torch.randint(len(self), (props,), generator=generator)
         stored = self.planes.shape[1]
         columns = torch.stack([torch.randperm(stored, generator=generator)[:views] for _ in range(props)])
-        planes = self.planes[rows[:, None], columns].float() / 255  # (g v 4 h w)
         meanings = [_painted(*self.labels[int(r)], generator=generator) for r in rows]
         colours = torch.tensor([m.paints() for m in meanings])  # (g part rgb)
         colours = colours + _COLOUR_JITTER * (torch.rand(colours.shape, generator=generator) * 2 - 1)
-        rgb = torch.einsum("gvphw,gpc->gvchw", planes[:, :, :3], colours.clamp(0, 1))
-        pictures = torch.cat([rgb, planes[:, :, 3:]], 2) * 2 - 1
+        colours = colours.clamp(0, 1)
+        peers = [
+            self._paint(self._peers[int(row)][:, None], seen, colour)
+            for row, seen, colour in zip(rows, columns, colours, strict=True)
+        ]
+        own = [p[int((self._peers[int(row)] == row).nonzero())] for row, p in zip(rows, peers, strict=True)]
         return Batch(
-            pictures, [m.tokens() for m in meanings],
-            self.azimuth_deg[rows[:, None], columns], self.elevation_deg[rows[:, None], columns],
+            torch.stack(own), [m.tokens() for m in meanings],
+            self.azimuth_deg[rows[:, None], columns], self.elevation_deg[rows[:, None], columns], peers,
         )
+
+    def _paint(
+        self, rows: Tensor, columns: Tensor, colours: Float[Tensor, "part rgb"]
+    ) -> Float[Tensor, "k v 4 h w"]:
+        planes = self.planes[rows, columns].float() / 255
+        rgb = torch.einsum("kvphw,pc->kvchw", planes[:, :, :3], colours)
+        return torch.cat([rgb, planes[:, :, 3:]], 2) * 2 - 1
+
+    @cached_property
+    def _peers(self) -> list[Tensor]:
+        """Of each row, the rows that share its cameras (itself among them)."""
+        _, group, counts = torch.unique(
+            torch.cat([self.azimuth_deg, self.elevation_deg], 1), dim=0, return_inverse=True,
+            return_counts=True,
+        )
+        members = torch.argsort(group, stable=True).split(counts.tolist())
+        return [members[g] for g in group.tolist()]
 
     def save(self, path: Path) -> None:
         tensors = {
@@ -94,6 +121,7 @@ def make(
 
     Yields (props drawn so far, None), and (props, the pictures) at the end. Kinds are drawn in
     proportion to the number of handle counts that they have, since those must be told apart.
+    Up to PEERS props of one label share their cameras.
     """
     names = [k for k in (kinds or list(KINDS)) for _ in KINDS[k].handles]
     counts = torch.bincount(
@@ -102,18 +130,19 @@ def make(
     planes, azimuth, elevation, labels = [], [], [], []
     for slot, (name, count) in enumerate(zip(names, counts, strict=True)):
         handles = KINDS[name].handles[slot - names.index(name)]
-        for start in range(0, count, 16):
-            n = min(16, count - start)
-            pick = torch.multinomial(torch.tensor(list(_SIZE_WEIGHTS.values())), n, True, generator=generator)
-            sizes = [list(SIZES)[int(i)] for i in pick]
-            props_here = instances(name, handles, sizes, n, generator=generator)
-            cameras = sample_orbit(n * views, generator=generator, size=PICTURE_SIZE, spread=False)
-            drawn = draw(props_here[torch.arange(n).repeat_interleave(views)], cameras)
+        for start in range(0, count, PEERS):
+            n = min(PEERS, count - start)
+            pick = torch.multinomial(torch.tensor(list(_SIZE_WEIGHTS.values())), 1, generator=generator)
+            size = list(SIZES)[int(pick)]
+            props_here = instances(name, handles, size, n, generator=generator)
+            cameras = sample_orbit(views, generator=generator, size=PICTURE_SIZE, spread=False)
+            everyone = cameras.select(torch.arange(views).repeat(n))
+            drawn = draw(props_here[torch.arange(n).repeat_interleave(views)], everyone)
             stack = torch.cat([drawn.light, drawn.opacity[:, None]], 1)
             planes.append((stack.clamp(0, 1) * 255).round().to(torch.uint8).unflatten(0, (n, views)))
-            azimuth.append(cameras.azimuth_deg.view(n, views))
-            elevation.append(cameras.elevation_deg.view(n, views))
-            labels += [(name, handles, s) for s in sizes]
+            azimuth.append(cameras.azimuth_deg.expand(n, views))
+            elevation.append(cameras.elevation_deg.expand(n, views))
+            labels += [(name, handles, size)] * n
             yield len(labels), None
     yield len(labels), Pictures(torch.cat(planes), torch.cat(azimuth), torch.cat(elevation), labels)
 

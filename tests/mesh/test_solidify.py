@@ -1,4 +1,4 @@
-"""Space carving: what no camera sees is filled, what one sees is kept as it was."""
+"""What no camera sees and no ball fits into is filled; the rest is kept as it was."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from dreamfusion3d.mesh.clean import solid_mesh
 from dreamfusion3d.mesh.quality import quality
-from dreamfusion3d.mesh.solidify import carving_cameras, solidify, visible
+from dreamfusion3d.mesh.solidify import GAP, carving_cameras, close_gaps, solidify, visible
 from tests.mesh.shapes import grid_of, torus
 
 RESOLUTION = 64  # of grid_of
@@ -97,3 +97,36 @@ def test_cameras_look_from_everywhere_the_optimisation_does():
     cameras = carving_cameras()
     assert len(set(cameras.azimuth_deg.tolist())) == len(cameras)
     assert cameras.elevation_deg.min() == -10 and cameras.elevation_deg.max() >= 60
+
+
+def cracked(width: float):
+    """A cup whose wall has an upright slit on one side."""
+
+    def at_points(p: np.ndarray) -> np.ndarray:
+        slit = np.maximum(np.abs(p[:, 2]) - width / 2, np.maximum(-p[:, 0], np.abs(p[:, 1]) - 0.15))
+        return np.maximum(cup(p), -slit)
+
+    return at_points
+
+
+def test_a_crack_through_a_wall_is_closed_and_a_hole_is_not():
+    for width, genus in ((GAP, 0), (2 * GAP + 0.12, 1)):
+        grid = grid_of(cracked(width))
+        assert quality(solid_mesh(grid, 0.0)).genus == 1
+        closed = close_gaps(grid, 0.0)
+        assert quality(solid_mesh(closed, 0.0)).genus == genus
+        assert (closed >= grid).all() and np.array_equal(closed[grid > 0], grid[grid > 0])
+    cavity = at(0, 0.1, 0)
+    assert closed[cavity] < 0
+
+
+def test_closing_is_a_dilation_and_an_erosion_by_a_ball():
+    rough = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(24, 24, 24)), 1.5)
+    rough[0, 0, 0] = 1.0  # at the border nothing wraps around or is filled from outside
+    voxels = 2.5
+    closed = close_gaps(rough, 0.05, bound=23 / 2, radius=voxels)  # a voxel a unit
+    reach = np.indices((5, 5, 5)) - 2
+    ball = (reach**2).sum(0) <= voxels**2
+    twin = ndimage.binary_closing(np.pad(rough > 0.05, 6), ball)[6:-6, 6:-6, 6:-6]
+    assert (twin != (rough > 0.05)).sum() > 100
+    assert np.array_equal(closed > 0.05, twin)

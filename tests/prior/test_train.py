@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from dreamfusion3d.prior import load_prior
 from dreamfusion3d.prior.train import (
+    _targets,
+    _timesteps,
     load_checkpoint,
     save_checkpoint,
     save_folder,
@@ -142,6 +145,36 @@ def test_views_of_a_prop_share_their_time(views, monkeypatch):
     assert asked == views and timestep.shape == (4 * views,)
     assert (timestep.view(4, views) == timestep.view(4, views)[:, :1]).all()
     assert len(timestep.unique()) > 1
+
+
+def test_the_target_is_the_posterior_mean_over_peers():
+    """Written out for each prop, as ``_targets`` has it in one sum; and its two ends."""
+    peers = torch.stack([tiny_batch(1, 2, seed).pictures[0] for seed in (1, 2, 3)])
+    batch = replace(tiny_batch(1, 2), pictures=peers[:1], peers=[peers])
+    noise = torch.randn(peers[0].shape, generator=generator())
+    x0 = batch.pictures[0]
+    for noise_share, expected in ((1.0, peers.mean(0)), (0.999, None), (0.9, x0)):
+        sigma = torch.full((2, 1, 1, 1), noise_share)
+        alpha = (1 - sigma**2).sqrt()
+        velocity = _targets(batch, x0, noise, alpha, sigma)
+        x_t = alpha * x0 + sigma * noise
+        mean = alpha * x_t - sigma * velocity  # x0 of v (arXiv 2202.00512, appendix D)
+        if expected is None:
+            log = torch.stack([-((x_t - alpha * p) ** 2).sum() / (2 * noise_share**2) for p in peers])
+            chance = (log - log.max()).exp() / (log - log.max()).exp().sum()
+            expected = sum(c * p for c, p in zip(chance, peers, strict=True))
+            assert chance.max() < 0.99
+        torch.testing.assert_close(mean, expected, atol=1e-5, rtol=1e-4)
+    alone = replace(batch, peers=[])
+    velocity = _targets(alone, x0, noise, alpha, sigma)
+    torch.testing.assert_close(velocity, alpha * noise - sigma * x0)
+
+
+def test_times_favour_the_noisy_end():
+    times = _timesteps(20_000, 1000, generator()).float() / 1000
+    assert 0 <= times.min() and times.max() < 1
+    assert float((times >= 0.8).float().mean()) == pytest.approx(0.6, abs=0.02)
+    assert float((times >= 0.97).float().mean()) == pytest.approx(0.26, abs=0.02)
 
 
 def test_rays_tell_the_views_apart():

@@ -58,9 +58,24 @@ def test_tokens_agree_with_labels_and_views_with_cameras(pictures):
         assert values["colour"] in (*COLOURS, "natural") and values["second"] in (*COLOURS, "default")
         # a view's camera travels with its picture
         for azimuth, picture in zip(batch.azimuth_deg[row], batch.pictures[row], strict=True):
-            at = (pictures.azimuth_deg == azimuth).nonzero()[0]
-            opacity = pictures.planes[at[0], at[1], 3].float() / 255 * 2 - 1
-            torch.testing.assert_close(picture[3], opacity)
+            drawn = pictures.planes[pictures.azimuth_deg == azimuth]  # of this prop and its peers
+            apart = (drawn[:, 3].float() / 255 * 2 - 1 - picture[3]).abs().flatten(1).amax(1)
+            assert apart.min() < 1e-6
+
+
+def test_peers_are_of_one_label_and_share_their_paint_and_cameras(pictures):
+    batch = pictures.batch(6, 2, generator=generator(2))
+    assert len(batch.peers) == 6 and max(len(p) for p in batch.peers) > 1
+    for own, peers in zip(batch.pictures, batch.peers, strict=True):
+        assert (peers == own).flatten(1).all(1).sum() == 1
+        assert peers.shape[1:] == own.shape
+    by_camera = {}
+    for azimuth, label in zip(pictures.azimuth_deg.tolist(), pictures.labels, strict=True):
+        assert by_camera.setdefault(tuple(azimuth), label) == label
+    for peers in batch.peers:  # the hue of the whole hardly depends on the shape
+        light = ((peers[:, :, :3] + 1) / 2).mean((1, 3, 4))
+        hue = light / light.norm(dim=1, keepdim=True)
+        assert (hue - hue[0]).abs().max() < 0.15
 
 
 def test_painting_is_linear_in_the_light(pictures):
