@@ -57,7 +57,7 @@ class OptimConfig:
     opacity_weight: float = _number(0.005, 0.0, 1e3)
     entropy_weight: float = _number(0.05, 0.0, 1e3)
     orientation_weight: float = _number(0.02, 0.0, 1e3)
-    hollow_weight: float = _number(0.003, 0.0, 1e3)
+    hollow_weight: float = _number(0.05, 0.0, 1e3)
     hollow_points: int = _number(2048, 1, 1_000_000)
     albedo_variation_weight: float = _number(1.0, 0.0, 1e3)
     normal_variation_weight: float = _number(0.02, 0.0, 1e3)

@@ -11,7 +11,8 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dreamfusion3d.cameras import Cameras, sample_orbit
@@ -26,11 +27,12 @@ from dreamfusion3d.prior.protocol import Prior, Text
 from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.render.volume import Detail, RenderSettings, render_detailed
 from dreamfusion3d.schedules import geometric, ramp
-from dreamfusion3d.types import Render
+from dreamfusion3d.types import Field, Render
 
 SampleCameras = Callable[..., Cameras]  # (count, *, generator) -> Cameras
 KEEP_EVERY = 50  # steps between checkpoints, and between states that a bad step falls back to
 PREVIEW_EVERY = 50
+SEEN = 0.01  # weight in a pixel
 SETBACKS = 5  # after so many the run ends with an error
 
 
@@ -118,7 +120,10 @@ def _step(
     loss = guidance_loss(picture, cameras, prior, text, config, progress, generator=generator)
     loss = loss + regularisers(picture, detail, config, progress)
     if optim.hollow_weight > 0:
-        loss = loss + optim.hollow_weight * hollow(run, optim.hollow_points)
+        density = hidden_density(
+            field, run.occupancy, cameras, detail, optim.hollow_points, generator=generator
+        )
+        loss = loss + optim.hollow_weight * torch.log1p(density).mean()
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = float(nn.utils.get_total_norm([p.grad for p in field.parameters() if p.grad is not None]))
@@ -165,21 +170,40 @@ def regularisers(picture: Render, detail: Detail, config: Config, progress: floa
     )
 
 
-def hollow(run: Run, count: int) -> Float[Tensor, ""]:
-    """Mean log(1 + density) at random points of occupied cells.
+def hidden_density(
+    field: Field, occupancy: Occupancy, cameras: Cameras, detail: Detail, count: int,
+    *, generator: torch.Generator,
+) -> Float[Tensor, " {count}"]:
+    """Density at random points of occupied cells that this step's views do not see.
 
     What no picture shows would keep whatever density it began with: a jug stays full to the
-    brim, because its surface can only be carved from outside. A faint pull towards emptiness,
-    far weaker than what any visible surface is held by, lets cavities open.
+    brim, because its surface can only be carved from outside. Emptied, it shows its far wall
+    through the first thin spot of its mouth, and that is the picture the prior asks for. Cells
+    next to a visible one are left alone, or thin parts would be eaten from within.
     """
-    occupied = torch.nonzero(run.occupancy.binary)
-    generator = run.generator
-    rows = torch.randint(max(len(occupied), 1), (count,), generator=generator, device=generator.device)
+    hidden = torch.nonzero(occupancy.binary & ~_around(_seen(occupancy, cameras, detail)))
+    rows = torch.randint(max(len(hidden), 1), (count,), generator=generator, device=generator.device)
     jitter = torch.rand(count, 3, generator=generator, device=generator.device)
-    if not len(occupied):
-        return jitter.new_zeros(())
-    points = (occupied[rows] + jitter) * (2 / run.occupancy.resolution) - 1
-    return torch.log1p(run.field.density(points)).mean()
+    if not len(hidden):
+        return jitter.new_zeros(count)
+    return field.density((hidden[rows] + jitter) * (2 / occupancy.resolution) - 1)
+
+
+def _seen(occupancy: Occupancy, cameras: Cameras, detail: Detail) -> Bool[Tensor, "x y z"]:
+    """Cells of the occupancy grid that hold a sample of more than SEEN weight."""
+    resolution = occupancy.resolution
+    with torch.no_grad():
+        origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
+        points = detail.samples.positions(origins, directions)[detail.weights > SEEN]
+        i, j, k = ((points + 1) * (resolution / 2)).long().clamp(0, resolution - 1).unbind(-1)
+        seen = torch.zeros_like(occupancy.binary)
+        seen[i, j, k] = True
+    return seen
+
+
+def _around(cells: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
+    """The cells and their 26 neighbours."""
+    return F.max_pool3d(cells[None, None].float(), 3, 1, 1)[0, 0] > 0
 
 
 def variation(pictures: Float[Tensor, "b h w c"], opacity: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:

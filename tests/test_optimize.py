@@ -176,3 +176,39 @@ def test_a_preview_shows_the_views_side_by_side(prior, tmp_path):
     picture = iio.imread(path)
     assert picture.shape == (2 * SIZE, 2 * SIZE * VIEWS, 3)
     assert abs(int(picture[0, 0, 0]) - 217) <= 1, "the ground is light grey"
+
+
+class Listening:
+    """A dense ball that remembers where its density was asked for."""
+
+    def density(self, x):
+        self.asked = x
+        return 80 * torch.sigmoid((0.6 - x.norm(dim=-1)) * 40)
+
+    def albedo(self, x):
+        return torch.full((len(x), 3), 0.5)
+
+
+def test_only_what_no_view_sees_is_hollowed():
+    from dreamfusion3d.cameras import orbit
+    from dreamfusion3d.render.volume import render_detailed
+
+    ball, occupancy = Listening(), Occupancy(32)
+    occupancy.update(ball.density, generator=torch.Generator().manual_seed(0), step=0)
+    cameras = orbit([0.0, 180.0], 0.0, height=48, width=48)
+    generator = torch.Generator().manual_seed(0)
+    _, detail = render_detailed(
+        ball, cameras, occupancy=occupancy, generator=generator, settings=RenderSettings(step_size=0.02)
+    )
+    density = loop.hidden_density(ball, occupancy, cameras, detail, 4000, generator=generator)
+    points, cell = ball.asked, 2 / 32
+    assert points.shape == (4000, 3) and torch.equal(density, ball.density(points))
+    front = points[points[:, :2].norm(dim=1) < 0.2, 2].abs()  # the cameras look along z
+    assert front.max() < 0.6 - cell and front.max() > 0.3 and front.min() < 0.1
+    side = points[points[:, 1:].norm(dim=1) < 0.1, 0].abs()  # seen edge-on, so hidden up to the rim
+    assert side.max() > front.max() - cell
+
+    nothing = Occupancy(32)
+    nothing.update(lambda x: torch.zeros(len(x)), generator=generator, step=0)
+    density = loop.hidden_density(ball, nothing, cameras, detail, 10, generator=generator)
+    assert torch.equal(density, torch.zeros(10))

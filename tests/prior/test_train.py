@@ -172,7 +172,7 @@ def test_the_target_is_the_posterior_mean_over_peers():
 
 def test_times_favour_the_noisy_end():
     times = _timesteps(20_000, 1000, generator()).float() / 1000
-    assert 0 <= times.min() and times.max() < 1
+    assert times.min() >= 0 and times.max() < 1
     assert float((times >= 0.8).float().mean()) == pytest.approx(0.6, abs=0.02)
     assert float((times >= 0.97).float().mean()) == pytest.approx(0.26, abs=0.02)
 
