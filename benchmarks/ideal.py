@@ -26,7 +26,7 @@ from dreamfusion3d.mesh.clean import clean_grid
 from dreamfusion3d.mesh.extract import log_ratio, marching_cubes, sample_grid
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.mesh.simplify import vertex_normals
-from dreamfusion3d.mesh.solidify import close_gaps, solidify
+from dreamfusion3d.mesh.solidify import solidify
 from dreamfusion3d.mesh.threshold import choose_level
 from dreamfusion3d.mesh.truth import BOUND, ground_truth_grid
 from dreamfusion3d.optimize import optimize
@@ -54,7 +54,7 @@ def run(kind: str, handles: int, count: int, config: Config, seed: int) -> tuple
     grid = sample_grid(numpy_of(field.density, generator.device), RESOLUTION, BOUND)
     cameras, opacity = field_opacity(field, generator)
     choice = choose_level(grid, cameras, opacity, BOUND)
-    level_grid = close_gaps(log_ratio(grid, choice.level), 0.0, BOUND)
+    level_grid = log_ratio(grid, choice.level)
     cleaned = clean_grid(solidify(level_grid, 0.0, BOUND), 0.0)
     mesh = marching_cubes(cleaned, 0.0, BOUND)
     facts = quality(mesh)

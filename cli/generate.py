@@ -21,7 +21,7 @@ def generate(
     out: Annotated[Path, typer.Option(help="Folder that receives one folder an asset.")] = Path("out"),
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
     quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
-    prior: Annotated[str | None, typer.Option(help="'embedded', a diffusers folder or a hub id.")] = None,
+    prior: Annotated[str | None, typer.Option(help="'embedded', or a folder that train-prior wrote.")] = None,
     guidance: Annotated[str | None, typer.Option(help="How the prior teaches the field: sds.")] = None,
     formats: Annotated[str | None, typer.Option("--format", help="glb, obj or both: glb,obj.")] = None,
     faces: Annotated[int | None, typer.Option(help="Triangles at most.")] = None,

@@ -31,7 +31,7 @@ def _number(default: Any, low: int | float, high: int | float) -> Any:
 
 @dataclass(frozen=True)
 class PriorConfig:
-    name: str = "embedded"  # a name, a local folder or a hub id
+    name: str = "embedded"  # "embedded", or a folder of train-prior
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ def optimize(
                 )
             bad = run.index + 1
             run.restore(safe, keep_generator=True)  # other noise the second time
-            note = f"step {bad} gave a gradient that is not finite; went back to step {run.index}"
+            setback = f"step {bad} gave a gradient that is not finite; went back to step {run.index}"
+            note = f"{note}; {setback}" if note else setback
             yield Step(run.index, total, norm, time.perf_counter() - began, note)
             note = None
             continue

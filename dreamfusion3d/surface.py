@@ -13,7 +13,7 @@ from torch import Tensor
 from dreamfusion3d.cameras import Cameras, orbit
 from dreamfusion3d.mesh.clean import smooth_grid, solid_mesh
 from dreamfusion3d.mesh.extract import log_ratio, sample_grid
-from dreamfusion3d.mesh.solidify import close_gaps, solidify
+from dreamfusion3d.mesh.solidify import solidify
 from dreamfusion3d.mesh.threshold import choose_level
 from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.render.volume import RenderSettings, render
@@ -40,7 +40,7 @@ def surface_of(field: Field, resolution: int, generator: torch.Generator) -> Sur
     grid = sample_grid(numpy_of(field.density, generator.device), resolution)
     choice = choose_level(grid, cameras, opacity)
     smooth = smooth_grid(log_ratio(grid, choice.level), 0.0)
-    mesh = solid_mesh(solidify(close_gaps(smooth, 0.0), 0.0), 0.0)
+    mesh = solid_mesh(solidify(smooth, 0.0), 0.0)
     return Surface(mesh.vertices, mesh.faces, np.array(choice.level), np.array(choice.iou))
 
 
