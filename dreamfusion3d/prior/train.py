@@ -219,6 +219,9 @@ def save_folder(state: TrainState, folder: Path, **record: object) -> None:
     """The averaged weights as a diffusers folder, in half precision."""
     unet = copy.deepcopy(state.average.unet).half()
     unet.save_pretrained(folder / "unet", safe_serialization=True)
+    config = json.loads((folder / "unet" / "config.json").read_text())
+    config.pop("_name_or_path", None)  # where the weights that training began from lie is nobody's business
+    write_json(folder / "unet" / "config.json", config)
     state.average.conditioner.save(folder / "conditioner")
     build_scheduler().save_pretrained(folder / "scheduler")
     write_json(folder / "training.json", {"pictures": state.pictures, "steps": state.step,

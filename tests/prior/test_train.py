@@ -124,6 +124,9 @@ def test_the_folder_is_the_average_in_half_precision(tmp_path):
     for a, b in zip(state.average.parameters(), again.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=2e-3, atol=1e-6)
     assert load_prior(str(tmp_path / "prior")).name == "prior"
+    save_folder(again, tmp_path / "further")
+    texts = [p.read_text() for p in (tmp_path / "further").rglob("*.json")]
+    assert texts and not any(str(tmp_path) in text for text in texts), "weights name no folder of their maker"
 
 
 @pytest.mark.parametrize("views", [1, 2])
