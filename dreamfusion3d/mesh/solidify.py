@@ -137,11 +137,11 @@ def _first_crossing(grid, level, bound, pose, focal, height, width, step_share):
 
 
 @no_type_check
-@njit(cache=True)
+@njit(cache=True, parallel=True)
 def _mark_seen(part, low, r, bound, depth, pose, focal):
     """Set the samples of ``part`` that lie before the depth of the pixel they fall into."""
     height, width = depth.shape
-    for i in range(part.shape[0]):
+    for i in prange(part.shape[0]):
         for j in range(part.shape[1]):
             for k in range(part.shape[2]):
                 if part[i, j, k]:
