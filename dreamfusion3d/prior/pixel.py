@@ -20,7 +20,7 @@ from dreamfusion3d.prior import embedded_folder
 from dreamfusion3d.prior.conditioner import Conditioner
 from dreamfusion3d.prior.ideal import rgba
 from dreamfusion3d.prior.protocol import Text
-from dreamfusion3d.prior.unet import attend_across_views, predict
+from dreamfusion3d.prior.unet import attend_across_views, autocast, predict
 from dreamfusion3d.procedural.captions import read, world_summary
 from dreamfusion3d.types import Render
 
@@ -32,7 +32,7 @@ class PixelPrior:
     """Premultiplied RGBA at 64x64 in [-1, 1], told the prompt's meaning and the camera.
 
     The network predicts velocity; views of one scene are denoised jointly. Runs in bfloat16
-    autocast, in float32 with ``half=False``.
+    where the device computes in it; in float32 with ``half=False``.
     """
 
     def __init__(
@@ -82,8 +82,7 @@ class PixelPrior:
     ) -> Float[Tensor, "b 4 h w"]:
         timestep = self._timestep(t)
         alpha, sigma = (c.view(-1, 1, 1, 1) for c in self.alpha_sigma(t))
-        kind = self.device.type
-        with torch.autocast(kind, torch.bfloat16) if self.half else contextlib.nullcontext():
+        with autocast(self.device) if self.half else contextlib.nullcontext():
             condition = self.conditioner(text.embedding, cameras.azimuth_deg, cameras.elevation_deg)
             velocity = predict(
                 self.unet, self.attention, x_t, timestep, condition, cameras, views=views

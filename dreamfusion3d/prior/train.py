@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import math
@@ -22,7 +21,14 @@ from torch import Tensor, nn
 
 from dreamfusion3d.files import replacing, write_json
 from dreamfusion3d.prior.conditioner import Conditioner
-from dreamfusion3d.prior.unet import ViewAttention, attend_across_views, build_scheduler, build_unet, predict
+from dreamfusion3d.prior.unet import (
+    ViewAttention,
+    attend_across_views,
+    autocast,
+    build_scheduler,
+    build_unet,
+    predict,
+)
 from dreamfusion3d.procedural.dataset import Batch, cameras_of
 
 PEER_SIGMA = 0.97  # noise below which a picture gives away which prop it shows
@@ -198,11 +204,6 @@ def _timesteps(count: int, levels: int, generator: torch.Generator) -> Tensor:
     uniform, draw = torch.rand(2, count, generator=generator)
     low = torch.where(draw < 0.2, 0.97, torch.where(draw < 0.5, 0.8, 0.0))
     return ((low + (1 - low) * uniform) * levels).long().clamp(max=levels - 1)
-
-
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 where the device has it in hardware or emulates it well."""
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 @torch.no_grad()

@@ -3,6 +3,9 @@ that can look across the views of one prop (MVDream, arXiv 2308.16512, section 3
 
 from __future__ import annotations
 
+import contextlib
+import functools
+
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DModel
@@ -104,3 +107,22 @@ def predict(
         x = torch.cat([x, ray_map(cameras, *x.shape[-2:]).to(x.dtype)], 1)
     x = x.contiguous(memory_format=torch.channels_last)
     return F.pixel_shuffle(unet(x, timestep, class_labels=condition).sample, UNSHUFFLE)
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 where the device computes in it; float32 elsewhere.
+
+    On x86 below AVX-512 torch runs bfloat16 convolutions by a fallback that is some fifty times
+    slower than float32: an ordinary laptop would take hours for what takes a minute.
+    """
+    if device.type == "cpu" and not _cpu_has_bfloat16():
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+@functools.cache
+def _cpu_has_bfloat16() -> bool:
+    """Whether oneDNN, which computes torch's convolutions, takes bfloat16 on this CPU."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

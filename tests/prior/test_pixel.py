@@ -10,7 +10,7 @@ import torch
 
 from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
-from dreamfusion3d.prior import EMBEDDED, embedded_folder, load_prior
+from dreamfusion3d.prior import EMBEDDED, embedded_folder, load_prior, unet
 from dreamfusion3d.prior.conditioner import Conditioner, camera_features, world_vocabulary
 from dreamfusion3d.prior.pixel import PARTS, PixelPrior
 from dreamfusion3d.prior.protocol import Prior
@@ -52,6 +52,14 @@ def test_a_folder_is_loaded_by_its_path(folder):
     x0 = prior.denoise(noise(2), torch.full((2,), 0.5), text, turntable(2, size=SIZE))
     assert x0.shape == (2, 4, SIZE, SIZE) and x0.dtype == torch.float32 and torch.isfinite(x0).all()
     assert prior.sha256 == load_prior(str(folder)).sha256
+
+
+@pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_cpu_without_bfloat16_computes_in_float32(monkeypatch, supported, dtype):
+    """There torch would run bfloat16 convolutions some fifty times slower."""
+    monkeypatch.setattr(unet, "_cpu_has_bfloat16", lambda: supported)
+    with unet.autocast(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 
 def test_half_precision_deviates_little(folder, prior):
