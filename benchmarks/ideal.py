@@ -43,7 +43,7 @@ CASES = ("pitcher:1", "vase:2", "chair:0", "donut:0")
 def run(kind: str, handles: int, count: int, config: Config, seed: int) -> tuple[dict, Mesh, NerfField]:
     generator = torch.Generator().manual_seed(seed)
     props = instances(kind, handles, "normal", count, generator=generator)
-    prior = IdealPrior(props, Meaning(kind, handles=handles), rounds=8, generator=generator)
+    prior = IdealPrior(props, Meaning(kind, count=handles), rounds=8, generator=generator)
     field = NerfField(config.field, generator=generator)
     begun = time.perf_counter()
     text = prior.encode_text(["", ""])

@@ -20,8 +20,8 @@ import numpy as np
 
 from dreamfusion3d.config import resolve
 from dreamfusion3d.pipeline import Asset, text_to_mesh
-from dreamfusion3d.procedural.captions import read
-from dreamfusion3d.procedural.world import KINDS
+from dreamfusion3d.procedural.kinds import KINDS
+from dreamfusion3d.procedural.reading import read
 from dreamfusion3d.progress import choose
 
 PROMPTS = (
@@ -36,7 +36,7 @@ def row(asset: Asset) -> dict:
     """What one asset came out as."""
     record = asset.record
     mesh, meaning = record["mesh"], read(record["prompt"]).meaning
-    asked = KINDS[meaning.kind].genus_of(meaning.handles) if meaning else None
+    asked = KINDS[meaning.kind].genus_of(meaning.count) if meaning else None
     return {
         "prompt": record["prompt"], "seed": record["seed"], "seconds": record["seconds"],
         "total_seconds": round(sum(record["seconds"].values()), 1), "faces": mesh["faces"],

@@ -77,14 +77,48 @@ def train_prior(
     print(out)
 
 
-def kinds() -> None:
-    """List the kinds of props, colours and words that the embedded prior knows."""
-    from dreamfusion3d.procedural.captions import SIZE_WORDS
-    from dreamfusion3d.procedural.world import COLOURS, KINDS
+def kinds(
+    prior: Annotated[str, typer.Option(help="'embedded' or a folder that train-prior wrote.")] = "embedded",
+    picture: Annotated[Path | None, typer.Option(help="A PNG to draw the kinds into.")] = None,
+) -> None:
+    """List the kinds of props, colours and words that a prior knows, or draw the kinds."""
+    from dreamfusion3d.prior import known_kinds, vocabulary_of
+    from dreamfusion3d.procedural.kinds import KINDS
+    from dreamfusion3d.procedural.wording import FINISH_WORDS, SIZE_WORDS
+    from dreamfusion3d.procedural.world import COLOURS
 
-    for kind in sorted(KINDS.values(), key=lambda k: k.name):
+    vocabulary = vocabulary_of(prior)
+    names = sorted(known_kinds(vocabulary))
+    if picture is not None:
+        _draw_kinds(names, picture)
+    for kind in (KINDS[name] for name in names):
         also = f" (or {', '.join(kind.nouns)})" if kind.nouns else ""
-        handles = f"; handles: {', '.join(map(str, sorted(kind.handles)))}" if len(kind.handles) > 1 else ""
-        print(f"{kind.name}{also}; a part with a colour of its own: {kind.second[0]}{handles}")
+        counts = f"; {kind.counted[1]}: {', '.join(map(str, sorted(kind.counts)))}"
+        option = f"; with or without {kind.option[0]}" if kind.option else ""
+        finishes = [f for f in kind.finishes if f"finish:{f}" in vocabulary]
+        print(
+            f"{kind.name}{also}; a part with a colour of its own: {kind.second[0]}"
+            f"{counts if len(kind.counts) > 1 else ''}{option}"
+            f"{f'; finishes: {chr(44).join(finishes)}' if finishes else ''}"
+        )
     print(f"colours: {', '.join(COLOURS)}")
     print(f"sizes: {', '.join(SIZE_WORDS)}")
+    finishes = [word for word, finish in FINISH_WORDS.items() if f"finish:{finish}" in vocabulary]
+    if finishes:
+        print(f"finishes: {', '.join(finishes)}")
+
+
+def _draw_kinds(names: list[str], path: Path) -> None:
+    """The usual form of each, as the procedural world draws it."""
+    import imageio.v3 as iio
+
+    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.files import replacing
+    from dreamfusion3d.procedural.sheet import sheet, usual
+    from dreamfusion3d.workspace import check_room, folder_errors
+
+    if path.suffix.lower() != ".png":
+        raise InputError(f"--picture {path} is not the name of a PNG; for example kinds.png")
+    check_room(path.parent)
+    with folder_errors(path.parent), replacing(path) as temporary:
+        iio.imwrite(temporary, sheet([usual(name) for name in names]))

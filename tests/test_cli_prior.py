@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.prior import load_prior, school
 from dreamfusion3d.procedural import dataset
-from dreamfusion3d.procedural.captions import read
-from dreamfusion3d.procedural.world import COLOURS, KINDS
+from dreamfusion3d.procedural.kinds import KINDS
+from dreamfusion3d.procedural.reading import read
+from dreamfusion3d.procedural.world import COLOURS
 from tests.prior.tiny import tiny_folder
 
 
@@ -27,15 +28,15 @@ def run(*arguments: object) -> int:
     return report.run(main.app, [str(a) for a in arguments])
 
 
-def test_kinds_lists_every_word(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("kinds") == 0
+def test_kinds_lists_every_word(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("kinds", "--prior", folder) == 0
     printed = capsys.readouterr().out
     for kind in KINDS.values():
         (line,) = [line for line in printed.splitlines() if line.split(" ")[0].rstrip(";") == kind.name]
         assert all(noun in line for noun in kind.nouns)
     assert all(colour in printed for colour in COLOURS)
     # what is listed is understood
-    sizes = printed.splitlines()[-1].removeprefix("sizes: ").split(", ")
+    sizes = printed.splitlines()[-2].removeprefix("sizes: ").split(", ")
     assert sizes and all(not read(f"a {size} mug").unknown for size in sizes)
 
 
@@ -107,3 +108,15 @@ def test_bad_input_is_one_line_and_exit_2(
     assert captured.out == ""
     lines = [line for line in captured.err.splitlines() if not line.startswith("[1/")]
     assert len(lines) == 1 and lines[0].startswith("error: ") and words in lines[0]
+
+
+def test_kinds_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tiny_folder(tmp_path / "narrow", vocabulary=["kind:mug", "kind:key"])
+    assert run("kinds", "--prior", folder, "--picture", tmp_path / "kinds.png") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(";")[0].split(" ")[0] for line in lines[:2]] == ["key", "mug"]
+    drawn = iio.imread(tmp_path / "kinds.png")
+    key, mug, blank = (drawn[:, 128 * i : 128 * (i + 1)] for i in range(3))
+    assert key.std() > 5 and mug.std() > 5 and blank.std() == 0
+    assert run("kinds", "--prior", folder, "--picture", tmp_path / "kinds.txt") == 2
+    assert "kinds.png" in capsys.readouterr().err

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from dreamfusion3d.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +19,21 @@ EMBEDDED = "embedded"
 def embedded_folder() -> Path:
     """Where the shipped weights lie."""
     return Path(__file__).parent / "embedded"
+
+
+def vocabulary_of(name: str = EMBEDDED) -> list[str]:
+    """The tokens that a pixel prior was taught, without loading its weights."""
+    folder = embedded_folder() if name == EMBEDDED else Path(name).expanduser()
+    path = folder / "conditioner" / "config.json"
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["vocabulary"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{folder} is not the folder of a pixel prior: {path.name} cannot be read") from None
+
+
+def known_kinds(vocabulary: list[str]) -> list[str]:
+    """The kinds of props in a vocabulary."""
+    return [token.removeprefix("kind:") for token in vocabulary if token.startswith("kind:")]
 
 
 def load_prior(name: str = EMBEDDED, *, device: torch.device | str = "cpu") -> Prior:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dreamfusion3d.files import replacing, write_json
-from dreamfusion3d.procedural.world import KINDS, SIZES, Meaning
+from dreamfusion3d.procedural.kinds import KINDS
+from dreamfusion3d.procedural.world import COLOURS, SIZES, Meaning
 
 _FILE = "model.safetensors"
 _CAMERA_FEATURES = 12
@@ -19,13 +21,12 @@ _CAMERA_FEATURES = 12
 
 def world_vocabulary() -> list[str]:
     """Every token that the procedural world's meanings are made of, in a fixed order."""
-    from dreamfusion3d.procedural.world import COLOURS
-
     tokens: dict[str, None] = {}
     for kind in KINDS.values():
-        for handles in kind.handles:
-            for size in SIZES:
-                tokens.update(dict.fromkeys(Meaning(kind.name, handles=handles, size=size).tokens()))
+        for (count, option), size in itertools.product(kind.forms(), SIZES):
+            tokens.update(dict.fromkeys(Meaning(kind.name, count=count, option=option, size=size).tokens()))
+        for finish in kind.finishes:
+            tokens.update(dict.fromkeys(Meaning(kind.name, count=kind.counts[0], finish=finish).tokens()))
     for colour in COLOURS:
         tokens.update({f"colour:{colour}": None, f"second:{colour}": None})
     return list(tokens)
@@ -50,6 +51,27 @@ class Conditioner(nn.Module):
     def rows(self, tokens: list[str]) -> list[int]:
         """Rows of the embedding table; tokens it does not have are left out."""
         return [self._row[t] for t in tokens if t in self._row] or [0]
+
+    def missing(self, tokens: list[str]) -> list[str]:
+        """Those of ``tokens`` that there is no row for."""
+        return [t for t in tokens if t not in self._row]
+
+    def extended(self, vocabulary: list[str]) -> Conditioner:
+        """The same with rows for more tokens. A new one begins as the mean of its like ("kind:..."),
+        so that what was learned of them all holds for it."""
+        missing = [t for t in vocabulary if t not in self._row]
+        wider = Conditioner([*self.vocabulary, *missing], self.width)
+        rest = {k: v for k, v in self.state_dict().items() if k != "embedding.weight"}
+        wider.load_state_dict({**wider.state_dict(), **rest})
+        with torch.no_grad():
+            table = wider.embedding.weight
+            table.zero_()
+            table[: len(self.vocabulary) + 1] = self.embedding.weight
+            for token in missing:
+                alike = self.rows([t for t in self.vocabulary if t.split(":")[0] == token.split(":")[0]])
+                if alike != [0]:
+                    table[wider._row[token]] = self.embedding.weight[alike].mean(0)
+        return wider
 
     def embed(self, prompts: list[list[int]]) -> Float[Tensor, "b d"]:
         """Each prompt's rows, summed."""

@@ -49,7 +49,7 @@ class IdealPrior:
         pictures = []
         for i in range(rounds * views):
             camera = self.bank.select(torch.full((len(props),), i))
-            planes = draw(props, camera)
+            planes = draw(props, camera, meaning.finish)
             rgba = torch.cat([planes.paint(colours), planes.opacity[..., None]], -1)
             pictures.append(rgba.permute(0, 3, 1, 2) * 2 - 1)
         self.pictures = torch.stack(pictures)  # (camera, instance, 4, h, w)

@@ -16,12 +16,13 @@ from torch import Tensor
 from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.files import sha256
-from dreamfusion3d.prior import embedded_folder
+from dreamfusion3d.prior import embedded_folder, known_kinds
 from dreamfusion3d.prior.conditioner import Conditioner
 from dreamfusion3d.prior.ideal import rgba
 from dreamfusion3d.prior.protocol import Text
 from dreamfusion3d.prior.unet import attend_across_views, autocast, predict
-from dreamfusion3d.procedural.captions import read, world_summary
+from dreamfusion3d.procedural.captions import world_summary
+from dreamfusion3d.procedural.reading import read
 from dreamfusion3d.types import Render
 
 SIZE = 64  # pixels, a square
@@ -52,13 +53,21 @@ class PixelPrior:
 
     def check_prompt(self, prompt: str) -> list[str]:
         reading = read(prompt)
-        if reading.meaning is None:
+        kinds = known_kinds(self.conditioner.vocabulary)
+        if reading.meaning is None or reading.meaning.kind not in kinds:
             raise InputError(
-                f"the prior '{self.name}' knows no noun in {prompt!r}; it knows: {world_summary()}. "
+                f"the prior '{self.name}' knows no noun in {prompt!r}; it knows: {world_summary(kinds)}. "
                 "Use one of these, or give another prior with --prior FOLDER"
             )
-        unknown = ", ".join(repr(w) for w in reading.unknown)
-        return [*reading.notes, *([f"words without effect on this prior: {unknown}"] if unknown else [])]
+        warnings = list(reading.notes)
+        if reading.unknown:
+            words = ", ".join(repr(w) for w in reading.unknown)
+            warnings.append(f"words without effect on this prior: {words}")
+        if untaught := self.conditioner.missing(reading.meaning.tokens()):
+            # "mug:option" reads "mug option"
+            named = ", ".join(token.replace(":", " ") for token in untaught)
+            warnings.append(f"this prior was never taught: {named}")
+        return warnings
 
     def encode_text(self, prompts: list[str]) -> Text:
         rows = []

@@ -77,7 +77,7 @@ def _begin(start: str, device: torch.device, seed: int) -> TrainState:
         return new_state(world_vocabulary(), TrainConfig(), seed=seed, device=device)
     folder = embedded_folder() if start == EMBEDDED else Path(start).expanduser()
     load_prior(start)  # says in one line what is wrong with a folder
-    return state_from_folder(folder, TrainConfig(), device=device)
+    return state_from_folder(folder, TrainConfig(), world_vocabulary(), device=device)
 
 
 def _resume(state: TrainState, checkpoint: Path) -> bool:

@@ -86,10 +86,14 @@ def new_state(vocabulary: list[str], config: TrainConfig, *, seed: int, device: 
     return _state(model, config, device)
 
 
-def state_from_folder(folder: Path, config: TrainConfig, *, device: torch.device) -> TrainState:
-    """Start from finished weights (the optimiser's moments begin anew)."""
+def state_from_folder(
+    folder: Path, config: TrainConfig, vocabulary: list[str], *, device: torch.device
+) -> TrainState:
+    """Start from finished weights (the optimiser's moments begin anew), with the tokens of
+    ``vocabulary`` that they do not know yet."""
     unet = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=torch.float32)
-    state = _state(Trainee(unet, Conditioner.load(folder / "conditioner")), config, device)
+    conditioner = Conditioner.load(folder / "conditioner").extended(vocabulary)
+    state = _state(Trainee(unet, conditioner), config, device)
     record = folder / "training.json"
     if record.exists():
         state.pictures = int(json.loads(record.read_text()).get("pictures", 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from dreamfusion3d.cameras import Cameras, orbit, sample_orbit
 from dreamfusion3d.files import replacing
 from dreamfusion3d.procedural.pictures import draw
-from dreamfusion3d.procedural.world import COLOURS, KINDS, SIZES, Meaning, instances
+from dreamfusion3d.procedural.world import COLOURS, KINDS, Meaning, instances
 
 PICTURE_SIZE = 64
 _SIZE_WEIGHTS = {"normal": 0.52, "tall": 0.12, "short": 0.12, "wide": 0.12, "small": 0.12}
@@ -38,16 +38,27 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Label:
+    """What the drawing of a prop says of it: everything but its colours."""
+
+    kind: str
+    count: int
+    size: str
+    finish: str
+    option: bool
+
+
+@dataclass(frozen=True)
 class Pictures:
-    """Drawn but unpainted pictures: planes are the light of parts A, B, accent, and the opacity.
+    """Drawn but unpainted pictures: planes are the light of ``pictures.Planes``, and the opacity.
 
     Props that share their cameras share their label: they are each other's peers.
     """
 
-    planes: UInt8[Tensor, "n v 4 h w"]
+    planes: UInt8[Tensor, "n v 6 h w"]
     azimuth_deg: Float[Tensor, "n v"]
     elevation_deg: Float[Tensor, "n v"]
-    labels: list[tuple[str, int, str]]  # kind, handles, size word
+    labels: list[Label]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,7 +68,7 @@ class Pictures:
         rows = torch.randint(len(self), (props,), generator=generator)
         stored = self.planes.shape[1]
         columns = torch.stack([torch.randperm(stored, generator=generator)[:views] for _ in range(props)])
-        meanings = [_painted(*self.labels[int(r)], generator=generator) for r in rows]
+        meanings = [_painted(self.labels[int(r)], generator=generator) for r in rows]
         colours = torch.tensor([m.paints() for m in meanings])  # (g part rgb)
         colours = colours + _COLOUR_JITTER * (torch.rand(colours.shape, generator=generator) * 2 - 1)
         colours = colours.clamp(0, 1)
@@ -75,8 +86,8 @@ class Pictures:
         self, rows: Tensor, columns: Tensor, colours: Float[Tensor, "part rgb"]
     ) -> Float[Tensor, "k v 4 h w"]:
         planes = self.planes[rows, columns].float() / 255
-        rgb = torch.einsum("kvphw,pc->kvchw", planes[:, :, :3], colours)
-        return torch.cat([rgb, planes[:, :, 3:]], 2) * 2 - 1
+        rgb = torch.einsum("kvphw,pc->kvchw", planes[:, :, :-1], colours)
+        return torch.cat([rgb, planes[:, :, -1:]], 2) * 2 - 1
 
     @cached_property
     def _peers(self) -> list[Tensor]:
@@ -92,8 +103,9 @@ class Pictures:
         tensors = {
             "planes": self.planes, "azimuth_deg": self.azimuth_deg, "elevation_deg": self.elevation_deg
         }
+        labels = json.dumps([asdict(label) for label in self.labels])
         with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata={"labels": json.dumps(self.labels)})
+            save_file(tensors, temporary, metadata={"labels": labels})
 
 
 def load(folder: Path) -> Pictures:
@@ -107,7 +119,7 @@ def load(folder: Path) -> Pictures:
 
 def _load_shard(path: Path) -> Pictures:
     with safe_open(path, framework="pt") as stream:
-        labels = [(str(k), int(h), str(s)) for k, h, s in json.loads(stream.metadata()["labels"])]
+        labels = [Label(**label) for label in json.loads(stream.metadata()["labels"])]
         return Pictures(
             stream.get_tensor("planes"), stream.get_tensor("azimuth_deg"),
             stream.get_tensor("elevation_deg"), labels,
@@ -119,42 +131,65 @@ def make(
 ) -> Iterator[tuple[int, Pictures | None]]:
     """Draw ``props`` props from ``views`` random cameras each.
 
-    Yields (props drawn so far, None), and (props, the pictures) at the end. Kinds are drawn in
-    proportion to the number of handle counts that they have, since those must be told apart.
-    Up to PEERS props of one label share their cameras.
+    Yields (props drawn so far, None), and (props, the pictures) at the end. Every form of a kind
+    (its counts, with and without its option) is drawn equally often, since forms must be told
+    apart. Up to PEERS props of one label share their cameras.
     """
-    names = [k for k in (kinds or list(KINDS)) for _ in KINDS[k].handles]
+    forms = [(k, c, o) for k in (kinds or list(KINDS)) for c, o in KINDS[k].forms()]
     counts = torch.bincount(
-        torch.randint(len(names), (props,), generator=generator), minlength=len(names)
+        torch.randint(len(forms), (props,), generator=generator), minlength=len(forms)
     ).tolist()
     planes, azimuth, elevation, labels = [], [], [], []
-    for slot, (name, count) in enumerate(zip(names, counts, strict=True)):
-        handles = KINDS[name].handles[slot - names.index(name)]
-        for start in range(0, count, PEERS):
-            n = min(PEERS, count - start)
-            pick = torch.multinomial(torch.tensor(list(_SIZE_WEIGHTS.values())), 1, generator=generator)
-            size = list(SIZES)[int(pick)]
-            props_here = instances(name, handles, size, n, generator=generator)
+    for (kind, count, option), number in zip(forms, counts, strict=True):
+        for start in range(0, number, PEERS):
+            n = min(PEERS, number - start)
+            label = Label(
+                kind, count, _pick(_SIZE_WEIGHTS, generator), _pick(_finish_weights(kind), generator), option
+            )
             cameras = sample_orbit(views, generator=generator, size=PICTURE_SIZE, spread=False)
-            everyone = cameras.select(torch.arange(views).repeat(n))
-            drawn = draw(props_here[torch.arange(n).repeat_interleave(views)], everyone)
-            stack = torch.cat([drawn.light, drawn.opacity[:, None]], 1)
-            planes.append((stack.clamp(0, 1) * 255).round().to(torch.uint8).unflatten(0, (n, views)))
+            planes.append(_draw(label, n, cameras, generator=generator))
             azimuth.append(cameras.azimuth_deg.expand(n, views))
             elevation.append(cameras.elevation_deg.expand(n, views))
-            labels += [(name, handles, size)] * n
+            labels += [label] * n
             yield len(labels), None
     yield len(labels), Pictures(torch.cat(planes), torch.cat(azimuth), torch.cat(elevation), labels)
 
 
-def _painted(kind: str, handles: int, size: str, *, generator: torch.Generator) -> Meaning:
-    """A meaning for a drawn prop, with colours drawn now."""
-    a, b = torch.rand(2, generator=generator).tolist()
-    i, j = torch.randint(len(COLOURS), (2,), generator=generator).tolist()
-    names = list(COLOURS)
-    return Meaning(
-        kind, "natural" if a < 0.25 else names[i], "default" if b < 0.7 else names[j], handles, size
+def _draw(
+    label: Label, number: int, cameras: Cameras, *, generator: torch.Generator
+) -> UInt8[Tensor, "{number} v 6 h w"]:
+    """Planes of ``number`` props of one label, each from every camera."""
+    views = len(cameras)
+    props = instances(
+        label.kind, label.count, label.size, number, option=label.option, generator=generator
     )
+    everyone = cameras.select(torch.arange(views).repeat(number))
+    drawn = draw(props[torch.arange(number).repeat_interleave(views)], everyone, label.finish)
+    stack = torch.cat([drawn.light, drawn.opacity[:, None]], 1)
+    return (stack.clamp(0, 1) * 255).round().to(torch.uint8).unflatten(0, (number, views))
+
+
+def _pick(weights: dict[str, float], generator: torch.Generator) -> str:
+    return list(weights)[int(torch.multinomial(torch.tensor(list(weights.values())), 1, generator=generator))]
+
+
+def _finish_weights(kind: str) -> dict[str, float]:
+    others = [f for f in KINDS[kind].finishes if f != "plain"]
+    return {"plain": 1.0} if not others else {"plain": 0.55, **{f: 0.45 / len(others) for f in others}}
+
+
+def _painted(label: Label, *, generator: torch.Generator) -> Meaning:
+    """A meaning for a drawn prop, with colours drawn now; held-out pairs are drawn again."""
+    names = list(COLOURS)
+    while True:
+        a, b = torch.rand(2, generator=generator).tolist()
+        i, j = torch.randint(len(COLOURS), (2,), generator=generator).tolist()
+        meaning = Meaning(
+            label.kind, "natural" if a < 0.25 else names[i], "default" if b < 0.7 else names[j],
+            label.count, label.size, label.finish, label.option,
+        )
+        if not meaning.held_out():
+            return meaning
 
 
 def cameras_of(batch: Batch) -> Cameras:

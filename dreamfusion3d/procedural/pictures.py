@@ -9,12 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras import Cameras
+from dreamfusion3d.procedural.finish import masks
 from dreamfusion3d.procedural.world import Instances
 from dreamfusion3d.shading import light_direction, shade
 
 STEPS = 48
 BALL_RADIUS = 1.0  # every prop lies inside
-PLANES = 3  # part A, part B, accent
+PLANES = 5  # part A, part B, accent, and parts A and B inside the mask of a finish
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,17 @@ class Planes:
     picture can be drawn anew each time that it is shown.
     """
 
-    light: Float[Tensor, "b 3 h w"]
+    light: Float[Tensor, "b 5 h w"]
     opacity: Float[Tensor, "b h w"]
 
-    def paint(self, colours: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b h w 3"]:
+    def paint(self, colours: Float[Tensor, "b 5 3"]) -> Float[Tensor, "b h w 3"]:
         """Premultiplied sRGB; ``colours`` is (picture, part, rgb)."""
         return torch.einsum("bphw,bpc->bhwc", self.light, colours)
 
 
 @torch.no_grad()
-def draw(props: Instances, cameras: Cameras) -> Planes:
-    """Picture ``i`` shows instance ``i`` from camera ``i`` (b of each).
+def draw(props: Instances, cameras: Cameras, finish: str = "plain") -> Planes:
+    """Picture ``i`` shows instance ``i`` from camera ``i`` (b of each), all with one finish.
 
     The surface traced lies half a pixel inside the true one, and a ray that misses it is
     covered by how near it came: coverage is then one half exactly on the true outline.
@@ -54,7 +55,11 @@ def draw(props: Instances, cameras: Cameras) -> Planes:
     part = props.parts(points, index[seen]).argmin(0)
     normals = _normals(props, points, index[seen])
     brightness = shade(normals, light_direction(cameras.camera_to_world)[index[seen]])
-    light[seen, part] = coverage[seen] * brightness
+    lit = coverage[seen] * brightness
+    # an accent has no finish
+    inside = masks(finish, props.unscaled(points, index[seen]), normals) * (part < 2)
+    light[seen, part] = lit * (1 - inside)
+    light[seen, torch.where(part < 2, part + 3, part)] += lit * inside
     return Planes(light.view(b, h, w, PLANES).permute(0, 3, 1, 2), coverage.view(b, h, w))
 
 

@@ -10,11 +10,12 @@ import torch
 
 from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
-from dreamfusion3d.prior import EMBEDDED, embedded_folder, load_prior, unet
+from dreamfusion3d.prior import EMBEDDED, embedded_folder, known_kinds, load_prior, unet, vocabulary_of
 from dreamfusion3d.prior.conditioner import Conditioner, camera_features, world_vocabulary
 from dreamfusion3d.prior.pixel import PARTS, PixelPrior
 from dreamfusion3d.prior.protocol import Prior
 from dreamfusion3d.prior.sampling import ddim, write_grid
+from dreamfusion3d.procedural.world import Meaning
 from dreamfusion3d.types import Render
 from tests.prior.tiny import SIZE, tiny_folder
 
@@ -126,12 +127,37 @@ def test_encoding_keeps_means_and_gradients(prior, size):
     assert rgb.grad is not None and (rgb.grad > 0).all()
 
 
+def test_a_prior_names_only_what_it_was_taught(tmp_path):
+    """The world may be wider than a folder's vocabulary."""
+    folder = tiny_folder(tmp_path / "narrow", vocabulary=Meaning("mug", "red", count=1).tokens())
+    assert known_kinds(vocabulary_of(str(folder))) == ["mug"]
+    narrow = PixelPrior(folder, "narrow", half=False)
+    assert narrow.check_prompt("a red mug") == []
+    assert narrow.check_prompt("a blue mug") == ["this prior was never taught: colour blue"]
+    assert "mug option" in narrow.check_prompt("a red mug with a lid")[0]
+    with pytest.raises(InputError, match="it knows: mug. Use"):
+        narrow.check_prompt("a chair")
+
+
+def test_more_tokens_leave_the_old_ones_alone():
+    old = Conditioner(["kind:mug", "kind:vase", "size:tall"], 8)
+    new = old.extended(["kind:mug", "kind:sword", "finish:metal"])
+    assert new.vocabulary == [*old.vocabulary, "kind:sword", "finish:metal"]
+    view = torch.tensor([30.0]), torch.tensor([10.0])
+    for tokens in (["kind:mug"], ["kind:vase", "size:tall"], []):
+        one, other = (c(c.embed([c.rows(tokens)]), *view) for c in (old, new))
+        torch.testing.assert_close(one, other)
+    sword, metal = (new.embed([new.rows([t])])[0] for t in ("kind:sword", "finish:metal"))
+    torch.testing.assert_close(sword, old.embed([old.rows(["kind:mug", "kind:vase"])])[0] / 2)
+    assert not metal.any()
+
+
 def test_prompts(prior):
     assert prior.check_prompt("a red mug") == []
     (warning,) = prior.check_prompt("a steampunk mug")
     assert "steampunk" in warning
     assert "not 2" in prior.check_prompt("a chair with two handles")[0]
-    with pytest.raises(InputError, match="hamburger.*it knows: barrel"):
+    with pytest.raises(InputError, match="hamburger.*it knows: airplane"):
         prior.check_prompt("a hamburger")
 
 

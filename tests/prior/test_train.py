@@ -119,7 +119,7 @@ def test_the_folder_is_the_average_in_half_precision(tmp_path):
     save_folder(state, tmp_path / "prior", seconds=3)
     record = json.loads((tmp_path / "prior" / "training.json").read_text())
     assert record["pictures"] == 8 and record["seconds"] == 3 and record["config"]["widths"] == [32, 64]
-    again = state_from_folder(tmp_path / "prior", CONFIG, device=CPU)
+    again = state_from_folder(tmp_path / "prior", CONFIG, [], device=CPU)
     assert again.pictures == 8
     for a, b in zip(state.average.parameters(), again.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=2e-3, atol=1e-6)

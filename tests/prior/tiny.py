@@ -15,12 +15,12 @@ CONFIG = TrainConfig(pictures=4, views=2, widths=(32, 64), layers=1, warm_up=1, 
 SIZE = 16
 
 
-def tiny_state(seed: int = 0) -> TrainState:
-    return new_state(world_vocabulary(), CONFIG, seed=seed, device=torch.device("cpu"))
+def tiny_state(seed: int = 0, vocabulary: list[str] | None = None) -> TrainState:
+    return new_state(vocabulary or world_vocabulary(), CONFIG, seed=seed, device=torch.device("cpu"))
 
 
-def tiny_folder(folder: Path, seed: int = 0) -> Path:
-    save_folder(tiny_state(seed), folder)
+def tiny_folder(folder: Path, seed: int = 0, vocabulary: list[str] | None = None) -> Path:
+    save_folder(tiny_state(seed, vocabulary), folder)
     return folder
 
 

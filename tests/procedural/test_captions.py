@@ -7,25 +7,29 @@ import itertools
 import pytest
 import torch
 
-from dreamfusion3d.procedural.captions import caption, read, world_summary
-from dreamfusion3d.procedural.world import COLOURS, KINDS, SIZES, Meaning
+from dreamfusion3d.procedural.captions import caption, world_summary
+from dreamfusion3d.procedural.kinds import HANDLES, KINDS
+from dreamfusion3d.procedural.reading import read
+from dreamfusion3d.procedural.world import COLOURS, SIZES, Meaning
 
 
 def meanings():
-    """Every kind, handle count and size, with colours that take turns."""
+    """Every form, size and finish of every kind, with colours that take turns."""
     colours = itertools.cycle(["natural", *COLOURS])
     seconds = itertools.cycle(["default", *list(COLOURS)[::-1], "default"])
     for kind in KINDS.values():
-        for handles, size, _ in itertools.product(kind.handles, SIZES, range(3)):
+        for (count, option), size, finish in itertools.product(kind.forms(), SIZES, kind.finishes):
             # a colour of handles that are not there cannot be said
-            second = next(seconds) if handles or kind.second[0] != "handle" else "default"
-            yield Meaning(kind.name, next(colours), second, handles, size)
+            second = next(seconds) if count or kind.second is not HANDLES else "default"
+            if second != "default" and set(kind.second) & set(kind.option):
+                option = True  # nor of a sail
+            yield Meaning(kind.name, next(colours), second, count, size, finish, option)
 
 
 def test_captions_are_read_back():
     generator = torch.Generator().manual_seed(0)
-    for meaning in meanings():
-        sentence = caption(meaning, generator=generator)
+    for meaning, plain in itertools.product(meanings(), (True, False, False)):
+        sentence = caption(meaning, generator=generator, plain=plain)
         reading = read(sentence)
         assert reading.meaning == meaning, sentence
         assert not reading.unknown and not reading.notes, sentence
@@ -82,12 +86,34 @@ def test_the_wording_varies_and_is_repeatable():
         ("a donut", "two doughnuts"),
         ("a bowl", "dishes"),
         ("a rocket", "a spaceship's"),
-        ("a table", "a wooden desk"),
-        ("a wide brown bowl", "a broad wood basin"),
+        ("a table", "a desk with four legs"),
+        ("a wide brown bowl", "a broad basin in brown"),
         ("a pink chair", "a 3d model of a pink chair"),
         ("a low poly mug", "a mug, high quality"),
         ("a red vase with two handles", "red two handle vase"),
         ("a yellow mug", "a ｇｏｌｄｅｎ ｍｕｇ"),
+        ("a mug with a lid", "a lidded mug"),
+        ("a mug with a lid and two handles", "two-handled cup with a cover"),
+        ("a house", "a chimneyless cottage"),
+        ("a boat without a sail", "a sailless dinghy"),
+        ("a table with one leg", "a one-legged desk"),
+        ("a stool with four legs", "four-legged stool"),
+        ("a cake with three tiers", "a three-tiered gateau"),
+        ("a cake", "a cake with two layers"),
+        ("a cactus with one arm", "a one-armed saguaro"),
+        ("an ice cream with two scoops", "two-scoop ice cream cone"),
+        ("a wooden bowl", "a bowl made out of wood"),
+        ("a striped vase", "a vase with stripes"),
+        ("a red striped vase", "a red and white striped vase"),
+        ("a spotted mushroom", "a toadstool with polka dots"),
+        ("a red spotted mushroom", "a red toadstool with white dots"),
+        ("a metal sword", "a steel blade"),
+        ("a stone tower with a roof", "a granite turret with a spire"),
+        ("a hammer with a red shaft", "a red-handled hammer"),
+        ("a cactus in a red pot", "a cactus with a red pot"),
+        ("a red boat with a white sail", "a ship in red with a white sail"),
+        ("a rocket", "a rocket ship"),
+        ("a duck with an orange beak", "a rubber duck whose bill is orange"),
     ],
 )
 def test_paraphrases(one, other):
@@ -101,6 +127,8 @@ def test_paraphrases(one, other):
         ("a mug", "a mug without handles"), ("a vase", "a vase with one handle"), ("a red mug", "a mug"),
         ("a red mug", "a mug with a red handle"), ("a tall vase", "a vase"), ("a cup", "a bowl"),
         ("a blue bottle with a red cap", "a red bottle with a blue cap"),
+        ("a mug with a lid", "a mug without a lid"), ("a striped mug", "a spotted mug"),
+        ("a wooden mug", "a brown mug"), ("a cone", "an ice cream cone"), ("a pot", "a cactus in a pot"),
     ],
 )
 def test_other_meanings(one, other):
@@ -114,7 +142,7 @@ def test_other_meanings(one, other):
         ("a cup and a bowl", "bowl", ["cup"]),
         ("a mug on a table", "mug", ["table"]),
         ("a pine table", "table", ["pine"]),
-        ("a mug with a lid", "mug", ["lid"]),
+        ("a chair with a lid", "chair", ["lid"]),
         ("two red mugs", "mug", ["two"]),
         ("a photo of a nice mug, please", "mug", []),
         ("a low poly mug", "mug", ["low", "poly"]),
@@ -146,14 +174,22 @@ def test_what_has_no_effect_is_reported(prompt, kind, unknown):
         ("a bowl with one handle", 0, "0 or 2"),
         ("a chair with two handles", 0, "not 2: making 0"),
         ("a teapot without a handle", 1, "1 handle here, not 0"),
+        ("a table with seven legs", 4, "1 or 4 legs here, not 7"),
+        ("a cake with nine tiers", 3, "1 or 2 or 3 tiers here, not 9"),
         ("a six-handled vase", 2, "not 6"),
     ],
 )
 def test_handles_that_do_not_exist_are_noted(prompt, handles, words):
     reading = read(prompt)
-    assert reading.meaning is not None and reading.meaning.handles == handles
+    assert reading.meaning is not None and reading.meaning.count == handles
     assert len(reading.notes) == 1 and words in reading.notes[0]
     assert not reading.unknown
+
+
+def test_a_finish_that_a_kind_does_not_have_is_noted():
+    reading = read("a glass chair")
+    assert reading.meaning == Meaning("chair") and not reading.unknown
+    assert reading.notes == ["a chair is not glass here: making it plain"]
 
 
 @pytest.mark.parametrize(

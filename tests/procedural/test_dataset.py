@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dreamfusion3d.procedural import dataset
 from dreamfusion3d.procedural.dataset import Pictures, cameras_of, load, make
+from dreamfusion3d.procedural.kinds import KINDS
 from dreamfusion3d.procedural.pictures import draw
-from dreamfusion3d.procedural.world import COLOURS, KINDS, SIZES, instances
+from dreamfusion3d.procedural.world import COLOURS, SIZES, instances
 
 
 def generator(seed=0):
@@ -27,13 +30,15 @@ def pictures():
 
 def test_labels_name_what_was_drawn(pictures):
     assert len(pictures) == 7
-    assert pictures.planes.shape == (7, 3, 4, 16, 16) and pictures.planes.dtype == torch.uint8
-    for kind, handles, size in pictures.labels:
-        assert kind in ("mug", "donut") and handles in KINDS[kind].handles and size in SIZES
+    assert pictures.planes.shape == (7, 3, 6, 16, 16) and pictures.planes.dtype == torch.uint8
+    for label in pictures.labels:
+        assert label.kind in ("mug", "donut") and label.size in SIZES
+        assert (label.count, label.option) in KINDS[label.kind].forms()
+        assert label.finish in KINDS[label.kind].finishes
     # handles are the second part of a mug: only those with some have any of that light
-    second = pictures.planes[:, :, 1].flatten(1).any(1)
+    second = pictures.planes[:, :, [1, 4]].flatten(1).any(1)
     for label, seen in zip(pictures.labels, second, strict=True):
-        assert bool(seen) == (label[0] == "donut" or label[1] > 0)
+        assert bool(seen) == (label.kind == "donut" or label.count > 0)
 
 
 def test_a_batch(pictures):
@@ -50,16 +55,17 @@ def test_a_batch(pictures):
 
 
 def test_tokens_agree_with_labels_and_views_with_cameras(pictures):
-    known = {tuple(t) for t in pictures.labels}
+    known = {(t.kind, t.count, t.size) for t in pictures.labels}
     batch = pictures.batch(20, 3, generator=generator(1))
     for row, tokens in enumerate(batch.captions):
         values = {t.rpartition(":")[0]: t.rpartition(":")[2] for t in tokens}
-        assert (values["kind"], int(values["handles"]), values["size"]) in known
+        count = int(values[f"{values['kind']}:count"])
+        assert (values["kind"], count, values["size"]) in known
         assert values["colour"] in (*COLOURS, "natural") and values["second"] in (*COLOURS, "default")
         # a view's camera travels with its picture
         for azimuth, picture in zip(batch.azimuth_deg[row], batch.pictures[row], strict=True):
             drawn = pictures.planes[pictures.azimuth_deg == azimuth]  # of this prop and its peers
-            apart = (drawn[:, 3].float() / 255 * 2 - 1 - picture[3]).abs().flatten(1).amax(1)
+            apart = (drawn[:, 5].float() / 255 * 2 - 1 - picture[3]).abs().flatten(1).amax(1)
             assert apart.min() < 1e-6
 
 
@@ -80,11 +86,11 @@ def test_peers_are_of_one_label_and_share_their_paint_and_cameras(pictures):
 
 def test_painting_is_linear_in_the_light(pictures):
     dimmed = Pictures(
-        torch.cat([pictures.planes[:, :, :3] // 2 * 2, pictures.planes[:, :, 3:]], 2),
+        torch.cat([pictures.planes[:, :, :5] // 2 * 2, pictures.planes[:, :, 5:]], 2),
         pictures.azimuth_deg, pictures.elevation_deg, pictures.labels,
     )
     half = Pictures(
-        torch.cat([pictures.planes[:, :, :3] // 2, pictures.planes[:, :, 3:]], 2),
+        torch.cat([pictures.planes[:, :, :5] // 2, pictures.planes[:, :, 5:]], 2),
         pictures.azimuth_deg, pictures.elevation_deg, pictures.labels,
     )
     whole, halved = (p.batch(4, 2, generator=generator()).pictures[:, :, :3] + 1 for p in (dimmed, half))
@@ -104,7 +110,7 @@ def test_cache_round_trip(pictures, tmp_path):
 def test_size_words_of_a_slot_are_drawn_as_labelled():
     """A tall prop is taller in its picture than the same prop made short."""
     tall = instances("mug", 0, ["tall", "short"], 2, generator=generator())
-    tall = type(tall)(tall.kind, tall.variation[[0, 0]], tall.handles, tall.scale)
+    tall = replace(tall, variation=tall.variation[[0, 0]])
     cameras = dataset.sample_orbit(1, generator=generator(), size=24).select(torch.tensor([0, 0]))
     opacity = draw(tall, cameras).opacity
     rows = (opacity > 0.5).any(2).sum(1)

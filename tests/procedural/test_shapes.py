@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,19 +13,21 @@ from dreamfusion3d.mesh.clean import solid_mesh
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.mesh.truth import BOUND, ground_truth_grid, ground_truth_mesh
 from dreamfusion3d.procedural import sdf
-from dreamfusion3d.procedural.world import KINDS, SIZES, Instances, instances
+from dreamfusion3d.procedural.kinds import KINDS
+from dreamfusion3d.procedural.world import SIZES, Instances, instances
 
-PROPS = [(kind.name, handles) for kind in KINDS.values() for handles in kind.handles]
+FORMS = [(kind.name, count, option) for kind in KINDS.values() for count, option in kind.forms()]
 REACH = 0.8
 TALLER = {("snowman", "tall"): 0.87}  # its hat: the reach of the one that leaves the box
 
 
-def styles(kind: str, handles: int, size: str, count: int, seed: int = 0) -> Instances:
-    """``count`` random props, and as many with every variation at an end of its range."""
-    props = instances(kind, handles, size, 2 * count, generator=torch.Generator().manual_seed(seed))
+def styles(kind: str, count: int, option: bool, size: str, number: int, seed: int = 0) -> Instances:
+    """``number`` random props, and as many with every variation at an end of its range."""
+    generator = torch.Generator().manual_seed(seed)
+    props = instances(kind, count, size, 2 * number, option=option, generator=generator)
     variation = props.variation.clone()
-    variation[count:] = torch.sign(variation[count:])
-    return Instances(props.kind, variation, props.handles, props.scale)
+    variation[number:] = torch.sign(variation[number:])
+    return replace(props, variation=variation)
 
 
 def box_surface(reach: float, samples: int = 29) -> torch.Tensor:
@@ -43,31 +47,31 @@ def distances(props: Instances, points: torch.Tensor) -> torch.Tensor:
     return props.distance(points.expand(n, m, 3), torch.arange(n)[:, None].expand(n, m))
 
 
-@pytest.mark.parametrize(("kind", "handles"), PROPS)
-def test_props_stay_in_the_box(kind, handles):
+@pytest.mark.parametrize(("kind", "count", "option"), FORMS)
+def test_props_stay_in_the_box(kind, count, option):
     """Nothing crosses the box's faces, nor is anything outside; with one body each, all is inside."""
     outside = torch.rand(3000, 3, generator=torch.Generator().manual_seed(1)) * 3 - 1.5
     for size in SIZES:
         reach = TALLER.get((kind, size), REACH)
         points = torch.cat([box_surface(reach), outside[outside.abs().amax(-1) > reach]])
-        assert distances(styles(kind, handles, size, 3), points).min() > 0, size
+        assert distances(styles(kind, count, option, size, 3), points).min() > 0, size
 
 
-@pytest.mark.parametrize(("kind", "handles"), PROPS)
-def test_a_prop_is_one_solid_of_its_genus(kind, handles):
+@pytest.mark.parametrize(("kind", "count", "option"), FORMS)
+def test_a_prop_is_one_solid_of_its_genus(kind, count, option):
     """Also open vessels are one solid, their walls; only handles make holes."""
-    props = styles(kind, handles, "normal", 1)
+    props = styles(kind, count, option, "normal", 1)
     for index in range(len(props)):
         grid = ground_truth_grid(props, index, 64)
         assert ndimage.label(grid > 0)[1] == 1
         report = quality(solid_mesh(grid, 0.0, BOUND))
         assert report.watertight and report.manifold and report.components == 1
-        assert report.genus == KINDS[kind].genus_of(handles)
+        assert report.genus == KINDS[kind].genus_of(count)
 
 
 @pytest.mark.parametrize("kind", ["pitcher", "mug", "vase", "bowl", "goblet"])
 def test_vessels_are_open_at_the_top_and_closed_below(kind):
-    props = styles(kind, KINDS[kind].handles[0], "normal", 2)
+    props = styles(kind, KINDS[kind].counts[0], False, "normal", 2)
     heights = torch.linspace(-0.8, 0.8, 321)
     axis = torch.stack([torch.zeros_like(heights), heights, torch.zeros_like(heights)], -1)
     for inside in distances(props, axis) < 0:
@@ -80,7 +84,7 @@ def test_vessels_are_open_at_the_top_and_closed_below(kind):
 def test_the_true_mesh_is_in_world_units():
     """The barrel's widest radius is what its style says; size words scale the axes."""
     plain = instances("barrel", 0, "normal", 1, generator=torch.Generator().manual_seed(3))
-    tall = Instances(plain.kind, plain.variation, plain.handles, torch.tensor([SIZES["tall"]]))
+    tall = replace(plain, scale=torch.tensor([SIZES["tall"]]))
     low, high = quality(ground_truth_mesh(plain, 0, 64)).bounds
     radius = 0.42 * (1 + 0.06 * float(plain.variation[0, 0]))
     assert high[0] == pytest.approx(radius, abs=0.06) and low[0] == pytest.approx(-high[0], abs=0.01)

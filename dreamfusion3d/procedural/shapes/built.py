@@ -1,0 +1,153 @@
+"""Buildings and vehicles."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dreamfusion3d.procedural import sdf
+from dreamfusion3d.procedural.shapes.base import Style, present
+
+
+def rocket(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    r = s.vary(0, 0.19, 0.08)
+    profile = [(r * 0.7, -0.45), (r * 0.95, -0.2), (r, 0.05), (r * 0.88, 0.28)]
+    body = sdf.lathe(x, y, z, profile, 0.02)
+    nose = sdf.lathe(x, y, z, [(r * 0.88, 0.28), (r * 0.62, 0.44), (r * 0.3, 0.57), (0.01, 0.64)], 0.02)
+    reach = s.vary(1, 0.42, 0.06)
+    fins = nose
+    for cx, cz in ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)):
+        out, side = x * cx + z * cz, x * cz + z * cx
+        # a swept plate: its upper edge falls from the body outwards
+        slope = (y + 0.1 + (out - r) * 1.3) * 0.6
+        plate = torch.maximum(sdf.box(out - reach / 2, y + 0.38, side, reach / 2, 0.24, 0.035, 0.01), slope)
+        fins = torch.minimum(fins, plate)
+    return [body, fins]
+
+
+def house(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    hx, hz, hy = s.vary(0, 0.38, 0.07), s.vary(1, 0.42, 0.06), s.vary(2, 0.25, 0.08)
+    low = -0.56
+    eaves = low + 2 * hy
+    walls = sdf.box(x, y - low - hy, z, hx, hy, hz, 0.01)
+    # the gable: the ridge runs from front to back
+    rise = s.vary(3, 0.44, 0.1)
+    slope = rise / (hx + 0.08)
+    steep = (1 + slope * slope) ** -0.5
+    gable = torch.maximum((y - eaves - rise + slope * x.abs()) * steep, z.abs() - hz - 0.06)
+    roof = torch.maximum(gable, eaves - 0.03 - y)
+    chimney = present(sdf.box(x - 0.2, y - eaves - 0.24, z + 0.16, 0.07, 0.26, 0.07), s.option > 0)
+    door = sdf.box(x, y - low - 0.15, z - hz, 0.085, 0.15, 0.025, 0.005)
+    windows = sdf.box(x.abs() - hx * 0.62, y - low - hy, z - hz, 0.065, 0.075, 0.025, 0.005)
+    sides = sdf.box(x.abs() - hx, y - low - hy, z.abs() - hz * 0.45, 0.025, 0.075, 0.08, 0.005)
+    return [sdf.union(walls, chimney), roof, sdf.union(door, windows, sides)]
+
+
+def tower(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    """A castle's: round, wider above, with battlements; a pointed roof where the style has one."""
+    r, top = s.vary(0, 0.27, 0.07), s.vary(1, 0.3, 0.1)
+    shaft = sdf.lathe(x, y, z, [(r * 1.2, -0.62), (r, -0.45), (r, top)], 0.01)
+    crown = sdf.cylinder(x, y - top, z, r + 0.1, 0.11)
+    teeth = torch.maximum(sdf.cylinder(x, y - top - 0.12, z, r + 0.1, 0.12), r - 0.02 - sdf.length(x, z))
+    # eight merlons: gaps where the cosine is low
+    gap = (0.1 - torch.cos(8 * torch.atan2(z, x))) * 0.03
+    roof = sdf.lathe(x, y, z, [(r + 0.02, top + 0.05), (0.02, top + 0.32)], 0.01)
+    door = sdf.union(
+        sdf.box(x, y + 0.48, z - r, 0.09, 0.13, 0.09, 0.01), torch.maximum(
+            sdf.length(x, y + 0.35) - 0.09, (z - r).abs() - 0.09)
+    )
+    slits = sdf.box(x, y - top + 0.3, z.abs() - r, 0.045, 0.09, 0.03, 0.01)
+    battlements = sdf.union(crown, torch.maximum(teeth, gap), present(roof, s.option > 0))
+    return [shaft, battlements, sdf.union(door, slits)]
+
+
+def lighthouse(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    low, high, top = s.vary(0, 0.27, 0.07), s.vary(1, 0.17, 0.07), 0.22
+    shaft = sdf.lathe(x, y, z, [(low, -0.6), (high, top)], 0.02)
+    rock = sdf.cylinder(x, y + 0.6, z, low + 0.1, 0.04)
+    gallery = sdf.cylinder(x, y - top, z, high + 0.09, 0.045)
+    lantern = sdf.cylinder(x, y - top - 0.13, z, high * 0.72, 0.12)
+    roof = sdf.lathe(x, y, z, [(high + 0.04, top + 0.24), (0.02, s.vary(2, 0.62, 0.03))], 0.01)
+    return [sdf.union(shaft, rock), sdf.union(gallery, roof), lantern]
+
+
+def tent(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    """A ridge tent, its entrance open to the front."""
+    half, tall, long = s.vary(0, 0.48, 0.06), s.vary(1, 0.72, 0.06), s.vary(2, 0.5, 0.06)
+    low = -0.42
+    slope = tall / half
+    steep = (1 + slope * slope) ** -0.5
+    lean = (y - low - tall + slope * x.abs()) * steep
+    cloth = torch.maximum(torch.maximum(lean, z.abs() - long), low - y)
+    mouth = torch.maximum(
+        torch.maximum((y - low - tall * 0.72 + slope * 1.35 * x.abs()) * steep, low - 0.01 - y),
+        (z - long).abs() - 0.02,
+    )
+    ridge = sdf.capsule(
+        x, y, z, (0.0, low + tall, -long - 0.06), (0.0, low + tall, long + 0.06), 0.045, 0.045
+    )
+    return [cloth, ridge, mouth]
+
+
+def car(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    hx, hz = s.vary(0, 0.28, 0.06), s.vary(1, 0.6, 0.04)
+    body = sdf.box(x, y + 0.12, z, hx, 0.14, hz, 0.07)
+    long = s.vary(2, 0.32, 0.1)
+    roof = s.vary(3, 0.21, 0.1)
+    # the cabin narrows upwards
+    slope = 1 - 0.45 * ((y - 0.0) / 0.3).clamp(0, 1)
+    cabin = sdf.box(x, y - roof / 2, z + 0.08, hx * 0.88, roof, long * slope, 0.05)
+    panes = sdf.union(
+        sdf.box(x, y - roof * 0.75, z + 0.08, hx * 0.88 + 0.015, roof * 0.42, (long * slope - 0.09), 0.02),
+        sdf.box(x, y - roof * 0.75, z + 0.08, hx * 0.72, roof * 0.42, long * slope + 0.02, 0.02),
+    )
+    along = z.abs() - hz * 0.6
+    wheel = torch.maximum(sdf.length(along, y + 0.24) - s.vary(4, 0.145, 0.08), (x.abs() - hx).abs() - 0.065)
+    return [sdf.union(body, cabin * 0.8), wheel, panes * 0.8]
+
+
+def boat(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    """A dinghy, its bow to the front, with a mast and a sail where the style has them."""
+    hx, hz, deep = s.vary(0, 0.27, 0.07), s.vary(1, 0.58, 0.04), s.vary(2, 0.3, 0.08)
+    rim = -0.24
+    point = z.clamp(min=0) / hz
+    wide = 1 - 0.75 * point * point
+    hull = torch.maximum(sdf.ellipsoid(x / wide, y - rim, z + 0.0, hx, deep, hz + 0.02), y - rim)
+    stern = torch.maximum(hull, -hz * 0.86 - z)
+    inner = sdf.ellipsoid(x / wide, y - rim - 0.02, z, hx - 0.075, deep - 0.09, hz - 0.14)
+    open_hull = sdf.cut(stern, inner)
+    # the seat reaches down to the floor, and no further out than the hull
+    thwart = torch.maximum(sdf.box(x, y - rim + 0.16, z, hx, 0.12, 0.1, 0.01), stern * 0.6)
+    mast = sdf.cylinder(x, y - 0.18, z - 0.02, 0.045, 0.46)
+    # the sail: a triangle behind the mast
+    edge = 0.75 * (y - 0.6 - 1.35 * (z - 0.02))
+    sail = torch.maximum(torch.maximum(x.abs() - 0.035, z - 0.02), torch.maximum(-0.12 - y, edge))
+    rig = s.option > 0
+    return [sdf.union(open_hull * 0.6, thwart), present(sail, rig), present(mast, rig)]
+
+
+def airplane(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    r = s.vary(0, 0.125, 0.1)
+    fuselage = sdf.ellipsoid(x, y, z, r, r, 0.64)
+    span, chord = s.vary(1, 0.6, 0.05), s.vary(2, 0.13, 0.12)
+    swept = z - 0.06 + 0.22 * x.abs()
+    wings = sdf.box(x, y + 0.02, swept, span, 0.04, chord * (1 - 0.35 * x.abs() / 0.6), 0.02)
+    level = sdf.box(x, y - 0.04, z + 0.52 + 0.2 * x.abs(), 0.25, 0.035, 0.075, 0.02)
+    fin = sdf.box(x, y - 0.15, z + 0.53 + 0.3 * (y - 0.05), 0.035, 0.16, 0.09, 0.02)
+    pane = sdf.ellipsoid(x, y - 0.09, z - 0.32, 0.085, 0.075, 0.15)
+    return [sdf.union(fuselage, fin), sdf.union(wings, level), pane]
+
+
+def ufo(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    wide = s.vary(0, 0.58, 0.05)
+    disc = sdf.ellipsoid(x, y + 0.06, z, wide, s.vary(1, 0.17, 0.1), wide)
+    dome = sdf.ellipsoid(x, y - 0.04, z, s.vary(2, 0.27, 0.08), s.vary(3, 0.3, 0.1), 0.27)
+    dome = torch.maximum(dome, -0.02 - y)
+    belly = sdf.cylinder(x, y + 0.22, z, 0.22, 0.06)
+    # eight lamps around the rim
+    angle = torch.atan2(z, x)
+    sector = torch.round(angle / (torch.pi / 4)) * (torch.pi / 4)
+    lamps = sdf.sphere(
+        x - wide * 0.8 * torch.cos(sector), y + 0.0, z - wide * 0.8 * torch.sin(sector), 0.075
+    )
+    return [sdf.union(disc, belly), dome, lamps]

@@ -1,0 +1,127 @@
+"""Plants and food."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from dreamfusion3d.procedural import sdf
+from dreamfusion3d.procedural.shapes.base import FAR, Style, present, turned
+
+
+def mushroom(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    radius, height, edge = s.vary(0, 0.5, 0.07), s.vary(1, 0.46, 0.1), s.vary(2, 0.04, 0.6)
+    dome = sdf.ellipsoid(x, y - edge, z, radius, height, radius)
+    cap = torch.maximum(dome, edge - 0.02 - y)
+    under = sdf.ellipsoid(x, y - edge + 0.02, z, radius * 0.82, 0.1, radius * 0.82)
+    foot = s.vary(3, 0.2, 0.1)
+    stem = sdf.lathe(
+        x, y, z, [(foot, -0.56), (foot * 1.02, -0.45), (foot * 0.72, -0.1), (foot * 0.7, 0.1)], 0.02
+    )
+    return [sdf.cut(cap, under), stem]
+
+
+def donut(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    major, minor = s.vary(0, 0.38, 0.05), s.vary(1, 0.18, 0.08)
+    dough = sdf.torus(x, y, z, major, minor)
+    angle = torch.atan2(z, x)
+    edge = 0.03 + 0.035 * torch.sin(5 * angle + 3.0 * s.variation[..., 2])
+    icing = torch.maximum(dough - 0.025, edge - y)
+    return [icing, dough]
+
+
+def tree(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    wide = s.vary(0, 0.42, 0.07)
+    leaves = torch.full_like(x, FAR)
+    for bottom, top, share in ((-0.3, 0.2, 1.0), (-0.02, 0.42, 0.78), (0.24, 0.64, 0.54)):
+        tier = sdf.lathe(x, y, z, [(wide * share, bottom), (0.02, top)], 0.025)
+        leaves = torch.minimum(leaves, tier)
+    trunk = sdf.cylinder(x, y + 0.44, z, s.vary(1, 0.09, 0.12), 0.2)
+    return [leaves, trunk]
+
+
+def cactus(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    r = s.vary(0, 0.15, 0.08)
+    column = sdf.capsule(x, y, z, (0.0, -0.35, 0.0), (0.0, s.vary(1, 0.46, 0.08), 0.0), r, r)
+    reach, thin = s.vary(2, 0.36, 0.06), 0.085
+
+    def arm(side: float, at: Tensor, tip: Tensor) -> Tensor:
+        out = sdf.capsule(x, y, z, (0.0, at, 0.0), (side * reach, at, 0.0), thin, thin)
+        up = sdf.capsule(x, y, z, (side * reach, at, 0.0), (side * reach, tip, 0.0), thin, thin)
+        return sdf.smooth_union(out, up, 0.05)
+
+    right = arm(1.0, s.vary(3, -0.08, 0.5), s.vary(4, 0.26, 0.2))
+    left = arm(-1.0, s.vary(4, 0.04, 0.8), s.vary(3, 0.34, 0.15))
+    plant = sdf.union(column, present(right, s.count >= 1), present(left, s.count >= 2))
+    pot = sdf.lathe(x, y, z, [(0.2, -0.62), (0.29, -0.3)], 0.02)
+    lip = sdf.cylinder(x, y + 0.3, z, 0.32, 0.05)
+    return [plant, sdf.union(pot, lip)]
+
+
+def apple(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    r = s.vary(0, 0.45, 0.06)
+    flesh = sdf.lathe(
+        x, y, z, [(0.1, -0.42), (r * 0.55, -0.44), (r * 0.92, -0.2), (r * 1.04, 0.1), (r * 0.85, 0.34),
+                  (r * 0.4, 0.38), (0.05, 0.26)], 0.03,
+    )
+    stem = sdf.capsule(x, y, z, (0.0, 0.24, 0.0), (s.vary(1, 0.06, 0.5), 0.56, 0.0), 0.035, 0.045)
+    u, v = turned(x - 0.19, y - 0.5, 20.0)
+    leaf = sdf.ellipsoid(u, v, z, 0.17, 0.045, 0.09)
+    return [flesh, stem, leaf]
+
+
+def carrot(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    r = s.vary(0, 0.19, 0.1)
+    root = sdf.lathe(
+        x, y, z, [(0.02, -0.62), (r * 0.5, -0.35), (r * 0.85, -0.02), (r, 0.18), (r * 0.55, 0.26)], 0.02
+    )
+    leaves = sdf.capsule(x, y, z, (0.0, 0.22, 0.0), (0.0, s.vary(1, 0.54, 0.06), 0.0), 0.05, 0.07)
+    for angle in (0.0, 120.0, 240.0):
+        c, n = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        tip = (c * 0.2, s.vary(2, 0.48, 0.08), n * 0.2)
+        leaves = torch.minimum(leaves, sdf.capsule(x, y, z, (0.0, 0.24, 0.0), tip, 0.045, 0.07))
+    return [root, leaves]
+
+
+def cake(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    """Tiers of sponge with icing that runs down their edges, a cherry on top."""
+    wide, tall = s.vary(0, 0.5, 0.06), s.vary(1, 0.15, 0.08)
+    angle = torch.atan2(z, x)
+    sponge = icing = torch.full_like(x, FAR)
+    top = torch.full_like(x, FAR)
+    for tier in range(3):
+        low = -0.52 + 2 * tall * tier
+        radius = wide * (1 - 0.27 * tier)
+        here = s.count > tier
+        layer = sdf.cylinder(x, y - low - tall, z, radius, tall + 0.01)
+        drip = low + 1.45 * tall + 0.03 * torch.sin(6 * angle + 2 * s.variation[..., 2] + tier)
+        coat = torch.maximum(sdf.cylinder(x, y - low - tall, z, radius + 0.03, tall + 0.035), drip - y)
+        sponge = torch.minimum(sponge, present(layer, here))
+        icing = torch.minimum(icing, present(coat, here))
+        top = torch.where(here, low + 2 * tall, top)
+    return [sponge, icing, sdf.sphere(x, y - top - 0.09, z, 0.085)]
+
+
+def pumpkin(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    r, h = s.vary(0, 0.5, 0.06), s.vary(1, 0.36, 0.08)
+    ribs = 1 + 0.06 * torch.cos(8 * torch.atan2(z, x))
+    dimple = 0.12 * torch.exp(-(x * x + z * z) / 0.03)
+    flesh = sdf.ellipsoid(x / ribs, y + 0.1 + dimple * torch.sign(y + 0.1), z / ribs, r, h, r)
+    stem = sdf.capsule(x, y, z, (0.0, 0.1, 0.0), (s.vary(2, 0.08, 0.5), 0.42, 0.0), 0.085, 0.06)
+    return [flesh * 0.85, stem]
+
+
+def ice_cream(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+    """A cone of wafer and one, two or three balls."""
+    r = s.vary(0, 0.22, 0.07)
+    cone = sdf.lathe(x, y, z, [(0.03, -0.64), (r * 0.95, -0.02)], 0.02)
+    side = 0.15
+    ball = sdf.sphere(x, y - 0.08, z, r)
+    pair = sdf.union(sdf.sphere(x - side, y - 0.06, z, r * 0.9), sdf.sphere(x + side, y - 0.06, z, r * 0.9))
+    crown = sdf.sphere(x, y - 0.32, z, r * 0.9)
+    scoops = torch.where(
+        s.count == 1, ball, torch.where(s.count == 2, sdf.union(ball, crown), sdf.union(pair, crown))
+    )
+    return [scoops, cone]
