@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import generate, prior
+from . import evaluate, generate, prior, readers
 from .report import run
 
 app = typer.Typer(
@@ -23,6 +23,9 @@ app.command("generate")(generate.generate)
 app.command("sample")(prior.sample)
 app.command("train-prior")(prior.train_prior)
 app.command("kinds")(prior.kinds)
+app.command("train-words")(readers.train_words)
+app.command("train-judge")(readers.train_judge)
+app.command("evaluate")(evaluate.evaluate)
 
 
 def main() -> None:

@@ -62,7 +62,9 @@ def test_foreign_packages_stay_in_their_room(path: Path) -> None:
     here = part_of(path.relative_to(ROOT).with_suffix("").parts)
     roots = {name.split(".")[0] for name in imported(path)}
     if here != "prior":
-        assert not roots & {"diffusers", "transformers"}
+        assert "diffusers" not in roots
+    if here not in ("prior", "evaluate"):  # an evaluation may look through CLIP
+        assert "transformers" not in roots
     assert "pickle" not in roots
     assert "click" not in roots, "Typer brings its own copy"
     if here == "mesh":

@@ -20,12 +20,14 @@ from dreamfusion3d.prior import embedded_folder, known_kinds
 from dreamfusion3d.prior.conditioner import Conditioner
 from dreamfusion3d.prior.ideal import rgba
 from dreamfusion3d.prior.protocol import Text
+from dreamfusion3d.prior.understand import understand
 from dreamfusion3d.prior.unet import attend_across_views, autocast, predict
+from dreamfusion3d.prior.words import WordEncoder
 from dreamfusion3d.procedural.captions import world_summary
-from dreamfusion3d.procedural.reading import read
 from dreamfusion3d.types import Render
 
 SIZE = 64  # pixels, a square
+WORDS = "words"  # folder of the network that reads prompts
 PARTS = ("unet/diffusion_pytorch_model.safetensors", "conditioner/model.safetensors")
 
 
@@ -49,10 +51,12 @@ class PixelPrior:
         self.conditioner = conditioner.to(self.device).eval().requires_grad_(False)
         self.attention = attend_across_views(self.unet)
         self.alpha_bar = alpha_bar.to(self.device)
-        self.sha256 = "-".join(sha256(folder / part)[:32] for part in PARTS)
+        self.words = _load_words(folder)
+        read_by = (f"{WORDS}/model.safetensors",) if self.words else ()
+        self.sha256 = "-".join(sha256(folder / part)[:32] for part in (*PARTS, *read_by))
 
     def check_prompt(self, prompt: str) -> list[str]:
-        reading = read(prompt)
+        reading = understand(prompt, self.words)
         kinds = known_kinds(self.conditioner.vocabulary)
         if reading.meaning is None or reading.meaning.kind not in kinds:
             raise InputError(
@@ -72,7 +76,7 @@ class PixelPrior:
     def encode_text(self, prompts: list[str]) -> Text:
         rows = []
         for prompt in prompts:
-            meaning = read(prompt).meaning if prompt else None
+            meaning = understand(prompt, self.words).meaning if prompt else None
             rows.append(self.conditioner.rows(meaning.tokens()) if meaning else [0])
         with torch.no_grad():
             return Text(self.conditioner.embed(rows))
@@ -117,6 +121,17 @@ def _load(folder: Path) -> tuple[torch.nn.Module, Conditioner, Tensor]:
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"the prior in {folder} is damaged ({reason}); {_advice(folder)}") from None
     return unet, conditioner, scheduler.alphas_cumprod
+
+
+def _load_words(folder: Path) -> WordEncoder | None:
+    """The folder's reader of prompts; a folder without one is read by the rules alone."""
+    if not (folder / WORDS).is_dir():
+        return None
+    try:
+        return WordEncoder.load(folder / WORDS)
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"{WORDS}/ in {folder} is damaged ({reason}); {_advice(folder)}") from None
 
 
 def _require_whole(folder: Path) -> None:

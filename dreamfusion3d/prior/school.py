@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.prior import EMBEDDED, embedded_folder, load_prior
 from dreamfusion3d.prior.conditioner import world_vocabulary
+from dreamfusion3d.prior.pixel import WORDS
 from dreamfusion3d.prior.sampling import ddim, write_grid
 from dreamfusion3d.prior.train import (
     TrainConfig,
@@ -43,10 +45,11 @@ def run_training(
 ) -> None:
     """Show ``pictures`` pictures to a prior and leave it in ``out`` as a diffusers folder."""
     state = _begin(start, device, seed)  # before the pictures, which take minutes
+    _copy_words(start, out)
     checkpoint = out / "checkpoint.safetensors"
     goal = state.pictures + pictures
     resumed = _resume(state, checkpoint)
-    data = _pictures(cache, props, seed, progress)
+    data = pictures_of(cache, props, seed, progress)
     if resumed:
         progress.say(f"going on from {checkpoint.name}: {state.pictures:,} pictures seen")
     progress.stage("train", 2, 2)
@@ -80,6 +83,13 @@ def _begin(start: str, device: torch.device, seed: int) -> TrainState:
     return state_from_folder(folder, TrainConfig(), world_vocabulary(), device=device)
 
 
+def _copy_words(start: str, out: Path) -> None:
+    """The reader of prompts goes with the weights that training begins from."""
+    folder = embedded_folder() if start in (EMBEDDED, "scratch") else Path(start).expanduser()
+    if (folder / WORDS).is_dir() and not (out / WORDS).exists():
+        shutil.copytree(folder / WORDS, out / WORDS)
+
+
 def _resume(state: TrainState, checkpoint: Path) -> bool:
     try:
         return load_checkpoint(state, checkpoint)
@@ -90,7 +100,7 @@ def _resume(state: TrainState, checkpoint: Path) -> bool:
         ) from None
 
 
-def _pictures(cache: Path, props: int, seed: int, progress: Progress) -> dataset.Pictures:
+def pictures_of(cache: Path, props: int, seed: int, progress: Progress) -> dataset.Pictures:
     """The cache's pictures, drawn first when there are none."""
     if not list(cache.glob("*.safetensors")):
         progress.stage("draw", 1, 2)

@@ -39,7 +39,8 @@ def caption(meaning: Meaning, *, generator: torch.Generator, plain: bool = False
         rest += (" with " if n == 0 else " and ") + phrase
     if not plain and after and pick(("on", "on", "has")) == "has":
         rest = rest.replace(" with ", " that has ", 1)
-    return start.format(article="an" if words[0] in "aeiou" else "a") + words + _without(rest)
+    article = "an" if words[0] in "aeiou" and words != "ufo" else "a"
+    return start.format(article=article) + words + _without(rest)
 
 
 def _adjectives(meaning: Meaning, kind: Kind, pick: Pick) -> list[str]:
@@ -68,7 +69,7 @@ def _phrases(meaning: Meaning, kind: Kind, pick: Pick) -> list[str]:
         phrases.append(f"{pick(_NUMBERS[meaning.count])} {counted}")
     if second and not handles:
         part = kind.second[0]
-        article = "" if part.endswith("s") and not part.endswith("ss") else "a "
+        article = "" if part == "teeth" or part.endswith("s") else "a "
         article = "an " if article and second[0] in "aeiou" else article
         phrases.append(f"{article}{second} {part}")
     if kind.option and meaning.option != kind.usually:

@@ -82,6 +82,21 @@ class Pictures:
             self.azimuth_deg[rows[:, None], columns], self.elevation_deg[rows[:, None], columns], peers,
         )
 
+    def singles(
+        self, count: int, *, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "{count} 4 h w"], list[Meaning]]:
+        """``count`` pictures of random props, each with what it shows."""
+        rows = torch.randint(len(self), (count,), generator=generator)
+        columns = torch.randint(self.planes.shape[1], (count,), generator=generator)
+        meanings = [_painted(self.labels[int(r)], generator=generator) for r in rows]
+        painted = [
+            self._paint(row[None, None], column[None], colours)[0, 0]
+            for row, column, colours in zip(
+                rows, columns, torch.tensor([m.paints() for m in meanings]), strict=True
+            )
+        ]
+        return torch.stack(painted), meanings
+
     def _paint(
         self, rows: Tensor, columns: Tensor, colours: Float[Tensor, "part rgb"]
     ) -> Float[Tensor, "k v 4 h w"]:

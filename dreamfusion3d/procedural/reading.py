@@ -29,6 +29,8 @@ from dreamfusion3d.procedural.wording import (
 )
 from dreamfusion3d.procedural.world import Meaning
 
+# a picture's, not the prop's
+_GROUND = re.compile(r"\b(on|against|with|over) (an? )?(plain )?\w+ (background|backdrop)\b")
 _NONE = ("no", "without", "zero", "0")
 _COMPOUND = re.compile(r"\b(" + "|".join(COMPOUNDS) + r")\b")
 _LACKING = re.compile(r"\b([a-z]+?)-?less\b")
@@ -84,6 +86,7 @@ def split(prompt: str) -> list[str]:
     """Words of letters and digits only, in lower case; compound names and "-less" settled."""
     text = unicodedata.normalize("NFKC", prompt).lower()
     text = re.sub(r"['\u2019]s\b", "", text)
+    text = _GROUND.sub("", text)
     text = _LACKING.sub(_lacking, text)
     text = " ".join(re.findall(r"[^\W_]+", text))
     return _COMPOUND.sub(lambda found: COMPOUNDS[found[1]], text).split()

@@ -1,0 +1,132 @@
+"""``evaluate``: figures and a report for finished assets, or for a list of prompts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dreamfusion3d.evaluate.evidence import Evidence
+    from dreamfusion3d.evaluate.retrieval import Encoder
+    from dreamfusion3d.evaluate.verdict import Verdict
+    from dreamfusion3d.progress import Progress
+
+
+def evaluate(
+    assets: Annotated[
+        Path | None, typer.Argument(help="Folder of finished assets, judged as they are.")
+    ] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help="'development', 'reporting' or a text file: made first, then judged.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report.json, report.html and new assets.")] = Path(
+        "out/evaluation"
+    ),
+    prior: Annotated[str, typer.Option(help="'embedded' or a folder that train-prior wrote.")] = "embedded",
+    quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
+    seed: Annotated[int, typer.Option(help="Of every asset that is made.")] = 0,
+    encoder: Annotated[str, typer.Option(help="'judge', or a folder or hub id of a CLIP model.")] = "judge",
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One setting, as optim.steps=800; may be repeated."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
+) -> None:
+    """Judge finished assets: kind, topology, colours, R-precision, view consistency.
+
+    Beside every figure stand what true props get (the best there is) and what misnamed assets
+    get (chance). Prints the path of report.html.
+    """
+    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.evaluate.retrieval import load_encoder
+    from dreamfusion3d.progress import choose
+    from dreamfusion3d.workspace import check_room, folder_errors
+
+    if (assets is None) == (prompts is None):
+        raise InputError(
+            "give either a folder of finished assets or --prompts, for example --prompts reporting"
+        )
+    check_room(out)
+    progress = choose(quiet)
+    with folder_errors(out):
+        found = [] if assets is None else _found(assets)
+        judge = load_encoder(encoder)  # before the assets, which take hours
+        if prompts is not None:
+            found = _made(prompts, out / "assets", prior, quality, seed, sets or [], progress)
+        print(_judged(found, judge, out, progress))
+
+
+def _found(folder: Path) -> list[Path]:
+    from dreamfusion3d.errors import InputError
+
+    found = sorted(path.parent for path in folder.glob("**/asset.json"))
+    if not found:
+        raise InputError(f"there is no finished asset in {folder} (no asset.json); make some with text2mesh")
+    return found
+
+
+def _made(
+    name: str, folder: Path, prior: str, quality: str, seed: int, sets: list[str], progress: Progress
+) -> list[Path]:
+    """The list's assets, those that are done already taken as they are. A prompt that the prior does
+    not serve is named and left out."""
+    from dreamfusion3d.config import resolve
+    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.evaluate.lists import prompts
+    from dreamfusion3d.pipeline import text_to_mesh
+    from dreamfusion3d.prior import load_prior
+
+    config = resolve(quality, None, sets, prior__name=prior)
+    model, served = load_prior(prior), []
+    for prompt in prompts(name):
+        try:
+            model.check_prompt(prompt)
+            served.append(prompt)
+        except InputError:
+            progress.say(f"not served by this prior: {prompt}")
+    if not served:
+        raise InputError(f"the prior '{prior}' serves none of these prompts")
+    progress.stage("make", 1, 3)
+    done = []
+    for i, prompt in enumerate(served):
+        done.append(text_to_mesh(prompt, out=folder, seed=seed, config=config).folder)
+        progress.step(i + 1, len(served), prompt)
+    return done
+
+
+def _judged(folders: list[Path], encoder: Encoder, out: Path, progress: Progress) -> Path:
+    """Writes the report's two files; the path of the page."""
+    from dreamfusion3d import files
+    from dreamfusion3d.evaluate import verdict
+    from dreamfusion3d.evaluate.evidence import of_folder
+    from dreamfusion3d.evaluate.report import page
+
+    found = [of_folder(folder) for folder in folders]
+    prompts = [e.prompt for e in found]
+    columns: dict[str, dict[str, Any]] = {}
+    verdicts: dict[str, list[Verdict]] = {}
+    groups: dict[str, list[Evidence]] = {
+        "assets": found, "true props": verdict.perfect(prompts), "misnamed": verdict.misnamed(found),
+    }
+    progress.stage("judge", 2, 3)
+    for name, group in groups.items():
+        for done, finished in verdict.judge_all(group, encoder, prompts) if group else ():
+            progress.step(done, len(group), name)
+            if finished is not None:
+                verdicts[name], columns[name] = finished, verdict.summary(finished)
+    progress.stage("report", 3, 3)
+    record = {
+        "encoder": encoder.name, "summary": columns,
+        **{name: [v.as_dict() for v in group] for name, group in verdicts.items()},
+    }
+    files.write_json(out / "report.json", record)
+    notes = [f"{len(found)} assets; retrieval by {encoder.name} among {len(set(prompts))} prompts."]
+    with files.replacing(out / "report.html") as temporary:
+        temporary.write_text(page("Evaluation", columns, verdicts["assets"], notes), encoding="utf-8")
+    for key, value in columns["assets"].items():
+        print(f"{key}: {value} (true props {columns.get('true props', {}).get(key)})", file=sys.stderr)
+    progress.close()
+    return out / "report.html"

@@ -1,0 +1,66 @@
+"""``train-words`` and ``train-judge``: the two small networks beside the prior."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train_words(
+    out: Annotated[Path, typer.Argument(help="Folder that receives the weights: a prior's words/.")],
+    steps: Annotated[int, typer.Option(help="Steps of 144 sentences.", min=1)] = 3000,
+    seed: Annotated[int, typer.Option(help="Of the weights and the sentences.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
+) -> None:
+    """Train the network that reads prompts where the rules know a word not; prints how well it reads."""
+    import torch
+
+    from dreamfusion3d.prior import train_words as school
+    from dreamfusion3d.progress import choose
+    from dreamfusion3d.workspace import check_room, folder_errors
+
+    progress = choose(quiet)
+    check_room(out)
+    progress.stage("words", 1, 1)
+    with folder_errors(out):
+        model = school.new_encoder(seed)
+        generator = torch.Generator().manual_seed(seed)
+        for step in school.train_words(model, steps=steps, generator=generator):
+            progress.step(step.index, step.total, f"loss {step.loss:.3f}")
+        model.save(out)
+        figures = school.measure_words(model, count=2000, generator=torch.Generator().manual_seed(seed + 1))
+    progress.close()
+    print(json.dumps(figures, indent=2))
+
+
+def train_judge(
+    out: Annotated[Path, typer.Argument(help="Folder that receives the weights.")],
+    steps: Annotated[int, typer.Option(help="Steps of 192 pictures.", min=1)] = 3000,
+    props: Annotated[int, typer.Option(help="Props to draw for the cache, six views each.", min=1)] = 4000,
+    cache: Annotated[Path, typer.Option(help="Folder of drawn pictures; drawn once.")] = Path(".cache/props"),
+    seed: Annotated[int, typer.Option(help="Of the weights and the pictures' order.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
+) -> None:
+    """Train the image-text encoder that `evaluate` judges with; prints OUT."""
+    import torch
+
+    from dreamfusion3d.evaluate import train_judge as school
+    from dreamfusion3d.prior.school import pictures_of
+    from dreamfusion3d.progress import choose
+    from dreamfusion3d.workspace import check_room, folder_errors
+
+    progress = choose(quiet)
+    check_room(out)
+    with folder_errors(out):
+        data = pictures_of(cache, props, seed, progress)
+        progress.stage("judge", 2, 2)
+        net = school.new_judge(seed)
+        generator = torch.Generator().manual_seed(seed)
+        for step, loss, share in school.train_judge(net, data, steps=steps, generator=generator):
+            progress.step(step, steps, f"loss {loss:.3f}, {share:.0%} of a batch found")
+        net.save(out)
+    progress.close()
+    print(out)

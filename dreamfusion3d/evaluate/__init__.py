@@ -1,0 +1,1 @@
+"""What finished assets are worth, in figures: geometry, topology, colours, retrieval, consistency."""

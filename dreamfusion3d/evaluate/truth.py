@@ -1,0 +1,82 @@
+"""True props as finished meshes: what a perfect asset of a prompt would be."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dreamfusion3d.evaluate.voxels import REACH, RESOLUTION, axis
+from dreamfusion3d.mesh.simplify import vertex_normals
+from dreamfusion3d.mesh.truth import ground_truth_mesh
+from dreamfusion3d.procedural.finish import masks
+from dreamfusion3d.procedural.world import Instances, Meaning
+from dreamfusion3d.types import Mesh, TexturedMesh
+
+SWATCH = 4  # texels of each colour: sampling between texels stays within one
+
+
+def parts_at(
+    props: Instances, index: int, points: Float[np.ndarray, "n 3"], finish: str
+) -> Int[np.ndarray, " n"]:
+    """Which colour of ``Meaning.paints`` each surface point of one instance has."""
+    where = torch.from_numpy(np.ascontiguousarray(points)).float()
+    rows = torch.full((len(where),), index)
+    part = props.parts(where, rows).argmin(0)
+    inside = masks(finish, props.unscaled(where, rows), _normals(props, where, rows)) > 0.5
+    return torch.where((part < 2) & inside, part + 3, part).numpy()
+
+
+def _normals(props: Instances, points: Tensor, rows: Tensor, epsilon: float = 4e-3) -> Tensor:
+    """Unit gradients of the distance by central differences."""
+    steps = torch.eye(3) * epsilon
+    gradient = torch.stack(
+        [props.distance(points + s, rows) - props.distance(points - s, rows) for s in steps], -1
+    )
+    return gradient / gradient.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+
+
+def true_mesh(props: Instances, index: int, meaning: Meaning, resolution: int = 96) -> TexturedMesh:
+    """Instance ``index`` painted as ``meaning`` says, every face in the colour of its middle."""
+    mesh = ground_truth_mesh(props, index, resolution)
+    colour = parts_at(props, index, mesh.vertices[mesh.faces].mean(1), meaning.finish)
+    return painted(mesh, colour, meaning.paints())
+
+
+def painted(
+    mesh: Mesh, colour: Int[np.ndarray, " f"], colours: list[tuple[float, float, float]]
+) -> TexturedMesh:
+    """Each face in one of ``colours``; its corners are its own, so that no colour runs into another."""
+    strip = np.repeat((np.array(colours) * 255).round().astype(np.uint8)[None], SWATCH, 0)
+    corners = mesh.faces.reshape(-1)
+    u = (colour + 0.5) / len(colours)
+    uv = np.stack([np.repeat(u, 3), np.full(3 * len(u), 0.5)], -1)
+    return TexturedMesh(
+        mesh.vertices[corners], np.arange(len(corners)).reshape(-1, 3), vertex_normals(mesh)[corners], uv,
+        np.repeat(strip, SWATCH, 1),
+    )
+
+
+@torch.no_grad()
+def true_solid(props: Instances, index: int, resolution: int = RESOLUTION) -> Bool[np.ndarray, "r r r"]:
+    """Instance ``index`` in the frame of comparison."""
+    low, high = _bounds(props, index)
+    scale = float((high - low).max()) / (2 * REACH)
+    line = torch.from_numpy(axis(resolution)).float() * scale
+    grid = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+    inside = props.distance(grid + (low + high) / 2, torch.full((len(grid),), index)) < 0
+    return inside.view((resolution,) * 3).numpy()
+
+
+def _bounds(props: Instances, index: int, resolution: int = 56, reach: float = 0.9) -> tuple[Tensor, Tensor]:
+    """Corners of the bounding box: that of the samples within half a step of the solid."""
+    line = torch.linspace(-reach, reach, resolution)
+    step = 2 * reach / (resolution - 1)
+    grid = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+    distance = props.distance(grid, torch.full((len(grid),), index))
+    near = distance < 0.5 * step
+    # a sample that far outside lies that far beyond the surface: each face of the box is pulled in
+    low = torch.stack([(grid[near, k] + distance[near].clamp(min=0)).amin() for k in range(3)])
+    high = torch.stack([(grid[near, k] - distance[near].clamp(min=0)).amax() for k in range(3)])
+    return low - 0.25 * step, high + 0.25 * step

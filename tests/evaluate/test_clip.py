@@ -1,0 +1,57 @@
+"""CLIP by transformers, with a tiny model of random weights: the real loading code."""
+
+from __future__ import annotations
+
+import json
+import string
+
+import numpy as np
+import pytest
+
+from dreamfusion3d.errors import InputError, MissingExtraError
+from dreamfusion3d.evaluate.retrieval import Clip, Encoder, load_encoder, scores
+
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    import torch
+
+    path = tmp_path_factory.mktemp("clip")
+    letters = string.ascii_lowercase
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
+    (path / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}))
+    (path / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = transformers.CLIPTokenizer(vocab=str(path / "vocab.json"), merges=str(path / "merges.txt"))
+    side = {"shortest_edge": 32}
+    images = transformers.CLIPImageProcessor(size=side, crop_size={"height": 32, "width": 32})
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"vocab_size": len(words), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    config = transformers.CLIPConfig(
+        text_config=small | ends, vision_config=small | {"image_size": 32, "patch_size": 16}, projection_dim=8
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.CLIPModel(config).save_pretrained(path)
+    transformers.CLIPProcessor(images, tokenizer).save_pretrained(path)
+    return path
+
+
+def test_clip_from_a_folder(folder):
+    clip = load_encoder(str(folder))
+    assert isinstance(clip, Encoder)
+    views = np.random.default_rng(0).random((3, 64, 64, 4))
+    prompts = ["a red mug", "a blue chair"]
+    assert np.linalg.norm(clip.pictures(views), axis=1) == pytest.approx(1, abs=1e-5)
+    assert clip.sentences(prompts).shape == (2, 8)
+    assert not np.allclose(*clip.sentences(prompts)), "words are told apart"
+    assert scores(clip, [views], prompts).shape == (1, 2)
+
+
+def test_what_is_missing_is_said(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="no CLIP model"):
+        Clip(str(tmp_path / "nowhere"))
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(MissingExtraError, match=r"dreamfusion3d\[clip\]"):
+        Clip(str(tmp_path))

@@ -1,0 +1,208 @@
+"""Judges: what they say of true props, of wrong ones, and of planted faults."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dreamfusion3d.cli import main, report
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.evaluate import lists, retrieval, verdict
+from dreamfusion3d.evaluate.colour import judge_colours, surface
+from dreamfusion3d.evaluate.consistency import REPEATED, judge_consistency
+from dreamfusion3d.evaluate.evidence import Evidence, of_folder, of_truth, welded
+from dreamfusion3d.evaluate.geometry import bank, judge_geometry, nearest
+from dreamfusion3d.evaluate.judge import Judge, JudgeNet
+from dreamfusion3d.evaluate.truth import painted, true_mesh, true_solid
+from dreamfusion3d.evaluate.voxels import REACH, axis, centred, iou, solid
+from dreamfusion3d.procedural.reading import read
+from dreamfusion3d.procedural.world import Meaning, meant_instances
+from dreamfusion3d.types import Mesh
+from tests.mesh.shapes import mesh_of, sphere, torus
+
+FEW = ["mug", "chair", "barrel", "duck"]
+
+
+def truth(prompt, seed=3):
+    meaning = read(prompt).meaning
+    assert meaning is not None
+    return of_truth(prompt, meaning, seed=seed), meaning
+
+
+@pytest.mark.parametrize("shape", [lambda p: sphere(p, 0.6), torus])
+def test_a_solid_is_the_inside_of_its_mesh(shape):
+    mesh = mesh_of(shape, 80, 20_000)
+    line = axis(32)
+    placed = centred(mesh)
+    scale = np.ptp(mesh.vertices, axis=0).max() / (2 * REACH)
+    middle = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
+    grid = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3) * scale + middle
+    inside = (shape(grid) < 0).reshape(32, 32, 32)
+    # a voxel within a cell of the surface may fall either way
+    assert np.count_nonzero(solid(placed, 32) != inside) < 0.02 * inside.sum()
+
+
+def test_overlap():
+    a, b = np.zeros((2, 2, 2), bool), np.zeros((2, 2, 2), bool)
+    assert iou(a, b) == 0
+    a[0] = b[:, 0] = True
+    assert iou(a, b) == pytest.approx(2 / 6) and iou(a, a) == 1
+
+
+def test_a_true_solid_is_that_of_its_mesh():
+    props = meant_instances(Meaning("mug", count=1), 1, generator=torch.Generator().manual_seed(0))
+    by_mesh = solid(centred(true_mesh(props, 0, Meaning("mug", count=1))))
+    assert iou(by_mesh, true_solid(props, 0)) > 0.8, "walls are three voxels thick"
+
+
+def test_a_true_prop_is_its_kind_and_another_is_not():
+    for prompt in ("a mug", "a chair", "a duck"):
+        evidence, meaning = truth(prompt)
+        found = judge_geometry(evidence, meaning, FEW)
+        assert found.kind_wins and found.genus_right and found.components == 1 and found.watertight
+        other = read("a barrel").meaning
+        assert not judge_geometry(evidence, other, FEW).kind_wins
+
+
+def test_the_nearest_instance_has_the_asked_form():
+    evidence, meaning = truth("a mug with two handles and a lid")
+    best = nearest(evidence, meaning)
+    assert float(best.props.count[0]) == 2 and float(best.props.option[0]) == 1
+    props, solids = bank("mug", "normal")
+    assert best.overlap == max(iou(evidence.solid, s) for s in (
+        solids[i] for i in range(len(props)) if props.count[i] == 2 and props.option[i] == 1))
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a red mug with a blue handle", "a green striped vase", "a purple wooden chair"]
+)
+def test_colours_of_a_true_prop_are_right_and_others_wrong(prompt):
+    evidence, meaning = truth(prompt)
+    found = judge_colours(evidence, meaning)
+    assert found and all(c.right and c.share > 0.6 for c in found)
+    wrong = judge_colours(evidence, dataclasses.replace(meaning, colour="yellow"))
+    assert not wrong[0].right
+
+
+def test_unnamed_colours_are_not_judged():
+    assert judge_colours(*truth("a mug")) == []
+
+
+def test_surface_points_carry_the_texture():
+    points, colours = surface(_two_coloured(), 2000)
+    assert np.abs(np.linalg.norm(points, axis=1) - 0.5).max() < 0.03
+    right = points[:, 0] > 0.1
+    assert (colours[right] == [1, 0, 0]).all() and (colours[points[:, 0] < -0.1] == [0, 0, 1]).all()
+
+
+def _two_coloured():
+    ball = mesh_of(lambda p: sphere(p, 0.5), 40)
+    side = (ball.vertices[ball.faces].mean(1)[:, 0] < 0).astype(np.int64)
+    return painted(ball, side, [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)])
+
+
+def test_a_planted_second_face_is_found():
+    """The front half of a duck, mirrored to the back: a duck with two faces."""
+    evidence, _ = truth("a duck")
+    mesh = evidence.mesh
+    front = mesh.vertices[mesh.faces].mean(1)[:, 2] > 0
+    half = mesh.faces[front]
+    mirrored = mesh.vertices * [1, 1, -1]
+    two_faced = dataclasses.replace(
+        mesh, vertices=np.concatenate([mesh.vertices, mirrored]),
+        normals=np.concatenate([mesh.normals, mesh.normals * [1, 1, -1]]), uv=np.tile(mesh.uv, (2, 1)),
+        faces=np.concatenate([half, half[:, ::-1] + len(mesh.vertices)]),
+    )
+    planted = Evidence(evidence.prompt, two_faced, evidence.facts)
+    honest = judge_consistency(evidence, evidence)
+    assert honest.score == 0 and not honest.repeats_a_front
+    found = judge_consistency(planted, evidence)
+    assert found.repeats_a_front and found.score > REPEATED
+    assert found.azimuth_deg[int(np.argmax(found.excess))] == pytest.approx(180, abs=46)
+    # another instance of the same kind is no second face
+    other, _ = truth("a duck", seed=9)
+    assert not judge_consistency(other, evidence).repeats_a_front
+
+
+def test_welding_joins_what_lies_at_one_place():
+    ball = _two_coloured()
+    joined = welded(ball)
+    assert isinstance(joined, Mesh) and len(joined.vertices) < len(ball.vertices) / 4
+    np.testing.assert_allclose(joined.vertices[joined.faces], ball.vertices[ball.faces])
+
+
+class Known:
+    """An encoder that knows the answer by the picture's mean colour."""
+
+    name = "known"
+
+    def pictures(self, views):
+        return retrieval.over_grey(views).mean((1, 2))
+
+    def sentences(self, prompts):
+        return np.array([[float(w in p) for w in ("red", "green", "blue")] for p in prompts])
+
+
+def test_ranks_and_r_precision():
+    likeness = np.array([[0.9, 0.1, 0.2], [0.5, 0.5, 0.1], [0.3, 0.2, 0.1]])
+    assert retrieval.ranks(likeness, [0, 1, 2]) == [1, 2, 3], "a tie counts against the asset"
+    assert retrieval.r_precision([1, 2, 3]) == pytest.approx(1 / 3)
+    red, blue = (np.zeros((2, 8, 8, 4)) for _ in range(2))
+    red[..., 0] = blue[..., 2] = red[..., 3] = blue[..., 3] = 1
+    found = retrieval.scores(Known(), [red, blue], ["a red mug", "a blue mug"])
+    assert retrieval.ranks(found, [0, 1]) == [1, 1]
+
+
+def test_verdicts_and_calibration():
+    assets = [truth("a red mug")[0], truth("a blue chair")[0]]
+    *counts, (total, verdicts) = verdict.judge_all(assets, Known(), ["a green duck"])
+    assert [n for n, _ in counts] == [1, 2] and total == 2 and verdicts is not None
+    figures = verdict.summary(verdicts)
+    assert figures["assets"] == 2 and figures["colours_right"] == 1.0 and figures["watertight"] == 1.0
+    assert figures["kind_wins"] == 1.0 and figures["r_precision"] == 1.0
+    json.dumps([v.as_dict() for v in verdicts])
+    wrong = verdict.misnamed(assets)
+    assert [w.prompt for w in wrong] == ["a blue chair", "a red mug"]
+    *_, (_, wrong_verdicts) = verdict.judge_all(wrong, Known())
+    lower = verdict.summary(wrong_verdicts)
+    assert lower["kind_wins"] == 0.0 and lower["r_precision"] == 0.0 and lower["colours_right"] == 0.0
+    assert [e.prompt for e in verdict.perfect(["a red mug", "a hamburger"])] == ["a red mug"]
+
+
+def test_lists_are_those_of_the_grammar_and_apart():
+    both = [lists.prompts(name) for name in lists.NAMES]
+    for name, found in zip(lists.NAMES, both, strict=True):
+        assert found == lists.make(name) and len(found) == lists.LENGTH
+        assert all(read(p).meaning and not read(p).unknown and not read(p).notes for p in found)
+    assert not set(both[0]) & set(both[1])
+    with pytest.raises(InputError, match="development or reporting"):
+        lists.prompts("nowhere.txt")
+
+
+def test_the_judge_net_round_trip(tmp_path):
+    net = JudgeNet(["kind:mug", "colour:red"], (8, 8, 16, 16))
+    net.save(tmp_path / "net")
+    one, other = Judge(net), Judge(JudgeNet.load(tmp_path / "net"))
+    views = np.random.default_rng(0).random((2, 64, 64, 4)).astype(np.float32)
+    np.testing.assert_allclose(one.pictures(views), other.pictures(views), atol=1e-2)
+    assert np.linalg.norm(one.sentences(["a red mug"]), axis=1) == pytest.approx(1, abs=1e-5)
+    with pytest.raises(InputError, match="hamburger"):
+        one.sentences(["a hamburger"])
+
+
+def test_bad_input_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(retrieval, "load_encoder", lambda name: Known())
+    for arguments, words in (
+        ((), "either a folder"), ((tmp_path,), "no finished asset"),
+        ((tmp_path, "--prompts", "reporting"), "either a folder"),
+        (("--prompts", tmp_path / "none.txt"), "development or reporting"),
+    ):
+        out = ("--out", tmp_path / "report", "--quiet")
+        assert report.run(main.app, ["evaluate", *map(str, (*arguments, *out))]) == 2
+        assert words in capsys.readouterr().err
+    with pytest.raises(InputError, match="no finished asset"):
+        of_folder(tmp_path)

@@ -1,0 +1,20 @@
+"""Slips of the hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from dreamfusion3d.procedural.spelling import corrected
+
+
+@pytest.mark.parametrize(
+    ("word", "right"),
+    [
+        ("picther", ("pitcher", False)), ("mushrom", ("mushroom", False)), ("chairr", ("chair", False)),
+        ("woden", ("wooden", False)), ("purpel", ("purple", False)), ("hamdled", ("handled", True)),
+        ("horse", ("house", True)), ("cup", None), ("mgu", None), ("steampunk", None), ("wallet", None),
+        ("b00k", None), ("", None),
+    ],
+)
+def test_one_slip(word, right):
+    assert corrected(word) == right
