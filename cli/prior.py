@@ -11,34 +11,49 @@ import typer
 def sample(
     prompt: Annotated[str, typer.Argument(help='For example "a red mug".')],
     views: Annotated[int, typer.Option(help="Pictures, evenly around the object.", min=1, max=64)] = 8,
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("grid.png"),
+    out: Annotated[Path, typer.Option(help="The PNG to write, or the MP4 with --to.")] = Path("grid.png"),
     prior: Annotated[str, typer.Option(help="'embedded' or a folder that train-prior wrote.")] = "embedded",
     steps: Annotated[int, typer.Option(help="Denoising steps.", min=1, max=1000)] = 30,
     scale: Annotated[float, typer.Option(help="Guidance: 1 is the plain conditional.", min=0.0)] = 2.0,
+    strip: Annotated[
+        bool, typer.Option("--strip", help="A row a view: how the prediction clears up, step by step.")
+    ] = False,
+    to: Annotated[
+        str | None, typer.Option(help="A second prompt: a video from one to the other and back.")
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Of the video.", min=2, max=240)] = 24,
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same picture.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
 ) -> None:
-    """Draw pictures from the prior: a grid over views, as one PNG."""
+    """Draw pictures from the prior: a grid over views, a denoising strip, or a video between prompts."""
     from dreamfusion3d.errors import InputError
     from dreamfusion3d.prior import load_prior
-    from dreamfusion3d.prior.sampling import sample_grid_png
+    from dreamfusion3d.prior.sampling import sample_grid_png, sample_morph_mp4
     from dreamfusion3d.progress import choose
     from dreamfusion3d.slug import check_prompt
     from dreamfusion3d.workspace import check_room, folder_errors
 
     progress = choose(quiet)
-    prompt = check_prompt(prompt)
-    if out.suffix.lower() != ".png":
-        raise InputError(f"--out {out} is not the name of a PNG; for example grid.png")
+    prompts = [check_prompt(p) for p in ([prompt] if to is None else [prompt, to])]
+    wanted = ".png" if to is None else ".mp4"
+    if out.suffix.lower() != wanted:
+        kind = "a PNG; for example grid.png" if to is None else "an MP4; for example --out morph.mp4"
+        raise InputError(f"--out {out} is not the name of {kind}")
     check_room(out.parent)
     model = load_prior(prior)
-    for warning in model.check_prompt(prompt):
+    for warning in dict.fromkeys(w for p in prompts for w in model.check_prompt(p)):
         progress.say(f"warning: {warning}")
     progress.stage("sample", 1, 1)
+    if to is None:
+        run = sample_grid_png(
+            model, prompts[0], out, views=views, steps=steps, scale=scale, seed=seed, strip=strip
+        )
+    else:
+        run = sample_morph_mp4(
+            model, (prompts[0], prompts[1]), out, frames=frames, steps=steps, scale=scale, seed=seed
+        )
     with folder_errors(out.parent):
-        for step, total in sample_grid_png(
-            model, prompt, out, views=views, steps=steps, scale=scale, seed=seed
-        ):
+        for step, total in run:
             progress.step(step, total)
     progress.close()
     print(out)

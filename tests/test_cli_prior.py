@@ -52,6 +52,23 @@ def test_sample(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert grids[0].read_bytes() == grids[1].read_bytes()
 
 
+def test_sample_strip_and_video(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ("sample", "a mug", "--prior", folder, "--steps", 3)
+    assert run(*common, "--views", 2, "--strip", "--out", tmp_path / "strip.png") == 0
+    assert iio.imread(tmp_path / "strip.png").shape == (2 * 64 * 3, 3 * 64 * 3, 3)
+    assert run(*common, "--to", "a vase", "--frames", 4, "--out", tmp_path / "morph.mp4") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "morph.mp4")
+    import cv2
+
+    video = cv2.VideoCapture(str(tmp_path / "morph.mp4"))
+    frames = 0
+    while video.read()[0]:
+        frames += 1
+    assert frames == 4
+    assert run(*common, "--to", "a vase", "--out", tmp_path / "morph.png") == 2
+    assert "morph.mp4" in capsys.readouterr().err
+
+
 def test_train_prior_draws_trains_and_goes_on(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,14 +14,17 @@ def guided(
     prior: Prior, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], text: Text, cameras: Cameras,
     *, scale: float, views: int, rescale: float = 0.0,
 ) -> Float[Tensor, "b c u v"]:
-    """x_0 = uncond + scale (cond - uncond); ``text`` holds two rows, prompt and empty prompt.
+    """x_0 = uncond + scale (cond - uncond); ``text`` ends with the empty prompt, before which stands one
+    prompt for all pictures, or one for each.
 
     A scale of 1 asks the prior once. ``rescale`` in [0, 1] blends towards the deviation of the
     conditional prediction, against the over-saturation of large scales (Lin et al.,
     arXiv 2305.08891, section 3.4).
     """
     b = x_t.shape[0]
-    prompt, empty = Text(text.embedding[:1]).repeat(b), Text(text.embedding[1:2]).repeat(b)
+    each = len(text.embedding) - 1 == b
+    prompt = Text(text.embedding[:-1]) if each else Text(text.embedding[:1]).repeat(b)
+    empty = Text(text.embedding[-1:]).repeat(b)
     if scale == 1.0:
         return prior.denoise(x_t, t, prompt, cameras, views=views)
     rows = torch.arange(b, device=x_t.device).repeat(2)

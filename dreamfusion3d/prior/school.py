@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.prior import EMBEDDED, embedded_folder, load_prior
+from dreamfusion3d.prior.chart import plot_log
 from dreamfusion3d.prior.conditioner import world_vocabulary
 from dreamfusion3d.prior.pixel import WORDS
-from dreamfusion3d.prior.sampling import ddim, write_grid
+from dreamfusion3d.prior.sampling import ddim, noise_for, write_grid
 from dreamfusion3d.prior.train import (
     TrainConfig,
     TrainState,
@@ -26,6 +27,7 @@ from dreamfusion3d.prior.train import (
     save_folder,
     state_from_folder,
     train,
+    validation_loss,
 )
 from dreamfusion3d.procedural import dataset
 from dreamfusion3d.progress import Progress
@@ -36,6 +38,9 @@ SAMPLE_PROMPTS = (
     "a snowman",
 )
 LOG_EVERY = 50  # steps
+VALIDATE_EVERY = 500  # steps
+VALIDATION_SHARE = 20  # one group of peers in so many is kept from training
+VALIDATION_BATCHES = 8
 COOL_SHARE = 0.7  # of a run, at its end: the long fall is worth more than the steps at full rate
 
 
@@ -49,7 +54,7 @@ def run_training(
     checkpoint = out / "checkpoint.safetensors"
     goal = state.pictures + pictures
     resumed = _resume(state, checkpoint)
-    data = pictures_of(cache, props, seed, progress)
+    data, validation = _validated(pictures_of(cache, props, seed, progress))
     if resumed:
         progress.say(f"going on from {checkpoint.name}: {state.pictures:,} pictures seen")
     progress.stage("train", 2, 2)
@@ -66,13 +71,25 @@ def run_training(
         rate = (step.pictures - first) / (time.monotonic() - begun)
         progress.step(step.pictures, goal, f"loss {sum(losses) / len(losses):.4f}, {rate:.0f} pictures/s")
         if len(losses) == LOG_EVERY:
-            _log(out / "log.jsonl", step, sum(losses) / len(losses), rate)
+            kept = None
+            if validation and step.index % VALIDATE_EVERY < LOG_EVERY:
+                kept = validation_loss(state.average, validation, state.config)
+            _log(out / "log.jsonl", step, sum(losses) / len(losses), rate, kept)
             losses = []
         if time.monotonic() - saved > 60 * save_minutes:
             _keep(state, out, checkpoint, time.monotonic() - begun)
             saved = time.monotonic()
     _keep(state, out, checkpoint, time.monotonic() - begun)
     progress.close()
+
+
+def _validated(data: dataset.Pictures) -> tuple[dataset.Pictures, list[dataset.Batch]]:
+    """(what is trained on, fixed batches of what is not); a small cache is all trained on."""
+    rest, kept = data.split(VALIDATION_SHARE)
+    if len(rest) < VALIDATION_SHARE * dataset.PEERS:
+        return data, []
+    generator = torch.Generator().manual_seed(0)
+    return rest, [kept.batch(6, 4, generator=generator) for _ in range(VALIDATION_BATCHES)]
 
 
 def _begin(start: str, device: torch.device, seed: int) -> TrainState:
@@ -116,24 +133,32 @@ def pictures_of(cache: Path, props: int, seed: int, progress: Progress) -> datas
         ) from None
 
 
-def _log(path: Path, step: TrainStep, loss: float, rate: float) -> None:
+def _log(path: Path, step: TrainStep, loss: float, rate: float, validation: float | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     line = {
         "step": step.index, "pictures": step.pictures, "loss": round(loss, 5), "per_second": round(rate, 1)
     }
+    if validation is not None:
+        line["validation"] = round(validation, 5)
     with open(path, "a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
 
 
 def _keep(state: TrainState, out: Path, checkpoint: Path, seconds: float) -> None:
-    """Checkpoint, weights, and a picture of what the prior can do by now."""
+    """Checkpoint, weights, the log's plot, and a picture of what the prior can do by now."""
     save_checkpoint(state, checkpoint)
+    if (out / "log.jsonl").exists():
+        plot_log(out / "log.jsonl", out / "log.png")
     save_folder(state, out, seconds=round(seconds))
-    prior = load_prior(str(out), device=next(state.model.parameters()).device)
+    device = next(state.model.parameters()).device
+    prior = load_prior(str(out), device=device)
     sheets = []
     for prompt in SAMPLE_PROMPTS:
-        generator = torch.Generator(prior.alpha_bar.device).manual_seed(0)  # type: ignore[attr-defined]
-        *_, x0 = ddim(prior, prompt, turntable(4), steps=20, scale=2.0, views=4, generator=generator)
+        cameras = turntable(4).to(device)
+        *_, x0 = ddim(
+            prior, prior.encode_text([prompt, ""]), cameras, steps=20, scale=2.0, views=4,
+            noise=noise_for(cameras, seed=0, device=device),
+        )
         sheets.append(x0)
     write_grid(torch.cat(sheets), out / "samples.png", columns=4, enlarge=2)
 

@@ -9,7 +9,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -174,6 +174,20 @@ def velocity_loss(
             cameras_of(batch).to(device), views=views,
         )
     return (velocity.float() - _targets(batch, x0, noise, alpha, sigma)).square().mean()
+
+
+@torch.no_grad()
+def validation_loss(model: Trainee, batches: Sequence[Batch], config: TrainConfig, *, seed: int = 0) -> float:
+    """The loss on fixed pictures with fixed noise and times: what two trainings can be compared by."""
+    device = next(model.parameters()).device
+    attention = attend_across_views(model.unet)
+    alpha_bar = build_scheduler().alphas_cumprod.to(device)
+    generator = torch.Generator().manual_seed(seed)
+    losses = [
+        float(velocity_loss(model, attention, alpha_bar, batch, config.prompt_dropout, generator=generator))
+        for batch in batches
+    ]
+    return sum(losses) / len(losses)
 
 
 def _targets(batch: Batch, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -62,6 +62,18 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def split(self, every: int) -> tuple[Pictures, Pictures]:
+        """(the rest, one group of peers in ``every``): what is trained on, and what is kept to validate."""
+        groups = {id(members): members for members in self._peers}.values()
+        kept = torch.zeros(len(self), dtype=torch.bool)
+        for members in list(groups)[::every]:
+            kept[members] = True
+        return self._rows(~kept), self._rows(kept)
+
+    def _rows(self, mask: Bool[Tensor, " n"]) -> Pictures:
+        labels = [label for label, wanted in zip(self.labels, mask.tolist(), strict=True) if wanted]
+        return Pictures(self.planes[mask], self.azimuth_deg[mask], self.elevation_deg[mask], labels)
 
     def batch(self, props: int, views: int, *, generator: torch.Generator) -> Batch:
         """``props`` random props from ``views`` of their cameras, in colours drawn now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def write_turntable(
             yield _pictures(shown, camera, supersample=2)[0]
 
     with replacing(path) as temporary:
-        _write_video(frames(), temporary, fps, size)
+        write_frames(frames(), temporary, fps, size)
 
 
 def framed(textured: TexturedMesh, cameras: Cameras, fill: float = FILL) -> TexturedMesh:
@@ -106,9 +106,10 @@ def _floor_shadow(textured: TexturedMesh, cameras: Cameras) -> Float[np.ndarray,
     return np.stack([ndimage.gaussian_filter(c.astype(np.float32), (0.6 * sigma, sigma)) for c in covered])
 
 
-def _write_video(
-    frames: Iterator[UInt8[np.ndarray, "h w 3"]], path: Path, fps: int, size: int
+def write_frames(
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]], path: Path, fps: int, size: int
 ) -> None:
+    """Square frames as one MP4; ``path`` ends in .mp4, ``size`` is a multiple of 16."""
     import cv2
 
     with _quiet():

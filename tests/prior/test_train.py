@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import imageio.v3 as iio
+import numpy as np
 import pytest
 import torch
 
 from dreamfusion3d.prior import load_prior
+from dreamfusion3d.prior.chart import plot_log
 from dreamfusion3d.prior.train import (
     _targets,
     _timesteps,
@@ -17,6 +20,7 @@ from dreamfusion3d.prior.train import (
     save_folder,
     state_from_folder,
     train,
+    validation_loss,
     velocity_loss,
 )
 from dreamfusion3d.prior.unet import attend_across_views, build_scheduler
@@ -189,3 +193,29 @@ def test_rays_tell_the_views_apart():
     assert rays.shape == (2, 8, 33, 33)
     torch.testing.assert_close(rays[:, 5:, 16, 16], torch.zeros(2, 3), atol=1e-5, rtol=0)
     torch.testing.assert_close(rays[0, 2:5, 16, 16], -rays[1, 2:5, 16, 16], atol=1e-5, rtol=0)
+
+
+def test_the_validation_loss_is_of_fixed_noise():
+    state = tiny_state()
+    batches = [tiny_batch(seed=s) for s in range(2)]
+    first = validation_loss(state.average, batches, CONFIG)
+    assert first == validation_loss(state.average, batches, CONFIG) > 0
+    assert first != validation_loss(state.average, batches, CONFIG, seed=1)
+    assert not any(p.grad is not None for p in state.average.parameters())
+
+
+def test_the_log_is_plotted(tmp_path):
+    log = tmp_path / "log.jsonl"
+    lines = [{"pictures": 24 * i, "loss": 0.5 / i} | ({"validation": 0.6 / i} if i % 3 == 0 else {})
+             for i in range(1, 20)]
+    log.write_text("\n".join(json.dumps(line) for line in lines) + '\n{"pictures": 5')
+    plot_log(log, tmp_path / "log.png")
+    plot = iio.imread(tmp_path / "log.png")
+    for colour in ((31, 119, 180), (214, 93, 14)):
+        drawn = np.argwhere((plot == colour).all(-1))
+        rows = drawn[drawn[:, 0] > 40]
+        left, right = rows[rows[:, 1] < 300][:, 0].mean(), rows[rows[:, 1] > 600][:, 0].mean()
+        assert left < right, "a loss that falls goes down"
+    (tmp_path / "empty.jsonl").write_text("")
+    plot_log(tmp_path / "empty.jsonl", tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()

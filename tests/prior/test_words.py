@@ -73,7 +73,7 @@ def test_every_slot_has_a_head():
 
 def test_what_the_rules_understand_is_not_asked():
     assert understand("a red mug", Saying(Meaning("chair"))) == read("a red mug")
-    assert understand("a mshrum", None) == read("a mshrum")
+    assert understand("a mushrum", None) == read("a mushrum")
 
 
 def test_a_misspelt_noun_is_read_and_named():
@@ -81,7 +81,7 @@ def test_a_misspelt_noun_is_read_and_named():
     assert reading.meaning == Meaning("mushroom", "purple")
     assert reading.notes == ["read 'mushroom' for 'mushrom'"] and not reading.unknown
     # further off, the network is needed
-    far = understand("a purple mshrum", Saying(Meaning("mushroom", "purple")))
+    far = understand("a purple mushrum", Saying(Meaning("mushroom", "purple")))
     assert far.meaning == Meaning("mushroom", "purple") and far.notes == ["read as: a purple mushroom"]
     assert understand("a snwoman with a red hat", None).meaning == Meaning("snowman", second_colour="red")
 
@@ -97,12 +97,12 @@ def test_a_misspelt_adjective_is_read_and_the_rest_kept():
     ("prompt", "answer"),
     [
         ("a hamburger", Saying(Meaning("hammer"))),  # sure, but no word is like a hammer
-        ("a mshrum", Saying(Meaning("mushroom"), confidence=0.3)),
-        ("a mshrum", Saying(None)),
+        ("a mushrum", Saying(Meaning("mushroom"), confidence=0.3)),
+        ("a mushrum", Saying(None)),
         ("a horse", Saying(None)),  # one wrong letter from a house
         ("a wallet", Saying(Meaning("hammer"))),  # and from a mallet
         ("a steampunk mug", Saying(Meaning("mug", "red", count=1))),
-        ("a mug mshrum", Saying(Meaning("mushroom"))),  # the rules have a noun
+        ("a mug mushrum", Saying(Meaning("mushroom"))),  # the rules have a noun
     ],
 )
 def test_a_guess_that_nothing_bears_out_is_not_taken(prompt, answer):

@@ -115,3 +115,20 @@ def test_size_words_of_a_slot_are_drawn_as_labelled():
     opacity = draw(tall, cameras).opacity
     rows = (opacity > 0.5).any(2).sum(1)
     assert rows[0] > rows[1] + 3
+
+
+def test_a_split_keeps_peers_together(pictures):
+    rest, kept = pictures.split(2)
+    assert len(rest) + len(kept) == len(pictures) and len(kept) > 0 and len(rest) > 0
+    cameras = [{tuple(row) for row in part.azimuth_deg.tolist()} for part in (rest, kept)]
+    assert not cameras[0] & cameras[1]
+    assert sorted(map(str, rest.labels + kept.labels)) == sorted(map(str, pictures.labels))
+
+
+def test_singles_show_what_their_meanings_say(pictures):
+    drawn, meanings = pictures.singles(6, generator=generator(4))
+    assert drawn.shape == (6, 4, 16, 16) and len(meanings) == 6
+    assert {m.kind for m in meanings} <= {"mug", "donut"}
+    again, same = pictures.singles(6, generator=generator(4))
+    assert torch.equal(drawn, again) and meanings == same
+    assert not any(m.held_out() for m in pictures.singles(200, generator=generator(5))[1])
