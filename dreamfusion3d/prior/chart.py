@@ -30,7 +30,7 @@ def plot_log(log: Path, out: Path) -> None:
     """Loss, and validation loss where there is one, on a logarithmic axis, as one PNG."""
     rows = read_log(log)
     series = {
-        name: [(r["pictures"], r[name]) for r in rows if r.get(name, 0) > 0]
+        name: [(float(r["pictures"]), float(r[name])) for r in rows if r.get(name, 0) > 0]
         for name in _SERIES
     }
     points = [p for line in series.values() for p in line]
