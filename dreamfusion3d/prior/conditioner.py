@@ -57,20 +57,21 @@ class Conditioner(nn.Module):
         return [t for t in tokens if t not in self._row]
 
     def extended(self, vocabulary: list[str]) -> Conditioner:
-        """The same with rows for more tokens. A new one begins as the mean of its like ("kind:..."),
-        so that what was learned of them all holds for it."""
+        """The same with rows for more tokens, which begin at random and as wide as those that are known.
+
+        Not at the mean of their like: then all new kinds are one kind, and at the rate that suits a
+        network it takes them tens of thousands of pictures to part."""
         missing = [t for t in vocabulary if t not in self._row]
         wider = Conditioner([*self.vocabulary, *missing], self.width)
         rest = {k: v for k, v in self.state_dict().items() if k != "embedding.weight"}
         wider.load_state_dict({**wider.state_dict(), **rest})
         with torch.no_grad():
             table = wider.embedding.weight
-            table.zero_()
-            table[: len(self.vocabulary) + 1] = self.embedding.weight
-            for token in missing:
-                alike = self.rows([t for t in self.vocabulary if t.split(":")[0] == token.split(":")[0]])
-                if alike != [0]:
-                    table[wider._row[token]] = self.embedding.weight[alike].mean(0)
+            known = len(self.vocabulary) + 1
+            generator = torch.Generator().manual_seed(known)
+            spread = float(self.embedding.weight.std())
+            table[known:] = spread * torch.randn(len(missing), self.width, generator=generator)
+            table[:known] = self.embedding.weight
         return wider
 
     def embed(self, prompts: list[list[int]]) -> Float[Tensor, "b d"]:

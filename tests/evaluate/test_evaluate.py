@@ -11,20 +11,32 @@ import torch
 
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.errors import InputError
-from dreamfusion3d.evaluate import lists, retrieval, verdict
+from dreamfusion3d.evaluate import geometry, lists, retrieval, verdict
 from dreamfusion3d.evaluate.colour import judge_colours, surface
 from dreamfusion3d.evaluate.consistency import REPEATED, judge_consistency
 from dreamfusion3d.evaluate.evidence import Evidence, of_folder, of_truth, welded
 from dreamfusion3d.evaluate.geometry import bank, judge_geometry, nearest
 from dreamfusion3d.evaluate.judge import Judge, JudgeNet
-from dreamfusion3d.evaluate.truth import painted, true_mesh, true_solid
+from dreamfusion3d.evaluate.truth import painted, parts_at, true_mesh, true_solid
 from dreamfusion3d.evaluate.voxels import REACH, axis, centred, iou, solid
+from dreamfusion3d.mesh.bake import bake
+from dreamfusion3d.mesh.export import place, write_glb
+from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.simplify import simplify
+from dreamfusion3d.mesh.truth import ground_truth_mesh
+from dreamfusion3d.procedural.kinds import KINDS
 from dreamfusion3d.procedural.reading import read
 from dreamfusion3d.procedural.world import Meaning, meant_instances
 from dreamfusion3d.types import Mesh
 from tests.mesh.shapes import mesh_of, sphere, torus
 
 FEW = ["mug", "chair", "barrel", "duck"]
+
+
+@pytest.fixture(autouse=True)
+def few_kinds(monkeypatch):
+    """Some kinds compete instead of all: their true props take a while to make."""
+    monkeypatch.setattr(geometry, "KINDS", {name: KINDS[name] for name in [*FEW, "vase"]})
 
 
 def truth(prompt, seed=3):
@@ -206,3 +218,34 @@ def test_bad_input_is_one_line(tmp_path, capsys, monkeypatch):
         assert words in capsys.readouterr().err
     with pytest.raises(InputError, match="no finished asset"):
         of_folder(tmp_path)
+
+
+def finished(folder, prompt):
+    """A folder as text2mesh leaves it, with a true prop for a mesh."""
+    meaning = read(prompt).meaning
+    props = meant_instances(meaning, 1, generator=torch.Generator().manual_seed(4))
+    mesh = simplify(ground_truth_mesh(props, 0, 64), 3000)
+    colours = np.array(meaning.paints())
+    textured = bake(mesh, lambda p: colours[parts_at(props, 0, p, meaning.finish)].astype(np.float32), 128)
+    folder.mkdir(parents=True)
+    write_glb(place(textured, 0.3), folder / f"{folder.name}.glb", folder.name, {})
+    facts = quality(mesh)
+    record = {"prompt": prompt, "mesh": {k: getattr(facts, k) for k in ("components", "watertight", "genus")}}
+    (folder / "asset.json").write_text(json.dumps(record))
+
+
+def test_evaluate_finished_assets(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(retrieval, "load_encoder", lambda name: Known())
+    for name, prompt in (("red_mug", "a red mug with one handle"), ("blue_chair", "a blue chair")):
+        finished(tmp_path / "assets" / name, prompt)
+    out = tmp_path / "report"
+    assert report.run(main.app, ["evaluate", str(tmp_path / "assets"), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out / 'report.html'}\n"
+    record = json.loads((out / "report.json").read_text())
+    assert set(record["summary"]) == {"assets", "true props", "misnamed"}
+    found = record["summary"]["assets"]
+    assert found["assets"] == 2 and found["kind_wins"] == found["genus_right"] == found["colours_right"] == 1
+    assert record["summary"]["misnamed"]["kind_wins"] == 0
+    page = (out / "report.html").read_text()
+    assert page.count("<div class=card>") == 2 and "a blue chair" in page and "http" not in page
+    assert sorted(p.name for p in out.iterdir()) == ["report.html", "report.json"]
