@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,6 +42,7 @@ def evaluate(
     get (chance). Prints the path of report.html.
     """
     from dreamfusion3d.errors import InputError
+    from dreamfusion3d.evaluate import lists
     from dreamfusion3d.evaluate.retrieval import load_encoder
     from dreamfusion3d.progress import choose
     from dreamfusion3d.workspace import check_room, folder_errors
@@ -51,37 +53,44 @@ def evaluate(
         )
     check_room(out)
     progress = choose(quiet)
-    with folder_errors(out):
-        found = [] if assets is None else _found(assets)
-        judge = load_encoder(encoder)  # before the assets, which take hours
-        if prompts is not None:
-            found = _made(prompts, out / "assets", prior, quality, seed, sets or [], progress)
-        print(_judged(found, judge, out, progress))
+    # stdout carries the report's path alone, whatever a library prints
+    with contextlib.closing(progress), contextlib.redirect_stdout(sys.stderr), folder_errors(out):
+        rivals = lists.prompts(prompts or "reporting")
+        judge = load_encoder(encoder)
+        judge.sentences(rivals[:1])  # before the assets, which take hours
+        if prompts is None:
+            found = _found(Path() if assets is None else assets)
+        else:
+            found = _made(rivals, out / "assets", prior, quality, seed, sets or [], progress)
+        path = _judged(found, rivals, judge, out, progress)
+    print(path)
 
 
 def _found(folder: Path) -> list[Path]:
     from dreamfusion3d.errors import InputError
 
-    found = sorted(path.parent for path in folder.glob("**/asset.json"))
+    found = sorted(path.parent for path in folder.resolve().glob("**/asset.json"))
     if not found:
         raise InputError(f"there is no finished asset in {folder} (no asset.json); make some with text2mesh")
     return found
 
 
 def _made(
-    name: str, folder: Path, prior: str, quality: str, seed: int, sets: list[str], progress: Progress
+    wanted: list[str], folder: Path, prior: str, quality: str, seed: int, sets: list[str], progress: Progress
 ) -> list[Path]:
     """The list's assets, those that are done already taken as they are. A prompt that the prior does
     not serve is named and left out."""
     from dreamfusion3d.config import resolve
     from dreamfusion3d.errors import InputError
-    from dreamfusion3d.evaluate.lists import prompts
     from dreamfusion3d.pipeline import text_to_mesh
     from dreamfusion3d.prior import load_prior
+    from dreamfusion3d.slug import check_prompt
 
     config = resolve(quality, None, sets, prior__name=prior)
+    if "glb" not in config.mesh.formats:
+        raise InputError("what is judged is the GLB: leave mesh.formats out, or name glb in it")
     model, served = load_prior(prior), []
-    for prompt in prompts(name):
+    for prompt in map(check_prompt, wanted):
         try:
             model.check_prompt(prompt)
             served.append(prompt)
@@ -92,19 +101,37 @@ def _made(
     progress.stage("make", 1, 3)
     done = []
     for i, prompt in enumerate(served):
+        progress.say(f"{i + 1}/{len(served)} {prompt}")
         done.append(text_to_mesh(prompt, out=folder, seed=seed, config=config).folder)
         progress.step(i + 1, len(served), prompt)
     return done
 
 
-def _judged(folders: list[Path], encoder: Encoder, out: Path, progress: Progress) -> Path:
+def _evidence(folders: list[Path], progress: Progress) -> list[Evidence]:
+    """What can be judged; a damaged asset is named and left out."""
+    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.evaluate.evidence import of_folder
+
+    found = []
+    for folder in folders:
+        try:
+            found.append(of_folder(folder))
+        except InputError as error:
+            progress.say(f"left out: {error}")
+    if not found:
+        raise InputError("none of these assets can be judged")
+    return found
+
+
+def _judged(
+    folders: list[Path], rivals: list[str], encoder: Encoder, out: Path, progress: Progress
+) -> Path:
     """Writes the report's two files; the path of the page."""
     from dreamfusion3d import files
     from dreamfusion3d.evaluate import verdict
-    from dreamfusion3d.evaluate.evidence import of_folder
     from dreamfusion3d.evaluate.report import page
 
-    found = [of_folder(folder) for folder in folders]
+    found = _ranked(_evidence(folders, progress), encoder, progress)
     prompts = [e.prompt for e in found]
     columns: dict[str, dict[str, Any]] = {}
     verdicts: dict[str, list[Verdict]] = {}
@@ -113,20 +140,40 @@ def _judged(folders: list[Path], encoder: Encoder, out: Path, progress: Progress
     }
     progress.stage("judge", 2, 3)
     for name, group in groups.items():
-        for done, finished in verdict.judge_all(group, encoder, prompts) if group else ():
+        for done, finished in verdict.judge_all(group, encoder, [*prompts, *rivals]) if group else ():
             progress.step(done, len(group), name)
             if finished is not None:
                 verdicts[name], columns[name] = finished, verdict.summary(finished)
     progress.stage("report", 3, 3)
     record = {
-        "encoder": encoder.name, "summary": columns,
+        "encoder": encoder.name, "rivals": len({*prompts, *rivals}), "summary": columns,
         **{name: [v.as_dict() for v in group] for name, group in verdicts.items()},
     }
     files.write_json(out / "report.json", record)
-    notes = [f"{len(found)} assets; retrieval by {encoder.name} among {len(set(prompts))} prompts."]
+    notes = [
+        f"{len(found)} assets; retrieval by {encoder.name} among {record['rivals']} prompts, "
+        f"{len(set(prompts) & set(rivals))} of the list's {len(rivals)} were judged."
+    ]
     with files.replacing(out / "report.html") as temporary:
         temporary.write_text(page("Evaluation", columns, verdicts["assets"], notes), encoding="utf-8")
     for key, value in columns["assets"].items():
-        print(f"{key}: {value} (true props {columns.get('true props', {}).get(key)})", file=sys.stderr)
-    progress.close()
+        progress.say(f"{key}: {value} (true props {columns.get('true props', {}).get(key)})")
     return out / "report.html"
+
+
+def _ranked(found: list[Evidence], encoder: Encoder, progress: Progress) -> list[Evidence]:
+    """Those whose prompt the encoder can read."""
+    from dreamfusion3d.errors import InputError
+
+    kept = []
+    for evidence in found:
+        try:
+            encoder.sentences([evidence.prompt])
+            kept.append(evidence)
+        except InputError as error:
+            progress.say(f"left out: {error}")
+    if not kept:
+        raise InputError(
+            f"the encoder '{encoder.name}' can read none of these prompts; give a CLIP model by --encoder"
+        )
+    return kept

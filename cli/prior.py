@@ -108,14 +108,15 @@ def kinds(
         _draw_kinds(names, picture)
     for kind in (KINDS[name] for name in names):
         also = f" (or {', '.join(kind.nouns)})" if kind.nouns else ""
-        counts = f"; {kind.counted[1]}: {', '.join(map(str, sorted(kind.counts)))}"
-        option = f"; with or without {kind.option[0]}" if kind.option else ""
-        finishes = [f for f in kind.finishes if f"finish:{f}" in vocabulary]
-        print(
-            f"{kind.name}{also}; a part with a colour of its own: {kind.second[0]}"
-            f"{counts if len(kind.counts) > 1 else ''}{option}"
-            f"{f'; finishes: {chr(44).join(finishes)}' if finishes else ''}"
-        )
+        facts = [f"{kind.name}{also}", f"a part with a colour of its own: {kind.second[0]}"]
+        counts = [c for c in sorted(kind.counts) if f"{kind.name}:count:{c}" in vocabulary]
+        if len(counts) > 1:
+            facts.append(f"{kind.counted[1]}: {', '.join(map(str, counts))}")
+        if f"{kind.name}:option" in vocabulary:
+            facts.append(f"with or without {kind.option[0]}")
+        if finishes := [f for f in kind.finishes if f"finish:{f}" in vocabulary]:
+            facts.append(f"finishes: {', '.join(finishes)}")
+        print("; ".join(facts))
     print(f"colours: {', '.join(COLOURS)}")
     print(f"sizes: {', '.join(SIZE_WORDS)}")
     finishes = [word for word, finish in FINISH_WORDS.items() if f"finish:{finish}" in vocabulary]

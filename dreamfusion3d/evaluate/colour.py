@@ -15,11 +15,10 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from dreamfusion3d.evaluate.evidence import Evidence
-from dreamfusion3d.evaluate.geometry import nearest
-from dreamfusion3d.evaluate.truth import parts_at, true_mesh
+from dreamfusion3d.evaluate.truth import parts_at
 from dreamfusion3d.evaluate.voxels import centred
 from dreamfusion3d.procedural.finish import FINISHES
-from dreamfusion3d.procedural.world import COLOURS, Meaning
+from dreamfusion3d.procedural.world import COLOURS, Instances, Meaning
 from dreamfusion3d.types import TexturedMesh
 
 POINTS = 4000
@@ -40,14 +39,17 @@ class PartColour:
         return self.seen == self.asked
 
 
-def judge_colours(evidence: Evidence, meaning: Meaning) -> list[PartColour]:
-    """One entry for each colour that the prompt names; empty when it names none."""
+def judge_colours(
+    evidence: Evidence, meaning: Meaning, props: Instances, truth: TexturedMesh
+) -> list[PartColour]:
+    """One entry for each colour that the prompt names; empty when it names none. ``truth`` is the
+    mesh of the one instance in ``props``, the true prop that is most like the asset."""
     asked = {"first": meaning.colour, "second": meaning.second_colour}
     named = {part: colour for part, colour in asked.items() if colour in COLOURS}
     if not named:
         return []
     points, colours = surface(evidence.mesh, POINTS)
-    owner = _owners(evidence, meaning, points)
+    owner = _owners(props, truth, meaning, points)
     votes = _named(colours)
     pattern = FINISHES[meaning.finish].shift is None
     # inside the spots of a spotted prop another colour is right
@@ -61,10 +63,10 @@ def judge_colours(evidence: Evidence, meaning: Meaning) -> list[PartColour]:
     return out
 
 
-def _owners(evidence: Evidence, meaning: Meaning, points: Float[np.ndarray, "n 3"]) -> np.ndarray:
-    """Index into ``Meaning.paints`` of each point, by the nearest true prop."""
-    props = nearest(evidence, meaning).props
-    truth = true_mesh(props, 0, meaning, 72)
+def _owners(
+    props: Instances, truth: TexturedMesh, meaning: Meaning, points: Float[np.ndarray, "n 3"]
+) -> np.ndarray:
+    """Index into ``Meaning.paints`` of each point, by the nearest point of the true prop."""
     middles = truth.vertices[truth.faces].mean(1)
     placed = centred(truth)
     _, row = cKDTree(placed.vertices[placed.faces].mean(1)).query(points)

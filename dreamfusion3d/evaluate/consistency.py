@@ -47,12 +47,11 @@ def judge_consistency(evidence: Evidence, truth: Evidence) -> Consistency:
 
 
 def _alike(views: Float[np.ndarray, "v h w 4"]) -> tuple[float, ...]:
-    """1 minus the mean difference of opacity and colour over what either view covers."""
+    """1 minus the mean, over what either view covers, of the largest difference among colour and opacity."""
     front = views[0]
     out = []
     for view in views[1:]:
         covered = np.maximum(front[..., 3], view[..., 3]).sum()
-        # of four channels, and a full difference of opacity counts as much as black against white
         off = np.abs(front - view).max(-1).sum()
         out.append(float(1 - off / max(covered, 1e-6)))
     return tuple(out)

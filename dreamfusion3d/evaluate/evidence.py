@@ -67,10 +67,10 @@ def of_folder(folder: Path) -> Evidence:
     """A finished asset: its GLB, and what asset.json says of it."""
     try:
         record = json.loads((folder / "asset.json").read_text(encoding="utf-8"))
-        loaded: Any = trimesh.load(folder / f"{folder.name}.glb", force="mesh", process=False)
+        loaded: Any = trimesh.load(folder / f"{record['slug']}.glb", force="mesh", process=False)
         facts = {k: record["mesh"][k] for k in ("components", "watertight", "genus")}
         return Evidence(str(record["prompt"]), centred(_textured(loaded)), facts, folder)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
         raise InputError(f"{folder} is no finished asset with a GLB ({error})") from None
 
 

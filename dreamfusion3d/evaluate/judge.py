@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.evaluate.meaning import meaning_of
 from dreamfusion3d.evaluate.retrieval import JUDGE, over_grey
 from dreamfusion3d.files import replacing, write_json
-from dreamfusion3d.procedural.reading import read
 from dreamfusion3d.procedural.world import Meaning
 
 _FILE = "model.safetensors"
@@ -97,7 +97,7 @@ class Judge:
         folder = shipped_folder()
         try:
             return cls(JudgeNet.load(folder))
-        except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:160]
             raise InputError(
                 f"the shipped image-text encoder is damaged ({reason}): install dreamfusion3d again, "
@@ -112,7 +112,7 @@ class Judge:
     def sentences(self, prompts: Sequence[str]) -> Float[np.ndarray, "p d"]:
         meanings = []
         for prompt in prompts:
-            meaning = read(prompt).meaning
+            meaning = meaning_of(prompt)
             if meaning is None:
                 raise InputError(
                     f"the shipped encoder knows no noun in {prompt!r}; give a CLIP model with --encoder"

@@ -21,13 +21,13 @@ def prompts(name: str) -> list[str]:
     """A committed list by its name, or the lines of a text file; empty lines and "# ..." are left out."""
     path = _FOLDER / f"{name}.txt" if name in NAMES else Path(name).expanduser()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"no list of prompts can be read from {name!r} ({error}); give "
             f"{' or '.join(NAMES)}, or a text file with a prompt a line"
         ) from None
-    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    found = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     if not found:
         raise InputError(f"{path} holds no prompt")
     return list(dict.fromkeys(found))

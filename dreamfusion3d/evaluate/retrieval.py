@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 
 from dreamfusion3d.errors import InputError, MissingExtraError
 
@@ -49,7 +50,7 @@ class Clip:
         try:
             self.model = CLIPModel.from_pretrained(name, use_safetensors=True).eval()
             self.processor = CLIPProcessor.from_pretrained(name)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:160]
             raise InputError(f"no CLIP model can be loaded from {name!r} ({reason})") from None
 

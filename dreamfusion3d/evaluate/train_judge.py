@@ -14,7 +14,7 @@ from dreamfusion3d.evaluate.judge import JudgeNet
 from dreamfusion3d.evaluate.retrieval import GROUND
 from dreamfusion3d.prior.conditioner import world_vocabulary
 from dreamfusion3d.procedural.dataset import Pictures
-from dreamfusion3d.procedural.kinds import KINDS
+from dreamfusion3d.procedural.kinds import HANDLES, KINDS
 from dreamfusion3d.procedural.world import COLOURS, SIZES, Meaning
 
 PICTURES = 192  # a step
@@ -88,6 +88,8 @@ def one_changed(meaning: Meaning, *, generator: torch.Generator) -> Meaning:
         "colour": ["natural", *COLOURS], "second_colour": ["default", *COLOURS], "count": list(kind.counts),
         "size": list(SIZES), "finish": list(kind.finishes), "option": [False, True] if kind.option else [],
     }
+    if kind.second is HANDLES and meaning.count == 0:
+        options["second_colour"] = []  # nothing of that colour is there to be seen
     changes = [
         (name, value) for name, values in options.items() for value in values
         if value != getattr(meaning, name)

@@ -13,10 +13,10 @@ from dreamfusion3d.evaluate.colour import PartColour, judge_colours
 from dreamfusion3d.evaluate.consistency import Consistency, judge_consistency
 from dreamfusion3d.evaluate.evidence import Evidence, of_truth
 from dreamfusion3d.evaluate.geometry import Geometry, judge_geometry, nearest
+from dreamfusion3d.evaluate.meaning import meaning_of
 from dreamfusion3d.evaluate.retrieval import Encoder, r_precision, ranks, scores
 from dreamfusion3d.evaluate.truth import true_mesh
 from dreamfusion3d.evaluate.voxels import centred
-from dreamfusion3d.procedural.reading import read
 from dreamfusion3d.procedural.world import Meaning
 
 TRUTH_SEED = 7  # of the true props that stand in for perfect assets
@@ -59,15 +59,19 @@ def judge_all(
 ) -> Iterator[tuple[int, list[Verdict] | None]]:
     """Yields (assets judged so far, None), and (all, the verdicts) at the end.
 
-    Each asset is ranked among all their prompts and ``distractors``.
+    Each asset is ranked among all their prompts and ``distractors``; prompts that mean the same
+    count as one.
     """
-    prompts = list(dict.fromkeys([*(a.prompt for a in assets), *distractors]))
-    own = [prompts.index(a.prompt) for a in assets]
+    rivals: dict[Meaning | str, str] = {}
+    for prompt in [*(a.prompt for a in assets), *distractors]:
+        rivals.setdefault(meaning_of(prompt) or prompt, prompt)
+    keys, prompts = list(rivals), list(rivals.values())
+    own = [keys.index(meaning_of(a.prompt) or a.prompt) for a in assets]
     places = ranks(scores(encoder, [a.views for a in assets], prompts), own)
     greys = ranks(scores(encoder, [a.grey_views for a in assets], prompts), own)
     verdicts = []
     for i, asset in enumerate(assets):
-        meaning = read(asset.prompt).meaning
+        meaning = meaning_of(asset.prompt)
         verdicts.append(_one(asset, meaning, places[i], greys[i]))
         yield i + 1, None
     yield len(assets), verdicts
@@ -77,22 +81,24 @@ def _one(asset: Evidence, meaning: Meaning | None, place: int, grey_place: int) 
     if meaning is None:
         return Verdict(asset, None, None, [], None, place, grey_place)
     geometry = judge_geometry(asset, meaning)
-    twin = Evidence(asset.prompt, centred(true_mesh(nearest(asset, meaning).props, 0, meaning, 72)), {})
+    props = nearest(asset, meaning).props
+    mesh = true_mesh(props, 0, meaning, 72)
+    twin = Evidence(asset.prompt, centred(mesh), {})
     return Verdict(
-        asset, meaning, geometry, judge_colours(asset, meaning), judge_consistency(asset, twin),
+        asset, meaning, geometry, judge_colours(asset, meaning, props, mesh), judge_consistency(asset, twin),
         place, grey_place,
     )
 
 
 def perfect(prompts: Sequence[str]) -> list[Evidence]:
     """True props in the place of assets: what the judges give at best."""
-    meanings = [(p, read(p).meaning) for p in prompts]
+    meanings = [(p, meaning_of(p)) for p in prompts]
     return [of_truth(p, m, seed=TRUTH_SEED) for p, m in meanings if m is not None]
 
 
 def misnamed(assets: Sequence[Evidence]) -> list[Evidence]:
     """Each asset under the prompt of another kind: what the judges give by chance."""
-    meanings = [read(a.prompt).meaning for a in assets]
+    meanings = [meaning_of(a.prompt) for a in assets]
     out = []
     for i, asset in enumerate(assets):
         turns = ((i + 1 + k) % len(assets) for k in range(len(assets)))

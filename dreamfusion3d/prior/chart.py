@@ -20,9 +20,11 @@ def read_log(path: Path) -> list[dict[str, int | float]]:
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            lines.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue  # a kill may leave half a line
+        if isinstance(row, dict) and all(math.isfinite(v) for v in row.values()):
+            lines.append(row)
     return lines
 
 

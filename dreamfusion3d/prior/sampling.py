@@ -63,16 +63,17 @@ def sample_grid_png(
     # views a quarter turn apart are denoised together, as the prior was taught
     order = torch.arange(views).view(joint, -1).T.flatten() if joint > 1 else torch.arange(views)
     begun = noise_for(cameras, seed=seed, device=device)
+    shown = torch.linspace(0, steps - 1, min(steps, STRIP)).round().long().tolist() if strip else [steps - 1]
     predictions = []
-    for x0 in ddim(
+    for done, x0 in enumerate(ddim(
         prior, prior.encode_text([prompt, ""]), cameras.select(order.to(device)), steps=steps, scale=scale,
         views=joint, noise=begun,
-    ):
-        predictions.append(x0[torch.argsort(order).to(device)])
-        yield len(predictions), steps
+    )):
+        if done in shown:
+            predictions.append(x0[torch.argsort(order).to(device)])
+        yield done + 1, steps
     if strip:
-        shown = torch.linspace(0, steps - 1, min(steps, STRIP)).round().long().tolist()
-        sheet = torch.stack([predictions[i] for i in shown], 1)  # (view, step, ...)
+        sheet = torch.stack(predictions, 1)  # (view, step, ...)
         write_grid(sheet.flatten(0, 1), path, columns=len(shown), enlarge=enlarge)
     else:
         write_grid(predictions[-1], path, columns=min(views, 8), enlarge=enlarge)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -50,10 +51,10 @@ def run_training(
 ) -> None:
     """Show ``pictures`` pictures to a prior and leave it in ``out`` as a diffusers folder."""
     state = _begin(start, device, seed)  # before the pictures, which take minutes
-    _copy_words(start, out)
     checkpoint = out / "checkpoint.safetensors"
     goal = state.pictures + pictures
     resumed = _resume(state, checkpoint)
+    _copy_words(start, out)
     data, validation = _validated(pictures_of(cache, props, seed, progress))
     if resumed:
         progress.say(f"going on from {checkpoint.name}: {state.pictures:,} pictures seen")
@@ -104,7 +105,10 @@ def _copy_words(start: str, out: Path) -> None:
     """The reader of prompts goes with the weights that training begins from."""
     folder = embedded_folder() if start in (EMBEDDED, "scratch") else Path(start).expanduser()
     if (folder / WORDS).is_dir() and not (out / WORDS).exists():
-        shutil.copytree(folder / WORDS, out / WORDS)
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out) as temporary:
+            copied = shutil.copytree(folder / WORDS, Path(temporary) / WORDS)
+            copied.rename(out / WORDS)
 
 
 def _resume(state: TrainState, checkpoint: Path) -> bool:
@@ -147,8 +151,6 @@ def _log(path: Path, step: TrainStep, loss: float, rate: float, validation: floa
 def _keep(state: TrainState, out: Path, checkpoint: Path, seconds: float) -> None:
     """Checkpoint, weights, the log's plot, and a picture of what the prior can do by now."""
     save_checkpoint(state, checkpoint)
-    if (out / "log.jsonl").exists():
-        plot_log(out / "log.jsonl", out / "log.png")
     save_folder(state, out, seconds=round(seconds))
     device = next(state.model.parameters()).device
     prior = load_prior(str(out), device=device)
@@ -161,5 +163,7 @@ def _keep(state: TrainState, out: Path, checkpoint: Path, seconds: float) -> Non
         )
         sheets.append(x0)
     write_grid(torch.cat(sheets), out / "samples.png", columns=4, enlarge=2)
+    if (out / "log.jsonl").exists():
+        plot_log(out / "log.jsonl", out / "log.png")
 
 

@@ -48,10 +48,7 @@ def train_words(
     """
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
     model.train()
-    # dropout has no generator of its own; the global one is put back afterwards
-    state = torch.get_rng_state()
-    torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-    for turn in range(steps):
+    for turn in _with_rng(steps, generator):
         meanings = [random_meaning(generator=generator) for _ in range(MEANINGS)]
         sentences = [wording(m, generator=generator) for _ in range(2) for m in meanings]
         strangers = [elsewhere(generator=generator) for _ in range(STRANGERS)]
@@ -64,8 +61,18 @@ def train_words(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         yield WordStep(turn + 1, steps, float(loss.detach()))
-    torch.set_rng_state(state)
     model.eval()
+
+
+def _with_rng(steps: int, generator: torch.Generator) -> Iterator[int]:
+    """Turns, with the global generator seeded: dropout has none of its own. It is put back also when
+    the training is broken off."""
+    state = torch.get_rng_state()
+    torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+    try:
+        yield from range(steps)
+    finally:
+        torch.set_rng_state(state)
 
 
 def _slot_loss(model: WordEncoder, logits: dict[str, Tensor], meanings: list[Meaning]) -> Tensor:

@@ -13,14 +13,7 @@ from dreamfusion3d.procedural.captions import caption
 from dreamfusion3d.procedural.kinds import KINDS
 from dreamfusion3d.procedural.reading import Reading, read, split
 from dreamfusion3d.procedural.spelling import corrected
-from dreamfusion3d.procedural.wording import (
-    COLOUR_WORDS,
-    COMPOUNDS,
-    FINISH_WORDS,
-    NUMBER_WORDS,
-    SIZE_WORDS,
-    kind_of,
-)
+from dreamfusion3d.procedural.wording import COLOUR_WORDS, FINISH_WORDS, SIZE_WORDS
 from dreamfusion3d.procedural.world import Meaning
 
 SURE = 0.8  # of the network's least certain slot
@@ -42,74 +35,93 @@ def understand(prompt: str, words: Reader | None) -> Reading:
 
 
 def _respelt(prompt: str, reading: Reading, guess: Understood | None) -> Reading | None:
-    """The rules' reading with unknown words corrected, or None when there was nothing to correct."""
-    changed = {}
-    for word in reading.unknown:
-        found = corrected(word)
-        if found is None:
-            continue
-        right, replaced = found
-        kind = kind_of(right)
-        # "horse" is one letter from "house": where a wrong letter makes the noun, the network must agree
-        agreed = guess is not None and guess.meaning is not None and kind is KINDS[guess.meaning.kind]
-        if not replaced or kind is None or agreed:
-            changed[word] = right
-    if not changed:
+    """The rules' reading with unknown words corrected, or None when there was nothing to correct.
+
+    Where a slip alone is no evidence ("horse" is one letter from "house"), the network must agree
+    with what it changes.
+    """
+    changed = {w: found for w in reading.unknown if (found := corrected(w)) is not None}
+    again = _read_with(prompt, {w: right for w, (right, _) in changed.items()})
+    kept = {}
+    for word, (right, enough) in changed.items():
+        alone = _read_with(prompt, {w: r for w, (r, _) in changed.items() if w != word})
+        if right in again.unknown or again.meaning is None or again.meaning == alone.meaning:
+            continue  # the correction says nothing
+        if enough or (guess is not None and _agrees(guess.meaning, again.meaning, alone.meaning)):
+            kept[word] = right
+    if not kept:
         return None
-    again = read(" ".join(changed.get(w, w) for w in split(prompt)))
-    if again.meaning is None:
-        return None
-    notes = [f"read {right!r} for {word!r}" for word, right in changed.items()]
-    return Reading(again.meaning, again.unknown, [*again.notes, *notes])
+    final = _read_with(prompt, kept)
+    notes = [f"read {right!r} for {word!r}" for word, right in kept.items()]
+    return Reading(final.meaning, final.unknown, [*final.notes, *notes]) if final.meaning else None
+
+
+def _read_with(prompt: str, instead: dict[str, str]) -> Reading:
+    return read(" ".join(instead.get(w, w) for w in split(prompt)))
+
+
+def _agrees(network: Meaning | None, after: Meaning, before: Meaning | None) -> bool:
+    """Whether the network says what a correction changed."""
+    if network is None or network.kind != after.kind:
+        return False
+    if before is None or before.kind != after.kind:
+        return True
+    names = [f.name for f in dataclasses.fields(Meaning)]
+    return all(
+        getattr(network, n) == getattr(after, n) for n in names if getattr(after, n) != getattr(before, n)
+    )
 
 
 def _guessed(prompt: str, reading: Reading, guess: Understood) -> Reading:
-    """The network's reading, if it is sure and a word of the prompt bears it out: "mushrum" may be a
-    mushroom, "hamburger" is no hammer."""
-    if guess.meaning is None or guess.confidence < SURE or guess.meaning == reading.meaning:
+    """The network's reading of what is left, if it is sure, slot by slot where an unknown word bears it
+    out: "mushrum" may be a mushroom, "hamburger" is no hammer."""
+    if guess.meaning is None or guess.confidence < SURE:
         return reading
-    spelt = {w: near for w in reading.unknown if (near := _near(w, guess.meaning))}
-    if not spelt:
-        return reading
+    kind, base, spelt = KINDS[guess.meaning.kind], reading, {}
     if reading.meaning is None:
-        nouns = {guess.meaning.kind, *KINDS[guess.meaning.kind].nouns}
-        if not any(w[0] == near[0] for w in split(prompt) if (near := _close(w, nouns))):
+        nouns = {kind.name, *kind.nouns}
+        near = {w: found for w in reading.unknown if (found := _close(w, nouns)) and found[0] == w[0]}
+        if not near:
             return reading
-        meaning = guess.meaning
-    elif guess.meaning.kind != reading.meaning.kind:
+        word = next(iter(near))
+        base = _read_with(prompt, {word: kind.name})
+        spelt[word] = kind.name
+    if base.meaning is None or base.meaning.kind != guess.meaning.kind:
         return reading
-    else:
-        meaning = _filled(reading.meaning, guess.meaning)
-        if meaning == reading.meaning:
-            return reading
+    meaning = base.meaning
+    for slot, words in _saying(guess.meaning).items():
+        for word in base.unknown:
+            if (found := _close(word, words)) and getattr(meaning, slot) == getattr(_usual(meaning), slot):
+                meaning = dataclasses.replace(meaning, **{slot: getattr(guess.meaning, slot)})
+                spelt[word] = found
+    if meaning == reading.meaning:
+        return reading
     said = caption(meaning, generator=torch.Generator().manual_seed(0), plain=True)
-    unknown = [w for w in reading.unknown if w not in spelt]
-    return Reading(meaning, unknown if reading.meaning else [], [*reading.notes, f"read as: {said}"])
+    unknown = [w for w in base.unknown if w not in spelt]
+    return Reading(meaning, unknown, [*base.notes, f"read as: {said}"])
 
 
-def _filled(rules: Meaning, network: Meaning) -> Meaning:
-    """The rules' meaning, with the network's values where the rules found nothing said."""
-    usual = Meaning(rules.kind, count=KINDS[rules.kind].counts[0], option=KINDS[rules.kind].usually)
-    changed = {
-        f.name: getattr(network, f.name) for f in dataclasses.fields(Meaning)
-        if getattr(rules, f.name) == getattr(usual, f.name)
-    }
-    return dataclasses.replace(rules, **changed)
-
-
-def _near(word: str, meaning: Meaning) -> str | None:
-    """The word that a meaning could be said with which is most like ``word``."""
+def _usual(meaning: Meaning) -> Meaning:
+    """What the bare noun would mean."""
     kind = KINDS[meaning.kind]
-    saying = {kind.name, *kind.nouns, *kind.second, *kind.counted, *kind.option, *NUMBER_WORDS}
-    for table, value in (
-        (COLOUR_WORDS, meaning.colour), (COLOUR_WORDS, meaning.second_colour), (SIZE_WORDS, meaning.size),
-        (FINISH_WORDS, meaning.finish),
-    ):
-        saying |= {w for w, v in table.items() if v == value}
-    saying |= {piece for name in COMPOUNDS for piece in name.split()}
-    return _close(word, saying)
+    return Meaning(kind.name, count=kind.counts[0], option=kind.usually)
+
+
+def _saying(meaning: Meaning) -> dict[str, set[str]]:
+    """For each slot, the words that would say its value."""
+
+    def of(table: dict[str, str], value: str) -> set[str]:
+        return {w for w, v in table.items() if v == value}
+
+    kind = KINDS[meaning.kind]
+    return {
+        "colour": of(COLOUR_WORDS, meaning.colour), "second_colour": of(COLOUR_WORDS, meaning.second_colour),
+        "size": of(SIZE_WORDS, meaning.size), "finish": of(FINISH_WORDS, meaning.finish),
+        "count": set(kind.counted), "option": set(kind.option),
+    }
 
 
 def _close(word: str, known: set[str]) -> str | None:
+    """The word of ``known`` that an unknown one is misspelt from, if any."""
     found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=ALIKE)
-    return found[0] if found else None
+    return found[0] if found and found[0] != word else None

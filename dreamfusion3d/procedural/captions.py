@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from dreamfusion3d.procedural.kinds import HANDLES, KINDS, Kind
-from dreamfusion3d.procedural.wording import FINISH_WORDS, SIZE_WORDS
+from dreamfusion3d.procedural.wording import FINISH_WORDS, PLURALS, SIZE_WORDS, article
 from dreamfusion3d.procedural.world import COLOURS, Meaning
 
 Pick = Callable[[Sequence[str]], str]
@@ -39,8 +39,7 @@ def caption(meaning: Meaning, *, generator: torch.Generator, plain: bool = False
         rest += (" with " if n == 0 else " and ") + phrase
     if not plain and after and pick(("on", "on", "has")) == "has":
         rest = rest.replace(" with ", " that has ", 1)
-    article = "an" if words[0] in "aeiou" and words != "ufo" else "a"
-    return start.format(article=article) + words + _without(rest)
+    return start.format(article=article(words)) + words + _without(rest)
 
 
 def _adjectives(meaning: Meaning, kind: Kind, pick: Pick) -> list[str]:
@@ -69,9 +68,8 @@ def _phrases(meaning: Meaning, kind: Kind, pick: Pick) -> list[str]:
         phrases.append(f"{pick(_NUMBERS[meaning.count])} {counted}")
     if second and not handles:
         part = kind.second[0]
-        article = "" if part == "teeth" or part.endswith("s") else "a "
-        article = "an " if article and second[0] in "aeiou" else article
-        phrases.append(f"{article}{second} {part}")
+        said = f"{second} {part}"
+        phrases.append(said if part in PLURALS else f"{article(said)} {said}")
     if kind.option and meaning.option != kind.usually:
         phrases.append(f"{'a' if meaning.option else 'no'} {kind.option[0]}")
     return phrases

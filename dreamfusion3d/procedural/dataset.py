@@ -97,10 +97,11 @@ class Pictures:
     def singles(
         self, count: int, *, generator: torch.Generator
     ) -> tuple[Float[Tensor, "{count} 4 h w"], list[Meaning]]:
-        """``count`` pictures of random props, each with what it shows."""
+        """``count`` pictures of random props, each with what it shows; also in held-out colours:
+        who judges must know them."""
         rows = torch.randint(len(self), (count,), generator=generator)
         columns = torch.randint(self.planes.shape[1], (count,), generator=generator)
-        meanings = [_painted(self.labels[int(r)], generator=generator) for r in rows]
+        meanings = [_painted(self.labels[int(r)], generator=generator, held_out=True) for r in rows]
         painted = [
             self._paint(row[None, None], column[None], colours)[0, 0]
             for row, column, colours in zip(
@@ -205,8 +206,9 @@ def _finish_weights(kind: str) -> dict[str, float]:
     return {"plain": 1.0} if not others else {"plain": 0.55, **{f: 0.45 / len(others) for f in others}}
 
 
-def _painted(label: Label, *, generator: torch.Generator) -> Meaning:
-    """A meaning for a drawn prop, with colours drawn now; held-out pairs are drawn again."""
+def _painted(label: Label, *, generator: torch.Generator, held_out: bool = False) -> Meaning:
+    """A meaning for a drawn prop, with colours drawn now; held-out pairs are drawn again, unless
+    they are wanted too."""
     names = list(COLOURS)
     while True:
         a, b = torch.rand(2, generator=generator).tolist()
@@ -215,7 +217,7 @@ def _painted(label: Label, *, generator: torch.Generator) -> Meaning:
             label.kind, "natural" if a < 0.25 else names[i], "default" if b < 0.7 else names[j],
             label.count, label.size, label.finish, label.option,
         )
-        if not meaning.held_out():
+        if held_out or not meaning.held_out():
             return meaning
 
 

@@ -23,6 +23,7 @@ from dreamfusion3d.procedural.wording import (
     NO_SIZE_BEFORE,
     SAYING,
     SIZE_WORDS,
+    article,
     kind_of,
     number,
     says,
@@ -30,7 +31,8 @@ from dreamfusion3d.procedural.wording import (
 from dreamfusion3d.procedural.world import Meaning
 
 # a picture's, not the prop's
-_GROUND = re.compile(r"\b(on|against|with|over) (an? )?(plain )?\w+ (background|backdrop)\b")
+_GROUND = re.compile(r"\b(on|against|with|over) (an? )?(\w+ ){0,3}(background|backdrop)\b")
+_PATTERN_NOUNS = ("stripes", "spots", "dots", "checks")
 _NONE = ("no", "without", "zero", "0")
 _COMPOUND = re.compile(r"\b(" + "|".join(COMPOUNDS) + r")\b")
 _LACKING = re.compile(r"\b([a-z]+?)-?less\b")
@@ -138,7 +140,8 @@ def _existing(s: _Sentence, count: int) -> int:
     possible = " or ".join(str(h) for h in sorted(kind.counts))
     nearest = min(kind.counts, key=lambda c: abs(c - count))
     s.notes.append(
-        f"a {kind.name} comes with {possible} {what[possible != '1']} here, not {count}: making {nearest}"
+        f"{article(kind.name)} {kind.name} comes with {possible} {what[possible != '1']} here, "
+        f"not {count}: making {nearest}"
     )
     return nearest
 
@@ -162,17 +165,23 @@ def _finish(s: _Sentence) -> str:
         if finish is None or says(word, s.kind.second):
             continue
         s.used.add(i)
+        other = None if word in _PATTERN_NOUNS else _elsewhere(s, i)
+        if other is not None:
+            if not (finish == "wooden" and s.kind.natural_second == WOOD and says(other, s.kind.second)):
+                s.notes.append(f"only the whole can be {word} here, not the {other} alone")
+            continue
         if finish in s.kind.finishes:
             return finish
         if finish == "wooden" and s.kind.natural == WOOD:
             continue
-        s.notes.append(f"a {s.kind.name} is not {finish} here: making it plain")
+        s.notes.append(f"{article(s.kind.name)} {s.kind.name} is not {finish} here: making it plain")
     return "plain"
 
 
 def _colours(s: _Sentence, finish: str) -> tuple[str, str]:
     """Colours of part A and part B: a colour word belongs to the part word or noun that follows it
-    ("red handled mug", "mug with a red handle"), or to a part that it is said of ("handle is red")."""
+    ("red handled mug", "mug with a red handle"), or to a part that it is said of ("handle is red").
+    A colour of anything else ("on a white table") is named and left."""
     colour, second = "natural", "default"
     for i, word in enumerate(s.words):
         if word not in COLOUR_WORDS:
@@ -181,21 +190,38 @@ def _colours(s: _Sentence, finish: str) -> tuple[str, str]:
         named = COLOUR_WORDS[word]
         if _of_part(s.words, i, s.kind):
             second = named
-        elif colour == "natural" and not _of_pattern(s.words, i, alone=True):
+        elif _of_pattern(s.words, i, alone=True):
+            continue  # "white stripes": a pattern's second colour is its own
+        elif (other := _elsewhere(s, i)) is not None:
+            s.notes.append(f"the {other} has no colour of its own here: {word} is left out")
+        elif colour == "natural":
             colour = named
         elif FINISHES[finish].shift is None and _of_pattern(s.words, i):
-            pass  # "red and white striped": a pattern's second colour is its own
+            continue  # "red and white striped"
         elif second == "default":
             second = named
     return colour, second
 
 
+def _elsewhere(s: _Sentence, i: int) -> str | None:
+    """The noun after the adjective at ``i``, where that is neither the prop nor its part B: another
+    part, another thing; None where the adjective is the prop's own."""
+    if i < s.at:
+        return None
+    for word in s.words[i + 1 : i + 4]:
+        if word in COLOUR_WORDS or word in SIZE_WORDS or word in FINISH_WORDS or word in ("and", "polka"):
+            continue
+        if kind_of(word) is s.kind or word in IDLE or word in BEGINNING or number(word) is not None:
+            return None
+        return word
+    return None
+
+
 def _of_pattern(words: list[str], i: int, *, alone: bool = False) -> bool:
     """Whether the colour at ``i`` is that of stripes; ``alone``: said of nothing else ("white stripes")."""
     after = words[i + 1 : i + 2]
-    nouns = ("stripes", "spots", "dots", "checks")
     if alone:
-        return bool(after) and (after[0] in nouns or words[i + 1 : i + 3] == ["polka", "dots"])
+        return bool(after) and (after[0] in _PATTERN_NOUNS or words[i + 1 : i + 3] == ["polka", "dots"])
     return bool(after) and (after[0] in FINISH_WORDS or after[0] == "polka")
 
 

@@ -31,7 +31,7 @@ NUMBER_WORDS = {
     "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
 }
 COUNTED_WORDS = {word for kind in KINDS.values() for word in kind.counted} | set(HANDLES) | set(LEGS)
-JOINING = {"with", "having", "featuring", "has", "wearing", "without", "on", "in", "whose"}
+JOINING = {"with", "having", "featuring", "has", "wearing", "without", "on", "in", "whose", "holding", "for"}
 IDLE = {
     "a", "an", "the", "of", "with", "and", "is", "that", "which", "has", "have", "having", "its", "in", "on",
     "made", "painted", "coloured", "colored", "colour", "color", "single", "photo", "picture", "image",
@@ -39,6 +39,7 @@ IDLE = {
     "one",
     "normal", "wearing", "from", "please", "make", "me", "it", "just", "only", "exactly", "prop", "toy",
     "body", "are", "whose", "polka", "out", "all", "over", "there", "item", "version", "looking", "style",
+    "holding", "for",
 }
 BEGINNING = JOINING | {"and", "the", "of", "its", "is", "are"}
 SAYING = {"is", "are", "painted", "coloured", "colored", "in"}
@@ -46,15 +47,28 @@ NOUNS = {noun: kind for kind in KINDS.values() for noun in (kind.name, *kind.nou
 # names of more than one word, as one; longer ones first
 COMPOUNDS = {
     "ice cream cone": "icecream", "ice cream": "icecream", "ice creams": "icecream",
-    "flying saucer": "saucer",
+    "flying saucer": "ufo",
     "treasure chest": "chest", "traffic cone": "cone", "top hat": "hat", "rubber duck": "duck",
     "book shelf": "bookshelf", "book case": "bookcase", "light house": "lighthouse", "tea pot": "teapot",
     "tea cup": "teacup", "rocket ship": "rocket", "space ship": "spaceship", "castle tower": "tower",
-    "sailing boat": "boat", "sail boat": "boat", "fir tree": "tree", "pine tree": "tree",
+    "sailing boat": "boat", "sailing ship": "boat", "sail boat": "boat",
+    "fir tree": "tree", "pine tree": "tree",
     "cooking pot": "pot", "hand bell": "bell", "snow man": "snowman", "fruit bowl": "bowl",
     "christmas tree": "tree", "gift box": "gift", "table lamp": "lamp", "race car": "car",
     "wine glass": "goblet",
 }
+
+
+# first words for part B that take no article
+PLURALS = {
+    "bands", "legs", "cushions", "books", "straps", "leaves", "teeth", "stripes", "fins", "wheels", "wings",
+    "battlements",
+}
+
+
+def article(words: str) -> str:
+    """"a" or "an", by the sound that ``words`` begin with."""
+    return "an" if words[:1] in tuple("aeiou") and not words.startswith(("one", "ufo", "uni", "eu")) else "a"
 
 
 def number(word: str) -> int | None:

@@ -11,12 +11,13 @@ import torch
 
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.errors import InputError
-from dreamfusion3d.evaluate import geometry, lists, retrieval, verdict
+from dreamfusion3d.evaluate import geometry, lists, retrieval, train_judge, verdict
 from dreamfusion3d.evaluate.colour import judge_colours, surface
 from dreamfusion3d.evaluate.consistency import REPEATED, judge_consistency
 from dreamfusion3d.evaluate.evidence import Evidence, of_folder, of_truth, welded
 from dreamfusion3d.evaluate.geometry import bank, judge_geometry, nearest
 from dreamfusion3d.evaluate.judge import Judge, JudgeNet
+from dreamfusion3d.evaluate.train_judge import one_changed
 from dreamfusion3d.evaluate.truth import painted, parts_at, true_mesh, true_solid
 from dreamfusion3d.evaluate.voxels import REACH, axis, centred, iou, solid
 from dreamfusion3d.mesh.bake import bake
@@ -24,6 +25,8 @@ from dreamfusion3d.mesh.export import place, write_glb
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.mesh.simplify import simplify
 from dreamfusion3d.mesh.truth import ground_truth_mesh
+from dreamfusion3d.prior.conditioner import world_vocabulary
+from dreamfusion3d.procedural.dataset import make
 from dreamfusion3d.procedural.kinds import KINDS
 from dreamfusion3d.procedural.reading import read
 from dreamfusion3d.procedural.world import Meaning, meant_instances
@@ -89,19 +92,24 @@ def test_the_nearest_instance_has_the_asked_form():
         solids[i] for i in range(len(props)) if props.count[i] == 2 and props.option[i] == 1))
 
 
+def colours_of(evidence, meaning):
+    props = nearest(evidence, meaning).props
+    return judge_colours(evidence, meaning, props, true_mesh(props, 0, meaning, 72))
+
+
 @pytest.mark.parametrize(
     "prompt", ["a red mug with a blue handle", "a green striped vase", "a purple wooden chair"]
 )
 def test_colours_of_a_true_prop_are_right_and_others_wrong(prompt):
     evidence, meaning = truth(prompt)
-    found = judge_colours(evidence, meaning)
+    found = colours_of(evidence, meaning)
     assert found and all(c.right and c.share > 0.6 for c in found)
-    wrong = judge_colours(evidence, dataclasses.replace(meaning, colour="yellow"))
+    wrong = colours_of(evidence, dataclasses.replace(meaning, colour="yellow"))
     assert not wrong[0].right
 
 
 def test_unnamed_colours_are_not_judged():
-    assert judge_colours(*truth("a mug")) == []
+    assert colours_of(*truth("a mug")) == []
 
 
 def test_surface_points_carry_the_texture():
@@ -185,6 +193,31 @@ def test_verdicts_and_calibration():
     assert [e.prompt for e in verdict.perfect(["a red mug", "a hamburger"])] == ["a red mug"]
 
 
+def test_prompts_that_mean_the_same_are_one():
+    assets = [truth("a red mug")[0], truth("a blue chair")[0]]
+    *_, (_, verdicts) = verdict.judge_all(assets, Known(), ["a red cup", "a scarlet mug"])
+    assert [v.place for v in verdicts] == [1, 1]
+
+
+def test_a_twin_sentence_differs_in_one_visible_thing():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        meaning = Meaning("vase", "red")
+        twin = one_changed(meaning, generator=generator)
+        slots = [f.name for f in dataclasses.fields(Meaning)]
+        changed = [name for name in slots if getattr(twin, name) != getattr(meaning, name)]
+        assert len(changed) == 1 and changed[0] not in ("kind", "second_colour", "option")
+
+
+def test_the_judge_learns(monkeypatch):
+    monkeypatch.setattr(train_judge, "PICTURES", 12)
+    *_, (_, data) = make(12, 2, kinds=["mug", "duck"], generator=torch.Generator().manual_seed(0))
+    net = JudgeNet(world_vocabulary(), (8, 8, 16, 16))
+    run = train_judge.train_judge(net, data, steps=40, rate=5e-3, generator=torch.Generator().manual_seed(0))
+    losses = [loss for _, loss, _ in run]
+    assert sum(losses[-8:]) < 0.85 * sum(losses[:8])
+
+
 def test_lists_are_those_of_the_grammar_and_apart():
     both = [lists.prompts(name) for name in lists.NAMES]
     for name, found in zip(lists.NAMES, both, strict=True):
@@ -208,14 +241,19 @@ def test_the_judge_net_round_trip(tmp_path):
 
 def test_bad_input_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(retrieval, "load_encoder", lambda name: Known())
+    foreign = tmp_path / "foreign.txt"
+    foreign.write_text("  # a comment\na hamburger\n")
     for arguments, words in (
+        (("--prompts", foreign), "serves none"),
+        (("--prompts", foreign, "--set", "mesh.formats=obj"), "GLB"),
         ((), "either a folder"), ((tmp_path,), "no finished asset"),
         ((tmp_path, "--prompts", "reporting"), "either a folder"),
         (("--prompts", tmp_path / "none.txt"), "development or reporting"),
     ):
         out = ("--out", tmp_path / "report", "--quiet")
         assert report.run(main.app, ["evaluate", *map(str, (*arguments, *out))]) == 2
-        assert words in capsys.readouterr().err
+        captured = capsys.readouterr()
+        assert words in captured.err.splitlines()[-1] and captured.out == ""
     with pytest.raises(InputError, match="no finished asset"):
         of_folder(tmp_path)
 
@@ -230,7 +268,8 @@ def finished(folder, prompt):
     folder.mkdir(parents=True)
     write_glb(place(textured, 0.3), folder / f"{folder.name}.glb", folder.name, {})
     facts = quality(mesh)
-    record = {"prompt": prompt, "mesh": {k: getattr(facts, k) for k in ("components", "watertight", "genus")}}
+    known = {k: getattr(facts, k) for k in ("components", "watertight", "genus")}
+    record = {"prompt": prompt, "slug": folder.name, "mesh": known}
     (folder / "asset.json").write_text(json.dumps(record))
 
 
@@ -238,12 +277,19 @@ def test_evaluate_finished_assets(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(retrieval, "load_encoder", lambda name: Known())
     for name, prompt in (("red_mug", "a red mug with one handle"), ("blue_chair", "a blue chair")):
         finished(tmp_path / "assets" / name, prompt)
+    # a renamed folder is judged, one without its GLB is named and left out
+    (tmp_path / "assets" / "red_mug").rename(tmp_path / "assets" / "my mug")
+    finished(tmp_path / "assets" / "broken", "a duck")
+    (tmp_path / "assets" / "broken" / "broken.glb").write_bytes(b"")
     out = tmp_path / "report"
     assert report.run(main.app, ["evaluate", str(tmp_path / "assets"), "--out", str(out)]) == 0
-    assert capsys.readouterr().out == f"{out / 'report.html'}\n"
+    captured = capsys.readouterr()
+    assert "left out" in captured.err and "broken" in captured.err
+    assert captured.out == f"{out / 'report.html'}\n"
     record = json.loads((out / "report.json").read_text())
     assert set(record["summary"]) == {"assets", "true props", "misnamed"}
     found = record["summary"]["assets"]
+    assert record["rivals"] == 62
     assert found["assets"] == 2 and found["kind_wins"] == found["genus_right"] == found["colours_right"] == 1
     assert record["summary"]["misnamed"]["kind_wins"] == 0
     page = (out / "report.html").read_text()

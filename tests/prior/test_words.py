@@ -77,13 +77,16 @@ def test_what_the_rules_understand_is_not_asked():
 
 
 def test_a_misspelt_noun_is_read_and_named():
-    reading = understand("a purple mushrom", Saying(None))
-    assert reading.meaning == Meaning("mushroom", "purple")
+    purple = Meaning("mushroom", "purple")
+    reading = understand("a purple mushrom", Saying(purple))
+    assert reading.meaning == purple
     assert reading.notes == ["read 'mushroom' for 'mushrom'"] and not reading.unknown
+    # letters exchanged are evidence enough
+    assert understand("a picther", None).meaning == Meaning("pitcher", count=1)
+    assert understand("a snowmna with a red hat", None).meaning == Meaning("snowman", second_colour="red")
     # further off, the network is needed
-    far = understand("a purple mushrum", Saying(Meaning("mushroom", "purple")))
-    assert far.meaning == Meaning("mushroom", "purple") and far.notes == ["read as: a purple mushroom"]
-    assert understand("a snwoman with a red hat", None).meaning == Meaning("snowman", second_colour="red")
+    far = understand("a purple mushrum", Saying(purple))
+    assert far.meaning == purple and far.notes == ["read as: a purple mushroom"]
 
 
 def test_a_misspelt_adjective_is_read_and_the_rest_kept():
@@ -91,6 +94,38 @@ def test_a_misspelt_adjective_is_read_and_the_rest_kept():
     reading = understand("a blue woodn steampunk bookshelf", Saying(said))
     assert reading.meaning == Meaning("bookshelf", "blue", finish="wooden")
     assert reading.unknown == ["steampunk"]
+
+
+def test_only_slots_that_an_unknown_word_bears_out_are_filled():
+    hasty = Saying(Meaning("mug", "yellow", "red", 2, "small", "metal", True))
+    assert understand("a light mug", hasty).meaning == Meaning("mug", count=1)
+    assert understand("a metalllic mug", hasty).meaning == Meaning("mug", count=1, finish="metal")
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    ("prompt", "meaning"),
+    [
+        ("a low poly mug", Meaning("mug", count=1)),
+        ("a light blue mug", Meaning("mug", "blue", count=1)),
+        ("a cup of tea", Meaning("mug", count=1)),
+        ("a wine bottle", Meaning("bottle")),
+        ("a stool with a back", Meaning("stool", count=3)),
+        ("a red sports car", Meaning("car", "red")),
+        ("a witch hat", Meaning("hat")),
+        ("a duck with a red hat", Meaning("duck")),
+        ("a cup and saucer", Meaning("mug", count=1)),
+        ("a blue mug on a white table", Meaning("mug", "blue", count=1)),
+        ("a barrel with iron hoops", Meaning("barrel")),
+        ("a hammer with a wooden handle", Meaning("hammer")),
+        ("a robot holding a sword", Meaning("robot")),
+        ("a vase against a plain light grey background", Meaning("vase")),
+        ("a white teapot with a black handle", Meaning("teapot", "white", count=1)),
+    ],
+)
+def test_what_an_artist_would_type(prompt, meaning):
+    words = WordEncoder.load(embedded_folder() / WORDS)
+    assert understand(prompt, words).meaning == meaning
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,18 @@ def test_handles_that_do_not_exist_are_noted(prompt, handles, words):
     assert not reading.unknown
 
 
+@pytest.mark.parametrize(
+    ("prompt", "note"),
+    [
+        ("a white mug with a red lid", "the lid has no colour of its own here: red is left out"),
+        ("a blue mug on a white table", "the table has no colour of its own here: white is left out"),
+        ("a house with a stone chimney", "only the whole can be stone here, not the chimney alone"),
+    ],
+)
+def test_what_is_said_of_something_else_is_noted(prompt, note):
+    assert read(prompt).notes == [note]
+
+
 def test_a_finish_that_a_kind_does_not_have_is_noted():
     reading = read("a glass chair")
     assert reading.meaning == Meaning("chair") and not reading.unknown

@@ -131,4 +131,5 @@ def test_singles_show_what_their_meanings_say(pictures):
     assert {m.kind for m in meanings} <= {"mug", "donut"}
     again, same = pictures.singles(6, generator=generator(4))
     assert torch.equal(drawn, again) and meanings == same
-    assert not any(m.held_out() for m in pictures.singles(200, generator=generator(5))[1])
+    everything = {(m.kind, m.colour) for m in pictures.singles(400, generator=generator(5))[1]}
+    assert {(kind, c) for kind in ("mug", "donut") for c in COLOURS} <= everything, "held-out pairs too"

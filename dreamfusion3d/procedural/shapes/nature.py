@@ -77,11 +77,11 @@ def carrot(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     root = sdf.lathe(
         x, y, z, [(0.02, -0.62), (r * 0.5, -0.35), (r * 0.85, -0.02), (r, 0.18), (r * 0.55, 0.26)], 0.02
     )
-    leaves = sdf.capsule(x, y, z, (0.0, 0.22, 0.0), (0.0, s.vary(1, 0.54, 0.06), 0.0), 0.05, 0.07)
+    leaves = sdf.capsule(x, y, z, (0.0, 0.22, 0.0), (0.0, s.vary(1, 0.54, 0.06), 0.0), 0.09, 0.07)
     for angle in (0.0, 120.0, 240.0):
         c, n = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         tip = (c * 0.2, s.vary(2, 0.48, 0.08), n * 0.2)
-        leaves = torch.minimum(leaves, sdf.capsule(x, y, z, (0.0, 0.24, 0.0), tip, 0.045, 0.07))
+        leaves = torch.minimum(leaves, sdf.capsule(x, y, z, (0.0, 0.28, 0.0), tip, 0.045, 0.07))
     return [root, leaves]
 
 
