@@ -24,6 +24,7 @@ from dreamfusion3d.prior.understand import understand
 from dreamfusion3d.prior.unet import attend_across_views, autocast, predict
 from dreamfusion3d.prior.words import WordEncoder
 from dreamfusion3d.procedural.captions import world_summary
+from dreamfusion3d.procedural.kinds import KINDS, WOOD
 from dreamfusion3d.types import Render
 
 SIZE = 64  # pixels, a square
@@ -67,7 +68,10 @@ class PixelPrior:
         if reading.unknown:
             words = ", ".join(repr(w) for w in reading.unknown)
             warnings.append(f"words without effect on this prior: {words}")
-        if untaught := self.conditioner.missing(reading.meaning.tokens()):
+        untaught = self.conditioner.missing(reading.meaning.tokens())
+        if KINDS[reading.meaning.kind].natural == WOOD:
+            untaught = [token for token in untaught if token != "finish:wooden"]  # it is of wood anyhow
+        if untaught:
             # "mug:option" reads "mug option"
             named = ", ".join(token.replace(":", " ") for token in untaught)
             warnings.append(f"this prior was never taught: {named}")

@@ -136,6 +136,8 @@ def test_a_prior_names_only_what_it_was_taught(tmp_path):
     assert narrow.check_prompt("a red mug") == []
     assert narrow.check_prompt("a blue mug") == ["this prior was never taught: colour blue"]
     assert "mug option" in narrow.check_prompt("a red mug with a lid")[0]
+    wooden = tiny_folder(tmp_path / "wooden", vocabulary=Meaning("table", count=4).tokens())
+    assert PixelPrior(wooden, "wooden", half=False).check_prompt("a wooden table") == []
     with pytest.raises(InputError, match="it knows: mug. Use"):
         narrow.check_prompt("a chair")
 
