@@ -34,6 +34,9 @@ def evaluate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="One setting, as optim.steps=800; may be repeated."),
     ] = None,
+    mark_weak: Annotated[
+        bool, typer.Option("--mark-weak", help="Keep the kinds that lost in the prior's folder.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
 ) -> None:
     """Judge finished assets: kind, topology, colours, R-precision, view consistency.
@@ -44,6 +47,8 @@ def evaluate(
     from dreamfusion3d.errors import InputError
     from dreamfusion3d.evaluate import lists
     from dreamfusion3d.evaluate.retrieval import load_encoder
+    from dreamfusion3d.prior import folder_of, vocabulary_of
+    from dreamfusion3d.prior import mark_weak as record_weak
     from dreamfusion3d.progress import choose
     from dreamfusion3d.workspace import check_room, folder_errors
 
@@ -62,7 +67,12 @@ def evaluate(
             found = _found(Path() if assets is None else assets)
         else:
             found = _made(rivals, out / "assets", prior, quality, seed, sets or [], progress)
-        path = _judged(found, rivals, judge, out, progress)
+        path, weak = _judged(found, rivals, judge, out, progress)
+        if mark_weak:
+            prior_folder = folder_of(prior)
+            vocabulary_of(prior)  # says in one line what is wrong with a folder
+            with folder_errors(prior_folder):
+                record_weak(prior_folder, weak)
     print(path)
 
 
@@ -125,8 +135,8 @@ def _evidence(folders: list[Path], progress: Progress) -> list[Evidence]:
 
 def _judged(
     folders: list[Path], rivals: list[str], encoder: Encoder, out: Path, progress: Progress
-) -> Path:
-    """Writes the report's two files; the path of the page."""
+) -> tuple[Path, list[str]]:
+    """Writes the report's two files; the path of the page, and the kinds that lost."""
     from dreamfusion3d import files
     from dreamfusion3d.evaluate import verdict
     from dreamfusion3d.evaluate.report import page
@@ -158,7 +168,9 @@ def _judged(
         temporary.write_text(page("Evaluation", columns, verdicts["assets"], notes), encoding="utf-8")
     for key, value in columns["assets"].items():
         progress.say(f"{key}: {value} (true props {columns.get('true props', {}).get(key)})")
-    return out / "report.html"
+    weak = verdict.weak_kinds(verdicts["assets"])
+    progress.say(f"weak kinds: {', '.join(weak) or 'none'}")
+    return out / "report.html", weak
 
 
 def _ranked(found: list[Evidence], encoder: Encoder, progress: Progress) -> list[Evidence]:

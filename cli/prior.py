@@ -70,6 +70,9 @@ def train_prior(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the pictures' order, their colours and the noise.")] = 0,
     save_minutes: Annotated[float, typer.Option(help="Between checkpoints, weights and sample grids.")] = 5.0,
+    compiled: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="On CUDA, compile the network first.")
+    ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
 ) -> None:
     """Train the prior on pictures of procedural props, or train it further.
@@ -87,7 +90,7 @@ def train_prior(
     with folder_errors(out):
         run_training(
             out, cache=cache, pictures=pictures, props=props, start=start, device=where, seed=seed,
-            save_minutes=save_minutes, progress=choose(quiet),
+            save_minutes=save_minutes, progress=choose(quiet), compiled=compiled,
         )
     print(out)
 
@@ -95,15 +98,18 @@ def train_prior(
 def kinds(
     prior: Annotated[str, typer.Option(help="'embedded' or a folder that train-prior wrote.")] = "embedded",
     picture: Annotated[Path | None, typer.Option(help="A PNG to draw the kinds into.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also the kinds that the evaluation found it weak at.")
+    ] = False,
 ) -> None:
     """List the kinds of props, colours and words that a prior knows, or draw the kinds."""
-    from dreamfusion3d.prior import known_kinds, vocabulary_of
+    from dreamfusion3d.prior import folder_of, known_kinds, vocabulary_of, weak_kinds
     from dreamfusion3d.procedural.kinds import KINDS
     from dreamfusion3d.procedural.wording import FINISH_WORDS, SIZE_WORDS
     from dreamfusion3d.procedural.world import COLOURS
 
     vocabulary = vocabulary_of(prior)
-    names = sorted(known_kinds(vocabulary))
+    names = sorted(set(known_kinds(vocabulary)) - set([] if everything else weak_kinds(folder_of(prior))))
     if picture is not None:
         _draw_kinds(names, picture)
     for kind in (KINDS[name] for name in names):
@@ -130,7 +136,8 @@ def _draw_kinds(names: list[str], path: Path) -> None:
 
     from dreamfusion3d.errors import InputError
     from dreamfusion3d.files import replacing
-    from dreamfusion3d.procedural.sheet import sheet, usual
+    from dreamfusion3d.procedural.sheet import sheet
+    from dreamfusion3d.procedural.world import usual
     from dreamfusion3d.workspace import check_room, folder_errors
 
     if path.suffix.lower() != ".png":

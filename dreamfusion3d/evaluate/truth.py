@@ -11,6 +11,7 @@ from dreamfusion3d.evaluate.voxels import REACH, RESOLUTION, axis
 from dreamfusion3d.mesh.simplify import vertex_normals
 from dreamfusion3d.mesh.truth import ground_truth_mesh
 from dreamfusion3d.procedural.finish import masks
+from dreamfusion3d.procedural.pictures import surface_normals
 from dreamfusion3d.procedural.world import Instances, Meaning
 from dreamfusion3d.types import Mesh, TexturedMesh
 
@@ -24,17 +25,8 @@ def parts_at(
     where = torch.from_numpy(np.ascontiguousarray(points)).float()
     rows = torch.full((len(where),), index)
     part = props.parts(where, rows).argmin(0)
-    inside = masks(finish, props.unscaled(where, rows), _normals(props, where, rows)) > 0.5
+    inside = masks(finish, props.unscaled(where, rows), surface_normals(props, where, rows)) > 0.5
     return torch.where((part < 2) & inside, part + 3, part).numpy()
-
-
-def _normals(props: Instances, points: Tensor, rows: Tensor, epsilon: float = 4e-3) -> Tensor:
-    """Unit gradients of the distance by central differences."""
-    steps = torch.eye(3) * epsilon
-    gradient = torch.stack(
-        [props.distance(points + s, rows) - props.distance(points - s, rows) for s in steps], -1
-    )
-    return gradient / gradient.norm(dim=-1, keepdim=True).clamp(min=1e-9)
 
 
 def true_mesh(props: Instances, index: int, meaning: Meaning, resolution: int = 96) -> TexturedMesh:

@@ -114,6 +114,15 @@ def _kind(meaning: Meaning | None) -> str | None:
     return meaning.kind if meaning else None
 
 
+def weak_kinds(verdicts: Sequence[Verdict]) -> list[str]:
+    """The kinds of which fewer than half of the assets overlap most with their own kind."""
+    wins: dict[str, list[bool]] = {}
+    for v in verdicts:
+        if v.meaning is not None and v.geometry is not None:
+            wins.setdefault(v.meaning.kind, []).append(v.geometry.kind_wins)
+    return sorted(kind for kind, won in wins.items() if np.mean(won) < 0.5)
+
+
 def summary(verdicts: Sequence[Verdict]) -> dict[str, float | int | None]:
     """Shares in [0, 1] over the assets that each question fits; None where it fits none."""
     geometry = [v.geometry for v in verdicts if v.geometry is not None]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.files import write_json
 
 if TYPE_CHECKING:
     import torch
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.prior.protocol import Prior
 
 EMBEDDED = "embedded"
+_WEAK = "weak_kinds.json"
 
 
 def embedded_folder() -> Path:
@@ -21,9 +23,14 @@ def embedded_folder() -> Path:
     return Path(__file__).parent / "embedded"
 
 
+def folder_of(name: str) -> Path:
+    """Where the weights of the prior called ``name`` lie."""
+    return embedded_folder() if name == EMBEDDED else Path(name).expanduser()
+
+
 def vocabulary_of(name: str = EMBEDDED) -> list[str]:
     """The tokens that a pixel prior was taught, without loading its weights."""
-    folder = embedded_folder() if name == EMBEDDED else Path(name).expanduser()
+    folder = folder_of(name)
     path = folder / "conditioner" / "config.json"
     try:
         return list(json.loads(path.read_text(encoding="utf-8"))["vocabulary"])
@@ -36,6 +43,22 @@ def known_kinds(vocabulary: list[str]) -> list[str]:
     return [token.removeprefix("kind:") for token in vocabulary if token.startswith("kind:")]
 
 
+def weak_kinds(folder: Path) -> list[str]:
+    """The kinds that an evaluation found this prior weak at; it draws them, but nobody is invited to ask."""
+    path = folder / _WEAK
+    if not path.exists():
+        return []
+    try:
+        return [str(kind) for kind in json.loads(path.read_text(encoding="utf-8"))["kinds"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is damaged; remove it, or judge the prior again by evaluate") from None
+
+
+def mark_weak(folder: Path, kinds: list[str]) -> None:
+    """Keep them beside the weights."""
+    write_json(folder / _WEAK, {"kinds": sorted(kinds)})
+
+
 def load_prior(name: str = EMBEDDED, *, device: torch.device | str = "cpu") -> Prior:
     """The prior called ``name``: "embedded", or a folder that ``train-prior`` wrote.
 
@@ -43,5 +66,5 @@ def load_prior(name: str = EMBEDDED, *, device: torch.device | str = "cpu") -> P
     """
     from dreamfusion3d.prior.pixel import PixelPrior
 
-    folder = embedded_folder() if name == EMBEDDED else Path(name).expanduser()
+    folder = folder_of(name)
     return PixelPrior(folder, EMBEDDED if name == EMBEDDED else folder.name, device=device)

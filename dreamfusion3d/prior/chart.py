@@ -12,7 +12,7 @@ from dreamfusion3d.files import replacing
 
 SIZE = (860, 480)
 _LEFT, _TOP, _RIGHT, _BOTTOM = 70, 40, 20, 50
-_SERIES = {"loss": (31, 119, 180), "validation": (214, 93, 14)}
+_SERIES = {"loss": (31, 119, 180), "scene": (44, 140, 70), "validation": (214, 93, 14)}
 
 
 def read_log(path: Path) -> list[dict[str, int | float]]:
@@ -29,7 +29,7 @@ def read_log(path: Path) -> list[dict[str, int | float]]:
 
 
 def plot_log(log: Path, out: Path) -> None:
-    """Loss, and validation loss where there is one, on a logarithmic axis, as one PNG."""
+    """The losses of pictures and of the scene, and the validation loss, on a logarithmic axis, as one PNG."""
     rows = read_log(log)
     series = {
         name: [(float(r["pictures"]), float(r[name])) for r in rows if r.get(name, 0) > 0]

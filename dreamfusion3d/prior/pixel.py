@@ -4,7 +4,6 @@ the embedded prior, and whatever ``train-prior`` writes."""
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from pathlib import Path
 
@@ -16,12 +15,13 @@ from torch import Tensor
 from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.files import sha256
-from dreamfusion3d.prior import embedded_folder, known_kinds
+from dreamfusion3d.prior import embedded_folder, known_kinds, weak_kinds
 from dreamfusion3d.prior.conditioner import Conditioner
 from dreamfusion3d.prior.ideal import rgba
 from dreamfusion3d.prior.protocol import Text
+from dreamfusion3d.prior.scene import Scene
 from dreamfusion3d.prior.understand import understand
-from dreamfusion3d.prior.unet import attend_across_views, autocast, predict
+from dreamfusion3d.prior.unet import attend_across_views, autocast, look, predict
 from dreamfusion3d.prior.words import WordEncoder
 from dreamfusion3d.procedural.captions import world_summary
 from dreamfusion3d.procedural.kinds import KINDS, WOOD
@@ -29,14 +29,17 @@ from dreamfusion3d.types import Render
 
 SIZE = 64  # pixels, a square
 WORDS = "words"  # folder of the network that reads prompts
-PARTS = ("unet/diffusion_pytorch_model.safetensors", "conditioner/model.safetensors")
+PARTS = (
+    "unet/diffusion_pytorch_model.safetensors", "conditioner/model.safetensors", "scene/model.safetensors"
+)
 
 
 class PixelPrior:
     """Premultiplied RGBA at 64x64 in [-1, 1], told the prompt's meaning and the camera.
 
-    The network predicts velocity; views of one scene are denoised jointly. Runs in bfloat16
-    where the device computes in it; in float32 with ``half=False``.
+    Views of one scene are denoised jointly. Runs in bfloat16
+    where the device computes in it; in float32 with ``half=False``. A row of its ``Text`` is the
+    prompt's vector, and the volume of its scene.
     """
 
     def __init__(
@@ -45,14 +48,16 @@ class PixelPrior:
         self.name = name
         self.device = torch.device(device)
         self.half = half
-        unet, conditioner, alpha_bar = _load(folder)
+        unet, conditioner, scene, alpha_bar = _load(folder)
         # the stubs of Module.to know memory_format only as a keyword of a single tensor
         unet = unet.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.unet = unet.eval().requires_grad_(False)
         self.conditioner = conditioner.to(self.device).eval().requires_grad_(False)
+        self.scene = scene.to(self.device).eval().requires_grad_(False)
         self.attention = attend_across_views(self.unet)
         self.alpha_bar = alpha_bar.to(self.device)
         self.words = _load_words(folder)
+        self.weak = weak_kinds(folder)
         read_by = (f"{WORDS}/model.safetensors",) if self.words else ()
         self.sha256 = "-".join(sha256(folder / part)[:32] for part in (*PARTS, *read_by))
 
@@ -75,6 +80,8 @@ class PixelPrior:
             # "mug:option" reads "mug option"
             named = ", ".join(token.replace(":", " ") for token in untaught)
             warnings.append(f"this prior was never taught: {named}")
+        if reading.meaning.kind in self.weak:
+            warnings.append(f"this prior draws the kind '{reading.meaning.kind}' poorly")
         return warnings
 
     def encode_text(self, prompts: list[str]) -> Text:
@@ -82,8 +89,9 @@ class PixelPrior:
         for prompt in prompts:
             meaning = understand(prompt, self.words).meaning if prompt else None
             rows.append(self.conditioner.rows(meaning.tokens()) if meaning else [0])
-        with torch.no_grad():
-            return Text(self.conditioner.embed(rows))
+        with torch.no_grad(), self._precision():
+            vector = self.conditioner.embed(rows)
+            return Text(torch.cat([vector, self.scene(vector).float().flatten(1)], 1))
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         alpha_bar = self.alpha_bar[self._timestep(t)]
@@ -98,19 +106,22 @@ class PixelPrior:
         *, views: int = 1,
     ) -> Float[Tensor, "b 4 h w"]:
         timestep = self._timestep(t)
-        alpha, sigma = (c.view(-1, 1, 1, 1) for c in self.alpha_sigma(t))
-        with autocast(self.device) if self.half else contextlib.nullcontext():
-            condition = self.conditioner(text.embedding, cameras.azimuth_deg, cameras.elevation_deg)
-            velocity = predict(
-                self.unet, self.attention, x_t, timestep, condition, cameras, views=views
+        vector, volume = text.embedding.tensor_split([self.conditioner.width], 1)
+        seen = look(self.scene.unflatten(volume), cameras, *x_t.shape[-2:])
+        with self._precision():
+            condition = self.conditioner(vector, cameras.azimuth_deg, cameras.elevation_deg)
+            return predict(
+                self.unet, self.attention, x_t, timestep, seen, condition, cameras, views=views
             )
-        return alpha * x_t - sigma * velocity.float()
+
+    def _precision(self) -> contextlib.AbstractContextManager[object]:
+        return autocast(self.device) if self.half else contextlib.nullcontext()
 
     def _timestep(self, t: Tensor) -> Tensor:
         return (t * (len(self.alpha_bar) - 1)).round().long()
 
 
-def _load(folder: Path) -> tuple[torch.nn.Module, Conditioner, Tensor]:
+def _load(folder: Path) -> tuple[torch.nn.Module, Conditioner, Scene, Tensor]:
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     from diffusers import DDPMScheduler, UNet2DModel
 
@@ -121,10 +132,11 @@ def _load(folder: Path) -> tuple[torch.nn.Module, Conditioner, Tensor]:
         )
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
         conditioner = Conditioner.load(folder / "conditioner")
-    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, json.JSONDecodeError) as error:
+        scene = Scene.load(folder / "scene")
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"the prior in {folder} is damaged ({reason}); {_advice(folder)}") from None
-    return unet, conditioner, scheduler.alphas_cumprod
+    return unet, conditioner, scene, scheduler.alphas_cumprod
 
 
 def _load_words(folder: Path) -> WordEncoder | None:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
-from dreamfusion3d.prior import EMBEDDED, embedded_folder, load_prior
+from dreamfusion3d.prior import EMBEDDED, folder_of, load_prior
 from dreamfusion3d.prior.chart import plot_log
 from dreamfusion3d.prior.conditioner import world_vocabulary
 from dreamfusion3d.prior.pixel import WORDS
@@ -47,36 +47,43 @@ COOL_SHARE = 0.7  # of a run, at its end: the long fall is worth more than the s
 
 def run_training(
     out: Path, *, cache: Path, pictures: int, props: int, start: str, device: torch.device, seed: int,
-    save_minutes: float, progress: Progress,
+    save_minutes: float, progress: Progress, compiled: bool = True,
 ) -> None:
-    """Show ``pictures`` pictures to a prior and leave it in ``out`` as a diffusers folder."""
+    """Show ``pictures`` pictures to a prior and leave it in ``out`` as a diffusers folder.
+
+    ``compiled``: on CUDA, by ``torch.compile``.
+    """
     state = _begin(start, device, seed)  # before the pictures, which take minutes
     checkpoint = out / "checkpoint.safetensors"
     goal = state.pictures + pictures
     resumed = _resume(state, checkpoint)
     _copy_words(start, out)
-    data, validation = _validated(pictures_of(cache, props, seed, progress))
+    data, validation = _validated(pictures_of(cache, props, seed, progress, device).to(device))
     if resumed:
         progress.say(f"going on from {checkpoint.name}: {state.pictures:,} pictures seen")
     progress.stage("train", 2, 2)
     generator = torch.Generator().manual_seed(seed + 1 + state.step)
     begun, saved, first = time.monotonic(), time.monotonic(), state.pictures
-    losses: list[float] = []
-    steps = max(0, goal - state.pictures) // state.config.pictures
+    losses: dict[str, list[float]] = {"loss": [], "scene": []}
+    steps = state.steps_for(goal - state.pictures)
+    if compiled and device.type == "cuda":
+        progress.say("compiling the network: the first steps take a minute or two")
     run = train(
         state, lambda n, v, g: data.batch(n, v, generator=g), steps=steps, cool_share=COOL_SHARE,
-        generator=generator,
+        generator=generator, compiled=compiled and device.type == "cuda",
     )
     for step in run:
-        losses.append(step.loss)
+        losses["scene" if step.alone else "loss"].append(step.loss)
         rate = (step.pictures - first) / (time.monotonic() - begun)
-        progress.step(step.pictures, goal, f"loss {sum(losses) / len(losses):.4f}, {rate:.0f} pictures/s")
-        if len(losses) == LOG_EVERY:
+        means = {name: round(sum(values) / len(values), 5) for name, values in losses.items() if values}
+        shown = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        progress.step(step.pictures, goal, f"{shown}, {rate:.0f} pictures/s")
+        if step.index % LOG_EVERY == 0:
             kept = None
-            if validation and step.index % VALIDATE_EVERY < LOG_EVERY:
+            if validation and step.index % VALIDATE_EVERY == 0:
                 kept = validation_loss(state.average, validation, state.config)
-            _log(out / "log.jsonl", step, sum(losses) / len(losses), rate, kept)
-            losses = []
+            _log(out / "log.jsonl", step, means, rate, kept)
+            losses = {name: [] for name in losses}
         if time.monotonic() - saved > 60 * save_minutes:
             _keep(state, out, checkpoint, time.monotonic() - begun)
             saved = time.monotonic()
@@ -96,14 +103,14 @@ def _validated(data: dataset.Pictures) -> tuple[dataset.Pictures, list[dataset.B
 def _begin(start: str, device: torch.device, seed: int) -> TrainState:
     if start == "scratch":
         return new_state(world_vocabulary(), TrainConfig(), seed=seed, device=device)
-    folder = embedded_folder() if start == EMBEDDED else Path(start).expanduser()
+    folder = folder_of(start)
     load_prior(start)  # says in one line what is wrong with a folder
     return state_from_folder(folder, TrainConfig(), world_vocabulary(), device=device)
 
 
 def _copy_words(start: str, out: Path) -> None:
     """The reader of prompts goes with the weights that training begins from."""
-    folder = embedded_folder() if start in (EMBEDDED, "scratch") else Path(start).expanduser()
+    folder = folder_of(EMBEDDED if start == "scratch" else start)
     if (folder / WORDS).is_dir() and not (out / WORDS).exists():
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out) as temporary:
@@ -121,11 +128,14 @@ def _resume(state: TrainState, checkpoint: Path) -> bool:
         ) from None
 
 
-def pictures_of(cache: Path, props: int, seed: int, progress: Progress) -> dataset.Pictures:
+def pictures_of(
+    cache: Path, props: int, seed: int, progress: Progress, device: torch.device | str = "cpu"
+) -> dataset.Pictures:
     """The cache's pictures, drawn first when there are none."""
     if not list(cache.glob("*.safetensors")):
         progress.stage("draw", 1, 2)
-        for done, drawn in dataset.make(props, VIEWS_A_PROP, generator=torch.Generator().manual_seed(seed)):
+        generator = torch.Generator().manual_seed(seed)
+        for done, drawn in dataset.make(props, VIEWS_A_PROP, generator=generator, device=device):
             progress.step(done, props)
             if drawn is not None:
                 drawn.save(cache / f"props_{seed:03d}.safetensors")
@@ -137,10 +147,12 @@ def pictures_of(cache: Path, props: int, seed: int, progress: Progress) -> datas
         ) from None
 
 
-def _log(path: Path, step: TrainStep, loss: float, rate: float, validation: float | None) -> None:
+def _log(
+    path: Path, step: TrainStep, means: dict[str, float], rate: float, validation: float | None
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     line = {
-        "step": step.index, "pictures": step.pictures, "loss": round(loss, 5), "per_second": round(rate, 1)
+        "step": step.index, "pictures": step.pictures, **means, "per_second": round(rate, 1)
     }
     if validation is not None:
         line["validation"] = round(validation, 5)

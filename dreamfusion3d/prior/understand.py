@@ -14,7 +14,7 @@ from dreamfusion3d.procedural.kinds import KINDS
 from dreamfusion3d.procedural.reading import Reading, read, split
 from dreamfusion3d.procedural.spelling import corrected
 from dreamfusion3d.procedural.wording import COLOUR_WORDS, FINISH_WORDS, SIZE_WORDS
-from dreamfusion3d.procedural.world import Meaning
+from dreamfusion3d.procedural.world import Meaning, usual
 
 SURE = 0.8  # of the network's least certain slot
 ALIKE = 0.75  # difflib's ratio of a misspelt word to the right one
@@ -91,7 +91,8 @@ def _guessed(prompt: str, reading: Reading, guess: Understood) -> Reading:
     meaning = base.meaning
     for slot, words in _saying(guess.meaning).items():
         for word in base.unknown:
-            if (found := _close(word, words)) and getattr(meaning, slot) == getattr(_usual(meaning), slot):
+            unsaid = getattr(meaning, slot) == getattr(usual(meaning.kind), slot)
+            if unsaid and (found := _close(word, words)):
                 meaning = dataclasses.replace(meaning, **{slot: getattr(guess.meaning, slot)})
                 spelt[word] = found
     if meaning == reading.meaning:
@@ -99,12 +100,6 @@ def _guessed(prompt: str, reading: Reading, guess: Understood) -> Reading:
     said = caption(meaning, generator=torch.Generator().manual_seed(0), plain=True)
     unknown = [w for w in base.unknown if w not in spelt]
     return Reading(meaning, unknown, [*base.notes, f"read as: {said}"])
-
-
-def _usual(meaning: Meaning) -> Meaning:
-    """What the bare noun would mean."""
-    kind = KINDS[meaning.kind]
-    return Meaning(kind.name, count=kind.counts[0], option=kind.usually)
 
 
 def _saying(meaning: Meaning) -> dict[str, set[str]]:

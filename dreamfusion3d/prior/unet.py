@@ -1,10 +1,13 @@
-"""The embedded prior's network: diffusers' UNet2DModel on unshuffled pixels, with attention
-that can look across the views of one prop (MVDream, arXiv 2308.16512, section 3.1)."""
+"""The embedded prior's network: diffusers' UNet2DModel on unshuffled pixels, which is shown the
+prompt's scene beside the noisy picture (``scene.py``), with attention that can look across the
+views of one prop (MVDream, arXiv 2308.16512, section 3.1)."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,18 +17,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras import Cameras
+from dreamfusion3d.prior.scene import SEEN_CHANNELS, show
 
-UNSHUFFLE = 2  # 4 channels at 64x64 become 16 at 32x32: half the step time at equal quality
+UNSHUFFLE = 4  # 4 channels at 64x64 become 64 at 16x16: what is finer than that, the scene shows
+SCENE_SCALE = 2  # pixels of the picture along one of the scene's
 RAY_CHANNELS = 8
+SPREAD = 0.4  # how far pictures lie from their scene's, in [-1, 1]
 CHANNELS = 4  # premultiplied RGB and opacity
 
 
-def build_unet(widths: tuple[int, ...] = (64, 128, 192), layers: int = 1) -> UNet2DModel:
+def build_unet(widths: tuple[int, ...] = (96, 192), layers: int = 1) -> UNet2DModel:
     """A U-Net conditioned by one vector (passed as ``class_labels``); attention at 8x8 only."""
     deeper = len(widths) - 1
     return UNet2DModel(
         sample_size=64 // UNSHUFFLE,
-        in_channels=CHANNELS * UNSHUFFLE**2 + RAY_CHANNELS, out_channels=CHANNELS * UNSHUFFLE**2,
+        in_channels=CHANNELS * UNSHUFFLE**2 + SEEN_CHANNELS * (UNSHUFFLE // SCENE_SCALE) ** 2 + RAY_CHANNELS,
+        out_channels=CHANNELS * UNSHUFFLE**2,
         block_out_channels=widths, layers_per_block=layers,
         down_block_types=("DownBlock2D",) * deeper + ("AttnDownBlock2D",),
         up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * deeper,
@@ -36,9 +43,9 @@ def build_unet(widths: tuple[int, ...] = (64, 128, 192), layers: int = 1) -> UNe
 
 
 def build_scheduler() -> DDPMScheduler:
-    """Cosine noise levels (Nichol and Dhariwal, arXiv 2102.09672), velocity prediction."""
+    """Cosine noise levels (Nichol and Dhariwal, arXiv 2102.09672); the picture itself is predicted."""
     return DDPMScheduler(
-        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
+        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="sample",
         clip_sample=False,
     )
 
@@ -96,17 +103,34 @@ def ray_map(cameras: Cameras, height: int, width: int) -> Float[Tensor, "b 8 {he
     return torch.cat([place, directions, 2 * nearest], -1).permute(0, 3, 1, 2)
 
 
+def look(
+    volumes: Float[Tensor, "b 7 z y x"], cameras: Cameras, height: int, width: int,
+    *, generator: torch.Generator | None = None,
+) -> Float[Tensor, "b 8 hs ws"]:
+    """The scene beside pictures of ``height`` x ``width``, as ``predict`` takes it."""
+    return show(volumes, cameras, height // SCENE_SCALE, width // SCENE_SCALE, generator=generator)
+
+
 def predict(
-    unet: UNet2DModel, attention: ViewAttention, x_t: Float[Tensor, "b 4 h w"], timestep: Tensor,
-    condition: Float[Tensor, "b d"], cameras: Cameras, *, views: int,
+    unet: Callable[..., Any], attention: ViewAttention, x_t: Float[Tensor, "b 4 h w"], timestep: Tensor,
+    seen: Float[Tensor, "b 8 hs ws"], condition: Float[Tensor, "b d"], cameras: Cameras, *, views: int,
 ) -> Float[Tensor, "b 4 h w"]:
-    """The network's velocity for pictures whose consecutive ``views`` belong together."""
+    """The predicted x_0 of pictures whose consecutive ``views`` belong together; ``seen`` is the
+    prompt's scene before each camera, at half the picture's resolution.
+
+    The network predicts how the picture deviates from the scene's, in units of SPREAD, whatever
+    the noise. It never predicts noise: that of a 4x4 patch has 64 numbers, and a network that had to
+    carry them through itself would have no width left for the picture (Li and He, arXiv 2511.13720).
+    """
     attention.views = views
-    x = F.pixel_unshuffle(x_t, UNSHUFFLE)
-    if unet.config.in_channels > x.shape[1]:  # a folder may have been trained without rays
-        x = torch.cat([x, ray_map(cameras, *x.shape[-2:]).to(x.dtype)], 1)
+    x, shown = F.pixel_unshuffle(x_t, UNSHUFFLE), F.pixel_unshuffle(seen, UNSHUFFLE // SCENE_SCALE)
+    x = torch.cat([x, shown.to(x.dtype), ray_map(cameras, *x.shape[-2:]).to(x.dtype)], 1)
     x = x.contiguous(memory_format=torch.channels_last)
-    return F.pixel_shuffle(unet(x, timestep, class_labels=condition).sample, UNSHUFFLE)
+    deviation = F.pixel_shuffle(unet(x, timestep, class_labels=condition).sample, UNSHUFFLE).float()
+    scene = F.interpolate(
+        seen[:, :CHANNELS], scale_factor=float(SCENE_SCALE), mode="bilinear", align_corners=False
+    )
+    return scene + SPREAD * deviation
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:

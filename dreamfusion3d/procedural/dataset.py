@@ -71,6 +71,10 @@ class Pictures:
             kept[members] = True
         return self._rows(~kept), self._rows(kept)
 
+    def to(self, device: torch.device | str) -> Pictures:
+        """The same, painted on ``device`` from now on; what is drawn by lot stays on the CPU."""
+        return Pictures(self.planes.to(device), self.azimuth_deg, self.elevation_deg, self.labels)
+
     def _rows(self, mask: Bool[Tensor, " n"]) -> Pictures:
         labels = [label for label, wanted in zip(self.labels, mask.tolist(), strict=True) if wanted]
         return Pictures(self.planes[mask], self.azimuth_deg[mask], self.elevation_deg[mask], labels)
@@ -114,7 +118,7 @@ class Pictures:
         self, rows: Tensor, columns: Tensor, colours: Float[Tensor, "part rgb"]
     ) -> Float[Tensor, "k v 4 h w"]:
         planes = self.planes[rows, columns].float() / 255
-        rgb = torch.einsum("kvphw,pc->kvchw", planes[:, :, :-1], colours)
+        rgb = torch.einsum("kvphw,pc->kvchw", planes[:, :, :-1], colours.to(planes.device))
         return torch.cat([rgb, planes[:, :, -1:]], 2) * 2 - 1
 
     @cached_property
@@ -155,9 +159,10 @@ def _load_shard(path: Path) -> Pictures:
 
 
 def make(
-    props: int, views: int = 6, *, kinds: list[str] | None = None, generator: torch.Generator
+    props: int, views: int = 6, *, kinds: list[str] | None = None, generator: torch.Generator,
+    device: torch.device | str = "cpu",
 ) -> Iterator[tuple[int, Pictures | None]]:
-    """Draw ``props`` props from ``views`` random cameras each.
+    """Draw ``props`` props from ``views`` random cameras each, on ``device``; the pictures lie on the CPU.
 
     Yields (props drawn so far, None), and (props, the pictures) at the end. Every form of a kind
     (its counts, with and without its option) is drawn equally often, since forms must be told
@@ -175,7 +180,7 @@ def make(
                 kind, count, _pick(_SIZE_WEIGHTS, generator), _pick(_finish_weights(kind), generator), option
             )
             cameras = sample_orbit(views, generator=generator, size=PICTURE_SIZE, spread=False)
-            planes.append(_draw(label, n, cameras, generator=generator))
+            planes.append(_draw(label, n, cameras, device, generator=generator))
             azimuth.append(cameras.azimuth_deg.expand(n, views))
             elevation.append(cameras.elevation_deg.expand(n, views))
             labels += [label] * n
@@ -184,17 +189,17 @@ def make(
 
 
 def _draw(
-    label: Label, number: int, cameras: Cameras, *, generator: torch.Generator
+    label: Label, number: int, cameras: Cameras, device: torch.device | str, *, generator: torch.Generator
 ) -> UInt8[Tensor, "{number} v 6 h w"]:
     """Planes of ``number`` props of one label, each from every camera."""
     views = len(cameras)
     props = instances(
         label.kind, label.count, label.size, number, option=label.option, generator=generator
     )
-    everyone = cameras.select(torch.arange(views).repeat(number))
-    drawn = draw(props[torch.arange(number).repeat_interleave(views)], everyone, label.finish)
+    everyone = cameras.select(torch.arange(views).repeat(number)).to(device)
+    drawn = draw(props[torch.arange(number).repeat_interleave(views)].to(device), everyone, label.finish)
     stack = torch.cat([drawn.light, drawn.opacity[:, None]], 1)
-    return (stack.clamp(0, 1) * 255).round().to(torch.uint8).unflatten(0, (number, views))
+    return (stack.clamp(0, 1) * 255).round().to(torch.uint8).cpu().unflatten(0, (number, views))
 
 
 def _pick(weights: dict[str, float], generator: torch.Generator) -> str:

@@ -53,7 +53,7 @@ def draw(props: Instances, cameras: Cameras, finish: str = "plain") -> Planes:
     seen = torch.nonzero(coverage > 0).squeeze(1)
     points = origins[seen] + at_nearest[seen, None] * directions[seen]
     part = props.parts(points, index[seen]).argmin(0)
-    normals = _normals(props, points, index[seen])
+    normals = surface_normals(props, points, index[seen])
     brightness = shade(normals, light_direction(cameras.camera_to_world)[index[seen]])
     lit = coverage[seen] * brightness
     # an accent has no finish
@@ -96,7 +96,9 @@ def _trace(
     return reached, nearest, at_nearest
 
 
-def _normals(props: Instances, points: Tensor, index: Tensor, epsilon: float = 4e-3) -> Tensor:
+def surface_normals(
+    props: Instances, points: Float[Tensor, "n 3"], index: Tensor, epsilon: float = 4e-3
+) -> Float[Tensor, "n 3"]:
     """Unit gradients of the distance by the tetrahedron of differences."""
     corners = points.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
     gradient = torch.zeros_like(points)

@@ -7,16 +7,10 @@ import torch
 from jaxtyping import UInt8
 
 from dreamfusion3d.cameras import orbit
-from dreamfusion3d.procedural.kinds import KINDS
 from dreamfusion3d.procedural.pictures import draw
 from dreamfusion3d.procedural.world import Meaning, meant_instances
 
 GROUND = 0.86  # grey
-
-
-def usual(kind: str) -> Meaning:
-    """What the bare noun means."""
-    return Meaning(kind, count=KINDS[kind].counts[0], option=KINDS[kind].usually)
 
 
 def picture(

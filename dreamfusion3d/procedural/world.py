@@ -73,6 +73,11 @@ class Meaning:
         return zlib.crc32(f"{self.kind} {self.colour}".encode()) % HELD_OUT == 0
 
 
+def usual(kind: str) -> Meaning:
+    """What the bare noun means."""
+    return Meaning(kind, count=KINDS[kind].counts[0], option=KINDS[kind].usually)
+
+
 @dataclass(frozen=True)
 class Instances:
     """``n`` concrete props of one kind: enough to draw, to mesh and to measure against."""

@@ -25,6 +25,7 @@ from dreamfusion3d.mesh.export import place, write_glb
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.mesh.simplify import simplify
 from dreamfusion3d.mesh.truth import ground_truth_mesh
+from dreamfusion3d.prior import load_prior
 from dreamfusion3d.prior.conditioner import world_vocabulary
 from dreamfusion3d.procedural.dataset import make
 from dreamfusion3d.procedural.kinds import KINDS
@@ -32,6 +33,7 @@ from dreamfusion3d.procedural.reading import read
 from dreamfusion3d.procedural.world import Meaning, meant_instances
 from dreamfusion3d.types import Mesh
 from tests.mesh.shapes import mesh_of, sphere, torus
+from tests.prior.tiny import tiny_folder
 
 FEW = ["mug", "chair", "barrel", "duck"]
 
@@ -189,6 +191,9 @@ def test_verdicts_and_calibration():
     assert [w.prompt for w in wrong] == ["a blue chair", "a red mug"]
     *_, (_, wrong_verdicts) = verdict.judge_all(wrong, Known())
     lower = verdict.summary(wrong_verdicts)
+    assert verdict.weak_kinds(verdicts) == []
+    assert verdict.weak_kinds(wrong_verdicts) == ["chair", "mug"]
+    assert verdict.weak_kinds([*verdicts, wrong_verdicts[0]]) == [], "half of the chairs won"
     assert lower["kind_wins"] == 0.0 and lower["r_precision"] == 0.0 and lower["colours_right"] == 0.0
     assert [e.prompt for e in verdict.perfect(["a red mug", "a hamburger"])] == ["a red mug"]
 
@@ -258,9 +263,9 @@ def test_bad_input_is_one_line(tmp_path, capsys, monkeypatch):
         of_folder(tmp_path)
 
 
-def finished(folder, prompt):
-    """A folder as text2mesh leaves it, with a true prop for a mesh."""
-    meaning = read(prompt).meaning
+def finished(folder, prompt, of=None):
+    """A folder as text2mesh leaves it, with a true prop for a mesh (or another one)."""
+    meaning = read(of or prompt).meaning
     props = meant_instances(meaning, 1, generator=torch.Generator().manual_seed(4))
     mesh = simplify(ground_truth_mesh(props, 0, 64), 3000)
     colours = np.array(meaning.paints())
@@ -271,6 +276,29 @@ def finished(folder, prompt):
     known = {k: getattr(facts, k) for k in ("components", "watertight", "genus")}
     record = {"prompt": prompt, "slug": folder.name, "mesh": known}
     (folder / "asset.json").write_text(json.dumps(record))
+
+
+def test_kinds_that_lost_are_marked(tmp_path, capsys, monkeypatch):
+    """Beside the weights; and the command that lists kinds leaves them out."""
+    monkeypatch.setattr(retrieval, "load_encoder", lambda name: Known())
+    folder = tiny_folder(tmp_path / "prior")
+    finished(tmp_path / "assets" / "duck", "a duck", of="a blue chair")
+    finished(tmp_path / "assets" / "mug", "a red mug with one handle")
+    common = ["evaluate", str(tmp_path / "assets"), "--out", str(tmp_path / "report")]
+    assert report.run(main.app, [*common, "--prior", str(folder), "--mark-weak"]) == 0
+    assert "weak kinds: duck" in capsys.readouterr().err
+    kinds = ["kinds", "--prior", str(folder)]
+    for arguments, listed in ((kinds, False), ([*kinds, "--all"], True)):
+        assert report.run(main.app, arguments) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert any(line.startswith("duck") for line in lines) == listed
+        assert any(line.startswith("mug") for line in lines)
+    prior = load_prior(str(folder))
+    assert any("poorly" in warning for warning in prior.check_prompt("a duck"))
+    assert not any("poorly" in warning for warning in prior.check_prompt("a mug"))
+    (folder / "weak_kinds.json").write_text("[]")
+    assert report.run(main.app, kinds) == 2
+    assert "weak_kinds.json is damaged" in capsys.readouterr().err
 
 
 def test_evaluate_finished_assets(tmp_path, capsys, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -71,12 +72,18 @@ def test_half_precision_deviates_little(folder, prior):
     assert difference.abs().max() < 0.1
 
 
-def test_the_velocity_is_unwound(prior):
-    """At t near 0 the noise is almost none, and so x_0 is almost x_t."""
-    x = noise(1)
-    x0 = prior.denoise(x, torch.zeros(1), prior.encode_text(["a mug"]), turntable(1, size=SIZE))
-    alpha, sigma = prior.alpha_sigma(torch.zeros(1))
-    assert (x0 - alpha * x).abs().max() <= float(sigma) * 10
+def test_without_a_network_the_guess_is_the_scene(prior):
+    def silent(x, timestep, class_labels):
+        return SimpleNamespace(sample=torch.zeros_like(x[:, :64]))
+
+    cameras, text = turntable(2, size=SIZE), prior.encode_text(["a mug"] * 2)
+    scene = prior.scene.unflatten(text.embedding[:, prior.conditioner.width :])
+    seen = unet.look(scene, cameras, SIZE, SIZE)
+    guess = unet.predict(
+        silent, prior.attention, noise(2), torch.zeros(2), seen, torch.zeros(2, 1), cameras, views=1
+    )
+    torch.testing.assert_close(guess.mean((2, 3)), seen[:, :4].mean((2, 3)), atol=0.02, rtol=0)
+    assert guess.shape == (2, 4, SIZE, SIZE)
 
 
 def test_views_alone_do_not_see_each_other(prior):

@@ -12,18 +12,19 @@ import torch
 
 from dreamfusion3d.prior import load_prior
 from dreamfusion3d.prior.chart import plot_log
+from dreamfusion3d.prior.conditioner import world_vocabulary
+from dreamfusion3d.prior.losses import losses, scene_loss, targets, timesteps
 from dreamfusion3d.prior.train import (
-    _targets,
-    _timesteps,
     load_checkpoint,
+    new_state,
     save_checkpoint,
     save_folder,
     state_from_folder,
     train,
     validation_loss,
-    velocity_loss,
 )
 from dreamfusion3d.prior.unet import attend_across_views, build_scheduler
+from dreamfusion3d.procedural.dataset import make
 from tests.prior.tiny import CONFIG, tiny_batch, tiny_state
 
 CPU = torch.device("cpu")
@@ -42,11 +43,11 @@ def loss_of(state) -> float:
     attention = attend_across_views(state.model.unet)
     alpha_bar = build_scheduler().alphas_cumprod
     with torch.no_grad():
-        losses = [
-            velocity_loss(state.model, attention, alpha_bar, tiny_batch(), 0.0, generator=generator(s))
+        values = [
+            losses(state.model, attention, alpha_bar, tiny_batch(), 0.0, generator=generator(s)).picture
             for s in range(4)
         ]
-    return float(torch.stack(losses).mean())
+    return float(torch.stack(values).mean())
 
 
 def steps(state, count, seed=0):
@@ -133,29 +134,29 @@ def test_the_folder_is_the_average_in_half_precision(tmp_path):
     assert texts and not any(str(tmp_path) in text for text in texts), "weights name no folder of their maker"
 
 
-@pytest.mark.parametrize("views", [1, 2])
-def test_views_of_a_prop_share_their_time(views, monkeypatch):
+@pytest.mark.parametrize("joint", [True, False])
+def test_views_of_a_prop_share_their_time(joint, monkeypatch):
     """Otherwise a clean view would tell what the noisy one beside it shows."""
     seen = []
 
-    def spy(unet, attention, x_t, timestep, condition, cameras, *, views):
+    def spy(unet, attention, x_t, timestep, shown, condition, cameras, *, views):
         seen.append((timestep, views))
         return torch.zeros_like(x_t)
 
-    monkeypatch.setattr("dreamfusion3d.prior.train.predict", spy)
+    monkeypatch.setattr("dreamfusion3d.prior.losses.predict", spy)
     state = tiny_state()
-    velocity_loss(
+    losses(
         state.model, attend_across_views(state.model.unet), build_scheduler().alphas_cumprod,
-        tiny_batch(4, views), 0.5, generator=generator(),
+        tiny_batch(4, 2), 0.5, generator=generator(), joint=joint,
     )
     ((timestep, asked),) = seen
-    assert asked == views and timestep.shape == (4 * views,)
-    assert (timestep.view(4, views) == timestep.view(4, views)[:, :1]).all()
+    assert asked == (2 if joint else 1) and timestep.shape == (8,)
+    assert (timestep.view(4, 2) == timestep.view(4, 2)[:, :1]).all()
     assert len(timestep.unique()) > 1
 
 
 def test_the_target_is_the_posterior_mean_over_peers():
-    """Written out for each prop, as ``_targets`` has it in one sum; and its two ends."""
+    """Written out for each prop, as ``targets`` has it in one sum; and its two ends."""
     peers = torch.stack([tiny_batch(1, 2, seed).pictures[0] for seed in (1, 2, 3)])
     batch = replace(tiny_batch(1, 2), pictures=peers[:1], peers=[peers])
     noise = torch.randn(peers[0].shape, generator=generator())
@@ -163,9 +164,8 @@ def test_the_target_is_the_posterior_mean_over_peers():
     for noise_share, expected in ((1.0, peers.mean(0)), (0.999, None), (0.9, x0)):
         sigma = torch.full((2, 1, 1, 1), noise_share)
         alpha = (1 - sigma**2).sqrt()
-        velocity = _targets(batch, x0, noise, alpha, sigma)
+        mean = targets(batch, x0, noise, alpha, sigma)
         x_t = alpha * x0 + sigma * noise
-        mean = alpha * x_t - sigma * velocity  # x0 of v (arXiv 2202.00512, appendix D)
         if expected is None:
             log = torch.stack([-((x_t - alpha * p) ** 2).sum() / (2 * noise_share**2) for p in peers])
             chance = (log - log.max()).exp() / (log - log.max()).exp().sum()
@@ -173,12 +173,72 @@ def test_the_target_is_the_posterior_mean_over_peers():
             assert chance.max() < 0.99
         torch.testing.assert_close(mean, expected, atol=1e-5, rtol=1e-4)
     alone = replace(batch, peers=[])
-    velocity = _targets(alone, x0, noise, alpha, sigma)
-    torch.testing.assert_close(velocity, alpha * noise - sigma * x0)
+    torch.testing.assert_close(targets(alone, x0, noise, alpha, sigma), x0)
+
+
+def test_the_scene_learns_alone_at_first_and_the_network_not_at_all():
+    config = replace(CONFIG, scene_steps=12)
+    state = tiny_state(config=config)
+    unet = [p.clone() for p in state.model.unet.parameters()]
+
+    def error():
+        with torch.no_grad():
+            return float(scene_loss(state.model, tiny_batch(2, 3), 0.0, generator=generator()))
+
+    before = error()
+    taken = steps(state, 12)
+    assert error() < 0.7 * before
+    assert taken[-1].pictures == 12 * config.scene_pictures
+    assert all(torch.equal(a, b) for a, b in zip(unet, state.model.unet.parameters(), strict=True))
+    (then,) = steps(state, 1)
+    assert then.pictures == 12 * config.scene_pictures + config.pictures
+    assert not all(torch.equal(a, b) for a, b in zip(unet, state.model.unet.parameters(), strict=True))
+
+
+def test_what_is_compiled_is_the_network_that_learns(monkeypatch):
+    calls = []
+
+    def compiler(network):
+        def compiled(*arguments, **named):
+            calls.append(network)
+            return network(*arguments, **named)
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    plain, compiled = tiny_state(), tiny_state()
+    losses_of = [
+        [s.loss for s in train(state, batch_of, steps=2, generator=generator(), compiled=wanted)]
+        for state, wanted in ((plain, False), (compiled, True))
+    ]
+    assert losses_of[0] == losses_of[1]
+    assert len(calls) == 2 and all(network is compiled.model.unet for network in calls)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_learns_too():
+    """Drawn, painted and trained there, compiled; the loss falls as on the CPU."""
+    *_, (_, data) = make(4, 4, kinds=["mug"], generator=generator(), device="cuda")
+    assert data is not None and not data.planes.is_cuda
+    data = data.to("cuda")
+    state = new_state(world_vocabulary(), CONFIG, seed=0, device=torch.device("cuda"))
+    taken = list(train(
+        state, lambda n, v, g: data.batch(n, v, generator=g), steps=40, generator=generator(), compiled=True
+    ))
+    first, last = (sum(s.loss for s in part) for part in (taken[:8], taken[-8:]))
+    assert last < 0.8 * first
+
+
+@pytest.mark.parametrize(("asked", "begun", "expected"), [(6, 0, 1), (60, 0, 10), (64, 0, 11), (8, 10, 2),
+                                                          (-5, 3, 0), (16, 8, 3)])
+def test_how_many_steps_show_so_many_pictures(asked, begun, expected):
+    state = tiny_state(config=replace(CONFIG, scene_steps=10))
+    state.step = begun
+    assert state.steps_for(asked) == expected
 
 
 def test_times_favour_the_noisy_end():
-    times = _timesteps(20_000, 1000, generator()).float() / 1000
+    times = timesteps(20_000, 1000, generator()).float() / 1000
     assert times.min() >= 0 and times.max() < 1
     assert float((times >= 0.8).float().mean()) == pytest.approx(0.6, abs=0.02)
     assert float((times >= 0.97).float().mean()) == pytest.approx(0.26, abs=0.02)

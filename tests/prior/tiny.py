@@ -11,12 +11,17 @@ from dreamfusion3d.prior.train import TrainConfig, TrainState, new_state, save_f
 from dreamfusion3d.procedural.dataset import Batch
 from dreamfusion3d.procedural.world import Meaning
 
-CONFIG = TrainConfig(pictures=4, views=2, widths=(32, 64), layers=1, warm_up=1, learning_rate=2e-3)
+CONFIG = TrainConfig(
+    pictures=4, views=2, widths=(32, 64), layers=1, warm_up=1, learning_rate=2e-3, scene_steps=0,
+    scene_share=0.0, scene_pictures=6, scene_channels=(16, 8, 8),
+)
 SIZE = 16
 
 
-def tiny_state(seed: int = 0, vocabulary: list[str] | None = None) -> TrainState:
-    return new_state(vocabulary or world_vocabulary(), CONFIG, seed=seed, device=torch.device("cpu"))
+def tiny_state(
+    seed: int = 0, vocabulary: list[str] | None = None, config: TrainConfig = CONFIG
+) -> TrainState:
+    return new_state(vocabulary or world_vocabulary(), config, seed=seed, device=torch.device("cpu"))
 
 
 def tiny_folder(folder: Path, seed: int = 0, vocabulary: list[str] | None = None) -> Path:

@@ -9,8 +9,8 @@ from dreamfusion3d.cameras import orbit
 from dreamfusion3d.procedural.finish import FINISHES, masks
 from dreamfusion3d.procedural.kinds import KINDS
 from dreamfusion3d.procedural.pictures import draw
-from dreamfusion3d.procedural.sheet import picture, sheet, usual
-from dreamfusion3d.procedural.world import COLOURS, Meaning, instances
+from dreamfusion3d.procedural.sheet import picture, sheet
+from dreamfusion3d.procedural.world import COLOURS, Meaning, instances, usual
 
 
 def sphere_points(count=4000):

@@ -1,0 +1,136 @@
+"""What the parts of a pixel prior learn from: clear pictures behind noisy ones, and their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DModel
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dreamfusion3d.prior.conditioner import Conditioner
+from dreamfusion3d.prior.scene import Scene
+from dreamfusion3d.prior.unet import SCENE_SCALE, ViewAttention, autocast, look, predict
+from dreamfusion3d.procedural.dataset import Batch, cameras_of
+
+MOST = 5.0  # weight of a picture's error
+PEER_SIGMA = 0.97  # noise below which a picture gives away which prop it shows
+
+
+Network = Callable[..., Any]  # a UNet2DModel, or what stands in for it
+
+
+class Trainee(nn.Module):
+    """The parts that learn together."""
+
+    def __init__(self, unet: UNet2DModel, conditioner: Conditioner, scene: Scene) -> None:
+        super().__init__()
+        self.unet = unet
+        self.conditioner = conditioner
+        self.scene = scene
+
+    def embed(self, batch: Batch, dropped: Tensor) -> Float[Tensor, "g d"]:
+        """The vector of each prop's prompt, or of no prompt where it is dropped."""
+        prompts = zip(batch.captions, dropped, strict=True)
+        return self.conditioner.embed([[0] if gone else self.conditioner.rows(t) for t, gone in prompts])
+
+
+@dataclass(frozen=True)
+class Losses:
+    picture: Float[Tensor, ""]
+    mean: Float[Tensor, ""]  # of the scene's picture
+
+
+def losses(
+    model: Trainee, attention: ViewAttention, alpha_bar: Tensor, batch: Batch, dropout: float,
+    *, generator: torch.Generator, network: Network | None = None, joint: bool = True,
+) -> Losses:
+    """Mean squared errors of the predicted x_0, and of the scene that the U-Net is shown.
+
+    The first is weighted by 1 / sigma^2 as the error of a predicted velocity is (Salimans and Ho,
+    arXiv 2202.00512, section 4), but never by more than MOST (as Hang et al., arXiv 2303.09556, do).
+
+    All views of a prop share one noise level, and lose their prompt together. Where noise hides
+    which of its peers a prop is, the target is the mean of all that it may be (``targets``).
+    Unless ``joint`` each picture is denoised alone. ``network`` stands in for the model's U-Net: the
+    same, compiled.
+    """
+    device = alpha_bar.device
+    props, views = batch.pictures.shape[:2]
+    x0 = batch.pictures.flatten(0, 1).to(device)
+    timestep = timesteps(props, len(alpha_bar), generator).repeat_interleave(views).to(device)
+    noise = torch.randn(x0.shape, generator=generator).to(device)
+    alpha = alpha_bar[timestep].sqrt().view(-1, 1, 1, 1)
+    sigma = (1 - alpha_bar[timestep]).sqrt().view(-1, 1, 1, 1)
+    dropped = torch.rand(props, generator=generator) < dropout
+    cameras = cameras_of(batch).to(device)
+    with autocast(device):
+        text = model.embed(batch, dropped)
+        volumes = model.scene(text).repeat_interleave(views, 0)
+        seen = look(volumes, cameras, *x0.shape[-2:], generator=generator)
+        condition = model.conditioner(
+            text.repeat_interleave(views, 0), batch.azimuth_deg.flatten().to(device),
+            batch.elevation_deg.flatten().to(device),
+        )
+        predicted = predict(
+            model.unet if network is None else network, attention, alpha * x0 + sigma * noise, timestep,
+            seen, condition, cameras, views=views if joint else 1,
+        )
+    error = predicted - targets(batch, x0, noise, alpha, sigma)
+    weight = sigma.pow(-2).clamp(max=MOST)
+    return Losses((weight * error.square()).mean(), _mean_error(seen, batch))
+
+
+def scene_loss(model: Trainee, batch: Batch, dropout: float, *, generator: torch.Generator) -> Tensor:
+    """Mean squared error of the scene's pictures alone: what a prior says of pictures that are all noise."""
+    device = next(model.parameters()).device
+    dropped = torch.rand(len(batch.captions), generator=generator) < dropout
+    with autocast(device):
+        volumes = model.scene(model.embed(batch, dropped))
+    volumes = volumes.repeat_interleave(batch.pictures.shape[1], 0)
+    seen = look(volumes, cameras_of(batch).to(device), *batch.pictures.shape[-2:], generator=generator)
+    return _mean_error(seen, batch)
+
+
+def _mean_error(seen: Float[Tensor, "b 8 h w"], batch: Batch) -> Tensor:
+    """Against the mean over each prop's peers: the target's expectation is the same, its noise less."""
+    known = batch.peers or list(batch.pictures[:, None])
+    mean = torch.stack([peers.mean(0) for peers in known]).flatten(0, 1).to(seen.device)
+    return (seen[:, :4] - F.avg_pool2d(mean, SCENE_SCALE)).square().mean()
+
+
+def targets(batch: Batch, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """E[x0 | x_t] over each prop's peers, where that differs from the prop itself.
+
+    The prop is one of its peers at random, so both targets teach the same denoiser; but this
+    one does not change with the draw, and a small batch learns from it what otherwise drowns
+    in the variety of shapes: on which side the handle is (stable target field, Xu et al.,
+    arXiv 2302.00670).
+    """
+    targets = x0.clone()
+    views = batch.pictures.shape[1]
+    for i, peers in enumerate(batch.peers):
+        rows = slice(i * views, (i + 1) * views)
+        a, s = alpha[i * views, 0, 0, 0], sigma[i * views, 0, 0, 0]
+        if len(peers) == 1 or s < PEER_SIGMA:
+            continue
+        known = peers.to(x0.device)
+        x_t = a * x0[rows] + s * noise[rows]
+        misfit = (x_t - a * known).square().flatten(1).sum(1)
+        targets[rows] = torch.einsum("k,kvchw->vchw", (-misfit / (2 * s * s)).softmax(0), known)
+    return targets
+
+
+def timesteps(count: int, levels: int, generator: torch.Generator) -> Tensor:
+    """Noise levels: half uniform, the rest from the noisiest fifth and its end.
+
+    Below it the picture itself shows the side that it is seen from; only above it must the
+    camera and the prompt decide, and distillation builds the shape from what is said there.
+    """
+    uniform, draw = torch.rand(2, count, generator=generator)
+    low = torch.where(draw < 0.2, 0.97, torch.where(draw < 0.5, 0.8, 0.0))
+    return ((low + (1 - low) * uniform) * levels).long().clamp(max=levels - 1)

@@ -1,0 +1,128 @@
+"""What a prompt looks like before any picture of it is seen: a small volume, and its pictures.
+
+The best guess for a picture that is all noise is the mean of the pictures that the prompt may mean,
+seen by that camera; and the means of all cameras are, nearly, pictures of one blurred body. A
+``Scene`` makes that body from the prompt, as a volume, and shows it to each camera; the U-Net
+gets these pictures beside the noisy ones (as GeNVS shows its diffusion model a rendered feature
+volume, Chan et al., arXiv 2304.02602, section 4). Whatever one view teaches about the prompt,
+every view then knows: on which side the handle is need not be learned camera by camera.
+
+Letters: g prompts, b cameras, s samples on a ray.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dreamfusion3d.cameras import ORBIT_DISTANCE, Cameras
+from dreamfusion3d.files import replacing, write_json
+from dreamfusion3d.shading import MEAN_SHADE, light_direction
+
+EXTENT = 0.85  # the volume is the cube [-EXTENT, EXTENT]^3
+RESOLUTION = 32  # cells along an edge
+VOLUME_CHANNELS = 7  # density, rgb, and the vector whose product with the light's adds to the mean shade
+PALETTE = 5  # colours of a scene: as many as a prop has parts, inside and outside of a finish
+SEEN_CHANNELS = 8  # premultiplied rgb and opacity in [-1, 1], normals in the camera's frame, depth
+SAMPLES = 32  # on a ray
+_DENSITY_SCALE = 40.0  # per scene unit
+_DENSITY_SHIFT = 4.0  # so that a volume of zeros is thin fog
+_FILE = "model.safetensors"
+
+
+class Scene(nn.Module):
+    """(prompt) -> volume, by three-dimensional convolutions from 4^3 up to 32^3.
+
+    The convolutions say which colour of the palette a cell has, and another branch what the palette
+    is: so a colour that was learned on one body is known on every other.
+    """
+
+    def __init__(self, width: int, channels: tuple[int, int, int] = (96, 64, 32)) -> None:
+        super().__init__()
+        self.width, self.channels = width, tuple(channels)
+        wide, middle, narrow = channels
+        self.code = nn.Sequential(
+            nn.Linear(width, 512), nn.SiLU(), nn.Linear(512, 512), nn.SiLU(), nn.Linear(512, wide * 4**3)
+        )
+        self.palette = nn.Sequential(nn.Linear(width, 256), nn.SiLU(), nn.Linear(256, 3 * PALETTE))
+        self.layers = nn.ModuleList([
+            nn.Conv3d(wide, wide, 3, padding=1), nn.Conv3d(wide, middle, 3, padding=1),
+            nn.Conv3d(middle, narrow, 3, padding=1), nn.Conv3d(narrow, narrow, 3, padding=1),
+        ])
+        self.last = nn.ConvTranspose3d(narrow, 4 + PALETTE, 2, stride=2)
+
+    def forward(self, text: Float[Tensor, "g d"]) -> Float[Tensor, "g 7 z y x"]:
+        x = self.code(text).unflatten(1, (-1, 4, 4, 4))
+        first, second, third, fourth = self.layers
+        x = F.silu(first(x))
+        x = F.silu(second(F.interpolate(x, scale_factor=2.0)))
+        x = F.silu(third(F.interpolate(x, scale_factor=2.0)))
+        x = x + F.silu(fourth(x))
+        density, light, entry = self.last(x).split([1, 3, PALETTE], 1)
+        colours = self.palette(text).unflatten(1, (PALETTE, 3)).sigmoid()
+        return torch.cat([density, torch.einsum("gp...,gpc->gc...", entry.softmax(1), colours), light], 1)
+
+    def unflatten(self, volumes: Float[Tensor, "g n"]) -> Float[Tensor, "g 7 z y x"]:
+        """Volumes that were kept as rows."""
+        return volumes.unflatten(1, (VOLUME_CHANNELS, RESOLUTION, RESOLUTION, RESOLUTION))
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "config.json", {"width": self.width, "channels": list(self.channels)})
+        with replacing(folder / _FILE) as temporary:
+            save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, temporary)
+
+    @classmethod
+    def load(cls, folder: Path) -> Scene:
+        config = json.loads((folder / "config.json").read_text())
+        model = cls(config["width"], tuple(config["channels"]))
+        model.load_state_dict({k: v.float() for k, v in load_file(folder / _FILE).items()})
+        return model
+
+
+def show(
+    volumes: Float[Tensor, "b 7 z y x"], cameras: Cameras, height: int, width: int,
+    *, generator: torch.Generator | None = None,
+) -> Float[Tensor, "b 8 {height} {width}"]:
+    """Volume ``i`` as camera ``i`` sees it; with a generator, at samples that are shifted at random."""
+    with torch.autocast(volumes.device.type, enabled=False):  # geometry wants its digits
+        return _show(volumes.float(), cameras.resized(height, width), generator)
+
+
+def _show(
+    volumes: Float[Tensor, "b 7 z y x"], cameras: Cameras, generator: torch.Generator | None
+) -> Float[Tensor, "b 8 h w"]:
+    origins, directions = cameras.rays()
+    step = 2 * EXTENT * 1.1 / SAMPLES
+    shift = torch.full((len(cameras), cameras.height, cameras.width), 0.5)
+    if generator is not None:
+        shift = torch.rand(shift.shape, generator=generator)
+    place = torch.arange(SAMPLES, device=origins.device)[:, None, None] + shift.to(origins.device)[:, None]
+    depth = cameras.distance[:, None, None, None] + (place / SAMPLES - 0.5) * (SAMPLES * step)  # (b s h w)
+    points = origins[:, None] + depth[..., None] * directions[:, None]
+    sampled = F.grid_sample(volumes, points / EXTENT, align_corners=False)  # (b 7 s h w)
+    inside = (points.abs() < EXTENT).all(-1)
+    density = _DENSITY_SCALE * F.softplus(sampled[:, 0] - _DENSITY_SHIFT) * inside
+    weight = _weights(density * step)
+    light = light_direction(cameras.camera_to_world)
+    shade = MEAN_SHADE + torch.einsum("bcshw,bc->bshw", sampled[:, 4:], light)
+    colour = sampled[:, 1:4] * shade[:, None]
+    opacity = weight.sum(1, keepdim=True)
+    rgb = (colour * weight[:, None]).sum(2)
+    normals = torch.einsum(
+        "bchw,bck->bkhw", (sampled[:, 4:] * weight[:, None]).sum(2), cameras.camera_to_world[:, :3, :3]
+    )
+    near = (weight * (ORBIT_DISTANCE - depth)).sum(1, keepdim=True)
+    return torch.cat([rgb * 2 - 1, opacity * 2 - 1, 2 * normals, near], 1)
+
+
+def _weights(optical: Float[Tensor, "b s h w"]) -> Float[Tensor, "b s h w"]:
+    """Share of the ray that ends in each sample (Max 1995, eq. 3, piecewise constant)."""
+    before = optical.cumsum(1) - optical
+    return torch.exp(-before) - torch.exp(-before - optical)

@@ -1,0 +1,127 @@
+"""The scene of a prompt: a volume is seen as a camera would see it, and learns from pictures."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dreamfusion3d.cameras import orbit
+from dreamfusion3d.prior import scene as scenes
+from dreamfusion3d.prior.scene import EXTENT, RESOLUTION, SAMPLES, SEEN_CHANNELS, VOLUME_CHANNELS, Scene, show
+from dreamfusion3d.shading import MEAN_SHADE, light_direction
+
+EMPTY, FULL = -20.0, 20.0
+
+
+def volume(x=slice(None), y=slice(None), z=slice(None), normal=(0.0, 0.0, 0.0), colour=(0.5, 0.5, 0.5)):
+    """One that is empty but for a solid block of cells."""
+    cells = torch.full((1, VOLUME_CHANNELS, RESOLUTION, RESOLUTION, RESOLUTION), 0.0)
+    cells[:, 0] = EMPTY
+    cells[:, 0, z, y, x] = FULL
+    cells[:, 1:4] = torch.tensor(colour)[:, None, None, None]
+    cells[:, 4:] = torch.tensor(normal)[:, None, None, None]
+    return cells
+
+
+def opacity(seen):
+    return (seen[:, 3] + 1) / 2
+
+
+MIDDLE = slice(13, 19)
+
+
+@pytest.mark.parametrize(("azimuth", "expected"), [(0.0, 1), (90.0, 0), (180.0, -1), (270.0, 0)])
+def test_a_block_at_plus_x_is_on_the_right_of_the_front_view(azimuth, expected):
+    seen = show(volume(x=slice(26, 31), y=MIDDLE, z=MIDDLE), orbit([azimuth], 0.0), 32, 32)
+    share = opacity(seen)[0]
+    assert float(share.max()) > 0.95
+    centre = float((share.sum(0) * (torch.arange(32) - 15.5)).sum() / share.sum())
+    assert centre == pytest.approx(12.5 * expected, abs=2.0)
+
+
+def test_up_is_up_and_the_nearer_block_hides_the_other():
+    high = opacity(show(volume(x=MIDDLE, y=slice(26, 31), z=MIDDLE), orbit([0.0], 0.0), 32, 32))[0]
+    assert high[:16].sum() > 100 * high[16:].sum()
+    both = volume(x=MIDDLE, y=MIDDLE, z=slice(25, 30)) + 0
+    both[:, 0, 2:7, MIDDLE, MIDDLE] = FULL
+    both[:, 1:4, 16:] = torch.tensor([1.0, 0.0, 0.0])[:, None, None, None]  # red in front (+Z)
+    both[:, 1:4, :16] = torch.tensor([0.0, 0.0, 1.0])[:, None, None, None]
+    front, back = ((s[:3, 15:17, 15:17] + 1) / 2 for s in show(both.expand(2, -1, -1, -1, -1),
+                                                               orbit([0.0, 180.0], 0.0), 32, 32))
+    assert front[0].min() > 0.7 and front[2].max() < 0.05
+    assert back[2].min() > 0.7 and back[0].max() < 0.05
+
+
+def test_an_empty_volume_is_transparent_and_nothing_is_outside_of_it():
+    assert opacity(show(volume(x=slice(0, 0)), orbit([30.0], 20.0), 16, 16)).max() < 1e-3
+    whole = opacity(show(volume(), orbit([0.0], 0.0, fov_deg=60.0), 64, 64))[0]
+    assert whole[32, 32] > 0.99 and whole[0].max() < 1e-3
+
+
+def test_light_comes_from_the_camera_and_normals_are_in_its_frame():
+    towards_x = volume(x=MIDDLE, y=MIDDLE, z=MIDDLE, normal=(0.2, 0.0, 0.0))
+    cameras = orbit([0.0, 90.0, 180.0, 270.0], 0.0)
+    seen = show(towards_x.expand(4, -1, -1, -1, -1), cameras, 32, 32)[:, :, 15:17, 15:17].mean((2, 3))
+    light = light_direction(cameras.camera_to_world)
+    lit = 0.5 * (MEAN_SHADE + 0.2 * light[:, 0])
+    torch.testing.assert_close((seen[:, 0] + 1) / 2, lit, atol=1e-3, rtol=0)
+    expected = torch.tensor([[1.0, 0, 0], [0, 0, 1.0], [-1.0, 0, 0], [0, 0, -1.0]])
+    torch.testing.assert_close(seen[:, 4:7], 2 * 0.2 * expected, atol=1e-3, rtol=0)
+
+
+def test_a_picture_equals_a_ray_marched_by_hand():
+    """One sample after the other along one ray, as the sums over all of them have it at once."""
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.randn(1, VOLUME_CHANNELS, RESOLUTION, RESOLUTION, RESOLUTION, generator=generator) * 3
+    camera = orbit([40.0], 25.0, height=8, width=8)
+    seen = show(cells, camera, 8, 8)[0, :, 4, 3]
+    origins, directions = camera.rays()
+    origin, direction = origins[0, 4, 3], directions[0, 4, 3]
+    light = light_direction(camera.camera_to_world)[0]
+    length = 2.2 * EXTENT
+    left, rgb, normal, near = 1.0, torch.zeros(3), torch.zeros(3), 0.0
+    for i in range(SAMPLES):
+        depth = 2.9 + ((i + 0.5) / SAMPLES - 0.5) * length
+        point = origin + depth * direction
+        if (point.abs() >= EXTENT).any():
+            continue
+        cell = F.grid_sample(cells, (point / EXTENT).view(1, 1, 1, 1, 3), align_corners=False).flatten()
+        thick = 40.0 * math.log1p(math.exp(float(cell[0]) - 4.0)) * length / SAMPLES
+        weight = left * (1 - math.exp(-thick))
+        left *= math.exp(-thick)
+        rgb += weight * cell[1:4] * (MEAN_SHADE + float(cell[4:] @ light))
+        normal += weight * cell[4:]
+        near += weight * (2.9 - depth)
+    expected = torch.cat([
+        rgb * 2 - 1, torch.tensor([1 - 2 * left]), 2 * normal @ camera.camera_to_world[0, :3, :3],
+        torch.tensor([near]),
+    ])
+    torch.testing.assert_close(seen, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_sum_to_what_does_not_pass():
+    optical = torch.rand(2, 9, 3, 3, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(scenes._weights(optical).sum(1), 1 - torch.exp(-optical.sum(1)))
+
+
+def test_shifted_samples_change_little_and_come_from_the_generator():
+    cells, camera = volume(x=MIDDLE, y=MIDDLE, z=MIDDLE), orbit([10.0], 0.0)
+    still = show(cells, camera, 32, 32)
+    first, again = (show(cells, camera, 32, 32, generator=torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(first, again) and not torch.equal(first, still)
+    assert float((first - still)[:, :4].abs().mean()) < 0.05
+
+
+def test_a_scene_is_kept_and_has_the_promised_shapes(tmp_path):
+    torch.manual_seed(0)
+    scene = Scene(24, (16, 8, 8)).requires_grad_(False)
+    made = scene(torch.randn(2, 24))
+    assert made.shape == (2, VOLUME_CHANNELS, RESOLUTION, RESOLUTION, RESOLUTION)
+    assert torch.equal(scene.unflatten(made.flatten(1)), made)
+    assert show(made, orbit([0.0, 90.0], 10.0), 8, 8).shape == (2, SEEN_CHANNELS, 8, 8)
+    scene.save(tmp_path / "scene")
+    again = Scene.load(tmp_path / "scene").requires_grad_(False)
+    torch.testing.assert_close(again(torch.ones(1, 24)), scene(torch.ones(1, 24)), atol=5e-3, rtol=5e-3)
