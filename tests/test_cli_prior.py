@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.prior import load_prior, school
+from dreamfusion3d.prior.train import TrainConfig
 from dreamfusion3d.procedural import dataset
 from dreamfusion3d.procedural.kinds import KINDS
 from dreamfusion3d.procedural.reading import read
@@ -74,6 +76,7 @@ def test_train_prior_draws_trains_and_goes_on(
 ) -> None:
     monkeypatch.setattr(school, "SAMPLE_PROMPTS", ("a mug",))
     monkeypatch.setattr(school, "LOG_EVERY", 1)
+    monkeypatch.setattr(school, "TrainConfig", functools.partial(TrainConfig, scene_share=0.0))
     monkeypatch.setattr(school, "VIEWS_A_PROP", 4)
     monkeypatch.setattr(dataset, "PICTURE_SIZE", 16)
     out, cache = tmp_path / "out", tmp_path / "cache"

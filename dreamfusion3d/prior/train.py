@@ -79,7 +79,7 @@ class TrainState:
             return max(0, pictures) // self.config.scene_pictures
         share = self.config.scene_share
         mean = share * self.config.scene_pictures + (1 - share) * self.config.pictures
-        return alone + int((pictures - first) / mean)
+        return alone + math.ceil((pictures - first) / mean)
 
 
 def new_state(vocabulary: list[str], config: TrainConfig, *, seed: int, device: torch.device) -> TrainState:
