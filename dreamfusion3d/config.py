@@ -37,7 +37,7 @@ class PriorConfig:
 @dataclass(frozen=True)
 class GuidanceConfig:
     kind: Literal["sds"] = "sds"
-    scale: float = _number(1.5, 0.0, 1000.0)  # uncond + scale (cond - uncond); 1 is plain conditional
+    scale: float = _number(1.0, 0.0, 1000.0)  # uncond + scale (cond - uncond); 1 is plain conditional
     rescale: float = _number(0.8, 0.0, 1.0)  # towards the conditional's deviation (arXiv 2305.08891)
     joint_views: bool = True  # the views of a step are denoised together (a multi-view prior)
     weight: float = _number(20.0, 0.0, 1e6)  # of the guidance loss against the regularisers
