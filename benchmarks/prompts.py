@@ -2,6 +2,7 @@
 
     python -m benchmarks.prompts --out out/prompts                 # the ten prompts of the docs
     python -m benchmarks.prompts --prompt "a pitcher with one handle" --seeds 10
+    python -m benchmarks.prompts --list reporting --columns 10     # a list of evaluate's
 
 Prints JSON. For prompts of the procedural world the genus that the words ask for stands
 beside the genus that came out.
@@ -19,6 +20,7 @@ import imageio.v3 as iio
 import numpy as np
 
 from dreamfusion3d.config import resolve
+from dreamfusion3d.evaluate import lists
 from dreamfusion3d.pipeline import Asset, text_to_mesh
 from dreamfusion3d.procedural.kinds import KINDS
 from dreamfusion3d.procedural.reading import read
@@ -78,6 +80,8 @@ def summary(rows: list[dict]) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompt", action="append")
+    parser.add_argument("--list", choices=("development", "reporting"), help="instead of the ten")
+    parser.add_argument("--columns", type=int, default=5, help="of the contact sheet")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0 .. N-1 of every prompt")
     parser.add_argument("--quality", default="standard")
     parser.add_argument("--prior")
@@ -85,13 +89,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/prompts"))
     arguments = parser.parse_args()
     config = resolve(arguments.quality, None, arguments.sets, prior__name=arguments.prior)
+    wanted = arguments.prompt or (lists.prompts(arguments.list) if arguments.list else PROMPTS)
     assets = [
         text_to_mesh(
             prompt, out=arguments.out / f"seed{seed}", seed=seed, config=config, progress=choose(quiet=True)
         )
-        for prompt in arguments.prompt or PROMPTS for seed in range(arguments.seeds)
+        for prompt in wanted for seed in range(arguments.seeds)
     ]
-    sheet(assets, arguments.out / "sheet.png")
+    sheet(assets, arguments.out / "sheet.png", arguments.columns)
     rows = [row(asset) for asset in assets]
     print(json.dumps({"benchmark": "prompts", "summary": summary(rows), "assets": rows}, indent=2))
 
