@@ -204,7 +204,8 @@ def _settle(tree: dict[str, Any], name: str, extras: Extras) -> None:
     if "license" in extras:
         tree["asset"]["copyright"] = extras["license"]  # where viewers look for it
     tree["nodes"] = [{"name": name, "mesh": 0, **({"extras": dict(extras)} if extras else {})}]
-    tree["scenes"] = [{"name": name, "nodes": [0]}]
+    # without a name: Godot gives each name once, and the node would become "<name> 2"
+    tree["scenes"] = [{"nodes": [0]}]
     tree["scene"] = 0
     tree.pop("extras", None)
     for mesh in tree["meshes"]:
