@@ -14,11 +14,11 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished asset: OUT/<slug>.")],
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="One or more of glb, gltf, obj, ply, stl, 3mf, usdz, fbx; the run's own."),
+        typer.Option("--format", help="Some of glb, gltf, obj, ply, stl, 3mf, usdz, fbx; the run's own."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the files; RUN/export.")] = None,
     up: Annotated[str | None, typer.Option(help="Axis that points up: y or z; the format's habit.")] = None,
-    units: Annotated[str | None, typer.Option(help="Unit of length: m, cm or mm; the format's habit.")] = None,
+    units: Annotated[str | None, typer.Option(help="Unit: m, cm or mm; the format's habit.")] = None,
     height: Annotated[float | None, typer.Option(help="Height of the asset in metres; the run's.")] = None,
     pivot: Annotated[str, typer.Option(help="Where the origin lies: base or center.")] = "base",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,

@@ -176,7 +176,8 @@ def check(config: Config) -> None:
             for number in value if isinstance(value, tuple) else (value,):
                 _in_range(number, low, high, f"{section.name}.{item.name}")
     if not config.mesh.formats:
-        raise InputError("mesh.formats is empty: name at least one of " + ", ".join(typing.get_args(FormatName)))
+        names = ", ".join(typing.get_args(FormatName))
+        raise InputError(f"mesh.formats is empty: name at least one of {names}")
     if config.field.max_resolution < config.field.base_resolution:
         raise InputError("field.max_resolution is below field.base_resolution; raise it")
 

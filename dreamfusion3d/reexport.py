@@ -60,7 +60,7 @@ def export(
     check_formats(settings.formats)
     folder = found.space.folder / "export" if out is None else out
     if folder.resolve() == found.space.folder.resolve():
-        raise InputError(f"--out {folder} is the run's own folder, whose files asset.json records; name another")
+        raise InputError(f"--out {folder} is the run's own folder, which asset.json records; name another")
     check_room(folder)
     placed = place(_textured(found, progress), settings.height, foot)
     # as the run does it: the file is called like its folder, what is inside by the prompt alone
@@ -94,7 +94,8 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"cannot read {space.report}: permission denied") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{space.report} is not the record of a run ({type(error).__name__}: {error}); make the asset again"
+            f"{space.report} is not the record of a run ({type(error).__name__}: {error});"
+            " make the asset again"
         ) from None
 
 

@@ -166,7 +166,7 @@ def _without_pictures(tree: dict[str, Any], blob: bytes) -> tuple[bytes, dict[st
         image.pop("mimeType", None)
         padded = blob[start : start + view["byteLength"]]
         pictures[image["uri"]] = padded[: padded.rindex(b"IEND") + 8]  # a PNG's last chunk and its checksum
-    moved = {}
+    moved: dict[int, int] = {}
     for i, view in enumerate(views):
         if i in inside:
             continue

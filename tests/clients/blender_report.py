@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 # the glTF add-on of Blender 3.4 and earlier uses a name that numpy 1.24 removed
-np.bool = getattr(np, "bool", bool)
+vars(np).setdefault("bool", bool)
 
 import bpy  # noqa: E402
 from mathutils import Vector  # noqa: E402

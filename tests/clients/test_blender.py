@@ -17,7 +17,8 @@ from tests.clients.asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_
 
 pytestmark = pytest.mark.clients
 
-BLENDER_SIZE = [SIZE[0], SIZE[2], SIZE[1]]  # its up is +Z and its front -Y: glTF (x, y, z) arrives as (x, -z, y)
+# Blender's up is +Z and its front -Y: glTF (x, y, z) arrives as (x, -z, y)
+BLENDER_SIZE = [SIZE[0], SIZE[2], SIZE[1]]
 
 
 def blender_report(path: Path) -> dict:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dreamfusion3d.config import FormatName
-from tests.clients.asset import clay_ball
+from tests.clients.asset import NAME, clay_ball
 from tests.clients.programs import package, program
 
 pytestmark = pytest.mark.clients
@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).with_name("validate_gltf.cjs")
 
 
 def validate(path: Path) -> dict:
-    """The validator's report on a GLB or a glTF with its files; skips where node or the validator is absent."""
+    """The validator's report on a GLB or a glTF with its files; skips where it is absent."""
     node, modules = program("node"), package("gltf-validator").parent
     result = subprocess.run(
         [node, str(SCRIPT), str(path)], env={**os.environ, "NODE_PATH": str(modules)},
@@ -39,7 +39,8 @@ def test_no_errors_no_warnings_no_infos_no_hints(kind: FormatName, tmp_path: Pat
     assert info["maxUVs"] == 1
     where = {r["pointer"]: (r["storage"], r.get("uri")) for r in info["resources"]}
     if kind == "gltf":
-        assert where == {"/buffers/0": ("external", "clay_ball.bin"), "/images/0": ("external", "clay_ball.png")}
+        files = {"/buffers/0": f"{NAME}.bin", "/images/0": f"{NAME}.png"}
+        assert where == {pointer: ("external", file) for pointer, file in files.items()}
     else:
         assert {storage for storage, _ in where.values()} == {"glb", "buffer-view"}
 

@@ -78,7 +78,8 @@ def test_same_bytes_and_odd_names(tmp_path: Path) -> None:
     paths = [write("usdz", ball(), tmp_path / run / "x.usdz", "3_mugs", extras)[0] for run in ("a", "b")]
     assert len({hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}) == 1
     stage = Usd.Stage.Open(str(paths[0]))
-    assert stage.GetDefaultPrim().GetName() == "_3_mugs" and stage.GetDefaultPrim().GetDisplayName() == "3_mugs"
+    assert stage.GetDefaultPrim().GetName() == "_3_mugs"
+    assert stage.GetDefaultPrim().GetDisplayName() == "3_mugs"
     assert stage.GetRootLayer().customLayerData["prompt"] == extras["prompt"]
     assert stage.GetRootLayer().customLayerData["seed"] == str(2**62)
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["x.usdz"]

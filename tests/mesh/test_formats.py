@@ -54,9 +54,10 @@ def test_coordinates_are_those_of_the_frame(
     write(kind, pot, tmp_path / f"pot.{kind}", "pot", EXTRAS, frame)
     mesh = trimesh.load(tmp_path / f"pot.{kind}", process=False)
     wanted = turned(pot.vertices, frame.up) / frame.metres
-    np.testing.assert_allclose(mesh.bounds, [wanted.min(0), wanted.max(0)], rtol=1e-5, atol=1e-5 / frame.metres)
+    close = 1e-5 / frame.metres
+    np.testing.assert_allclose(mesh.bounds, [wanted.min(0), wanted.max(0)], rtol=1e-5, atol=close)
     up = 1 if frame.up == "y" else 2
-    assert mesh.bounds[:, up] == pytest.approx([0, HEIGHT / frame.metres], abs=1e-5 / frame.metres)
+    assert mesh.bounds[:, up] == pytest.approx([0, HEIGHT / frame.metres], abs=close)
     # outward: a mirrored axis would turn the mesh inside out
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
     assert mesh.volume > 0 and len(mesh.faces) == len(pot.faces)
@@ -126,8 +127,8 @@ def test_3mf_is_closed_textured_and_says_its_unit(pot: TexturedMesh, tmp_path: P
     assert mesh.is_watertight and mesh.volume > 0
     assert mesh.bounds[:, 2] == pytest.approx([0, 100 * HEIGHT], abs=1e-3)
     uv = np.array([[float(v.attrib[a]) for a in "uv"] for v in model.iter(f"{material}tex2coord")])
-    corners = np.array([[int(t.attrib[a]) for a in ("p1", "p2", "p3")] for t in model.iter(f"{core}triangle")])
-    np.testing.assert_allclose(uv[corners], pot.uv[pot.faces], atol=1e-6)
+    colours = [[int(t.attrib[a]) for a in ("p1", "p2", "p3")] for t in model.iter(f"{core}triangle")]
+    np.testing.assert_allclose(uv[np.array(colours)], pot.uv[pot.faces], atol=1e-6)
     said = {m.attrib["name"]: m.text for m in model.iter(f"{core}metadata")}
     assert said["Description"] == 'a "pot" <é>' and said["d:seed"] == str(2**40)
     assert said["Application"] == "dreamfusion3d" and "no rights" in str(said["LicenseTerms"])

@@ -20,7 +20,7 @@ from dreamfusion3d.types import TexturedMesh
 
 # (mesh in metres with +Y up, path, name, extras, frame of the file) -> files written, the one at path first
 Writer = Callable[[TexturedMesh, Path, str, Extras, Frame], list[Path]]
-Z_MILLIMETRES = Frame("z", "mm")  # of printing: slicers take the bed for the floor and a unit for a millimetre
+Z_MILLIMETRES = Frame("z", "mm")  # for slicers: the bed is the floor, a unit a millimetre
 LICENSE = "dreamfusion3d claims no rights in the assets that it makes"
 
 

@@ -76,10 +76,11 @@ def _run(arguments: list[str]) -> str:
 
 def clean_environment() -> dict[str, str]:
     """Ours without what would lead Blender's own Python to the packages of an activated environment."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
+    ours = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
+    environment = {k: v for k, v in os.environ.items() if k not in ours}
     if sys.prefix != sys.base_prefix:
-        ours = Path(sys.prefix)
+        prefix = Path(sys.prefix)
         entries = environment.get("PATH", os.defpath).split(os.pathsep)
-        kept = [e for e in entries if e and ours not in (Path(e), *Path(e).parents)]
+        kept = [e for e in entries if e and prefix not in (Path(e), *Path(e).parents)]
         environment["PATH"] = os.pathsep.join(kept)
     return environment

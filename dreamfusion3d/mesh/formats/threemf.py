@@ -75,7 +75,8 @@ def _model(textured: TexturedMesh, name: str, extras: Extras, frame: Frame) -> s
         f'{DECLARATION}<model unit="{UNITS[frame.units]}" xml:lang="en-US" xmlns="{CORE}" '
         f'xmlns:m="{MATERIAL}" xmlns:d="urn:{GENERATOR}">\n'
         f"{_metadata(name, extras)}<resources>\n"
-        f'<m:texture2d id="1" path="{TEXTURE}" contenttype="image/png" tilestyleu="clamp" tilestylev="clamp"/>\n'
+        f'<m:texture2d id="1" path="{TEXTURE}" contenttype="image/png"'
+        ' tilestyleu="clamp" tilestylev="clamp"/>\n'
         f'<m:texture2dgroup id="2" texid="1">\n{corners}</m:texture2dgroup>\n'
         f'<object id="3" type="model" name={quoteattr(name)} pid="2" pindex="0">\n'
         f"<mesh>\n<vertices>\n{points}</vertices>\n<triangles>\n{triangles}</triangles>\n</mesh>\n"
