@@ -106,6 +106,7 @@ def test_the_fbx_opens_alike_in_every_frame(frame: Frame, tmp_path: Path) -> Non
     assert len(report["uv_layers"]) == 1 and report["materials"] == [NAME]
     assert report["faces"] == len(ball().faces)
     assert report["material"]["base_colour_from"] == "TEX_IMAGE" and report["material"]["metallic"] == 0
+    assert report["material"]["roughness"] == pytest.approx(0.8, abs=1e-3)
     assert [i[1:] for i in report["images"]] == [[[TEXTURE, TEXTURE], True, "sRGB"]]
     assert report["properties"]["prompt"] == "a clay ball" and report["properties"]["seed"] == 7
     shows_its_colours(report["picture"])
