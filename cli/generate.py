@@ -23,7 +23,9 @@ def generate(
     quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
     prior: Annotated[str | None, typer.Option(help="'embedded', or a folder that train-prior wrote.")] = None,
     guidance: Annotated[str | None, typer.Option(help="How the prior teaches the field: sds.")] = None,
-    formats: Annotated[str | None, typer.Option("--format", help="glb, obj or both: glb,obj.")] = None,
+    formats: Annotated[
+        str | None, typer.Option("--format", help="Some of glb, gltf, obj, ply, stl, 3mf, usdz, fbx; glb.")
+    ] = None,
     faces: Annotated[int | None, typer.Option(help="Triangles at most.")] = None,
     texture_size: Annotated[int | None, typer.Option(help="Pixels along a side of the texture.")] = None,
     height: Annotated[float | None, typer.Option(help="Height of the asset in metres.")] = None,

@@ -22,6 +22,7 @@ from typing import Any, Literal
 from dreamfusion3d.errors import InputError
 
 QUALITIES = ("draft", "standard", "high")
+FormatName = Literal["glb", "gltf", "obj", "ply", "stl", "3mf", "usdz", "fbx"]  # mesh/formats writes them
 
 
 def _number(default: Any, low: int | float, high: int | float) -> Any:
@@ -93,7 +94,7 @@ class MeshConfig:
     faces: int = _number(20_000, 100, 10_000_000)
     texture_size: int = _number(1024, 16, 16384)
     height: float = _number(1.0, 1e-4, 1e5)  # metres
-    formats: tuple[Literal["glb", "obj"], ...] = ("glb",)
+    formats: tuple[FormatName, ...] = ("glb",)
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,8 @@ def check(config: Config) -> None:
             for number in value if isinstance(value, tuple) else (value,):
                 _in_range(number, low, high, f"{section.name}.{item.name}")
     if not config.mesh.formats:
-        raise InputError("mesh.formats is empty: name at least one of glb, obj")
+        names = ", ".join(typing.get_args(FormatName))
+        raise InputError(f"mesh.formats is empty: name at least one of {names}")
     if config.field.max_resolution < config.field.base_resolution:
         raise InputError("field.max_resolution is below field.base_resolution; raise it")
 
@@ -245,7 +247,7 @@ def _typed(value: Any, kind: Any, key: str) -> Any:
     """``value`` as ``kind``: from a command line's string, or from YAML where the type must fit already."""
     origin = typing.get_origin(kind)
     if origin is Literal:
-        return _choice(value, typing.get_args(kind), key)
+        return choice(value, typing.get_args(kind), key)
     if origin in (typing.Union, types.UnionType):
         if value is None or value == "none":
             return None
@@ -279,10 +281,13 @@ def _as_number(value: Any, kind: type, key: str) -> int | float:
     return number
 
 
-def _choice(value: Any, choices: tuple[Any, ...], key: str) -> Any:
+def choice(value: Any, choices: tuple[Any, ...], key: str) -> Any:
+    """``value`` when it is one of ``choices``; else an InputError that names them and the nearest."""
     if value in choices:
         return value
-    raise InputError(f"{key} = {value!r} is not one of {', '.join(map(str, choices))}")
+    near = difflib.get_close_matches(str(value).lower(), list(map(str, choices)), n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"{key} = {value!r} is not one of {', '.join(map(str, choices))}{hint}")
 
 
 def _tuple(value: Any, kinds: tuple[Any, ...], key: str) -> tuple[Any, ...]:

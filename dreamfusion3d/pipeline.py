@@ -12,6 +12,7 @@ from dreamfusion3d import files
 from dreamfusion3d import progress as progresses
 from dreamfusion3d.config import Config
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.mesh.formats import check_formats
 from dreamfusion3d.record import Made, asset_record, in_metres
 from dreamfusion3d.slug import check_prompt, hashed, slug
 from dreamfusion3d.stages import Stages, kept
@@ -61,6 +62,7 @@ def text_to_mesh(
     """
     prompt, out, config = check_prompt(prompt), Path(out), config or Config()
     configs.check(config)
+    check_formats(config.mesh.formats)
     if not 0 <= seed < 2**63:
         raise InputError(f"the seed {seed} is not between 0 and 2^63 - 1")
     progress = progress or progresses.Quiet()
@@ -83,7 +85,7 @@ def text_to_mesh(
             stages.keep_in(space.work / "seconds.json")
             with stages("optimise"):
                 field = _optimised(prior, identity, space, where, progress)
-            made = _mesh_of(field, identity, space, where, stages)
+            made = _mesh_of(field, identity, prior.name, space, where, stages)
             record = asset_record(identity, prior.name, space, str(where), stages.seconds, made)
             files.write_json(space.report, record)
     return Asset(space.folder, record)
@@ -148,11 +150,12 @@ def _optimised(
 
 
 def _mesh_of(
-    field: NerfField, identity: Identity, space: Workspace, device: torch.device, stages: Stages
+    field: NerfField, identity: Identity, prior: str, space: Workspace, device: torch.device, stages: Stages
 ) -> Made:
     """Extract, simplify, texture, export, pictures; each from its file when it is there."""
     from dreamfusion3d.mesh.bake import bake
-    from dreamfusion3d.mesh.export import place, write_glb, write_obj
+    from dreamfusion3d.mesh.export import place
+    from dreamfusion3d.mesh.formats import extras_of, write
     from dreamfusion3d.mesh.quality import quality
     from dreamfusion3d.mesh.simplify import simplify, smooth
     from dreamfusion3d.render.video import write_thumbnail, write_turntable
@@ -176,14 +179,10 @@ def _mesh_of(
         placed = place(textured, settings.height)
         # the node keeps the plain slug, so that the bytes do not depend on what else is in OUT
         name = slug(identity.prompt)
-        extras = {"prompt": identity.prompt, "seed": identity.seed, "generator": "dreamfusion3d"}
+        extras = extras_of(identity.prompt, identity.seed, prior)
         written: list[Path] = []
-        if "glb" in settings.formats:
-            write_glb(placed, space.asset("glb"), name, extras)
-            written.append(space.asset("glb"))
-        if "obj" in settings.formats:
-            write_obj(placed, space.asset("obj"), name)
-            written += [space.asset("obj"), space.folder / f"{name}.mtl", space.folder / f"{name}.png"]
+        for kind in settings.formats:
+            written += write(kind, placed, space.asset(kind), name, extras)
     with stages("pictures"):
         pictures = (space.folder / "thumbnail.png", space.folder / "turntable.mp4")
         write_thumbnail(textured, pictures[0])

@@ -55,15 +55,23 @@ def kept(path: Path, kind: type[T], make: Callable[[], T], progress: Progress) -
     the same arrays (the order of their memory included) as an undisturbed one.
     """
     if path.exists():
-        try:
-            return _read(path, kind)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-            progress.say(f"{path.name} is damaged; making it again")
+        earlier = load_arrays(path, kind)
+        if earlier is not None:
+            return earlier
+        progress.say(f"{path.name} is damaged; making it again")
     value = make()
     arrays: dict[str, Any] = {name: np.asarray(a, order="C") for name, a in vars(value).items()}
     with files.replacing(path) as temporary:
         np.savez(temporary, **arrays)
     return _read(path, kind)
+
+
+def load_arrays(path: Path, kind: type[T]) -> T | None:
+    """What `kept` wrote; None when it cannot be read."""
+    try:
+        return _read(path, kind)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _read(path: Path, kind: type[T]) -> T:

@@ -40,7 +40,7 @@ def test_help_imports_nothing_heavy(module: str, argument: str) -> None:
         (["a mug", "--faces", "many"], "integer"),
         (["a mug", "--height", "0"], "mesh.height"),
         (["a mug", "--texture-size", "1"], "mesh.texture_size"),
-        (["a mug", "--format", "fbx"], "glb, obj"),
+        (["a mug", "--format", "glb,usd"], "did you mean 'usdz'?"),
         (["a mug", "--guidance", "magic"], "sds"),
         (["a mug", "--set", "optim.stesp=3"], "optim.steps"),
         (["a mug", "--set", "optim.steps=few"], "whole number"),

@@ -66,7 +66,7 @@ def test_every_value_can_be_set_from_its_own_text() -> None:
         (["guidance.scale=1e9"], "maximum"),
         (["guidance.kind=sdx"], "one of sds"),
         (["mesh.faces=3"], "minimum is 100"),
-        (["mesh.formats=glb,fbx"], "one of glb, obj"),
+        (["mesh.formats=glb,dae"], "one of glb, gltf"),
         (["mesh.formats="], "empty"),
         (["prior.name="], "text"),
         (["field.max_resolution=4"], "below"),

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the top down; what is not named is a base module and may be used by all.
 FLOORS = (
-    ("cli",), ("batch",), ("pipeline", "record", "surface"), ("reconstruct",), ("evaluate",),
+    ("cli",), ("batch",), ("pipeline", "record", "reexport", "surface"), ("reconstruct",), ("evaluate",),
     ("optimize", "checkpoint"),
     ("prior",), ("guidance",), ("render",), ("field",), ("mesh",), ("procedural",), ("memory",),
 )

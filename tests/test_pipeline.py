@@ -123,7 +123,7 @@ def test_other_settings_get_another_folder(tmp_path: Path) -> None:
     "where",
     ["dreamfusion3d.field.nerf.NerfField.state_dict", "dreamfusion3d.surface.solid_mesh",
      "dreamfusion3d.mesh.simplify.simplify", "dreamfusion3d.mesh.bake.bake",
-     "dreamfusion3d.mesh.export.write_glb", "dreamfusion3d.render.video.write_turntable",
+     "dreamfusion3d.mesh.formats.write", "dreamfusion3d.render.video.write_turntable",
      "dreamfusion3d.pipeline.asset_record"],
 )
 def test_interrupted_anywhere_goes_on_to_the_same_bytes(where: str, tmp_path: Path) -> None:

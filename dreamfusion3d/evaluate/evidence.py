@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import trimesh
 from jaxtyping import Bool, Float
 
 from dreamfusion3d.cameras import Cameras, orbit
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.evaluate.truth import true_mesh
 from dreamfusion3d.evaluate.voxels import centred, solid
+from dreamfusion3d.mesh.export import read_glb
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.procedural.world import Meaning, meant_instances
 from dreamfusion3d.render.surface import render_mesh
@@ -67,19 +67,11 @@ def of_folder(folder: Path) -> Evidence:
     """A finished asset: its GLB, and what asset.json says of it."""
     try:
         record = json.loads((folder / "asset.json").read_text(encoding="utf-8"))
-        loaded: Any = trimesh.load(folder / f"{record['slug']}.glb", force="mesh", process=False)
+        mesh = read_glb(folder / f"{record['slug']}.glb")
         facts = {k: record["mesh"][k] for k in ("components", "watertight", "genus")}
-        return Evidence(str(record["prompt"]), centred(_textured(loaded)), facts, folder)
+        return Evidence(str(record["prompt"]), centred(mesh), facts, folder)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
         raise InputError(f"{folder} is no finished asset with a GLB ({error})") from None
-
-
-def _textured(mesh: Any) -> TexturedMesh:
-    picture = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB"))
-    return TexturedMesh(
-        np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64),
-        np.asarray(mesh.vertex_normals, np.float64), np.asarray(mesh.visual.uv, np.float64), picture,
-    )
 
 
 def of_truth(prompt: str, meaning: Meaning, *, seed: int) -> Evidence:

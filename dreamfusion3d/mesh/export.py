@@ -1,17 +1,21 @@
-"""Files that open elsewhere: GLB and OBJ, by trimesh, with what its defaults get wrong put right.
+"""Files that open elsewhere: GLB, glTF and OBJ, by trimesh, with what its defaults get wrong put right.
 
-glTF's frame is this project's own (+Y up, front +Z, metres), so nothing is rotated.
+glTF's frame is this project's own (+Y up, front +Z, metres), so nothing is rotated there. Every writer
+takes a mesh in this frame; `dreamfusion3d.mesh.formats` has the table of them all.
 """
 
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import trimesh
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from trimesh.exchange.gltf import export_glb
 from trimesh.exchange.obj import export_obj
@@ -19,34 +23,125 @@ from trimesh.visual.material import PBRMaterial, SimpleMaterial
 from trimesh.visual.texture import TextureVisuals
 
 from dreamfusion3d.errors import InputError
-from dreamfusion3d.files import write_bytes
+from dreamfusion3d.files import write_bytes, write_json
+from dreamfusion3d.mesh.frame import Frame, in_frame
 from dreamfusion3d.types import Mesh, TexturedMesh
 
 ROUGHNESS = 0.8  # the pictures are lit diffusely; trimesh's default is a mirror
 GENERATOR = "dreamfusion3d"
+GLTF_FRAME = Frame("y", "m")
 VERTEX_BUFFER, INDEX_BUFFER = 34962, 34963  # glTF 2.0, bufferView.target
 
-
 Shape = TypeVar("Shape", Mesh, TexturedMesh)
+Pivot = Literal["base", "center"]
+Extras = Mapping[str, str | int]  # what a file says of its asset: prompt, seed, generator, license
 
 
-def place(mesh: Shape, height: float = 1.0) -> Shape:
-    """Scaled to ``height`` metres along +Y, with the origin at the centre of its base."""
+def place(mesh: Shape, height: float = 1.0, pivot: Pivot = "base") -> Shape:
+    """Scaled to ``height`` metres along +Y, with the origin at the centre of its base or bounding box."""
     low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
     if not height > 0 or not np.isfinite(height):
         raise InputError(f"the height must be a positive number of metres, not {height}")
     scale = height / max(high[1] - low[1], 1e-9)
-    pivot = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
-    return replace(mesh, vertices=((mesh.vertices - pivot) * scale).astype(np.float32))
+    origin = (low + high) / 2
+    if pivot == "base":
+        origin[1] = low[1]
+    return replace(mesh, vertices=((mesh.vertices - origin) * scale).astype(np.float32))
 
 
 def write_glb(
-    textured: TexturedMesh, path: Path, name: str, extras: dict[str, Any] | None = None
+    textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: Frame = GLTF_FRAME
 ) -> list[Path]:
-    """One node, one mesh, one material, all called ``name``; ``extras`` (JSON values) on the node.
+    """One node, one mesh, one material, all called ``name``; ``extras`` on the node.
 
-    Returns the files written.
+    glTF 2.0 has one ``frame``, +Y up and metres; no other may be asked for. Returns the files written.
     """
+    write_bytes(path, _glb(textured, name, extras or {}, frame))
+    return [path]
+
+
+def write_gltf(
+    textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: Frame = GLTF_FRAME
+) -> list[Path]:
+    """The same as readable JSON at ``path``, with ``<name>.bin`` and its pictures as PNG beside it.
+
+    Returns the files written, the glTF first; it comes last on the disk, so that it is never
+    without its companions.
+    """
+    tree, blob = read_chunks(_glb(textured, name, extras or {}, frame))
+    data, pictures = _without_pictures(tree, blob)
+    tree["buffers"] = [{"uri": f"{name}.bin", "byteLength": len(data)}]
+    companions = {f"{name}.bin": data, **pictures}
+    for companion, content in companions.items():
+        write_bytes(path.parent / companion, content)
+    write_json(path, tree)
+    return [path, *(path.parent / companion for companion in companions)]
+
+
+def write_obj(
+    textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: Frame = GLTF_FRAME
+) -> list[Path]:
+    """OBJ at ``path`` with ``<name>.mtl`` and ``<name>.png`` beside it; the OBJ comes last.
+
+    ``extras`` and the frame stand in its comments: the format knows neither axes nor units.
+    Returns the files written, the OBJ first.
+    """
+    material = SimpleMaterial(
+        image=Image.fromarray(textured.texture), name=name, ambient=[255, 255, 255, 255],
+        diffuse=[255, 255, 255, 255], specular=[0, 0, 0, 255], glossiness=0.0,
+    )
+    text, companions = export_obj(
+        _trimesh(in_frame(textured, frame), material, name), include_normals=True, include_texture=True,
+        return_texture=True, write_texture=False, mtl_name=f"{name}.mtl",
+        header="\n# ".join(comments(extras or {}, frame)),
+    )
+    # the same bytes as glTF's picture, with which it shares its name
+    companions[f"{name}.png"] = png(textured.texture)
+    for companion, data in companions.items():
+        write_bytes(path.parent / companion, data + b"\n" if companion.endswith(".mtl") else data)
+    write_bytes(path, (text.rstrip("\n") + "\n").encode())
+    return [path, *(path.parent / companion for companion in sorted(companions))]
+
+
+def read_glb(path: Path) -> TexturedMesh:
+    """The mesh of a GLB that `write_glb` wrote; ValueError and its kin when it is another sort of file."""
+    scene: Any = trimesh.load_scene(path, process=False)
+    if len(scene.geometry) != 1 or len(scene.graph.nodes_geometry) != 1:
+        raise ValueError(f"it holds {len(scene.geometry)} meshes, not one")
+    # not by force="mesh", which makes new normals from the split vertices: the seams would show
+    transform, geometry = scene.graph[scene.graph.nodes_geometry[0]]
+    mesh = scene.geometry[geometry].apply_transform(transform)
+    picture = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB"))
+    return TexturedMesh(
+        np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64),
+        np.asarray(mesh.vertex_normals, np.float64), np.asarray(mesh.visual.uv, np.float64), picture,
+    )
+
+
+def comments(extras: Extras, frame: Frame) -> list[str]:
+    """Lines of ASCII for formats whose only place for words is a comment."""
+    lines = [GENERATOR, f"frame: {frame}"]
+    # JSON escapes what is not ASCII, and line breaks
+    return lines + [f"{key}: {json.dumps(value)}" for key, value in extras.items() if key != "generator"]
+
+
+def png(texture: UInt8[np.ndarray, "h w c"]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(texture).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def read_chunks(glb: bytes) -> tuple[dict[str, Any], bytes]:
+    """The JSON and the binary buffer of a GLB (glTF 2.0, 4.4)."""
+    length = int.from_bytes(glb[12:16], "little")
+    start = 20 + length + 8
+    size = int.from_bytes(glb[20 + length : 24 + length], "little")
+    return json.loads(glb[20 : 20 + length]), glb[start : start + size]
+
+
+def _glb(textured: TexturedMesh, name: str, extras: Extras, frame: Frame) -> bytes:
+    if frame != GLTF_FRAME:
+        raise ValueError(f"glTF is {GLTF_FRAME}, not {frame}")
     material = PBRMaterial(
         name=name, baseColorTexture=Image.fromarray(textured.texture), metallicFactor=0.0,
         roughnessFactor=ROUGHNESS, baseColorFactor=np.full(4, 255, np.uint8), doubleSided=False,
@@ -55,32 +150,34 @@ def write_glb(
     scene.add_geometry(_trimesh(textured, material, name), node_name=name, geom_name=name)
 
     def settle(tree: dict[str, Any]) -> None:
-        _settle(tree, name, extras or {})
+        _settle(tree, name, extras)
 
-    write_bytes(path, export_glb(scene, include_normals=True, tree_postprocessor=settle))
-    return [path]
+    return export_glb(scene, include_normals=True, tree_postprocessor=settle)
 
 
-def write_obj(
-    textured: TexturedMesh, path: Path, name: str, extras: dict[str, Any] | None = None
-) -> list[Path]:
-    """OBJ at ``path`` with ``<name>.mtl`` and ``<name>.png`` beside it; the OBJ comes last.
-
-    The format has no place for ``extras``; they are taken so that every writer is called alike.
-    Returns the files written, the OBJ first.
-    """
-    material = SimpleMaterial(
-        image=Image.fromarray(textured.texture), name=name, ambient=[255, 255, 255, 255],
-        diffuse=[255, 255, 255, 255], specular=[0, 0, 0, 255], glossiness=0.0,
-    )
-    text, companions = export_obj(
-        _trimesh(textured, material, name), include_normals=True, include_texture=True, return_texture=True,
-        write_texture=False, mtl_name=f"{name}.mtl", header=GENERATOR,
-    )
-    for companion, data in companions.items():
-        write_bytes(path.parent / companion, data + b"\n" if companion.endswith(".mtl") else data)
-    write_bytes(path, (text.rstrip("\n") + "\n").encode())
-    return [path, *(path.parent / companion for companion in sorted(companions))]
+def _without_pictures(tree: dict[str, Any], blob: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """The buffer without the pictures, which become files named by the tree; ``tree`` is changed to match."""
+    views, pictures, kept = tree["bufferViews"], {}, bytearray()
+    inside = {image["bufferView"] for image in tree.get("images", [])}
+    for image in tree.get("images", []):
+        view = views[image.pop("bufferView")]
+        start = view.get("byteOffset", 0)
+        image["uri"] = f"{image['name']}.png"
+        image.pop("mimeType", None)
+        padded = blob[start : start + view["byteLength"]]
+        pictures[image["uri"]] = padded[: padded.rindex(b"IEND") + 8]  # a PNG's last chunk and its checksum
+    moved: dict[int, int] = {}
+    for i, view in enumerate(views):
+        if i in inside:
+            continue
+        start = view.get("byteOffset", 0)
+        moved[i], view["byteOffset"] = len(moved), len(kept)
+        kept += blob[start : start + view["byteLength"]]
+        kept += b"\0" * (-len(kept) % 4)  # accessors are aligned to four bytes
+    tree["bufferViews"] = [views[i] for i in moved]
+    for accessor in tree["accessors"]:
+        accessor["bufferView"] = moved[accessor["bufferView"]]
+    return bytes(kept), pictures
 
 
 def _trimesh(textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, name: str) -> trimesh.Trimesh:
@@ -97,15 +194,18 @@ def _unit(normals: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
     return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
 
 
-def _settle(tree: dict[str, Any], name: str, extras: dict[str, Any]) -> None:
+def _settle(tree: dict[str, Any], name: str, extras: Extras) -> None:
     """The glTF tree as an artist expects it: no empty parent, names, and buffer targets.
 
     trimesh hangs the mesh under an empty node "world", which Blender would show, and leaves the
     buffer views without a target, which the validator hints at.
     """
     tree["asset"] = {"version": "2.0", "generator": GENERATOR}
-    tree["nodes"] = [{"name": name, "mesh": 0, **({"extras": extras} if extras else {})}]
-    tree["scenes"] = [{"name": name, "nodes": [0]}]
+    if "license" in extras:
+        tree["asset"]["copyright"] = extras["license"]  # where viewers look for it
+    tree["nodes"] = [{"name": name, "mesh": 0, **({"extras": dict(extras)} if extras else {})}]
+    # without a name: Godot gives each name once, and the node would become "<name> 2"
+    tree["scenes"] = [{"nodes": [0]}]
     tree["scene"] = 0
     tree.pop("extras", None)
     for mesh in tree["meshes"]:

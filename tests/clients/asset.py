@@ -1,27 +1,43 @@
-"""One small textured asset to open in other people's programs."""
+"""One small textured asset to open in other people's programs, in every format."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
 
+from dreamfusion3d.config import FormatName
 from dreamfusion3d.mesh.bake import bake
 from dreamfusion3d.mesh.clean import solid_mesh
-from dreamfusion3d.mesh.export import place, write_glb
+from dreamfusion3d.mesh.export import place
 from dreamfusion3d.mesh.extract import sample_grid
+from dreamfusion3d.mesh.formats import extras_of, write
+from dreamfusion3d.mesh.frame import Frame
 from dreamfusion3d.mesh.simplify import simplify
+from dreamfusion3d.types import TexturedMesh
 
 HEIGHT = 1.5  # metres
+SIZE = np.array([2 * HEIGHT, HEIGHT, 1.5 * HEIGHT])  # metres along x (aside), y (up), z (front)
+TEXTURE = 128  # pixels
 NAME = "clay_ball"
-EXTRAS = {"prompt": "a clay ball", "seed": 7}
+EXTRAS = extras_of("a clay ball", 7, "embedded")
 
 
-def clay_ball(folder: Path) -> Path:
-    """An ellipsoid twice as wide (x) as high, with depth 1.5 times its height."""
+def colour(p: np.ndarray) -> np.ndarray:
+    """Of a place in scene units: every axis has its channel, so that no turn leaves it as it is."""
+    return np.clip(0.5 + np.array([0.5, 1.0, 0.7]) * p, 0, 1)
+
+
+@functools.cache
+def ball() -> TexturedMesh:
+    """An ellipsoid twice as wide (x) as high, with depth 1.5 times its height; metres, +Y up."""
     radii = np.array([0.8, 0.4, 0.6], np.float32)
     grid = sample_grid(lambda p: 1 - np.linalg.norm(p / radii, axis=1), 48)
     mesh = simplify(solid_mesh(grid, 0.0), 1500)
-    textured = place(bake(mesh, lambda p: 0.5 + 0.4 * p, 128), HEIGHT)
-    write_glb(textured, folder / f"{NAME}.glb", NAME, EXTRAS)
-    return folder / f"{NAME}.glb"
+    return place(bake(mesh, colour, TEXTURE), HEIGHT)
+
+
+def clay_ball(folder: Path, kind: FormatName = "glb", frame: Frame | None = None) -> Path:
+    """The ball as a file of one format."""
+    return write(kind, ball(), folder / f"{NAME}.{kind}", NAME, EXTRAS, frame)[0]

@@ -1,48 +1,123 @@
-"""The GLB as an artist finds it in Blender: one object, textured, standing on the floor, in metres."""
+"""The files as an artist finds them in Blender: one object, textured, standing on the floor, in metres."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.clients.asset import EXTRAS, HEIGHT, NAME, clay_ball
+from dreamfusion3d.config import FormatName
+from dreamfusion3d.mesh.formats import fbx
+from dreamfusion3d.mesh.frame import Frame
+from tests.clients.asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_ball
 
 pytestmark = pytest.mark.clients
 
+# Blender's up is +Z and its front -Y: glTF (x, y, z) arrives as (x, -z, y)
+BLENDER_SIZE = [SIZE[0], SIZE[2], SIZE[1]]
+
 
 def blender_report(path: Path) -> dict:
-    """What Blender says of a GLB; skips where there is no Blender."""
-    blender = os.environ.get("DREAMFUSION3D_BLENDER") or shutil.which("blender")
-    if blender is None:
-        pytest.skip("blender is not on PATH, and DREAMFUSION3D_BLENDER names none")
-    # an activated environment's numpy would be imported by Blender's own Python
-    kept = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
-    kept["PATH"] = os.defpath
+    """What Blender says of a file, and ``picture``, a frame of it (RGBA); skips where there is no Blender."""
+    program, picture = fbx.blender(), path.with_name("rendered.png")
+    if program is None:
+        pytest.skip(f"blender is not on PATH, and {fbx.BLENDER} names none")
     result = subprocess.run(
-        [blender, "-b", "--factory-startup", "--python-exit-code", "3",
-         "--python", str(Path(__file__).with_name("blender_report.py")), "--", str(path)],
-        env=kept, capture_output=True, text=True, timeout=300,
+        [program, "-b", "--factory-startup", "--python-exit-code", "3",
+         "--python", str(Path(__file__).with_name("blender_report.py")), "--", str(picture), str(path)],
+        env=fbx.clean_environment(), capture_output=True, text=True, timeout=300,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     line = next(line for line in result.stdout.splitlines() if line.startswith("REPORT "))
-    return json.loads(line.removeprefix("REPORT "))
+    report = json.loads(line.removeprefix("REPORT "))
+    if picture.exists():
+        report["picture"] = np.asarray(Image.open(picture).convert("RGBA")).astype(int)
+    return report
 
 
-def test_opens_in_blender(tmp_path):
-    report = blender_report(clay_ball(tmp_path))
-    assert report["objects"] == [[NAME, "MESH", None]]
-    # Blender's up is +Z and its front -Y: glTF (x, y, z) arrives as (x, -z, y)
+def stands_in_metres(report: dict) -> None:
+    # in the world: OBJ's and FBX's importers turn the object, not its vertices
+    size = np.subtract(report["high"], report["low"])
+    np.testing.assert_allclose(size, BLENDER_SIZE, rtol=0.02)
     assert report["low"][2] == pytest.approx(0, abs=1e-4)
     assert report["high"][2] == pytest.approx(HEIGHT, rel=1e-3)
-    assert report["dimensions"] == pytest.approx([2 * HEIGHT, 1.5 * HEIGHT, HEIGHT], rel=0.02)
-    assert report["low"][0] == pytest.approx(-report["high"][0], abs=1e-3)
+    for axis in (0, 1):
+        assert report["low"][axis] == pytest.approx(-report["high"][axis], abs=0.02)
+
+
+def shows_its_colours(picture: np.ndarray) -> None:
+    """The frame from the front: filled as an ellipse is, and coloured by place as the asset is."""
+    solid = picture[..., 3] > 128
+    rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
+    assert np.ptp(columns) + 1 == pytest.approx(2 * (np.ptp(rows) + 1), abs=3)
+    assert solid.sum() == pytest.approx(np.pi / 4 * np.ptp(rows) * np.ptp(columns), rel=0.1)
+    rgb, middle = picture[..., :3], [int(np.median(rows)), int(np.median(columns))]
+    left, right = (rgb[middle[0], columns[[8, -8]]])
+    top, bottom = (rgb[rows[[3, -4]], middle[1]])
+    # red grows to +X, which is right as one faces the front, green to the top; the light dims them alike
+    assert right[0] > left[0] + 60 and top[1] > bottom[1] + 60
+    # the front end has the most blue: 0.5 + 0.7 * 0.6, in full and even light
+    assert rgb[middle[0], middle[1], 2] > 200
+
+
+def test_the_glb_opens(tmp_path: Path) -> None:
+    report = blender_report(clay_ball(tmp_path))
+    assert report["objects"] == [[NAME, "MESH", None]]
+    stands_in_metres(report)
+    np.testing.assert_allclose(report["dimensions"], BLENDER_SIZE, rtol=0.02)  # as the sidebar shows them
     assert len(report["uv_layers"]) == 1 and report["materials"] == [NAME]
-    assert report["base_colour_linked"] and report["metallic"] == 0
-    assert report["roughness"] == pytest.approx(0.8, abs=1e-3)
-    assert report["images"] == [[NAME, [128, 128], True, "sRGB"]]
+    assert report["material"]["base_colour_image"] == NAME and report["material"]["output_linked"]
+    assert report["material"]["metallic"] == 0
+    assert report["material"]["roughness"] == pytest.approx(0.8, abs=1e-3)
+    assert report["images"] == [[NAME, [TEXTURE, TEXTURE], True, "sRGB"]]
     assert report["properties"] == EXTRAS
+    shows_its_colours(report["picture"])
+
+
+def test_the_gltf_folder_opens(tmp_path: Path) -> None:
+    report = blender_report(clay_ball(tmp_path, "gltf"))
+    assert report["objects"] == [[NAME, "MESH", None]]
+    stands_in_metres(report)
+    assert [i[1::2] for i in report["images"]] == [[[TEXTURE, TEXTURE], "sRGB"]]
+    shows_its_colours(report["picture"])
+
+
+def test_the_obj_opens(tmp_path: Path) -> None:
+    report = blender_report(clay_ball(tmp_path, "obj"))
+    assert report["objects"] == [[NAME, "MESH", None]]
+    stands_in_metres(report)
+    assert len(report["uv_layers"]) == 1 and report["materials"] == [NAME]
+    assert report["material"]["base_colour_from"] == "TEX_IMAGE"
+    assert report["images"] == [[f"{NAME}.png", [TEXTURE, TEXTURE], False, "sRGB"]]
+    shows_its_colours(report["picture"])
+
+
+@pytest.mark.parametrize("frame", [Frame("y", "cm"), Frame("y", "m"), Frame("z", "cm")], ids=str)
+def test_the_fbx_opens_alike_in_every_frame(frame: Frame, tmp_path: Path) -> None:
+    if fbx.blender() is None:
+        pytest.skip("blender is not on PATH")
+    report = blender_report(clay_ball(tmp_path, "fbx", frame))
+    assert report["objects"] == [[NAME, "MESH", None]]
+    stands_in_metres(report)
+    assert len(report["uv_layers"]) == 1 and report["materials"] == [NAME]
+    assert report["faces"] == len(ball().faces)
+    assert report["material"]["base_colour_from"] == "TEX_IMAGE" and report["material"]["metallic"] == 0
+    assert report["material"]["roughness"] == pytest.approx(0.8, abs=1e-3)
+    assert [i[1:] for i in report["images"]] == [[[TEXTURE, TEXTURE], True, "sRGB"]]
+    assert report["properties"]["prompt"] == "a clay ball" and report["properties"]["seed"] == 7
+    shows_its_colours(report["picture"])
+
+
+@pytest.mark.parametrize("kind", ["ply", "stl"])
+def test_bare_geometry_opens_upright(kind: FormatName, tmp_path: Path) -> None:
+    """Blender's importers of these turn and scale nothing: +Z up and metres is what they take."""
+    report = blender_report(clay_ball(tmp_path, kind, Frame("z", "m")))
+    stands_in_metres(report)
+    assert report["faces"] == len(ball().faces)
+    # closed: V - E + F = 2 and 3 F = 2 E
+    assert report["vertices"] == report["faces"] / 2 + 2
+    assert report["colours"] == ([["Col", "CORNER"]] if kind == "ply" else [])

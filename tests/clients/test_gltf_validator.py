@@ -1,47 +1,53 @@
-"""Khronos' glTF validator has nothing to say.
-
-Install it once with `npm install --prefix .clients gltf-validator`; another folder is named by
-DREAMFUSION3D_CLIENTS.
-"""
+"""Khronos' glTF validator has nothing to say."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.clients.asset import clay_ball
+from dreamfusion3d.config import FormatName
+from tests.clients.asset import NAME, clay_ball
+from tests.clients.programs import package, program
 
 pytestmark = pytest.mark.clients
 
-HERE = Path(__file__).parent
-CLIENTS = Path(os.environ.get("DREAMFUSION3D_CLIENTS", HERE.parents[1] / ".clients"))
+SCRIPT = Path(__file__).with_name("validate_gltf.cjs")
 
 
 def validate(path: Path) -> dict:
-    """The validator's report on a GLB; skips where node or the validator is absent."""
-    node = shutil.which("node")
-    modules = CLIENTS / "node_modules"
-    if node is None:
-        pytest.skip("node is not installed")
-    if not (modules / "gltf-validator").is_dir():
-        pytest.skip(f"no gltf-validator in {modules}: npm install --prefix {CLIENTS} gltf-validator")
+    """The validator's report on a GLB or a glTF with its files; skips where it is absent."""
+    node, modules = program("node"), package("gltf-validator").parent
     result = subprocess.run(
-        [node, str(HERE / "validate_gltf.cjs"), str(path)], env={**os.environ, "NODE_PATH": str(modules)},
+        [node, str(SCRIPT), str(path)], env={**os.environ, "NODE_PATH": str(modules)},
         capture_output=True, text=True, timeout=120, check=True,
     )
     return json.loads(result.stdout)
 
 
-def test_no_errors_no_warnings_no_hints(tmp_path):
-    report = validate(clay_ball(tmp_path))
+@pytest.mark.parametrize("kind", ["glb", "gltf"])
+def test_no_errors_no_warnings_no_infos_no_hints(kind: FormatName, tmp_path: Path) -> None:
+    report = validate(clay_ball(tmp_path, kind))
     issues = report["issues"]
     assert issues["messages"] == []
-    assert [issues[kind] for kind in ("numErrors", "numWarnings", "numInfos", "numHints")] == [0] * 4
+    assert [issues[name] for name in ("numErrors", "numWarnings", "numInfos", "numHints")] == [0] * 4
     info = report["info"]
     assert info["hasTextures"] and info["drawCallCount"] == 1 and info["materialCount"] == 1
     assert info["maxUVs"] == 1
+    where = {r["pointer"]: (r["storage"], r.get("uri")) for r in info["resources"]}
+    if kind == "gltf":
+        files = {"/buffers/0": f"{NAME}.bin", "/images/0": f"{NAME}.png"}
+        assert where == {pointer: ("external", file) for pointer, file in files.items()}
+    else:
+        assert {storage for storage, _ in where.values()} == {"glb", "buffer-view"}
+
+
+def test_the_validator_is_listening(tmp_path: Path) -> None:
+    """It does complain of a file that is not right."""
+    path = clay_ball(tmp_path, "gltf")
+    path.write_text(path.read_text().replace('"target": 34962', '"target": 34963'))
+    (tmp_path / "clay_ball.png").unlink()
+    assert validate(path)["issues"]["numErrors"] > 0

@@ -1,0 +1,35 @@
+"""Runs inside Blender: GLB in, FBX out. Arguments after --: GLB, FBX, up axis, metres a unit."""
+
+import sys
+
+import numpy as np
+
+# the glTF add-on of Blender 3.4 and earlier uses a name that numpy 1.24 removed
+vars(np).setdefault("bool", bool)
+
+import bpy  # noqa: E402
+from mathutils import Matrix  # noqa: E402
+
+glb, fbx, up, metres = sys.argv[sys.argv.index("--") + 1 :]
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.import_scene.gltf(filepath=glb)
+# The file's unit is the scene's: coordinates and the unit that the FBX declares then agree, and no
+# object is left with a scale of a hundred.
+bpy.context.scene.unit_settings.scale_length = float(metres)
+for thing in bpy.data.objects:
+    thing.data.transform(Matrix.Scale(1 / float(metres), 4))
+for image in bpy.data.images:
+    image.filepath_raw = f"//{image.name}.png"  # the name of the embedded picture
+bpy.ops.export_scene.fbx(
+    filepath=fbx,
+    # Blender's axes are right-handed with +Z up and the front towards -Y: this project's with +Z up
+    axis_up="Y" if up == "y" else "Z",
+    axis_forward="-Z" if up == "y" else "Y",
+    bake_space_transform=True,  # into the vertices: the object keeps no rotation
+    apply_scale_options="FBX_SCALE_ALL",
+    path_mode="COPY",
+    embed_textures=True,
+    use_custom_props=True,
+    mesh_smooth_type="OFF",
+    bake_anim=False,
+)

@@ -1,0 +1,73 @@
+"""The GLB as Godot 3 imports it into a game: the node is kept, with its mesh, material and texture."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamfusion3d.mesh.export import write_glb
+from dreamfusion3d.slug import slug
+from tests.clients.asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_ball
+from tests.clients.programs import program
+
+pytestmark = pytest.mark.clients
+
+PROJECT = """config_version=4
+[application]
+config/name="assets"
+"""
+PRESET = """[preset.0]
+name="assets"
+platform="Linux/X11"
+runnable=true
+export_filter="all_resources"
+export_path=""
+[preset.0.options]
+"""
+
+
+def godot_report(project: Path) -> dict:
+    """What Godot says of ``project``/clay_ball.glb after importing it."""
+    godot = program("godot3-server", "godot3-headless")
+    (project / "project.godot").write_text(PROJECT)
+    (project / "export_presets.cfg").write_text(PRESET)
+    shutil.copy(Path(__file__).with_name("godot_report.gd"), project)
+    # exporting imports first; that it then fails for want of export templates does not matter
+    imported = subprocess.run(
+        [godot, "--path", str(project), "--export-pack", "assets", str(project / "assets.pck")],
+        capture_output=True, text=True, timeout=180,
+    )
+    result = subprocess.run(
+        [godot, "--path", str(project), "-s", "res://godot_report.gd"],
+        capture_output=True, text=True, timeout=120,
+    )
+    lines = [line for line in result.stdout.splitlines() if line.startswith("REPORT ")]
+    assert lines, imported.stdout + imported.stderr + result.stdout + result.stderr
+    return json.loads(lines[0].removeprefix("REPORT "))
+
+
+def test_the_node_is_kept_with_its_material(tmp_path: Path) -> None:
+    clay_ball(tmp_path)
+    meshes = [node for node in godot_report(tmp_path)["nodes"] if node["class"] == "MeshInstance"]
+    assert [node["name"] for node in meshes] == [NAME]
+    node = meshes[0]
+    assert node["low"][1] == pytest.approx(0, abs=1e-4) and node["high"][1] == pytest.approx(HEIGHT, rel=1e-3)
+    np.testing.assert_allclose(np.subtract(node["high"], node["low"]), SIZE, rtol=0.02)
+    assert node["surfaces"] == 1 and node["has_uv"] and node["has_normals"]
+    assert node["triangles"] == len(ball().faces)
+    assert node["material"] == NAME and node["metallic"] == 0
+    assert node["roughness"] == pytest.approx(0.8, abs=1e-3)
+    assert node["albedo"] == pytest.approx([1, 1, 1]) and node["texture"] == [TEXTURE, TEXTURE]
+
+
+@pytest.mark.parametrize("name, kept", [(slug("traffic noimp"), True), ("traffic_noimp", False)])
+def test_no_slug_makes_godot_drop_the_node(name: str, kept: bool, tmp_path: Path) -> None:
+    """The second name is what the slug guards against: were it kept, the guard would be idle."""
+    write_glb(ball(), tmp_path / f"{NAME}.glb", name, EXTRAS)
+    meshes = [node["name"] for node in godot_report(tmp_path)["nodes"] if node["class"] == "MeshInstance"]
+    assert meshes == ([name] if kept else [])
