@@ -1,4 +1,4 @@
-"""A mesh that the user brings: GLB, OBJ, PLY or STL by trimesh, looked over before anything is done with it."""
+"""A mesh that the user brings (GLB, OBJ, PLY or STL, by trimesh), looked over before it is used."""
 
 from __future__ import annotations
 
@@ -163,7 +163,9 @@ def _scene(path: Path) -> trimesh.Scene:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # a reader of foreign files fails in as many ways as files can be broken
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise InputError(f"the mesh file {path} is damaged or of another kind ({reason}); export it anew") from None
+        raise InputError(
+            f"the mesh file {path} is damaged or of another kind ({reason}); export it anew"
+        ) from None
 
 
 def _placed(geometry: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> UserMesh:

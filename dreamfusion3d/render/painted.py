@@ -62,8 +62,11 @@ def see(
     view = subpixel // (height * width)
     light = light_direction(fine.camera_to_world)[view]
     distance = (positions - fine.camera_to_world[view, :3, 3]).norm(dim=-1)
-    found = (subpixel, face, weights, positions, normal, shade(normal, light), distance)
-    return Hits(*(t.to(device) for t in found), (len(origin), origin.height, origin.width, supersample))
+    return Hits(
+        subpixel.to(device), face.to(device), weights.to(device), positions.to(device), normal.to(device),
+        shade(normal, light).to(device), distance.to(device),
+        (len(origin), origin.height, origin.width, supersample),
+    )
 
 
 def compose(hits: Hits, colours: Float[Tensor, "n 3"]) -> tuple[Render, Float[Tensor, "b h w 3"]]:
