@@ -84,7 +84,7 @@ def _refuse_with_retexture(options: dict[str, Any]) -> None:
     for name, value in options.items():
         if value is not None:
             raise InputError(
-                f"{name} has no meaning with --retexture, which keeps the mesh as it is: leave one of them out"
+                f"{name} has no meaning with --retexture, which keeps the mesh as it is: leave one out"
             )
 
 

@@ -111,7 +111,7 @@ class MeshConfig:
     texture_size: int = _number(1024, 16, 16384)
     height: float = _number(1.0, 1e-4, 1e5)  # metres
     formats: tuple[Literal["glb", "obj"], ...] = ("glb",)
-    refine_steps: int = _number(0, 0, 1_000_000)  # of SDS on pictures of the mesh, before its texture is baked
+    refine_steps: int = _number(0, 0, 1_000_000)  # of SDS on the colours of the finished mesh
 
 
 @dataclass(frozen=True)
