@@ -118,11 +118,11 @@ class MeshConfig:
 class Config:
     prior: PriorConfig = PriorConfig()
     guidance: GuidanceConfig = GuidanceConfig()
+    paint: PaintConfig = PaintConfig()  # before those whose names it shares: the last is suggested for a typo
     optim: OptimConfig = OptimConfig()
     field: FieldConfig = FieldConfig()
     render: RenderConfig = RenderConfig()
     mesh: MeshConfig = MeshConfig()
-    paint: PaintConfig = PaintConfig()
 
 
 # What each quality changes; the defaults above are `standard`.
