@@ -91,7 +91,6 @@ class RenderConfig:
 class PaintConfig:
     """Colours of a mesh whose shape is given: --retexture and --refine."""
 
-    steps: int = _number(300, 1, 1_000_000)  # of --retexture; --refine has mesh.refine_steps
     size: int = _number(128, 8, 2048)  # pixels of the rendered mesh; a prior makes them its own size
     rate: float = _number(0.02, 0.0, 10.0)  # Adam, hash table; the MLP has a tenth
     t_start: tuple[float, float] = _number((0.3, 0.9), 0.0, 1.0)  # --retexture: window of times, first step
@@ -112,13 +111,14 @@ class MeshConfig:
     height: float = _number(1.0, 1e-4, 1e5)  # metres
     formats: tuple[Literal["glb", "obj"], ...] = ("glb",)
     refine_steps: int = _number(0, 0, 1_000_000)  # of SDS on the colours of the finished mesh
+    retexture_steps: int = _number(300, 1, 1_000_000)  # of SDS on the colours of a user's mesh
 
 
 @dataclass(frozen=True)
 class Config:
     prior: PriorConfig = PriorConfig()
     guidance: GuidanceConfig = GuidanceConfig()
-    paint: PaintConfig = PaintConfig()  # before those whose names it shares: the last is suggested for a typo
+    paint: PaintConfig = PaintConfig()
     optim: OptimConfig = OptimConfig()
     field: FieldConfig = FieldConfig()
     render: RenderConfig = RenderConfig()

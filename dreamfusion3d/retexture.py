@@ -68,7 +68,7 @@ def _painted_mesh(given: UserMesh, job: Job) -> Made:
         shown = Mesh(place.into_scene(atlas.vertices), atlas.faces)
     with stages("paint"):
         colours = painted(
-            shown, atlas.normals, plain(), from_grey(job.config), job.config.paint.steps, job
+            shown, atlas.normals, plain(), from_grey(job.config), job.config.mesh.retexture_steps, job
         )
     with stages("texture"):
         charts = Unwrap(np.arange(len(atlas.vertices)), atlas.faces, atlas.uv, "xatlas", "")

@@ -30,7 +30,7 @@ from dreamfusion3d.types import Mesh
 MEANING = Meaning("mushroom", "red", option=False)
 SETS = [
     "optim.views=2", "paint.size=32", "paint.rate=0.05", "paint.max_resolution=48", "paint.levels=4",
-    "paint.log2_table_size=12", "paint.steps=60", "mesh.texture_size=64", "guidance.scale=1",
+    "paint.log2_table_size=12", "mesh.retexture_steps=60", "mesh.texture_size=64", "guidance.scale=1",
 ]
 
 
@@ -165,7 +165,7 @@ def with_uv(path: Path) -> None:
 def test_retexture_keeps_the_mesh_bit_for_bit(tmp_path, quick):
     given = tmp_path / "given.glb"
     with_uv(given)
-    config = resolve(sets=[*SETS, "paint.steps=25"])
+    config = resolve(sets=[*SETS, "mesh.retexture_steps=25"])
     asset = retexture("a red thing", given, out=tmp_path / "out", config=config, device="cpu")
     before, after = read_mesh(given), read_mesh(asset.main)
     assert before.vertices.tobytes() == after.vertices.tobytes()
@@ -184,7 +184,7 @@ def test_retexture_keeps_the_mesh_bit_for_bit(tmp_path, quick):
     trimesh.creation.icosphere(1).export(tmp_path / "ball.stl")
     other = retexture(
         "a red thing", tmp_path / "ball.stl", out=tmp_path / "out", device="cpu",
-        config=resolve(sets=[*SETS, "paint.steps=1"]),
+        config=resolve(sets=[*SETS, "mesh.retexture_steps=1"]),
     )
     assert other.folder != asset.folder and other.passed
     ball, result = read_mesh(tmp_path / "ball.stl"), read_mesh(other.main)
