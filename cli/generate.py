@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +29,13 @@ def generate(
     faces: Annotated[int | None, typer.Option(help="Triangles at most.")] = None,
     texture_size: Annotated[int | None, typer.Option(help="Pixels along a side of the texture.")] = None,
     height: Annotated[float | None, typer.Option(help="Height of the asset in metres.")] = None,
+    refine: Annotated[
+        int | None, typer.Option(metavar="N", help="Steps that improve the colours on the finished mesh.")
+    ] = None,
+    init: Annotated[Path | None, typer.Option(help="Start from this mesh: GLB, OBJ, PLY or STL.")] = None,
+    retexture: Annotated[
+        Path | None, typer.Option(help="Keep this mesh (GLB, OBJ, PLY or STL) as it is and paint it.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     sets: Annotated[
@@ -46,20 +53,41 @@ def generate(
     """
     from dreamfusion3d.config import resolve
 
+    if retexture is not None:
+        _refuse_with_retexture({"--init": init, "--refine": refine, "--faces": faces, "--height": height})
     settings = resolve(
         quality, config, sets or (),
         prior__name=prior, guidance__kind=guidance, mesh__formats=formats,
-        mesh__faces=faces, mesh__texture_size=texture_size, mesh__height=height,
+        mesh__faces=faces, mesh__texture_size=texture_size, mesh__height=height, mesh__refine_steps=refine,
     )
     from dreamfusion3d.pipeline import text_to_mesh
     from dreamfusion3d.progress import choose
 
     # stdout carries the result alone, whatever a library prints
     with contextlib.redirect_stdout(sys.stderr):
-        asset = text_to_mesh(
-            prompt, out=out, seed=seed, config=settings, device=device, fresh=fresh, progress=choose(quiet)
-        )
+        if retexture is not None:
+            from dreamfusion3d.retexture import retexture as paint_mesh
+
+            asset = paint_mesh(
+                prompt, retexture, out=out, seed=seed, config=settings, device=device, fresh=fresh,
+                progress=choose(quiet),
+            )
+        else:
+            asset = text_to_mesh(
+                prompt, out=out, seed=seed, config=settings, init=init, device=device, fresh=fresh,
+                progress=choose(quiet),
+            )
     print(json.dumps({**asset.record, "folder": str(asset.folder)}) if as_json else asset.main)
+
+
+def _refuse_with_retexture(options: dict[str, Any]) -> None:
+    from dreamfusion3d.errors import InputError
+
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(
+                f"{name} has no meaning with --retexture, which keeps the mesh as it is: leave one out"
+            )
 
 
 def main() -> None:

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from dreamfusion3d import files
-from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.render.occupancy import Occupancy
+
+Model = TypeVar("Model", bound=nn.Module)
+Grid = TypeVar("Grid", Occupancy, None)  # a surface that is given needs none
 
 
 @dataclass
-class Run:
+class Run(Generic[Model, Grid]):
     """The state of an optimisation: ``index`` steps are done."""
 
-    field: NerfField
+    field: Model
     optimiser: torch.optim.Adam
-    occupancy: Occupancy
+    occupancy: Grid
     generator: torch.Generator
     index: int = 0
 
     def tensors(self) -> dict[str, Tensor]:
         """A copy of everything, on the CPU."""
         state: dict[str, Tensor] = {f"field.{k}": v for k, v in self.field.state_dict().items()}
-        state |= {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
+        if self.occupancy is not None:
+            state |= {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
         for i, slots in self.optimiser.state_dict()["state"].items():
             state |= {f"optimiser.{i}.{k}": v for k, v in slots.items()}
         state["generator"] = self.generator.get_state()
@@ -38,7 +42,8 @@ class Run:
     def restore(self, state: dict[str, Tensor], *, keep_generator: bool = False) -> None:
         """Become ``state``; raises KeyError, ValueError or RuntimeError when it does not fit."""
         self.field.load_state_dict(_under(state, "field."))
-        self.occupancy.load_state_dict(_under(state, "occupancy."))
+        if self.occupancy is not None:
+            self.occupancy.load_state_dict(_under(state, "occupancy."))
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in _under(state, "optimiser.").items():
             number, name = key.split(".")

@@ -89,18 +89,37 @@ class RenderConfig:
 
 
 @dataclass(frozen=True)
+class PaintConfig:
+    """Colours of a mesh whose shape is given: --retexture and --refine."""
+
+    size: int = _number(128, 8, 2048)  # pixels of the rendered mesh; a prior makes them its own size
+    rate: float = _number(0.02, 0.0, 10.0)  # Adam, hash table; the MLP has a tenth
+    t_start: tuple[float, float] = _number((0.3, 0.9), 0.0, 1.0)  # --retexture: window of times, first step
+    t_end: tuple[float, float] = _number((0.02, 0.3), 0.0, 1.0)  # --retexture: last step; --refine: all steps
+    variation_weight: float = _number(0.5, 0.0, 1e3)  # against speckles, as optim.albedo_variation_weight
+    levels: int = _number(8, 1, 32)
+    log2_table_size: int = _number(18, 4, 24)
+    base_resolution: int = _number(8, 2, 1024)
+    max_resolution: int = _number(160, 2, 8192)
+    hidden: int = _number(32, 1, 1024)
+
+
+@dataclass(frozen=True)
 class MeshConfig:
     resolution: int = _number(128, 16, 1024)  # cells of the marching cubes along an edge of the scene
     faces: int = _number(20_000, 100, 10_000_000)
     texture_size: int = _number(1024, 16, 16384)
     height: float = _number(1.0, 1e-4, 1e5)  # metres
     formats: tuple[FormatName, ...] = ("glb",)
+    refine_steps: int = _number(0, 0, 1_000_000)  # of SDS on the colours of the finished mesh
+    retexture_steps: int = _number(300, 1, 1_000_000)  # of SDS on the colours of a user's mesh
 
 
 @dataclass(frozen=True)
 class Config:
     prior: PriorConfig = PriorConfig()
     guidance: GuidanceConfig = GuidanceConfig()
+    paint: PaintConfig = PaintConfig()
     optim: OptimConfig = OptimConfig()
     field: FieldConfig = FieldConfig()
     render: RenderConfig = RenderConfig()
@@ -178,8 +197,10 @@ def check(config: Config) -> None:
     if not config.mesh.formats:
         names = ", ".join(typing.get_args(FormatName))
         raise InputError(f"mesh.formats is empty: name at least one of {names}")
-    if config.field.max_resolution < config.field.base_resolution:
-        raise InputError("field.max_resolution is below field.base_resolution; raise it")
+    for name in ("field", "paint"):
+        part = getattr(config, name)
+        if part.max_resolution < part.base_resolution:
+            raise InputError(f"{name}.max_resolution is below {name}.base_resolution; raise it")
 
 
 def _in_range(value: int | float, low: int | float, high: int | float, key: str) -> None:

@@ -93,7 +93,7 @@ def optimize(
             if checkpoint and run.index < total:
                 run.save(checkpoint)
         if preview and (run.index % PREVIEW_EVERY == 0 or run.index == 1):
-            _write_preview(picture, preview)
+            write_preview(picture, preview)
         yield Step(run.index, total, norm, time.perf_counter() - began, note)
         note = None
     field.set_sharpness(config.optim.sharpness)
@@ -244,7 +244,7 @@ def _optimiser(field: NerfField, config: Config) -> torch.optim.Adam:
     )
 
 
-def _write_preview(picture: Render, path: Path) -> None:
+def write_preview(picture: Render, path: Path) -> None:
     """The step's views side by side, over light grey."""
     with torch.no_grad():
         rgb = picture.over(picture.rgb.new_tensor([[0.85, 0.85, 0.85]])).clamp(0, 1).cpu().numpy()

@@ -28,8 +28,9 @@ class Made:
     """What the mesh stages leave for the record."""
 
     written: Sequence[Path]
-    quality: MeshQuality  # in metres, before the UV split
-    silhouette_iou: float
+    quality: MeshQuality  # in metres, before the UV split; of a user's mesh in its own unit
+    silhouette_iou: float | None = None  # None: the mesh is not of a field
+    corners_kept: bool | None = None  # whether a user's mesh came out as it went in; None: there is none
 
 
 def asset_record(
@@ -43,6 +44,7 @@ def asset_record(
         "slug": space.slug,
         "config": configs.as_dict(identity.config),
         "prior": {"name": prior_name, "sha256": identity.prior_sha256},
+        **({"source": dataclasses.asdict(identity.source)} if identity.source else {}),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         "device": device,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
@@ -61,13 +63,17 @@ def _checks(made: Made, config: configs.Config) -> dict[str, dict[str, Any]]:
     def check(passed: bool, figure: Any) -> dict[str, Any]:
         return {"passed": bool(passed), "figure": figure}
 
+    if made.corners_kept is not None:
+        # the shape is the user's own affair
+        return {"corners_kept": check(made.corners_kept, made.corners_kept)}
+    iou = made.silhouette_iou or 0.0
     return {
         "watertight": check(mesh.watertight, mesh.watertight),
         "one_component": check(mesh.components == 1, mesh.components),
         "positive_volume": check(mesh.volume > 0, mesh.volume),
         "no_degenerate_faces": check(mesh.degenerate_faces == 0, mesh.degenerate_faces),
         "faces_within_budget": check(mesh.faces <= config.mesh.faces, mesh.faces),
-        "silhouettes_match": check(made.silhouette_iou >= SILHOUETTE_IOU, round(made.silhouette_iou, 4)),
+        "silhouettes_match": check(iou >= SILHOUETTE_IOU, round(iou, 4)),
     }
 
 

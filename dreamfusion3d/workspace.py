@@ -32,6 +32,24 @@ _mine: set[Path] = set()  # locks that this process holds
 
 
 @dataclass(frozen=True)
+class Source:
+    """The mesh that the user brought, and what for."""
+
+    use: str  # "init" or "retexture"
+    file: str
+    sha256: str
+
+    @staticmethod
+    def of(use: str, path: Path | str) -> Source:
+        return Source(use, Path(path).name, files.sha256(Path(path)))
+
+    @property
+    def key(self) -> list[str]:
+        """What decides the bytes: not the file's name."""
+        return [self.use, self.sha256]
+
+
+@dataclass(frozen=True)
 class Identity:
     """What decides every byte of an asset: two equal identities are one run."""
 
@@ -39,10 +57,12 @@ class Identity:
     seed: int
     config: configs.Config
     prior_sha256: str
+    source: Source | None = None
 
     @property
     def digest(self) -> str:
-        return _digest(self.prompt, self.seed, configs.as_dict(self.config), self.prior_sha256)
+        key = self.source.key if self.source else []
+        return _digest(self.prompt, self.seed, configs.as_dict(self.config), self.prior_sha256, key)
 
 
 @dataclass(frozen=True)
@@ -105,12 +125,14 @@ class Workspace:
         files.write_json(self.ticket, ticket)
 
 
-def _digest(prompt: str, seed: int, config: dict[str, Any], prior_sha256: str) -> str:
-    return hashed(json.dumps([prompt, seed, config, prior_sha256], sort_keys=True), length=64)
+def _digest(prompt: str, seed: int, config: dict[str, Any], prior_sha256: str, source: list[str]) -> str:
+    return hashed(json.dumps([prompt, seed, config, prior_sha256, *source], sort_keys=True), length=64)
 
 
 def _digest_of(report: dict[str, Any]) -> str:
-    return _digest(report["prompt"], report["seed"], report["config"], report["prior"]["sha256"])
+    source = report.get("source")
+    key = [source["use"], source["sha256"]] if source else []
+    return _digest(report["prompt"], report["seed"], report["config"], report["prior"]["sha256"], key)
 
 
 @contextlib.contextmanager

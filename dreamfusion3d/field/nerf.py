@@ -4,6 +4,8 @@
     density(x) = sharpness density_scale softplus(u),        0 outside the box
     albedo(x)  = sigmoid(raw_1..3)
 
+A ``Start`` takes the blob's place when the user brings a mesh to begin with.
+
 The blob is DreamFusion's initial density (arXiv 2209.14988, appendix A.2): it puts the first
 mass in the middle of the picture, where the cameras look.
 """
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 
 from dreamfusion3d.config import FieldConfig
 from dreamfusion3d.field.hashgrid import HashGridLayout, hashgrid
+from dreamfusion3d.field.start import Start
 
 RAW_SCALE = 3.0  # the MLP moves u this much faster than it moves the albedo's logit
 
@@ -28,9 +31,12 @@ class NerfField(nn.Module):
 
     sharpness: Tensor
 
-    def __init__(self, config: FieldConfig, *, generator: torch.Generator) -> None:
+    def __init__(
+        self, config: FieldConfig, *, generator: torch.Generator, start: Start | None = None
+    ) -> None:
         super().__init__()
         self.config = config
+        self.start = start
         self.layout = HashGridLayout(
             config.levels, config.features, config.log2_table_size, config.base_resolution,
             config.max_resolution,
@@ -69,22 +75,27 @@ class NerfField(nn.Module):
 
     def albedo(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """Base colour in [0, 1], without light."""
-        return torch.sigmoid(self._raw(x, slice(1, 4)))
+        return self._albedo(x, self._raw(x, slice(1, 4)))
 
     def density_and_albedo(
         self, x: Float[Tensor, "n 3"]
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
         """Both for the price of one."""
         raw = self._raw(x, slice(0, 4))
-        return self._density(x, self._logit(x, raw)), torch.sigmoid(raw[:, 1:])
+        return self._density(x, self._logit(x, raw)), self._albedo(x, raw[:, 1:])
 
     def _raw(self, x: Float[Tensor, "n 3"], outputs: slice) -> Float[Tensor, "n o"]:
         hidden = F.relu(F.linear(self.features(x), self.hidden_weight, self.hidden_bias))
         return F.linear(hidden, self.out_weight[outputs], self.out_bias[outputs])
 
     def _logit(self, x: Float[Tensor, "n 3"], raw: Float[Tensor, "n _"]) -> Float[Tensor, " n"]:
+        if self.start is not None:
+            return RAW_SCALE * raw[:, 0] + self.start.density_logit(x)
         blob = self.config.blob_density * (1 - x.norm(dim=-1) / self.config.blob_radius)
         return RAW_SCALE * raw[:, 0] + blob
+
+    def _albedo(self, x: Float[Tensor, "n 3"], raw: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        return torch.sigmoid(raw if self.start is None else raw + self.start.albedo_logit(x))
 
     def _density(self, x: Float[Tensor, "n 3"], logit: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         inside = (x.abs() <= 1).all(-1)

@@ -1,0 +1,202 @@
+"""A mesh that the user brings (GLB, OBJ, PLY or STL, by trimesh), looked over before it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import trimesh
+from jaxtyping import Float, Int, Int64
+
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.mesh.unwrap import OVERLAP_ALLOWED, unwrap
+from dreamfusion3d.raster import overlap_counts
+from dreamfusion3d.types import Mesh
+
+SUFFIXES = (".glb", ".obj", ".ply", ".stl")
+MOST_BYTES = 1 << 30
+MOST_FACES = 2_000_000
+REACH = 0.62  # largest half extent: the median of the world's props is 0.61
+BALL = 0.82  # no vertex lies further from the middle: it is what the cameras see
+LEAST_COVER = 0.02  # of the texture: less, and the user's UVs hold no picture
+UNSEEN = 1e-3  # of the surface may have UVs without area
+
+
+@dataclass(frozen=True)
+class UserMesh:
+    """As it is in its file, nodes put in place; coordinates are the file's own, in float32 as in glTF.
+
+    Vertices, their order and the faces are the file's; several objects follow one another.
+    ``normals`` are the file's, or the mean of the faces around a vertex. ``uv`` is None when a
+    part has none, or when there are several parts (each with a texture of its own).
+    """
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Int64[np.ndarray, "f 3"]
+    normals: Float[np.ndarray, "v 3"]
+    uv: Float[np.ndarray, "v 2"] | None
+
+
+class Placement(NamedTuple):
+    """Where a mesh stands in the scene: (vertex - centre) * scale."""
+
+    centre: Float[np.ndarray, " 3"]
+    scale: float
+
+    def into_scene(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        return (points.astype(np.float64) - self.centre) * self.scale
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """A mesh whose vertices are split where its UVs or normals are; faces keep their order and corners."""
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Int[np.ndarray, "f 3"]
+    normals: Float[np.ndarray, "v 3"]
+    uv: Float[np.ndarray, "v 2"]
+
+
+def read_mesh(path: Path) -> UserMesh:
+    """The mesh of a file, or an InputError that says why it cannot be used."""
+    parts = [_placed(geometry, matrix) for geometry, matrix in read_parts(path)]
+    starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
+    uv = parts[0].uv if len(parts) == 1 else None
+    mesh = UserMesh(
+        np.concatenate([part.vertices for part in parts]),
+        np.concatenate([part.faces + start for part, start in zip(parts, starts[:-1], strict=True)]),
+        np.concatenate([part.normals for part in parts]),
+        uv,
+    )
+    _check(mesh, path)
+    return mesh
+
+
+def read_parts(path: Path) -> list[tuple[trimesh.Trimesh, np.ndarray]]:
+    """Every surface of the file with its 4x4 matrix into the file's scene."""
+    scene = _scene(path)
+    parts = []
+    for node in sorted(scene.graph.nodes_geometry):
+        matrix, name = scene.graph[node]
+        geometry = scene.geometry[name]
+        if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
+            parts.append((geometry, np.asarray(matrix, np.float64)))
+    if not parts:
+        kind = "points or lines" if scene.geometry else "nothing that can be read"
+        raise InputError(
+            f"{path} holds {kind} and no faces: give a mesh of triangles "
+            "(export a compressed GLB anew without Draco)"
+        )
+    faces = sum(len(geometry.faces) for geometry, _ in parts)
+    if faces > MOST_FACES:
+        raise InputError(f"{path} has {faces:,} faces; at most {MOST_FACES:,} are taken. Simplify it first")
+    return parts
+
+
+def place_in_scene(vertices: Float[np.ndarray, "v 3"]) -> Placement:
+    """Centred, and as large as the props that the prior knows; +Y stays up."""
+    wide = vertices.astype(np.float64)
+    low, high = wide.min(0), wide.max(0)
+    centre = (low + high) / 2
+    farthest = float(np.linalg.norm(wide - centre, axis=1).max())
+    return Placement(centre, min(REACH / (float((high - low).max()) / 2), BALL / farthest))
+
+
+def atlas_of(mesh: UserMesh, texture_size: int, padding: int = 4) -> Atlas:
+    """The mesh with UVs that can hold a picture: its own when they do, else new ones."""
+    if mesh.uv is not None and uv_problem(mesh, texture_size) is None:
+        return Atlas(mesh.vertices, mesh.faces, mesh.normals, mesh.uv)
+    # welded first: split vertices would cut the charts apart
+    welded, flat = np.unique(mesh.vertices, axis=0, return_inverse=True)
+    welded_faces = flat.reshape(-1)[mesh.faces]
+    scaled = place_in_scene(welded).into_scene(welded)
+    charts = unwrap(Mesh(scaled, welded_faces), texture_size, padding)
+    # a corner is a vertex of the charts (its UV) and a vertex of the file (its place and normal)
+    pairs = np.stack([charts.faces.reshape(-1), mesh.faces.reshape(-1)], 1)
+    split, corners = np.unique(pairs, axis=0, return_inverse=True)
+    return Atlas(
+        mesh.vertices[split[:, 1]], corners.reshape(-1, 3), mesh.normals[split[:, 1]],
+        charts.uv[split[:, 0]].astype(np.float32),
+    )
+
+
+def uv_problem(mesh: UserMesh, texture_size: int) -> str | None:
+    """Why a texture cannot be painted through the mesh's own UVs, or None."""
+    if mesh.uv is None:
+        return "there are no UVs"
+    if not np.isfinite(mesh.uv).all() or mesh.uv.min() < 0 or mesh.uv.max() > 1:
+        return "UVs leave the unit square"
+    counts = overlap_counts(mesh.uv, mesh.faces, texture_size)
+    covered = int((counts > 0).sum())
+    if covered < LEAST_COVER * texture_size**2:
+        return "UVs cover next to nothing of the texture"
+    if int((counts > 1).sum()) > OVERLAP_ALLOWED * covered:
+        return "UVs overlap"
+    a, b, c = (mesh.uv[mesh.faces[:, k]].astype(np.float64) for k in range(3))
+    flat = np.abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]) < 1e-12
+    area = face_areas(mesh.vertices, mesh.faces)
+    if area[flat].sum() > UNSEEN * area.sum():
+        return "UVs of some faces have no area"
+    return None
+
+
+def face_areas(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> Float[np.ndarray, " f"]:
+    a, b, c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+
+def _scene(path: Path) -> trimesh.Scene:
+    if not path.is_file():
+        raise InputError(f"there is no mesh file {path}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path} is not one of {', '.join(SUFFIXES)}; export the mesh as GLB")
+    size = path.stat().st_size
+    if size == 0:
+        raise InputError(f"the mesh file {path} is empty")
+    if size > MOST_BYTES:
+        raise InputError(f"{path} has {size >> 20:,} MB; at most {MOST_BYTES >> 20:,} are read. Simplify it")
+    try:
+        return trimesh.load_scene(path, process=False, maintain_order=True)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:  # a reader of foreign files fails in as many ways as files can be broken
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(
+            f"the mesh file {path} is damaged or of another kind ({reason}); export it anew"
+        ) from None
+
+
+def _placed(geometry: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> UserMesh:
+    """One surface in the file's scene."""
+    vertices = np.asarray(geometry.vertices, np.float64)
+    with np.errstate(all="ignore"):  # coordinates that are not finite are named by _check
+        normals = np.asarray(geometry.vertex_normals, np.float64)
+    faces = np.asarray(geometry.faces, np.int64)
+    if not np.array_equal(matrix, np.eye(4)):
+        vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
+        normals = normals @ np.linalg.pinv(matrix[:3, :3])
+        if np.linalg.det(matrix[:3, :3]) < 0:  # mirrored: outside must stay outside
+            faces = faces[:, ::-1]
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    normals = np.where(length > 1e-12, normals / np.maximum(length, 1e-12), (0.0, 1.0, 0.0))
+    uv = getattr(geometry.visual, "uv", None)
+    if uv is not None and np.shape(uv) != (len(vertices), 2):
+        uv = None
+    with np.errstate(over="ignore"):
+        return UserMesh(
+            vertices.astype(np.float32), faces, np.nan_to_num(normals).astype(np.float32),
+            None if uv is None else np.asarray(uv, np.float32),
+        )
+
+
+def _check(mesh: UserMesh, path: Path) -> None:
+    if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
+        raise InputError(f"{path} is damaged: a face names a vertex that is not there; export it anew")
+    bad = int((~np.isfinite(mesh.vertices)).any(1).sum())
+    if bad:
+        raise InputError(f"{path}: {bad:,} vertices are not finite numbers; repair the mesh first")
+    used = mesh.vertices[mesh.faces]
+    if not face_areas(mesh.vertices, mesh.faces).sum() > 0 or not np.ptp(used.reshape(-1, 3), 0).max() > 0:
+        raise InputError(f"{path}: the faces have no area, so there is nothing to see; repair the mesh first")

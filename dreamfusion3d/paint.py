@@ -1,0 +1,139 @@
+"""Colours for a surface that is given, distilled from a prior: Magic3D's second stage (arXiv 2211.10440)
+with its geometry held still. A generator of steps, as `optimize`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dreamfusion3d.cameras import sample_orbit
+from dreamfusion3d.checkpoint import Run
+from dreamfusion3d.config import Config
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.field.paint import PaintField
+from dreamfusion3d.optimize import (
+    KEEP_EVERY,
+    PREVIEW_EVERY,
+    SETBACKS,
+    SampleCameras,
+    Step,
+    guidance_loss,
+    variation,
+    write_preview,
+)
+from dreamfusion3d.prior.protocol import Prior, Text
+from dreamfusion3d.render.painted import compose, see
+from dreamfusion3d.schedules import geometric
+from dreamfusion3d.types import Mesh, Render
+
+MLP_SHARE = 0.1  # of the hash table's rate
+
+
+def paint(
+    field: PaintField,
+    mesh: Mesh,
+    normals: Float[np.ndarray, "v 3"],
+    prior: Prior,
+    text: Text,
+    config: Config,
+    steps: int,
+    *,
+    generator: torch.Generator,
+    checkpoint: Path | None = None,
+    preview: Path | None = None,
+    sample_cameras: SampleCameras | None = None,
+) -> Iterator[Step]:
+    """Distil ``prior`` into the colours of ``mesh`` (scene units), in place.
+
+    The window of times goes from ``guidance.t_start`` to ``guidance.t_end`` of ``config``; see
+    `from_grey` and `from_colours`. Checkpoints, previews and cameras are those of `optimize`.
+    """
+    run = Run(field, _optimiser(field, config), None, generator)
+    note = run.load(checkpoint) if checkpoint else None
+    setbacks, safe = 0, run.tensors()
+    while run.index < steps:
+        began = time.perf_counter()
+        norm, picture = _step(run, mesh, normals, prior, text, config, steps, sample_cameras)
+        if not math.isfinite(norm):
+            setbacks += 1
+            if setbacks > SETBACKS:
+                raise InputError(
+                    f"the painting met {setbacks} gradients that are not finite and gave up; "
+                    "try --seed with another number, or lower paint.rate and guidance.scale"
+                )
+            note = f"step {run.index + 1} gave a gradient that is not finite"
+            run.restore(safe, keep_generator=True)  # other noise the second time
+            continue
+        run.index += 1
+        if run.index % KEEP_EVERY == 0:
+            safe = run.tensors()
+            if checkpoint and run.index < steps:
+                run.save(checkpoint)
+        if preview and (run.index % PREVIEW_EVERY == 0 or run.index == 1):
+            write_preview(picture, preview)
+        yield Step(run.index, steps, norm, time.perf_counter() - began, note)
+        note = None
+
+
+def from_grey(config: Config) -> Config:
+    """For a mesh without colours: the guidance begins with the coarse pattern and ends with detail."""
+    return _with_times(config, config.paint.t_start, config.paint.t_end)
+
+
+def from_colours(config: Config) -> Config:
+    """For colours that are good already: low levels of noise only, which leave the pattern alone."""
+    return _with_times(config, config.paint.t_end, config.paint.t_end)
+
+
+def _with_times(config: Config, start: tuple[float, float], end: tuple[float, float]) -> Config:
+    return dataclasses.replace(
+        config, guidance=dataclasses.replace(config.guidance, t_start=start, t_end=end)
+    )
+
+
+def _step(
+    run: Run[PaintField, None], mesh: Mesh, normals: np.ndarray, prior: Prior, text: Text, config: Config,
+    steps: int, sample_cameras: SampleCameras | None,
+) -> tuple[float, Render]:
+    """One update of the colours; the gradient's norm, and the pictures it was taken from."""
+    progress = run.index / max(steps - 1, 1)
+    share = geometric(progress, 1.0, config.optim.final_rate, begin=0.5)
+    for group, rate in zip(run.optimiser.param_groups, _rates(config), strict=True):
+        group["lr"] = rate * share
+    size, generator = config.paint.size, run.generator
+    if sample_cameras is None:
+        cameras = sample_orbit(config.optim.views, generator=generator, size=size)
+    else:
+        cameras = sample_cameras(config.optim.views, generator=generator).resized(size, size)
+    hits = see(mesh, normals, cameras)
+    picture, albedo = compose(hits, run.field.albedo(hits.positions))
+    loss = guidance_loss(picture, cameras, prior, text, config, progress, generator=generator)
+    loss = loss + config.paint.variation_weight * variation(albedo, picture.opacity)
+    run.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = float(nn.utils.get_total_norm([p.grad for p in run.field.parameters() if p.grad is not None]))
+    if math.isfinite(norm):
+        run.optimiser.step()
+    return norm, picture
+
+
+def _rates(config: Config) -> tuple[float, float]:
+    return config.paint.rate, MLP_SHARE * config.paint.rate
+
+
+def _optimiser(field: PaintField, config: Config) -> torch.optim.Adam:
+    """Adam as in `optimize`: the table apart from the MLP."""
+    table, rest = _rates(config)
+    others: list[Tensor] = [p for name, p in field.named_parameters() if name != "table"]
+    return torch.optim.Adam(
+        [{"params": [field.table], "lr": table}, {"params": others, "lr": rest}],
+        betas=(0.9, 0.99), eps=1e-15,
+    )
