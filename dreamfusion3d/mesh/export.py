@@ -47,18 +47,26 @@ def write_glb(
 
     Returns the files written.
     """
-    material = PBRMaterial(
-        name=name, baseColorTexture=Image.fromarray(textured.texture), metallicFactor=0.0,
-        roughnessFactor=ROUGHNESS, baseColorFactor=np.full(4, 255, np.uint8), doubleSided=False,
-    )
     scene = trimesh.Scene()
-    scene.add_geometry(_trimesh(textured, material, name), node_name=name, geom_name=name)
+    scene.add_geometry(_trimesh(textured, pbr_material(textured, name), name), node_name=name, geom_name=name)
 
     def settle(tree: dict[str, Any]) -> None:
         _settle(tree, name, extras or {})
 
     write_bytes(path, export_glb(scene, include_normals=True, tree_postprocessor=settle))
     return [path]
+
+
+def pbr_material(textured: TexturedMesh, name: str) -> PBRMaterial:
+    """The one material of a mesh; normal map and occlusion where the mesh has them."""
+    normal, shade = textured.normal_map, textured.occlusion
+    return PBRMaterial(
+        name=name, baseColorTexture=Image.fromarray(textured.texture), metallicFactor=0.0,
+        roughnessFactor=ROUGHNESS, baseColorFactor=np.full(4, 255, np.uint8), doubleSided=False,
+        normalTexture=None if normal is None else Image.fromarray(normal),
+        # glTF reads the red channel
+        occlusionTexture=None if shade is None else Image.fromarray(shade).convert("RGB"),
+    )
 
 
 def write_obj(
@@ -89,6 +97,8 @@ def _trimesh(textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, nam
         visual=TextureVisuals(uv=textured.uv, material=material), process=False, validate=False,
     )
     mesh.metadata = {"name": name}
+    if textured.tangents is not None:
+        mesh.vertex_attributes["_TANGENT"] = textured.tangents.astype(np.float32)
     return mesh
 
 
@@ -113,15 +123,30 @@ def _settle(tree: dict[str, Any], name: str, extras: dict[str, Any]) -> None:
         mesh.pop("extras", None)
         for primitive in mesh["primitives"]:
             _target(tree, primitive["indices"], INDEX_BUFFER)
+            # trimesh knows it as an attribute of the application's own
+            if "_TANGENT" in primitive["attributes"]:
+                primitive["attributes"]["TANGENT"] = primitive["attributes"].pop("_TANGENT")
             for accessor in primitive["attributes"].values():
                 _target(tree, accessor, VERTEX_BUFFER)
-    for image in tree.get("images", []):
-        image["name"] = name
+    for material in tree.get("materials", []):
+        _name_images(tree, material)
     for sampler in tree.get("samplers", []):
         sampler.setdefault("magFilter", 9729)  # linear
         sampler.setdefault("minFilter", 9987)  # linear, with mip levels
     if len(tree.get("materials", [])) != 1:
         raise AssertionError("one mesh, one material")
+
+
+def _name_images(tree: dict[str, Any], material: dict[str, Any]) -> None:
+    uses = {
+        "": material.get("pbrMetallicRoughness", {}).get("baseColorTexture"),
+        "_normal": material.get("normalTexture"),
+        "_occlusion": material.get("occlusionTexture"),
+    }
+    for suffix, texture in uses.items():
+        if texture is not None:
+            source = tree["textures"][texture["index"]]["source"]
+            tree["images"][source]["name"] = material["name"] + suffix
 
 
 def _target(tree: dict[str, Any], accessor: int, target: int) -> None:

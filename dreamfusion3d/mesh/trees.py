@@ -222,3 +222,61 @@ def _cross(low, high, corners, points, directions, reach, face, weights, distanc
                     best = abs(along)
                     face[n], distance[n] = i, along
                     weights[n, 0], weights[n, 1], weights[n, 2] = here[0], here[1], here[2]
+
+
+def hidden(
+    tree: Tree,
+    points: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+    directions: Float[np.ndarray, "d 3"],
+    reach: float,
+) -> Float[np.ndarray, " n"]:
+    """Share of the ``directions`` (around +z, turned to each unit normal) that meet the surface in reach."""
+    out = np.zeros(len(points))
+    _hidden(tree.low, tree.high, tree.corners, _wide(points), _wide(normals), _wide(directions), reach, out)
+    return out
+
+
+@no_type_check
+@njit(cache=True)
+def _is_hit(low, high, corners, p, d, reach, stack, here):
+    """Whether either side of a triangle lies ahead of p."""
+    first, back = low.shape[0] // 2, -d
+    stack[0], top = 0, 1
+    half, middle = 0.5 * reach, np.empty(3)
+    for k in range(3):
+        middle[k] = p[k] + half * d[k]  # the segment ahead is a line about its middle
+    while top > 0:
+        top -= 1
+        node = stack[top]
+        if not _meets_box(low, high, node, middle, d, half):
+            continue
+        if node < first:
+            stack[top], stack[top + 1] = 2 * node + 1, 2 * node + 2
+            top += 2
+            continue
+        for i in range(LEAF * (node - first), LEAF * (node - first + 1)):
+            if 0.0 < _meet(corners[i], p, d, here) < reach or 0.0 < -_meet(corners[i], p, back, here) < reach:
+                return True
+    return False
+
+
+@no_type_check
+@njit(cache=True, parallel=True)
+def _hidden(low, high, corners, points, normals, directions, reach, out):
+    for n in prange(points.shape[0]):
+        x, y, z = normals[n]
+        # an orthonormal frame around the normal (Duff et al. 2017)
+        sign = 1.0 if z >= 0 else -1.0
+        a = -1.0 / (sign + z)
+        b = x * y * a
+        stack, here, d = np.empty(DEPTH, np.int64), np.empty(3), np.empty(3)
+        hits = 0
+        for k in range(directions.shape[0]):
+            u, v, w = directions[k]
+            d[0] = u * (1.0 + sign * x * x * a) + v * b + w * x
+            d[1] = u * sign * b + v * (sign + y * y * a) + w * y
+            d[2] = -u * sign * x - v * y + w * z
+            if _is_hit(low, high, corners, points[n], d, reach, stack, here):
+                hits += 1
+        out[n] = hits / directions.shape[0]
