@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dreamfusion3d import config as configs
 from dreamfusion3d import files
 from dreamfusion3d import progress as progresses
-from dreamfusion3d.config import Config
+from dreamfusion3d.config import Config, MeshConfig
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.record import Made, asset_record, in_metres
 from dreamfusion3d.slug import check_prompt, hashed, slug
@@ -151,12 +152,14 @@ def _mesh_of(
     field: NerfField, identity: Identity, space: Workspace, device: torch.device, stages: Stages
 ) -> Made:
     """Extract, simplify, texture, export, pictures; each from its file when it is there."""
-    from dreamfusion3d.mesh.bake import bake
+    from dreamfusion3d.mesh.checks import finish_report
+    from dreamfusion3d.mesh.detail import fine_surface
     from dreamfusion3d.mesh.export import place, write_glb, write_obj
+    from dreamfusion3d.mesh.lods import dress, lod_meshes, lod_texture_size
     from dreamfusion3d.mesh.quality import quality
     from dreamfusion3d.mesh.simplify import simplify, smooth
     from dreamfusion3d.render.video import write_thumbnail, write_turntable
-    from dreamfusion3d.surface import Surface, numpy_of, surface_of
+    from dreamfusion3d.surface import Surface, mesh_silhouette_iou, numpy_of, surface_of
 
     settings, progress, work = identity.config.mesh, stages.progress, space.work
     with stages("extract"):
@@ -165,13 +168,28 @@ def _mesh_of(
 
         found = kept(work / "surface.npz", Surface, extract, progress)
     with stages("simplify"):
-        rough = smooth(Mesh(found.vertices, found.faces))
+        found_mesh = Mesh(found.vertices, found.faces)
+        rough = smooth(found_mesh, settings.smoothing)
         mesh = kept(work / "mesh.npz", Mesh, lambda: simplify(rough, settings.faces), progress)
+        chain = lod_meshes(mesh, settings.lods)
+        if len(chain) < settings.lods:
+            progress.say(f"warning: the shape allows {len(chain)} levels of detail, not {settings.lods}")
     with stages("texture"):
         albedo = numpy_of(field.albedo, device)
-        textured = kept(
-            work / "textured.npz", TexturedMesh, lambda: bake(mesh, albedo, settings.texture_size), progress
-        )
+        fine = fine_surface(rough)
+
+        def dressed(level: int) -> TexturedMesh:
+            size = lod_texture_size(settings.texture_size, level)
+            return dress(
+                chain[level], albedo, fine, size, settings.texture_samples,
+                normal_map=settings.normal_map, occlusion=settings.occlusion,
+            )
+
+        paths = [work / ("textured.npz" if i == 0 else f"textured_{i}.npz") for i in range(len(chain))]
+        levels = [
+            kept(path, TexturedMesh, functools.partial(dressed, i), progress) for i, path in enumerate(paths)
+        ]
+        textured = levels[0]
     with stages("export"):
         placed = place(textured, settings.height)
         # the node keeps the plain slug, so that the bytes do not depend on what else is in OUT
@@ -184,9 +202,32 @@ def _mesh_of(
         if "obj" in settings.formats:
             write_obj(placed, space.asset("obj"), name)
             written += [space.asset("obj"), space.folder / f"{name}.mtl", space.folder / f"{name}.png"]
+        written += _engine_files(levels, mesh, space, name, settings)
     with stages("pictures"):
         pictures = (space.folder / "thumbnail.png", space.folder / "turntable.mp4")
         write_thumbnail(textured, pictures[0])
         write_turntable(textured, pictures[1])
         written += pictures
-    return Made(written, in_metres(quality(mesh), placed), float(found.silhouette_iou))
+    iou = mesh_silhouette_iou(mesh, found.opacity)
+    finish = finish_report(mesh, textured, found_mesh, iou)
+    return Made(written, in_metres(quality(mesh), placed), float(found.silhouette_iou), finish)
+
+
+def _engine_files(
+    levels: list[TexturedMesh], mesh: Mesh, space: Workspace, name: str, settings: MeshConfig
+) -> list[Path]:
+    """<slug>_lods.glb and <slug>_collision.glb, where they were asked for."""
+    from dreamfusion3d.mesh.collision import convex_hull, convex_parts
+    from dreamfusion3d.mesh.engine import write_collision, write_lods
+    from dreamfusion3d.mesh.export import place_like
+
+    written: list[Path] = []
+    placed = [place_like(level, levels[0], settings.height) for level in levels]
+    if settings.lods > 1:
+        written += write_lods(placed, space.folder / f"{space.slug}_lods.glb", name)
+    if settings.collision != "none":
+        bodies = [convex_hull(mesh)] if settings.collision == "hull" else convex_parts(mesh)
+        bodies = [place_like(body, levels[0], settings.height) for body in bodies]
+        path = space.folder / f"{space.slug}_collision.glb"
+        written += write_collision(placed[0], bodies, path, name, settings.collision_names)
+    return written

@@ -15,11 +15,15 @@ import numpy as np
 
 from dreamfusion3d import config as configs
 from dreamfusion3d import files
+from dreamfusion3d.mesh.checks import FinishReport
 from dreamfusion3d.mesh.quality import MeshQuality
 from dreamfusion3d.types import TexturedMesh
 from dreamfusion3d.workspace import Identity, Workspace
 
 SILHOUETTE_IOU = 0.9  # below it the mesh is not what the field shows
+CHAMFER = 0.005  # of the diagonal, from the unsimplified surface: half a voxel at resolution 128
+UV_OVERLAP = 1e-3  # of the covered texels
+TEXEL_EVENNESS = 0.95  # of the surface within a factor 2 of the median density
 VERSIONS = ("dreamfusion3d", "torch", "numpy", "trimesh", "nerfacc", "diffusers")
 
 
@@ -29,7 +33,8 @@ class Made:
 
     written: Sequence[Path]
     quality: MeshQuality  # in metres, before the UV split
-    silhouette_iou: float
+    silhouette_iou: float  # of the level at which the surface was taken
+    finish: FinishReport
 
 
 def asset_record(
@@ -49,14 +54,15 @@ def asset_record(
         "files": {
             path.name: {"sha256": files.sha256(path), "bytes": path.stat().st_size} for path in made.written
         },
-        "mesh": json.loads(json.dumps(made.quality.as_dict())),  # as it will be read back: lists, no tuples
+        # as it will be read back: lists, no tuples
+        "mesh": json.loads(json.dumps({**made.quality.as_dict(), **made.finish.as_dict()})),
         "checks": _checks(made, identity.config),
     }
 
 
 def _checks(made: Made, config: configs.Config) -> dict[str, dict[str, Any]]:
     """What a pipeline would refuse, each with its figure."""
-    mesh = made.quality
+    mesh, finish = made.quality, made.finish
 
     def check(passed: bool, figure: Any) -> dict[str, Any]:
         return {"passed": bool(passed), "figure": figure}
@@ -68,6 +74,13 @@ def _checks(made: Made, config: configs.Config) -> dict[str, dict[str, Any]]:
         "no_degenerate_faces": check(mesh.degenerate_faces == 0, mesh.degenerate_faces),
         "faces_within_budget": check(mesh.faces <= config.mesh.faces, mesh.faces),
         "silhouettes_match": check(made.silhouette_iou >= SILHOUETTE_IOU, round(made.silhouette_iou, 4)),
+        "mesh_silhouettes_match": check(
+            finish.silhouette_iou >= SILHOUETTE_IOU, round(finish.silhouette_iou, 4)
+        ),
+        "no_self_intersections": check(finish.self_intersections == 0, finish.self_intersections),
+        "close_to_the_surface": check(finish.chamfer <= CHAMFER, round(finish.chamfer, 6)),
+        "no_uv_overlap": check(finish.uv_overlap <= UV_OVERLAP, round(finish.uv_overlap, 6)),
+        "even_texels": check(finish.texel_evenness >= TEXEL_EVENNESS, round(finish.texel_evenness, 4)),
     }
 
 

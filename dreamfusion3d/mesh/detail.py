@@ -54,8 +54,11 @@ def fine_surface(mesh: Mesh) -> Fine:
     return Fine(tree_of(mesh), mesh.faces.astype(np.int64), points, diagonal(mesh))
 
 
-def with_normal_map(textured: TexturedMesh, fine: Fine, supersample: int = 1) -> TexturedMesh:
-    """``textured`` with tangents, and the normals of ``fine`` as a map of its texture's size."""
+def with_normal_map(textured: TexturedMesh, fine: Fine) -> TexturedMesh:
+    """``textured`` with tangents, and the normals of ``fine`` as a map of its texture's size.
+
+    Asked once a texel, for a triangle of the fine surface is larger than that.
+    """
     tangents = vertex_tangents(textured)
     frame = np.concatenate([textured.vertices, textured.normals, tangents], axis=1).astype(np.float64)
     faces = textured.faces.astype(np.int64)
@@ -66,7 +69,7 @@ def with_normal_map(textured: TexturedMesh, fine: Fine, supersample: int = 1) ->
         _, wanted = fine.under(at[:, :3], normal)
         return _in_frame(wanted, normal, _unit(at[:, 6:9]), at[:, 9:])
 
-    mean = _unit(baked(textured.uv, faces, textured.texture.shape[0], normals, supersample))
+    mean = _unit(baked(textured.uv, faces, textured.texture.shape[0], normals))
     return replace(textured, normal_map=quantised((mean + 1) / 2), tangents=tangents)
 
 

@@ -32,7 +32,12 @@ Shape = TypeVar("Shape", Mesh, TexturedMesh)
 
 def place(mesh: Shape, height: float = 1.0) -> Shape:
     """Scaled to ``height`` metres along +Y, with the origin at the centre of its base."""
-    low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
+    return place_like(mesh, mesh, height)
+
+
+def place_like(mesh: Shape, model: Mesh | TexturedMesh, height: float = 1.0) -> Shape:
+    """``mesh`` moved and scaled as `place` does ``model``: levels of detail must not jump."""
+    low, high = model.vertices.min(0).astype(np.float64), model.vertices.max(0).astype(np.float64)
     if not height > 0 or not np.isfinite(height):
         raise InputError(f"the height must be a positive number of metres, not {height}")
     scale = height / max(high[1] - low[1], 1e-9)
@@ -48,7 +53,7 @@ def write_glb(
     Returns the files written.
     """
     scene = trimesh.Scene()
-    scene.add_geometry(_trimesh(textured, pbr_material(textured, name), name), node_name=name, geom_name=name)
+    scene.add_geometry(as_trimesh(textured, pbr_material(textured, name), name), node_name=name, geom_name=name)
 
     def settle(tree: dict[str, Any]) -> None:
         _settle(tree, name, extras or {})
@@ -82,7 +87,7 @@ def write_obj(
         diffuse=[255, 255, 255, 255], specular=[0, 0, 0, 255], glossiness=0.0,
     )
     text, companions = export_obj(
-        _trimesh(textured, material, name), include_normals=True, include_texture=True, return_texture=True,
+        as_trimesh(textured, material, name), include_normals=True, include_texture=True, return_texture=True,
         write_texture=False, mtl_name=f"{name}.mtl", header=GENERATOR,
     )
     for companion, data in companions.items():
@@ -91,7 +96,10 @@ def write_obj(
     return [path, *(path.parent / companion for companion in sorted(companions))]
 
 
-def _trimesh(textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, name: str) -> trimesh.Trimesh:
+def as_trimesh(
+    textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, name: str
+) -> trimesh.Trimesh:
+    """The mesh as trimesh's writers take it; vertices and their order are kept."""
     mesh = trimesh.Trimesh(
         vertices=textured.vertices, faces=textured.faces, vertex_normals=_unit(textured.normals),
         visual=TextureVisuals(uv=textured.uv, material=material), process=False, validate=False,
@@ -120,6 +128,14 @@ def _settle(tree: dict[str, Any], name: str, extras: dict[str, Any]) -> None:
     tree.pop("extras", None)
     for mesh in tree["meshes"]:
         mesh["name"] = name
+    settle_parts(tree)
+    if len(tree.get("materials", [])) != 1:
+        raise AssertionError("one mesh, one material")
+
+
+def settle_parts(tree: dict[str, Any]) -> None:
+    """What is alike in every file: attributes, buffer targets, names of pictures, samplers."""
+    for mesh in tree["meshes"]:
         mesh.pop("extras", None)
         for primitive in mesh["primitives"]:
             _target(tree, primitive["indices"], INDEX_BUFFER)
@@ -133,8 +149,6 @@ def _settle(tree: dict[str, Any], name: str, extras: dict[str, Any]) -> None:
     for sampler in tree.get("samplers", []):
         sampler.setdefault("magFilter", 9729)  # linear
         sampler.setdefault("minFilter", 9987)  # linear, with mip levels
-    if len(tree.get("materials", [])) != 1:
-        raise AssertionError("one mesh, one material")
 
 
 def _name_images(tree: dict[str, Any], material: dict[str, Any]) -> None:
