@@ -65,7 +65,8 @@ def test_a_hostile_field_gives_a_closed_mesh(name):
         assert np.abs(report.bounds).max() < 1 + 3 / 47
     assert 0 <= mesh_silhouette_iou(rough, found.opacity) <= 1
     if name == "thin shell":
-        assert report.volume == pytest.approx(4 / 3 * np.pi * 0.62**3, rel=0.1)  # nobody sees inside
+        # nobody sees inside: the ball is full, where the shell alone would have half of this
+        assert 4 / 3 * np.pi * 0.6**3 < report.volume < 4 / 3 * np.pi * 0.7**3
 
 
 @pytest.mark.parametrize("density, error, words", [
