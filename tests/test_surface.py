@@ -1,4 +1,4 @@
-"""Hostile fields end in one clear line or in a closed, outward mesh; fine grids are asked near the surface."""
+"""Hostile fields end in one clear line or a closed, outward mesh; fine grids are asked near the surface."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def write_glb(
     Returns the files written.
     """
     scene = trimesh.Scene()
-    scene.add_geometry(as_trimesh(textured, pbr_material(textured, name), name), node_name=name, geom_name=name)
+    mesh = as_trimesh(textured, pbr_material(textured, name), name)
+    scene.add_geometry(mesh, node_name=name, geom_name=name)
 
     def settle(tree: dict[str, Any]) -> None:
         _settle(tree, name, extras or {})

@@ -84,10 +84,10 @@ def _cross(t, s, f, g):
         return _pierces(t[(mine + 1) % 3], t[(mine + 2) % 3], s) or _pierces(
             s[(its + 1) % 3], s[(its + 2) % 3], t
         )
+    crossing = False
     for k in range(3):
-        if _pierces(t[k], t[(k + 1) % 3], s) or _pierces(s[k], s[(k + 1) % 3], t):
-            return True
-    return False
+        crossing = crossing or _pierces(t[k], t[(k + 1) % 3], s) or _pierces(s[k], s[(k + 1) % 3], t)
+    return crossing
 
 
 @no_type_check

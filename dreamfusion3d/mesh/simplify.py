@@ -35,8 +35,9 @@ def simplify(mesh: Mesh, faces: int = 20000) -> Mesh:
     """At most ``faces`` triangles by quadric edge collapse, watertight and with the input's topology.
 
     fast-simplification is tried first; what it tears, folds or unhandles is done again by
-    `collapse`, which cannot; so is what it makes pass through itself. A shape that does not survive so few faces keeps more, as many as
-    bisection finds needed; at worst the input comes back, never a broken mesh.
+    `collapse`, which cannot, and so is what it makes pass through itself. A shape that does not
+    survive so few faces keeps more, as many as bisection finds needed; at worst the input comes
+    back, never a broken mesh.
     """
     mesh = tidy(mesh)
     if len(mesh.faces) <= faces:

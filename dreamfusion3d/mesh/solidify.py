@@ -86,13 +86,13 @@ def within(mask: Bool[np.ndarray, "x y z"], voxels: float) -> Bool[np.ndarray, "
     Toriwaki 1994), here no further than it matters: two bytes a sample, whatever the grid.
     """
     cap = int(voxels**2) + 1
-    squared = np.where(mask, 0, cap).astype(np.int32 if cap > 30000 else np.int16)
+    squared: np.ndarray = np.where(mask, 0, cap).astype(np.int32 if cap > 30000 else np.int16)
     for axis in range(3):
         lines = np.ascontiguousarray(np.moveaxis(squared, axis, 2))
         out = np.empty_like(lines)
         _least_along(lines, int(voxels), out)
         squared = np.moveaxis(out, 2, axis)
-    return squared < cap
+    return np.less(squared, cap)
 
 
 def seen_from_outside(

@@ -76,7 +76,8 @@ def cross(
     count: a line along a surface's own normal must not stop at the far side of a thin wall.
     """
     face, weights, distance = _allocate(len(points))
-    _cross(tree.low, tree.high, tree.corners, _wide(points), _wide(directions), reach, face, weights, distance)
+    lines = _wide(points), _wide(directions)
+    _cross(tree.low, tree.high, tree.corners, *lines, reach, face, weights, distance)
     return Hits(np.where(face >= 0, tree.order[face], -1), weights, distance)
 
 
