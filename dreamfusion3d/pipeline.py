@@ -209,7 +209,7 @@ def _mesh_of(
         write_turntable(textured, pictures[1])
         written += pictures
     iou = mesh_silhouette_iou(mesh, found.opacity)
-    finish = finish_report(mesh, textured, found_mesh, iou)
+    finish = finish_report(mesh, placed, found_mesh, iou)
     return Made(written, in_metres(quality(mesh), placed), float(found.silhouette_iou), finish)
 
 

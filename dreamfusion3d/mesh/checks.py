@@ -26,7 +26,7 @@ class FinishReport:
     chamfer: float  # from the unsimplified surface, as a share of its bounding box' diagonal
     uv_overlap: float  # share of the covered texels that more than one face covers
     uv_coverage: float  # share of the texture's texels that a face covers
-    texel_density: float  # median over the surface, in texels along a scene unit
+    texel_density: float  # median over the surface, in texels along a metre
     texel_evenness: float  # share of the surface whose density is within a factor 2 of the median
 
     def as_dict(self) -> dict[str, Any]:
@@ -44,7 +44,10 @@ class AtlasReport(NamedTuple):
 def finish_report(
     mesh: Mesh, textured: TexturedMesh, unsimplified: Mesh, silhouette_iou: float
 ) -> FinishReport:
-    """The figures of ``textured``, whose faces before the UV split are ``mesh``'s, in scene units."""
+    """The figures of ``textured``, whose faces before the UV split are ``mesh``'s.
+
+    ``mesh`` and ``unsimplified`` are in one unit; ``textured`` may be placed, in metres, already.
+    """
     atlas = atlas_report(textured)
     return FinishReport(
         self_intersections=len(self_intersections(mesh)),
