@@ -68,7 +68,7 @@ def fields_of(arguments: argparse.Namespace) -> dict[str, Field]:
         config = from_dict(json.loads(report.read_text())["config"]) if report.exists() else Config()
         field = NerfField(config.field, generator=torch.Generator().manual_seed(0))
         field.load_state_dict(load_file(file))
-        found[path.stem] = field
+        found[path.name if path.is_dir() else path.parent.name] = field
     for case in arguments.prop:
         kind, _, count = case.partition(":")
         generator = torch.Generator().manual_seed(arguments.seed)
