@@ -28,6 +28,8 @@ def generate(
     ] = None,
     faces: Annotated[int | None, typer.Option(help="Triangles at most.")] = None,
     texture_size: Annotated[int | None, typer.Option(help="Pixels along a side of the texture.")] = None,
+    lods: Annotated[int | None, typer.Option(help="Levels of detail, the mesh itself included.")] = None,
+    collision: Annotated[str | None, typer.Option(help="Bodies for physics: none, hull or parts.")] = None,
     height: Annotated[float | None, typer.Option(help="Height of the asset in metres.")] = None,
     refine: Annotated[
         int | None, typer.Option(metavar="N", help="Steps that improve the colours on the finished mesh.")
@@ -58,7 +60,8 @@ def generate(
     settings = resolve(
         quality, config, sets or (),
         prior__name=prior, guidance__kind=guidance, mesh__formats=formats,
-        mesh__faces=faces, mesh__texture_size=texture_size, mesh__height=height, mesh__refine_steps=refine,
+        mesh__faces=faces, mesh__texture_size=texture_size, mesh__height=height, mesh__lods=lods,
+        mesh__collision=collision, mesh__refine_steps=refine,
     )
     from dreamfusion3d.pipeline import text_to_mesh
     from dreamfusion3d.progress import choose

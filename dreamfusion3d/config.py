@@ -109,6 +109,13 @@ class MeshConfig:
     resolution: int = _number(128, 16, 1024)  # cells of the marching cubes along an edge of the scene
     faces: int = _number(20_000, 100, 10_000_000)
     texture_size: int = _number(1024, 16, 16384)
+    texture_samples: int = _number(2, 1, 8)  # places asked along each side of a texel
+    smoothing: int = _number(5, 0, 100)  # rounds of a smoothing that keeps the volume
+    normal_map: bool = True  # of what simplification took away
+    occlusion: bool = False  # ambient occlusion as a texture: slow
+    lods: int = _number(1, 1, 8)  # levels of detail, the mesh itself included; each has half the faces
+    collision: Literal["none", "hull", "parts"] = "none"
+    collision_names: Literal["unreal", "godot"] = "unreal"
     height: float = _number(1.0, 1e-4, 1e5)  # metres
     formats: tuple[FormatName, ...] = ("glb",)
     refine_steps: int = _number(0, 0, 1_000_000)  # of SDS on the colours of the finished mesh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,11 +240,12 @@ def trained(
 
 def _mesh_of(field: NerfField, job: Job) -> Made:
     """Extract, simplify, (refine,) texture, export, pictures; each from its file when it is there."""
-    from dreamfusion3d.mesh.bake import bake
+    from dreamfusion3d.mesh.checks import finish_report
     from dreamfusion3d.mesh.export import place
+    from dreamfusion3d.mesh.lods import lod_meshes
     from dreamfusion3d.mesh.quality import quality
     from dreamfusion3d.mesh.simplify import simplify, smooth, vertex_normals
-    from dreamfusion3d.surface import Surface, numpy_of, surface_of
+    from dreamfusion3d.surface import Surface, mesh_silhouette_iou, surface_of
 
     settings, progress, work, stages = job.config.mesh, job.progress, job.space.work, job.stages
     with stages("extract"):
@@ -252,8 +254,12 @@ def _mesh_of(field: NerfField, job: Job) -> Made:
 
         found = kept(work / "surface.npz", Surface, extract, progress)
     with stages("simplify"):
-        rough = smooth(Mesh(found.vertices, found.faces))
+        found_mesh = Mesh(found.vertices, found.faces)
+        rough = smooth(found_mesh, settings.smoothing)
         mesh = kept(work / "mesh.npz", Mesh, lambda: simplify(rough, settings.faces), progress)
+        chain = lod_meshes(mesh, settings.lods)
+        if len(chain) < settings.lods:
+            progress.say(f"warning: the shape allows {len(chain)} levels of detail, not {settings.lods}")
     colours: Colours = field.albedo
     if settings.refine_steps:
         from dreamfusion3d.paint import from_colours
@@ -263,16 +269,36 @@ def _mesh_of(field: NerfField, job: Job) -> Made:
                 mesh, vertex_normals(mesh), field.albedo, from_colours(job.config), settings.refine_steps, job
             )
     with stages("texture"):
-        albedo = numpy_of(colours, job.device)
-        textured = kept(
-            work / "textured.npz", TexturedMesh, lambda: bake(mesh, albedo, settings.texture_size), progress
-        )
+        levels = _dressed(chain, rough, colours, job)
     with stages("export"):
-        placed = place(textured, settings.height)
-        written = export_files(placed, job)
+        placed = place(levels[0], settings.height)
+        written = export_files(placed, job) + _engine_files(levels, mesh, job)
     with stages("pictures"):
-        written += draw_pictures(textured, job)
-    return Made(written, in_metres(quality(mesh), placed), float(found.silhouette_iou))
+        written += draw_pictures(levels[0], job)
+    finish = finish_report(mesh, placed, found_mesh, mesh_silhouette_iou(mesh, found.opacity))
+    return Made(written, in_metres(quality(mesh), placed), float(found.silhouette_iou), finish)
+
+
+def _dressed(chain: list[Mesh], rough: Mesh, colours: Colours, job: Job) -> list[TexturedMesh]:
+    """Every level of detail with an atlas, the colours, and the detail of the ``rough`` surface."""
+    from dreamfusion3d.mesh.detail import fine_surface
+    from dreamfusion3d.mesh.lods import dress, lod_texture_size
+    from dreamfusion3d.surface import numpy_of
+
+    settings, work = job.config.mesh, job.space.work
+    albedo, fine = numpy_of(colours, job.device), fine_surface(rough)
+
+    def dressed(level: int) -> TexturedMesh:
+        size = lod_texture_size(settings.texture_size, level)
+        return dress(
+            chain[level], albedo, fine, size, settings.texture_samples,
+            normal_map=settings.normal_map, occlusion=settings.occlusion,
+        )
+
+    paths = [work / ("textured.npz" if i == 0 else f"textured_{i}.npz") for i in range(len(chain))]
+    return [
+        kept(path, TexturedMesh, functools.partial(dressed, i), job.progress) for i, path in enumerate(paths)
+    ]
 
 
 def painted(
@@ -306,6 +332,25 @@ def export_files(placed: TexturedMesh, job: Job) -> list[Path]:
     written: list[Path] = []
     for kind in job.config.mesh.formats:
         written += write(kind, placed, job.space.asset(kind), name, extras)
+    return written
+
+
+def _engine_files(levels: list[TexturedMesh], mesh: Mesh, job: Job) -> list[Path]:
+    """<slug>_lods.glb and <slug>_collision.glb, where they were asked for."""
+    from dreamfusion3d.mesh.collision import convex_hull, convex_parts
+    from dreamfusion3d.mesh.engine import write_collision, write_lods
+    from dreamfusion3d.mesh.export import place_like
+
+    space, settings, name = job.space, job.config.mesh, slug(job.identity.prompt)
+    written: list[Path] = []
+    placed = [place_like(level, levels[0], settings.height) for level in levels]
+    if settings.lods > 1:
+        written += write_lods(placed, space.folder / f"{space.slug}_lods.glb", name)
+    if settings.collision != "none":
+        bodies = [convex_hull(mesh)] if settings.collision == "hull" else convex_parts(mesh)
+        bodies = [place_like(body, levels[0], settings.height) for body in bodies]
+        path = space.folder / f"{space.slug}_collision.glb"
+        written += write_collision(placed[0], bodies, path, name, settings.collision_names)
     return written
 
 

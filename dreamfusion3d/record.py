@@ -15,11 +15,15 @@ import numpy as np
 
 from dreamfusion3d import config as configs
 from dreamfusion3d import files
+from dreamfusion3d.mesh.checks import FinishReport
 from dreamfusion3d.mesh.quality import MeshQuality
 from dreamfusion3d.types import TexturedMesh
 from dreamfusion3d.workspace import Identity, Workspace
 
 SILHOUETTE_IOU = 0.9  # below it the mesh is not what the field shows
+CHAMFER = 0.005  # of the diagonal, from the unsimplified surface: half a voxel at resolution 128
+UV_OVERLAP = 1e-3  # of the covered texels
+TEXEL_EVENNESS = 0.95  # of the surface within a factor 2 of the median density
 VERSIONS = ("dreamfusion3d", "torch", "numpy", "trimesh", "nerfacc", "diffusers")
 
 
@@ -29,7 +33,8 @@ class Made:
 
     written: Sequence[Path]
     quality: MeshQuality  # in metres, before the UV split; of a user's mesh in its own unit
-    silhouette_iou: float | None = None  # None: the mesh is not of a field
+    silhouette_iou: float | None = None  # of the level of the surface; None: the mesh is not of a field
+    finish: FinishReport | None = None  # likewise
     corners_kept: bool | None = None  # whether a user's mesh came out as it went in; None: there is none
 
 
@@ -38,6 +43,7 @@ def asset_record(
     made: Made,
 ) -> dict[str, Any]:
     """The content of asset.json."""
+    finish = made.finish.as_dict() if made.finish else {}
     return {
         "prompt": identity.prompt,
         "seed": identity.seed,
@@ -51,18 +57,15 @@ def asset_record(
         "files": {
             path.name: {"sha256": files.sha256(path), "bytes": path.stat().st_size} for path in made.written
         },
-        "mesh": json.loads(json.dumps(made.quality.as_dict())),  # as it will be read back: lists, no tuples
+        # as it will be read back: lists, no tuples
+        "mesh": json.loads(json.dumps({**made.quality.as_dict(), **finish})),
         "checks": _checks(made, identity.config),
     }
 
 
 def _checks(made: Made, config: configs.Config) -> dict[str, dict[str, Any]]:
     """What a pipeline would refuse, each with its figure."""
-    mesh = made.quality
-
-    def check(passed: bool, figure: Any) -> dict[str, Any]:
-        return {"passed": bool(passed), "figure": figure}
-
+    mesh, check = made.quality, _check
     if made.corners_kept is not None:
         # the shape is the user's own affair
         return {"corners_kept": check(made.corners_kept, made.corners_kept)}
@@ -74,7 +77,24 @@ def _checks(made: Made, config: configs.Config) -> dict[str, dict[str, Any]]:
         "no_degenerate_faces": check(mesh.degenerate_faces == 0, mesh.degenerate_faces),
         "faces_within_budget": check(mesh.faces <= config.mesh.faces, mesh.faces),
         "silhouettes_match": check(iou >= SILHOUETTE_IOU, round(iou, 4)),
+        **(_finish_checks(made.finish) if made.finish else {}),
     }
+
+
+def _finish_checks(finish: FinishReport) -> dict[str, dict[str, Any]]:
+    return {
+        "mesh_silhouettes_match": _check(
+            finish.silhouette_iou >= SILHOUETTE_IOU, round(finish.silhouette_iou, 4)
+        ),
+        "no_self_intersections": _check(finish.self_intersections == 0, finish.self_intersections),
+        "close_to_the_surface": _check(finish.chamfer <= CHAMFER, round(finish.chamfer, 6)),
+        "no_uv_overlap": _check(finish.uv_overlap <= UV_OVERLAP, round(finish.uv_overlap, 6)),
+        "even_texels": _check(finish.texel_evenness >= TEXEL_EVENNESS, round(finish.texel_evenness, 4)),
+    }
+
+
+def _check(passed: bool, figure: Any) -> dict[str, Any]:
+    return {"passed": bool(passed), "figure": figure}
 
 
 def in_metres(quality: MeshQuality, placed: TexturedMesh) -> MeshQuality:

@@ -60,7 +60,8 @@ def kept(path: Path, kind: type[T], make: Callable[[], T], progress: Progress) -
             return earlier
         progress.say(f"{path.name} is damaged; making it again")
     value = make()
-    arrays: dict[str, Any] = {name: np.asarray(a, order="C") for name, a in vars(value).items()}
+    given = {name: a for name, a in vars(value).items() if a is not None}  # the rest has defaults
+    arrays: dict[str, Any] = {name: np.asarray(a, order="C") for name, a in given.items()}
     with files.replacing(path) as temporary:
         np.savez(temporary, **arrays)
     return _read(path, kind)

@@ -56,7 +56,10 @@ class TexturedMesh:
     """A mesh with a UV atlas. Vertices are split along UV seams; ``normals`` are not.
 
     ``uv`` has its origin at the bottom left (OBJ and trimesh's convention); ``texture``
-    row 0 is the top of the picture, sRGB-encoded base colour.
+    row 0 is the top of the picture, sRGB-encoded base colour. ``normal_map`` is tangent-space,
+    (n + 1) / 2, green along +v (glTF); ``tangents`` are unit, with the handedness as the last
+    number: bitangent = w cross(normal, tangent). Both are there or neither is. ``occlusion`` is
+    the share of light that reaches a place from all around, 255 where nothing is in its way.
     """
 
     vertices: Float[np.ndarray, "v 3"]
@@ -64,3 +67,6 @@ class TexturedMesh:
     normals: Float[np.ndarray, "v 3"]
     uv: Float[np.ndarray, "v 2"]
     texture: UInt8[np.ndarray, "h w 3"]
+    normal_map: UInt8[np.ndarray, "h w 3"] | None = None
+    tangents: Float[np.ndarray, "v 4"] | None = None
+    occlusion: UInt8[np.ndarray, "h w"] | None = None

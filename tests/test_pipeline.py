@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import trimesh
 
 from dreamfusion3d import files, pipeline, surface
 from dreamfusion3d import prior as priors
@@ -91,6 +92,23 @@ def test_folder_and_record(tmp_path: Path) -> None:
     assert asset.passed, record["checks"]
 
 
+def test_levels_and_collision_are_files_of_their_own(tmp_path: Path) -> None:
+    sets = ("mesh.lods=3", "mesh.collision=hull", "mesh.occlusion=true", "mesh.faces=400")
+    plain, full = make(tmp_path / "1", sets=sets[3:]), make(tmp_path / "2", sets=sets)
+    more = set(full.record["files"]) - set(plain.record["files"])
+    assert more == {"a_ball_lods.glb", "a_ball_collision.glb"}
+    lods = trimesh.load(full.folder / "a_ball_lods.glb")
+    faces = [len(lods.geometry[f"a_ball_LOD{i}"].faces) for i in range(3)]
+    assert faces[0] <= 400 and faces[1] <= faces[0] // 2 and faces[2] <= faces[1] // 2
+    sizes = [lods.geometry[f"a_ball_LOD{i}"].visual.material.baseColorTexture.size for i in range(3)]
+    assert sizes == [(64, 64)] * 3  # SMALLEST
+    collision = trimesh.load(full.folder / "a_ball_collision.glb")
+    assert set(collision.geometry) == {"a_ball", "UCX_a_ball_00"}
+    again = make(tmp_path / "3", sets=sets)
+    assert again.record["files"] == full.record["files"]
+    assert full.passed, full.record["checks"]
+
+
 def test_same_bytes_and_skip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = make(tmp_path / "1"), make(tmp_path / "2")
     assert glb_hash(one) == glb_hash(two)
@@ -122,7 +140,7 @@ def test_other_settings_get_another_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "where",
     ["dreamfusion3d.field.nerf.NerfField.state_dict", "dreamfusion3d.surface.solid_mesh",
-     "dreamfusion3d.mesh.simplify.simplify", "dreamfusion3d.mesh.bake.bake",
+     "dreamfusion3d.mesh.simplify.simplify", "dreamfusion3d.mesh.lods.bake",
      "dreamfusion3d.mesh.formats.write", "dreamfusion3d.render.video.write_turntable",
      "dreamfusion3d.pipeline.asset_record"],
 )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float, Int32, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
 from dreamfusion3d.mesh.simplify import vertex_normals
@@ -36,22 +36,46 @@ def bake(
     is the gap between charts in texels, filled from the nearest chart.
     """
     atlas = unwrapped or unwrap(mesh, texture_size, padding)
-    positions = mesh.vertices[atlas.vmapping]
-    face, weights = _texels(atlas, texture_size * supersample)
-    covered = face >= 0
-    colours = _ask(albedo, positions, atlas.faces[face[covered]], weights[covered])
-    total = np.zeros((texture_size, texture_size, 3))
-    rows, cols = (index // supersample for index in np.nonzero(covered))
-    flat = rows * texture_size + cols
-    for channel in range(3):
-        total[..., channel] = np.bincount(flat, colours[:, channel], texture_size**2).reshape(total.shape[:2])
-    count = np.bincount(flat, minlength=texture_size**2).reshape(texture_size, texture_size)
-    texture = total / np.maximum(count, 1)[..., None]
+    positions = mesh.vertices[atlas.vmapping].astype(np.float64)
+
+    def colours(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return albedo(interpolated(positions, atlas.faces[face], weights).astype(np.float32))
+
+    texture = baked(atlas.uv, atlas.faces, texture_size, colours, supersample)
     normals = vertex_normals(mesh)[atlas.vmapping]
     return TexturedMesh(
         positions.astype(np.float32), atlas.faces.astype(np.int32), normals.astype(np.float32),
-        atlas.uv.astype(np.float32), _quantised(dilate(texture, count > 0)),
+        atlas.uv.astype(np.float32), quantised(texture),
     )
+
+
+def baked(
+    uv: Float[np.ndarray, "v 2"],
+    faces: Int[np.ndarray, "f 3"],
+    size: int,
+    ask: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    supersample: int = 1,
+) -> Float[np.ndarray, "size size 3"]:
+    """A texture of the means of ``ask`` over ``supersample``^2 places a texel, no texel left empty.
+
+    ``ask`` takes the face (n,) and the weights of its corners (n, 3) and returns (n, 3).
+    """
+    total, count = np.zeros((size * size, 3)), np.zeros(size * size, np.int64)
+    for texel, face, weights in _samples(uv, faces, size, supersample):
+        for start in range(0, len(texel), CHUNK):
+            part = slice(start, start + CHUNK)
+            # a texel comes at most once a round, so that plain indexing adds all
+            total[texel[part]] += ask(face[part], weights[part])
+            count[texel[part]] += 1
+    mean = (total / np.maximum(count, 1)[:, None]).reshape(size, size, 3)
+    return dilate(mean, count.reshape(size, size) > 0)
+
+
+def interpolated(
+    values: Float[np.ndarray, "v c"], corners: Int[np.ndarray, "n 3"], weights: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "n c"]:
+    """``values`` of vertices within triangles whose ``corners`` are vertex numbers."""
+    return np.einsum("nk,nkc->nc", weights, values[corners])
 
 
 def dilate(
@@ -64,39 +88,35 @@ def dilate(
     return texture[row, col]
 
 
-def _texels(atlas: Unwrap, size: int) -> tuple[Int32[np.ndarray, "s s"], Float[np.ndarray, "s s 3"]]:
-    """The face at each texel (-1: none) and the weights of its corners.
+def _samples(
+    uv: Float[np.ndarray, "v 2"], faces: Int[np.ndarray, "f 3"], size: int, supersample: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rounds of (texel, face, weights of its corners); in a round each texel comes at most once.
 
-    A texel belongs to the face at its centre; one that a face touches with a corner, an edge's
-    middle or its centroid only, to that face, asked there. So no sliver is left without colour.
+    The places within a texel are a grid, one a round, so that the memory is that of the texture.
+    A texel belongs to the faces at its places; one that faces touch with a corner, an edge's
+    middle or the centroid only, to the first of them, asked there: no sliver is left without colour.
     """
-    points = atlas_points(atlas.uv, size)
-    face, weights, _ = rasterise(points, atlas.faces, size, size)
+    points, empty = atlas_points(uv, size), np.ones(size * size, bool)
+    for row in range(supersample):
+        for col in range(supersample):
+            shift = 0.5 - (np.array([col, row]) + 0.5) / supersample
+            moved = points + (*shift, 0.0)
+            face, weights, _ = rasterise(moved, faces, size, size)
+            texel = np.flatnonzero(face >= 0)
+            empty[texel] = False
+            yield texel, face.ravel()[texel], weights.reshape(-1, 3)[texel]
     for probe in PROBES:
-        at = np.einsum("k,fkc->fc", probe, points[atlas.faces])
-        col, row = (np.clip(at[:, axis].astype(np.int64), 0, size - 1) for axis in (0, 1))
-        free = np.flatnonzero(face[row, col] < 0)
-        _, first = np.unique(row[free] * size + col[free], return_index=True)
+        at = np.einsum("k,fkc->fc", probe, points[faces])
+        col_at, row_at = (np.clip(at[:, axis].astype(np.int64), 0, size - 1) for axis in (0, 1))
+        texel = row_at * size + col_at
+        free = np.flatnonzero(empty[texel])
+        _, first = np.unique(texel[free], return_index=True)
         free = free[first]
-        face[row[free], col[free]] = free
-        weights[row[free], col[free]] = probe
-    return face, weights
+        empty[texel[free]] = False
+        yield texel[free], free, np.broadcast_to(probe, (len(free), 3))
 
 
-def _ask(
-    albedo: Callable[[np.ndarray], np.ndarray],
-    positions: Float[np.ndarray, "v 3"],
-    corners: np.ndarray,
-    weights: Float[np.ndarray, "n 3"],
-) -> Float[np.ndarray, "n 3"]:
-    """Albedo at the points with ``weights`` of the triangles whose ``corners`` (n, 3) are given."""
-    out = np.empty((len(corners), 3), np.float32)
-    for start in range(0, len(corners), CHUNK):
-        part = slice(start, start + CHUNK)
-        points = np.einsum("nk,nkc->nc", weights[part], positions[corners[part]])
-        out[part] = albedo(points.astype(np.float32))
-    return out
-
-
-def _quantised(colours: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    return (np.clip(np.nan_to_num(colours), 0, 1) * 255 + 0.5).astype(np.uint8)
+def quantised(values: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """[0, 1] to bytes, to the nearest; what is not a number becomes 0."""
+    return (np.clip(np.nan_to_num(values), 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -138,7 +138,8 @@ def _keep_bodies(inside: Bool[np.ndarray, "x y z"], fraction: float) -> Bool[np.
 
 def _fill_voids(inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
     """``inside`` and every outside voxel that no face-connected path leads to from the border."""
-    return np.asarray(ndimage.binary_fill_holes(inside))
+    labels, _ = ndimage.label(np.pad(~inside, 1, constant_values=True))
+    return np.ascontiguousarray(labels[1:-1, 1:-1, 1:-1] != labels[0, 0, 0])
 
 
 def _raise_critical(
@@ -184,11 +185,12 @@ def _raise_corners(grid: np.ndarray, inside: np.ndarray, raised: np.ndarray) -> 
         near, far = (0, j, k), (1, 1 - j, 1 - k)
         lonely = (total == 2) & corner[near] & corner[far]  # join them by a path of two voxels
         hole = (total == 6) & ~corner[near] & ~corner[far]  # fill the one nearest to the level
-        for x, y, z in zip(*np.nonzero(lonely), strict=True):
-            raised[x, y + 1 - j, z + k] = raised[x, y + 1 - j, z + 1 - k] = True
-        for x, y, z in zip(*np.nonzero(hole), strict=True):
-            at, to = (x, y + j, z + k), (x + 1, y + 1 - j, z + 1 - k)
-            raised[at if grid[at] >= grid[to] else to] = True
+        x, y, z = np.nonzero(lonely)
+        raised[x, y + 1 - j, z + k] = raised[x, y + 1 - j, z + 1 - k] = True
+        x, y, z = np.nonzero(hole)
+        higher = grid[x, y + j, z + k] >= grid[x + 1, y + 1 - j, z + 1 - k]
+        raised[np.where(higher, x, x + 1), np.where(higher, y + j, y + 1 - j),
+               np.where(higher, z + k, z + 1 - k)] = True
 
 
 def _clear_of_level(

@@ -39,7 +39,14 @@ Extras = Mapping[str, str | int]  # what a file says of its asset: prompt, seed,
 
 def place(mesh: Shape, height: float = 1.0, pivot: Pivot = "base") -> Shape:
     """Scaled to ``height`` metres along +Y, with the origin at the centre of its base or bounding box."""
-    low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
+    return place_like(mesh, mesh, height, pivot)
+
+
+def place_like(
+    mesh: Shape, model: Mesh | TexturedMesh, height: float = 1.0, pivot: Pivot = "base"
+) -> Shape:
+    """``mesh`` moved and scaled as `place` does ``model``: levels of detail must not jump."""
+    low, high = model.vertices.min(0).astype(np.float64), model.vertices.max(0).astype(np.float64)
     if not height > 0 or not np.isfinite(height):
         raise InputError(f"the height must be a positive number of metres, not {height}")
     scale = height / max(high[1] - low[1], 1e-9)
@@ -91,7 +98,7 @@ def write_obj(
         diffuse=[255, 255, 255, 255], specular=[0, 0, 0, 255], glossiness=0.0,
     )
     text, companions = export_obj(
-        _trimesh(in_frame(textured, frame), material, name), include_normals=True, include_texture=True,
+        as_trimesh(in_frame(textured, frame), material, name), include_normals=True, include_texture=True,
         return_texture=True, write_texture=False, mtl_name=f"{name}.mtl",
         header="\n# ".join(comments(extras or {}, frame)),
     )
@@ -142,12 +149,9 @@ def read_chunks(glb: bytes) -> tuple[dict[str, Any], bytes]:
 def _glb(textured: TexturedMesh, name: str, extras: Extras, frame: Frame) -> bytes:
     if frame != GLTF_FRAME:
         raise ValueError(f"glTF is {GLTF_FRAME}, not {frame}")
-    material = PBRMaterial(
-        name=name, baseColorTexture=Image.fromarray(textured.texture), metallicFactor=0.0,
-        roughnessFactor=ROUGHNESS, baseColorFactor=np.full(4, 255, np.uint8), doubleSided=False,
-    )
     scene = trimesh.Scene()
-    scene.add_geometry(_trimesh(textured, material, name), node_name=name, geom_name=name)
+    mesh = as_trimesh(textured, pbr_material(textured, name), name)
+    scene.add_geometry(mesh, node_name=name, geom_name=name)
 
     def settle(tree: dict[str, Any]) -> None:
         _settle(tree, name, extras)
@@ -180,12 +184,29 @@ def _without_pictures(tree: dict[str, Any], blob: bytes) -> tuple[bytes, dict[st
     return bytes(kept), pictures
 
 
-def _trimesh(textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, name: str) -> trimesh.Trimesh:
+def pbr_material(textured: TexturedMesh, name: str) -> PBRMaterial:
+    """The one material of a mesh; normal map and occlusion where the mesh has them."""
+    normal, shade = textured.normal_map, textured.occlusion
+    return PBRMaterial(
+        name=name, baseColorTexture=Image.fromarray(textured.texture), metallicFactor=0.0,
+        roughnessFactor=ROUGHNESS, baseColorFactor=np.full(4, 255, np.uint8), doubleSided=False,
+        normalTexture=None if normal is None else Image.fromarray(normal),
+        # glTF reads the red channel
+        occlusionTexture=None if shade is None else Image.fromarray(shade).convert("RGB"),
+    )
+
+
+def as_trimesh(
+    textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, name: str
+) -> trimesh.Trimesh:
+    """The mesh as trimesh's writers take it; vertices and their order are kept."""
     mesh = trimesh.Trimesh(
         vertices=textured.vertices, faces=textured.faces, vertex_normals=_unit(textured.normals),
         visual=TextureVisuals(uv=textured.uv, material=material), process=False, validate=False,
     )
     mesh.metadata = {"name": name}
+    if textured.tangents is not None:
+        mesh.vertex_attributes["_TANGENT"] = textured.tangents.astype(np.float32)
     return mesh
 
 
@@ -210,18 +231,39 @@ def _settle(tree: dict[str, Any], name: str, extras: Extras) -> None:
     tree.pop("extras", None)
     for mesh in tree["meshes"]:
         mesh["name"] = name
+    settle_parts(tree)
+    if len(tree.get("materials", [])) != 1:
+        raise AssertionError("one mesh, one material")
+
+
+def settle_parts(tree: dict[str, Any]) -> None:
+    """What is alike in every file: attributes, buffer targets, names of pictures, samplers."""
+    for mesh in tree["meshes"]:
         mesh.pop("extras", None)
         for primitive in mesh["primitives"]:
             _target(tree, primitive["indices"], INDEX_BUFFER)
+            # trimesh knows it as an attribute of the application's own
+            if "_TANGENT" in primitive["attributes"]:
+                primitive["attributes"]["TANGENT"] = primitive["attributes"].pop("_TANGENT")
             for accessor in primitive["attributes"].values():
                 _target(tree, accessor, VERTEX_BUFFER)
-    for image in tree.get("images", []):
-        image["name"] = name
+    for material in tree.get("materials", []):
+        _name_images(tree, material)
     for sampler in tree.get("samplers", []):
         sampler.setdefault("magFilter", 9729)  # linear
         sampler.setdefault("minFilter", 9987)  # linear, with mip levels
-    if len(tree.get("materials", [])) != 1:
-        raise AssertionError("one mesh, one material")
+
+
+def _name_images(tree: dict[str, Any], material: dict[str, Any]) -> None:
+    uses = {
+        "": material.get("pbrMetallicRoughness", {}).get("baseColorTexture"),
+        "_normal": material.get("normalTexture"),
+        "_occlusion": material.get("occlusionTexture"),
+    }
+    for suffix, texture in uses.items():
+        if texture is not None:
+            source = tree["textures"][texture["index"]]["source"]
+            tree["images"][source]["name"] = material["name"] + suffix
 
 
 def _target(tree: dict[str, Any], accessor: int, target: int) -> None:

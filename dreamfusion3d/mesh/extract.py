@@ -29,14 +29,19 @@ def sample_grid(
         flat = np.arange(start, min(start + CHUNK, grid.size))
         ijk = np.unravel_index(flat, (resolution,) * 3)
         grid[flat] = density(np.stack([axis[i] for i in ijk], axis=1))
-    bad = np.count_nonzero(~np.isfinite(grid))
+    check_finite(grid)
+    return grid.reshape((resolution,) * 3)
+
+
+def check_finite(values: np.ndarray) -> None:
+    """Raises InputError where a sampled density is not a number."""
+    bad = np.count_nonzero(~np.isfinite(values))
     if bad:
         raise InputError(
-            f"the field's density is not a finite number at {bad} of {grid.size} points, so there is no"
+            f"the field's density is not a finite number at {bad} of {values.size} points, so there is no"
             " surface to find: the optimisation diverged; run again with a lower learning rate or"
             " another seed"
         )
-    return grid.reshape((resolution,) * 3)
 
 
 def log_ratio(
@@ -50,7 +55,10 @@ def log_ratio(
     the crossing moves smoothly.
     """
     tiny = np.float32(level * np.exp(-2 * limit))
-    return np.clip(np.log(np.maximum(grid, tiny) / np.float32(level)), -limit, limit).astype(np.float32)
+    ratio = np.maximum(grid, tiny, dtype=np.float32)  # one copy, whatever its size
+    ratio /= np.float32(level)
+    np.log(ratio, out=ratio)
+    return np.clip(ratio, -limit, limit, out=ratio)
 
 
 def marching_cubes(grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0) -> Mesh:
@@ -63,9 +71,14 @@ def marching_cubes(grid: Float[np.ndarray, "r r r"], level: float, bound: float 
     inside_reach = float(grid.max()) - level
     if inside_reach <= 0:
         return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
-    padded = np.pad(grid.astype(np.float64), 1, constant_values=level - inside_reach)
+    inside = grid > level
+    found = (np.flatnonzero(inside.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    # the box of what is inside and a sample around it: most of a grid is empty space
+    low, high = np.array([(max(where[0] - 1, 0), where[-1] + 2) for where in found]).T
+    part = grid[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    padded = np.pad(part.astype(np.float64), 1, constant_values=level - inside_reach)
     vertices, faces = mcubes.marching_cubes(padded, float(level))
-    vertices = (vertices - 1) * (2 * bound / (resolution - 1)) - bound
+    vertices = (vertices + (low - 1)) * (2 * bound / (resolution - 1)) - bound
     faces = faces.astype(np.int64)
     # PyMCubes' winding follows the sign of its input: decide by the volume, not by a table
     if signed_volume(Mesh(vertices, faces)) < 0:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix, csr_matrix, diags
 
 from dreamfusion3d.mesh.collapse import collapse
+from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.quality import MeshQuality, quality
 from dreamfusion3d.types import Mesh
 
@@ -34,18 +35,25 @@ def simplify(mesh: Mesh, faces: int = 20000) -> Mesh:
     """At most ``faces`` triangles by quadric edge collapse, watertight and with the input's topology.
 
     fast-simplification is tried first; what it tears, folds or unhandles is done again by
-    `collapse`, which cannot. A shape that does not survive so few faces keeps more, as many as
-    bisection finds needed; at worst the input comes back, never a broken mesh.
+    `collapse`, which cannot, and so is what it makes pass through itself. A shape that does not
+    survive so few faces keeps more, as many as bisection finds needed; at worst the input comes
+    back, never a broken mesh.
     """
     mesh = tidy(mesh)
     if len(mesh.faces) <= faces:
         return mesh
     before = quality(mesh)
-    if (result := _fast(mesh, faces)) is not None and _sound(result, before):
-        return result
+    fast = _fast(mesh, faces)
+    if fast is not None and not _sound(fast, before):
+        fast = None
+    if fast is not None and len(self_intersections(fast)) == 0:
+        return fast
     if not before.manifold:
-        return mesh
+        return fast or mesh
     result = tidy(collapse(mesh, faces))
+    if fast is not None:  # sound but for crossings: whichever has fewer
+        better = _sound(result, before) and len(result.faces) <= faces
+        return min(fast, result, key=lambda m: len(self_intersections(m))) if better else fast
     if _sound(result, before):
         return result
     best, low, high = mesh, max(faces, len(result.faces)), len(mesh.faces)

@@ -24,8 +24,9 @@ def main(source: str, target: str) -> None:
     packing.resolution = size
     packing.padding = padding
     packing.bilinear = True
+    packing.rotate_charts = False  # xatlas "rotates" by swapping u and v, which mirrors the chart
     charts = xatlas.ChartOptions()
-    charts.fix_winding = True  # no mirrored charts
+    charts.fix_winding = True  # no mirrored charts before the packing either
     atlas.generate(charts, packing)
     if atlas.atlas_count != 1:
         raise SystemExit(f"xatlas spread the charts over {atlas.atlas_count} textures")

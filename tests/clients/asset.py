@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from dreamfusion3d.config import FormatName
-from dreamfusion3d.mesh.bake import bake
 from dreamfusion3d.mesh.clean import solid_mesh
+from dreamfusion3d.mesh.detail import fine_surface
 from dreamfusion3d.mesh.export import place
 from dreamfusion3d.mesh.extract import sample_grid
 from dreamfusion3d.mesh.formats import extras_of, write
 from dreamfusion3d.mesh.frame import Frame
+from dreamfusion3d.mesh.lods import dress
 from dreamfusion3d.mesh.simplify import simplify
 from dreamfusion3d.types import TexturedMesh
 
@@ -34,8 +35,9 @@ def ball() -> TexturedMesh:
     """An ellipsoid twice as wide (x) as high, with depth 1.5 times its height; metres, +Y up."""
     radii = np.array([0.8, 0.4, 0.6], np.float32)
     grid = sample_grid(lambda p: 1 - np.linalg.norm(p / radii, axis=1), 48)
-    mesh = simplify(solid_mesh(grid, 0.0), 1500)
-    return place(bake(mesh, colour, TEXTURE), HEIGHT)
+    fine = solid_mesh(grid, 0.0)
+    mesh = simplify(fine, 1500)
+    return place(dress(mesh, colour, fine_surface(fine), TEXTURE, occlusion=True), HEIGHT)
 
 
 def clay_ball(folder: Path, kind: FormatName = "glb", frame: Frame | None = None) -> Path:

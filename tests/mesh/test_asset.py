@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +123,8 @@ def test_atlas_has_no_overlap(shape, limit, method):
     assert bool(atlas.reason) == (method == "projection")
     np.testing.assert_array_equal(atlas.vmapping[atlas.faces], mesh.faces)
     assert atlas.uv.min() >= 0 and atlas.uv.max() <= 1
+    (ax, ay), (bx, by) = (np.diff(atlas.uv[atlas.faces], axis=1).astype(float)).transpose(1, 2, 0)
+    assert (ax * by - ay * bx > 0).mean() > 0.999  # no chart is mirrored
     counts = overlap_counts(atlas.uv, atlas.faces, 1024)
     assert (counts > 1).sum() <= 1e-3 * (counts > 0).sum()
     assert (counts > 0).mean() > 0.2
@@ -130,6 +134,47 @@ def test_a_crash_of_the_worker_is_survived(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     atlas = unwrap(mesh_of(sphere, faces=500), 128, 2)
     assert atlas.method == "projection" and "exit code" in atlas.reason
+
+
+def test_a_stuck_worker_is_ended_in_time(monkeypatch, tmp_path):
+    """xatlas can hang on odd input: its process is killed, the plain atlas takes its place."""
+    stuck = tmp_path / "python"
+    stuck.write_text("#!/bin/sh\necho $$ > " + str(tmp_path / "pid") + "\nexec sleep 300\n")
+    stuck.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(stuck))
+    mesh, begun = mesh_of(sphere, faces=500), time.monotonic()
+    atlas = unwrap(mesh, 128, 2, time_limit_s=2.0)
+    assert time.monotonic() - begun < 60
+    assert atlas.method == "projection" and "did not finish within 2 s" in atlas.reason
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+@pytest.mark.parametrize("size", [100, 257])
+def test_no_mip_level_shows_a_background(size):
+    """The texture is as large as asked, and no level of it averages in a colour that no place has."""
+    textured = bake(mesh_of(two_handles, faces=600), lambda p: 0.5 + 0.1 * np.sign(p), size, supersample=2)
+    level = textured.texture.astype(float) / 255
+    assert level.shape == (size, size, 3)
+    while min(level.shape[:2]) > 1:
+        assert level.min() > 0.395 and level.max() < 0.605
+        height, width = (n // 2 * 2 for n in level.shape[:2])
+        level = level[:height, :width].reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3))
+
+
+def test_mips_as_deep_as_the_padding_hold_the_colour_of_the_place():
+    size, mesh = 256, mesh_of(sphere)
+    textured = bake(mesh, position_colour, size, padding=4)
+    rng = np.random.default_rng(0)
+    faces = textured.faces[rng.integers(len(textured.faces), size=3000)]
+    weights = rng.dirichlet((1, 1, 1), 3000)
+    wanted = position_colour(np.einsum("nk,nkc->nc", weights, textured.vertices[faces]))
+    u, v = np.einsum("nk,nkc->nc", weights, textured.uv[faces]).T
+    level = textured.texture.astype(float) / 255
+    for mip in (1, 2):
+        level = level.reshape(len(level) // 2, 2, len(level) // 2, 2, 3).mean((1, 3))
+        shown = level[((1 - v) * len(level)).astype(int), (u * len(level)).astype(int)]
+        assert np.percentile(np.abs(shown - wanted), 99) < 0.02 * 2**mip
 
 
 def test_the_worker_starts_without_torch():

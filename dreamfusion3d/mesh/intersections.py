@@ -1,0 +1,124 @@
+"""Which triangles of a mesh pass through each other."""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numpy as np
+from jaxtyping import Int
+from numba import njit, prange
+
+from dreamfusion3d.mesh.trees import DEPTH, LEAF, tree_of
+from dreamfusion3d.types import Mesh
+
+MOST = 32  # crossings kept a face; a face that meets more is counted with so many
+EDGE = 1e-9  # of a triangle's side: a touch is no crossing
+
+
+def self_intersections(mesh: Mesh) -> Int[np.ndarray, "p 2"]:
+    """Pairs (i < j) of faces of which an edge of one passes through the other's inside, sorted.
+
+    Neighbours are looked at too: two faces with one common vertex may cross, two with a common
+    edge cannot (they may only lie on each other, which is not counted; nor are coplanar
+    overlaps).
+    """
+    if len(mesh.faces) == 0:
+        return np.zeros((0, 2), np.int64)
+    tree = tree_of(mesh)
+    faces = np.ascontiguousarray(mesh.faces, np.int64)[tree.order]
+    found = np.full((len(mesh.faces), MOST), -1, np.int64)
+    _crossings(tree.low, tree.high, tree.corners, faces, found)
+    i, slot = np.nonzero(found >= 0)
+    pairs = np.sort(tree.order[np.stack([i, found[i, slot]], axis=1)], axis=1)
+    return np.unique(pairs, axis=0)
+
+
+@no_type_check
+@njit(cache=True)
+def _side(t, p):
+    """Six times the signed volume of the tetrahedron over the triangle with the apex p."""
+    ax, ay, az = t[0, 0] - p[0], t[0, 1] - p[1], t[0, 2] - p[2]
+    bx, by, bz = t[1, 0] - p[0], t[1, 1] - p[1], t[1, 2] - p[2]
+    cx, cy, cz = t[2, 0] - p[0], t[2, 1] - p[1], t[2, 2] - p[2]
+    return ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
+
+
+@no_type_check
+@njit(cache=True)
+def _turn(p, q, a, b):
+    """Six times the signed volume of the tetrahedron p, q, a, b."""
+    x, y, z = q[0] - p[0], q[1] - p[1], q[2] - p[2]
+    ax, ay, az = a[0] - p[0], a[1] - p[1], a[2] - p[2]
+    bx, by, bz = b[0] - p[0], b[1] - p[1], b[2] - p[2]
+    return x * (ay * bz - az * by) + y * (az * bx - ax * bz) + z * (ax * by - ay * bx)
+
+
+@no_type_check
+@njit(cache=True)
+def _pierces(p, q, t):
+    """Whether the segment p, q passes through the inside of the triangle."""
+    scale = 0.0
+    for k in range(3):
+        scale = max(scale, abs(t[1, k] - t[0, k]), abs(t[2, k] - t[0, k]), abs(q[k] - p[k]))
+    least = EDGE * scale**3
+    one, two = _side(t, p), _side(t, q)
+    if not ((one > least and two < -least) or (one < -least and two > least)):
+        return False
+    a, b, c = _turn(p, q, t[0], t[1]), _turn(p, q, t[1], t[2]), _turn(p, q, t[2], t[0])
+    return (a > least and b > least and c > least) or (a < -least and b < -least and c < -least)
+
+
+@no_type_check
+@njit(cache=True)
+def _cross(t, s, f, g):
+    """Whether triangles with corners t, s and vertex numbers f, g pass through each other."""
+    shared, mine, its = 0, 0, 0
+    for i in range(3):
+        for j in range(3):
+            if f[i] == g[j]:
+                shared += 1
+                mine, its = i, j
+    if shared >= 2:
+        return False
+    if shared == 1:  # the edges at the common vertex only touch
+        return _pierces(t[(mine + 1) % 3], t[(mine + 2) % 3], s) or _pierces(
+            s[(its + 1) % 3], s[(its + 2) % 3], t
+        )
+    crossing = False
+    for k in range(3):
+        crossing = crossing or _pierces(t[k], t[(k + 1) % 3], s) or _pierces(s[k], s[(k + 1) % 3], t)
+    return crossing
+
+
+@no_type_check
+@njit(cache=True, parallel=True)
+def _crossings(low, high, corners, faces, found):
+    """Fill, for each face in tree order, the later faces that cross it."""
+    first = low.shape[0] // 2
+    for n in prange(found.shape[0]):
+        t = corners[n]
+        stack = np.empty(DEPTH, np.int64)
+        stack[0], top, count = 0, 1, 0
+        below, above = np.empty(3), np.empty(3)
+        for k in range(3):
+            below[k] = min(t[0, k], t[1, k], t[2, k])
+            above[k] = max(t[0, k], t[1, k], t[2, k])
+        while top > 0 and count < found.shape[1]:
+            top -= 1
+            node = stack[top]
+            apart = False
+            for k in range(3):
+                apart = apart or low[node, k] > above[k] or high[node, k] < below[k]
+            if apart:
+                continue
+            if node < first:
+                stack[top], stack[top + 1] = 2 * node + 1, 2 * node + 2
+                top += 2
+                continue
+            for i in range(LEAF * (node - first), LEAF * (node - first + 1)):
+                # later ones only, and not the repeated last ones that fill the tree
+                if n < i < found.shape[0] and count < found.shape[1] and _cross(
+                    t, corners[i], faces[n], faces[i]
+                ):
+                    found[n, count] = i
+                    count += 1

@@ -1,0 +1,60 @@
+"""Tangents at vertices, so that every program reads a normal map alike."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from dreamfusion3d.types import TexturedMesh
+
+FLAT = 1e-20  # of the texture's area: a face without room there has no tangent of its own
+
+
+def vertex_tangents(textured: TexturedMesh) -> Float[np.ndarray, "v 4"]:
+    """Unit tangents along +u and the handedness: bitangent = w cross(normal, tangent), along +v.
+
+    MikkTSpace's rule (Mikkelsen, "Simulation of Wrinkled Surfaces Revisited", 2008), which glTF
+    names: each face's direction of u, brought into the plane across the vertex' normal, weighted
+    by the face's angle there. Of the rule's grouping of faces only the UV seams are needed, at
+    which vertices are split already, for no chart is mirrored; at a vertex that a chart visits
+    twice the two fans are averaged, where MikkTSpace would keep them apart.
+    """
+    faces = textured.faces.astype(np.int64)
+    corners, flat = (a[faces].astype(np.float64) for a in (textured.vertices, textured.uv))
+    d1, d2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    t1, t2 = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
+    area = t1[:, 0] * t2[:, 1] - t1[:, 1] * t2[:, 0]
+    along = np.sign(area)[:, None] * (t2[:, 1:] * d1 - t1[:, 1:] * d2)
+    along[np.abs(area) < FLAT] = 0
+    normals = textured.normals.astype(np.float64)
+    total, hand = np.zeros_like(normals), np.zeros(len(normals))
+    for k in range(3):
+        vertex, n = faces[:, k], normals[faces[:, k]]
+        weight = _angle(corners, k, n)[:, None]
+        part = weight * _unit(_across(along, n))
+        for axis in range(3):  # bincount adds in a fixed order
+            total[:, axis] += np.bincount(vertex, part[:, axis], len(total))
+        hand += np.bincount(vertex, weight[:, 0] * np.sign(area), len(total))
+    length = np.linalg.norm(total, axis=1)
+    lost = length < 1e-9
+    total[lost] = _across(np.eye(3)[np.abs(normals[lost]).argmin(1)], normals[lost])
+    sign = np.where(hand < 0, -1.0, 1.0)
+    return np.concatenate([_unit(total), sign[:, None]], axis=1).astype(np.float32)
+
+
+def _angle(
+    corners: Float[np.ndarray, "f 3 3"], k: int, normal: Float[np.ndarray, "f 3"]
+) -> Float[np.ndarray, " f"]:
+    """Of each face at its corner k, seen along the normal."""
+    one, two = (
+        _unit(_across(corners[:, (k + step) % 3] - corners[:, k], normal)) for step in (1, 2)
+    )
+    return np.arccos(np.clip((one * two).sum(1), -1, 1))
+
+
+def _across(v: Float[np.ndarray, "n 3"], normal: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    return v - (v * normal).sum(1, keepdims=True) * normal
+
+
+def _unit(v: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    return v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-30)
