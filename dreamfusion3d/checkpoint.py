@@ -11,7 +11,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dreamfusion3d import files
+from dreamfusion3d.adam import adam_tensors, restore_adam
 from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.guidance import Guidance
 from dreamfusion3d.render.occupancy import Occupancy
 
 
@@ -23,14 +25,15 @@ class Run:
     optimiser: torch.optim.Adam
     occupancy: Occupancy
     generator: torch.Generator
+    guidance: Guidance
     index: int = 0
 
     def tensors(self) -> dict[str, Tensor]:
         """A copy of everything, on the CPU."""
         state: dict[str, Tensor] = {f"field.{k}": v for k, v in self.field.state_dict().items()}
         state |= {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
-        for i, slots in self.optimiser.state_dict()["state"].items():
-            state |= {f"optimiser.{i}.{k}": v for k, v in slots.items()}
+        state |= {f"optimiser.{k}": v for k, v in adam_tensors(self.optimiser).items()}
+        state |= {f"guidance.{k}": v for k, v in self.guidance.tensors().items()}
         state["generator"] = self.generator.get_state()
         state["index"] = torch.tensor(self.index)
         return {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}
@@ -39,12 +42,8 @@ class Run:
         """Become ``state``; raises KeyError, ValueError or RuntimeError when it does not fit."""
         self.field.load_state_dict(_under(state, "field."))
         self.occupancy.load_state_dict(_under(state, "occupancy."))
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under(state, "optimiser.").items():
-            number, name = key.split(".")
-            slots.setdefault(int(number), {})[name] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        restore_adam(self.optimiser, _under(state, "optimiser."))
+        self.guidance.restore(_under(state, "guidance."))
         if not keep_generator:
             self.generator.set_state(state["generator"])
         self.index = int(state["index"])
