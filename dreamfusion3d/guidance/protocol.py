@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -66,6 +66,7 @@ class Teacher:
         return self.ask(x_t, t, 0.0)
 
 
+@runtime_checkable
 class Guide(Protocol):
     """A guidance that remembers nothing between steps: a function."""
 
@@ -75,6 +76,7 @@ class Guide(Protocol):
     ) -> Guided: ...
 
 
+@runtime_checkable
 class Guidance(Guide, Protocol):
     """A guidance with what it has learnt so far, for checkpoints."""
 
