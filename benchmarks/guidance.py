@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +26,15 @@ from dreamfusion3d.config import GuidanceConfig
 from dreamfusion3d.guidance import Guidance, Teacher, load_guidance
 from dreamfusion3d.schedules import ramp
 
+WINDOW = GuidanceConfig(t_start=(0.02, 0.98), t_end=(0.02, 0.15), score_rate=0.002)
 # title, settings
 CASES = (
-    ("sds, scale 1", GuidanceConfig(kind="sds", scale=1.0)),
-    ("sds, scale 7.5", GuidanceConfig(kind="sds", scale=7.5)),
-    ("csd", GuidanceConfig(kind="csd", scale=1.0)),
-    ("ism, scale 1", GuidanceConfig(kind="ism", scale=1.0)),
-    ("vsd, scale 1", GuidanceConfig(kind="vsd", scale=1.0, score_rate=0.002)),
+    ("sds, scale 1", replace(WINDOW, kind="sds")),
+    ("sds, scale 7.5", replace(WINDOW, kind="sds", scale=7.5)),
+    ("csd", replace(WINDOW, kind="csd")),
+    ("ism, scale 1", replace(WINDOW, kind="ism")),
+    ("vsd, scale 1", replace(WINDOW, kind="vsd")),
 )
-LOW, HIGH = 0.02, (0.98, 0.15)  # the window of times; its upper end at the first and the last step
 BOUND = 1.5
 PANEL, EXTENT = 260, 1.6  # pixels, and half the width that they show
 
@@ -100,8 +100,10 @@ def distil(
     teacher = mixture.teacher(settings, particles)
     for step in range(steps):
         adam.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-        high = ramp(step / steps, *HIGH)
-        t = LOW + (high - LOW) * torch.rand(particles, generator=generator)
+        low, high = (
+            ramp(step / steps, *ends) for ends in zip(settings.t_start, settings.t_end, strict=True)
+        )
+        t = low + (high - low) * torch.rand(particles, generator=generator)
         loss = guidance(x, t, teacher, generator=generator).loss
         (x.grad,) = torch.autograd.grad(loss, x)
         adam.step()
@@ -153,7 +155,7 @@ def panel(mixture: Mixture, x: Float[Tensor, "n 2"], title: str) -> Image.Image:
     for u, v in ((x * torch.tensor([1.0, -1.0]) / EXTENT + 1) * (PANEL / 2)).tolist():
         pen.ellipse((u - 1.6, v - 1.6, u + 1.6, v + 1.6), fill=(190, 40, 20))
     pen.text((8, PANEL - 18), title, fill=(30, 30, 30))
-    pen.rectangle((0, 0, PANEL - 1, PANEL - 1), outline=(255, 255, 255))
+    pen.rectangle((0, 0, PANEL - 1, PANEL - 1), outline=(215, 215, 215))
     return image
 
 

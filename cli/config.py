@@ -34,4 +34,9 @@ def show(
     from dreamfusion3d.config import as_dict, resolve
 
     tree = as_dict(resolve(quality, config, sets or (), preset=preset))
-    print(yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=110), end="")
+    for section, values in tree.items():
+        print(f"{section}:")
+        for name, value in values.items():
+            # one line a setting, its lists in brackets, as people write them
+            text = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+            print(f"  {name}: {text}")

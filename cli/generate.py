@@ -22,12 +22,15 @@ def generate(
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
     quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
     prior: Annotated[str | None, typer.Option(help="'embedded', or a folder that train-prior wrote.")] = None,
-    guidance: Annotated[str | None, typer.Option(help="How the prior teaches the field: sds.")] = None,
+    guidance: Annotated[str | None, typer.Option(
+        help="How the prior teaches the field: sds, csd, vsd, ism, or an installed package's."
+    )] = None,
     formats: Annotated[str | None, typer.Option("--format", help="glb, obj or both: glb,obj.")] = None,
     faces: Annotated[int | None, typer.Option(help="Triangles at most.")] = None,
     texture_size: Annotated[int | None, typer.Option(help="Pixels along a side of the texture.")] = None,
     height: Annotated[float | None, typer.Option(help="Height of the asset in metres.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    preset: Annotated[str | None, typer.Option(help="A known method's settings, as prolificdreamer.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     sets: Annotated[
         list[str] | None,
@@ -45,7 +48,7 @@ def generate(
     from dreamfusion3d.config import resolve
 
     settings = resolve(
-        quality, config, sets or (),
+        quality, config, sets or (), preset=preset,
         prior__name=prior, guidance__kind=guidance, mesh__formats=formats,
         mesh__faces=faces, mesh__texture_size=texture_size, mesh__height=height,
     )

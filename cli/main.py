@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import evaluate, generate, prior, readers
+from . import config, evaluate, generate, prior, readers
 from .report import run
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("kinds")(prior.kinds)
 app.command("train-words")(readers.train_words)
 app.command("train-judge")(readers.train_judge)
 app.command("evaluate")(evaluate.evaluate)
+app.add_typer(config.app, name="config")
 
 
 def main() -> None:
