@@ -193,7 +193,7 @@ def check(config: Config) -> None:
     if config.guidance.kind not in (known := guidance_names(config.guidance.kind)):
         raise InputError(f"guidance.kind = {config.guidance.kind!r} is not one of {', '.join(known)}")
     if config.optim.antipodal and config.optim.views % 2:
-        raise InputError(f"optim.antipodal needs an even number of views, not optim.views = {config.optim.views}")
+        raise InputError(f"optim.antipodal needs an even number as optim.views, not {config.optim.views}")
     if not config.mesh.formats:
         raise InputError("mesh.formats is empty: name at least one of glb, obj")
     if config.field.max_resolution < config.field.base_resolution:

@@ -119,7 +119,9 @@ def test_the_two_names_are_one_command(capsys: pytest.CaptureFixture[str]) -> No
     assert "--texture-size" in capsys.readouterr().out
 
 
-def test_config_show_prints_what_config_takes_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_show_prints_what_config_takes_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from dreamfusion3d.config import resolve
 
     arguments = ["config", "show", "--quality", "draft", "--preset", "mvdream", "--set", "optim.steps=5"]

@@ -1,4 +1,4 @@
-"""Guidances of other packages: the example is found by its entry point; a broken one is named and passed over."""
+"""Guidances of other packages: the example is found by its entry point; a broken one is named."""
 
 from __future__ import annotations
 

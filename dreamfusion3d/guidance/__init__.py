@@ -23,7 +23,8 @@ __all__ = [
 
 
 def load_guidance(
-    settings: GuidanceConfig, *, device: torch.device | str = "cpu", warn: Callable[[str], None] = lambda line: None
+    settings: GuidanceConfig, *, device: torch.device | str = "cpu",
+    warn: Callable[[str], None] = lambda line: None,
 ) -> Guidance:
     """The guidance called ``settings.kind``: one of ours, or an entry point of another package.
 
@@ -39,7 +40,7 @@ def load_guidance(
     if found is None:
         why = "; ".join(problems) or "no installed package offers it"
         raise InputError(
-            f"the guidance {settings.kind!r} cannot be had: {why}. Choose another by --guidance, for example sds"
+            f"the guidance {settings.kind!r} cannot be had: {why}. Choose another by --guidance, as sds"
         )
     for problem in problems:
         warn(f"guidance {problem}; another package's is used")

@@ -17,7 +17,8 @@ TRUTH = MIXTURE.draw(1000, torch.Generator().manual_seed(9))
 
 def cloud(steps: int = 300, rate: float = 0.03, **settings):
     generator = torch.Generator().manual_seed(0)
-    x = distil(MIXTURE, replace(WINDOW, **settings), particles=64, steps=steps, rate=rate, generator=generator)
+    settings = replace(WINDOW, **settings)
+    x = distil(MIXTURE, settings, particles=64, steps=steps, rate=rate, generator=generator)
     return figures(MIXTURE, x, TRUTH)
 
 
@@ -124,6 +125,6 @@ def test_a_prior_that_stumbles_does_not_spoil_what_is_learnt():
     guidance, teacher, x, t, generator = vsd_case()
     step(guidance, teacher, x, t, generator)
     before = {k: v.clone() for k, v in guidance.tensors().items()}
-    lost = Teacher(teacher.settings, teacher.alpha_sigma, lambda x_t, t, s: x_t * float("nan"), teacher.condition)
+    lost = replace(teacher, ask=lambda x_t, t, scale: x_t * float("nan"))
     step(guidance, lost, x, t, generator)
     assert all(torch.equal(v, guidance.tensors()[k]) for k, v in before.items())

@@ -1,4 +1,4 @@
-"""A prior is a class with the methods of dreamfusion3d/prior/protocol.py. This one knows one thing: a ball."""
+"""A prior is a class with the methods of dreamfusion3d/prior/protocol.py. This one knows a ball."""
 
 from __future__ import annotations
 
