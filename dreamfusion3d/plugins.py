@@ -16,7 +16,7 @@ def load(group: str, name: str) -> tuple[Any | None, list[str]]:
 
     A broken one is passed over: another package may offer the same name.
     """
-    problems = []
+    problems: list[str] = []
     for point in entry_points(group=group, name=name):
         try:
             return point.load(), problems
