@@ -24,6 +24,10 @@ class ToyPrior:
 
     name = "toy"
     sha256 = ""  # no weights
+    camera_conditioned = True
+
+    def __init__(self, settings: PriorConfig, device: torch.device) -> None:
+        self.device = device
 
     def check_prompt(self, prompt: str) -> list[str]:
         """Warnings for the user."""
