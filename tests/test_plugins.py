@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.guidance import square
 from dreamfusion3d import plugins
-from dreamfusion3d.config import GUIDANCES, GuidanceConfig, guidance_names, resolve
+from dreamfusion3d.config import GUIDANCES, GuidanceConfig, PriorConfig, guidance_names, resolve
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.guidance import Guided, load_guidance
 
@@ -57,7 +57,7 @@ def test_the_examples_prior_is_a_prior(installed: Path, monkeypatch: pytest.Monk
     monkeypatch.syspath_prepend(str(installed))
     found, problems = plugins.load("dreamfusion3d.priors", "toy")
     assert not problems
-    prior = found()
+    prior = found(PriorConfig(), torch.device("cpu"))
     assert isinstance(prior, Prior) and prior.check_prompt("a mug") and not prior.check_prompt("a ball")
     x = prior.denoise(
         torch.zeros(2, 4, 64, 64), torch.full((2,), 0.5), prior.encode_text(["a red ball", ""]), turntable(2)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras import Cameras
+from dreamfusion3d.config import PriorConfig
 from dreamfusion3d.prior.protocol import Text
 from dreamfusion3d.types import Render
 
@@ -36,7 +37,7 @@ class ToyPrior:
     def encode_text(self, prompts: list[str]) -> Text:
         """A colour a prompt; grey for the empty one."""
         named = ([c for word, c in COLOURS.items() if word in prompt] for prompt in prompts)
-        return Text(torch.tensor([found[0] if found else GREY for found in named]))
+        return Text(torch.tensor([found[0] if found else GREY for found in named], device=self.device))
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         return torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
