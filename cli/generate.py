@@ -22,7 +22,9 @@ def generate(
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
     quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
     prior: Annotated[str | None, typer.Option(help="'embedded', or a folder that train-prior wrote.")] = None,
-    guidance: Annotated[str | None, typer.Option(help="How the prior teaches the field: sds.")] = None,
+    guidance: Annotated[str | None, typer.Option(
+        help="How the prior teaches the field: sds, csd, vsd, ism, or an installed package's."
+    )] = None,
     formats: Annotated[
         str | None, typer.Option("--format", help="Some of glb, gltf, obj, ply, stl, 3mf, usdz, fbx; glb.")
     ] = None,
@@ -39,6 +41,7 @@ def generate(
         Path | None, typer.Option(help="Keep this mesh (GLB, OBJ, PLY or STL) as it is and paint it.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    preset: Annotated[str | None, typer.Option(help="A known method's settings, as prolificdreamer.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     sets: Annotated[
         list[str] | None,
@@ -58,7 +61,7 @@ def generate(
     if retexture is not None:
         _refuse_with_retexture({"--init": init, "--refine": refine, "--faces": faces, "--height": height})
     settings = resolve(
-        quality, config, sets or (),
+        quality, config, sets or (), preset=preset,
         prior__name=prior, guidance__kind=guidance, mesh__formats=formats,
         mesh__faces=faces, mesh__texture_size=texture_size, mesh__height=height, mesh__lods=lods,
         mesh__collision=collision, mesh__refine_steps=refine,

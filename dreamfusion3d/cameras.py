@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dreamfusion3d.errors import InputError
+
 ORBIT_DISTANCE = 2.9  # scene units from the origin
 ORBIT_FOV_DEG = 33.0  # sees the ball of radius 0.82: asin(0.82 / 2.9) = 16.4 degrees
 
@@ -134,17 +136,26 @@ def sample_orbit(
     elevation_range_deg: tuple[float, float] = (-10.0, 60.0),
     size: int = 64,
     spread: bool = True,
+    antipodal: bool = False,
 ) -> Cameras:
     """Random cameras. With ``spread`` the azimuths are 360/count apart with one random offset,
-    so that no step looks at a single side only (MVDream draws orthogonal views the same way)."""
+    so that no step looks at a single side only (MVDream draws orthogonal views the same way).
+    With ``antipodal`` the second half look from across the first: half a turn on, as high."""
+    if antipodal and count % 2:
+        raise InputError(f"antipodal views come in pairs: {count} of them is not an even number")
     device = generator.device
     low, high = (math.sin(math.radians(e)) for e in elevation_range_deg)
     # uniform on the sphere's band, so that the poles are not over-represented
     heights = torch.rand(count, generator=generator, device=device) * (high - low) + low
     elevation = torch.rad2deg(torch.asin(heights))
+    half = count // 2
+    if antipodal:
+        elevation = elevation[:half].repeat(2)
     if spread:
         offset = torch.rand(1, generator=generator, device=device) * 360
         azimuth = (offset + torch.arange(count, device=device) * (360 / count)) % 360
     else:
         azimuth = torch.rand(count, generator=generator, device=device) * 360
+    if antipodal:
+        azimuth = torch.cat([azimuth[:half], (azimuth[:half] + 180) % 360])
     return orbit(azimuth, elevation, height=size, width=size)

@@ -12,6 +12,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from dreamfusion3d import files
+from dreamfusion3d.adam import adam_tensors, restore_adam
+from dreamfusion3d.guidance import Guidance
 from dreamfusion3d.render.occupancy import Occupancy
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -26,6 +28,7 @@ class Run(Generic[Model, Grid]):
     optimiser: torch.optim.Adam
     occupancy: Grid
     generator: torch.Generator
+    guidance: Guidance
     index: int = 0
 
     def tensors(self) -> dict[str, Tensor]:
@@ -33,8 +36,8 @@ class Run(Generic[Model, Grid]):
         state: dict[str, Tensor] = {f"field.{k}": v for k, v in self.field.state_dict().items()}
         if self.occupancy is not None:
             state |= {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
-        for i, slots in self.optimiser.state_dict()["state"].items():
-            state |= {f"optimiser.{i}.{k}": v for k, v in slots.items()}
+        state |= {f"optimiser.{k}": v for k, v in adam_tensors(self.optimiser).items()}
+        state |= {f"guidance.{k}": v for k, v in self.guidance.tensors().items()}
         state["generator"] = self.generator.get_state()
         state["index"] = torch.tensor(self.index)
         return {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}
@@ -44,12 +47,8 @@ class Run(Generic[Model, Grid]):
         self.field.load_state_dict(_under(state, "field."))
         if self.occupancy is not None:
             self.occupancy.load_state_dict(_under(state, "occupancy."))
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under(state, "optimiser.").items():
-            number, name = key.split(".")
-            slots.setdefault(int(number), {})[name] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        restore_adam(self.optimiser, _under(state, "optimiser."))
+        self.guidance.restore(_under(state, "guidance."))
         if not keep_generator:
             self.generator.set_state(state["generator"])
         self.index = int(state["index"])

@@ -1,6 +1,6 @@
 """Every number of a run, in one frozen tree, and the ways to set one.
 
-``resolve`` takes, in rising order: the quality, a YAML file, ``--set`` pairs, keyword
+``resolve`` takes, in rising order: the quality, a preset, a YAML file, ``--set`` pairs, keyword
 overrides. A setting exists once, as a dataclass field; its type and its range are read
 from there, so that adding a field is all there is to adding a setting.
 """
@@ -19,10 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dreamfusion3d import plugins, presets
 from dreamfusion3d.errors import InputError
 
 QUALITIES = ("draft", "standard", "high")
 FormatName = Literal["glb", "gltf", "obj", "ply", "stl", "3mf", "usdz", "fbx"]  # mesh/formats writes them
+GUIDANCES = ("sds", "csd", "vsd", "ism")
+GUIDANCE_GROUP = "dreamfusion3d.guidance"  # entry points that add to them
 
 
 def _number(default: Any, low: int | float, high: int | float) -> Any:
@@ -37,19 +40,28 @@ class PriorConfig:
 
 @dataclass(frozen=True)
 class GuidanceConfig:
-    kind: Literal["sds"] = "sds"
+    kind: str = "sds"  # sds, csd, vsd, ism, or the name that an installed package gives to its own
     scale: float = _number(1.0, 0.0, 1000.0)  # uncond + scale (cond - uncond); 1 is plain conditional
     rescale: float = _number(0.8, 0.0, 1.0)  # towards the conditional's deviation (arXiv 2305.08891)
     joint_views: bool = True  # the views of a step are denoised together (a multi-view prior)
     weight: float = _number(20.0, 0.0, 1e6)  # of the guidance loss against the regularisers
     t_start: tuple[float, float] = _number((0.3, 0.98), 0.0, 1.0)  # window of times at the first step
     t_end: tuple[float, float] = _number((0.1, 0.38), 0.0, 1.0)  # and at the last
+    # "window": uniform in it; "dreamtime": from t_start's end down to t_end's begin (arXiv 2306.12422)
+    schedule: Literal["window", "dreamtime"] = "window"
+    draws: int = _number(1, 1, 64)  # times and noises that a step's pictures are shown with
+    weighting: Literal["reconstruction", "sigma2", "uniform"] = "reconstruction"  # guidance/protocol.py
+    ism_interval: float = _number(0.05, 0.0, 1.0)  # between ism's two times
+    ism_stride: float = _number(0.2, 0.01, 1.0)  # of ism's inversion
+    score_width: int = _number(48, 1, 1024)  # channels of the network that vsd trains
+    score_rate: float = _number(0.001, 0.0, 1.0)  # its learning rate
 
 
 @dataclass(frozen=True)
 class OptimConfig:
     steps: int = _number(300, 1, 1_000_000)
     views: int = _number(4, 1, 64)  # pictures a step
+    antipodal: bool = False  # every camera of a step has its opposite in it, half a turn on and as high
     table_rate: float = _number(0.02, 0.0, 10.0)  # Adam, hash table
     mlp_rate: float = _number(0.002, 0.0, 10.0)  # Adam, MLP
     final_rate: float = _number(0.2, 0.0, 1.0)  # share of both rates that is left at the end
@@ -145,16 +157,21 @@ def resolve(
     quality: str = "standard",
     file: Path | None = None,
     sets: typing.Sequence[str] = (),
+    *,
+    preset: str | None = None,
     **overrides: Any,
 ) -> Config:
     """The configuration of a run.
 
-    ``sets`` are ``key=value`` strings; ``overrides`` are dotted keys with ``__`` for the dot
-    (``mesh__faces=5000``), ignored when None, so that absent command-line options pass through.
+    ``preset`` is one of ``presets.names()``. ``sets`` are ``key=value`` strings; ``overrides``
+    are dotted keys with ``__`` for the dot (``mesh__faces=5000``), ignored when None, so that
+    absent command-line options pass through.
     """
     if quality not in PRESETS:
         raise InputError(f"quality {quality!r} is not one of {', '.join(QUALITIES)}")
     values: dict[str, Any] = dict(PRESETS[quality])
+    if preset is not None:
+        values |= _read_yaml(presets.path(preset))
     if file is not None:
         values |= _read_yaml(file)
     for pair in sets:
@@ -201,6 +218,10 @@ def check(config: Config) -> None:
             value, low, high = getattr(part, item.name), item.metadata["low"], item.metadata["high"]
             for number in value if isinstance(value, tuple) else (value,):
                 _in_range(number, low, high, f"{section.name}.{item.name}")
+    if config.guidance.kind not in (known := guidance_names(config.guidance.kind)):
+        raise InputError(f"guidance.kind = {config.guidance.kind!r} is not one of {', '.join(known)}")
+    if config.optim.antipodal and config.optim.views % 2:
+        raise InputError(f"optim.antipodal needs an even number as optim.views, not {config.optim.views}")
     if not config.mesh.formats:
         names = ", ".join(typing.get_args(FormatName))
         raise InputError(f"mesh.formats is empty: name at least one of {names}")
@@ -208,6 +229,11 @@ def check(config: Config) -> None:
         part = getattr(config, name)
         if part.max_resolution < part.base_resolution:
             raise InputError(f"{name}.max_resolution is below {name}.base_resolution; raise it")
+
+
+def guidance_names(wanted: str | None = None) -> tuple[str, ...]:
+    """What ``guidance.kind`` may be; installed packages are not asked where ``wanted`` is ours."""
+    return GUIDANCES if wanted in GUIDANCES else (*GUIDANCES, *plugins.names(GUIDANCE_GROUP))
 
 
 def _in_range(value: int | float, low: int | float, high: int | float, key: str) -> None:

@@ -17,16 +17,16 @@ from torch import Tensor, nn
 
 from dreamfusion3d.cameras import Cameras, sample_orbit
 from dreamfusion3d.checkpoint import Run
-from dreamfusion3d.config import Config
+from dreamfusion3d.config import Config, GuidanceConfig
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.files import replacing
-from dreamfusion3d.guidance import sds
+from dreamfusion3d.guidance import Guidance, Teacher, load_guidance
 from dreamfusion3d.prior.guide import guided
 from dreamfusion3d.prior.protocol import Prior, Text
 from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.render.volume import Detail, RenderSettings, render_detailed
-from dreamfusion3d.schedules import geometric, ramp
+from dreamfusion3d.schedules import dreamtime, geometric, ramp
 from dreamfusion3d.types import Field, Render
 
 SampleCameras = Callable[..., Cameras]  # (count, *, generator) -> Cameras
@@ -67,8 +67,12 @@ def optimize(
     total = config.optim.steps
     cameras_of = sample_cameras or _orbit(config)
     occupancy = Occupancy(config.render.occupancy_resolution, generator.device)
-    run = Run(field, _optimiser(field, config), occupancy, generator)
-    note = run.load(checkpoint) if checkpoint else None
+    problems: list[str] = []
+    guidance = load_guidance(config.guidance, device=generator.device, warn=problems.append)
+    run = Run(field, _optimiser(field, config), occupancy, generator, guidance)
+    if checkpoint and (damage := run.load(checkpoint)):
+        problems.append(damage)
+    note = "; ".join(problems) or None
     setbacks, safe = 0, run.tensors()
     while run.index < total:
         began = time.perf_counter()
@@ -118,7 +122,7 @@ def _step(
         field, cameras, occupancy=run.occupancy, generator=generator,
         settings=RenderSettings(step_size=config.render.step_size),
     )
-    loss = guidance_loss(picture, cameras, prior, text, config, progress, generator=generator)
+    loss = guidance_loss(run.guidance, picture, cameras, prior, text, config, progress, generator=generator)
     loss = loss + regularisers(picture, detail, config, progress)
     if optim.hollow_weight > 0:
         density = hidden_density(
@@ -134,26 +138,40 @@ def _step(
 
 
 def guidance_loss(
-    picture: Render, cameras: Cameras, prior: Prior, text: Text, config: Config, progress: float,
-    *, generator: torch.Generator,
+    guidance: Guidance, picture: Render, cameras: Cameras, prior: Prior, text: Text, config: Config,
+    progress: float, *, generator: torch.Generator,
 ) -> Float[Tensor, ""]:
-    """The guidance's loss for the views of one step, at one random time of the present window."""
-    guidance = config.guidance
+    """The guidance's loss for the views of one step, a mean over its draws of time and noise."""
+    settings = config.guidance
     x = prior.encode(picture, generator=generator)
-    low = ramp(progress, guidance.t_start[0], guidance.t_end[0])
-    high = ramp(progress, guidance.t_start[1], guidance.t_end[1])
     views = len(cameras)
-    # one time for all views of the scene: they are denoised together
-    t = (low + (high - low) * torch.rand(1, generator=generator, device=x.device)).expand(views)
-    noise = torch.randn(x.shape, generator=generator, device=x.device)
-    joint = views if guidance.joint_views else 1
+    joint = views if settings.joint_views else 1
 
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        return guided(
-            prior, x_t, t, text, cameras, scale=guidance.scale, rescale=guidance.rescale, views=joint
-        )
+    def ask(x_t: Tensor, t: Tensor, scale: float) -> Tensor:
+        return guided(prior, x_t, t, text, cameras, scale=scale, rescale=settings.rescale, views=joint)
 
-    return guidance.weight * sds(x, t, prior.alpha_sigma(t), denoise, noise=noise).loss
+    teacher = Teacher(settings, prior.alpha_sigma, ask, _stand(cameras))
+    losses = []
+    for _ in range(settings.draws):
+        # one time for all views of the scene: they are denoised together
+        t = _time(settings, progress, generator).expand(views)
+        losses.append(guidance(x, t, teacher, generator=generator).loss)
+    return settings.weight * torch.stack(losses).mean()
+
+
+def _time(settings: GuidanceConfig, progress: float, generator: torch.Generator) -> Float[Tensor, " 1"]:
+    if settings.schedule == "dreamtime":
+        now = dreamtime(progress, settings.t_end[0], settings.t_start[1])
+        return torch.full((1,), now, device=generator.device)
+    low = ramp(progress, settings.t_start[0], settings.t_end[0])
+    high = ramp(progress, settings.t_start[1], settings.t_end[1])
+    return low + (high - low) * torch.rand(1, generator=generator, device=generator.device)
+
+
+def _stand(cameras: Cameras) -> Float[Tensor, "b 3"]:
+    """Where the cameras stand, in numbers without a jump."""
+    azimuth, elevation = torch.deg2rad(cameras.azimuth_deg), torch.deg2rad(cameras.elevation_deg)
+    return torch.stack([azimuth.sin(), azimuth.cos(), elevation.sin()], -1)
 
 
 def regularisers(picture: Render, detail: Detail, config: Config, progress: float) -> Float[Tensor, ""]:
@@ -227,7 +245,9 @@ def _normals(picture: Render) -> Float[Tensor, "b h w 3"]:
 
 def _orbit(config: Config) -> SampleCameras:
     def draw(count: int, *, generator: torch.Generator) -> Cameras:
-        return sample_orbit(count, generator=generator, size=config.render.size)
+        return sample_orbit(
+            count, generator=generator, size=config.render.size, antipodal=config.optim.antipodal
+        )
 
     return draw
 

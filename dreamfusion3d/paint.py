@@ -19,6 +19,7 @@ from dreamfusion3d.checkpoint import Run
 from dreamfusion3d.config import Config
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.field.paint import PaintField
+from dreamfusion3d.guidance import load_guidance
 from dreamfusion3d.optimize import (
     KEEP_EVERY,
     PREVIEW_EVERY,
@@ -56,8 +57,12 @@ def paint(
     The window of times goes from ``guidance.t_start`` to ``guidance.t_end`` of ``config``; see
     `from_grey` and `from_colours`. Checkpoints, previews and cameras are those of `optimize`.
     """
-    run = Run(field, _optimiser(field, config), None, generator)
-    note = run.load(checkpoint) if checkpoint else None
+    problems: list[str] = []
+    guidance = load_guidance(config.guidance, device=generator.device, warn=problems.append)
+    run = Run(field, _optimiser(field, config), None, generator, guidance)
+    if checkpoint and (damage := run.load(checkpoint)):
+        problems.append(damage)
+    note = "; ".join(problems) or None
     setbacks, safe = 0, run.tensors()
     while run.index < steps:
         began = time.perf_counter()
@@ -115,7 +120,7 @@ def _step(
         cameras = sample_cameras(config.optim.views, generator=generator).resized(size, size)
     hits = see(mesh, normals, cameras)
     picture, albedo = compose(hits, run.field.albedo(hits.positions))
-    loss = guidance_loss(picture, cameras, prior, text, config, progress, generator=generator)
+    loss = guidance_loss(run.guidance, picture, cameras, prior, text, config, progress, generator=generator)
     loss = loss + config.paint.variation_weight * variation(albedo, picture.opacity)
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dreamfusion3d.cameras import ORBIT_DISTANCE, Cameras, orbit, sample_orbit, turntable
+from dreamfusion3d.errors import InputError
 
 
 def some(height=12, width=20) -> Cameras:
@@ -76,6 +77,23 @@ def test_random_orbits():
     four = sample_orbit(4, generator=torch.Generator().manual_seed(5)).azimuth_deg
     gaps = (four.roll(-1) - four) % 360
     torch.testing.assert_close(gaps, torch.full((4,), 90.0), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("spread", [True, False])
+def test_antipodal_views_face_each_other(spread):
+    def draw(count, antipodal):
+        generator = torch.Generator().manual_seed(5)
+        return sample_orbit(count, generator=generator, spread=spread, antipodal=antipodal)
+
+    cameras = draw(6, True)
+    first, second = cameras.select(torch.arange(3)), cameras.select(torch.arange(3, 6))
+    torch.testing.assert_close(first.elevation_deg, second.elevation_deg)
+    torch.testing.assert_close((second.azimuth_deg - first.azimuth_deg) % 360, torch.full((3,), 180.0))
+    assert len(set(first.elevation_deg.tolist())) == 3
+    if spread:
+        torch.testing.assert_close(cameras.azimuth_deg, draw(6, False).azimuth_deg)
+    with pytest.raises(InputError, match="even"):
+        draw(3, True)
 
 
 def test_select_and_resize_keep_the_rest():

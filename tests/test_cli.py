@@ -117,3 +117,18 @@ def test_the_two_names_are_one_command(capsys: pytest.CaptureFixture[str]) -> No
     for arguments in (["--help"], ["generate", "--help"]):
         assert report.run(main.app, arguments) == 0
     assert "--texture-size" in capsys.readouterr().out
+
+
+def test_config_show_prints_what_config_takes_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dreamfusion3d.config import resolve
+
+    arguments = ["config", "show", "--quality", "draft", "--preset", "mvdream", "--set", "optim.steps=5"]
+    assert report.run(main.app, arguments) == 0
+    file = tmp_path / "run.yaml"
+    file.write_text(capsys.readouterr().out)
+    assert resolve(file=file) == resolve("draft", sets=["optim.steps=5"], preset="mvdream")
+    assert report.run(main.app, ["config", "show", "--preset", "nothing"]) == 2
+    captured = capsys.readouterr()
+    assert not captured.out and "mvdream" in captured.err

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dreamfusion3d import config as configs
+from dreamfusion3d import presets
 from dreamfusion3d.config import Config, MeshConfig, as_dict, digest, from_dict, resolve, settings
 from dreamfusion3d.errors import InputError
 
@@ -33,6 +34,35 @@ def test_defaults_and_presets_are_in_range() -> None:
     for quality in configs.QUALITIES:
         configs.check(resolve(quality))
     assert resolve() == Config()
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_presets_resolve_and_say_where_their_values_are_from(name: str) -> None:
+    config = resolve(preset=name)
+    configs.check(config)
+    text = presets.path(name).read_text(encoding="utf-8")
+    assert "Source" in text and config != Config()
+    comment = False
+    for line in text.splitlines():
+        setting = line.partition("#")[0].strip()
+        if setting and not setting.endswith(":"):
+            assert "#" in line or comment, f"{name}: {setting} has no source"
+        comment = line.strip().startswith("#")
+
+
+def test_presets_lie_between_quality_and_file(tmp_path: Path) -> None:
+    assert presets.names() == [
+        "dreamfusion-if", "dreamfusion-sd", "fast", "magic3d", "mvdream", "prolificdreamer",
+    ]
+    file = tmp_path / "run.yaml"
+    file.write_text("optim: {steps: 7, views: 3}\n")
+    config = resolve("draft", file, ["optim.views=2"], preset="prolificdreamer", guidance__kind="ism")
+    assert (config.optim.steps, config.optim.views, config.guidance.kind) == (7, 2, "ism")
+    assert config.guidance.scale == 7.5 and config.optim.mlp_rate == 0.001
+    assert config.mesh.resolution == resolve("draft").mesh.resolution
+    assert resolve("draft", preset="prolificdreamer").optim.steps == 25000
+    with pytest.raises(InputError, match="dreamfusion-if"):
+        resolve(preset="dreamfusion")
 
 
 def test_every_number_has_a_range() -> None:
@@ -70,6 +100,8 @@ def test_every_value_can_be_set_from_its_own_text() -> None:
         (["mesh.formats="], "empty"),
         (["prior.name="], "text"),
         (["field.max_resolution=4"], "below"),
+        (["optim.antipodal=true", "optim.views=3"], "even number"),
+        (["guidance.schedule=never"], "window, dreamtime"),
     ],
 )
 def test_bad_sets_are_one_clear_line(sets: list[str], words: str) -> None:

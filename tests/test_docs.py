@@ -25,7 +25,11 @@ def options_of() -> dict[str, set[str]]:
     """The options of every command, as --help shows them."""
     group = typer.main.get_command(main.app)
     commands = {
-        name: {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+        # a group's options are those of its commands
+        name: {
+            o for c in (command, *getattr(command, "commands", {}).values())
+            for p in c.params for o in (*p.opts, *p.secondary_opts)
+        } | {"--help"}
         for name, command in group.commands.items()  # type: ignore[attr-defined]
     }
     return {name: {o for o in options if o.startswith("--")} for name, options in commands.items()}

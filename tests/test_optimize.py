@@ -45,9 +45,9 @@ def field(seed: int = 0) -> NerfField:
     return NerfField(config().field, generator=torch.Generator().manual_seed(seed))
 
 
-def begin(prior, nerf, steps=STEPS, seed=1, **options):
+def begin(prior, nerf, steps=STEPS, seed=1, sets=None, **options):
     return optimize(
-        nerf, prior, prior.encode_text(["a mushroom", ""]), config(steps),
+        nerf, prior, prior.encode_text(["a mushroom", ""]), with_values(config(steps), sets or {}),
         generator=torch.Generator().manual_seed(seed), sample_cameras=prior.sample_cameras, **options,
     )
 
@@ -94,16 +94,18 @@ def test_the_same_seed_takes_the_same_steps(prior):
     assert same(first, again) and not same(first, other)
 
 
-def test_a_resumed_run_takes_the_same_steps(prior, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["sds", "vsd"])
+def test_a_resumed_run_takes_the_same_steps(prior, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(loop, "KEEP_EVERY", 6)
+    sets = {"guidance.kind": kind, "guidance.score_width": 8}  # vsd has a state of its own
     whole, part = field(), field()
-    list(begin(prior, whole, steps=12))
+    list(begin(prior, whole, steps=12, sets=sets))
     checkpoint = tmp_path / "checkpoint.safetensors"
-    for step in begin(prior, part, steps=12, checkpoint=checkpoint):
+    for step in begin(prior, part, steps=12, checkpoint=checkpoint, sets=sets):
         if step.index == 8:
             break  # two steps after the checkpoint
     resumed = field(seed=5)
-    steps = list(begin(prior, resumed, steps=12, seed=99, checkpoint=checkpoint))
+    steps = list(begin(prior, resumed, steps=12, seed=99, checkpoint=checkpoint, sets=sets))
     assert [s.index for s in steps] == list(range(7, 13)) and steps[0].note is None
     assert same(whole, resumed)
 
@@ -159,6 +161,47 @@ def test_one_bad_step_is_taken_back(prior, monkeypatch):
 def test_a_prior_that_never_answers_ends_the_run(prior):
     with pytest.raises(InputError, match="not finite and gave up"):
         list(begin(Stumbling(prior, set(range(100))), field(), steps=8))
+
+
+def test_a_checkpoint_of_another_guidance_is_left(prior, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "KEEP_EVERY", 2)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    vsd = {"guidance.kind": "vsd", "guidance.score_width": 8}
+    list(begin(prior, field(), steps=3, checkpoint=checkpoint, sets=vsd))
+    steps = list(begin(prior, field(), steps=3, checkpoint=checkpoint))
+    assert steps[0].index == 1 and "of another run" in steps[0].note
+
+
+def test_vsd_takes_a_bad_step_back_with_what_it_learnt(prior, monkeypatch):
+    monkeypatch.setattr(loop, "KEEP_EVERY", 3)
+    nerf, sets = field(), {"guidance.kind": "vsd", "guidance.score_width": 8}
+    steps = list(begin(Stumbling(prior, {1, 5}), nerf, steps=6, sets=sets))
+    assert [s.index for s in steps] == [0, 1, 2, 3, 3, 4, 5, 6]
+    assert all(torch.isfinite(p).all() for p in nerf.parameters())
+
+
+class Hearing:
+    """The same prior; remembers the times and the number of its questions."""
+
+    def __init__(self, prior: IdealPrior) -> None:
+        self.prior, self.times = prior, []
+        self.name, self.sha256, self.sample_cameras = prior.name, prior.sha256, prior.sample_cameras
+        self.check_prompt, self.encode_text = prior.check_prompt, prior.encode_text
+        self.alpha_sigma, self.encode = prior.alpha_sigma, prior.encode
+
+    def denoise(self, x_t, t, text, cameras, *, views=1):
+        self.times.append(float(t[0]))
+        return self.prior.denoise(x_t, t, text, cameras, views=views)
+
+
+def test_draws_ask_anew_and_dreamtime_never_grows(prior):
+    heard = Hearing(prior)
+    list(begin(heard, field(), steps=2, sets={"guidance.draws": 3}))
+    assert len(set(heard.times)) == 6
+    heard = Hearing(prior)
+    list(begin(heard, field(), steps=5, sets={"guidance.schedule": "dreamtime"}))
+    assert heard.times == sorted(heard.times, reverse=True)
+    assert heard.times[0] == pytest.approx(0.98) and heard.times[-1] == pytest.approx(0.1)
 
 
 def test_the_global_generator_is_left_alone(prior):

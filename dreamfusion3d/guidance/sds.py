@@ -9,25 +9,11 @@ to a frozen reconstruction (MVDream, arXiv 2308.16512, equation 5):
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Denoise = Callable[[Float[Tensor, "b c u v"], Float[Tensor, " b"]], Float[Tensor, "b c u v"]]
-AlphaSigma = tuple[Float[Tensor, " b"], Float[Tensor, " b"]]
-Weighting = Literal["reconstruction", "sigma2"]
-
-
-@dataclass(frozen=True)
-class Guided:
-    """A loss, and the reconstruction that it pulls towards (for previews)."""
-
-    loss: Float[Tensor, ""]
-    x0: Float[Tensor, "b c u v"]
+from dreamfusion3d.guidance.protocol import AlphaSigma, Denoise, Guided, Weighting, weight_of
 
 
 def sds(
@@ -41,12 +27,11 @@ def sds(
 ) -> Guided:
     """Loss for pictures ``x`` at times ``t``; ``denoise(x_t, t)`` is the guided prediction of x_0.
 
-    "reconstruction": |x - x0_hat|^2 alone (MVDream's); "sigma2": DreamFusion's w = sigma^2,
-    that is a factor alpha sigma. Means over pictures and pixels, so that neither the number of
-    views nor the resolution changes the step size.
+    Means over pictures and pixels, so that neither the number of views nor the resolution
+    changes the step size. The weights are those of ``weight_of``.
     """
     alpha, sigma = (c.view(-1, 1, 1, 1) for c in alpha_sigma)
     with torch.no_grad():
         x0 = denoise(alpha * x + sigma * noise, t)
-    weight = alpha * sigma if weighting == "sigma2" else torch.ones_like(alpha)
+    weight = weight_of(alpha, sigma, weighting)
     return Guided(0.5 * (weight * (x - x0).square()).mean(), x0)

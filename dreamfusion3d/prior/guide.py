@@ -17,7 +17,7 @@ def guided(
     """x_0 = uncond + scale (cond - uncond); ``text`` ends with the empty prompt, before which stands one
     prompt for all pictures, or one for each.
 
-    A scale of 1 asks the prior once. ``rescale`` in [0, 1] blends towards the deviation of the
+    Scales of 0 and 1 ask the prior once. ``rescale`` in [0, 1] blends towards the deviation of the
     conditional prediction, against the over-saturation of large scales (Lin et al.,
     arXiv 2305.08891, section 3.4).
     """
@@ -27,6 +27,8 @@ def guided(
     empty = Text(text.embedding[-1:]).repeat(b)
     if scale == 1.0:
         return prior.denoise(x_t, t, prompt, cameras, views=views)
+    if scale == 0.0:
+        return prior.denoise(x_t, t, empty, cameras, views=views)
     rows = torch.arange(b, device=x_t.device).repeat(2)
     both = prior.denoise(
         torch.cat([x_t, x_t]), torch.cat([t, t]), Text.cat([prompt, empty]), cameras.select(rows), views=views

@@ -1,0 +1,59 @@
+"""A prior is a class with the methods of dreamfusion3d/prior/protocol.py. This one knows a ball."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion3d.cameras import Cameras
+from dreamfusion3d.config import PriorConfig
+from dreamfusion3d.prior.protocol import Text
+from dreamfusion3d.types import Render
+
+SIZE = 64
+RADIUS = 0.5  # of the ball, scene units
+COLOURS = {"red": (0.8, 0.2, 0.2), "green": (0.2, 0.7, 0.3), "blue": (0.2, 0.3, 0.8)}
+GREY = (0.6, 0.6, 0.6)
+
+
+class ToyPrior:
+    """Knows a ball in a few colours so well that it sees it in any noise."""
+
+    name = "toy"
+    sha256 = ""  # no weights
+    camera_conditioned = True
+
+    def __init__(self, settings: PriorConfig, device: torch.device) -> None:
+        self.device = device
+
+    def check_prompt(self, prompt: str) -> list[str]:
+        """Warnings for the user."""
+        return [] if "ball" in prompt else [f"the toy prior sees a ball in everything, in {prompt!r} too"]
+
+    def encode_text(self, prompts: list[str]) -> Text:
+        """A colour a prompt; grey for the empty one."""
+        named = ([c for word, c in COLOURS.items() if word in prompt] for prompt in prompts)
+        return Text(torch.tensor([found[0] if found else GREY for found in named], device=self.device))
+
+    def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        return torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
+
+    def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b 4 h w"]:
+        """Premultiplied colour and opacity in [-1, 1], at the prior's size."""
+        x = torch.cat([render.rgb, render.opacity[..., None]], -1).permute(0, 3, 1, 2) * 2 - 1
+        return F.interpolate(x, size=(SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
+
+    def denoise(
+        self, x_t: Float[Tensor, "b 4 h w"], t: Float[Tensor, " b"], text: Text, cameras: Cameras,
+        *, views: int = 1,
+    ) -> Float[Tensor, "b 4 h w"]:
+        """The ball as each camera sees it, whatever the noise."""
+        origins, directions = cameras.resized(*x_t.shape[-2:]).rays()
+        nearest = origins - (origins * directions).sum(-1, keepdim=True) * directions
+        hit = (nearest.norm(dim=-1) < RADIUS).to(x_t.dtype)[:, None]
+        colour = text.embedding.to(x_t)[:, :, None, None]
+        return torch.cat([hit * colour, hit], 1) * 2 - 1

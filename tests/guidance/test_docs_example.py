@@ -1,0 +1,26 @@
+"""The guidance that docs/guidance.md shows is run as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from benchmarks.guidance import WINDOW, distil, square
+from dreamfusion3d.guidance import Stateless
+
+PAGE = Path(__file__).parents[2] / "docs" / "guidance.md"
+
+
+def test_the_pages_guidance_guides() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(code.strip().splitlines()) <= 20
+    names: dict = {}
+    exec(code, names)
+    mixture = square()
+    x = distil(
+        mixture, WINDOW, particles=16, steps=200, rate=0.03, generator=torch.Generator().manual_seed(0),
+        guidance=Stateless(names["clipped"]),
+    )
+    assert float(torch.cdist(x, mixture.means[:2]).min(1).values.median()) < 0.25
