@@ -21,8 +21,9 @@ def generate(
     out: Annotated[Path, typer.Option(help="Folder that receives one folder an asset.")] = Path("out"),
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
     quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
-    prior: Annotated[str | None, typer.Option(help="'embedded', or a folder that train-prior wrote.")] = None,
+    prior: Annotated[str | None, typer.Option(help="'embedded', a folder, a hub id, or a plug-in.")] = None,
     guidance: Annotated[str | None, typer.Option(help="How the prior teaches the field: sds.")] = None,
+    negative: Annotated[str | None, typer.Option(help="What the object must not be.")] = None,
     formats: Annotated[str | None, typer.Option("--format", help="glb, obj or both: glb,obj.")] = None,
     faces: Annotated[int | None, typer.Option(help="Triangles at most.")] = None,
     texture_size: Annotated[int | None, typer.Option(help="Pixels along a side of the texture.")] = None,
@@ -46,7 +47,7 @@ def generate(
 
     settings = resolve(
         quality, config, sets or (),
-        prior__name=prior, guidance__kind=guidance, mesh__formats=formats,
+        prior__name=prior, prompts__negative=negative, guidance__kind=guidance, mesh__formats=formats,
         mesh__faces=faces, mesh__texture_size=texture_size, mesh__height=height,
     )
     from dreamfusion3d.pipeline import text_to_mesh

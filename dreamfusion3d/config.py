@@ -31,7 +31,31 @@ def _number(default: Any, low: int | float, high: int | float) -> Any:
 
 @dataclass(frozen=True)
 class PriorConfig:
-    name: str = "embedded"  # "embedded", or a folder of train-prior
+    name: str = "embedded"  # "embedded", a folder, a hub id, or the name of an installed plug-in
+    # what follows is for the priors of docs/priors.md; the embedded one only looks at dtype
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"  # half precision on a GPU
+    variant: str | None = None  # of the weight files, as fp16; the plain files where there is none
+    revision: str | None = None  # branch, tag or commit of a hub id
+    device: str = "auto"  # the run's own, or another one for the prior alone, as cuda:1
+    vae: str | None = None  # folder or hub id of a tiny autoencoder (TAESD) in place of the prior's own
+    size: int = _number(0, 0, 4096)  # pixels along a side that the prior is shown; 0: its native size
+    batch: int = _number(64, 1, 4096)  # pictures that pass the network at once; fewer need less memory
+    background: Literal["random", "white", "grey", "black"] = "random"  # behind pictures without opacity
+    distilled_scale: float = _number(3.5, 0.0, 100.0)  # told to networks with a guidance embedding (Flux)
+    compile: bool = False  # the network, by torch.compile
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """What the prior is asked. A prior that is told the camera needs neither view words nor Perp-Neg."""
+
+    negative: str | None = None  # what the object must not be; in place of the empty prompt
+    views: bool = True  # the sentences below, by camera; false: the bare prompt from all sides
+    front: str = "{prompt}, front view"
+    side: str = "{prompt}, side view"
+    back: str = "{prompt}, back view"
+    overhead: str = "{prompt}, overhead view"
+    perp_neg: float = _number(0.0, 0.0, 10.0)  # strength of Perp-Neg; 0 is off, 1 as published
 
 
 @dataclass(frozen=True)
@@ -99,6 +123,7 @@ class MeshConfig:
 @dataclass(frozen=True)
 class Config:
     prior: PriorConfig = PriorConfig()
+    prompts: PromptConfig = PromptConfig()
     guidance: GuidanceConfig = GuidanceConfig()
     optim: OptimConfig = OptimConfig()
     field: FieldConfig = FieldConfig()
@@ -247,7 +272,7 @@ def _typed(value: Any, kind: Any, key: str) -> Any:
     if origin is Literal:
         return _choice(value, typing.get_args(kind), key)
     if origin in (typing.Union, types.UnionType):
-        if value is None or value == "none":
+        if value is None or str(value).lower() == "none":
             return None
         return _typed(value, next(k for k in typing.get_args(kind) if k is not type(None)), key)
     if origin is tuple:

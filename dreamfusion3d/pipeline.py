@@ -70,9 +70,10 @@ def text_to_mesh(
         where = choose_device(device)
         with stages("prior"):
             from dreamfusion3d.prior import load_prior
+            from dreamfusion3d.prior.prompts import remarks
 
-            prior = load_prior(config.prior.name, device=where)
-            for warning in prior.check_prompt(prompt):
+            prior = load_prior(config.prior, device=where)
+            for warning in remarks(prior, prompt, config):
                 progress.say(f"warning: {warning}")
         identity = Identity(prompt, seed, config, prior.sha256)
         with claim(out, identity) as space:
@@ -122,6 +123,7 @@ def _optimised(
 
     from dreamfusion3d.field.nerf import NerfField
     from dreamfusion3d.optimize import optimize
+    from dreamfusion3d.prior.prompts import encode_prompts
 
     config, path = identity.config, space.work / "field.safetensors"
     field = NerfField(config.field, generator=generator_for(identity.seed, "field", device))
@@ -131,7 +133,7 @@ def _optimised(
             return field
         except (SafetensorError, RuntimeError):
             progress.say(f"{path.name} is damaged; optimising again")
-    text = prior.encode_text([identity.prompt, ""])  # the second row is unconditional
+    text = encode_prompts(prior, identity.prompt, config.prompts)
     steps = optimize(
         field, prior, text, config,
         generator=generator_for(identity.seed, "optimise", device),
