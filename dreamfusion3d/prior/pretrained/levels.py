@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +11,7 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample")
 Pair = tuple[Float[Tensor, " b"], Float[Tensor, " b"]]
 
 
+@runtime_checkable
 class Levels(Protocol):
     """x_t = alpha(t) x_0 + sigma(t) eps for t in [0, 1]."""
 

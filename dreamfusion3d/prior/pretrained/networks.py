@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.prior.protocol import Text
 
 
+@runtime_checkable
 class Network(Protocol):
     def __call__(
         self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: Text, cameras: Cameras, views: int

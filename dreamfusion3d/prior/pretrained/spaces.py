@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from dreamfusion3d.types import Render
 GREYS = {"white": 1.0, "grey": 0.5, "black": 0.0}
 
 
+@runtime_checkable
 class Space(Protocol):
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b c u v"]: ...
 
