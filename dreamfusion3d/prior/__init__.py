@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dreamfusion3d import plugins
 from dreamfusion3d.config import PriorConfig
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.files import write_json
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.prior.protocol import Prior
 
 EMBEDDED = "embedded"
+PLUGINS = "dreamfusion3d.priors"  # entry points
 _WEAK = "weak_kinds.json"
 
 
@@ -82,11 +85,9 @@ def load_prior(name: str | PriorConfig = EMBEDDED, *, device: torch.device | str
             f"{folder} is a file; a prior is a folder in diffusers' format, with .safetensors in it. diffusers "
             "makes one of a single file: from_single_file(...).save_pretrained(FOLDER)"
         )
-    from dreamfusion3d.prior.plugins import find
-
-    found = find(settings, where)
-    if found is not None:
-        return found
+    plugin = _plugin(settings, where)
+    if plugin is not None:
+        return plugin
     from dreamfusion3d.prior.pretrained import hub
 
     if not hub.is_hub_id(settings.name):
@@ -108,6 +109,29 @@ def load_pixel_prior(
 
     folder = folder_of(name)
     return PixelPrior(folder, EMBEDDED if name == EMBEDDED else folder.name, device=device, half=half)
+
+
+def _plugin(settings: PriorConfig, device: torch.device) -> Prior | None:
+    """What an installed package makes under this name (entry points of PLUGINS, each a function of the
+    settings and the device); None when none offers it. A broken one is named and passed over."""
+    from dreamfusion3d.prior.protocol import Prior
+
+    make, problems = plugins.load(PLUGINS, settings.name)
+    if make is None:
+        if problems:
+            raise InputError(
+                f"the prior {problems[0]}; mend or remove that package, or give another prior with --prior"
+            )
+        return None
+    for problem in problems:
+        warnings.warn(f"the prior {problem}; passed over", stacklevel=3)
+    prior = make(settings, device)
+    if not isinstance(prior, Prior):
+        raise InputError(
+            f"the prior {settings.name!r} of an installed package is a {type(prior).__name__} without what a "
+            "Prior has (dreamfusion3d/prior/protocol.py); mend that package, or give another with --prior"
+        )
+    return prior
 
 
 def is_pixel_folder(folder: Path) -> bool:

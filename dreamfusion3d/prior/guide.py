@@ -15,7 +15,8 @@ def guided(
     prior: Prior, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], text: Prompts, cameras: Cameras,
     *, scale: float, views: int, rescale: float = 0.0,
 ) -> Float[Tensor, "b c u v"]:
-    """x_0 = uncond + scale (cond - uncond), one camera a picture. A scale of 1 asks the prior once.
+    """x_0 = uncond + scale (cond - uncond), one camera a picture. Scales of 0 and 1 ask the
+    prior once.
 
     A negative prompt n of Perp-Neg takes part with scale * strength times the part of
     n - uncond that is perpendicular to cond - uncond, subtracted (its equation 8).
@@ -27,6 +28,8 @@ def guided(
     asked = text.asked(cameras)
     if scale == 1.0 and not asked.negatives:
         return prior.denoise(x_t, t, asked.cond, cameras, views=views)
+    if scale == 0.0:
+        return prior.denoise(x_t, t, asked.uncond, cameras, views=views)
     texts = [asked.cond, asked.uncond, *(negative for negative, _ in asked.negatives)]
     n = len(texts)
     rows = torch.arange(x_t.shape[0], device=x_t.device).repeat(n)
