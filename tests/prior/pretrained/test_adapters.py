@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import diffusers
-import huggingface_hub
 import pytest
 import torch
 
@@ -32,18 +30,6 @@ each_family = pytest.mark.parametrize("family", families.FAMILIES)
 def folders(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("families")
     return {family: families.build(family, root / family) for family in families.FAMILIES}
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    """No network, an empty cache."""
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("no network in the tests")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setenv("DREAMFUSION3D_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
 def load(folder: Path | str, **settings) -> DiffusionPrior:
