@@ -82,8 +82,8 @@ def load_prior(name: str | PriorConfig = EMBEDDED, *, device: torch.device | str
         return families.load(folder, folder.resolve().name, settings, where)
     if folder.is_file():
         raise InputError(
-            f"{folder} is a file; a prior is a folder in diffusers' format, with .safetensors in it. diffusers "
-            "makes one of a single file: from_single_file(...).save_pretrained(FOLDER)"
+            f"{folder} is a file; a prior is a folder in diffusers' format, with .safetensors in it. "
+            "diffusers makes one of a single file: from_single_file(...).save_pretrained(FOLDER)"
         )
     plugin = _plugin(settings, where)
     if plugin is not None:

@@ -12,7 +12,13 @@ from dreamfusion3d.config import Config, PromptConfig, with_values
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.prior.guide import guided, perpendicular
 from dreamfusion3d.prior.prompts import (
-    VIEWS, ViewPrompts, encode_prompts, forbidden, remarks, sentences, view_weights,
+    VIEWS,
+    ViewPrompts,
+    encode_prompts,
+    forbidden,
+    remarks,
+    sentences,
+    view_weights,
 )
 from dreamfusion3d.prior.protocol import Text
 

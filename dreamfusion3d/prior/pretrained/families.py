@@ -64,8 +64,8 @@ def family_of(index: dict[str, Any], where: str) -> Family:
     name = index.get("_class_name")
     if name not in FAMILIES:
         raise InputError(
-            f"{where} holds a {name or 'model of no named kind'}, of which no prior can be made; known are "
-            f"{', '.join(FAMILIES)}, and what train-prior wrote"
+            f"{where} holds a {name or 'model of no named kind'}, of which no prior can be made; known "
+            f"are {', '.join(FAMILIES)}, and what train-prior wrote"
         )
     return FAMILIES[name]
 
@@ -91,7 +91,8 @@ def load(path: Path, name: str, settings: PriorConfig, device: torch.device) -> 
     words = f"{digests(folder.files(reading))} {dtype} {device.type} {limit}"
     return DiffusionPrior(
         name=name, sha256=digests([*folder.files(parts), *vae_files]),
-        space=pixels if vae is None else Latents(vae, pixels), levels=_levels(folder, family), network=network,
+        space=pixels if vae is None else Latents(vae, pixels), levels=_levels(folder, family),
+        network=network,
         reader=text.Reader(
             text.Encoders(folder, device, dtype), family.encode, KeptTexts(words), (number, limit), t5
         ),

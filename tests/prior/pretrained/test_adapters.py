@@ -172,7 +172,8 @@ def test_a_render_becomes_latents_as_the_pipeline_makes_them(folders, family):
         expected = (z - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
     torch.testing.assert_close(x, expected)
     x.sum().backward()
-    assert given.rgb.grad is not None and torch.isfinite(given.rgb.grad).all() and given.rgb.grad.abs().sum() > 0
+    gradient = given.rgb.grad
+    assert gradient is not None and torch.isfinite(gradient).all() and gradient.abs().sum() > 0
 
 
 def test_the_background_is_one_for_all_pictures_of_a_call(folders):
