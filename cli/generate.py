@@ -21,10 +21,11 @@ def generate(
     out: Annotated[Path, typer.Option(help="Folder that receives one folder an asset.")] = Path("out"),
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
     quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
-    prior: Annotated[str | None, typer.Option(help="'embedded', or a folder that train-prior wrote.")] = None,
+    prior: Annotated[str | None, typer.Option(help="'embedded', a folder, a hub id, or a plug-in.")] = None,
     guidance: Annotated[str | None, typer.Option(
         help="How the prior teaches the field: sds, csd, vsd, ism, or an installed package's."
     )] = None,
+    negative: Annotated[str | None, typer.Option(help="What the object must not be.")] = None,
     formats: Annotated[
         str | None, typer.Option("--format", help="Some of glb, gltf, obj, ply, stl, 3mf, usdz, fbx; glb.")
     ] = None,
@@ -62,7 +63,7 @@ def generate(
         _refuse_with_retexture({"--init": init, "--refine": refine, "--faces": faces, "--height": height})
     settings = resolve(
         quality, config, sets or (), preset=preset,
-        prior__name=prior, guidance__kind=guidance, mesh__formats=formats,
+        prior__name=prior, prompts__negative=negative, guidance__kind=guidance, mesh__formats=formats,
         mesh__faces=faces, mesh__texture_size=texture_size, mesh__height=height, mesh__lods=lods,
         mesh__collision=collision, mesh__refine_steps=refine,
     )

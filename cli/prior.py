@@ -27,7 +27,7 @@ def sample(
 ) -> None:
     """Draw pictures from the prior: a grid over views, a denoising strip, or a video between prompts."""
     from dreamfusion3d.errors import InputError
-    from dreamfusion3d.prior import load_prior
+    from dreamfusion3d.prior import load_pixel_prior
     from dreamfusion3d.prior.sampling import sample_grid_png, sample_morph_mp4
     from dreamfusion3d.progress import choose
     from dreamfusion3d.slug import check_prompt
@@ -40,7 +40,7 @@ def sample(
         kind = "a PNG; for example grid.png" if to is None else "an MP4; for example --out morph.mp4"
         raise InputError(f"--out {out} is not the name of {kind}")
     check_room(out.parent)
-    model = load_prior(prior)
+    model = load_pixel_prior(prior)
     for warning in dict.fromkeys(w for p in prompts for w in model.check_prompt(p)):
         progress.say(f"warning: {warning}")
     progress.stage("sample", 1, 1)
@@ -80,7 +80,7 @@ def train_prior(
     Writes a diffusers folder with the averaged weights in half precision, a checkpoint that the
     same command takes up, log.jsonl, and samples.png to look at.
     """
-    from dreamfusion3d.pipeline import choose_device
+    from dreamfusion3d.job import choose_device
     from dreamfusion3d.prior.school import run_training
     from dreamfusion3d.progress import choose
     from dreamfusion3d.workspace import check_room, folder_errors

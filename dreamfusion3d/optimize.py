@@ -23,7 +23,7 @@ from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.files import replacing
 from dreamfusion3d.guidance import Guidance, Teacher, load_guidance
 from dreamfusion3d.prior.guide import guided
-from dreamfusion3d.prior.protocol import Prior, Text
+from dreamfusion3d.prior.protocol import Prior, Prompts
 from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.render.volume import Detail, RenderSettings, render_detailed
 from dreamfusion3d.schedules import dreamtime, geometric, ramp
@@ -50,7 +50,7 @@ class Step:
 def optimize(
     field: NerfField,
     prior: Prior,
-    text: Text,
+    text: Prompts,
     config: Config,
     *,
     generator: torch.Generator,
@@ -58,7 +58,8 @@ def optimize(
     preview: Path | None = None,
     sample_cameras: SampleCameras | None = None,
 ) -> Iterator[Step]:
-    """Distil ``prior`` into ``field``, in place. ``text`` has two rows: prompt, empty prompt.
+    """Distil ``prior`` into ``field``, in place. ``text`` is what the cameras are asked:
+    ``encode_prompts``'s, or two rows of ``Text``, prompt and empty prompt.
 
     Takes up ``checkpoint`` where there is one (a damaged one is named in a note and left), and
     writes it as it goes; a resumed run takes the same steps as an undisturbed one. ``preview``
@@ -104,7 +105,7 @@ def optimize(
 
 
 def _step(
-    run: Run, prior: Prior, text: Text, config: Config, cameras_of: SampleCameras
+    run: Run, prior: Prior, text: Prompts, config: Config, cameras_of: SampleCameras
 ) -> tuple[float, Render]:
     """One update of the field; the gradient's norm, and the pictures it was taken from."""
     optim, field, generator = config.optim, run.field, run.generator
@@ -138,7 +139,7 @@ def _step(
 
 
 def guidance_loss(
-    guidance: Guidance, picture: Render, cameras: Cameras, prior: Prior, text: Text, config: Config,
+    guidance: Guidance, picture: Render, cameras: Cameras, prior: Prior, text: Prompts, config: Config,
     progress: float, *, generator: torch.Generator,
 ) -> Float[Tensor, ""]:
     """The guidance's loss for the views of one step, a mean over its draws of time and noise."""

@@ -30,7 +30,7 @@ from dreamfusion3d.optimize import (
     variation,
     write_preview,
 )
-from dreamfusion3d.prior.protocol import Prior, Text
+from dreamfusion3d.prior.protocol import Prior, Prompts
 from dreamfusion3d.render.painted import compose, see
 from dreamfusion3d.schedules import geometric
 from dreamfusion3d.types import Mesh, Render
@@ -43,7 +43,7 @@ def paint(
     mesh: Mesh,
     normals: Float[np.ndarray, "v 3"],
     prior: Prior,
-    text: Text,
+    text: Prompts,
     config: Config,
     steps: int,
     *,
@@ -105,7 +105,7 @@ def _with_times(config: Config, start: tuple[float, float], end: tuple[float, fl
 
 
 def _step(
-    run: Run[PaintField, None], mesh: Mesh, normals: np.ndarray, prior: Prior, text: Text, config: Config,
+    run: Run[PaintField, None], mesh: Mesh, normals: np.ndarray, prior: Prior, text: Prompts, config: Config,
     steps: int, sample_cameras: SampleCameras | None,
 ) -> tuple[float, Render]:
     """One update of the colours; the gradient's norm, and the pictures it was taken from."""

@@ -10,7 +10,9 @@ import numpy as np
 
 from dreamfusion3d import progress as progresses
 from dreamfusion3d.config import Config
-from dreamfusion3d.pipeline import Asset, Job, draw_pictures, export_files, in_folder, painted
+from dreamfusion3d.finish import draw_pictures, export_files, painted
+from dreamfusion3d.job import Job
+from dreamfusion3d.pipeline import Asset, in_folder
 from dreamfusion3d.record import Made
 from dreamfusion3d.stages import kept
 from dreamfusion3d.types import Mesh, TexturedMesh

@@ -10,13 +10,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the top down; what is not named is a base module and may be used by all.
 FLOORS = (
-    ("cli",), ("batch",), ("retexture", "pipeline", "record", "reexport", "surface"), ("reconstruct",),
-    ("evaluate",), ("optimize", "checkpoint", "paint"),
+    ("cli",), ("batch",), ("retexture", "pipeline", "finish", "job", "record", "reexport", "surface"),
+    ("reconstruct",), ("evaluate",), ("optimize", "checkpoint", "paint"),
     ("prior",), ("guidance",), ("render",), ("field",), ("mesh",), ("procedural",), ("memory",),
 )
 BASE = {
-    "cameras", "schedules", "config", "types", "errors", "files", "shading", "slug", "progress", "raster",
-    "workspace", "stages", "adam", "plugins", "presets",
+    "cameras", "schedules", "config", "settings", "types", "errors", "files", "shading", "slug", "progress",
+    "raster", "workspace", "stages", "adam", "plugins", "presets",
 }
 HEIGHT = {name: len(FLOORS) - i for i, names in enumerate(FLOORS) for name in names} | dict.fromkeys(BASE, 0)
 MODULES = sorted([*(ROOT / "dreamfusion3d").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])

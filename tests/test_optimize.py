@@ -138,6 +138,7 @@ class Stumbling:
     def __init__(self, prior: IdealPrior, bad: set[int]) -> None:
         self.prior, self.bad, self.calls = prior, bad, 0
         self.name, self.sha256 = prior.name, prior.sha256
+        self.camera_conditioned = prior.camera_conditioned
         self.check_prompt, self.encode_text = prior.check_prompt, prior.encode_text
         self.alpha_sigma, self.encode = prior.alpha_sigma, prior.encode
         self.sample_cameras = prior.sample_cameras

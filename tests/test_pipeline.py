@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 
 from dreamfusion3d import files, pipeline, surface
@@ -23,6 +24,7 @@ from dreamfusion3d import prior as priors
 from dreamfusion3d.config import Config, resolve
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.pipeline import Asset, text_to_mesh
+from dreamfusion3d.prior.protocol import Text
 from dreamfusion3d.progress import Plain
 from dreamfusion3d.workspace import Workspace
 
@@ -30,15 +32,24 @@ SETS = ["mesh.resolution=32", "mesh.faces=500", "mesh.texture_size=64", "optim.s
 
 
 class FakePrior:
-    name, sha256 = "fake", "0" * 64
+    name, sha256, camera_conditioned = "fake", "0" * 64, True
 
     def check_prompt(self, prompt: str) -> list[str]:
         if "quixnar" in prompt:
             raise InputError("this prior does not know 'quixnar'")
         return ["'shiny' is ignored"] if "shiny" in prompt else []
 
-    def encode_text(self, prompts: list[str]) -> list[str]:
-        return prompts
+    def encode_text(self, prompts: list[str]) -> Text:
+        return Text(torch.zeros(len(prompts), 1))
+
+    def alpha_sigma(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        raise NotImplementedError
+
+    def encode(self, render: Any, *, generator: torch.Generator) -> torch.Tensor:
+        raise NotImplementedError
+
+    def denoise(self, *_: Any, views: int = 1) -> torch.Tensor:
+        raise NotImplementedError
 
 
 def fake_optimize(field: Any, prior: Any, text: Any, config: Config, **_: Any) -> Iterator[Any]:

@@ -33,6 +33,7 @@ class IdealPrior:
     """
 
     name = "ideal"
+    camera_conditioned = True
 
     def __init__(
         self, props: Instances, meaning: Meaning, *, rounds: int = 12, views: int = 4, size: int = 64,

@@ -42,6 +42,8 @@ class PixelPrior:
     prompt's vector, and the volume of its scene.
     """
 
+    camera_conditioned = True
+
     def __init__(
         self, folder: Path, name: str, *, device: torch.device | str = "cpu", half: bool = True
     ) -> None:

@@ -18,14 +18,58 @@ class Text:
     """Encoded prompts, one row a picture; what a row holds is the prior's own business."""
 
     embedding: Float[Tensor, "b ..."]
+    pooled: Float[Tensor, "b d"] | None = None  # the sentence as one vector, for networks that take it
+
+    def __len__(self) -> int:
+        return self.embedding.shape[0]
+
+    def select(self, rows: slice | Tensor) -> Text:
+        return Text(self.embedding[rows], None if self.pooled is None else self.pooled[rows])
 
     def repeat(self, count: int) -> Text:
         """Each row ``count`` times in a row."""
-        return Text(self.embedding.repeat_interleave(count, 0))
+        pooled = None if self.pooled is None else self.pooled.repeat_interleave(count, 0)
+        return Text(self.embedding.repeat_interleave(count, 0), pooled)
+
+    def to(self, device: torch.device | str) -> Text:
+        return Text(self.embedding.to(device), None if self.pooled is None else self.pooled.to(device))
+
+    def mix(self, weights: Float[Tensor, "b n"]) -> Text:
+        """One row for each of ``weights``: the mean of all rows that it weighs."""
+        def mixed(rows: Tensor) -> Tensor:
+            return torch.einsum("bn,n...->b...", weights.to(rows), rows)
+
+        return Text(mixed(self.embedding), None if self.pooled is None else mixed(self.pooled))
 
     @staticmethod
     def cat(texts: list[Text]) -> Text:
-        return Text(torch.cat([t.embedding for t in texts]))
+        pooled = [t.pooled for t in texts if t.pooled is not None]
+        return Text(torch.cat([t.embedding for t in texts]), torch.cat(pooled) if pooled else None)
+
+    def asked(self, cameras: Cameras) -> Asked:
+        """These rows as prompts: they end with the unconditional one, before which stands one prompt
+        for all cameras, or one for each."""
+        b = len(cameras)
+        each = len(self) - 1 == b
+        prompt = self.select(slice(0, -1)) if each else self.select(slice(0, 1)).repeat(b)
+        return Asked(prompt, self.select(slice(-1, None)).repeat(b))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a batch of pictures is asked: one row a picture in each of its texts."""
+
+    cond: Text
+    uncond: Text
+    # pushed away from, across the prompt's direction (Perp-Neg), each picture by its own strength
+    negatives: tuple[tuple[Text, Float[Tensor, " b"]], ...] = ()
+
+
+@runtime_checkable
+class Prompts(Protocol):
+    """Encoded prompts of a run: what each camera is asked. ``Text`` is one, ``ViewPrompts`` another."""
+
+    def asked(self, cameras: Cameras) -> Asked: ...
 
 
 @runtime_checkable
@@ -38,6 +82,7 @@ class Prior(Protocol):
 
     name: str
     sha256: str
+    camera_conditioned: bool  # it is told the camera, and needs no words for the view
 
     def check_prompt(self, prompt: str) -> list[str]:
         """Warnings for the user; InputError when the prompt cannot be served."""

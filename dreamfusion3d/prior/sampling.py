@@ -15,7 +15,7 @@ from torch import Tensor
 from dreamfusion3d.cameras import Cameras, turntable
 from dreamfusion3d.files import replacing
 from dreamfusion3d.prior.guide import guided
-from dreamfusion3d.prior.protocol import Prior, Text
+from dreamfusion3d.prior.protocol import Prior, Prompts, Text
 from dreamfusion3d.render.video import write_frames
 
 STRIP = 10  # predictions shown of a sampling
@@ -24,7 +24,7 @@ CHECKER = (0.92, 0.86)  # greys of the background that shows what is transparent
 
 
 def ddim(
-    prior: Prior, text: Text, cameras: Cameras, *, steps: int = 30, scale: float = 3.0, views: int = 1,
+    prior: Prior, text: Prompts, cameras: Cameras, *, steps: int = 30, scale: float = 3.0, views: int = 1,
     noise: Float[Tensor, "b c h w"],
 ) -> Iterator[Float[Tensor, "b c h w"]]:
     """The predicted x_0 after every step, for one picture a camera, begun from ``noise``.

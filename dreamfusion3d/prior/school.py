@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
-from dreamfusion3d.prior import EMBEDDED, folder_of, load_prior
+from dreamfusion3d.prior import EMBEDDED, folder_of, load_pixel_prior
 from dreamfusion3d.prior.chart import plot_log
 from dreamfusion3d.prior.conditioner import world_vocabulary
 from dreamfusion3d.prior.pixel import WORDS
@@ -104,7 +104,7 @@ def _begin(start: str, device: torch.device, seed: int) -> TrainState:
     if start == "scratch":
         return new_state(world_vocabulary(), TrainConfig(), seed=seed, device=device)
     folder = folder_of(start)
-    load_prior(start)  # says in one line what is wrong with a folder
+    load_pixel_prior(start)  # says in one line what is wrong with a folder
     return state_from_folder(folder, TrainConfig(), world_vocabulary(), device=device)
 
 
@@ -165,7 +165,7 @@ def _keep(state: TrainState, out: Path, checkpoint: Path, seconds: float) -> Non
     save_checkpoint(state, checkpoint)
     save_folder(state, out, seconds=round(seconds))
     device = next(state.model.parameters()).device
-    prior = load_prior(str(out), device=device)
+    prior = load_pixel_prior(str(out), device=device)
     sheets = []
     for prompt in SAMPLE_PROMPTS:
         cameras = turntable(4).to(device)

@@ -86,7 +86,7 @@ def test_a_picture_that_the_prior_agrees_with_stays(case):
 class Formula:
     """A prior whose prediction is its prompt's number plus a share of the picture; counts its calls."""
 
-    name, sha256 = "formula", ""
+    name, sha256, camera_conditioned = "formula", "", True
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, int]] = []

@@ -1,0 +1,89 @@
+"""What the stages of one asset share: the parts they work with, their random numbers, their results kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dreamfusion3d import files
+from dreamfusion3d.config import Config
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.progress import Progress
+from dreamfusion3d.slug import hashed
+from dreamfusion3d.stages import Stages
+from dreamfusion3d.workspace import Identity, Workspace
+
+if TYPE_CHECKING:
+    import torch
+
+    from dreamfusion3d.optimize import Step
+    from dreamfusion3d.prior.protocol import Prior
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage of one asset works with."""
+
+    prior: Prior
+    identity: Identity
+    space: Workspace
+    device: torch.device
+    stages: Stages
+
+    @property
+    def config(self) -> Config:
+        return self.identity.config
+
+    @property
+    def progress(self) -> Progress:
+        return self.stages.progress
+
+    def generator(self, stage: str) -> torch.Generator:
+        return generator_for(self.identity.seed, stage, self.device)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``name``; "auto" is the GPU where there is one."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device {name!r} is not one of auto, cpu, cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device {name!r} is not one of auto, cpu, cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {name!r}: torch finds no such CUDA device; use --device cpu")
+    return device
+
+
+def generator_for(seed: int, stage: str, device: torch.device) -> torch.Generator:
+    """An own stream of random numbers a stage, so that resuming at one does not shift the next."""
+    import torch
+
+    return torch.Generator(device=device).manual_seed(int(hashed(f"{seed} {stage}", length=15), 16))
+
+
+def trained(
+    field: torch.nn.Module, path: Path, begin: Callable[[], Iterator[Step]], progress: Progress
+) -> None:
+    """Takes the steps of ``begin``, or what they led to from ``path`` when it is there."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load, save
+
+    if path.exists():
+        try:
+            field.load_state_dict(load(path.read_bytes()))
+            return
+        except (SafetensorError, RuntimeError):
+            progress.say(f"{path.name} is damaged; optimising again")
+    for step in begin():
+        progress.step(step.index, step.total, f"gradient {step.gradient_norm:.2g}")
+        if step.note:
+            progress.say(f"warning: {step.note}")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in field.state_dict().items()}
+    files.write_bytes(path, save(state))

@@ -1,0 +1,1 @@
+"""Published diffusion models behind the prior's contract, from folders and hub ids in diffusers' format."""
