@@ -17,6 +17,7 @@ from dreamfusion3d.procedural.world import COLOURS, SIZES, Meaning
 
 _FILE = "model.safetensors"
 _CAMERA_FEATURES = 12
+_COLOURS = ("colour:", "second:")  # how their tokens begin
 
 
 def world_vocabulary() -> list[str]:
@@ -51,6 +52,10 @@ class Conditioner(nn.Module):
     def rows(self, tokens: list[str]) -> list[int]:
         """Rows of the embedding table; tokens it does not have are left out."""
         return [self._row[t] for t in tokens if t in self._row] or [0]
+
+    def shape_rows(self, tokens: list[str]) -> list[int]:
+        """Rows of those tokens alone that are no colours."""
+        return self.rows([t for t in tokens if not t.startswith(_COLOURS)])
 
     def missing(self, tokens: list[str]) -> list[str]:
         """Those of ``tokens`` that there is no row for."""

@@ -87,13 +87,12 @@ class PixelPrior:
         return warnings
 
     def encode_text(self, prompts: list[str]) -> Text:
-        rows = []
-        for prompt in prompts:
-            meaning = understand(prompt, self.words).meaning if prompt else None
-            rows.append(self.conditioner.rows(meaning.tokens()) if meaning else [0])
+        meanings = [understand(prompt, self.words).meaning if prompt else None for prompt in prompts]
+        tokens = [meaning.tokens() if meaning else [] for meaning in meanings]
         with torch.no_grad(), self._precision():
-            vector = self.conditioner.embed(rows)
-            return Text(torch.cat([vector, self.scene(vector).float().flatten(1)], 1))
+            vector = self.conditioner.embed([self.conditioner.rows(t) for t in tokens])
+            shape = self.conditioner.embed([self.conditioner.shape_rows(t) for t in tokens])
+            return Text(torch.cat([vector, self.scene(vector, shape).float().flatten(1)], 1))
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         alpha_bar = self.alpha_bar[self._timestep(t)]
