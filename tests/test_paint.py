@@ -120,7 +120,7 @@ def test_resumes_to_the_same_bits(mesh, prior, tmp_path, monkeypatch):
 class AnyPrior:
     """Predicts red wherever the picture is opaque, from any camera."""
 
-    name, sha256 = "red", "0" * 64
+    name, sha256, camera_conditioned = "red", "0" * 64, True
 
     def check_prompt(self, prompt: str) -> list[str]:
         return []

@@ -34,7 +34,7 @@ class Trainee(nn.Module):
         self.scene = scene
 
     def embed(self, batch: Batch, dropped: Tensor) -> tuple[Float[Tensor, "g d"], Float[Tensor, "g d"]]:
-        """The vectors of each prop's prompt, with its colours and without; of no prompt where it is dropped."""
+        """The vectors of each prop's prompt, with colours and without; of no prompt where it is dropped."""
         prompts: list[list[str]] = [
             [] if gone else tokens for tokens, gone in zip(batch.captions, dropped, strict=True)
         ]
