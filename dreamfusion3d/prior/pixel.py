@@ -19,7 +19,7 @@ from dreamfusion3d.prior import embedded_folder, known_kinds, weak_kinds
 from dreamfusion3d.prior.conditioner import Conditioner
 from dreamfusion3d.prior.ideal import rgba
 from dreamfusion3d.prior.protocol import Text
-from dreamfusion3d.prior.scene import Scene
+from dreamfusion3d.prior.scene import Scene, fog_of
 from dreamfusion3d.prior.understand import understand
 from dreamfusion3d.prior.unet import attend_across_views, autocast, look, predict
 from dreamfusion3d.prior.words import WordEncoder
@@ -93,6 +93,11 @@ class PixelPrior:
             vector = self.conditioner.embed([self.conditioner.rows(t) for t in tokens])
             shape = self.conditioner.embed([self.conditioner.shape_rows(t) for t in tokens])
             return Text(torch.cat([vector, self.scene(vector, shape).float().flatten(1)], 1))
+
+    def fog(self, text: Text, resolution: int) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
+        """Density and colour of the scene of the first prompt; see ``scene.fog_of``."""
+        volume = text.embedding[:1, self.conditioner.width :]
+        return fog_of(self.scene.unflatten(volume)[0], resolution)
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         alpha_bar = self.alpha_bar[self._timestep(t)]

@@ -98,6 +98,20 @@ def show(
         return _show(volumes.float(), cameras.resized(height, width), generator)
 
 
+def fog_of(
+    volume: Float[Tensor, "7 z y x"], resolution: int
+) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
+    """A volume as a field has it: extinction per scene unit and base colour, at samples over [-1, 1]^3
+    with corners, [x, y, z]. Nothing is outside of the volume's cube."""
+    axis = torch.linspace(-1, 1, resolution, device=volume.device)
+    points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
+    sampled = F.grid_sample(
+        volume[None, :4].float(), points[None] / EXTENT, align_corners=False, padding_mode="border"
+    )[0]
+    inside = (points.abs() < EXTENT).all(-1)
+    return _DENSITY_SCALE * F.softplus(sampled[0] - _DENSITY_SHIFT) * inside, sampled[1:].permute(1, 2, 3, 0)
+
+
 def _show(
     volumes: Float[Tensor, "b 7 z y x"], cameras: Cameras, generator: torch.Generator | None
 ) -> Float[Tensor, "b 8 h w"]:

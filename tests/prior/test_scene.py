@@ -135,3 +135,16 @@ def test_colours_change_no_shape():
     made = scene(torch.randn(2, 24), shape)
     assert torch.equal(made[0, 0], made[1, 0]) and torch.equal(made[0, 4:], made[1, 4:])
     assert not torch.equal(made[0, 1:4], made[1, 1:4])
+
+
+def test_fog_is_the_volume_in_the_worlds_axes():
+    cells = volume(x=slice(24, 30), y=slice(10, 16), z=MIDDLE, colour=(0.9, 0.2, 0.4))
+    density, colour = scenes.fog_of(cells[0], 65)
+    axis = torch.linspace(-1, 1, 65)
+    inside = torch.nonzero(density > 100)
+    low, high = (axis[inside.amin(0)], axis[inside.amax(0)])
+    cell = 2 * EXTENT / RESOLUTION
+    torch.testing.assert_close(low, torch.tensor([24, 10, 13]) * cell - EXTENT, atol=cell, rtol=0)
+    torch.testing.assert_close(high, torch.tensor([30, 16, 19]) * cell - EXTENT, atol=cell, rtol=0)
+    assert density[0, 0, 0] == 0 and density[32, 32, 0] == 0, "nothing outside of the cube"
+    torch.testing.assert_close(colour[tuple(inside[0])], torch.tensor([0.9, 0.2, 0.4]))
