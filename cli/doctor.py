@@ -14,7 +14,7 @@ Row = tuple[str, str]
 def doctor(
     prior: Annotated[str, typer.Option(help="'embedded', a folder, a hub id, or a plug-in.")] = "embedded",
     step: Annotated[bool, typer.Option("--step/--no-step", help="Time some steps of the prior.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, in bytes and seconds.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: bytes, seconds.")] = False,
 ) -> None:
     """Tell what this machine has for making assets: devices, memory, extras, models, time.
 
@@ -38,7 +38,10 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
         "Extras": [(n, _have(e["present"], "", e)) for n, e in report["extras"].items()]
         + [(n, _have(p["path"] is not None, f" ({p['path']})", p)) for n, p in report["programs"].items()],
         "Models": _models(report["cache"]),
-        "Presets": [(p["name"], f"{p['prior']}: {_fit(p)}") for p in report["presets"]],
+        "Presets": [
+            (p["name"], _fit(p) if p["state"] == "embedded" else f"{p['prior']}: {_fit(p)}")
+            for p in report["presets"]
+        ],
         "Prior": _prior(report["prior"], report["step"]),
     }
     width = max(len(name) for rows in sections.values() for name, _ in rows)
@@ -66,13 +69,13 @@ def _machine(facts: dict[str, Any]) -> list[Row]:
 
 def _have(present: bool, detail: str, facts: dict[str, Any]) -> str:
     if present:
-        return f"present{detail}: {facts['for']}"
+        return f"present{detail}, for {facts['for']}"
     lacking = f", lacks {', '.join(facts['lacking'])}" if facts.get("lacking") else ""
-    return f"absent{lacking}: {facts['for']} needs it: {facts['install']}"
+    return f"absent{lacking}; for {facts['for']}: {facts['install']}"
 
 
 def _models(cache: dict[str, Any]) -> list[Row]:
-    offline = "yes (HF_HUB_OFFLINE): nothing is fetched" if cache["offline"] else "no: a hub id may be fetched"
+    offline = "yes (HF_HUB_OFFLINE): nothing is fetched" if cache["offline"] else "no: hub ids are fetched"
     rows = [
         ("hub's cache", f"{cache['hub']}, {_size(cache['free_bytes'])} free"),
         ("encoded prompts", cache["texts"]), ("offline", offline),
@@ -83,15 +86,15 @@ def _models(cache: dict[str, Any]) -> list[Row]:
 
 def _fit(facts: dict[str, Any]) -> str:
     if facts["state"] == "absent":
-        return "not here"
+        return "not here" + (f"; the hub removed it, a copy is {facts['copy']}" if facts["copy"] else "")
     if facts["needs_bytes"] is None:
-        return f"{facts['state']}, needs nobody knows how much memory"
+        return f"{facts['state']}, of unknown size"
     told = {True: "fits", False: "does not fit", None: "may fit"}[facts["fits"]]
     return f"{facts['state']}, {told} (weights {_size(facts['needs_bytes'])}, and the steps' own memory)"
 
 
 def _prior(facts: dict[str, Any], step: dict[str, Any] | None) -> list[Row]:
-    rows = [(facts["prior"], _fit(facts))]
+    rows = [("name", facts["prior"]), ("state", _fit(facts))]
     if step is None:
         return [*rows, ("step", "not timed")]
     if "problem" in step:
@@ -111,7 +114,7 @@ def _size(count: int | None) -> str:
     return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"
 
 
-def _time(seconds: float) -> str:
+def _time(seconds: int) -> str:
     if seconds < 100:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "dreamfusion3d"
 EXTRAS = {  # those for users, and what for
-    "priors": "published diffusion models (--prior)", "clip": "evaluate --encoder with a CLIP model",
+    "priors": "published diffusion models (--prior)", "clip": "CLIP models (evaluate --encoder)",
     "usd": "--format usdz", "collision": "--collision parts",
 }
 WATCHED = ("torch", "diffusers", "numpy", "numba", "safetensors", "huggingface_hub", "trimesh", "xatlas")
@@ -191,13 +191,16 @@ def preset(name: str, device: torch.device, free: int | None) -> dict[str, Any]:
 
 def prior_facts(settings: PriorConfig, device: torch.device, free: int | None) -> dict[str, Any]:
     """Where the prior is, how much its weights take, and whether that fits (None: cannot be told)."""
+    from dreamfusion3d.prior.pretrained.hub import MIRRORS
     from dreamfusion3d.prior.whereabouts import find, memory
 
     found = find(settings)
     needs = memory(found, settings, device)
     fits = None if needs is None or free is None else needs <= ROOM * free
-    return {"prior": found.name, "state": found.state, "needs_bytes": needs,
-            "fits": fits if found.here else False}
+    return {
+        "prior": found.name, "state": found.state, "needs_bytes": needs, "fits": fits if found.here else False,
+        "copy": MIRRORS.get(found.name),
+    }
 
 
 def _free(facts: dict[str, Any]) -> int | None:
