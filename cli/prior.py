@@ -133,8 +133,9 @@ def kinds(
         print(f"words of its own pictures: {', '.join(words)}")
         if not names:
             return
-    print(f"colours: {', '.join(COLOURS)}")
-    print(f"sizes: {', '.join(SIZE_WORDS)}")
+    colours = [colour for colour in COLOURS if f"colour:{colour}" in vocabulary]
+    print(f"colours: {', '.join(colours)}")
+    print(f"sizes: {', '.join(word for word, size in SIZE_WORDS.items() if f'size:{size}' in vocabulary)}")
     finishes = [word for word, finish in FINISH_WORDS.items() if f"finish:{finish}" in vocabulary]
     if finishes:
         print(f"finishes: {', '.join(finishes)}")

@@ -198,8 +198,8 @@ def prior_facts(settings: PriorConfig, device: torch.device, free: int | None) -
     needs = memory(found, settings, device)
     fits = None if needs is None or free is None else needs <= ROOM * free
     return {
-        "prior": found.name, "state": found.state, "needs_bytes": needs, "fits": fits if found.here else False,
-        "copy": MIRRORS.get(found.name),
+        "prior": found.name, "state": found.state, "needs_bytes": needs,
+        "fits": fits if found.here else False, "copy": MIRRORS.get(found.name),
     }
 
 

@@ -140,6 +140,7 @@ def test_a_prior_is_found_and_weighed_without_loading_it(
         weights = memory(find(embedded), embedded, CPU)
         assert weights is not None and 8e6 < weights / 4 < 2e7
     # by hub id: only what the cache holds whole
+    assert find(PriorConfig(name="a--b/c")).state == "absent"
     assert find(PriorConfig(name=MODEL)).state == "absent" and find(PriorConfig(name=MODEL)).hub
     snapshot = model(tmp_path / "snapshot")
     monkeypatch.setattr(hub, "cached", lambda *_: snapshot)

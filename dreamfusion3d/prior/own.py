@@ -78,6 +78,15 @@ class OwnPictures:
             found.setdefault(line.group if together else row, []).append(row)
         return list(found.values())
 
+    @cached_property
+    def _group_of(self) -> list[list[int]]:
+        """The group of each picture, group by group."""
+        return [group for group in self.groups for _ in group]
+
+    @cached_property
+    def _camera_deg(self) -> Float[Tensor, "n 2"]:
+        return torch.tensor([line.camera_deg or UNTOLD_DEG for line in self.lines])
+
     def batch(self, props: int, views: int, *, generator: torch.Generator) -> Batch:
         """About ``props * views`` pictures: of random objects, from as many of their cameras as
         ``views`` or as the first of them has. An object is drawn as often as it has pictures."""
@@ -85,16 +94,15 @@ class OwnPictures:
         def below(count: int) -> int:
             return int(torch.randint(count, (), generator=generator))
 
-        group_of = [group for group in self.groups for _ in group]
-        first = group_of[below(len(group_of))]
+        first = self._group_of[below(len(self.lines))]
         seen = min(views, len(first))
-        enough = [group for group in group_of if len(group) >= seen]
+        enough = [group for group in self._group_of if len(group) >= seen]
         chosen = [first, *(enough[below(len(enough))] for _ in range(props * views // seen - 1))]
         rows = torch.tensor([
             [group[i] for i in torch.randperm(len(group), generator=generator)[:seen].tolist()]
             for group in chosen
         ])
-        camera = torch.tensor([line.camera_deg or UNTOLD_DEG for line in self.lines])[rows]
+        camera = self._camera_deg[rows]
         said = [self.tokens[int(row[below(seen)])] for row in rows]
         return Batch(self.pixels[rows].float() / 127.5 - 1, said, camera[..., 0], camera[..., 1])
 
@@ -135,7 +143,7 @@ def read_metadata(folder: Path) -> list[Line]:
         raise InputError(f"{path} cannot be read ({error}); save it as UTF-8 text") from None
     lines = [
         _line(folder, f"line {number} of {path}", raw)
-        for number, raw in enumerate(text.splitlines(), 1) if raw.strip()
+        for number, raw in enumerate(text.split("\n"), 1) if raw.strip()
     ]
     if not lines:
         raise InputError(f"{path} is empty; write a line like {FORM} for each picture")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,9 @@ def find(settings: PriorConfig) -> Whereabouts:
     def parts_of(index: dict[str, object]) -> list[str]:
         return families.parts_of(index, name, settings)
 
-    kept = hub.cached(name, settings.revision, hub.INDEX)
+    kept = None
+    with contextlib.suppress(ValueError):  # no name that the hub would give
+        kept = hub.cached(name, settings.revision, hub.INDEX)
     if kept is not None and hub.whole(kept, settings.variant, parts_of):
         return Whereabouts(name, "cached", kept)
     return Whereabouts(name, "absent", hub=True)

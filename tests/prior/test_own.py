@@ -245,7 +245,8 @@ def test_a_bad_folder_is_one_line(lines, words, tmp_path, monkeypatch, capsys):
 
 def test_what_the_metadata_may_hold_besides(tmp_path):
     iio.imwrite(tmp_path / "0.png", disc((9, 9, 9)))
-    (tmp_path / "metadata.jsonl").write_text("\ufeff" + json.dumps(PNG | {"mood": None}) + "\n\n", "utf-8")
+    raw = json.dumps(PNG | {"mood": "\u2028"}, ensure_ascii=False)  # a line's end to Unicode, not to JSON
+    (tmp_path / "metadata.jsonl").write_text(f"\ufeff{raw}\r\n\n", "utf-8")
     (line,) = read_metadata(tmp_path)
     assert (line.text, line.camera_deg, line.group) == ("a corgi", None, None)
     with pytest.raises(InputError, match="there is no folder"):
