@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import config, evaluate, export, generate, prior, readers
+from . import config, doctor, evaluate, export, generate, prior, readers
 from .report import run
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("train-words")(readers.train_words)
 app.command("train-judge")(readers.train_judge)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 
 

@@ -177,6 +177,8 @@ def _first_guess(job: Job) -> Start | None:
 
     if job.config.field.start != "prior" or not isinstance(job.prior, Foresight):
         return None
+    if not job.prior.camera_conditioned:  # what one view shows is no scene
+        return None
     text = job.prior.encode_text([job.identity.prompt])
     density, colour = job.prior.fog(text, FOG_SAMPLES)
     return Start.of_fog(density, colour, job.config.field.density_scale, job.device)
