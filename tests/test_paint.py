@@ -102,7 +102,7 @@ def test_a_good_texture_is_left_alone(mesh, prior, props):
 
 
 def test_resumes_to_the_same_bits(mesh, prior, tmp_path, monkeypatch):
-    monkeypatch.setattr("dreamfusion3d.paint.KEEP_EVERY", 2)
+    monkeypatch.setattr("dreamfusion3d.optimize.KEEP_EVERY", 2)
     config = resolve(sets=SETS)
     whole, part = field_of(config), field_of(config)
     for _ in begin(mesh, prior, whole, from_grey(config), 5):
