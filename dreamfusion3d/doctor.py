@@ -216,6 +216,7 @@ def timed(settings: PriorConfig, device: torch.device, say: Say) -> dict[str, An
     import torch
 
     from dreamfusion3d.prior import load_prior
+    from dreamfusion3d.prior.protocol import foresees
     from dreamfusion3d.prior.whereabouts import find
 
     found = find(settings)
@@ -235,7 +236,9 @@ def timed(settings: PriorConfig, device: torch.device, say: Say) -> dict[str, An
     return {
         "prior": prior.name, "device": str(device), "small_seconds": round(small, 4),
         "large_seconds": round(large, 4),
-        "steps_of_an_asset_seconds": {q: round(steps_seconds(resolve(q), small, large)) for q in QUALITIES},
+        "steps_of_an_asset_seconds": {
+            q: round(steps_seconds(resolve(q), small, large, foresees(prior))) for q in QUALITIES
+        },
     }
 
 
@@ -257,9 +260,13 @@ def step_seconds(prior: Prior, config: Config, device: torch.device) -> tuple[fl
     return (small or large)[-1], (large or small)[-1]
 
 
-def steps_seconds(config: Config, small: float, large: float) -> float:
-    share = config.render.coarse_share
-    return config.optim.steps * (share * small + (1 - share) * large)
+def steps_seconds(config: Config, small: float, large: float, foreseen: bool) -> float:
+    """Of all steps of an asset; ``foreseen``: the prior gives them a head start."""
+    from dreamfusion3d.optimize import steps_after
+
+    share, started = config.render.coarse_share, foreseen and config.field.start == "prior"
+    steps = steps_after(config.optim, config.optim.head_start if started else 0.0)
+    return steps * (share * small + (1 - share) * large)
 
 
 def _askable(prior: Prior) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dreamfusion3d.cameras import Cameras, sample_orbit
 from dreamfusion3d.checkpoint import Run
-from dreamfusion3d.config import Config, GuidanceConfig
+from dreamfusion3d.config import Config, GuidanceConfig, OptimConfig
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.files import replacing
@@ -65,7 +65,8 @@ def optimize(
     writes it as it goes; a resumed run takes the same steps as an undisturbed one. ``preview``
     receives the pictures of a recent step. ``sample_cameras`` replaces the orbit's random draw.
     """
-    total = config.optim.steps
+    known = 0.0 if field.start is None else config.optim.head_start  # the shape need not be found
+    total = steps_after(config.optim, known)
     cameras_of = sample_cameras or _orbit(config)
     occupancy = Occupancy(config.render.occupancy_resolution, generator.device)
     problems: list[str] = []
@@ -74,10 +75,15 @@ def optimize(
         load_guidance(config.guidance, device=generator.device, warn=problems.append),
     )
     yield from take_steps(
-        run, total, lambda: _step(run, prior, text, config, cameras_of),
+        run, total, lambda: _step(run, run.index / max(total - 1, 1), known, prior, text, config, cameras_of),
         checkpoint=checkpoint, preview=preview, problems=problems, rate="optim.table_rate",
     )
     field.set_sharpness(config.optim.sharpness)
+
+
+def steps_after(optim: OptimConfig, known: float) -> int:
+    """The steps of a run whose field already stands at ``known`` of the way from blob to asset."""
+    return max(1, round(optim.steps * (1 - known)))
 
 
 def take_steps(
@@ -119,11 +125,14 @@ def take_steps(
 
 
 def _step(
-    run: Run, prior: Prior, text: Prompts, config: Config, cameras_of: SampleCameras
+    run: Run, progress: float, known: float, prior: Prior, text: Prompts, config: Config,
+    cameras_of: SampleCameras,
 ) -> tuple[float, Render]:
-    """One update of the field; the gradient's norm, and the pictures it was taken from."""
+    """One update of the field; the gradient's norm, and the pictures it was taken from.
+
+    ``progress`` in [0, 1] is the run's; the times of the guidance begin at ``known`` of their way.
+    """
     optim, field, generator = config.optim, run.field, run.generator
-    progress = run.index / max(optim.steps - 1, 1)
     field.set_sharpness(geometric(progress, 1.0, optim.sharpness, begin=0.2, finish=0.8))
     if run.index % optim.occupancy_every == 0:
         run.occupancy.update(field.density, generator=generator, step=run.index)
@@ -137,13 +146,17 @@ def _step(
         field, cameras, occupancy=run.occupancy, generator=generator,
         settings=RenderSettings(step_size=config.render.step_size),
     )
-    loss = guidance_loss(run.guidance, picture, cameras, prior, text, config, progress, generator=generator)
+    way = known + (1 - known) * progress
+    loss = guidance_loss(run.guidance, picture, cameras, prior, text, config, way, generator=generator)
     loss = loss + regularisers(picture, detail, config, progress)
     if optim.hollow_weight > 0:
         density = hidden_density(
             field, run.occupancy, cameras, detail, optim.hollow_points, generator=generator
         )
         loss = loss + optim.hollow_weight * torch.log1p(density).mean()
+    if field.start is not None and optim.anchor_weight > 0:
+        stray = field.start.strayed(field.density_logit, optim.anchor_points, generator=generator)
+        loss = loss + optim.anchor_weight * stray
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = float(nn.utils.get_total_norm([p.grad for p in field.parameters() if p.grad is not None]))

@@ -173,11 +173,9 @@ def _optimised(job: Job, start: Start | None) -> NerfField:
 def _first_guess(job: Job) -> Start | None:
     """What the prior takes the scene for before any picture is made, where it can say so."""
     from dreamfusion3d.field.start import Start
-    from dreamfusion3d.prior.protocol import Foresight
+    from dreamfusion3d.prior.protocol import foresees
 
-    if job.config.field.start != "prior" or not isinstance(job.prior, Foresight):
-        return None
-    if not job.prior.camera_conditioned:  # what one view shows is no scene
+    if job.config.field.start != "prior" or not foresees(job.prior):
         return None
     text = job.prior.encode_text([job.identity.prompt])
     density, colour = job.prior.fog(text, FOG_SAMPLES)

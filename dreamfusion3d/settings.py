@@ -54,7 +54,7 @@ class GuidanceConfig:
     joint_views: bool = True  # the views of a step are denoised together (a multi-view prior)
     weight: float = _number(20.0, 0.0, 1e6)  # of the guidance loss against the regularisers
     t_start: tuple[float, float] = _number((0.3, 0.98), 0.0, 1.0)  # window of times at the first step
-    t_end: tuple[float, float] = _number((0.1, 0.38), 0.0, 1.0)  # and at the last
+    t_end: tuple[float, float] = _number((0.05, 0.3), 0.0, 1.0)  # and at the last
     # "window": uniform in it; "dreamtime": from t_start's end down to t_end's begin (arXiv 2306.12422)
     schedule: Literal["window", "dreamtime"] = "window"
     draws: int = _number(1, 1, 64)  # times and noises that a step's pictures are shown with
@@ -72,14 +72,17 @@ class OptimConfig:
     antipodal: bool = False  # every camera of a step has its opposite in it, half a turn on and as high
     table_rate: float = _number(0.02, 0.0, 10.0)  # Adam, hash table
     mlp_rate: float = _number(0.002, 0.0, 10.0)  # Adam, MLP
-    final_rate: float = _number(0.2, 0.0, 1.0)  # share of both rates that is left at the end
-    sharpness: float = _number(8.0, 1.0, 1000.0)  # density factor that the run ends with
+    final_rate: float = _number(0.05, 0.0, 1.0)  # share of both rates that is left at the end
+    sharpness: float = _number(4.0, 1.0, 1000.0)  # steepness of the density that the run ends with
     occupancy_every: int = _number(8, 1, 1000)  # steps between updates of the occupancy grid
     opacity_weight: float = _number(0.005, 0.0, 1e3)
     entropy_weight: float = _number(0.05, 0.0, 1e3)
     orientation_weight: float = _number(0.02, 0.0, 1e3)
     hollow_weight: float = _number(0.05, 0.0, 1e3)
     hollow_points: int = _number(2048, 1, 1_000_000)
+    anchor_weight: float = _number(2.0, 0.0, 1e3)  # against leaving a prior's first guess where it was sure
+    anchor_points: int = _number(2048, 1, 1_000_000)
+    head_start: float = _number(0.5, 0.0, 0.99)  # share of steps and noise that a better start saves
     albedo_variation_weight: float = _number(1.0, 0.0, 1e3)
     normal_variation_weight: float = _number(0.02, 0.0, 1e3)
 

@@ -61,7 +61,8 @@ def test_the_report_is_json_and_a_table(
 
 def test_the_estimate_is_of_all_steps_of_both_sizes() -> None:
     config = resolve(sets=["optim.steps=1000", "render.coarse_share=0.25"])
-    assert doctor.steps_seconds(config, 1.0, 3.0) == pytest.approx(250 * 1 + 750 * 3)
+    assert doctor.steps_seconds(config, 1.0, 3.0, False) == pytest.approx(250 * 1 + 750 * 3)
+    assert doctor.steps_seconds(config, 1.0, 3.0, True) == pytest.approx((250 * 1 + 750 * 3) / 2)
 
 
 @pytest.mark.parametrize(("name", "words"), [

@@ -1,10 +1,12 @@
 """The radiance field: a hash grid read by a one-layer MLP, over [-1, 1]^3.
 
     u(x)       = 3 raw_0 + blob(x),  blob(x) = blob_density (1 - |x| / blob_radius)
-    density(x) = sharpness density_scale softplus(u),        0 outside the box
+    density(x) = density_scale softplus(EDGE + sharpness (u - EDGE)),        0 outside the box
     albedo(x)  = sigmoid(raw_1..3)
 
-A ``Start`` takes the blob's place when the user brings a mesh to begin with.
+A ``Start`` takes the blob's place when there is something better to begin with. Sharpening turns
+about EDGE: what is thinner grows thinner and what is denser denser. A factor on all of the density
+would sooner or later close every hole that some haze was left in.
 
 The blob is DreamFusion's initial density (arXiv 2209.14988, appendix A.2): it puts the first
 mass in the middle of the picture, where the cameras look.
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 
 from dreamfusion3d.config import FieldConfig
 from dreamfusion3d.field.hashgrid import HashGridLayout, hashgrid
-from dreamfusion3d.field.start import Start
+from dreamfusion3d.field.start import EDGE, Start
 
 RAW_SCALE = 3.0  # the MLP moves u this much faster than it moves the albedo's logit
 
@@ -55,7 +57,7 @@ class NerfField(nn.Module):
         self.register_buffer("sharpness", torch.ones((), device=device))
 
     def set_sharpness(self, value: float) -> None:
-        """Multiply the density by ``value`` from now on; > 1 makes the surface thinner."""
+        """Steepen the density about EDGE by ``value`` from now on; > 1 makes the surface thinner."""
         if not value > 0:
             raise ValueError(f"sharpness must be positive, not {value}")
         self.sharpness.fill_(value)
@@ -99,4 +101,5 @@ class NerfField(nn.Module):
 
     def _density(self, x: Float[Tensor, "n 3"], logit: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         inside = (x.abs() <= 1).all(-1)
-        return self.sharpness * self.config.density_scale * F.softplus(logit) * inside
+        steep = EDGE + self.sharpness * (logit - EDGE)
+        return self.config.density_scale * F.softplus(steep) * inside

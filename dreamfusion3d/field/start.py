@@ -9,11 +9,16 @@ body is a user's solid, or the fog that a prior takes for the mean of all that t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+EDGE = -0.9  # the u of a surface: its density is the same for every sharpness, about 2 per scene unit
+BAND = 0.4  # of u: a fog whose u is within it of EDGE does not say whether a point is inside
+REACH = 3.5  # of u: beyond it a point is too far from any surface to be worth a look
 STEEPNESS = 400.0  # of u, a scene unit: full density 0.03 below the surface
 LIMIT = 12.0  # the blob's u is 8 in its middle and -6.5 at the box
 FAINTEST = 0.02  # a colour's channel is kept off 0 and 1, which no step would move
@@ -24,17 +29,22 @@ class Start(nn.Module):
 
     logit: Tensor
     colour: Tensor
+    sure: Tensor  # points near the surface that are inside or outside for certain; none of a user's solid
 
     def __init__(
-        self, logit: Float[Tensor, "r r r"], colour: Float[Tensor, "s s s 3"], device: torch.device
+        self, logit: Float[Tensor, "r r r"], colour: Float[Tensor, "s s s 3"], device: torch.device,
+        *, keep: bool = False,
     ) -> None:
-        """Samples over [-1, 1]^3 with corners, [x, y, z]."""
+        """Samples over [-1, 1]^3 with corners, [x, y, z]. ``keep``: ``strayed`` holds the field to them."""
         super().__init__()
         u = logit.clamp(-LIMIT, LIMIT).to(device)
         logits = torch.logit(colour.to(device), eps=FAINTEST)
         # grid_sample wants its axes as z, y, x
         self.register_buffer("logit", u.permute(2, 1, 0)[None, None].contiguous(), persistent=False)
         self.register_buffer("colour", logits.permute(3, 2, 1, 0)[None].contiguous(), persistent=False)
+        away = (u - EDGE).abs()
+        cells = torch.nonzero((away > BAND) & (away < REACH) & keep)
+        self.register_buffer("sure", cells / ((len(u) - 1) / 2) - 1, persistent=False)
 
     @classmethod
     def of_solid(
@@ -50,10 +60,27 @@ class Start(nn.Module):
     ) -> Start:
         """A field of this ``density_scale`` begins with this extinction per scene unit."""
         y = (density / density_scale).clamp(min=1e-6)
-        return cls(y + torch.log(-torch.expm1(-y)), colour, device)  # the inverse of softplus
+        return cls(y + torch.log(-torch.expm1(-y)), colour, device, keep=True)  # the inverse of softplus
 
     def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         return _sampled(self.logit, x)[:, 0]
+
+    def strayed(
+        self, density_logit: Callable[[Tensor], Tensor], count: int, *, generator: torch.Generator
+    ) -> Float[Tensor, ""]:
+        """How far u has crossed EDGE, to within BAND, at ``count`` random points where the start was sure.
+
+        A mean of hinges: nothing where the field has kept its side, so that what the fog blurs
+        is free to become sharp, and a hole that it shows clearly is not filled in passing.
+        """
+        if not len(self.sure):
+            return self.logit.new_zeros(())
+        rows = torch.randint(len(self.sure), (count,), generator=generator, device=generator.device)
+        shift = torch.rand(count, 3, generator=generator, device=generator.device) - 0.5
+        x = self.sure[rows] + shift * (2 / (self.logit.shape[-1] - 1))
+        first = self.density_logit(x) - EDGE
+        side = first.sign() * (first.abs() > BAND)
+        return F.relu(side.abs() * BAND - side * (density_logit(x) - EDGE)).mean()
 
     def albedo_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         return _sampled(self.colour, x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -116,3 +116,8 @@ class Foresight(Protocol):
     ) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
         """Extinction per scene unit and base colour in [0, 1] of the first prompt's scene, at samples
         over [-1, 1]^3 with corners, [x, y, z]: what the best denoiser of pure noise would show."""
+
+
+def foresees(prior: Prior) -> TypeGuard[Foresight]:
+    """Whether a field can start from what this prior says: what one view shows is no scene."""
+    return isinstance(prior, Foresight) and prior.camera_conditioned

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dreamfusion3d.field.nerf import FieldConfig, NerfField
-from dreamfusion3d.field.start import Start
+from dreamfusion3d.field.start import EDGE, Start
 
 
 def make(seed=0, **config):
@@ -63,11 +63,13 @@ def test_nothing_outside_the_box():
     assert density[0] == density[1] == 0 and density[2] > 0
 
 
-def test_sharpness_multiplies_and_is_saved():
+def test_sharpness_turns_about_the_edge_and_is_saved():
     field, x = make(), points()
-    before = field.density(x)
+    before, denser = field.density(x), field.density_logit(x) > EDGE
     field.set_sharpness(5.0)
-    torch.testing.assert_close(field.density(x), before * 5)
+    after = field.density(x)
+    assert denser.any() and not denser.all()
+    assert (after[denser] > before[denser]).all() and (after[~denser] < before[~denser]).all()
     twin = make(9)
     twin.load_state_dict(field.state_dict())
     assert torch.equal(twin.density(x), field.density(x))
@@ -91,3 +93,40 @@ def test_no_points_and_the_origin():
     origin = torch.zeros(1, 3, requires_grad=True)
     field.density(origin).sum().backward()
     assert torch.isfinite(origin.grad).all()
+
+
+def fogged(generator: torch.Generator) -> NerfField:
+    """A ball of fog, 4 per scene unit within and 0.5 around it: u of -0.05 and -2.4."""
+    axis = torch.linspace(-1, 1, 17)
+    radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1)
+    fog = torch.where(radius < 0.5, 4.0, 0.5)
+    start = Start.of_fog(fog, torch.full((17, 17, 17, 3), 0.5), FieldConfig().density_scale, torch.device("cpu"))
+    return NerfField(FieldConfig(), generator=generator, start=start)
+
+
+def test_a_field_that_keeps_its_sides_has_not_strayed():
+    generator = torch.Generator().manual_seed(3)
+    field = fogged(generator)
+    assert field.start is not None
+    assert float(field.start.strayed(field.density_logit, 500, generator=generator)) < 1e-3
+    bolder = field.start.strayed(lambda x: EDGE + 9 * (field.density_logit(x) - EDGE), 500, generator=generator)
+    assert float(bolder) < 1e-3  # sharper is not astray
+
+
+@pytest.mark.parametrize("shift", [-2.0, 3.0])
+def test_a_hole_that_is_filled_or_a_wall_that_is_lost_is_pulled_back(shift: float):
+    generator = torch.Generator().manual_seed(3)
+    field = fogged(generator)
+    assert field.start is not None
+    with torch.no_grad():
+        field.out_bias[0] += shift / 3.0  # RAW_SCALE
+    strayed = field.start.strayed(field.density_logit, 4000, generator=generator)
+    assert float(strayed) > 0.05
+    (gradient,) = torch.autograd.grad(strayed, field.out_bias)
+    assert gradient[0] * shift > 0  # descending undoes the shift
+
+
+def test_a_users_solid_is_a_start_and_no_hold():
+    start = Start.of_solid(torch.zeros(5, 5, 5), torch.zeros(5, 5, 5, 3), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    assert float(start.strayed(lambda x: x[:, 0] * 0 + 100, 50, generator=generator)) == 0
