@@ -72,7 +72,7 @@ class OptimConfig:
     antipodal: bool = False  # every camera of a step has its opposite in it, half a turn on and as high
     table_rate: float = _number(0.02, 0.0, 10.0)  # Adam, hash table
     mlp_rate: float = _number(0.002, 0.0, 10.0)  # Adam, MLP
-    final_rate: float = _number(0.05, 0.0, 1.0)  # share of both rates that is left at the end
+    final_rate: float = _number(0.3, 0.0, 1.0)  # share of both rates that is left at the end
     sharpness: float = _number(4.0, 1.0, 1000.0)  # steepness of the density that the run ends with
     occupancy_every: int = _number(8, 1, 1000)  # steps between updates of the occupancy grid
     opacity_weight: float = _number(0.005, 0.0, 1e3)
@@ -83,7 +83,7 @@ class OptimConfig:
     anchor_weight: float = _number(2.0, 0.0, 1e3)  # against leaving a prior's first guess where it was sure
     anchor_points: int = _number(2048, 1, 1_000_000)
     head_start: float = _number(0.5, 0.0, 0.99)  # share of steps and noise that a better start saves
-    albedo_variation_weight: float = _number(1.0, 0.0, 1e3)
+    albedo_variation_weight: float = _number(0.3, 0.0, 1e3)
     normal_variation_weight: float = _number(0.02, 0.0, 1e3)
 
 

@@ -21,6 +21,8 @@ BAND = 0.4  # of u: a fog whose u is within it of EDGE does not say whether a po
 REACH = 3.5  # of u: beyond it a point is too far from any surface to be worth a look
 STEEPNESS = 400.0  # of u, a scene unit: full density 0.03 below the surface
 LIMIT = 12.0  # the blob's u is 8 in its middle and -6.5 at the box
+SHOWN = 0.1  # share of a ray that ends in a sample: from it on its colour is its own
+SPREAD = 6  # samples that a shown colour reaches inwards
 FAINTEST = 0.02  # a colour's channel is kept off 0 and 1, which no step would move
 
 
@@ -59,6 +61,7 @@ class Start(nn.Module):
         device: torch.device,
     ) -> Start:
         """A field of this ``density_scale`` begins with this extinction per scene unit."""
+        colour = outer_colour(density, colour)
         y = (density / density_scale).clamp(min=1e-6)
         return cls(y + torch.log(-torch.expm1(-y)), colour, device, keep=True)  # the inverse of softplus
 
@@ -84,6 +87,31 @@ class Start(nn.Module):
 
     def albedo_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         return _sampled(self.colour, x)
+
+
+def outer_colour(
+    density: Float[Tensor, "r r r"], colour: Float[Tensor, "r r r 3"]
+) -> Float[Tensor, "r r r 3"]:
+    """The colours with those that no picture shows replaced by the nearest that pictures do.
+
+    A prior that learned from pictures says nothing of the inside of a body, and what it happens
+    to have there would shine through as soon as the surface moves a little.
+    """
+    optical = density * (2 / (len(density) - 1))
+    through = torch.zeros_like(density)
+    for axis in range(3):
+        for sides in ((), (axis,)):
+            ray = optical.flip(sides)
+            before = ray.cumsum(axis) - ray
+            through = torch.maximum(through, torch.exp(-before).flip(sides))
+    shown = through**4 * -torch.expm1(-optical) + 1e-12  # the power keeps to the outermost layer
+    layers = torch.cat([colour * shown[..., None], shown[..., None]], -1).permute(3, 0, 1, 2)[None]
+    near = layers
+    for _ in range(SPREAD):
+        near = F.avg_pool3d(near, 3, 1, 1)
+    around = near[0, :3] / near[0, 3:]
+    kept = (shown / SHOWN).clamp(max=1.0)
+    return (kept * layers[0, :3] / shown + (1 - kept) * around).permute(1, 2, 3, 0)
 
 
 def _sampled(grid: Float[Tensor, "1 c r r r"], x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
