@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dreamfusion3d.field.nerf import FieldConfig, NerfField
-from dreamfusion3d.field.start import EDGE, Start
+from dreamfusion3d.field.start import EDGE, Start, outer_colour
 
 
 def make(seed=0, **config):
@@ -44,7 +44,8 @@ def test_it_starts_as_the_fog_that_it_is_given():
     at = torch.randint(0, 9, (50, 3), generator=generator)
     x, (i, j, k) = at / 4 - 1.0, at.unbind(1)
     torch.testing.assert_close(field.density(x).detach(), density[i, j, k], rtol=2e-2, atol=2e-2)
-    torch.testing.assert_close(field.albedo(x).detach(), 0.1 + 0.8 * colour[i, j, k], rtol=0, atol=1e-2)
+    seen = outer_colour(density, 0.1 + 0.8 * colour)[i, j, k]
+    torch.testing.assert_close(field.albedo(x).detach(), seen, rtol=0, atol=1e-2)
 
 
 def test_together_is_the_same_as_apart():
@@ -108,9 +109,9 @@ def test_a_field_that_keeps_its_sides_has_not_strayed():
     generator = torch.Generator().manual_seed(3)
     field = fogged(generator)
     assert field.start is not None
-    assert float(field.start.strayed(field.density_logit, 500, generator=generator)) < 1e-3
+    assert field.start.strayed(field.density_logit, 500, generator=generator).item() < 1e-3
     bolder = field.start.strayed(lambda x: EDGE + 9 * (field.density_logit(x) - EDGE), 500, generator=generator)
-    assert float(bolder) < 1e-3  # sharper is not astray
+    assert bolder.item() < 1e-3  # sharper is not astray
 
 
 @pytest.mark.parametrize("shift", [-2.0, 3.0])
@@ -121,7 +122,7 @@ def test_a_hole_that_is_filled_or_a_wall_that_is_lost_is_pulled_back(shift: floa
     with torch.no_grad():
         field.out_bias[0] += shift / 3.0  # RAW_SCALE
     strayed = field.start.strayed(field.density_logit, 4000, generator=generator)
-    assert float(strayed) > 0.05
+    assert strayed.item() > 0.05
     (gradient,) = torch.autograd.grad(strayed, field.out_bias)
     assert gradient[0] * shift > 0  # descending undoes the shift
 
@@ -130,3 +131,17 @@ def test_a_users_solid_is_a_start_and_no_hold():
     start = Start.of_solid(torch.zeros(5, 5, 5), torch.zeros(5, 5, 5, 3), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     assert float(start.strayed(lambda x: x[:, 0] * 0 + 100, 50, generator=generator)) == 0
+
+
+def test_colours_that_no_picture_shows_give_way_to_those_around_them():
+    """A white ball with a black heart, in clear air of another colour."""
+    axis = torch.linspace(-1, 1, 33)
+    radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1)
+    density = 40.0 * (radius < 0.6)
+    colour = torch.where((radius < 0.35)[..., None], torch.zeros(3), torch.ones(3))
+    out = outer_colour(density, colour)
+    assert out.shape == colour.shape and torch.isfinite(out).all()
+    assert (out[(radius > 0.35) & (radius < 0.6)] > 0.9).all()  # and so is what lies close below
+    assert out[(radius > 0.3) & (radius < 0.35)].min() > 0.9
+    clear = outer_colour(torch.zeros(33, 33, 33), colour)
+    assert torch.isfinite(clear).all()
