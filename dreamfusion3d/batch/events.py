@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Event:
         return found
 
 
+@runtime_checkable
 class Watch(Protocol):
     """Told of all that happens."""
 

@@ -143,7 +143,7 @@ def _flat(cells: Cells, problems: list[str]) -> Cells:
             whole = f"{key}.{name}" if name else str(key)
             parts = v if isinstance(v, list) else [v]
             if not all(part is None or isinstance(part, (str, int, float)) for part in parts):
-                problems.append(f"{whole!r} is neither a text, a number, true, false nor a list of them; quote it")
+                problems.append(f"{whole!r} is neither a text, a number nor a list of them; quote it")
             elif isinstance(v, str) and not v.strip() and whole != "prompt":
                 continue
             elif v is not None:
@@ -217,7 +217,8 @@ def _csv(text: str) -> Iterator[tuple[int, Cells | str]]:
                 header = [value.strip() for value in values]
                 _check_header(header, begun)
             elif len(values) > len(header) and any(v.strip() for v in values[len(header):]):
-                yield begun, f"{len(values)} cells under {len(header)} columns; quote text that holds {delimiter!r}"
+                many = f"{len(values)} cells under {len(header)} columns"
+                yield begun, f"{many}; quote text that holds {delimiter!r}"
             else:
                 yield begun, {key: v for key, v in zip(header, values, strict=False) if key}
     except csv.Error as error:

@@ -201,6 +201,6 @@ def _work(config: dict[str, Any]) -> str:
 def _bytes(config: Config) -> int:
     """Of an asset with its work/: what runs of 80 to 128 cells came to, rounded up."""
     mesh, field = config.mesh, config.field
-    cells = min(2**field.log2_table_size, field.max_resolution**3)  # of the finest level; coarse ones are small
+    cells = min(2**field.log2_table_size, field.max_resolution**3)  # of the finest level
     parameters = 4 * field.features * field.levels * cells // 2
     return 4 * parameters + 12 * mesh.texture_size**2 + 100 * mesh.faces * len(mesh.formats) + (2 << 20)

@@ -1,4 +1,4 @@
-"""A whole batch: what is done already is left, the rest is made, the best seeds are kept, reports are written."""
+"""A whole batch: what is done is left, the rest is made, the best seeds are kept, reports are written."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from dreamfusion3d import files
 from dreamfusion3d.batch.plan import Item, groups, settings_given
+from dreamfusion3d.slug import hashed
 from dreamfusion3d.workspace import Workspace
 
 INNER = ".batch"  # a slug has no dot: no asset can have this name
@@ -110,19 +111,14 @@ def choose(out: Path, row: Sequence[Item]) -> Item | None:
     if any(record is None for record in records.values()):
         return None
     best = max(row, key=lambda item: (*merit(records[item.name] or {}), -item.seed))
-    seeds = {
-        str(item.seed): dict(zip(("failed_checks", "silhouettes_match"), _signs(records[item.name]), strict=True))
-        for item in row
-    }
+    seeds = {}
+    for item in row:
+        good, match = merit(records[item.name] or {})
+        seeds[str(item.seed)] = {"failed_checks": -good, "silhouettes_match": match}
     choice = {"row": _row_digest(row), "kept": best.seed, "seeds": seeds}
     files.write_json(out / best.name / "choice.json", choice)
     drop(out, [item for item in row if item is not best])
     return best
-
-
-def _signs(record: Mapping[str, Any] | None) -> tuple[int, float]:
-    failed, match = merit(record or {})
-    return -failed, match
 
 
 def chosen(out: Path, row: Sequence[Item]) -> Item | None:
@@ -146,13 +142,7 @@ def drop(out: Path, items: Sequence[Item]) -> None:
 
 
 def _row_digest(row: Sequence[Item]) -> str:
-    return files_digest([item.digest for item in sorted(row, key=lambda item: item.seed)])
-
-
-def files_digest(parts: Sequence[str]) -> str:
-    from dreamfusion3d.slug import hashed
-
-    return hashed(json.dumps(list(parts)), length=64)
+    return hashed(json.dumps([i.digest for i in sorted(row, key=lambda item: item.seed)]), length=64)
 
 
 # --- the reports ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One machine's batch: workers that are replaced when they crash, hang or grow, and rows that are tried again.
+"""One machine's batch: workers that crash, hang or grow are replaced, and their rows are tried again.
 
 Nothing is remembered here that the folder does not hold: a supervisor that is killed loses the steps since
 the last checkpoints, and the same command goes on.
@@ -52,7 +52,7 @@ class Pending:
 
 @dataclass(frozen=True)
 class Team:
-    """Who works: a worker for each of ``devices``. ``threads``: cores each may use; None leaves it to torch."""
+    """A worker for each of ``devices``. ``threads``: cores that each may use; None leaves it to torch."""
 
     devices: Sequence[str] = ("auto",)
     threads: int | None = None
@@ -64,10 +64,12 @@ class Supervisor:
 
     def __init__(
         self, items: Sequence[Item], out: Path, team: Team, watch: Watch, *,
-        limits: Limits | None = None, remake: bool = False, settled: Callable[[Item, Outcome], None] | None = None, log_tail: str = "",
+        limits: Limits | None = None, remake: bool = False,
+        settled: Callable[[Item, Outcome], None] | None = None, log_tail: str = "",
     ) -> None:
         self.items = {item.name: item for item in items}
-        self.out, self.team, self.watch, self.limits, self.remake = out, team, watch, limits or Limits(), remake
+        self.out, self.team, self.watch = out, team, watch
+        self.limits, self.remake = limits or Limits(), remake
         self.settled = settled or (lambda item, outcome: None)
         self.log_tail = log_tail
         # by prior, so that a worker seldom loads another; stable, so that the manifest's order stays
