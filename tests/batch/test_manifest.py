@@ -129,8 +129,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_names_become_folders_of_their_own(tmp_path: Path) -> None:
     path = manifest(tmp_path, "m.jsonl", "\n".join(json.dumps(row) for row in [
         {"prompt": "a mug"}, {"prompt": "a mug", "seed": 1}, {"prompt": "A mug!"},
-        {"prompt": "b", "name": "../../x"}, {"prompt": "c", "name": "CON"}, {"prompt": "d", "name": "n" * 300},
-        {"prompt": "e", "name": "\N{SLICE OF PIZZA}"}, {"prompt": "f", "seeds": [4, 5]},
+        {"prompt": "b", "name": "../../x"}, {"prompt": "c", "name": "CON"},
+        {"prompt": "d", "name": "n" * 300}, {"prompt": "e", "name": "\N{SLICE OF PIZZA}"},
+        {"prompt": "f", "seeds": [4, 5]},
         {"prompt": "a mug", "seed": 2, "name": "a mug"}, {"prompt": "g", "name": ".batch"},
     ]))
     items = items_of(path, read(path))
@@ -152,7 +153,7 @@ def test_seeds_and_shards(tmp_path: Path) -> None:
         *(("d", s) for s in (0, 1, 2)),
     ]
     parts = [shard_of(items, f"{k}/3") for k in (1, 2, 3)]
-    assert sorted((i.name for part in parts for i in part)) == sorted(i.name for i in items)
+    assert sorted(i.name for part in parts for i in part) == sorted(i.name for i in items)
     assert {i.prompt for i in parts[0]} == {"a", "d"}
     for wrong in ("0/3", "4/3", "1", "a/b", "1/0"):
         with pytest.raises(InputError, match="K/N"):
