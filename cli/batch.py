@@ -62,7 +62,7 @@ def batch(
         print(f"warning: {warning}", file=sys.stderr)
     team = _team(workers, devices)
     if dry_run:
-        _print_plan(whole, weights, len(team.devices), as_json, remake)
+        _print_plan(whole, weights, len(set(team.devices)), as_json, remake)
         return 0
     return _run(whole, team, weights, (timeout, tries), (keep == "best", remake, as_json, quiet))
 
@@ -163,7 +163,7 @@ def _run(
     return 1 if counts["failed"] or counts["other"] else 0
 
 
-def _print_plan(whole: Batch, weights: Weights, workers: int, as_json: bool, remake: bool) -> None:
+def _print_plan(whole: Batch, weights: Weights, devices: int, as_json: bool, remake: bool) -> None:
     from dreamfusion3d.batch import plan, state
 
     found = {i.name: state.standing(whole.out, i, weights.get(i.config.prior)) for i in whole.items}
@@ -174,7 +174,7 @@ def _print_plan(whole: Batch, weights: Weights, workers: int, as_json: bool, rem
 
         for item in whole.items:
             print(json.dumps(_facts(item, found[item.name])))
-        print(json.dumps({"event": "estimate", "assets": len(todo), "workers": workers, **vars(cost)}))
+        print(json.dumps({"event": "estimate", "assets": len(todo), "devices": devices, **vars(cost)}))
         return
     width = max(len(item.name) for item in whole.items)
     words = {"open": "to make", "there": "there", "other": "other settings"}
@@ -184,10 +184,10 @@ def _print_plan(whole: Batch, weights: Weights, workers: int, as_json: bool, rem
             f"{item.name:<{width}}  {words[found[item.name]]:<14}  seed {item.seed}, {item.quality}, "
             f"{steps} steps, {mesh.faces} faces, {','.join(mesh.formats)}: {item.prompt}"
         )
-    time = "unknown" if cost.seconds is None else _duration(cost.seconds / max(1, workers))
+    time = "unknown" if cost.seconds is None else _duration(cost.seconds / devices)
     print(
-        f"{len(whole.items)} assets, {len(todo)} to make; about {time} on {workers} "
-        f"worker{'s' if workers > 1 else ''} ({cost.source}), {_size(cost.bytes)} of disk"
+        f"{len(whole.items)} assets, {len(todo)} to make; about {time} on {devices} "
+        f"device{'s' if devices > 1 else ''} ({cost.source}), {_size(cost.bytes)} of disk"
     )
 
 

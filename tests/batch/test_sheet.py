@@ -72,7 +72,7 @@ def test_the_command(faked: None, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert report.run(main.app, [*base, "--json", "--quiet", "--tries", "1", "--shard", "2/2"]) == 1
     captured = capsys.readouterr()
     events = [json.loads(line) for line in captured.out.splitlines()]
-    assert [e["event"] for e in events if e.get("name")] == ["begun", "stage", "step", "worker", "failed"]
+    assert [e["event"] for e in events if e.get("name")] == ["begun", "stage", "step", "failed"]
     assert events[-1]["event"] == "end" and events[-1]["failed"] == 1
     assert (out / "failures_2_of_2.jsonl").exists() and (out / "batch_2_of_2.json").exists()
     assert tries(out, "good") == 1
