@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import batch, config, evaluate, export, generate, prior, readers
+from . import batch, config, doctor, evaluate, export, generate, prior, readers
 from .report import run
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("train-words")(readers.train_words)
 app.command("train-judge")(readers.train_judge)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 
 

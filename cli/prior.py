@@ -64,6 +64,9 @@ def train_prior(
     pictures: Annotated[int, typer.Option(help="Pictures to show in this run.", min=24)] = 300_000,
     props: Annotated[int, typer.Option(help="Props to draw for the cache, six views each.", min=1)] = 4_000,
     cache: Annotated[Path, typer.Option(help="Folder of drawn pictures; drawn once.")] = Path(".cache/props"),
+    pictures_from: Annotated[Path | None, typer.Option(
+        help="Folder of your own pictures with a metadata.jsonl, in place of the props."
+    )] = None,
     start: Annotated[
         str, typer.Option(help="'embedded' or a folder to continue from, 'scratch' to begin anew.")
     ] = "embedded",
@@ -75,7 +78,7 @@ def train_prior(
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
 ) -> None:
-    """Train the prior on pictures of procedural props, or train it further.
+    """Train the prior on pictures of procedural props or of your own, or train it further.
 
     Writes a diffusers folder with the averaged weights in half precision, a checkpoint that the
     same command takes up, log.jsonl, and samples.png to look at.
@@ -91,6 +94,7 @@ def train_prior(
         run_training(
             out, cache=cache, pictures=pictures, props=props, start=start, device=where, seed=seed,
             save_minutes=save_minutes, progress=choose(quiet), compiled=compiled,
+            pictures_from=pictures_from,
         )
     print(out)
 
@@ -104,11 +108,13 @@ def kinds(
 ) -> None:
     """List the kinds of props, colours and words that a prior knows, or draw the kinds."""
     from dreamfusion3d.prior import folder_of, known_kinds, vocabulary_of, weak_kinds
+    from dreamfusion3d.prior.tokens import words_of
     from dreamfusion3d.procedural.kinds import KINDS
     from dreamfusion3d.procedural.wording import FINISH_WORDS, SIZE_WORDS
     from dreamfusion3d.procedural.world import COLOURS
 
     vocabulary = vocabulary_of(prior)
+    words = words_of(vocabulary)
     names = sorted(set(known_kinds(vocabulary)) - set([] if everything else weak_kinds(folder_of(prior))))
     if picture is not None:
         _draw_kinds(names, picture)
@@ -123,8 +129,13 @@ def kinds(
         if finishes := [f for f in kind.finishes if f"finish:{f}" in vocabulary]:
             facts.append(f"finishes: {', '.join(finishes)}")
         print("; ".join(facts))
-    print(f"colours: {', '.join(COLOURS)}")
-    print(f"sizes: {', '.join(SIZE_WORDS)}")
+    if words:
+        print(f"words of its own pictures: {', '.join(words)}")
+        if not names:
+            return
+    colours = [colour for colour in COLOURS if f"colour:{colour}" in vocabulary]
+    print(f"colours: {', '.join(colours)}")
+    print(f"sizes: {', '.join(word for word, size in SIZE_WORDS.items() if f'size:{size}' in vocabulary)}")
     finishes = [word for word, finish in FINISH_WORDS.items() if f"finish:{finish}" in vocabulary]
     if finishes:
         print(f"finishes: {', '.join(finishes)}")

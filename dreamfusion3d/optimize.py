@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,39 +69,53 @@ def optimize(
     cameras_of = sample_cameras or _orbit(config)
     occupancy = Occupancy(config.render.occupancy_resolution, generator.device)
     problems: list[str] = []
-    guidance = load_guidance(config.guidance, device=generator.device, warn=problems.append)
-    run = Run(field, _optimiser(field, config), occupancy, generator, guidance)
-    if checkpoint and (damage := run.load(checkpoint)):
-        problems.append(damage)
-    note = "; ".join(problems) or None
+    run = Run(
+        field, _optimiser(field, config), occupancy, generator,
+        load_guidance(config.guidance, device=generator.device, warn=problems.append),
+    )
+    yield from take_steps(
+        run, total, lambda: _step(run, prior, text, config, cameras_of),
+        checkpoint=checkpoint, preview=preview, problems=problems, rate="optim.table_rate",
+    )
+    field.set_sharpness(config.optim.sharpness)
+
+
+def take_steps(
+    run: Run, total: int, step: Callable[[], tuple[float, Render]], *, checkpoint: Path | None,
+    preview: Path | None, problems: Sequence[str], rate: str,
+) -> Iterator[Step]:
+    """The steps that are left of ``total``; ``step`` takes one and gives its gradient's norm and pictures.
+
+    A step whose gradient is not finite is taken back to the last good state. ``problems`` are told
+    with the first step; ``rate`` is the setting that a user might lower.
+    """
+    damage = run.load(checkpoint) if checkpoint else None
+    note = "; ".join([*problems, *([damage] if damage else [])]) or None
     setbacks, safe = 0, run.tensors()
     while run.index < total:
         began = time.perf_counter()
-        norm, picture = _step(run, prior, text, config, cameras_of)
+        norm, picture = step()
         if not math.isfinite(norm):
             setbacks += 1
             if setbacks > SETBACKS:
                 raise InputError(
                     f"the optimisation met {setbacks} gradients that are not finite and gave up; "
-                    "try --seed with another number, or lower optim.table_rate and guidance.scale"
+                    f"try --seed with another number, or lower {rate} and guidance.scale"
                 )
             bad = run.index + 1
             run.restore(safe, keep_generator=True)  # other noise the second time
             setback = f"step {bad} gave a gradient that is not finite; went back to step {run.index}"
             note = f"{note}; {setback}" if note else setback
-            yield Step(run.index, total, norm, time.perf_counter() - began, note)
-            note = None
-            continue
-        run.index += 1
-        if run.index % KEEP_EVERY == 0:
-            safe = run.tensors()
-            if checkpoint and run.index < total:
-                run.save(checkpoint)
-        if preview and (run.index % PREVIEW_EVERY == 0 or run.index == 1):
-            write_preview(picture, preview)
+        else:
+            run.index += 1
+            if run.index % KEEP_EVERY == 0:
+                safe = run.tensors()
+                if checkpoint and run.index < total:
+                    run.save(checkpoint)
+            if preview and (run.index % PREVIEW_EVERY == 0 or run.index == 1):
+                write_preview(picture, preview)
         yield Step(run.index, total, norm, time.perf_counter() - began, note)
         note = None
-    field.set_sharpness(config.optim.sharpness)
 
 
 def _step(

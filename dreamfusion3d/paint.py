@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,18 +16,14 @@ from torch import Tensor, nn
 from dreamfusion3d.cameras import sample_orbit
 from dreamfusion3d.checkpoint import Run
 from dreamfusion3d.config import Config
-from dreamfusion3d.errors import InputError
 from dreamfusion3d.field.paint import PaintField
 from dreamfusion3d.guidance import load_guidance
 from dreamfusion3d.optimize import (
-    KEEP_EVERY,
-    PREVIEW_EVERY,
-    SETBACKS,
     SampleCameras,
     Step,
     guidance_loss,
+    take_steps,
     variation,
-    write_preview,
 )
 from dreamfusion3d.prior.protocol import Prior, Prompts
 from dreamfusion3d.render.painted import compose, see
@@ -60,32 +55,10 @@ def paint(
     problems: list[str] = []
     guidance = load_guidance(config.guidance, device=generator.device, warn=problems.append)
     run = Run(field, _optimiser(field, config), None, generator, guidance)
-    if checkpoint and (damage := run.load(checkpoint)):
-        problems.append(damage)
-    note = "; ".join(problems) or None
-    setbacks, safe = 0, run.tensors()
-    while run.index < steps:
-        began = time.perf_counter()
-        norm, picture = _step(run, mesh, normals, prior, text, config, steps, sample_cameras)
-        if not math.isfinite(norm):
-            setbacks += 1
-            if setbacks > SETBACKS:
-                raise InputError(
-                    f"the painting met {setbacks} gradients that are not finite and gave up; "
-                    "try --seed with another number, or lower paint.rate and guidance.scale"
-                )
-            note = f"step {run.index + 1} gave a gradient that is not finite"
-            run.restore(safe, keep_generator=True)  # other noise the second time
-            continue
-        run.index += 1
-        if run.index % KEEP_EVERY == 0:
-            safe = run.tensors()
-            if checkpoint and run.index < steps:
-                run.save(checkpoint)
-        if preview and (run.index % PREVIEW_EVERY == 0 or run.index == 1):
-            write_preview(picture, preview)
-        yield Step(run.index, steps, norm, time.perf_counter() - began, note)
-        note = None
+    yield from take_steps(
+        run, steps, lambda: _step(run, mesh, normals, prior, text, config, steps, sample_cameras),
+        checkpoint=checkpoint, preview=preview, problems=problems, rate="paint.rate",
+    )
 
 
 def from_grey(config: Config) -> Config:

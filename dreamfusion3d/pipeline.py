@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 STAGES = ("prior", "optimise", "extract", "simplify", "texture", "export", "pictures")
 START_SAMPLES = (128, 64)  # along an edge of the scene: of the solid that a run starts from, of its colours
+FOG_SAMPLES = 64  # along an edge of the scene: twice as fine as the embedded prior's own volume
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _start(path: Path, given: UserMesh, job: Job) -> Start:
         return solid_of(path, given, place_in_scene(given.vertices[np.unique(given.faces)]), *START_SAMPLES)
 
     found = kept(job.space.work / "start.npz", Solid, solid, job.progress)
-    return Start(torch.from_numpy(found.depth), torch.from_numpy(found.colour), job.device)
+    return Start.of_solid(torch.from_numpy(found.depth), torch.from_numpy(found.colour), job.device)
 
 
 def _optimised(job: Job, start: Start | None) -> NerfField:
@@ -160,6 +161,7 @@ def _optimised(job: Job, start: Start | None) -> NerfField:
     from dreamfusion3d.prior.prompts import encode_prompts
 
     work = job.space.work
+    start = start or _first_guess(job)
     field = NerfField(job.config.field, generator=job.generator("field"), start=start)
 
     def steps() -> Iterator[Step]:
@@ -171,3 +173,17 @@ def _optimised(job: Job, start: Start | None) -> NerfField:
 
     trained(field, work / "field.safetensors", steps, job.progress)
     return field
+
+
+def _first_guess(job: Job) -> Start | None:
+    """What the prior takes the scene for before any picture is made, where it can say so."""
+    from dreamfusion3d.field.start import Start
+    from dreamfusion3d.prior.protocol import Foresight
+
+    if job.config.field.start != "prior" or not isinstance(job.prior, Foresight):
+        return None
+    if not job.prior.camera_conditioned:  # what one view shows is no scene
+        return None
+    text = job.prior.encode_text([job.identity.prompt])
+    density, colour = job.prior.fog(text, FOG_SAMPLES)
+    return Start.of_fog(density, colour, job.config.field.density_scale, job.device)

@@ -86,8 +86,9 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class FieldConfig:
-    """Size of a ``NerfField`` and the blob it starts from (lengths in scene units)."""
+    """Size of a ``NerfField`` and what it starts from (lengths in scene units)."""
 
+    start: Literal["prior", "blob"] = "prior"  # the prior's own first guess where it has one, or the blob
     levels: int = _number(6, 1, 32)
     features: int = _number(2, 1, 16)
     log2_table_size: int = _number(18, 4, 24)

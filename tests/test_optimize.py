@@ -189,6 +189,7 @@ class Hearing:
         self.name, self.sha256, self.sample_cameras = prior.name, prior.sha256, prior.sample_cameras
         self.check_prompt, self.encode_text = prior.check_prompt, prior.encode_text
         self.alpha_sigma, self.encode = prior.alpha_sigma, prior.encode
+        self.camera_conditioned = prior.camera_conditioned
 
     def denoise(self, x_t, t, text, cameras, *, views=1):
         self.times.append(float(t[0]))

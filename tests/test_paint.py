@@ -102,7 +102,7 @@ def test_a_good_texture_is_left_alone(mesh, prior, props):
 
 
 def test_resumes_to_the_same_bits(mesh, prior, tmp_path, monkeypatch):
-    monkeypatch.setattr("dreamfusion3d.paint.KEEP_EVERY", 2)
+    monkeypatch.setattr("dreamfusion3d.optimize.KEEP_EVERY", 2)
     config = resolve(sets=SETS)
     whole, part = field_of(config), field_of(config)
     for _ in begin(mesh, prior, whole, from_grey(config), 5):
@@ -120,7 +120,7 @@ def test_resumes_to_the_same_bits(mesh, prior, tmp_path, monkeypatch):
 class AnyPrior:
     """Predicts red wherever the picture is opaque, from any camera."""
 
-    name, sha256 = "red", "0" * 64
+    name, sha256, camera_conditioned = "red", "0" * 64, True
 
     def check_prompt(self, prompt: str) -> list[str]:
         return []

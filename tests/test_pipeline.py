@@ -228,3 +228,25 @@ def test_progress_in_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert f"[{number}/{len(pipeline.STAGES)}] {name}" in captured.err
     assert "optimise 2/3" in captured.err and "left" in captured.err
     assert "warning: 'shiny' is ignored" in captured.err
+
+
+class Seer(FakePrior):
+    """Takes every scene for a cube of side 1, in blue."""
+
+    def fog(self, text: Text, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
+        axis = torch.linspace(-1, 1, resolution).abs() <= 0.5
+        cube = axis[:, None, None] & axis[:, None] & axis
+        return 200.0 * cube, torch.tensor([0.1, 0.1, 0.9]).expand(*cube.shape, 3)
+
+
+def test_the_field_starts_from_what_the_prior_foresees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(priors, "load_prior", lambda *_, **__: Seer())
+    volumes = {}
+    for start in ("prior", "blob"):
+        mesh = make(tmp_path / start, "a blue cube", sets=(f"field.start={start}",)).record["mesh"]
+        size = np.ptp(np.array(mesh["bounds"]), axis=0)
+        volumes[start] = mesh["volume"] / size.prod()
+    assert volumes["prior"] > 0.85, "a cube fills its box"
+    assert volumes["blob"] < 0.6, "a ball does not"

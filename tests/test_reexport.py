@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,12 +10,13 @@ import numpy as np
 import pytest
 import trimesh
 
-from dreamfusion3d import files
+from dreamfusion3d import files, stages
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.config import as_dict, resolve
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.mesh.export import place, read_glb
 from dreamfusion3d.mesh.formats import extras_of, write
+from dreamfusion3d.progress import Quiet
 from dreamfusion3d.reexport import export
 from dreamfusion3d.types import TexturedMesh
 from tests.mesh.shapes import textured_of, two_handles
@@ -39,7 +39,7 @@ def run(pot: TexturedMesh, tmp_path: Path) -> Path:
         path = folder / f"{folder.name}.{kind}"
         written += write(kind, place(pot, HEIGHT), path, "a_pot", extras_of("A pot", 3, "embedded"))
     (folder / "work").mkdir()
-    np.savez(folder / "work" / "textured.npz", **dataclasses.asdict(pot))
+    stages.kept(folder / "work" / "textured.npz", TexturedMesh, lambda: pot, Quiet())
     facts = {p.name: {"sha256": files.sha256(p), "bytes": p.stat().st_size} for p in written}
     record = {"prompt": "A pot", "seed": 3, "slug": folder.name, "config": as_dict(config),
               "prior": {"name": "embedded", "sha256": "0" * 64}, "files": facts}

@@ -25,6 +25,7 @@ from trimesh.visual.texture import TextureVisuals
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.files import write_bytes, write_json
 from dreamfusion3d.mesh.frame import Frame, in_frame
+from dreamfusion3d.mesh.tangents import vertex_tangents
 from dreamfusion3d.types import Mesh, TexturedMesh
 
 ROUGHNESS = 0.8  # the pictures are lit diffusely; trimesh's default is a mirror
@@ -118,11 +119,19 @@ def read_glb(path: Path) -> TexturedMesh:
     # not by force="mesh", which makes new normals from the split vertices: the seams would show
     transform, geometry = scene.graph[scene.graph.nodes_geometry[0]]
     mesh = scene.geometry[geometry].apply_transform(transform)
-    picture = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB"))
-    return TexturedMesh(
+    material = mesh.visual.material
+    found = TexturedMesh(
         np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64),
-        np.asarray(mesh.vertex_normals, np.float64), np.asarray(mesh.visual.uv, np.float64), picture,
+        np.asarray(mesh.vertex_normals, np.float64), np.asarray(mesh.visual.uv, np.float64),
+        np.asarray(material.baseColorTexture.convert("RGB")),
     )
+    if material.occlusionTexture is not None:
+        found = replace(found, occlusion=np.asarray(material.occlusionTexture.convert("RGB"))[..., 0])
+    if material.normalTexture is None:
+        return found
+    # trimesh does not read TANGENT; what is made anew is what was made before
+    normal_map = np.asarray(material.normalTexture.convert("RGB"))
+    return replace(found, normal_map=normal_map, tangents=vertex_tangents(found))
 
 
 def comments(extras: Extras, frame: Frame) -> list[str]:

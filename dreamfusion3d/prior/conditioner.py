@@ -17,6 +17,8 @@ from dreamfusion3d.procedural.world import COLOURS, SIZES, Meaning
 
 _FILE = "model.safetensors"
 _CAMERA_FEATURES = 12
+_COLOURS = ("colour:", "second:")  # how their tokens begin
+UNTOLD_DEG = (0.0, 15.0)  # azimuth and elevation that stand for every camera where none is known
 
 
 def world_vocabulary() -> list[str]:
@@ -43,6 +45,7 @@ class Conditioner(nn.Module):
         super().__init__()
         self.vocabulary = list(vocabulary)
         self.width = width
+        self.cameras = True  # false: it was taught from pictures without cameras
         self._row = {token: i + 1 for i, token in enumerate(self.vocabulary)}
         self.embedding = nn.EmbeddingBag(len(vocabulary) + 1, width, mode="sum")
         self.camera = nn.Linear(_CAMERA_FEATURES, width)
@@ -51,6 +54,10 @@ class Conditioner(nn.Module):
     def rows(self, tokens: list[str]) -> list[int]:
         """Rows of the embedding table; tokens it does not have are left out."""
         return [self._row[t] for t in tokens if t in self._row] or [0]
+
+    def shape_rows(self, tokens: list[str]) -> list[int]:
+        """Rows of those tokens alone that are no colours."""
+        return self.rows([t for t in tokens if not t.startswith(_COLOURS)])
 
     def missing(self, tokens: list[str]) -> list[str]:
         """Those of ``tokens`` that there is no row for."""
@@ -63,6 +70,7 @@ class Conditioner(nn.Module):
         network it takes them tens of thousands of pictures to part."""
         missing = [t for t in vocabulary if t not in self._row]
         wider = Conditioner([*self.vocabulary, *missing], self.width)
+        wider.cameras = self.cameras
         rest = {k: v for k, v in self.state_dict().items() if k != "embedding.weight"}
         wider.load_state_dict({**wider.state_dict(), **rest})
         with torch.no_grad():
@@ -88,7 +96,8 @@ class Conditioner(nn.Module):
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "config.json", {"vocabulary": self.vocabulary, "width": self.width})
+        config: dict[str, object] = {"vocabulary": self.vocabulary, "width": self.width}
+        write_json(folder / "config.json", config if self.cameras else {**config, "cameras": False})
         with replacing(folder / _FILE) as temporary:
             save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, temporary)
 
@@ -96,6 +105,7 @@ class Conditioner(nn.Module):
     def load(cls, folder: Path) -> Conditioner:
         config = json.loads((folder / "config.json").read_text())
         model = cls(config["vocabulary"], config["width"])
+        model.cameras = bool(config.get("cameras", True))
         model.load_state_dict({k: v.float() for k, v in load_file(folder / _FILE).items()})
         return model
 

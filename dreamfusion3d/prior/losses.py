@@ -33,10 +33,13 @@ class Trainee(nn.Module):
         self.conditioner = conditioner
         self.scene = scene
 
-    def embed(self, batch: Batch, dropped: Tensor) -> Float[Tensor, "g d"]:
-        """The vector of each prop's prompt, or of no prompt where it is dropped."""
-        prompts = zip(batch.captions, dropped, strict=True)
-        return self.conditioner.embed([[0] if gone else self.conditioner.rows(t) for t, gone in prompts])
+    def embed(self, batch: Batch, dropped: Tensor) -> tuple[Float[Tensor, "g d"], Float[Tensor, "g d"]]:
+        """The vectors of each prop's prompt, with colours and without; of no prompt where it is dropped."""
+        prompts: list[list[str]] = [
+            [] if gone else tokens for tokens, gone in zip(batch.captions, dropped, strict=True)
+        ]
+        told = self.conditioner
+        return told.embed([told.rows(t) for t in prompts]), told.embed([told.shape_rows(t) for t in prompts])
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ def losses(
     dropped = torch.rand(props, generator=generator) < dropout
     cameras = cameras_of(batch).to(device)
     with autocast(device):
-        text = model.embed(batch, dropped)
-        volumes = model.scene(text).repeat_interleave(views, 0)
+        text, shape = model.embed(batch, dropped)
+        volumes = model.scene(text, shape).repeat_interleave(views, 0)
         seen = look(volumes, cameras, *x0.shape[-2:], generator=generator)
         condition = model.conditioner(
             text.repeat_interleave(views, 0), batch.azimuth_deg.flatten().to(device),
@@ -90,7 +93,7 @@ def scene_loss(model: Trainee, batch: Batch, dropout: float, *, generator: torch
     device = next(model.parameters()).device
     dropped = torch.rand(len(batch.captions), generator=generator) < dropout
     with autocast(device):
-        volumes = model.scene(model.embed(batch, dropped))
+        volumes = model.scene(*model.embed(batch, dropped))
     volumes = volumes.repeat_interleave(batch.pictures.shape[1], 0)
     seen = look(volumes, cameras_of(batch).to(device), *batch.pictures.shape[-2:], generator=generator)
     return _mean_error(seen, batch)

@@ -12,15 +12,15 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
 
-from dreamfusion3d.cameras import Cameras
+from dreamfusion3d.cameras import Cameras, orbit
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.files import sha256
 from dreamfusion3d.prior import embedded_folder, known_kinds, weak_kinds
-from dreamfusion3d.prior.conditioner import Conditioner
+from dreamfusion3d.prior.conditioner import UNTOLD_DEG, Conditioner
 from dreamfusion3d.prior.ideal import rgba
 from dreamfusion3d.prior.protocol import Text
-from dreamfusion3d.prior.scene import Scene
-from dreamfusion3d.prior.understand import understand
+from dreamfusion3d.prior.scene import Scene, fog_of
+from dreamfusion3d.prior.tokens import Told, tell, words_of
 from dreamfusion3d.prior.unet import attend_across_views, autocast, look, predict
 from dreamfusion3d.prior.words import WordEncoder
 from dreamfusion3d.procedural.captions import world_summary
@@ -28,6 +28,7 @@ from dreamfusion3d.procedural.kinds import KINDS, WOOD
 from dreamfusion3d.types import Render
 
 SIZE = 64  # pixels, a square
+NAMED = 40  # plain words that an error names
 WORDS = "words"  # folder of the network that reads prompts
 PARTS = (
     "unet/diffusion_pytorch_model.safetensors", "conditioner/model.safetensors", "scene/model.safetensors"
@@ -39,10 +40,9 @@ class PixelPrior:
 
     Views of one scene are denoised jointly. Runs in bfloat16
     where the device computes in it; in float32 with ``half=False``. A row of its ``Text`` is the
-    prompt's vector, and the volume of its scene.
+    prompt's vector, and the volume of its scene. Taught from pictures without cameras, it is told none
+    (``camera_conditioned``), and denoises each picture alone.
     """
-
-    camera_conditioned = True
 
     def __init__(
         self, folder: Path, name: str, *, device: torch.device | str = "cpu", half: bool = True
@@ -55,7 +55,9 @@ class PixelPrior:
         unet = unet.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.unet = unet.eval().requires_grad_(False)
         self.conditioner = conditioner.to(self.device).eval().requires_grad_(False)
+        self.camera_conditioned = conditioner.cameras
         self.scene = scene.to(self.device).eval().requires_grad_(False)
+        self._known = frozenset(conditioner.vocabulary)
         self.attention = attend_across_views(self.unet)
         self.alpha_bar = alpha_bar.to(self.device)
         self.words = _load_words(folder)
@@ -64,17 +66,19 @@ class PixelPrior:
         self.sha256 = "-".join(sha256(folder / part)[:32] for part in (*PARTS, *read_by))
 
     def check_prompt(self, prompt: str) -> list[str]:
-        reading = understand(prompt, self.words)
-        kinds = known_kinds(self.conditioner.vocabulary)
-        if reading.meaning is None or reading.meaning.kind not in kinds:
+        told = self._told(prompt)
+        reading = told.reading
+        if not told.served:
             raise InputError(
-                f"the prior '{self.name}' knows no noun in {prompt!r}; it knows: {world_summary(kinds)}. "
+                f"the prior '{self.name}' knows no noun in {prompt!r}; it knows: {self._knows()}. "
                 "Use one of these, or give another prior with --prior FOLDER"
             )
         warnings = list(reading.notes)
-        if reading.unknown:
-            words = ", ".join(repr(w) for w in reading.unknown)
+        if told.unknown:
+            words = ", ".join(repr(w) for w in told.unknown)
             warnings.append(f"words without effect on this prior: {words}")
+        if reading.meaning is None or reading.meaning.tokens()[0] not in told.tokens:
+            return warnings
         untaught = self.conditioner.missing(reading.meaning.tokens())
         if KINDS[reading.meaning.kind].natural == WOOD:
             untaught = [token for token in untaught if token != "finish:wooden"]  # it is of wood anyhow
@@ -87,13 +91,16 @@ class PixelPrior:
         return warnings
 
     def encode_text(self, prompts: list[str]) -> Text:
-        rows = []
-        for prompt in prompts:
-            meaning = understand(prompt, self.words).meaning if prompt else None
-            rows.append(self.conditioner.rows(meaning.tokens()) if meaning else [0])
+        tokens = [self._told(prompt).tokens if prompt else [] for prompt in prompts]
         with torch.no_grad(), self._precision():
-            vector = self.conditioner.embed(rows)
-            return Text(torch.cat([vector, self.scene(vector).float().flatten(1)], 1))
+            vector = self.conditioner.embed([self.conditioner.rows(t) for t in tokens])
+            shape = self.conditioner.embed([self.conditioner.shape_rows(t) for t in tokens])
+            return Text(torch.cat([vector, self.scene(vector, shape).float().flatten(1)], 1))
+
+    def fog(self, text: Text, resolution: int) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
+        """Density and colour of the scene of the first prompt; see ``scene.fog_of``."""
+        volume = text.embedding[:1, self.conditioner.width :]
+        return fog_of(self.scene.unflatten(volume)[0], resolution)
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         alpha_bar = self.alpha_bar[self._timestep(t)]
@@ -108,6 +115,9 @@ class PixelPrior:
         *, views: int = 1,
     ) -> Float[Tensor, "b 4 h w"]:
         timestep = self._timestep(t)
+        if not self.camera_conditioned:
+            azimuth, elevation = (torch.full_like(cameras.azimuth_deg, angle) for angle in UNTOLD_DEG)
+            cameras, views = orbit(azimuth, elevation, height=cameras.height, width=cameras.width), 1
         vector, volume = text.embedding.tensor_split([self.conditioner.width], 1)
         seen = look(self.scene.unflatten(volume), cameras, *x_t.shape[-2:])
         with self._precision():
@@ -115,6 +125,16 @@ class PixelPrior:
             return predict(
                 self.unet, self.attention, x_t, timestep, seen, condition, cameras, views=views
             )
+
+    def _told(self, prompt: str) -> Told:
+        return tell(prompt, self._known, self.words)
+
+    def _knows(self) -> str:
+        """For error messages: every kind, and some of the plain words."""
+        kinds, words = known_kinds(self.conditioner.vocabulary), words_of(self._known)
+        more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
+        said = f"the words {', '.join(words[:NAMED])}{more}" if words else ""
+        return "; ".join(part for part in (world_summary(kinds), said) if part)
 
     def _precision(self) -> contextlib.AbstractContextManager[object]:
         return autocast(self.device) if self.half else contextlib.nullcontext()

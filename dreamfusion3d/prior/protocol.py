@@ -105,3 +105,14 @@ class Prior(Protocol):
         """Predicted x_0. ``views`` consecutive pictures show one scene: a multi-view prior may
         denoise them jointly, any other ignores it."""
         ...
+
+
+@runtime_checkable
+class Foresight(Protocol):
+    """A prior that can say, before any picture is made, what the scene of a prompt is on average."""
+
+    def fog(
+        self, text: Text, resolution: int
+    ) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
+        """Extinction per scene unit and base colour in [0, 1] of the first prompt's scene, at samples
+        over [-1, 1]^3 with corners, [x, y, z]: what the best denoiser of pure noise would show."""

@@ -40,7 +40,9 @@ class Scene(nn.Module):
     """(prompt) -> volume, by three-dimensional convolutions from 4^3 up to 32^3.
 
     The convolutions say which colour of the palette a cell has, and another branch what the palette
-    is: so a colour that was learned on one body is known on every other.
+    is: so a colour that was learned on one body is known on every other. The convolutions are not
+    told the colours (``shape``), for no colour moves a handle: what one red mug teaches about the
+    shape of mugs holds for every mug.
     """
 
     def __init__(self, width: int, channels: tuple[int, int, int] = (96, 64, 32)) -> None:
@@ -57,8 +59,9 @@ class Scene(nn.Module):
         ])
         self.last = nn.ConvTranspose3d(narrow, 4 + PALETTE, 2, stride=2)
 
-    def forward(self, text: Float[Tensor, "g d"]) -> Float[Tensor, "g 7 z y x"]:
-        x = self.code(text).unflatten(1, (-1, 4, 4, 4))
+    def forward(self, text: Float[Tensor, "g d"], shape: Float[Tensor, "g d"]) -> Float[Tensor, "g 7 z y x"]:
+        """The volumes of prompts whose vectors are ``text``, and ``shape`` without their colours."""
+        x = self.code(shape).unflatten(1, (-1, 4, 4, 4))
         first, second, third, fourth = self.layers
         x = F.silu(first(x))
         x = F.silu(second(F.interpolate(x, scale_factor=2.0)))
@@ -93,6 +96,20 @@ def show(
     """Volume ``i`` as camera ``i`` sees it; with a generator, at samples that are shifted at random."""
     with torch.autocast(volumes.device.type, enabled=False):  # geometry wants its digits
         return _show(volumes.float(), cameras.resized(height, width), generator)
+
+
+def fog_of(
+    volume: Float[Tensor, "7 z y x"], resolution: int
+) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
+    """A volume as a field has it: extinction per scene unit and base colour, at samples over [-1, 1]^3
+    with corners, [x, y, z]. Nothing is outside of the volume's cube."""
+    axis = torch.linspace(-1, 1, resolution, device=volume.device)
+    points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
+    sampled = F.grid_sample(
+        volume[None, :4].float(), points[None] / EXTENT, align_corners=False, padding_mode="border"
+    )[0]
+    inside = (points.abs() < EXTENT).all(-1)
+    return _DENSITY_SCALE * F.softplus(sampled[0] - _DENSITY_SHIFT) * inside, sampled[1:].permute(1, 2, 3, 0)
 
 
 def _show(

@@ -1,4 +1,5 @@
-"""The ``train-prior`` command: draw the props, train, keep everything that lets it go on."""
+"""The ``train-prior`` command: draw the props or read the user's pictures, train, keep everything that
+lets it go on."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import json
 import shutil
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,12 +15,13 @@ from safetensors import SafetensorError
 
 from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
-from dreamfusion3d.prior import EMBEDDED, folder_of, load_pixel_prior
+from dreamfusion3d.prior import EMBEDDED, folder_of, load_pixel_prior, own
 from dreamfusion3d.prior.chart import plot_log
 from dreamfusion3d.prior.conditioner import world_vocabulary
 from dreamfusion3d.prior.pixel import WORDS
 from dreamfusion3d.prior.sampling import ddim, noise_for, write_grid
 from dreamfusion3d.prior.train import (
+    MakeBatch,
     TrainConfig,
     TrainState,
     TrainStep,
@@ -38,6 +41,7 @@ SAMPLE_PROMPTS = (
     "a pitcher with one handle", "a red mug", "a blue vase with two handles", "a brown chair", "a pink donut",
     "a snowman",
 )
+OWN_SAMPLES = 6  # captions of the user's pictures
 LOG_EVERY = 50  # steps
 VALIDATE_EVERY = 500  # steps
 VALIDATION_SHARE = 20  # one group of peers in so many is kept from training
@@ -45,20 +49,35 @@ VALIDATION_BATCHES = 8
 COOL_SHARE = 0.7  # of a run, at its end: the long fall is worth more than the steps at full rate
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """What is shown, and what becomes of it."""
+
+    make_batch: MakeBatch
+    validation: list[dataset.Batch] = field(default_factory=list)
+    samples: tuple[str, ...] = ()  # prompts of samples.png
+    record: dict[str, object] = field(default_factory=dict)  # for training.json
+
+
 def run_training(
     out: Path, *, cache: Path, pictures: int, props: int, start: str, device: torch.device, seed: int,
-    save_minutes: float, progress: Progress, compiled: bool = True,
+    save_minutes: float, progress: Progress, compiled: bool = True, pictures_from: Path | None = None,
 ) -> None:
-    """Show ``pictures`` pictures to a prior and leave it in ``out`` as a diffusers folder.
+    """Show ``pictures`` pictures to a prior and leave it in ``out`` as a diffusers folder: of the
+    procedural world, or of the folder ``pictures_from`` (``own``).
 
     ``compiled``: on CUDA, by ``torch.compile``.
     """
-    state = _begin(start, device, seed)  # before the pictures, which take minutes
+    mine = None if pictures_from is None else _read_own(pictures_from, progress)
+    state = _begin(start, device, seed, mine)  # before the props' pictures, which take minutes
     checkpoint = out / "checkpoint.safetensors"
     goal = state.pictures + pictures
     resumed = _resume(state, checkpoint)
     _copy_words(start, out)
-    data, validation = _validated(pictures_of(cache, props, seed, progress, device).to(device))
+    if mine is None:
+        lessons = _drawn(pictures_of(cache, props, seed, progress, device).to(device))
+    else:
+        lessons = _own(mine)
     if resumed:
         progress.say(f"going on from {checkpoint.name}: {state.pictures:,} pictures seen")
     progress.stage("train", 2, 2)
@@ -69,7 +88,7 @@ def run_training(
     if compiled and device.type == "cuda":
         progress.say("compiling the network: the first steps take a minute or two")
     run = train(
-        state, lambda n, v, g: data.batch(n, v, generator=g), steps=steps, cool_share=COOL_SHARE,
+        state, lessons.make_batch, steps=steps, cool_share=COOL_SHARE,
         generator=generator, compiled=compiled and device.type == "cuda",
     )
     for step in run:
@@ -80,32 +99,71 @@ def run_training(
         progress.step(step.pictures, goal, f"{shown}, {rate:.0f} pictures/s")
         if step.index % LOG_EVERY == 0:
             kept = None
-            if validation and step.index % VALIDATE_EVERY == 0:
-                kept = validation_loss(state.average, validation, state.config)
+            if lessons.validation and step.index % VALIDATE_EVERY == 0:
+                kept = validation_loss(state.average, lessons.validation, state.config)
             _log(out / "log.jsonl", step, means, rate, kept)
             losses = {name: [] for name in losses}
         if time.monotonic() - saved > 60 * save_minutes:
-            _keep(state, out, checkpoint, time.monotonic() - begun)
+            _keep(state, out, checkpoint, time.monotonic() - begun, lessons)
             saved = time.monotonic()
-    _keep(state, out, checkpoint, time.monotonic() - begun)
+    _keep(state, out, checkpoint, time.monotonic() - begun, lessons)
     progress.close()
 
 
-def _validated(data: dataset.Pictures) -> tuple[dataset.Pictures, list[dataset.Batch]]:
-    """(what is trained on, fixed batches of what is not); a small cache is all trained on."""
+def _drawn(data: dataset.Pictures) -> Lessons:
+    """Props; fixed batches of those that are kept from training validate it. A small cache is all
+    trained on."""
     rest, kept = data.split(VALIDATION_SHARE)
     if len(rest) < VALIDATION_SHARE * dataset.PEERS:
-        return data, []
-    generator = torch.Generator().manual_seed(0)
-    return rest, [kept.batch(6, 4, generator=generator) for _ in range(VALIDATION_BATCHES)]
+        rest, validation = data, []
+    else:
+        generator = torch.Generator().manual_seed(0)
+        validation = [kept.batch(6, 4, generator=generator) for _ in range(VALIDATION_BATCHES)]
+    return Lessons(lambda n, v, g: rest.batch(n, v, generator=g), validation, SAMPLE_PROMPTS)
 
 
-def _begin(start: str, device: torch.device, seed: int) -> TrainState:
+def _read_own(folder: Path, progress: Progress) -> own.OwnPictures:
+    """The user's pictures, and what should be known of them."""
+    progress.stage("read", 1, 2)
+    for done, total, found in own.read_folder(folder):
+        progress.step(done, total)
+        if found is None:
+            continue
+        if found.cut:
+            progress.say(
+                f"warning: {found.cut} of {total} pictures have no transparency; their plain background "
+                "was cut out"
+            )
+        if not found.cameras:
+            progress.say(
+                "the pictures have no cameras (azimuth_deg, elevation_deg): each is learned alone, and the "
+                "prior will not know the sides of things"
+            )
+        elif all(len(group) == 1 for group in found.groups):
+            progress.say("no two pictures share a group: views will be learned one by one, not together")
+        return found
+    raise AssertionError("read_folder ends with the pictures")
+
+
+def _own(mine: own.OwnPictures) -> Lessons:
+    record = {"pictures": len(mine.lines), "objects": len(mine.groups), "cameras": mine.cameras}
+    return Lessons(
+        lambda n, v, g: mine.batch(n, v, generator=g), samples=tuple(mine.texts[:OWN_SAMPLES]),
+        record={"pictures_from": record},
+    )
+
+
+def _begin(start: str, device: torch.device, seed: int, mine: own.OwnPictures | None) -> TrainState:
+    """Of the user's pictures a beginning from nothing learns their words alone."""
+    vocabulary = mine.vocabulary if mine else world_vocabulary()
     if start == "scratch":
-        return new_state(world_vocabulary(), TrainConfig(), seed=seed, device=device)
-    folder = folder_of(start)
-    load_pixel_prior(start)  # says in one line what is wrong with a folder
-    return state_from_folder(folder, TrainConfig(), world_vocabulary(), device=device)
+        state = new_state(vocabulary, TrainConfig(), seed=seed, device=device)
+    else:
+        load_pixel_prior(start)  # says in one line what is wrong with a folder
+        state = state_from_folder(folder_of(start), TrainConfig(), vocabulary, device=device)
+    for part in (state.model, state.average):
+        part.conditioner.cameras = mine is None or mine.cameras
+    return state
 
 
 def _copy_words(start: str, out: Path) -> None:
@@ -123,7 +181,7 @@ def _resume(state: TrainState, checkpoint: Path) -> bool:
         return load_checkpoint(state, checkpoint)
     except (KeyError, ValueError, RuntimeError):
         raise InputError(
-            f"the checkpoint {checkpoint} is of another network than --start; "
+            f"the checkpoint {checkpoint} is of another network than --start, or of other words; "
             "remove it or choose another folder"
         ) from None
 
@@ -160,14 +218,14 @@ def _log(
         log.write(json.dumps(line) + "\n")
 
 
-def _keep(state: TrainState, out: Path, checkpoint: Path, seconds: float) -> None:
+def _keep(state: TrainState, out: Path, checkpoint: Path, seconds: float, lessons: Lessons) -> None:
     """Checkpoint, weights, the log's plot, and a picture of what the prior can do by now."""
     save_checkpoint(state, checkpoint)
-    save_folder(state, out, seconds=round(seconds))
+    save_folder(state, out, seconds=round(seconds), **lessons.record)
     device = next(state.model.parameters()).device
     prior = load_pixel_prior(str(out), device=device)
     sheets = []
-    for prompt in SAMPLE_PROMPTS:
+    for prompt in lessons.samples:
         cameras = turntable(4).to(device)
         *_, x0 = ddim(
             prior, prior.encode_text([prompt, ""]), cameras, steps=20, scale=2.0, views=4,

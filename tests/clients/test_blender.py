@@ -73,7 +73,11 @@ def test_the_glb_opens(tmp_path: Path) -> None:
     assert report["material"]["base_colour_image"] == NAME and report["material"]["output_linked"]
     assert report["material"]["metallic"] == 0
     assert report["material"]["roughness"] == pytest.approx(0.8, abs=1e-3)
-    assert report["images"] == [[NAME, [TEXTURE, TEXTURE], True, "sRGB"]]
+    side = [TEXTURE, TEXTURE]
+    assert sorted(report["images"]) == [
+        [NAME, side, True, "sRGB"], [f"{NAME}_normal", side, True, "Non-Color"],
+        [f"{NAME}_occlusion", side, True, "Non-Color"],
+    ]
     assert report["properties"] == EXTRAS
     shows_its_colours(report["picture"])
 
@@ -82,7 +86,9 @@ def test_the_gltf_folder_opens(tmp_path: Path) -> None:
     report = blender_report(clay_ball(tmp_path, "gltf"))
     assert report["objects"] == [[NAME, "MESH", None]]
     stands_in_metres(report)
-    assert [i[1::2] for i in report["images"]] == [[[TEXTURE, TEXTURE], "sRGB"]]
+    assert sorted(i[1::2] for i in report["images"]) == [
+        [[TEXTURE, TEXTURE], "Non-Color"], [[TEXTURE, TEXTURE], "Non-Color"], [[TEXTURE, TEXTURE], "sRGB"]
+    ]
     shows_its_colours(report["picture"])
 
 
@@ -107,7 +113,10 @@ def test_the_fbx_opens_alike_in_every_frame(frame: Frame, tmp_path: Path) -> Non
     assert report["faces"] == len(ball().faces)
     assert report["material"]["base_colour_from"] == "TEX_IMAGE" and report["material"]["metallic"] == 0
     assert report["material"]["roughness"] == pytest.approx(0.8, abs=1e-3)
-    assert [i[1:] for i in report["images"]] == [[[TEXTURE, TEXTURE], True, "sRGB"]]
+    # Blender's FBX has a normal map and no occlusion
+    assert sorted(i[1:] for i in report["images"]) == [
+        [[TEXTURE, TEXTURE], True, "Non-Color"], [[TEXTURE, TEXTURE], True, "sRGB"]
+    ]
     assert report["properties"]["prompt"] == "a clay ball" and report["properties"]["seed"] == 7
     shows_its_colours(report["picture"])
 

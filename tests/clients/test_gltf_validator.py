@@ -39,7 +39,10 @@ def test_no_errors_no_warnings_no_infos_no_hints(kind: FormatName, tmp_path: Pat
     assert info["maxUVs"] == 1
     where = {r["pointer"]: (r["storage"], r.get("uri")) for r in info["resources"]}
     if kind == "gltf":
-        files = {"/buffers/0": f"{NAME}.bin", "/images/0": f"{NAME}.png"}
+        files = {
+            "/buffers/0": f"{NAME}.bin", "/images/0": f"{NAME}.png",
+            "/images/1": f"{NAME}_normal.png", "/images/2": f"{NAME}_occlusion.png",
+        }
         assert where == {pointer: ("external", file) for pointer, file in files.items()}
     else:
         assert {storage for storage, _ in where.values()} == {"glb", "buffer-view"}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dreamfusion3d.field.nerf import FieldConfig, NerfField
+from dreamfusion3d.field.start import Start
 
 
 def make(seed=0, **config):
@@ -32,6 +33,18 @@ def test_it_starts_as_the_blob():
     expected = config.density_scale * torch.nn.functional.softplus(blob)
     torch.testing.assert_close(field.density(x).detach(), expected, rtol=1e-2, atol=1e-3)
     assert (field.albedo(x) - 0.5).abs().max() < 0.01
+
+
+def test_it_starts_as_the_fog_that_it_is_given():
+    generator = torch.Generator().manual_seed(2)
+    density = torch.rand(9, 9, 9, generator=generator) * 30
+    colour = torch.rand(9, 9, 9, 3, generator=generator)
+    start = Start.of_fog(density, 0.1 + 0.8 * colour, FieldConfig().density_scale, torch.device("cpu"))
+    field = NerfField(FieldConfig(), generator=generator, start=start)
+    at = torch.randint(0, 9, (50, 3), generator=generator)
+    x, (i, j, k) = at / 4 - 1.0, at.unbind(1)
+    torch.testing.assert_close(field.density(x).detach(), density[i, j, k], rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(field.albedo(x).detach(), 0.1 + 0.8 * colour[i, j, k], rtol=0, atol=1e-2)
 
 
 def test_together_is_the_same_as_apart():

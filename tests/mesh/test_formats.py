@@ -7,6 +7,7 @@ import os
 import re
 import typing
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,6 +21,7 @@ from dreamfusion3d.mesh.export import GLTF_FRAME, place, read_chunks, read_glb, 
 from dreamfusion3d.mesh.formats import FORMATS, check_formats, extras_of, fbx, frame_of, usdz, write
 from dreamfusion3d.mesh.formats.solids import vertex_colours
 from dreamfusion3d.mesh.frame import Frame, in_frame, turned
+from dreamfusion3d.mesh.tangents import vertex_tangents
 from dreamfusion3d.types import TexturedMesh
 from tests.mesh.shapes import position_colour, textured_of, two_handles
 
@@ -164,6 +166,23 @@ def test_read_glb_is_the_inverse_of_write_glb(pot: TexturedMesh, tmp_path: Path)
         np.testing.assert_array_equal(getattr(again, name), getattr(pot, name))
     for name in ("normals", "uv"):
         np.testing.assert_allclose(getattr(again, name), getattr(pot, name), atol=1e-6)
+    assert again.normal_map is None and again.tangents is None and again.occlusion is None
+
+
+def test_read_glb_keeps_the_detail(pot: TexturedMesh, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    flat = replace(pot, vertices=pot.vertices.astype(np.float32), uv=pot.uv.astype(np.float32),
+                   normals=pot.normals.astype(np.float32))
+    detailed = replace(
+        flat, tangents=vertex_tangents(flat),
+        normal_map=generator.integers(0, 256, pot.texture.shape, np.uint8),
+        occlusion=generator.integers(0, 256, pot.texture.shape[:2], np.uint8),
+    )
+    write_glb(detailed, tmp_path / "pot.glb", "pot", EXTRAS)
+    again = read_glb(tmp_path / "pot.glb")
+    np.testing.assert_array_equal(again.normal_map, detailed.normal_map)
+    np.testing.assert_array_equal(again.occlusion, detailed.occlusion)
+    np.testing.assert_allclose(again.tangents, detailed.tangents, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", HERE)

@@ -146,7 +146,7 @@ def test_a_field_begins_as_the_mesh(kind: str, tmp_path: Path) -> None:
     given = read_mesh(tmp_path / "a.glb")
     place = place_in_scene(given.vertices)
     solid = solid_of(tmp_path / "a.glb", given, place, 96, 16)
-    start = Start(torch.from_numpy(solid.depth), torch.from_numpy(solid.colour), torch.device("cpu"))
+    start = Start.of_solid(torch.from_numpy(solid.depth), torch.from_numpy(solid.colour), torch.device("cpu"))
     field = NerfField(Config().field, generator=torch.Generator().manual_seed(0), start=start)
     assert not [name for name in field.state_dict() if name.startswith("start")]
     field.set_sharpness(Config().optim.sharpness)

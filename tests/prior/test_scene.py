@@ -118,10 +118,33 @@ def test_shifted_samples_change_little_and_come_from_the_generator():
 def test_a_scene_is_kept_and_has_the_promised_shapes(tmp_path):
     torch.manual_seed(0)
     scene = Scene(24, (16, 8, 8)).requires_grad_(False)
-    made = scene(torch.randn(2, 24))
+    made = scene(torch.randn(2, 24), torch.randn(2, 24))
     assert made.shape == (2, VOLUME_CHANNELS, RESOLUTION, RESOLUTION, RESOLUTION)
     assert torch.equal(scene.unflatten(made.flatten(1)), made)
     assert show(made, orbit([0.0, 90.0], 10.0), 8, 8).shape == (2, SEEN_CHANNELS, 8, 8)
     scene.save(tmp_path / "scene")
     again = Scene.load(tmp_path / "scene").requires_grad_(False)
-    torch.testing.assert_close(again(torch.ones(1, 24)), scene(torch.ones(1, 24)), atol=5e-3, rtol=5e-3)
+    told = torch.ones(1, 24), torch.full((1, 24), 0.5)
+    torch.testing.assert_close(again(*told), scene(*told), atol=5e-3, rtol=5e-3)
+
+
+def test_colours_change_no_shape():
+    torch.manual_seed(0)
+    scene = Scene(24, (16, 8, 8)).requires_grad_(False)
+    shape = torch.randn(1, 24).repeat(2, 1)
+    made = scene(torch.randn(2, 24), shape)
+    assert torch.equal(made[0, 0], made[1, 0]) and torch.equal(made[0, 4:], made[1, 4:])
+    assert not torch.equal(made[0, 1:4], made[1, 1:4])
+
+
+def test_fog_is_the_volume_in_the_worlds_axes():
+    cells = volume(x=slice(24, 30), y=slice(10, 16), z=MIDDLE, colour=(0.9, 0.2, 0.4))
+    density, colour = scenes.fog_of(cells[0], 65)
+    axis = torch.linspace(-1, 1, 65)
+    inside = torch.nonzero(density > 100)
+    low, high = (axis[inside.amin(0)], axis[inside.amax(0)])
+    cell = 2 * EXTENT / RESOLUTION
+    torch.testing.assert_close(low, torch.tensor([24, 10, 13]) * cell - EXTENT, atol=cell, rtol=0)
+    torch.testing.assert_close(high, torch.tensor([30, 16, 19]) * cell - EXTENT, atol=cell, rtol=0)
+    assert density[0, 0, 0] == 0 and density[32, 32, 0] == 0, "nothing outside of the cube"
+    torch.testing.assert_close(colour[tuple(inside[0])], torch.tensor([0.9, 0.2, 0.4]))

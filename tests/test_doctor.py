@@ -1,0 +1,165 @@
+"""``doctor``: it tells what is there, what is not and how to get it, and never fails for what is absent."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dreamfusion3d import doctor, presets
+from dreamfusion3d.cli import main, report
+from dreamfusion3d.cli.doctor import lines
+from dreamfusion3d.config import PriorConfig, resolve
+from dreamfusion3d.prior import embedded_folder
+from dreamfusion3d.prior.pretrained import hub
+from dreamfusion3d.prior.whereabouts import find, memory, parameters
+from tests.prior.tiny import tiny_folder
+
+CPU = torch.device("cpu")
+MODEL = "someone/model"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("asked the network"))
+
+
+def run(*arguments: object) -> int:
+    return report.run(main.app, ["doctor", *map(str, arguments)])
+
+
+def test_the_report_is_json_and_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "STEPS", 3)
+    folder = tiny_folder(tmp_path / "tiny", vocabulary=["kind:key", "word:corgi"])
+    assert run("--prior", folder, "--json") == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert "--no-step" in captured.err
+    step = found["step"]
+    assert step["small_seconds"] > 0 and step["large_seconds"] > 0 and step["prior"] == "tiny"
+    seconds = step["steps_of_an_asset_seconds"]
+    assert 0 < seconds["draft"] <= seconds["standard"] <= seconds["high"]
+    assert found["prior"]["state"] == "folder" and found["prior"]["fits"]
+    assert [p["name"] for p in found["presets"]] == presets.names()
+    assert found["machine"]["cores"] >= 1
+    assert found["machine"]["memory_bytes"] > found["machine"]["memory_free_bytes"] > 0
+    table = list(lines(found))
+    for word in ("Machine", "Extras", "Presets", "  high asset", "fast", "estimate", "pip install"):
+        if word != "pip install" or not all(e["present"] for e in found["extras"].values()):
+            assert any(word in line for line in table), word
+    assert run("--prior", folder, "--no-step") == 0
+    captured = capsys.readouterr()
+    assert "not timed" in captured.out and captured.err == ""
+
+
+def test_the_estimate_is_of_all_steps_of_both_sizes() -> None:
+    config = resolve(sets=["optim.steps=1000", "render.coarse_share=0.25"])
+    assert doctor.steps_seconds(config, 1.0, 3.0) == pytest.approx(250 * 1 + 750 * 3)
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("no/where/at/all", "there is no prior folder"), (MODEL, "not on this machine"),
+])
+def test_a_prior_that_is_not_here_is_a_line_after_the_report(
+    name: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--prior", name) == 2
+    captured = capsys.readouterr()
+    assert "Machine" in captured.out and "not timed" in captured.out
+    (error,) = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert words in error and captured.err.splitlines()[-1] == error
+
+
+def test_extras_are_named_with_what_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    have = {"transformers": "4.45.0", "sentencepiece": "0.2.0", "protobuf": "5.0", "accelerate": "1.0"}
+
+    def version(name: str) -> str:
+        if name not in have:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return have[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    found = doctor.extras()
+    assert set(found) == set(doctor.EXTRAS)
+    assert found["clip"]["present"] and not found["usd"]["present"]
+    assert found["priors"]["lacking"] == ["transformers>=4.56"], "too old is not there"
+    assert found["usd"]["install"] == "pip install 'dreamfusion3d[usd]'"
+    assert doctor.versions()["torch"] == "absent"
+
+
+def test_memory_is_what_a_container_may_use(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal:  8000 kB\nMemFree: 10 kB\nMemAvailable:   6000 kB\n")
+    assert doctor.ram(tmp_path) == (8000 * 1024, 6000 * 1024)
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.current").write_text("1000\n")
+    (group / "memory.max").write_text("max\n")
+    assert doctor.ram(tmp_path) == (8000 * 1024, 6000 * 1024)
+    (group / "memory.max").write_text("5000\n")
+    assert doctor.ram(tmp_path) == (5000, 4000)
+
+
+def model(folder: Path, index: dict[str, Any] | None = None) -> Path:
+    """A Stable Diffusion of empty networks: ten numbers in the encoder, six in the others."""
+    parts = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+    for part, count in zip(parts, (4, 2, 10, 0, 0), strict=True):
+        (folder / part).mkdir(parents=True)
+        (folder / part / "config.json").write_text("{}")
+        if count:
+            name = "model" if part == "text_encoder" else "diffusion_pytorch_model"
+            save_file({"x": torch.zeros(count, dtype=torch.float16)}, folder / part / f"{name}.safetensors")
+    listed = {part: ["library", "class"] for part in parts}
+    (folder / hub.INDEX).write_text(json.dumps(index or {"_class_name": "StableDiffusionPipeline", **listed}))
+    return folder
+
+
+def test_a_prior_is_found_and_weighed_without_loading_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = model(tmp_path / "sd")
+    settings = PriorConfig(name=str(folder))
+    found = find(settings)
+    assert (found.state, found.here) == ("folder", True)
+    assert memory(found, settings, CPU) == 10 * 4, "the encoder is freed before the networks are needed"
+    half = PriorConfig(name=str(folder), dtype="float16")
+    assert memory(found, half, CPU) == 10 * 2
+    other = model(tmp_path / "other", {"_class_name": "AudioPipeline"})
+    assert memory(find(PriorConfig(name=str(other))), settings, CPU) is None
+    (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"damaged")
+    assert parameters(folder / "unet/diffusion_pytorch_model.safetensors") == 0
+    embedded = PriorConfig()
+    if (embedded_folder() / "model_index.json").exists():
+        weights = memory(find(embedded), embedded, CPU)
+        assert weights is not None and 8e6 < weights / 4 < 2e7
+    # by hub id: only what the cache holds whole
+    assert find(PriorConfig(name="a--b/c")).state == "absent"
+    assert find(PriorConfig(name=MODEL)).state == "absent" and find(PriorConfig(name=MODEL)).hub
+    snapshot = model(tmp_path / "snapshot")
+    monkeypatch.setattr(hub, "cached", lambda *_: snapshot)
+    assert find(PriorConfig(name=MODEL)).state == "cached"
+    (snapshot / "unet/diffusion_pytorch_model.safetensors").unlink()
+    assert find(PriorConfig(name=MODEL)).state == "absent"
+
+
+def test_a_plug_in_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dreamfusion3d.plugins.names", lambda _: ["toy"])
+    found = find(PriorConfig(name="toy"))
+    assert found.state == "plug-in" and memory(found, PriorConfig(name="toy"), CPU) is None
+
+
+def test_presets_fit_or_do_not(tmp_path: Path) -> None:
+    settings = PriorConfig(name=str(model(tmp_path / "sd")))
+    for free, fits in ((50, True), (49, False), (None, None)):
+        assert doctor.prior_facts(settings, CPU, free)["fits"] is fits
+    gone = next(iter(hub.MIRRORS))
+    for name, copy in ((MODEL, None), (gone, hub.MIRRORS[gone])):
+        facts = doctor.prior_facts(PriorConfig(name=name), CPU, 10**12)
+        assert (facts["state"], facts["fits"], facts["copy"]) == ("absent", False, copy)
