@@ -90,7 +90,7 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     tree: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
         if key not in known:
-            raise InputError(f"there is no setting {key!r}{_nearest(key, list(known))}")
+            raise InputError(f"there is no setting {key!r}{nearest(key, list(known))}")
         section, name = key.split(".")
         tree.setdefault(section, {})[name] = _typed(value, known[key], key)
     changed = {s: dataclasses.replace(getattr(config, s), **new) for s, new in tree.items()}
@@ -188,7 +188,7 @@ def _flatten(tree: Mapping[Any, Any]) -> dict[str, Any]:
     return flat
 
 
-def _nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, known: list[str]) -> str:
     """', did you mean X?' by the whole key, by its last part, or the whole list when nothing is near."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if not near:

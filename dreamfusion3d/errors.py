@@ -10,6 +10,10 @@ class InputError(Exception):
     """
 
 
+class LockedError(InputError):
+    """Another process works in this folder; later it may be free."""
+
+
 class EmptyFieldError(InputError):
     """The optimised field holds no surface; there is no honest mesh to write."""
 

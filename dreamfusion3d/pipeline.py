@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.field.start import Start
     from dreamfusion3d.mesh.load import UserMesh
     from dreamfusion3d.optimize import Step
+    from dreamfusion3d.prior.protocol import Prior
 
 STAGES = ("prior", "optimise", "extract", "simplify", "texture", "export", "pictures")
 START_SAMPLES = (128, 64)  # along an edge of the scene: of the solid that a run starts from, of its colours
@@ -60,12 +61,16 @@ def text_to_mesh(
     device: str = "auto",
     fresh: bool = False,
     progress: progresses.Progress | None = None,
+    prior: Prior | None = None,
+    folder: str | None = None,
 ) -> Asset:
     """OUT/<slug>/ with a textured mesh of ``prompt``, its pictures and its asset.json.
 
     A finished asset is returned as it is; an interrupted one goes on where it stopped;
     ``fresh`` starts over. The same prompt, seed, config and ``init`` give the same bytes.
     ``init`` is a mesh file that the field starts from: its solid, and its colours if it has any.
+    ``prior`` is the one that ``config`` names when the caller has loaded it already; ``folder`` (a
+    slug) takes the place of the prompt's.
     """
     config = config or Config()
     start, refine = ["start"] if init else [], ["refine"] if config.mesh.refine_steps else []
@@ -84,14 +89,14 @@ def text_to_mesh(
     source = Source.of("init", init) if init else None
     return in_folder(
         prompt, names, make, source=source, out=out, seed=seed, config=config, device=device, fresh=fresh,
-        progress=progress,
+        progress=progress, prior=prior, folder=folder,
     )
 
 
 def in_folder(
     prompt: str, names: Sequence[str], make: Callable[[Job], Made], *, source: Source | None,
     out: Path | str, seed: int, config: Config, device: str, fresh: bool,
-    progress: progresses.Progress | None,
+    progress: progresses.Progress | None, prior: Prior | None = None, folder: str | None = None,
 ) -> Asset:
     """The finished folder of a prompt: loads the prior, claims OUT/<slug>, lets ``make`` fill it."""
     prompt, out = check_prompt(prompt), Path(out)
@@ -108,11 +113,11 @@ def in_folder(
             from dreamfusion3d.prior import load_prior
             from dreamfusion3d.prior.prompts import remarks
 
-            prior = load_prior(config.prior, device=where)
+            prior = prior or load_prior(config.prior, device=where)
             for warning in remarks(prior, prompt, config):
                 progress.say(f"warning: {warning}")
         identity = Identity(prompt, seed, config, prior.sha256, source)
-        with claim(out, identity) as space:
+        with claim(out, identity, folder) as space:
             if not fresh and (record := space.finished(identity)):
                 progress.say(f"{space.folder} is done already; --fresh makes it anew")
                 return Asset(space.folder, record)

@@ -17,7 +17,7 @@ from typing import Any
 
 from dreamfusion3d import config as configs
 from dreamfusion3d import files
-from dreamfusion3d.errors import InputError
+from dreamfusion3d.errors import InputError, LockedError
 from dreamfusion3d.slug import hashed, slug, with_hash
 
 ROOM_NEEDED = 64 << 20  # bytes: checkpoints, stage results and the asset of the largest quality
@@ -136,18 +136,25 @@ def _digest_of(report: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def claim(out: Path, identity: Identity) -> Iterator[Workspace]:
-    """The locked folder of this run: OUT/<slug>, or OUT/<slug>_<hash> when another run has that name."""
+def claim(out: Path, identity: Identity, folder: str | None = None) -> Iterator[Workspace]:
+    """The locked folder of this run: OUT/<slug>, or OUT/<slug>_<hash> when another run has that name.
+
+    With ``folder`` (a slug) it is OUT/<folder>, whatever run had it before.
+    """
+    if folder is not None:
+        with locked(out / folder):
+            yield Workspace(out / folder)
+        return
     name = slug(identity.prompt)
     first = Workspace(out / name)
     if first.owner() in (None, identity.digest):
-        with _lock(first):
+        with locked(first.folder):
             # asked again under the lock: the name may have been taken meanwhile
             if first.owner() in (None, identity.digest):
                 yield first
                 return
     second = Workspace(out / with_hash(name, identity.digest))
-    with _lock(second):
+    with locked(second.folder):
         yield second
 
 
@@ -183,10 +190,13 @@ def check_room(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def _lock(space: Workspace) -> Iterator[None]:
-    """Holds OUT/<slug>/.lock, a file that names its process; one that a dead process left is taken over."""
-    path = (space.folder / ".lock").absolute()
-    space.folder.mkdir(parents=True, exist_ok=True)
+def locked(folder: Path) -> Iterator[None]:
+    """Holds FOLDER/.lock, a file that names its process; one that a dead process left is taken over.
+
+    Raises LockedError while another process holds it.
+    """
+    path = (folder / ".lock").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
     me = {"pid": os.getpid(), "host": socket.gethostname()}
     for _ in range(3):
         try:
@@ -194,8 +204,8 @@ def _lock(space: Workspace) -> Iterator[None]:
         except FileExistsError:
             holder = _holder(path)
             if _alive(holder, path):
-                raise InputError(
-                    f"{space.folder} is being worked on by process {holder.get('pid', '?')} on "
+                raise LockedError(
+                    f"{folder} is being worked on by process {holder.get('pid', '?')} on "
                     f"{holder.get('host', 'this machine')}; wait for it, or delete {path} if it is gone"
                 ) from None
             path.unlink(missing_ok=True)
@@ -204,7 +214,7 @@ def _lock(space: Workspace) -> Iterator[None]:
             json.dump(me, stream)
         break
     else:
-        raise InputError(f"{space.folder} is being worked on by another process; wait for it")
+        raise LockedError(f"{folder} is being worked on by another process; wait for it")
     _mine.add(path)
     try:
         yield

@@ -1,0 +1,216 @@
+"""``dreamfusion3d batch``: a manifest in, a folder of assets out."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dreamfusion3d.batch.plan import Item
+    from dreamfusion3d.batch.run import Weights
+    from dreamfusion3d.batch.state import Batch
+    from dreamfusion3d.batch.supervisor import Team
+
+
+def batch(
+    manifest: Annotated[Path, typer.Argument(help="CSV, JSONL or YAML; a row an asset, with a prompt.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that receives one folder an asset.")],
+    seeds: Annotated[
+        int | None, typer.Option(metavar="N", help="Seeds a row, from its own on; a row's list stays.")
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(help="all, or best: of a row's seeds the one with the fewest failed checks.")
+    ] = "all",
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes; one a device.")] = None,
+    devices: Annotated[
+        str, typer.Option(metavar="LIST", help="auto (all GPUs, else cpu), or as cuda:0,cuda:1.")
+    ] = "auto",
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Only every N-th row from the K-th on.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="S", help="Seconds without a sign of progress: a hung worker.")
+    ] = 1800.0,
+    tries: Annotated[int, typer.Option(metavar="N", help="Before a row is set aside.")] = 3,
+    remake: Annotated[
+        bool, typer.Option("--remake", help="Make again what is there with other settings or weights.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it will cost.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only what goes wrong.")] = False,
+) -> int:
+    """Make every asset of a manifest: resumed, retried, supervised.
+
+    The same command goes on where it stopped, and makes nothing twice. Prints the path of
+    contact_sheet.html. Exit code 1 when any row failed.
+    """
+    from dreamfusion3d.batch.manifest import ManifestError
+
+    _check_options(seeds, keep, workers, timeout, tries)
+    try:
+        whole, weights, warnings = _checked(manifest, out, seeds, shard, dry_run)
+    except ManifestError as error:
+        for problem in error.problems:
+            print(f"error: {' '.join(problem.split())}", file=sys.stderr)
+        return 2
+    for warning in warnings if not quiet else ():
+        print(f"warning: {warning}", file=sys.stderr)
+    team = _team(workers, devices)
+    if dry_run:
+        _print_plan(whole, weights, len(set(team.devices)), as_json, remake)
+        return 0
+    return _run(whole, team, weights, (timeout, tries), (keep == "best", remake, as_json, quiet))
+
+
+def _check_options(
+    seeds: int | None, keep: str, workers: int | None, timeout: float, tries: int
+) -> None:
+    from dreamfusion3d.batch.plan import MOST_SEEDS
+    from dreamfusion3d.errors import InputError
+
+    if seeds is not None and not 1 <= seeds <= MOST_SEEDS:
+        raise InputError(f"--seeds {seeds} is not between 1 and {MOST_SEEDS}")
+    if keep not in ("all", "best"):
+        raise InputError(f"--keep {keep!r} is not one of all, best")
+    if workers is not None and not 1 <= workers <= 256:
+        raise InputError(f"--workers {workers} is not between 1 and 256")
+    if not 1 <= timeout < float("inf"):
+        raise InputError(f"--timeout {timeout:g} is not a number of seconds from 1 on")
+    if not 1 <= tries <= 100:
+        raise InputError(f"--tries {tries} is not between 1 and 100")
+
+
+def _checked(
+    manifest: Path, out: Path, seeds: int | None, shard: str | None, dry_run: bool
+) -> tuple[Batch, Weights, list[str]]:
+    """The batch, once nothing can be said against any of its rows."""
+    from dreamfusion3d.batch import manifest as manifests
+    from dreamfusion3d.batch import plan, run, state
+    from dreamfusion3d.workspace import check_room
+
+    if shard is not None:
+        plan.parse_shard(shard)
+    items = plan.items_of(manifest, manifests.read(manifest), seeds)
+    if not dry_run:
+        check_room(out)
+    with _stdout_to_stderr():
+        weights, warnings = run.check_prompts(manifest, items)
+    mine = items if shard is None else plan.shard_of(items, shard)
+    return state.Batch(manifest, out, mine, shard), weights, warnings
+
+
+def _team(workers: int | None, devices: str) -> Team:
+    """A device for each worker, dealt in turn; workers that share the CPU share its cores."""
+    import os
+
+    from dreamfusion3d.batch.supervisor import Team
+    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.job import choose_device
+
+    names = [name.strip() for name in devices.split(",") if name.strip()]
+    if not names:
+        raise InputError("--devices is empty: give auto, cpu or for example cuda:0,cuda:1")
+    if names == ["auto"]:
+        import torch
+
+        names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
+    for name in names:
+        choose_device(name)
+    dealt = [names[i % len(names)] for i in range(workers or len(names))]
+    on_cpu = sum(name == "cpu" for name in dealt)
+    threads = None
+    if on_cpu > 1 and "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = max(1, cores // on_cpu)
+    return Team(dealt, threads)
+
+
+def _run(
+    whole: Batch, team: Team, weights: Weights, limit: tuple[float, int], flags: tuple[bool, bool, bool, bool]
+) -> int:
+    import dataclasses
+
+    from dreamfusion3d.batch import run, state, table
+    from dreamfusion3d.batch.supervisor import Limits
+
+    keep_best, remake, as_json, quiet = flags
+    whole = dataclasses.replace(whole, facts={"devices": list(team.devices), "workers": len(team.devices)})
+    watch = table.choose(len(whole.items), as_json=as_json, quiet=quiet)
+    outcomes, stopped = run.run(
+        whole, team, watch, weights=weights, limits=Limits(timeout=limit[0], tries=limit[1]), remake=remake,
+        keep_best=keep_best,
+    )
+    counts = state.counts(outcomes)
+    said = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n)
+    print(f"{said}" if said else "nothing to do", file=sys.stderr)
+    if counts["failed"]:
+        print(f"why: {whole.out / f'failures{whole.tail}.jsonl'}", file=sys.stderr)
+    if counts["other"]:
+        print("--remake makes again what is there with other settings or weights", file=sys.stderr)
+    if as_json:
+        import json
+
+        print(json.dumps({"event": "end", **counts, "stopped": stopped, "out": str(whole.out)}))
+    else:
+        print(whole.out / "contact_sheet.html")
+    if stopped:
+        raise KeyboardInterrupt
+    return 1 if counts["failed"] or counts["other"] else 0
+
+
+def _print_plan(whole: Batch, weights: Weights, devices: int, as_json: bool, remake: bool) -> None:
+    from dreamfusion3d.batch import plan, state
+
+    found = {i.name: state.standing(whole.out, i, weights.get(i.config.prior)) for i in whole.items}
+    todo = [i for i in whole.items if found[i.name] == "open" or (remake and found[i.name] == "other")]
+    cost = plan.estimate(todo, whole.out)
+    if as_json:
+        import json
+
+        for item in whole.items:
+            print(json.dumps(_facts(item, found[item.name])))
+        print(json.dumps({"event": "estimate", "assets": len(todo), "devices": devices, **vars(cost)}))
+        return
+    width = max(len(item.name) for item in whole.items)
+    words = {"open": "to make", "there": "there", "other": "other settings"}
+    for item in whole.items:
+        mesh, steps = item.config.mesh, item.config.optim.steps
+        print(
+            f"{item.name:<{width}}  {words[found[item.name]]:<14}  seed {item.seed}, {item.quality}, "
+            f"{steps} steps, {mesh.faces} faces, {','.join(mesh.formats)}: {item.prompt}"
+        )
+    time = "unknown" if cost.seconds is None else _duration(cost.seconds / devices)
+    print(
+        f"{len(whole.items)} assets, {len(todo)} to make; about {time} on {devices} "
+        f"device{'s' if devices > 1 else ''} ({cost.source}), {_size(cost.bytes)} of disk"
+    )
+
+
+def _facts(item: Item, found: str) -> dict[str, Any]:
+    return {
+        "event": "plan", "name": item.name, "line": item.line, "prompt": item.prompt, "seed": item.seed,
+        "quality": item.quality, "steps": item.config.optim.steps, "faces": item.config.mesh.faces,
+        "formats": list(item.config.mesh.formats), "standing": found,
+    }
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.0f} MB" if count < 2**30 else f"{count / 2**30:.1f} GB"
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    # stdout carries results alone, whatever a library prints
+    with contextlib.redirect_stdout(sys.stderr):
+        yield

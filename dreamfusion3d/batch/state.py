@@ -1,0 +1,227 @@
+"""The folder is the state: what is done in it, what was kept, and the reports that a batch leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from dreamfusion3d import files
+from dreamfusion3d.batch.plan import Item, groups, settings_given
+from dreamfusion3d.slug import hashed
+from dreamfusion3d.workspace import Workspace
+
+INNER = ".batch"  # a slug has no dot: no asset can have this name
+# made: by this batch; there: done before; other: done with other settings or weights, and left so;
+# passed_over: another seed of its row is kept; left: the batch was stopped before
+Status = Literal["made", "there", "other", "failed", "passed_over", "left"]
+
+
+@dataclass
+class Outcome:
+    """How an item ended."""
+
+    status: Status
+    how: str = ""  # of a failure: input, locked, error, crash, hang
+    reason: str = ""
+    tries: int = 0
+    seconds: float = 0.0
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as its reports name it."""
+
+    manifest: Path
+    out: Path
+    items: Sequence[Item]
+    shard: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def inner(self) -> Path:
+        return self.out / INNER
+
+    @property
+    def tail(self) -> str:
+        """Behind the names of its own files, so that shards of one folder keep apart."""
+        return "" if self.shard is None else f"_{self.shard.replace('/', '_of_')}"
+
+    @property
+    def lock(self) -> Path:
+        """The folder whose lock says that this batch runs."""
+        return self.inner / f"lock{self.tail}"
+
+
+def record_of(space: Workspace) -> dict[str, Any] | None:
+    """Its asset.json; None while there is none, or none that can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(space.report.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def standing(out: Path, item: Item, prior_sha256: str | None = None) -> Literal["there", "other", "open"]:
+    """Whether the item is done, done with other settings or weights, or still to be made.
+
+    Without ``prior_sha256`` the weights that the record names are taken for the right ones.
+    """
+    space = Workspace(out / item.name)
+    record = record_of(space)
+    if record is None:
+        return "open"
+    with contextlib.suppress(KeyError, TypeError, AttributeError):
+        identity = item.identity(prior_sha256 or str(record["prior"]["sha256"]))
+        if space.finished(identity) is not None:
+            return "there"
+        # the same run with a file that was changed or lost is made again, as `generate` does
+        return "open" if space.owner() == identity.digest else "other"
+    return "open"
+
+
+# --- --keep best ---------------------------------------------------------------------------------
+
+
+def merit(record: Mapping[str, Any]) -> tuple[int, float]:
+    """What ``--keep best`` goes by, higher is better: fewer failed checks, then how well the silhouettes
+    of the finished mesh match those of the field."""
+    checks = record["checks"]
+    failed = sum(not check["passed"] for check in checks.values())
+    match = checks.get("mesh_silhouettes_match") or checks.get("silhouettes_match") or {}
+    return -failed, float(match.get("figure") or 0.0)
+
+
+def choose(out: Path, row: Sequence[Item]) -> Item | None:
+    """Keeps the best seed of a row whose seeds are all done, and drops the others; None while one is not.
+
+    What was chosen is written first, into the winner's folder; only then do the others go.
+    """
+    records = {item.name: record_of(Workspace(out / item.name)) for item in row}
+    if any(record is None for record in records.values()):
+        return None
+    best = max(row, key=lambda item: (*merit(records[item.name] or {}), -item.seed))
+    seeds = {}
+    for item in row:
+        good, match = merit(records[item.name] or {})
+        seeds[str(item.seed)] = {"failed_checks": -good, "silhouettes_match": match}
+    choice = {"row": _row_digest(row), "kept": best.seed, "seeds": seeds}
+    files.write_json(out / best.name / "choice.json", choice)
+    drop(out, [item for item in row if item is not best])
+    return best
+
+
+def chosen(out: Path, row: Sequence[Item]) -> Item | None:
+    """The item that an earlier batch kept of this very row."""
+    for item in row:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            choice = json.loads((out / item.name / "choice.json").read_text(encoding="utf-8"))
+            if choice["row"] == _row_digest(row) and choice["kept"] == item.seed:
+                return item
+    return None
+
+
+def drop(out: Path, items: Sequence[Item]) -> None:
+    """Removes folders: first renamed, so that none is ever seen half gone."""
+    trash = out / INNER / "dropped"
+    for item in items:
+        if (out / item.name).exists():
+            trash.mkdir(parents=True, exist_ok=True)
+            os.replace(out / item.name, trash / f"{item.name}.{os.getpid()}.{time.time_ns()}")
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def _row_digest(row: Sequence[Item]) -> str:
+    return hashed(json.dumps([i.digest for i in sorted(row, key=lambda item: item.seed)]), length=64)
+
+
+# --- the reports ---------------------------------------------------------------------------------
+
+
+def reproduce(item: Item) -> str:
+    """A command line that makes the same asset alone."""
+    words = ["text2mesh", item.prompt, "--seed", str(item.seed), "--quality", item.quality]
+    for pair in settings_given(item):
+        words += ["--set", pair]
+    return shlex.join(words)
+
+
+def write_failures(batch: Batch, outcomes: Mapping[str, Outcome]) -> None:
+    """failures.jsonl, a line an item that failed; no file when none did."""
+    path = batch.out / f"failures{batch.tail}.jsonl"
+    lines = [
+        json.dumps({
+            "name": item.name, "line": item.line, "prompt": item.prompt, "seed": item.seed,
+            "how": found.how, "reason": found.reason, "tries": found.tries, "log": found.log,
+            "command": reproduce(item),
+        })
+        for item in batch.items if (found := outcomes.get(item.name)) and found.status == "failed"
+    ]
+    if lines:
+        files.write_bytes(path, ("\n".join(lines) + "\n").encode())
+    else:
+        path.unlink(missing_ok=True)
+
+
+def verify(batch: Batch, outcomes: dict[str, Outcome]) -> None:
+    """An item counts as done while its asset.json is there; one that went meanwhile has failed."""
+    for item in batch.items:
+        found = outcomes.setdefault(item.name, Outcome("left"))
+        if found.status in ("made", "there") and record_of(Workspace(batch.out / item.name)) is None:
+            outcomes[item.name] = Outcome(
+                "failed", "error", "its folder was removed while the batch ran", found.tries, found.seconds
+            )
+
+
+def counts(outcomes: Mapping[str, Outcome]) -> dict[str, int]:
+    """How many items ended how."""
+    names: tuple[Status, ...] = ("made", "there", "other", "failed", "passed_over", "left")
+    return {name: sum(o.status == name for o in outcomes.values()) for name in names}
+
+
+def write_summary(batch: Batch, outcomes: Mapping[str, Outcome], seconds: float, stopped: bool) -> Path:
+    """batch.json: what came of it."""
+    records = {i.name: record_of(Workspace(batch.out / i.name)) for i in batch.items}
+    rows = [_row(item, outcomes[item.name], records[item.name]) for item in batch.items]
+    made = [o.seconds for o in outcomes.values() if o.status == "made"]
+    path = batch.out / f"batch{batch.tail}.json"
+    files.write_json(path, {
+        "manifest": batch.manifest.name,
+        "manifest_sha256": files.sha256(batch.manifest) if batch.manifest.is_file() else None,
+        "shard": batch.shard,
+        "stopped": stopped,
+        **counts(outcomes),
+        "rows": len(groups(batch.items)),
+        "assets": len(batch.items),
+        "seconds": round(seconds, 3),
+        "seconds_per_made_asset": round(sum(made) / len(made), 3) if made else None,
+        "bytes": sum(facts["bytes"] for r in records.values() if r for facts in r["files"].values()),
+        "checks_failed": sum(row.get("checks_failed", 0) > 0 for row in rows),
+        **batch.facts,
+        "versions": {"python": platform.python_version(), "dreamfusion3d": version("dreamfusion3d")},
+        "items": rows,
+    })
+    return path
+
+
+def _row(item: Item, outcome: Outcome, record: Mapping[str, Any] | None) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": item.name, "line": item.line, "prompt": item.prompt, "seed": item.seed,
+        "status": outcome.status, "tries": outcome.tries, "seconds": round(outcome.seconds, 3),
+    }
+    if outcome.status in ("made", "there") and record is not None:
+        row["checks_failed"] = sum(not check["passed"] for check in record["checks"].values())
+        row["files"] = {name: facts["sha256"] for name, facts in record["files"].items()}
+    if outcome.reason:
+        row["reason"] = outcome.reason
+    return row

@@ -1,0 +1,182 @@
+"""Every row is checked first; what is wrong is said with its line, all at once."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dreamfusion3d.batch import plan, state
+from dreamfusion3d.batch.manifest import ManifestError, read
+from dreamfusion3d.batch.plan import Item, items_of, shard_of
+from dreamfusion3d.config import Config, resolve
+from dreamfusion3d.errors import InputError
+
+CSV = """\
+prompt,name,seed,quality,faces,texture size,height,formats,optim.steps
+"a red mug, with one handle",,3,draft,5000,512,0.1,"glb,obj",
+a pink donut,Torus,,,,,,,7
+"""
+JSONL = """\
+{"prompt": "a red mug, with one handle", "seed": 3, "quality": "draft", "faces": 5000, "texture_size": 512, \
+"height": 0.1, "formats": ["glb", "obj"]}
+
+{"prompt": "a pink donut", "name": "Torus", "optim": {"steps": 7}}
+"""
+YAML = """\
+# two assets
+- {prompt: "a red mug, with one handle", seed: 3, quality: draft, faces: 5000, texture size: 512,
+   height: 0.1, formats: [glb, obj]}
+- prompt: a pink donut
+  name: Torus
+  optim.steps: 7
+"""
+
+
+def manifest(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(path: Path) -> list[str]:
+    with pytest.raises(ManifestError) as caught:
+        items_of(path, read(path))
+    return [p.removeprefix(f"{path}") for p in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "lines"),
+    [
+        ("m.csv", CSV, (2, 3)), ("m.csv", "\ufeff" + CSV, (2, 3)), ("m.jsonl", JSONL, (1, 3)),
+        ("m.yaml", YAML, (2, 4)), ("m.tsv", "prompt\tseed\na mug\t1\n\na cup\t2\n", (2, 4)),
+        ("m.csv", 'prompt;seed\n"a\nmug";1\na cup;2\n', (2, 4)),
+    ],
+)
+def test_the_formats_say_the_same(name: str, text: str, lines: tuple[int, int], tmp_path: Path) -> None:
+    rows = read(manifest(tmp_path, name, text))
+    assert tuple(row.line for row in rows) == lines
+    if "donut" in text:
+        first, second = items_of(tmp_path / name, rows)
+        assert first.config == resolve(
+            "draft", mesh__faces=5000, mesh__texture_size=512, mesh__height=0.1, mesh__formats=["glb", "obj"]
+        )
+        assert (first.name, first.seed) == ("a_red_mug_with_one_handle", 3)
+        assert (second.name, second.seed, second.config) == ("torus", 0, resolve(optim__steps=7))
+
+
+def test_every_problem_with_its_line(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "m.csv", (
+        "prompt,name,seed,quality,faces,optim.steps\n"
+        ",,,,,\n"  # an empty line is no row
+        '"",one,,,,\n'
+        "a mug,,-1,ultra,,\n"
+        "a mug,,,draft,3,none\n"
+        "a mug,,1,,,,,8\n"
+        "fine,,,,,\n"
+    ))
+    found = problems(path)
+    assert [p.split(": ")[0] for p in found] == [":3", ":4", ":4", ":5", ":5", ":6"]
+    for problem, words in zip(
+        found, ["empty", "seed '-1'", "draft, standard, high", "mesh.faces = 3", "optim.steps", "8 cells"],
+        strict=True,
+    ):
+        assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("m.csv", "prompt,prompts\na,b\n", ":2: there is no column 'prompts'; did you mean 'prompt'?"),
+        ("m.csv", "name\nx\n", ":1: the first line must name the columns"),
+        ("m.csv", "prompt,prompt\na,b\n", "stands twice"),
+        ("m.csv", "prompt,faces,mesh.faces\na mug,500,600\n", "given twice"),
+        ("m.csv", 'prompt\n"a mug\n', "not CSV"),
+        ("m.csv", "", "no rows"),
+        ("m.csv", "prompt,seed,seeds\na mug,1,2\n", "leave one out"),
+        ("m.csv", 'prompt,seed\na mug,"1,2"\n', "called seeds"),
+        ("m.csv", 'prompt,seeds\na mug,"1,1"\n', "twice"),
+        ("m.csv", "prompt,name\na mug,x\na cup,X\n", ":3: its folder 'x' is that of line 2"),
+        ("m.csv", "prompt,seed\na mug,1\na cup,1\na mug,1\n", ":4: the same asset as line 2"),
+        ("m.csv", "prompt,preset\na mug,nothing\n", "no preset"),
+        ("m.jsonl", '{"prompt": "a mug"}\n{"prompt": \n[1]\n', ":2: not JSON"),
+        ("m.jsonl", '{"prompt": "a mug", "prompt": "b"}', "twice"),
+        ("m.jsonl", '{"prompt": "a mug", "height": NaN}', "finite"),
+        ("m.jsonl", '{"prompt": "a mug", "faces": {"a": {"b": 1}}}', "neither a text"),
+        ("m.jsonl", '{"prompt": ' + "[" * 100_000, "not JSON: too deep"),
+        ("m.yaml", "- prompt: a mug\n- !!python/object/apply:os.system [ls]\n", ":2: could not determine"),
+        ("m.yaml", "prompt: a mug\n", ":1: a YAML manifest is a list"),
+        ("m.yaml", "- prompt: [a\n", "not YAML"),
+        ("m.yaml", "- prompt: a mug\n  name: 2024-01-01\n", "quote it"),
+        ("m.yaml", "- prompt: a\x00mug\n", "not YAML"),
+        ("m.txt", "a mug\n", "is named .csv"),
+    ],
+)
+def test_bad_manifests(name: str, text: str, words: str, tmp_path: Path) -> None:
+    found = problems(manifest(tmp_path, name, text))
+    assert any(words in problem for problem in found), found
+    assert all(len(problem) < 500 for problem in found)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert "No such file" in problems(tmp_path / "none.csv")[0]
+    (tmp_path / "latin.csv").write_bytes("prompt\na caf\xe9\n".encode("latin-1"))
+    assert "UTF-8" in problems(tmp_path / "latin.csv")[0]
+
+
+def test_names_become_folders_of_their_own(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "m.jsonl", "\n".join(json.dumps(row) for row in [
+        {"prompt": "a mug"}, {"prompt": "a mug", "seed": 1}, {"prompt": "A mug!"},
+        {"prompt": "b", "name": "../../x"}, {"prompt": "c", "name": "CON"},
+        {"prompt": "d", "name": "n" * 300}, {"prompt": "e", "name": "\N{SLICE OF PIZZA}"},
+        {"prompt": "f", "seeds": [4, 5]},
+        {"prompt": "a mug", "seed": 2, "name": "a mug"}, {"prompt": "g", "name": ".batch"},
+    ]))
+    items = items_of(path, read(path))
+    names = [item.name for item in items]
+    assert len(set(names)) == len(items) == 11
+    assert all(0 < len(n) <= 64 and n.replace("_", "").isalnum() and n.isascii() for n in names)
+    assert names[3] == "x" and names[4].startswith("con_") and names[7:9] == ["f_s4", "f_s5"]
+    assert names[9] == "a_mug", "a chosen name is kept; the prompt's gives way"
+    # a row behind the others changes none of their folders
+    longer = read(manifest(tmp_path, "n.jsonl", path.read_text() + '\n{"prompt": "a mug", "seed": 9}'))
+    assert [item.name for item in items_of(path, longer)][:11] == names
+
+
+def test_seeds_and_shards(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "m.csv", "prompt,seed,seeds\na,5,\nb,,\nc,,\"8,9\"\nd,,\n")
+    items = items_of(path, read(path), 3)
+    assert [(i.prompt, i.seed) for i in items] == [
+        *(("a", s) for s in (5, 6, 7)), *(("b", s) for s in (0, 1, 2)), ("c", 8), ("c", 9),
+        *(("d", s) for s in (0, 1, 2)),
+    ]
+    parts = [shard_of(items, f"{k}/3") for k in (1, 2, 3)]
+    assert sorted(i.name for part in parts for i in part) == sorted(i.name for i in items)
+    assert {i.prompt for i in parts[0]} == {"a", "d"}
+    for wrong in ("0/3", "4/3", "1", "a/b", "1/0"):
+        with pytest.raises(InputError, match="K/N"):
+            shard_of(items, wrong)
+
+
+def test_the_reproducing_command_has_the_same_config() -> None:
+    config = resolve(
+        "draft", preset="prolificdreamer", sets=["guidance.t_start=0.2,0.9", "prompts.negative=it's bad"],
+        mesh__formats="glb,obj",
+    )
+    words = shlex.split(state.reproduce(Item("x", 'a "mug"; rm', 3, config, "draft", 1, 0)))
+    assert words[:6] == ["text2mesh", 'a "mug"; rm', "--seed", "3", "--quality", "draft"]
+    assert words[6::2] == ["--set"] * (len(words[6:]) // 2)
+    assert resolve("draft", sets=words[7::2]) == config
+
+
+def test_estimates_grow_with_the_work_and_own_up(tmp_path: Path) -> None:
+    def item(config: Config) -> Item:
+        return Item("x", "a", 0, config, "standard", 1, 0)
+
+    draft, high = (plan.estimate([item(resolve(q))], tmp_path) for q in ("draft", "high"))
+    assert draft.seconds and high.seconds and draft.seconds < high.seconds and draft.bytes < high.bytes
+    twice = plan.estimate([item(resolve("draft"))] * 2, tmp_path)
+    assert twice.seconds == 2 * draft.seconds
+    assert plan.estimate([item(resolve(sets=["prior.name=models/sd"]))], tmp_path).seconds is None
