@@ -180,8 +180,9 @@ def _first_guess(job: Job) -> Start | None:
     from dreamfusion3d.field.start import Start
     from dreamfusion3d.prior.protocol import foresees
 
-    if job.config.field.start != "prior" or not foresees(job.prior):
+    prior = job.prior
+    if job.config.field.start != "prior" or not foresees(prior):
         return None
     text = job.prior.encode_text([job.identity.prompt])
-    density, colour = job.prior.fog(text, FOG_SAMPLES)
+    density, colour = prior.fog(text, FOG_SAMPLES)
     return Start.of_fog(density, colour, job.config.field.density_scale, job.device)
