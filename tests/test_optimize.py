@@ -11,6 +11,7 @@ from dreamfusion3d import optimize as loop
 from dreamfusion3d.config import Config, with_values
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.field.start import Start
 from dreamfusion3d.optimize import optimize
 from dreamfusion3d.prior.ideal import IdealPrior
 from dreamfusion3d.procedural.world import Meaning, instances
@@ -203,7 +204,20 @@ def test_draws_ask_anew_and_dreamtime_never_grows(prior):
     heard = Hearing(prior)
     list(begin(heard, field(), steps=5, sets={"guidance.schedule": "dreamtime"}))
     assert heard.times == sorted(heard.times, reverse=True)
-    assert heard.times[0] == pytest.approx(0.98) and heard.times[-1] == pytest.approx(0.1)
+    assert heard.times[0] == pytest.approx(0.98) and heard.times[-1] == pytest.approx(0.05)
+
+
+def test_a_better_start_saves_steps_and_noise(prior):
+    fog, grey = torch.full((9, 9, 9), 2.0), torch.full((9, 9, 9, 3), 0.5)
+    start = Start.of_fog(fog, grey, config().field.density_scale, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    for begun, steps, first in ((None, 8, 0.98), (start, 6, 0.98 + (0.05 - 0.98) / 4)):
+        heard = Hearing(prior)
+        nerf = NerfField(config().field, generator=generator, start=begun)
+        sets = {"guidance.t_start": (0.98, 0.98), "guidance.t_end": (0.05, 0.05), "optim.head_start": 0.25}
+        taken = list(begin(heard, nerf, steps=8, sets=sets))
+        assert len(taken) == steps and taken[0].total == steps
+        assert heard.times[0] == pytest.approx(first) and heard.times[-1] == pytest.approx(0.05)
 
 
 def test_the_global_generator_is_left_alone(prior):
