@@ -36,13 +36,20 @@ class Trainee(nn.Module):
         self.conditioner = conditioner
         self.scene = scene
 
-    def embed(self, batch: Batch, dropped: Tensor) -> tuple[Float[Tensor, "g d"], Float[Tensor, "g d"]]:
-        """The vectors of each prop's prompt, with colours and without; of no prompt where it is dropped."""
+    def imagine(
+        self, batch: Batch, dropped: Tensor
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b v z y x"], Float[Tensor, "b p 3"]]:
+        """The prompt's vector, the scene's volume and its colours, for every picture; of no prompt
+        where it is dropped."""
         prompts: list[list[str]] = [
             [] if gone else tokens for tokens, gone in zip(batch.captions, dropped, strict=True)
         ]
         told = self.conditioner
-        return told.embed([told.rows(t) for t in prompts]), told.embed([told.shape_rows(t) for t in prompts])
+        text = told.embed([told.rows(tokens) for tokens in prompts])
+        volumes = self.scene(told.embed([told.shape_rows(tokens) for tokens in prompts]))
+        views = batch.pictures.shape[1]
+        row = torch.arange(len(text), device=text.device).repeat_interleave(views)
+        return text[row], volumes[row], self.scene.colours(text)[row]
 
 
 @dataclass(frozen=True)
@@ -77,13 +84,10 @@ def losses(
     dropped = torch.rand(props, generator=generator) < dropout
     cameras = cameras_of(batch).to(device)
     with autocast(device):
-        text, shape = model.embed(batch, dropped)
-        volumes = model.scene(shape).repeat_interleave(views, 0)
-        colours = model.scene.colours(text).repeat_interleave(views, 0)
+        text, volumes, colours = model.imagine(batch, dropped)
         seen = look(volumes, cameras, *x0.shape[-2:], generator=generator)
         condition = model.conditioner(
-            text.repeat_interleave(views, 0), batch.azimuth_deg.flatten().to(device),
-            batch.elevation_deg.flatten().to(device),
+            text, batch.azimuth_deg.flatten().to(device), batch.elevation_deg.flatten().to(device)
         )
         predicted = predict(
             model.unet if network is None else network, attention, alpha * x0 + sigma * noise, timestep,
@@ -91,8 +95,8 @@ def losses(
         )
     picture, lights = targets(batch, x0, noise, alpha, sigma)
     weight = sigma.pow(-2).clamp(max=MOST)
-    told = ~dropped.repeat_interleave(views).to(device)
-    made = REST * (weight * (2 * predicted.rest).square())[told].mean() if told.any() else weight.new_zeros(())
+    told = ~dropped.repeat_interleave(views).view(-1, 1, 1, 1).to(device)
+    made = REST * (told * weight * (2 * predicted.rest).square()).mean()
     if lights is not None:
         made = made + LIGHTS * (weight * (2 * (predicted.lights - lights)).square()).mean()
     return Losses(
@@ -106,11 +110,8 @@ def scene_loss(model: Trainee, batch: Batch, dropout: float, *, generator: torch
     noise."""
     device = next(model.parameters()).device
     dropped = torch.rand(len(batch.captions), generator=generator) < dropout
-    views = batch.pictures.shape[1]
     with autocast(device):
-        text, shape = model.embed(batch, dropped)
-        volumes = model.scene(shape).repeat_interleave(views, 0)
-        colours = model.scene.colours(text).repeat_interleave(views, 0)
+        _, volumes, colours = model.imagine(batch, dropped)
     seen = look(volumes, cameras_of(batch).to(device), *batch.pictures.shape[-2:], generator=generator)
     return _scene_error(seen, colours, batch) + PAINTS * _paint_error(model, batch)
 

@@ -21,7 +21,14 @@ from dreamfusion3d.prior.ideal import rgba
 from dreamfusion3d.prior.protocol import Text
 from dreamfusion3d.prior.scene import PALETTE, Scene, fog_of
 from dreamfusion3d.prior.tokens import Told, tell, words_of
-from dreamfusion3d.prior.unet import attend_across_views, autocast, look, predict
+from dreamfusion3d.prior.unet import (
+    OUT_CHANNELS,
+    UNSHUFFLE,
+    attend_across_views,
+    autocast,
+    look,
+    predict,
+)
 from dreamfusion3d.prior.words import WordEncoder
 from dreamfusion3d.procedural.captions import world_summary
 from dreamfusion3d.procedural.kinds import KINDS, WOOD
@@ -38,9 +45,9 @@ PARTS = (
 class PixelPrior:
     """Premultiplied RGBA at 64x64 in [-1, 1], told the prompt's meaning and the camera.
 
-    Views of one scene are denoised jointly. Runs in bfloat16
-    where the device computes in it; in float32 with ``half=False``. A row of its ``Text`` is the
-    prompt's vector, and the colours and the volume of its scene. Taught from pictures without cameras, it is told none
+    Views of one scene are denoised jointly. Runs in bfloat16 where the device computes in it; in
+    float32 with ``half=False``. A row of its ``Text`` is the prompt's vector, and the colours and
+    the volume of its scene. Taught from pictures without cameras, it is told none
     (``camera_conditioned``), and denoises each picture alone.
     """
 
@@ -161,6 +168,11 @@ def _load(folder: Path) -> tuple[torch.nn.Module, Conditioner, Scene, Tensor]:
             folder / "unet", use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
         )
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+        if unet.config.out_channels != OUT_CHANNELS * UNSHUFFLE**2:
+            raise InputError(
+                f"the prior in {folder} was made by another version of dreamfusion3d, whose networks had "
+                "another form; train it anew with train-prior, or leave --prior out"
+            )
         conditioner = Conditioner.load(folder / "conditioner")
         scene = Scene.load(folder / "scene")
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:

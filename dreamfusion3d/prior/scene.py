@@ -28,6 +28,7 @@ from dreamfusion3d.shading import MEAN_SHADE, light_direction
 EXTENT = 0.85  # the volume is the cube [-EXTENT, EXTENT]^3
 RESOLUTION = 32  # cells along an edge
 PALETTE = 5  # colours of a scene: as many as a prop has parts, inside and outside of a finish
+MAPS = 24  # fields over the volume that patterns are mixed from
 VOLUME_CHANNELS = 4 + PALETTE  # density, shares of the colours, and a vector: see ``Scene``
 SEEN_CHANNELS = 5 + PALETTE  # see ``show``
 SAMPLES = 32  # on a ray
@@ -44,6 +45,10 @@ class Scene(nn.Module):
     another branch's business: so a colour that was learned on one body is known on every other.
     The convolutions are not told the colours (``shape``), for no colour moves a handle: what one
     red mug teaches about the shape of mugs holds for every mug.
+
+    Stripes and spots lie still in the world, whatever they cover, and are finer than what
+    convolutions can place from 4^3. So shares are also told by ``maps``, learned fields over the
+    whole volume that the prompt weights.
     """
 
     def __init__(self, width: int, channels: tuple[int, int, int] = (96, 64, 32)) -> None:
@@ -59,6 +64,8 @@ class Scene(nn.Module):
             nn.Conv3d(middle, narrow, 3, padding=1), nn.Conv3d(narrow, narrow, 3, padding=1),
         ])
         self.last = nn.ConvTranspose3d(narrow, 4 + PALETTE, 2, stride=2)
+        self.maps = nn.Parameter(0.3 * torch.randn(MAPS, RESOLUTION, RESOLUTION, RESOLUTION))
+        self.mix = nn.Linear(width, PALETTE * MAPS)
 
     def colours(self, text: Float[Tensor, "g d"]) -> Float[Tensor, "g p 3"]:
         """The palettes of prompts whose vectors are ``text``, sRGB in [0, 1]."""
@@ -73,7 +80,8 @@ class Scene(nn.Module):
         x = F.silu(third(F.interpolate(x, scale_factor=2.0)))
         x = x + F.silu(fourth(x))
         density, light, entry = self.last(x).split([1, 3, PALETTE], 1)
-        return torch.cat([density, entry.float().softmax(1).to(x.dtype), light], 1)
+        pattern = torch.einsum("gpm,mzyx->gpzyx", self.mix(shape).unflatten(1, (PALETTE, MAPS)), self.maps)
+        return torch.cat([density, (entry + pattern).float().softmax(1).to(x.dtype), light], 1)
 
     def unflatten(self, volumes: Float[Tensor, "g n"]) -> Float[Tensor, "g v z y x"]:
         """Volumes that were kept as rows."""

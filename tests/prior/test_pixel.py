@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import UNet2DModel
 
 from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
@@ -18,6 +19,7 @@ from dreamfusion3d.prior.pixel import PARTS, PixelPrior
 from dreamfusion3d.prior.protocol import Prior, Text
 from dreamfusion3d.prior.sampling import ddim, noise_for, write_grid
 from dreamfusion3d.prior.scene import PALETTE
+from dreamfusion3d.prior.unet import build_unet
 from dreamfusion3d.procedural.world import Meaning
 from dreamfusion3d.types import Render
 from tests.prior.tiny import SIZE, tiny_folder
@@ -220,6 +222,12 @@ def overwrite(part: str, text: str):
     return damage
 
 
+def of_another_form(folder: Path) -> None:
+    """Without an output for the light of the palette's colours, as the first networks were."""
+    older = UNet2DModel(**{**build_unet((32, 64)).config, "out_channels": 64})
+    older.save_pretrained(folder / "unet", safe_serialization=True)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -234,6 +242,7 @@ def overwrite(part: str, text: str):
         (overwrite("scheduler/scheduler_config.json", "no"), "damaged"),
         (overwrite("conditioner/config.json", "{}"), "damaged"),
         (overwrite("conditioner/config.json", '{"vocabulary": ["a"], "width": 128}'), "damaged"),
+        (of_another_form, "made by another version"),
     ],
 )
 def test_a_bad_folder_is_one_line(folder, tmp_path, damage, words):

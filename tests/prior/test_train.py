@@ -14,6 +14,7 @@ from dreamfusion3d.prior import load_prior
 from dreamfusion3d.prior.chart import plot_log
 from dreamfusion3d.prior.conditioner import world_vocabulary
 from dreamfusion3d.prior.losses import losses, scene_loss, targets, timesteps
+from dreamfusion3d.prior.scene import PALETTE
 from dreamfusion3d.prior.train import (
     load_checkpoint,
     new_state,
@@ -23,7 +24,6 @@ from dreamfusion3d.prior.train import (
     train,
     validation_loss,
 )
-from dreamfusion3d.prior.scene import PALETTE
 from dreamfusion3d.prior.unet import Predicted, attend_across_views, build_scheduler
 from dreamfusion3d.procedural.dataset import Paints, make
 from tests.prior.tiny import CONFIG, tiny_batch, tiny_state
