@@ -148,7 +148,8 @@ def targets(
     in the variety of shapes: on which side the handle is (stable target field, Xu et al.,
     arXiv 2302.00670).
     """
-    pictures, lights = x0.clone(), None if batch.lights is None else batch.lights.flatten(0, 1).to(x0.device)
+    pictures = x0.clone()
+    lights = None if batch.lights is None else batch.lights.flatten(0, 1).to(x0.device, copy=True)
     views = batch.pictures.shape[1]
     for i, peers in enumerate(batch.peers):
         rows = slice(i * views, (i + 1) * views)
