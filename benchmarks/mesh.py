@@ -3,8 +3,8 @@
     python -m benchmarks.mesh --field out/a_barrel --field out/a_small_donut --out out/mesh
     python -m benchmarks.mesh --prop pitcher:1 --resolution 64 --size 64 --faces 2000 --texture-size 256
 
-``--field`` names the folder of a run (its work/field.safetensors is read) or such a file; ``--prop``
-makes the field of a true procedural prop instead. Kernels are compiled before the clock starts.
+``--field`` names the folder of a finished run, whose work/field.safetensors is read; ``--prop`` makes
+the field of a true procedural prop instead. Kernels are compiled before the clock starts.
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ from safetensors.torch import load_file
 from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.config import Config, from_dict
 from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.field.start import Start
 from dreamfusion3d.mesh.checks import finish_report
 from dreamfusion3d.mesh.detail import fine_surface
 from dreamfusion3d.mesh.export import place, write_glb
 from dreamfusion3d.mesh.lods import dress
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.mesh.simplify import simplify, smooth
+from dreamfusion3d.pipeline import FOG_SAMPLES
+from dreamfusion3d.prior import load_prior
+from dreamfusion3d.prior.protocol import foresees
 from dreamfusion3d.procedural.world import Instances, instances
 from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.render.surface import render_mesh
@@ -60,15 +64,23 @@ class PropField:
         return 0.5 + 0.3 * torch.sin(6 * x + x.new_tensor([0.0, 2.0, 4.0]))
 
 
+def field_of(run: Path) -> NerfField:
+    """The trained field of a finished run. What it started from is no part of its file, and is made again."""
+    record = json.loads((run / "asset.json").read_text())
+    config, device, start = from_dict(record["config"]), torch.device("cpu"), None
+    prior = load_prior(config.prior, device=device)
+    if config.field.start == "prior" and foresees(prior):
+        fog = prior.fog(prior.encode_text([record["prompt"]]), FOG_SAMPLES)
+        start = Start.of_fog(*fog, config.field.density_scale, device)
+    field = NerfField(config.field, generator=torch.Generator().manual_seed(0), start=start)
+    field.load_state_dict(load_file(run / "work" / "field.safetensors"))
+    return field
+
+
 def fields_of(arguments: argparse.Namespace) -> dict[str, Field]:
     found: dict[str, Field] = {}
     for path in arguments.field:
-        file = path / "work" / "field.safetensors" if path.is_dir() else path
-        report = path / "asset.json"
-        config = from_dict(json.loads(report.read_text())["config"]) if report.exists() else Config()
-        field = NerfField(config.field, generator=torch.Generator().manual_seed(0))
-        field.load_state_dict(load_file(file))
-        found[path.name if path.is_dir() else path.parent.name] = field
+        found[path.name] = field_of(path)
     for case in arguments.prop:
         kind, _, count = case.partition(":")
         generator = torch.Generator().manual_seed(arguments.seed)

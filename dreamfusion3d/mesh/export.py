@@ -91,7 +91,8 @@ def write_obj(
 ) -> list[Path]:
     """OBJ at ``path`` with ``<name>.mtl`` and ``<name>.png`` beside it; the OBJ comes last.
 
-    ``extras`` and the frame stand in its comments: the format knows neither axes nor units.
+    A normal map is ``<name>_normal.png``, named by ``norm``: ``map_Bump`` is a height to some readers
+    and normals to others, and a height read from normals is nonsense. ``extras`` and the frame stand in its comments: the format knows neither axes nor units.
     Returns the files written, the OBJ first.
     """
     material = SimpleMaterial(
@@ -105,6 +106,9 @@ def write_obj(
     )
     # the same bytes as glTF's picture, with which it shares its name
     companions[f"{name}.png"] = png(textured.texture)
+    if textured.normal_map is not None:
+        companions[f"{name}_normal.png"] = png(textured.normal_map)
+        companions[f"{name}.mtl"] += f"\nnorm {name}_normal.png".encode()
     for companion, data in companions.items():
         write_bytes(path.parent / companion, data + b"\n" if companion.endswith(".mtl") else data)
     write_bytes(path, (text.rstrip("\n") + "\n").encode())

@@ -13,11 +13,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dreamfusion3d.prior.conditioner import Conditioner
-from dreamfusion3d.prior.scene import Scene
-from dreamfusion3d.prior.unet import SCENE_SCALE, ViewAttention, autocast, look, predict
+from dreamfusion3d.prior.scene import PALETTE, Scene
+from dreamfusion3d.prior.unet import SCENE_SCALE, ViewAttention, autocast, look, painted, predict
 from dreamfusion3d.procedural.dataset import Batch, cameras_of
 
 MOST = 5.0  # weight of a picture's error
+LIGHTS = 1.0  # weight of the errors of the parts' lights against the pictures'
+REST = 0.3  # of what a picture that was told its prompt has of no colour of the prompt's
+PAINTS = 1.0  # of the palettes' errors
 PEER_SIGMA = 0.97  # noise below which a picture gives away which prop it shows
 
 
@@ -33,28 +36,37 @@ class Trainee(nn.Module):
         self.conditioner = conditioner
         self.scene = scene
 
-    def embed(self, batch: Batch, dropped: Tensor) -> tuple[Float[Tensor, "g d"], Float[Tensor, "g d"]]:
-        """The vectors of each prop's prompt, with colours and without; of no prompt where it is dropped."""
+    def imagine(
+        self, batch: Batch, dropped: Tensor
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b v z y x"], Float[Tensor, "b p 3"]]:
+        """The prompt's vector, the scene's volume and its colours, for every picture; of no prompt
+        where it is dropped."""
         prompts: list[list[str]] = [
             [] if gone else tokens for tokens, gone in zip(batch.captions, dropped, strict=True)
         ]
         told = self.conditioner
-        return told.embed([told.rows(t) for t in prompts]), told.embed([told.shape_rows(t) for t in prompts])
+        text = told.embed([told.rows(tokens) for tokens in prompts])
+        volumes = self.scene(told.embed([told.shape_rows(tokens) for tokens in prompts]))
+        views = batch.pictures.shape[1]
+        row = torch.arange(len(text), device=text.device).repeat_interleave(views)
+        return text[row], volumes[row], self.scene.colours(text)[row]
 
 
 @dataclass(frozen=True)
 class Losses:
     picture: Float[Tensor, ""]
-    mean: Float[Tensor, ""]  # of the scene's picture
+    lights: Float[Tensor, ""]  # where the picture's colours are, and are none of the prompt's
+    scene: Float[Tensor, ""]  # of the scene's picture and palette
 
 
 def losses(
     model: Trainee, attention: ViewAttention, alpha_bar: Tensor, batch: Batch, dropout: float,
     *, generator: torch.Generator, network: Network | None = None, joint: bool = True,
 ) -> Losses:
-    """Mean squared errors of the predicted x_0, and of the scene that the U-Net is shown.
+    """Mean squared errors of the predicted x_0, of what it is made of (where the batch knows), and of
+    the scene that the U-Net is shown.
 
-    The first is weighted by 1 / sigma^2 as the error of a predicted velocity is (Salimans and Ho,
+    The first two are weighted by 1 / sigma^2 as the error of a predicted velocity is (Salimans and Ho,
     arXiv 2202.00512, section 4), but never by more than MOST (as Hang et al., arXiv 2303.09556, do).
 
     All views of a prop share one noise level, and lose their prompt together. Where noise hides
@@ -72,49 +84,72 @@ def losses(
     dropped = torch.rand(props, generator=generator) < dropout
     cameras = cameras_of(batch).to(device)
     with autocast(device):
-        text, shape = model.embed(batch, dropped)
-        volumes = model.scene(text, shape).repeat_interleave(views, 0)
+        text, volumes, colours = model.imagine(batch, dropped)
         seen = look(volumes, cameras, *x0.shape[-2:], generator=generator)
         condition = model.conditioner(
-            text.repeat_interleave(views, 0), batch.azimuth_deg.flatten().to(device),
-            batch.elevation_deg.flatten().to(device),
+            text, batch.azimuth_deg.flatten().to(device), batch.elevation_deg.flatten().to(device)
         )
         predicted = predict(
             model.unet if network is None else network, attention, alpha * x0 + sigma * noise, timestep,
-            seen, condition, cameras, views=views if joint else 1,
+            seen, colours, condition, cameras, views=views if joint else 1,
         )
-    error = predicted - targets(batch, x0, noise, alpha, sigma)
+    picture, lights = targets(batch, x0, noise, alpha, sigma)
     weight = sigma.pow(-2).clamp(max=MOST)
-    return Losses((weight * error.square()).mean(), _mean_error(seen, batch))
+    told = ~dropped.repeat_interleave(views).view(-1, 1, 1, 1).to(device)
+    made = REST * (told * weight * (2 * predicted.rest).square()).mean()
+    if lights is not None:
+        made = made + LIGHTS * (weight * (2 * (predicted.lights - lights)).square()).mean()
+    return Losses(
+        (weight * (predicted.picture(colours) - picture).square()).mean(), made,
+        _scene_error(seen, colours, batch) + PAINTS * _paint_error(model, batch),
+    )
 
 
 def scene_loss(model: Trainee, batch: Batch, dropout: float, *, generator: torch.Generator) -> Tensor:
-    """Mean squared error of the scene's pictures alone: what a prior says of pictures that are all noise."""
+    """Mean squared error of the scene's pictures and palettes: what a prior says of pictures that are all
+    noise."""
     device = next(model.parameters()).device
     dropped = torch.rand(len(batch.captions), generator=generator) < dropout
     with autocast(device):
-        volumes = model.scene(*model.embed(batch, dropped))
-    volumes = volumes.repeat_interleave(batch.pictures.shape[1], 0)
+        _, volumes, colours = model.imagine(batch, dropped)
     seen = look(volumes, cameras_of(batch).to(device), *batch.pictures.shape[-2:], generator=generator)
-    return _mean_error(seen, batch)
+    return _scene_error(seen, colours, batch) + PAINTS * _paint_error(model, batch)
 
 
-def _mean_error(seen: Float[Tensor, "b 8 h w"], batch: Batch) -> Tensor:
+def _scene_error(seen: Float[Tensor, "b s h w"], colours: Float[Tensor, "b p 3"], batch: Batch) -> Tensor:
     """Against the mean over each prop's peers: the target's expectation is the same, its noise less."""
-    known = batch.peers or list(batch.pictures[:, None])
-    mean = torch.stack([peers.mean(0) for peers in known]).flatten(0, 1).to(seen.device)
-    return (seen[:, :4] - F.avg_pool2d(mean, SCENE_SCALE)).square().mean()
+    def mean(of: list[Tensor]) -> Tensor:
+        return F.avg_pool2d(torch.stack([peers.mean(0) for peers in of]).flatten(0, 1), SCENE_SCALE)
+
+    lights, opacity = seen[:, :PALETTE], seen[:, PALETTE : PALETTE + 1]
+    picture = torch.cat([2 * painted(lights, colours) - 1, opacity], 1)
+    error = (picture - mean(batch.peers or list(batch.pictures[:, None])).to(seen.device)).square().mean()
+    if not batch.peer_lights:
+        return error
+    return error + LIGHTS * (2 * (lights - mean(batch.peer_lights).to(seen.device))).square().mean()
 
 
-def targets(batch: Batch, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """E[x0 | x_t] over each prop's peers, where that differs from the prop itself.
+def _paint_error(model: Trainee, batch: Batch) -> Tensor:
+    """Of the palettes alone: thousands of captions say their colours before many pictures are seen."""
+    if batch.paints is None:
+        return torch.zeros((), device=next(model.parameters()).device)
+    told = model.conditioner
+    text = told.embed([told.rows(tokens) for tokens in batch.paints.captions])
+    return (2 * (model.scene.colours(text) - batch.paints.colours.to(text.device))).square().mean()
+
+
+def targets(
+    batch: Batch, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor
+) -> tuple[Float[Tensor, "b 4 h w"], Float[Tensor, "b p h w"] | None]:
+    """E[x0 | x_t] over each prop's peers, where that differs from the prop itself; and of its lights.
 
     The prop is one of its peers at random, so both targets teach the same denoiser; but this
     one does not change with the draw, and a small batch learns from it what otherwise drowns
     in the variety of shapes: on which side the handle is (stable target field, Xu et al.,
     arXiv 2302.00670).
     """
-    targets = x0.clone()
+    pictures = x0.clone()
+    lights = None if batch.lights is None else batch.lights.flatten(0, 1).to(x0.device, copy=True)
     views = batch.pictures.shape[1]
     for i, peers in enumerate(batch.peers):
         rows = slice(i * views, (i + 1) * views)
@@ -124,8 +159,11 @@ def targets(batch: Batch, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tenso
         known = peers.to(x0.device)
         x_t = a * x0[rows] + s * noise[rows]
         misfit = (x_t - a * known).square().flatten(1).sum(1)
-        targets[rows] = torch.einsum("k,kvchw->vchw", (-misfit / (2 * s * s)).softmax(0), known)
-    return targets
+        likely = (-misfit / (2 * s * s)).softmax(0)
+        pictures[rows] = torch.einsum("k,kvchw->vchw", likely, known)
+        if lights is not None:
+            lights[rows] = torch.einsum("k,kvchw->vchw", likely, batch.peer_lights[i].to(x0.device))
+    return pictures, lights
 
 
 def timesteps(count: int, levels: int, generator: torch.Generator) -> Tensor:

@@ -19,9 +19,16 @@ from dreamfusion3d.prior import embedded_folder, known_kinds, weak_kinds
 from dreamfusion3d.prior.conditioner import UNTOLD_DEG, Conditioner
 from dreamfusion3d.prior.ideal import rgba
 from dreamfusion3d.prior.protocol import Text
-from dreamfusion3d.prior.scene import Scene, fog_of
+from dreamfusion3d.prior.scene import PALETTE, Scene, fog_of
 from dreamfusion3d.prior.tokens import Told, tell, words_of
-from dreamfusion3d.prior.unet import attend_across_views, autocast, look, predict
+from dreamfusion3d.prior.unet import (
+    OUT_CHANNELS,
+    UNSHUFFLE,
+    attend_across_views,
+    autocast,
+    look,
+    predict,
+)
 from dreamfusion3d.prior.words import WordEncoder
 from dreamfusion3d.procedural.captions import world_summary
 from dreamfusion3d.procedural.kinds import KINDS, WOOD
@@ -38,9 +45,9 @@ PARTS = (
 class PixelPrior:
     """Premultiplied RGBA at 64x64 in [-1, 1], told the prompt's meaning and the camera.
 
-    Views of one scene are denoised jointly. Runs in bfloat16
-    where the device computes in it; in float32 with ``half=False``. A row of its ``Text`` is the
-    prompt's vector, and the volume of its scene. Taught from pictures without cameras, it is told none
+    Views of one scene are denoised jointly. Runs in bfloat16 where the device computes in it; in
+    float32 with ``half=False``. A row of its ``Text`` is the prompt's vector, and the colours and
+    the volume of its scene. Taught from pictures without cameras, it is told none
     (``camera_conditioned``), and denoises each picture alone.
     """
 
@@ -95,12 +102,13 @@ class PixelPrior:
         with torch.no_grad(), self._precision():
             vector = self.conditioner.embed([self.conditioner.rows(t) for t in tokens])
             shape = self.conditioner.embed([self.conditioner.shape_rows(t) for t in tokens])
-            return Text(torch.cat([vector, self.scene(vector, shape).float().flatten(1)], 1))
+            parts = vector, self.scene.colours(vector).flatten(1), self.scene(shape).flatten(1)
+            return Text(torch.cat([part.float() for part in parts], 1))
 
     def fog(self, text: Text, resolution: int) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
         """Density and colour of the scene of the first prompt; see ``scene.fog_of``."""
-        volume = text.embedding[:1, self.conditioner.width :]
-        return fog_of(self.scene.unflatten(volume)[0], resolution)
+        _, colours, volume = self._parts(text)
+        return fog_of(volume[0], colours[0], resolution)
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         alpha_bar = self.alpha_bar[self._timestep(t)]
@@ -118,13 +126,20 @@ class PixelPrior:
         if not self.camera_conditioned:
             azimuth, elevation = (torch.full_like(cameras.azimuth_deg, angle) for angle in UNTOLD_DEG)
             cameras, views = orbit(azimuth, elevation, height=cameras.height, width=cameras.width), 1
-        vector, volume = text.embedding.tensor_split([self.conditioner.width], 1)
-        seen = look(self.scene.unflatten(volume), cameras, *x_t.shape[-2:])
+        vector, colours, volume = self._parts(text)
+        seen = look(volume, cameras, *x_t.shape[-2:])
         with self._precision():
             condition = self.conditioner(vector, cameras.azimuth_deg, cameras.elevation_deg)
-            return predict(
-                self.unet, self.attention, x_t, timestep, seen, condition, cameras, views=views
+            predicted = predict(
+                self.unet, self.attention, x_t, timestep, seen, colours, condition, cameras, views=views
             )
+        return predicted.picture(colours)
+
+    def _parts(self, text: Text) -> tuple[Tensor, Float[Tensor, "b p 3"], Float[Tensor, "b v z y x"]]:
+        """The prompts' vectors, the colours and the volumes of their scenes."""
+        width = self.conditioner.width
+        vector, colours, volume = text.embedding.tensor_split([width, width + 3 * PALETTE], 1)
+        return vector, colours.unflatten(1, (PALETTE, 3)), self.scene.unflatten(volume)
 
     def _told(self, prompt: str) -> Told:
         return tell(prompt, self._known, self.words)
@@ -153,6 +168,11 @@ def _load(folder: Path) -> tuple[torch.nn.Module, Conditioner, Scene, Tensor]:
             folder / "unet", use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
         )
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+        if unet.config.out_channels != OUT_CHANNELS * UNSHUFFLE**2:
+            raise InputError(
+                f"the prior in {folder} was made by another version of dreamfusion3d, whose networks had "
+                "another form; train it anew with train-prior, or leave --prior out"
+            )
         conditioner = Conditioner.load(folder / "conditioner")
         scene = Scene.load(folder / "scene")
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:

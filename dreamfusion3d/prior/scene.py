@@ -27,9 +27,10 @@ from dreamfusion3d.shading import MEAN_SHADE, light_direction
 
 EXTENT = 0.85  # the volume is the cube [-EXTENT, EXTENT]^3
 RESOLUTION = 32  # cells along an edge
-VOLUME_CHANNELS = 7  # density, rgb, and the vector whose product with the light's adds to the mean shade
 PALETTE = 5  # colours of a scene: as many as a prop has parts, inside and outside of a finish
-SEEN_CHANNELS = 8  # premultiplied rgb and opacity in [-1, 1], normals in the camera's frame, depth
+MAPS = 24  # fields over the volume that patterns are mixed from
+VOLUME_CHANNELS = 4 + PALETTE  # density, shares of the colours, and a vector: see ``Scene``
+SEEN_CHANNELS = 5 + PALETTE  # see ``show``
 SAMPLES = 32  # on a ray
 _DENSITY_SCALE = 40.0  # per scene unit
 _DENSITY_SHIFT = 4.0  # so that a volume of zeros is thin fog
@@ -37,12 +38,17 @@ _FILE = "model.safetensors"
 
 
 class Scene(nn.Module):
-    """(prompt) -> volume, by three-dimensional convolutions from 4^3 up to 32^3.
+    """(prompt) -> volume, by three-dimensional convolutions from 4^3 up to 32^3; and its colours.
 
-    The convolutions say which colour of the palette a cell has, and another branch what the palette
-    is: so a colour that was learned on one body is known on every other. The convolutions are not
-    told the colours (``shape``), for no colour moves a handle: what one red mug teaches about the
-    shape of mugs holds for every mug.
+    A cell of the volume has a density, the share of each colour of the palette (they add to 1), and
+    the vector whose product with the light's direction adds to the mean shade. The palette is
+    another branch's business: so a colour that was learned on one body is known on every other.
+    The convolutions are not told the colours (``shape``), for no colour moves a handle: what one
+    red mug teaches about the shape of mugs holds for every mug.
+
+    Stripes and spots lie still in the world, whatever they cover, and are finer than what
+    convolutions can place from 4^3. So shares are also told by ``maps``, learned fields over the
+    whole volume that the prompt weights.
     """
 
     def __init__(self, width: int, channels: tuple[int, int, int] = (96, 64, 32)) -> None:
@@ -58,9 +64,15 @@ class Scene(nn.Module):
             nn.Conv3d(middle, narrow, 3, padding=1), nn.Conv3d(narrow, narrow, 3, padding=1),
         ])
         self.last = nn.ConvTranspose3d(narrow, 4 + PALETTE, 2, stride=2)
+        self.maps = nn.Parameter(0.3 * torch.randn(MAPS, RESOLUTION, RESOLUTION, RESOLUTION))
+        self.mix = nn.Linear(width, PALETTE * MAPS)
 
-    def forward(self, text: Float[Tensor, "g d"], shape: Float[Tensor, "g d"]) -> Float[Tensor, "g 7 z y x"]:
-        """The volumes of prompts whose vectors are ``text``, and ``shape`` without their colours."""
+    def colours(self, text: Float[Tensor, "g d"]) -> Float[Tensor, "g p 3"]:
+        """The palettes of prompts whose vectors are ``text``, sRGB in [0, 1]."""
+        return self.palette(text).unflatten(1, (PALETTE, 3)).float().sigmoid()
+
+    def forward(self, shape: Float[Tensor, "g d"]) -> Float[Tensor, "g v z y x"]:
+        """The volumes of prompts whose vectors, without their colours, are ``shape``."""
         x = self.code(shape).unflatten(1, (-1, 4, 4, 4))
         first, second, third, fourth = self.layers
         x = F.silu(first(x))
@@ -68,10 +80,10 @@ class Scene(nn.Module):
         x = F.silu(third(F.interpolate(x, scale_factor=2.0)))
         x = x + F.silu(fourth(x))
         density, light, entry = self.last(x).split([1, 3, PALETTE], 1)
-        colours = self.palette(text).unflatten(1, (PALETTE, 3)).sigmoid()
-        return torch.cat([density, torch.einsum("gp...,gpc->gc...", entry.softmax(1), colours), light], 1)
+        pattern = torch.einsum("gpm,mzyx->gpzyx", self.mix(shape).unflatten(1, (PALETTE, MAPS)), self.maps)
+        return torch.cat([density, (entry + pattern).float().softmax(1).to(x.dtype), light], 1)
 
-    def unflatten(self, volumes: Float[Tensor, "g n"]) -> Float[Tensor, "g 7 z y x"]:
+    def unflatten(self, volumes: Float[Tensor, "g n"]) -> Float[Tensor, "g v z y x"]:
         """Volumes that were kept as rows."""
         return volumes.unflatten(1, (VOLUME_CHANNELS, RESOLUTION, RESOLUTION, RESOLUTION))
 
@@ -90,31 +102,36 @@ class Scene(nn.Module):
 
 
 def show(
-    volumes: Float[Tensor, "b 7 z y x"], cameras: Cameras, height: int, width: int,
+    volumes: Float[Tensor, "b v z y x"], cameras: Cameras, height: int, width: int,
     *, generator: torch.Generator | None = None,
-) -> Float[Tensor, "b 8 {height} {width}"]:
-    """Volume ``i`` as camera ``i`` sees it; with a generator, at samples that are shifted at random."""
+) -> Float[Tensor, "b s {height} {width}"]:
+    """Volume ``i`` as camera ``i`` sees it; with a generator, at samples that are shifted at random.
+
+    The light that each colour of the palette sends, in [0, 1]; the opacity, in [-1, 1]; normals in
+    the camera's frame, and depth. The lights times the palette are the premultiplied picture.
+    """
     with torch.autocast(volumes.device.type, enabled=False):  # geometry wants its digits
         return _show(volumes.float(), cameras.resized(height, width), generator)
 
 
 def fog_of(
-    volume: Float[Tensor, "7 z y x"], resolution: int
+    volume: Float[Tensor, "v z y x"], colours: Float[Tensor, "p 3"], resolution: int
 ) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
     """A volume as a field has it: extinction per scene unit and base colour, at samples over [-1, 1]^3
     with corners, [x, y, z]. Nothing is outside of the volume's cube."""
     axis = torch.linspace(-1, 1, resolution, device=volume.device)
     points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
     sampled = F.grid_sample(
-        volume[None, :4].float(), points[None] / EXTENT, align_corners=False, padding_mode="border"
+        volume[None, : 1 + PALETTE].float(), points[None] / EXTENT, align_corners=False, padding_mode="border"
     )[0]
     inside = (points.abs() < EXTENT).all(-1)
-    return _DENSITY_SCALE * F.softplus(sampled[0] - _DENSITY_SHIFT) * inside, sampled[1:].permute(1, 2, 3, 0)
+    density = _DENSITY_SCALE * F.softplus(sampled[0] - _DENSITY_SHIFT) * inside
+    return density, torch.einsum("pxyz,pc->xyzc", sampled[1:], colours)
 
 
 def _show(
-    volumes: Float[Tensor, "b 7 z y x"], cameras: Cameras, generator: torch.Generator | None
-) -> Float[Tensor, "b 8 h w"]:
+    volumes: Float[Tensor, "b v z y x"], cameras: Cameras, generator: torch.Generator | None
+) -> Float[Tensor, "b s h w"]:
     origins, directions = cameras.rays()
     step = 2 * EXTENT * 1.1 / SAMPLES
     shift = torch.full((len(cameras), cameras.height, cameras.width), 0.5)
@@ -123,20 +140,20 @@ def _show(
     place = torch.arange(SAMPLES, device=origins.device)[:, None, None] + shift.to(origins.device)[:, None]
     depth = cameras.distance[:, None, None, None] + (place / SAMPLES - 0.5) * (SAMPLES * step)  # (b s h w)
     points = origins[:, None] + depth[..., None] * directions[:, None]
-    sampled = F.grid_sample(volumes, points / EXTENT, align_corners=False)  # (b 7 s h w)
+    sampled = F.grid_sample(volumes, points / EXTENT, align_corners=False)  # (b v s h w)
     inside = (points.abs() < EXTENT).all(-1)
     density = _DENSITY_SCALE * F.softplus(sampled[:, 0] - _DENSITY_SHIFT) * inside
     weight = _weights(density * step)
     light = light_direction(cameras.camera_to_world)
-    shade = MEAN_SHADE + torch.einsum("bcshw,bc->bshw", sampled[:, 4:], light)
-    colour = sampled[:, 1:4] * shade[:, None]
+    share, vector = sampled[:, 1:].split([PALETTE, 3], 1)
+    shade = MEAN_SHADE + torch.einsum("bcshw,bc->bshw", vector, light)
     opacity = weight.sum(1, keepdim=True)
-    rgb = (colour * weight[:, None]).sum(2)
+    lights = (share * (weight * shade)[:, None]).sum(2)
     normals = torch.einsum(
-        "bchw,bck->bkhw", (sampled[:, 4:] * weight[:, None]).sum(2), cameras.camera_to_world[:, :3, :3]
+        "bchw,bck->bkhw", (vector * weight[:, None]).sum(2), cameras.camera_to_world[:, :3, :3]
     )
     near = (weight * (ORBIT_DISTANCE - depth)).sum(1, keepdim=True)
-    return torch.cat([rgb * 2 - 1, opacity * 2 - 1, 2 * normals, near], 1)
+    return torch.cat([lights, opacity * 2 - 1, 2 * normals, near], 1)
 
 
 def _weights(optical: Float[Tensor, "b s h w"]) -> Float[Tensor, "b s h w"]:

@@ -148,7 +148,7 @@ def train(
                 state.model, attention, alpha_bar, batch, config.prompt_dropout, generator=generator,
                 network=network, joint=other >= config.single_share,
             )
-            loss = both.picture + config.scene_weight * both.mean
+            loss = both.picture + both.lights + config.scene_weight * both.scene
         # the U-Net begins later
         since = state.step - (config.scene_steps if state.step >= config.scene_steps else 0)
         for group in state.optimiser.param_groups:

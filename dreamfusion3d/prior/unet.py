@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,13 +18,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras import Cameras
-from dreamfusion3d.prior.scene import SEEN_CHANNELS, show
+from dreamfusion3d.prior.scene import PALETTE, SEEN_CHANNELS, show
 
 UNSHUFFLE = 4  # 4 channels at 64x64 become 64 at 16x16: what is finer than that, the scene shows
 SCENE_SCALE = 2  # pixels of the picture along one of the scene's
 RAY_CHANNELS = 8
 SPREAD = 0.4  # how far pictures lie from their scene's, in [-1, 1]
 CHANNELS = 4  # premultiplied RGB and opacity
+OUT_CHANNELS = PALETTE + CHANNELS
 
 
 def build_unet(widths: tuple[int, ...] = (96, 192), layers: int = 1) -> UNet2DModel:
@@ -31,8 +33,9 @@ def build_unet(widths: tuple[int, ...] = (96, 192), layers: int = 1) -> UNet2DMo
     deeper = len(widths) - 1
     return UNet2DModel(
         sample_size=64 // UNSHUFFLE,
-        in_channels=CHANNELS * UNSHUFFLE**2 + SEEN_CHANNELS * (UNSHUFFLE // SCENE_SCALE) ** 2 + RAY_CHANNELS,
-        out_channels=CHANNELS * UNSHUFFLE**2,
+        in_channels=CHANNELS * UNSHUFFLE**2
+        + (3 + SEEN_CHANNELS) * (UNSHUFFLE // SCENE_SCALE) ** 2 + RAY_CHANNELS,
+        out_channels=OUT_CHANNELS * UNSHUFFLE**2,
         block_out_channels=widths, layers_per_block=layers,
         down_block_types=("DownBlock2D",) * deeper + ("AttnDownBlock2D",),
         up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * deeper,
@@ -104,33 +107,61 @@ def ray_map(cameras: Cameras, height: int, width: int) -> Float[Tensor, "b 8 {he
 
 
 def look(
-    volumes: Float[Tensor, "b 7 z y x"], cameras: Cameras, height: int, width: int,
+    volumes: Float[Tensor, "b v z y x"], cameras: Cameras, height: int, width: int,
     *, generator: torch.Generator | None = None,
-) -> Float[Tensor, "b 8 hs ws"]:
+) -> Float[Tensor, "b s hs ws"]:
     """The scene beside pictures of ``height`` x ``width``, as ``predict`` takes it."""
     return show(volumes, cameras, height // SCENE_SCALE, width // SCENE_SCALE, generator=generator)
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What a clear picture is made of: the light that each colour of the prompt's palette sends, the
+    opacity in [-1, 1], and what is of none of these colours.
+
+    A network that says where a colour is, and not what it is, cannot take one for another.
+    """
+
+    lights: Float[Tensor, "b p h w"]
+    opacity: Float[Tensor, "b 1 h w"]
+    rest: Float[Tensor, "b 3 h w"]
+
+    def picture(self, colours: Float[Tensor, "b p 3"]) -> Float[Tensor, "b 4 h w"]:
+        """x_0: premultiplied RGBA in [-1, 1]."""
+        return torch.cat([2 * (painted(self.lights, colours) + self.rest) - 1, self.opacity], 1)
+
+
+def painted(lights: Float[Tensor, "b p h w"], colours: Float[Tensor, "b p 3"]) -> Float[Tensor, "b 3 h w"]:
+    """Premultiplied sRGB."""
+    return torch.einsum("bphw,bpc->bchw", lights, colours)
+
+
 def predict(
     unet: Callable[..., Any], attention: ViewAttention, x_t: Float[Tensor, "b 4 h w"], timestep: Tensor,
-    seen: Float[Tensor, "b 8 hs ws"], condition: Float[Tensor, "b d"], cameras: Cameras, *, views: int,
-) -> Float[Tensor, "b 4 h w"]:
-    """The predicted x_0 of pictures whose consecutive ``views`` belong together; ``seen`` is the
-    prompt's scene before each camera, at half the picture's resolution.
+    seen: Float[Tensor, "b s hs ws"], colours: Float[Tensor, "b p 3"], condition: Float[Tensor, "b d"],
+    cameras: Cameras, *, views: int,
+) -> Predicted:
+    """The prediction of x_0 for pictures whose consecutive ``views`` belong together; ``seen`` is the
+    prompt's scene before each camera, at half the picture's resolution, and ``colours`` its palette.
 
     The network predicts how the picture deviates from the scene's, in units of SPREAD, whatever
     the noise. It never predicts noise: that of a 4x4 patch has 64 numbers, and a network that had to
     carry them through itself would have no width left for the picture (Li and He, arXiv 2511.13720).
     """
     attention.views = views
-    x, shown = F.pixel_unshuffle(x_t, UNSHUFFLE), F.pixel_unshuffle(seen, UNSHUFFLE // SCENE_SCALE)
+    rgb = 2 * painted(seen[:, :PALETTE], colours) - 1
+    beside = torch.cat([rgb, seen[:, PALETTE:], 2 * seen[:, :PALETTE]], 1)
+    x, shown = F.pixel_unshuffle(x_t, UNSHUFFLE), F.pixel_unshuffle(beside, UNSHUFFLE // SCENE_SCALE)
     x = torch.cat([x, shown.to(x.dtype), ray_map(cameras, *x.shape[-2:]).to(x.dtype)], 1)
     x = x.contiguous(memory_format=torch.channels_last)
     deviation = F.pixel_shuffle(unet(x, timestep, class_labels=condition).sample, UNSHUFFLE).float()
+    rest, opacity, lights = deviation.split([3, 1, PALETTE], 1)
     scene = F.interpolate(
-        seen[:, :CHANNELS], scale_factor=float(SCENE_SCALE), mode="bilinear", align_corners=False
+        seen[:, : PALETTE + 1], scale_factor=float(SCENE_SCALE), mode="bilinear", align_corners=False
     )
-    return scene + SPREAD * deviation
+    return Predicted(
+        scene[:, :PALETTE] + SPREAD / 2 * lights, scene[:, PALETTE:] + SPREAD * opacity, SPREAD / 2 * rest
+    )
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:

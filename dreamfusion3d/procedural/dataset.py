@@ -23,6 +23,7 @@ PICTURE_SIZE = 64
 _SIZE_WEIGHTS = {"normal": 0.52, "tall": 0.12, "short": 0.12, "wide": 0.12, "small": 0.12}
 _COLOUR_JITTER = 0.03
 PEERS = 8  # props of one label that are drawn from the same cameras
+PAINTS = 128  # captions of a batch whose colours alone are told
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,19 @@ class Batch:
     elevation_deg: Float[Tensor, "g v"]
     # of each prop: it and others of its caption, painted as it is and seen by its cameras
     peers: list[Float[Tensor, "_ v 4 h w"]] = field(default_factory=list)
+    # where it is known how pictures are painted: the light that each part sends, of the prop and of its
+    # peers; and captions with the colours of their parts
+    lights: Float[Tensor, "g v p h w"] | None = None
+    peer_lights: list[Float[Tensor, "_ v p h w"]] = field(default_factory=list)
+    paints: Paints | None = None
+
+
+@dataclass(frozen=True)
+class Paints:
+    """The colours of what captions mean, sRGB in [0, 1]; they need no pictures."""
+
+    captions: list[list[str]]
+    colours: Float[Tensor, "m p 3"]
 
 
 @dataclass(frozen=True)
@@ -88,15 +102,24 @@ class Pictures:
         colours = torch.tensor([m.paints() for m in meanings])  # (g part rgb)
         colours = colours + _COLOUR_JITTER * (torch.rand(colours.shape, generator=generator) * 2 - 1)
         colours = colours.clamp(0, 1)
-        peers = [
-            self._paint(self._peers[int(row)][:, None], seen, colour)
-            for row, seen, colour in zip(rows, columns, colours, strict=True)
+        known = [
+            self.planes[self._peers[int(row)][:, None], seen].float() / 255
+            for row, seen in zip(rows, columns, strict=True)
         ]
-        own = [p[int((self._peers[int(row)] == row).nonzero())] for row, p in zip(rows, peers, strict=True)]
+        peers = [_paint(planes, colour) for planes, colour in zip(known, colours, strict=True)]
+        lights = [planes[:, :, :-1] for planes in known]
+        own = [int((self._peers[int(row)] == row).nonzero()) for row in rows]
         return Batch(
-            torch.stack(own), [m.tokens() for m in meanings],
+            torch.stack([p[i] for p, i in zip(peers, own, strict=True)]), [m.tokens() for m in meanings],
             self.azimuth_deg[rows[:, None], columns], self.elevation_deg[rows[:, None], columns], peers,
+            torch.stack([p[i] for p, i in zip(lights, own, strict=True)]), lights,
+            self._paints(PAINTS, generator=generator),
         )
+
+    def _paints(self, count: int, *, generator: torch.Generator) -> Paints:
+        rows = torch.randint(len(self), (count,), generator=generator).tolist()
+        meanings = [_painted(self.labels[row], generator=generator) for row in rows]
+        return Paints([m.tokens() for m in meanings], torch.tensor([m.paints() for m in meanings]))
 
     def singles(
         self, count: int, *, generator: torch.Generator
@@ -107,19 +130,12 @@ class Pictures:
         columns = torch.randint(self.planes.shape[1], (count,), generator=generator)
         meanings = [_painted(self.labels[int(r)], generator=generator, held_out=True) for r in rows]
         painted = [
-            self._paint(row[None, None], column[None], colours)[0, 0]
+            _paint(self.planes[row[None, None], column[None]].float() / 255, colours)[0, 0]
             for row, column, colours in zip(
                 rows, columns, torch.tensor([m.paints() for m in meanings]), strict=True
             )
         ]
         return torch.stack(painted), meanings
-
-    def _paint(
-        self, rows: Tensor, columns: Tensor, colours: Float[Tensor, "part rgb"]
-    ) -> Float[Tensor, "k v 4 h w"]:
-        planes = self.planes[rows, columns].float() / 255
-        rgb = torch.einsum("kvphw,pc->kvchw", planes[:, :, :-1], colours.to(planes.device))
-        return torch.cat([rgb, planes[:, :, -1:]], 2) * 2 - 1
 
     @cached_property
     def _peers(self) -> list[Tensor]:
@@ -138,6 +154,13 @@ class Pictures:
         labels = json.dumps([asdict(label) for label in self.labels])
         with replacing(path) as temporary:
             save_file(tensors, temporary, metadata={"labels": labels})
+
+
+def _paint(
+    planes: Float[Tensor, "k v 6 h w"], colours: Float[Tensor, "part rgb"]
+) -> Float[Tensor, "k v 4 h w"]:
+    rgb = torch.einsum("kvphw,pc->kvchw", planes[:, :, :-1], colours.to(planes.device))
+    return torch.cat([rgb, planes[:, :, -1:]], 2) * 2 - 1
 
 
 def load(folder: Path) -> Pictures:

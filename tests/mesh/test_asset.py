@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from dreamfusion3d.errors import InputError
 from dreamfusion3d.mesh.bake import bake
 from dreamfusion3d.mesh.clean import solid_mesh
 from dreamfusion3d.mesh.collapse import collapse
-from dreamfusion3d.mesh.export import place, write_glb, write_obj
+from dreamfusion3d.mesh.export import place, write_glb, write_gltf, write_obj
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.mesh.simplify import simplify, smooth, vertex_normals
+from dreamfusion3d.mesh.tangents import vertex_tangents
 from dreamfusion3d.mesh.unwrap import unwrap
 from dreamfusion3d.raster import overlap_counts
 from dreamfusion3d.types import Mesh
@@ -264,6 +266,17 @@ def test_obj_comes_back(textured, tmp_path):
     assert len(mesh.faces) == len(placed.faces)
     assert "map_Kd two.png" in (tmp_path / "two.mtl").read_text()
     assert "Kd 1.0" in (tmp_path / "two.mtl").read_text()
+
+
+def test_objs_normal_map_is_gltfs(textured, tmp_path):
+    detailed = replace(place(textured, 1.5), normal_map=textured.texture[::-1].copy())
+    detailed = replace(detailed, tangents=vertex_tangents(detailed))
+    written = write_obj(detailed, tmp_path / "two.obj", "two")
+    assert "norm two_normal.png" in (tmp_path / "two.mtl").read_text().splitlines()
+    write_gltf(detailed, tmp_path / "other" / "two.gltf", "two")
+    for name in ("two.png", "two_normal.png"):
+        assert tmp_path / name in written
+        assert (tmp_path / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
 
 
 def test_same_input_same_bytes(tmp_path):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import UNet2DModel
 
 from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
@@ -17,6 +18,8 @@ from dreamfusion3d.prior.guide import guided
 from dreamfusion3d.prior.pixel import PARTS, PixelPrior
 from dreamfusion3d.prior.protocol import Prior, Text
 from dreamfusion3d.prior.sampling import ddim, noise_for, write_grid
+from dreamfusion3d.prior.scene import PALETTE
+from dreamfusion3d.prior.unet import build_unet
 from dreamfusion3d.procedural.world import Meaning
 from dreamfusion3d.types import Render
 from tests.prior.tiny import SIZE, tiny_folder
@@ -74,16 +77,21 @@ def test_half_precision_deviates_little(folder, prior):
 
 def test_without_a_network_the_guess_is_the_scene(prior):
     def silent(x, timestep, class_labels):
-        return SimpleNamespace(sample=torch.zeros_like(x[:, :64]))
+        return SimpleNamespace(sample=x.new_zeros(len(x), 16 * unet.OUT_CHANNELS, *x.shape[-2:]))
 
     cameras, text = turntable(2, size=SIZE), prior.encode_text(["a mug"] * 2)
-    scene = prior.scene.unflatten(text.embedding[:, prior.conditioner.width :])
+    _, colours, scene = prior._parts(text)
     seen = unet.look(scene, cameras, SIZE, SIZE)
     guess = unet.predict(
-        silent, prior.attention, noise(2), torch.zeros(2), seen, torch.zeros(2, 1), cameras, views=1
+        silent, prior.attention, noise(2), torch.zeros(2), seen, colours, torch.zeros(2, 1), cameras, views=1
     )
-    torch.testing.assert_close(guess.mean((2, 3)), seen[:, :4].mean((2, 3)), atol=0.02, rtol=0)
-    assert guess.shape == (2, 4, SIZE, SIZE)
+    lights, opacity = seen[:, :PALETTE].mean((2, 3)), seen[:, PALETTE].mean((1, 2))
+    torch.testing.assert_close(guess.lights.mean((2, 3)), lights, atol=0.02, rtol=0)
+    assert guess.rest.abs().max() == 0
+    picture = guess.picture(colours)
+    assert picture.shape == (2, 4, SIZE, SIZE)
+    expected = torch.cat([2 * torch.einsum("bp,bpc->bc", lights, colours) - 1, opacity[:, None]], 1)
+    torch.testing.assert_close(picture.mean((2, 3)), expected, atol=0.02, rtol=0)
 
 
 def test_views_alone_do_not_see_each_other(prior):
@@ -214,6 +222,12 @@ def overwrite(part: str, text: str):
     return damage
 
 
+def of_another_form(folder: Path) -> None:
+    """Without an output for the light of the palette's colours, as the first networks were."""
+    older = UNet2DModel(**{**build_unet((32, 64)).config, "out_channels": 64})
+    older.save_pretrained(folder / "unet", safe_serialization=True)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -228,6 +242,7 @@ def overwrite(part: str, text: str):
         (overwrite("scheduler/scheduler_config.json", "no"), "damaged"),
         (overwrite("conditioner/config.json", "{}"), "damaged"),
         (overwrite("conditioner/config.json", '{"vocabulary": ["a"], "width": 128}'), "damaged"),
+        (of_another_form, "made by another version"),
     ],
 )
 def test_a_bad_folder_is_one_line(folder, tmp_path, damage, words):

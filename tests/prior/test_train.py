@@ -14,6 +14,7 @@ from dreamfusion3d.prior import load_prior
 from dreamfusion3d.prior.chart import plot_log
 from dreamfusion3d.prior.conditioner import world_vocabulary
 from dreamfusion3d.prior.losses import losses, scene_loss, targets, timesteps
+from dreamfusion3d.prior.scene import PALETTE
 from dreamfusion3d.prior.train import (
     load_checkpoint,
     new_state,
@@ -23,8 +24,8 @@ from dreamfusion3d.prior.train import (
     train,
     validation_loss,
 )
-from dreamfusion3d.prior.unet import attend_across_views, build_scheduler
-from dreamfusion3d.procedural.dataset import make
+from dreamfusion3d.prior.unet import Predicted, attend_across_views, build_scheduler
+from dreamfusion3d.procedural.dataset import Paints, make
 from tests.prior.tiny import CONFIG, tiny_batch, tiny_state
 
 CPU = torch.device("cpu")
@@ -139,9 +140,10 @@ def test_views_of_a_prop_share_their_time(joint, monkeypatch):
     """Otherwise a clean view would tell what the noisy one beside it shows."""
     seen = []
 
-    def spy(unet, attention, x_t, timestep, shown, condition, cameras, *, views):
+    def spy(unet, attention, x_t, timestep, shown, colours, condition, cameras, *, views):
         seen.append((timestep, views))
-        return torch.zeros_like(x_t)
+        b, _, h, w = x_t.shape
+        return Predicted(*(torch.zeros(b, c, h, w) for c in (PALETTE, 1, 3)))
 
     monkeypatch.setattr("dreamfusion3d.prior.losses.predict", spy)
     state = tiny_state()
@@ -158,22 +160,49 @@ def test_views_of_a_prop_share_their_time(joint, monkeypatch):
 def test_the_target_is_the_posterior_mean_over_peers():
     """Written out for each prop, as ``targets`` has it in one sum; and its two ends."""
     peers = torch.stack([tiny_batch(1, 2, seed).pictures[0] for seed in (1, 2, 3)])
-    batch = replace(tiny_batch(1, 2), pictures=peers[:1], peers=[peers])
+    lights = torch.rand(3, 2, PALETTE, *peers.shape[-2:], generator=generator(1))
+    batch = replace(
+        tiny_batch(1, 2), pictures=peers[:1], peers=[peers], lights=lights[:1], peer_lights=[lights]
+    )
     noise = torch.randn(peers[0].shape, generator=generator())
     x0 = batch.pictures[0]
     for noise_share, expected in ((1.0, peers.mean(0)), (0.999, None), (0.9, x0)):
         sigma = torch.full((2, 1, 1, 1), noise_share)
         alpha = (1 - sigma**2).sqrt()
-        mean = targets(batch, x0, noise, alpha, sigma)
+        mean, of_lights = targets(batch, x0, noise, alpha, sigma)
         x_t = alpha * x0 + sigma * noise
+        lit = lights[0] if noise_share == 0.9 else lights.mean(0)
         if expected is None:
             log = torch.stack([-((x_t - alpha * p) ** 2).sum() / (2 * noise_share**2) for p in peers])
             chance = (log - log.max()).exp() / (log - log.max()).exp().sum()
             expected = sum(c * p for c, p in zip(chance, peers, strict=True))
+            lit = sum(c * p for c, p in zip(chance, lights, strict=True))
             assert chance.max() < 0.99
         torch.testing.assert_close(mean, expected, atol=1e-5, rtol=1e-4)
-    alone = replace(batch, peers=[])
-    torch.testing.assert_close(targets(alone, x0, noise, alpha, sigma), x0)
+        torch.testing.assert_close(of_lights, lit, atol=1e-5, rtol=1e-4)
+    alone = replace(batch, peers=[], lights=None, peer_lights=[])
+    mean, of_lights = targets(alone, x0, noise, alpha, sigma)
+    assert torch.equal(mean, x0) and of_lights is None
+
+
+def test_a_palette_learns_the_colours_that_captions_name():
+    """From captions alone: one kind's, then another kind in a colour that it was never told of."""
+    told = [[f"kind:{kind}", f"colour:{colour}"] for kind in "ab" for colour in ("red", "blue")]
+    rgb = {"red": (0.8, 0.1, 0.1), "blue": (0.1, 0.2, 0.8)}
+    state = new_state([t for tokens in told for t in tokens], CONFIG, seed=0, device=CPU)
+    colours = torch.tensor([[rgb[tokens[1].split(":")[1]]] * PALETTE for tokens in told])
+
+    def batch(props, views, generator):
+        return replace(tiny_batch(props, views), paints=Paints(told[:3], colours[:3]))
+
+    for _ in train(state, batch, steps=60, generator=generator()):
+        pass
+    known = state.model.conditioner
+    with torch.no_grad():
+        found = state.model.scene.colours(known.embed([known.rows(tokens) for tokens in told]))
+    assert (found[:3] - colours[:3]).abs().max() < 0.1
+    unseen, red, blue = found[3], colours[0], colours[1]
+    assert (unseen - blue).norm() < 0.5 * (unseen - red).norm()
 
 
 def test_the_scene_learns_alone_at_first_and_the_network_not_at_all():

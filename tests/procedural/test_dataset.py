@@ -69,12 +69,30 @@ def test_tokens_agree_with_labels_and_views_with_cameras(pictures):
             assert apart.min() < 1e-6
 
 
+def test_a_picture_is_its_lights_in_some_colours_and_captions_come_with_theirs(pictures):
+    batch = pictures.batch(4, 2, generator=generator(3))
+    lights, rgb = batch.lights.movedim(2, -1), (batch.pictures[:, :, :3].movedim(2, -1) + 1) / 2
+    for own, seen in zip(lights, rgb, strict=True):
+        basis, wanted = own.reshape(-1, 5), seen.reshape(-1, 3)
+        solved = torch.linalg.lstsq(basis, wanted, driver="gelsd").solution
+        torch.testing.assert_close(basis @ solved, wanted, atol=1e-4, rtol=0)
+    kinds = {label.kind for label in pictures.labels}
+    assert batch.paints.colours.shape == (dataset.PAINTS, 5, 3)
+    for tokens, colours in zip(batch.paints.captions, batch.paints.colours, strict=True):
+        values = {t.rpartition(":")[0]: t.rpartition(":")[2] for t in tokens}
+        assert values["kind"] in kinds
+        if values["colour"] in COLOURS:
+            torch.testing.assert_close(colours[0], torch.tensor(COLOURS[values["colour"]]))
+
+
 def test_peers_are_of_one_label_and_share_their_paint_and_cameras(pictures):
     batch = pictures.batch(6, 2, generator=generator(2))
     assert len(batch.peers) == 6 and max(len(p) for p in batch.peers) > 1
     for own, peers in zip(batch.pictures, batch.peers, strict=True):
         assert (peers == own).flatten(1).all(1).sum() == 1
         assert peers.shape[1:] == own.shape
+    for own, lights in zip(batch.lights, batch.peer_lights, strict=True):
+        assert (lights == own).flatten(1).all(1).any() and lights.shape[2] == 5
     by_camera = {}
     for azimuth, label in zip(pictures.azimuth_deg.tolist(), pictures.labels, strict=True):
         assert by_camera.setdefault(tuple(azimuth), label) == label
