@@ -15,6 +15,8 @@ the levels side by side.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +31,7 @@ PRIME_Z = 805459861
 # The products above must stay inside an int64 in torch and inside a float32's integers.
 MAX_RESOLUTION = 1 << 20
 
-Backend = Literal["auto", "torch", "numba"]
+Backend = Literal["auto", "torch", "numba", "triton"]
 
 
 @dataclass(frozen=True)
@@ -95,18 +97,36 @@ def hashgrid(
     """Features (n, levels * features) of points in [0, 1]^3, differentiable in table and points.
 
     Points outside the unit cube are clamped onto it (and get no gradient). ``auto`` is numba
-    on the CPU and torch elsewhere.
+    on the CPU, Triton on a GPU where it is installed (torch's builds for CUDA and ROCm bring it), and
+    torch elsewhere, or where a back end does not take the numbers as they are.
     """
     if tuple(table.shape) != (shape := (layout.rows, layout.features)):
         raise ValueError(f"this layout needs a table of shape {shape}, not {tuple(table.shape)}")
     if backend == "auto":
-        fast = x.device.type == "cpu" and x.dtype == table.dtype == torch.float32
-        backend = "numba" if fast else "torch"
+        backend = _fastest(x, table, layout)
     # imported here: numba takes half a second, which a CUDA or reference run need not pay
     if backend == "numba":
         from dreamfusion3d.field.hashgrid_numba import hashgrid_numba
 
         return hashgrid_numba(x, table, layout)
+    if backend == "triton":
+        from dreamfusion3d.field.hashgrid_triton import hashgrid_triton
+
+        return hashgrid_triton(x, table, layout)
     from dreamfusion3d.field.hashgrid_torch import hashgrid_torch
 
     return hashgrid_torch(x, table, layout)
+
+
+def _fastest(x: Tensor, table: Tensor, layout: HashGridLayout) -> Backend:
+    if x.dtype != torch.float32:
+        return "torch"
+    if x.device.type == "cpu":
+        return "numba" if table.dtype == torch.float32 else "torch"
+    packed = layout.features & (layout.features - 1) == 0
+    return "triton" if x.device.type == "cuda" and packed and _has_triton() else "torch"
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
