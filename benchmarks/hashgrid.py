@@ -17,7 +17,8 @@ import time
 
 import torch
 
-from dreamfusion3d.field.hashgrid import Backend, HashGridLayout, hashgrid
+from dreamfusion3d.backends import Backend
+from dreamfusion3d.field.hashgrid import HashGridLayout, hashgrid
 
 CUDA_LAYOUT = HashGridLayout(16, 2, 19, 16, 2048)
 

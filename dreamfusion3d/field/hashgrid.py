@@ -15,23 +15,20 @@ the levels side by side.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dreamfusion3d.backends import Backend, fastest
+
 PRIME_Y = 2654435761
 PRIME_Z = 805459861
 # The products above must stay inside an int64 in torch and inside a float32's integers.
 MAX_RESOLUTION = 1 << 20
-
-Backend = Literal["auto", "torch", "numba", "triton"]
 
 
 @dataclass(frozen=True)
@@ -96,9 +93,8 @@ def hashgrid(
 ) -> Float[Tensor, "n c"]:
     """Features (n, levels * features) of points in [0, 1]^3, differentiable in table and points.
 
-    Points outside the unit cube are clamped onto it (and get no gradient). ``auto`` is numba
-    on the CPU, Triton on a GPU where it is installed (torch's builds for CUDA and ROCm bring it), and
-    torch elsewhere, or where a back end does not take the numbers as they are.
+    Points outside the unit cube are clamped onto it (and get no gradient). ``auto`` is
+    the fastest back end that takes the numbers as they are (``backends.fastest``).
     """
     if tuple(table.shape) != (shape := (layout.rows, layout.features)):
         raise ValueError(f"this layout needs a table of shape {shape}, not {tuple(table.shape)}")
@@ -119,14 +115,7 @@ def hashgrid(
 
 
 def _fastest(x: Tensor, table: Tensor, layout: HashGridLayout) -> Backend:
-    if x.dtype != torch.float32:
-        return "torch"
-    if x.device.type == "cpu":
-        return "numba" if table.dtype == torch.float32 else "torch"
-    packed = layout.features & (layout.features - 1) == 0
-    return "triton" if x.device.type == "cuda" and packed and _has_triton() else "torch"
-
-
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    backend = fastest(x)
+    power_of_two = layout.features & (layout.features - 1) == 0
+    taken = table.dtype == torch.float32 if backend == "numba" else power_of_two
+    return backend if taken else "torch"
