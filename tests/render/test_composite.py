@@ -115,3 +115,18 @@ def test_no_samples(backend):
     out = accumulate(weights(density, samples, backend), torch.empty(0, 2), samples.ray_indices, 3, backend)
     assert torch.equal(out, torch.zeros(3, 2))
     out.sum().backward()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_weights_and_gradients_are_the_references():
+    density, samples = ragged()
+    there = Samples(*(getattr(samples, f).cuda() for f in ("ray_indices", "t_starts", "t_ends", "packed_info")))
+    results = []
+    for backend in ("torch", "triton"):
+        leaf = density.cuda().requires_grad_()
+        weight = weights(leaf, there, backend)
+        (weight * torch.linspace(-2, 2, 231, device="cuda")).sum().backward()
+        results.append((weight.detach(), leaf.grad))
+    for slow, fast in zip(*results, strict=True):
+        torch.testing.assert_close(fast, slow, rtol=1e-3, atol=1e-6)

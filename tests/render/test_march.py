@@ -103,3 +103,15 @@ def test_the_generator_alone_decides():
 def test_a_step_must_be_positive():
     with pytest.raises(ValueError, match="positive"):
         run("numba", step=0.0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_the_samples_are_the_references():
+    generator = torch.Generator("cuda").manual_seed(5)
+    found = []
+    for backend in ("torch", "triton"):
+        given = [t.cuda() for t in (*rays(64), grid())]
+        found.append(march(*given, step_size=STEP, generator=generator.manual_seed(5), backend=backend))
+    for name in ("ray_indices", "t_starts", "t_ends", "packed_info"):
+        assert torch.equal(*(getattr(samples, name) for samples in found)), name
