@@ -121,7 +121,8 @@ def test_no_samples(backend):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_weights_and_gradients_are_the_references():
     density, samples = ragged()
-    there = Samples(*(getattr(samples, f).cuda() for f in ("ray_indices", "t_starts", "t_ends", "packed_info")))
+    names = ("ray_indices", "t_starts", "t_ends", "packed_info")
+    there = Samples(*(getattr(samples, name).cuda() for name in names))
     results = []
     for backend in ("torch", "triton"):
         leaf = density.cuda().requires_grad_()
