@@ -18,18 +18,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dreamfusion3d.backends import Backend, fastest
+
 PRIME_Y = 2654435761
 PRIME_Z = 805459861
 # The products above must stay inside an int64 in torch and inside a float32's integers.
 MAX_RESOLUTION = 1 << 20
-
-Backend = Literal["auto", "torch", "numba"]
 
 
 @dataclass(frozen=True)
@@ -94,19 +93,29 @@ def hashgrid(
 ) -> Float[Tensor, "n c"]:
     """Features (n, levels * features) of points in [0, 1]^3, differentiable in table and points.
 
-    Points outside the unit cube are clamped onto it (and get no gradient). ``auto`` is numba
-    on the CPU and torch elsewhere.
+    Points outside the unit cube are clamped onto it (and get no gradient). ``auto`` is
+    the fastest back end that takes the numbers as they are (``backends.fastest``).
     """
     if tuple(table.shape) != (shape := (layout.rows, layout.features)):
         raise ValueError(f"this layout needs a table of shape {shape}, not {tuple(table.shape)}")
     if backend == "auto":
-        fast = x.device.type == "cpu" and x.dtype == table.dtype == torch.float32
-        backend = "numba" if fast else "torch"
+        backend = _fastest(x, table, layout)
     # imported here: numba takes half a second, which a CUDA or reference run need not pay
     if backend == "numba":
         from dreamfusion3d.field.hashgrid_numba import hashgrid_numba
 
         return hashgrid_numba(x, table, layout)
+    if backend == "triton":
+        from dreamfusion3d.field.hashgrid_triton import hashgrid_triton
+
+        return hashgrid_triton(x, table, layout)
     from dreamfusion3d.field.hashgrid_torch import hashgrid_torch
 
     return hashgrid_torch(x, table, layout)
+
+
+def _fastest(x: Tensor, table: Tensor, layout: HashGridLayout) -> Backend:
+    backend = fastest(x)
+    power_of_two = layout.features & (layout.features - 1) == 0
+    taken = table.dtype == torch.float32 if backend == "numba" else power_of_two
+    return backend if taken else "torch"

@@ -7,25 +7,28 @@ so that the weights of a ray sum to 1 - T_end.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from dreamfusion3d.backends import Backend, fastest
 from dreamfusion3d.render.march import Samples
-
-Backend = Literal["auto", "torch", "numba"]
 
 
 def weights(
     density: Float[Tensor, " n"], samples: Samples, backend: Backend = "auto"
 ) -> Float[Tensor, " n"]:
     """Share of each sample in its ray's colour, differentiable in the density (per unit length)."""
-    if _numba(density, backend):
+    backend = fastest(density) if backend == "auto" else backend
+    lengths = samples.t_ends - samples.t_starts
+    if backend == "numba":
         from dreamfusion3d.render.composite_numba import weights_numba
 
-        return weights_numba(density, samples.t_ends - samples.t_starts, samples.packed_info)
+        return weights_numba(density, lengths, samples.packed_info)
+    if backend == "triton":
+        from dreamfusion3d.render.composite_triton import weights_triton
+
+        return weights_triton(density, lengths, samples.packed_info)
     return _weights_torch(density, samples)
 
 
@@ -36,19 +39,15 @@ def accumulate(
     rays: int,
     backend: Backend = "auto",
 ) -> Float[Tensor, "{rays} c"]:
-    """Weighted sums of the samples' values along each ray; 0 for a ray without samples."""
-    if _numba(weights, backend):
+    """Weighted sums of the samples' values along each ray; 0 for a ray without samples. On a GPU
+    torch's own sum is used, which is one kernel."""
+    backend = fastest(weights) if backend == "auto" else backend
+    if backend == "numba":
         from dreamfusion3d.render.composite_numba import accumulate_numba
 
         return accumulate_numba(weights, values, ray_indices, rays)
     out = torch.zeros(rays, values.shape[1], dtype=values.dtype, device=values.device)
     return out.index_add(0, ray_indices, weights[:, None] * values)
-
-
-def _numba(tensor: Tensor, backend: Backend) -> bool:
-    if backend == "auto":
-        return tensor.device.type == "cpu" and tensor.dtype == torch.float32
-    return backend == "numba"
 
 
 def _weights_torch(density: Float[Tensor, " n"], samples: Samples) -> Float[Tensor, " n"]:

@@ -7,11 +7,12 @@ front to back; ``packed_info`` says where each ray's begin.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+from dreamfusion3d.backends import Backend, fastest
 
 LONGEST_CHORD = 4.0  # the box's diagonal is 3.47
 
@@ -57,13 +58,13 @@ def march(
     *,
     step_size: float,
     generator: torch.Generator,
-    backend: Literal["auto", "torch", "numba"] = "auto",
+    backend: Backend = "auto",
 ) -> Samples:
     """Samples whose middle lies inside the box and in an occupied cell.
 
     Interval k of a ray is [near + (k - 1 + jitter) step, near + (k + jitter) step] with one
     uniform jitter a ray: no part of the box is left out, and neighbouring rays do not share
-    their steps. Both back ends return the same samples, bit for bit.
+    their steps. All back ends return the same samples, bit for bit.
     """
     if step_size <= 0:
         raise ValueError(f"step_size must be positive, not {step_size}")
@@ -72,11 +73,15 @@ def march(
     far = torch.minimum(far, near + LONGEST_CHORD)  # a zero direction must not march for ever
     jitter = torch.rand(near.shape, generator=generator, device=generator.device).to(near.device)
     if backend == "auto":
-        backend = "numba" if near.device.type == "cpu" else "torch"
+        backend = fastest(near)
     if backend == "numba":
         from dreamfusion3d.render.march_numba import march_numba
 
         packed = march_numba(origins, directions, near, far, jitter, occupancy_binary, step_size)
+    elif backend == "triton":
+        from dreamfusion3d.render.march_triton import march_triton
+
+        packed = march_triton(origins, directions, near, far, jitter, occupancy_binary, step_size)
     else:
         packed = _march_torch(origins, directions, near, far, jitter, occupancy_binary, step_size)
     return Samples(*packed)

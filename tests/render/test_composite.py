@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dreamfusion3d.backends import has_triton
 from dreamfusion3d.render.composite import accumulate, weights
 from dreamfusion3d.render.march import Samples
 from tests.reference import weights_one_ray
 
-BACKENDS = ["torch", "numba"]
+BACKENDS = ["torch", "numba", *(["triton"] if has_triton() and not torch.cuda.is_available() else [])]
 
 
 def batched(rays=7, steps=9, seed=0):
@@ -90,7 +91,8 @@ def test_backends_agree_on_ragged_gradients():
         leaf = density.clone().requires_grad_()
         (weights(leaf, samples, backend) * cotangent).sum().backward()
         gradients.append(leaf.grad)
-    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
+    for other in gradients[1:]:
+        torch.testing.assert_close(other, gradients[0], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -113,3 +115,19 @@ def test_no_samples(backend):
     out = accumulate(weights(density, samples, backend), torch.empty(0, 2), samples.ray_indices, 3, backend)
     assert torch.equal(out, torch.zeros(3, 2))
     out.sum().backward()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_weights_and_gradients_are_the_references():
+    density, samples = ragged()
+    names = ("ray_indices", "t_starts", "t_ends", "packed_info")
+    there = Samples(*(getattr(samples, name).cuda() for name in names))
+    results = []
+    for backend in ("torch", "triton"):
+        leaf = density.cuda().requires_grad_()
+        weight = weights(leaf, there, backend)
+        (weight * torch.linspace(-2, 2, 231, device="cuda")).sum().backward()
+        results.append((weight.detach(), leaf.grad))
+    for slow, fast in zip(*results, strict=True):
+        torch.testing.assert_close(fast, slow, rtol=1e-3, atol=1e-6)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dreamfusion3d.backends import has_triton
 from dreamfusion3d.cameras import orbit
 from dreamfusion3d.render.march import box_interval, march
 
 STEP = 2 * 3**0.5 / 128
+BACKENDS = ["torch", "numba"]
+INTERPRETED = ["triton"] if has_triton() and not torch.cuda.is_available() else []
 
 
 def rays(size=24):
@@ -31,13 +34,16 @@ def run(backend, binary=None, step=STEP, seed=5):
 
 @pytest.mark.parametrize("step", [STEP, 0.1, 1.7])
 def test_backends_return_the_same_bits(step):
-    slow, fast = run("torch", step=step), run("numba", step=step)
+    # the interpreter takes seconds where steps are small
+    backends = BACKENDS + (INTERPRETED if step > STEP else [])
+    slow, *others = (run(backend, step=step) for backend in backends)
     assert slow.t_starts.numel() > 100
-    for name in ("ray_indices", "t_starts", "t_ends", "packed_info"):
-        assert torch.equal(getattr(slow, name), getattr(fast, name)), name
+    for fast in others:
+        for name in ("ray_indices", "t_starts", "t_ends", "packed_info"):
+            assert torch.equal(getattr(slow, name), getattr(fast, name)), name
 
 
-@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_samples_are_packed_front_to_back_in_occupied_cells(backend):
     binary, (origins, directions) = grid(), rays()
     samples = run(backend, binary)
@@ -57,7 +63,7 @@ def test_samples_are_packed_front_to_back_in_occupied_cells(backend):
     assert binary[cells[:, 0], cells[:, 1], cells[:, 2]].float().mean() > 0.999
 
 
-@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_full_grid_covers_the_chord(backend):
     near, far = box_interval(*rays())
     samples = run(backend, torch.ones(4, 4, 4, dtype=torch.bool))
@@ -66,7 +72,7 @@ def test_a_full_grid_covers_the_chord(backend):
     assert ((covered - chord).abs() <= STEP * 1.001).all()
 
 
-@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("backend", BACKENDS + INTERPRETED)
 def test_an_empty_grid_and_no_rays(backend):
     empty = run(backend, torch.zeros(4, 4, 4, dtype=torch.bool))
     assert empty.t_starts.numel() == 0 and empty.packed_info[:, 1].sum() == 0
@@ -77,7 +83,7 @@ def test_an_empty_grid_and_no_rays(backend):
     assert none.packed_info.shape == (0, 2)
 
 
-@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_zero_direction_ends(backend):
     samples = march(
         torch.zeros(1, 3), torch.zeros(1, 3), grid(1.0), step_size=STEP,
@@ -97,3 +103,15 @@ def test_the_generator_alone_decides():
 def test_a_step_must_be_positive():
     with pytest.raises(ValueError, match="positive"):
         run("numba", step=0.0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_the_samples_are_the_references():
+    generator = torch.Generator("cuda").manual_seed(5)
+    found = []
+    for backend in ("torch", "triton"):
+        given = [t.cuda() for t in (*rays(64), grid())]
+        found.append(march(*given, step_size=STEP, generator=generator.manual_seed(5), backend=backend))
+    for name in ("ray_indices", "t_starts", "t_ends", "packed_info"):
+        assert torch.equal(*(getattr(samples, name) for samples in found)), name

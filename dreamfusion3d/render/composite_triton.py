@@ -1,0 +1,83 @@
+"""Packed compositing weights on a GPU: a lane a ray, one pass forwards, one backwards."""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+BLOCK = 32  # rays of a program, which ends with the longest of them
+_SMALL = tl.constexpr(1e-2)  # below it 1 - exp(-s) is a sum of three terms, to the last digit
+
+
+def weights_triton(
+    density: Float[Tensor, " n"], lengths: Float[Tensor, " n"], packed_info: Int64[Tensor, "r 2"]
+) -> Float[Tensor, " n"]:
+    """As ``composite.weights``; density and lengths in float32."""
+    return _Weights.apply(density, lengths, packed_info)
+
+
+class _Weights(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, density, lengths, packed_info):
+        density, lengths = density.detach().contiguous(), lengths.detach().contiguous()
+        # a sample of no ray weighs nothing
+        out, after = torch.zeros_like(density), torch.zeros_like(density)
+        rays = len(packed_info)
+        if rays:
+            _forward[(triton.cdiv(rays, BLOCK),)](
+                density, lengths, packed_info, out, after, rays, BLOCK=BLOCK
+            )
+        ctx.save_for_backward(lengths, packed_info, out, after)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        lengths, packed_info, weights, after = ctx.saved_tensors
+        out, rays = torch.zeros_like(lengths), len(packed_info)
+        if rays:
+            _backward[(triton.cdiv(rays, BLOCK),)](
+                grad.contiguous(), lengths, packed_info, weights, after, out, rays, BLOCK=BLOCK
+            )
+        return out, None, None
+
+
+@triton.jit
+@no_type_check
+def _forward(density, lengths, packed_info, out, after, rays, BLOCK: tl.constexpr):
+    """``after`` is the transmittance behind each sample, which the gradient needs."""
+    ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    first = tl.load(packed_info + 2 * ray, ray < rays, 0)
+    count = tl.load(packed_info + 2 * ray + 1, ray < rays, 0)
+    left = tl.full((BLOCK,), 1.0, tl.float32)
+    for k in range(tl.max(count, 0)):
+        real = k < count
+        at = first + k
+        optical = tl.load(density + at, real, 0.0) * tl.load(lengths + at, real, 0.0)
+        passed = tl.exp(-optical)
+        series = optical * (1.0 - optical * (0.5 - optical / 6.0))
+        tl.store(out + at, left * tl.where(optical < _SMALL, series, 1.0 - passed), real)
+        left = left * passed
+        tl.store(after + at, left, real)
+
+
+@triton.jit
+@no_type_check
+def _backward(grad, lengths, packed_info, weights, after, out, rays, BLOCK: tl.constexpr):
+    """d w_i / d s_i = T_{i+1}, d w_j / d s_i = -w_j for j > i, with s = sigma delta."""
+    ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    first = tl.load(packed_info + 2 * ray, ray < rays, 0)
+    count = tl.load(packed_info + 2 * ray + 1, ray < rays, 0)
+    behind = tl.zeros((BLOCK,), tl.float32)  # sum of grad_j w_j over j > i
+    for back in range(tl.max(count, 0)):
+        real = back < count
+        at = first + count - 1 - back
+        g = tl.load(grad + at, real, 0.0)
+        slope = g * tl.load(after + at, real, 0.0) - behind
+        tl.store(out + at, tl.load(lengths + at, real, 0.0) * slope, real)
+        behind += g * tl.load(weights + at, real, 0.0)
