@@ -92,7 +92,8 @@ def write_obj(
     """OBJ at ``path`` with ``<name>.mtl`` and ``<name>.png`` beside it; the OBJ comes last.
 
     A normal map is ``<name>_normal.png``, named by ``norm``: ``map_Bump`` is a height to some readers
-    and normals to others, and a height read from normals is nonsense. ``extras`` and the frame stand in its comments: the format knows neither axes nor units.
+    and normals to others, and a height read from normals is nonsense. ``extras`` and the frame
+    stand in its comments: the format knows neither axes nor units.
     Returns the files written, the OBJ first.
     """
     material = SimpleMaterial(

@@ -149,6 +149,19 @@ def test_every_cell_is_shared_out_among_the_colours_and_colours_are_colours():
     assert colours.shape == (2, PALETTE, 3) and colours.min() >= 0 and colours.max() <= 1
 
 
+def test_maps_lie_still_in_the_world_and_tell_of_colours_alone():
+    """A map's cell acts on that cell of every prompt, and on nothing but its shares."""
+    torch.manual_seed(0)
+    scene = Scene(24, (16, 8, 8)).requires_grad_(False)
+    shape = torch.randn(2, 24)
+    before = scene(shape)
+    scene.maps[3, 5, 6, 7] += 4.0
+    changed = (scene(shape) - before).abs() > 1e-6
+    expected = torch.zeros_like(changed)
+    expected[:, 1 : 1 + PALETTE, 5, 6, 7] = True
+    assert torch.equal(changed, expected)
+
+
 def test_fog_is_the_volume_in_the_worlds_axes():
     cells = volume(x=slice(24, 30), y=slice(10, 16), z=MIDDLE, shares=(0.25, 0.75, 0, 0, 0))
     colours = torch.rand(PALETTE, 3, generator=torch.Generator().manual_seed(0))
