@@ -26,6 +26,7 @@ from PIL import Image
 
 from benchmarks.mesh import bake_psnr, field_of, field_pictures
 from dreamfusion3d.cameras import Cameras
+from dreamfusion3d.config import Config
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.mesh.detail import fine_surface
 from dreamfusion3d.mesh.lods import dress
@@ -46,7 +47,7 @@ FRONT = 1  # of the silhouettes' cameras: 15 degrees right of the front, 15 abov
 FIGURES = ("silhouette_iou", "chamfer", "uv_overlap", "self_intersections", "texel_evenness")
 
 
-def normals_seen(textured: TexturedMesh, cameras: Cameras, *, mapped: bool) -> torch.Tensor:
+def lit(textured: TexturedMesh, cameras: Cameras, *, mapped: bool) -> torch.Tensor:
     """Light on a white surface at every pixel, (b h w); what is not covered is 1. ``mapped``: by the
     normal map, as a renderer that follows glTF puts normal, tangent and bitangent together."""
     hits = see(Mesh(textured.vertices, textured.faces), textured.normals, cameras)
@@ -77,14 +78,15 @@ def levels(folder: Path, field: NerfField, cameras: Cameras) -> tuple[dict[str, 
     """How near 5,000 faces come to the unsimplified surface's light, with and without the normal map."""
     found = load_arrays(folder / "work" / "surface.npz", Surface)
     assert found is not None, f"{folder} has no work/surface.npz"
-    rough, albedo = smooth(Mesh(found.vertices, found.faces), 5), numpy_of(field.albedo, torch.device("cpu"))
+    rough = smooth(Mesh(found.vertices, found.faces), Config().mesh.smoothing)
+    albedo = numpy_of(field.albedo, torch.device("cpu"))
     coarse = dress(simplify(rough, COARSE), albedo, fine_surface(rough), 1024)
     bare = TexturedMesh(
         rough.vertices, rough.faces, vertex_normals(rough), np.zeros((len(rough.vertices), 2)),
         np.zeros((4, 4, 3), np.uint8),
     )
-    full = normals_seen(bare, cameras, mapped=False)
-    shown = {name: normals_seen(coarse, cameras, mapped=name == "mapped") for name in ("mapped", "plain")}
+    full = lit(bare, cameras, mapped=False)
+    shown = {name: lit(coarse, cameras, mapped=name == "mapped") for name in ("mapped", "plain")}
     figures = {
         f"lod_{name}_db": round(statistics.median(psnr(a, b) for a, b in zip(full, picture, strict=True)), 2)
         for name, picture in shown.items()
@@ -168,8 +170,11 @@ def main() -> None:
     arguments = parser.parse_args()
     cameras = silhouette_cameras().resized(SIZE, SIZE)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    reports = sorted(arguments.folder.glob("*/asset.json"))
+    if not reports:
+        parser.error(f"there is no finished asset in {arguments.folder}")
     rows, strips = [], []
-    for report in sorted(arguments.folder.glob("*/asset.json")):
+    for report in reports:
         row, strip = row_of(report.parent, cameras, arguments.clients)
         rows.append(row)
         strips.append(strip)

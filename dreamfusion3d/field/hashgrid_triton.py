@@ -1,7 +1,7 @@
 """The hash grid on a GPU, as Triton kernels: no compiler to install, on NVIDIA and AMD alike.
 
 A program computes a block of points on one level, with all features of a row at once: so a row
-is one load, and its gradient one reduction (two halves or two floats wide where the device has it).
+is one load, and its gradient one reduction where the device has it (two floats on sm_90).
 Gradients of the table add up in float32 whatever the table is, in no fixed order: runs on a GPU
 differ in their last digits. Under TRITON_INTERPRET=1 the same kernels run on the CPU, slowly.
 
@@ -89,14 +89,6 @@ def _levels(layout: HashGridLayout, device: torch.device) -> Tensor:
 
 @triton.jit
 @no_type_check
-def _level(levels, level):
-    """A row of ``_levels``."""
-    row = levels + 3 * level
-    return tl.load(row), tl.load(row + 1), tl.load(row + 2)
-
-
-@triton.jit
-@no_type_check
 def _locate(value, cells):
     """Cell and fraction along one axis of a coordinate clamped to [0, 1] (NaN counts as 0)."""
     clamped = tl.where(value > 0.0, value, 0.0)
@@ -104,6 +96,18 @@ def _locate(value, cells):
     # the far face belongs to the last cell, so that every point has eight vertices
     cell = tl.minimum(position.to(tl.int32), cells.to(tl.int32) - 1)
     return cell, position - cell.to(tl.float32)
+
+
+@triton.jit
+@no_type_check
+def _cell(levels, level, px, py, pz):
+    """A level's row of ``_levels``, and where its cells hold the points."""
+    row = levels + 3 * level
+    cells = tl.load(row)
+    cx, fx = _locate(px, cells)
+    cy, fy = _locate(py, cells)
+    cz, fz = _locate(pz, cells)
+    return cells, tl.load(row + 1), tl.load(row + 2), cx, cy, cz, fx, fy, fz
 
 
 @triton.jit
@@ -138,10 +142,7 @@ def _forward(
 ):
     at, real, px, py, pz = _points(x, n, BLOCK)
     level = tl.program_id(1)
-    cells, first, mask = _level(levels, level)
-    cx, fx = _locate(px, cells)
-    cy, fy = _locate(py, cells)
-    cz, fz = _locate(pz, cells)
+    cells, first, mask, cx, cy, cz, fx, fy, fz = _cell(levels, level, px, py, pz)
     feature = tl.arange(0, FEATURES)
     total = tl.zeros((BLOCK, FEATURES), tl.float32)
     for corner in tl.static_range(8):
@@ -161,10 +162,7 @@ def _backward_table(
 ):
     at, real, px, py, pz = _points(x, n, BLOCK)
     level = tl.program_id(1)
-    cells, first, mask = _level(levels, level)
-    cx, fx = _locate(px, cells)
-    cy, fy = _locate(py, cells)
-    cz, fz = _locate(pz, cells)
+    cells, first, mask, cx, cy, cz, fx, fy, fz = _cell(levels, level, px, py, pz)
     feature = tl.arange(0, FEATURES)
     place = grad + at[:, None] * (LEVELS * FEATURES) + level * FEATURES + feature[None, :]
     g = tl.load(place, real[:, None], 0.0)
@@ -187,10 +185,7 @@ def _backward_x(
     sy = tl.zeros((BLOCK,), tl.float32)
     sz = tl.zeros((BLOCK,), tl.float32)
     for level in range(LEVELS):
-        cells, first, mask = _level(levels, level)
-        cx, fx = _locate(px, cells)
-        cy, fy = _locate(py, cells)
-        cz, fz = _locate(pz, cells)
+        cells, first, mask, cx, cy, cz, fx, fy, fz = _cell(levels, level, px, py, pz)
         place = grad + at[:, None] * (LEVELS * FEATURES) + level * FEATURES + feature[None, :]
         g = tl.load(place, real[:, None], 0.0) * cells.to(tl.float32)
         for corner in tl.static_range(8):

@@ -55,7 +55,7 @@ class Trainee(nn.Module):
 @dataclass(frozen=True)
 class Losses:
     picture: Float[Tensor, ""]
-    lights: Float[Tensor, ""]  # where the picture's colours are, and are none of the prompt's
+    lights: Float[Tensor, ""]  # of the light of each colour, and of what is of none of them
     scene: Float[Tensor, ""]  # of the scene's picture and palette
 
 
@@ -116,7 +116,7 @@ def scene_loss(model: Trainee, batch: Batch, dropout: float, *, generator: torch
     return _scene_error(seen, colours, batch) + PAINTS * _paint_error(model, batch)
 
 
-def _scene_error(seen: Float[Tensor, "b s h w"], colours: Float[Tensor, "b p 3"], batch: Batch) -> Tensor:
+def _scene_error(seen: Float[Tensor, "b c h w"], colours: Float[Tensor, "b p 3"], batch: Batch) -> Tensor:
     """Against the mean over each prop's peers: the target's expectation is the same, its noise less."""
     def mean(of: list[Tensor]) -> Tensor:
         return F.avg_pool2d(torch.stack([peers.mean(0) for peers in of]).flatten(0, 1), SCENE_SCALE)

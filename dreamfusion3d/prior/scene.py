@@ -7,7 +7,8 @@ gets these pictures beside the noisy ones (as GeNVS shows its diffusion model a 
 volume, Chan et al., arXiv 2304.02602, section 4). Whatever one view teaches about the prompt,
 every view then knows: on which side the handle is need not be learned camera by camera.
 
-Letters: g prompts, b cameras, s samples on a ray.
+Letters: g prompts, b cameras, s samples on a ray, p colours of the palette, v channels of a volume,
+c of its picture (``show``).
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Scene(nn.Module):
 def show(
     volumes: Float[Tensor, "b v z y x"], cameras: Cameras, height: int, width: int,
     *, generator: torch.Generator | None = None,
-) -> Float[Tensor, "b s {height} {width}"]:
+) -> Float[Tensor, "b c {height} {width}"]:
     """Volume ``i`` as camera ``i`` sees it; with a generator, at samples that are shifted at random.
 
     The light that each colour of the palette sends, in [0, 1]; the opacity, in [-1, 1]; normals in
@@ -131,7 +132,7 @@ def fog_of(
 
 def _show(
     volumes: Float[Tensor, "b v z y x"], cameras: Cameras, generator: torch.Generator | None
-) -> Float[Tensor, "b s h w"]:
+) -> Float[Tensor, "b c h w"]:
     origins, directions = cameras.rays()
     step = 2 * EXTENT * 1.1 / SAMPLES
     shift = torch.full((len(cameras), cameras.height, cameras.width), 0.5)

@@ -109,15 +109,15 @@ def ray_map(cameras: Cameras, height: int, width: int) -> Float[Tensor, "b 8 {he
 def look(
     volumes: Float[Tensor, "b v z y x"], cameras: Cameras, height: int, width: int,
     *, generator: torch.Generator | None = None,
-) -> Float[Tensor, "b s hs ws"]:
+) -> Float[Tensor, "b c hs ws"]:
     """The scene beside pictures of ``height`` x ``width``, as ``predict`` takes it."""
     return show(volumes, cameras, height // SCENE_SCALE, width // SCENE_SCALE, generator=generator)
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a clear picture is made of: the light that each colour of the prompt's palette sends, the
-    opacity in [-1, 1], and what is of none of these colours.
+    """What a clear picture is made of: the light that each of the p colours of the prompt's palette
+    sends (in [0, 1]), the opacity (in [-1, 1]), and premultiplied sRGB of none of these colours.
 
     A network that says where a colour is, and not what it is, cannot take one for another.
     """
@@ -138,7 +138,7 @@ def painted(lights: Float[Tensor, "b p h w"], colours: Float[Tensor, "b p 3"]) -
 
 def predict(
     unet: Callable[..., Any], attention: ViewAttention, x_t: Float[Tensor, "b 4 h w"], timestep: Tensor,
-    seen: Float[Tensor, "b s hs ws"], colours: Float[Tensor, "b p 3"], condition: Float[Tensor, "b d"],
+    seen: Float[Tensor, "b c hs ws"], colours: Float[Tensor, "b p 3"], condition: Float[Tensor, "b d"],
     cameras: Cameras, *, views: int,
 ) -> Predicted:
     """The prediction of x_0 for pictures whose consecutive ``views`` belong together; ``seen`` is the

@@ -36,8 +36,8 @@ class Batch:
     elevation_deg: Float[Tensor, "g v"]
     # of each prop: it and others of its caption, painted as it is and seen by its cameras
     peers: list[Float[Tensor, "_ v 4 h w"]] = field(default_factory=list)
-    # where it is known how pictures are painted: the light that each part sends, of the prop and of its
-    # peers; and captions with the colours of their parts
+    # where it is known how pictures are painted: the light that each part sends, in [0, 1], of the prop
+    # and of its peers; and captions with the colours of their parts
     lights: Float[Tensor, "g v p h w"] | None = None
     peer_lights: list[Float[Tensor, "_ v p h w"]] = field(default_factory=list)
     paints: Paints | None = None
