@@ -18,6 +18,8 @@ from dreamfusion3d.errors import InputError
 
 ORBIT_DISTANCE = 2.9  # scene units from the origin
 ORBIT_FOV_DEG = 33.0  # sees the ball of radius 0.82: asin(0.82 / 2.9) = 16.4 degrees
+# up to nearly overhead: what no camera looks into, a jug's inside, nobody learns to be empty
+ORBIT_ELEVATION_DEG = (-10.0, 85.0)
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def sample_orbit(
     count: int,
     *,
     generator: torch.Generator,
-    elevation_range_deg: tuple[float, float] = (-10.0, 60.0),
+    elevation_range_deg: tuple[float, float] = ORBIT_ELEVATION_DEG,
     size: int = 64,
     spread: bool = True,
     antipodal: bool = False,

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras import Cameras, orbit
+from dreamfusion3d.cameras import ORBIT_ELEVATION_DEG, Cameras, orbit
 from dreamfusion3d.prior.protocol import Text
 from dreamfusion3d.procedural.pictures import draw
 from dreamfusion3d.procedural.world import Instances, Meaning
@@ -37,7 +37,7 @@ class IdealPrior:
 
     def __init__(
         self, props: Instances, meaning: Meaning, *, rounds: int = 12, views: int = 4, size: int = 64,
-        elevation_range_deg: tuple[float, float] = (-10.0, 60.0), generator: torch.Generator,
+        elevation_range_deg: tuple[float, float] = ORBIT_ELEVATION_DEG, generator: torch.Generator,
     ) -> None:
         self.views = views
         self.sha256 = hashlib.sha256(repr((meaning, rounds, views, size)).encode()).hexdigest()

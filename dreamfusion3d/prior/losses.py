@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dreamfusion3d.prior.conditioner import Conditioner
-from dreamfusion3d.prior.scene import PALETTE, Scene
+from dreamfusion3d.prior.scene import PALETTE, Scene, nearby, solidity
 from dreamfusion3d.prior.unet import SCENE_SCALE, ViewAttention, autocast, look, painted, predict
 from dreamfusion3d.procedural.dataset import Batch, cameras_of
 
@@ -21,6 +21,7 @@ MOST = 5.0  # weight of a picture's error
 LIGHTS = 1.0  # weight of the errors of the parts' lights against the pictures'
 REST = 0.3  # of what a picture that was told its prompt has of no colour of the prompt's
 PAINTS = 1.0  # of the palettes' errors
+SOLID = 1.0  # of the errors of what the scene's cells are filled with
 PEER_SIGMA = 0.97  # noise below which a picture gives away which prop it shows
 
 
@@ -78,7 +79,7 @@ def losses(
     props, views = batch.pictures.shape[:2]
     x0 = batch.pictures.flatten(0, 1).to(device)
     timestep = timesteps(props, len(alpha_bar), generator).repeat_interleave(views).to(device)
-    noise = torch.randn(x0.shape, generator=generator).to(device)
+    noise = torch.randn(x0.shape, generator=nearby(generator, device), device=device)
     alpha = alpha_bar[timestep].sqrt().view(-1, 1, 1, 1)
     sigma = (1 - alpha_bar[timestep]).sqrt().view(-1, 1, 1, 1)
     dropped = torch.rand(props, generator=generator) < dropout
@@ -101,7 +102,7 @@ def losses(
         made = made + LIGHTS * (weight * (2 * (predicted.lights - lights)).square()).mean()
     return Losses(
         (weight * (predicted.picture(colours) - picture).square()).mean(), made,
-        _scene_error(seen, colours, batch) + PAINTS * _paint_error(model, batch),
+        _scene_error(volumes, seen, colours, batch) + PAINTS * _paint_error(model, batch),
     )
 
 
@@ -113,17 +114,26 @@ def scene_loss(model: Trainee, batch: Batch, dropout: float, *, generator: torch
     with autocast(device):
         _, volumes, colours = model.imagine(batch, dropped)
     seen = look(volumes, cameras_of(batch).to(device), *batch.pictures.shape[-2:], generator=generator)
-    return _scene_error(seen, colours, batch) + PAINTS * _paint_error(model, batch)
+    return _scene_error(volumes, seen, colours, batch) + PAINTS * _paint_error(model, batch)
 
 
-def _scene_error(seen: Float[Tensor, "b c h w"], colours: Float[Tensor, "b p 3"], batch: Batch) -> Tensor:
-    """Against the mean over each prop's peers: the target's expectation is the same, its noise less."""
+def _scene_error(
+    volumes: Float[Tensor, "b v z y x"], seen: Float[Tensor, "b c h w"], colours: Float[Tensor, "b p 3"],
+    batch: Batch,
+) -> Tensor:
+    """Against the mean over each prop's peers: the target's expectation is the same, its noise less.
+
+    Where the batch knows what is inside of a prop, the volume is told: pictures leave solid what no
+    camera looks into, and a jug would stay full to its brim."""
     def mean(of: list[Tensor]) -> Tensor:
         return F.avg_pool2d(torch.stack([peers.mean(0) for peers in of]).flatten(0, 1), SCENE_SCALE)
 
     lights, opacity = seen[:, :PALETTE], seen[:, PALETTE : PALETTE + 1]
     picture = torch.cat([2 * painted(lights, colours) - 1, opacity], 1)
     error = (picture - mean(batch.peers or list(batch.pictures[:, None])).to(seen.device)).square().mean()
+    if batch.solids is not None:
+        views = batch.pictures.shape[1]
+        error = error + SOLID * (solidity(volumes[::views]) - batch.solids.to(seen.device)).square().mean()
     if not batch.peer_lights:
         return error
     return error + LIGHTS * (2 * (lights - mean(batch.peer_lights).to(seen.device))).square().mean()
@@ -151,9 +161,9 @@ def targets(
     pictures = x0.clone()
     lights = None if batch.lights is None else batch.lights.flatten(0, 1).to(x0.device, copy=True)
     views = batch.pictures.shape[1]
-    for i, peers in enumerate(batch.peers):
+    levels = torch.stack([alpha, sigma])[:, ::views, 0, 0, 0].T.tolist()  # one wait for the device
+    for i, (peers, (a, s)) in enumerate(zip(batch.peers, levels, strict=False)):
         rows = slice(i * views, (i + 1) * views)
-        a, s = alpha[i * views, 0, 0, 0], sigma[i * views, 0, 0, 0]
         if len(peers) == 1 or s < PEER_SIGMA:
             continue
         known = peers.to(x0.device)

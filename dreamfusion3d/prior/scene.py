@@ -24,10 +24,9 @@ from torch import Tensor, nn
 
 from dreamfusion3d.cameras import ORBIT_DISTANCE, Cameras
 from dreamfusion3d.files import replacing, write_json
+from dreamfusion3d.procedural.solid import EXTENT, RESOLUTION
 from dreamfusion3d.shading import MEAN_SHADE, light_direction
 
-EXTENT = 0.85  # the volume is the cube [-EXTENT, EXTENT]^3
-RESOLUTION = 32  # cells along an edge
 PALETTE = 5  # colours of a scene: as many as a prop has parts, inside and outside of a finish
 MAPS = 24  # fields over the volume that patterns are mixed from
 VOLUME_CHANNELS = 4 + PALETTE  # density, shares of the colours, and a vector: see ``Scene``
@@ -115,6 +114,20 @@ def show(
         return _show(volumes.float(), cameras.resized(height, width), generator)
 
 
+def nearby(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    """``generator``, or one on ``device`` that it seeds: what is large is drawn where it is used."""
+    if generator.device.type == device.type:
+        return generator
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    return torch.Generator(device).manual_seed(seed)
+
+
+def solidity(volumes: Float[Tensor, "g v z y x"]) -> Float[Tensor, "g z y x"]:
+    """How opaque each cell is across its width: 1 is solid."""
+    density = _DENSITY_SCALE * F.softplus(volumes[:, 0].float() - _DENSITY_SHIFT)
+    return 1 - torch.exp(-density * (2 * EXTENT / RESOLUTION))
+
+
 def fog_of(
     volume: Float[Tensor, "v z y x"], colours: Float[Tensor, "p 3"], resolution: int
 ) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
@@ -135,10 +148,11 @@ def _show(
 ) -> Float[Tensor, "b c h w"]:
     origins, directions = cameras.rays()
     step = 2 * EXTENT * 1.1 / SAMPLES
-    shift = torch.full((len(cameras), cameras.height, cameras.width), 0.5)
+    shape, device = (len(cameras), 1, cameras.height, cameras.width), origins.device
+    shift = torch.full(shape, 0.5, device=device)
     if generator is not None:
-        shift = torch.rand(shift.shape, generator=generator)
-    place = torch.arange(SAMPLES, device=origins.device)[:, None, None] + shift.to(origins.device)[:, None]
+        shift = torch.rand(shape, generator=nearby(generator, device), device=device)
+    place = torch.arange(SAMPLES, device=device)[:, None, None] + shift
     depth = cameras.distance[:, None, None, None] + (place / SAMPLES - 0.5) * (SAMPLES * step)  # (b s h w)
     points = origins[:, None] + depth[..., None] * directions[:, None]
     sampled = F.grid_sample(volumes, points / EXTENT, align_corners=False)  # (b v s h w)

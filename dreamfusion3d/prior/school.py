@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
 from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.prior import EMBEDDED, folder_of, load_pixel_prior, own
+from dreamfusion3d.prior.cache import pictures_of
 from dreamfusion3d.prior.chart import plot_log
 from dreamfusion3d.prior.conditioner import world_vocabulary
 from dreamfusion3d.prior.pixel import WORDS
@@ -36,7 +36,6 @@ from dreamfusion3d.prior.train import (
 from dreamfusion3d.procedural import dataset
 from dreamfusion3d.progress import Progress
 
-VIEWS_A_PROP = 6
 SAMPLE_PROMPTS = (
     "a pitcher with one handle", "a red mug", "a blue vase with two handles", "a brown chair", "a pink donut",
     "a snowman",
@@ -75,7 +74,7 @@ def run_training(
     resumed = _resume(state, checkpoint)
     _copy_words(start, out)
     if mine is None:
-        lessons = _drawn(pictures_of(cache, props, seed, progress, device).to(device))
+        lessons = _drawn(pictures_of(cache, props, seed, progress).to(device))
     else:
         lessons = _own(mine)
     if resumed:
@@ -155,12 +154,12 @@ def _own(mine: own.OwnPictures) -> Lessons:
 
 def _begin(start: str, device: torch.device, seed: int, mine: own.OwnPictures | None) -> TrainState:
     """Of the user's pictures a beginning from nothing learns their words alone."""
-    vocabulary = mine.vocabulary if mine else world_vocabulary()
+    vocabulary, config = mine.vocabulary if mine else world_vocabulary(), TrainConfig().on(device)
     if start == "scratch":
-        state = new_state(vocabulary, TrainConfig(), seed=seed, device=device)
+        state = new_state(vocabulary, config, seed=seed, device=device)
     else:
         load_pixel_prior(start)  # says in one line what is wrong with a folder
-        state = state_from_folder(folder_of(start), TrainConfig(), vocabulary, device=device)
+        state = state_from_folder(folder_of(start), config, vocabulary, device=device)
     for part in (state.model, state.average):
         part.conditioner.cameras = mine is None or mine.cameras
     return state
@@ -183,25 +182,6 @@ def _resume(state: TrainState, checkpoint: Path) -> bool:
         raise InputError(
             f"the checkpoint {checkpoint} is of another network than --start, or of other words; "
             "remove it or choose another folder"
-        ) from None
-
-
-def pictures_of(
-    cache: Path, props: int, seed: int, progress: Progress, device: torch.device | str = "cpu"
-) -> dataset.Pictures:
-    """The cache's pictures, drawn first when there are none."""
-    if not list(cache.glob("*.safetensors")):
-        progress.stage("draw", 1, 2)
-        generator = torch.Generator().manual_seed(seed)
-        for done, drawn in dataset.make(props, VIEWS_A_PROP, generator=generator, device=device):
-            progress.step(done, props)
-            if drawn is not None:
-                drawn.save(cache / f"props_{seed:03d}.safetensors")
-    try:
-        return dataset.load(cache)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"the cache {cache} cannot be read ({error}); remove it and it is drawn anew"
         ) from None
 
 

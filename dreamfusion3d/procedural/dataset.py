@@ -17,7 +17,8 @@ from torch import Tensor
 from dreamfusion3d.cameras import Cameras, orbit, sample_orbit
 from dreamfusion3d.files import replacing
 from dreamfusion3d.procedural.pictures import draw
-from dreamfusion3d.procedural.world import COLOURS, KINDS, Meaning, instances
+from dreamfusion3d.procedural.solid import filled
+from dreamfusion3d.procedural.world import COLOURS, KINDS, Instances, Meaning, instances
 
 PICTURE_SIZE = 64
 _SIZE_WEIGHTS = {"normal": 0.52, "tall": 0.12, "short": 0.12, "wide": 0.12, "small": 0.12}
@@ -41,6 +42,8 @@ class Batch:
     lights: Float[Tensor, "g v p h w"] | None = None
     peer_lights: list[Float[Tensor, "_ v p h w"]] = field(default_factory=list)
     paints: Paints | None = None
+    # where it is known what is inside of props: the share of each cell that they and their peers fill
+    solids: Float[Tensor, "g z y x"] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Pictures:
     """
 
     planes: UInt8[Tensor, "n v 6 h w"]
+    solids: UInt8[Tensor, "n z y x"]  # the share of each cell that is filled (``solid.filled``)
     azimuth_deg: Float[Tensor, "n v"]
     elevation_deg: Float[Tensor, "n v"]
     labels: list[Label]
@@ -87,11 +91,15 @@ class Pictures:
 
     def to(self, device: torch.device | str) -> Pictures:
         """The same, painted on ``device`` from now on; what is drawn by lot stays on the CPU."""
-        return Pictures(self.planes.to(device), self.azimuth_deg, self.elevation_deg, self.labels)
+        return Pictures(
+            self.planes.to(device), self.solids.to(device), self.azimuth_deg, self.elevation_deg, self.labels
+        )
 
     def _rows(self, mask: Bool[Tensor, " n"]) -> Pictures:
         labels = [label for label, wanted in zip(self.labels, mask.tolist(), strict=True) if wanted]
-        return Pictures(self.planes[mask], self.azimuth_deg[mask], self.elevation_deg[mask], labels)
+        return Pictures(
+            self.planes[mask], self.solids[mask], self.azimuth_deg[mask], self.elevation_deg[mask], labels
+        )
 
     def batch(self, props: int, views: int, *, generator: torch.Generator) -> Batch:
         """``props`` random props from ``views`` of their cameras, in colours drawn now."""
@@ -102,19 +110,38 @@ class Pictures:
         colours = torch.tensor([m.paints() for m in meanings])  # (g part rgb)
         colours = colours + _COLOUR_JITTER * (torch.rand(colours.shape, generator=generator) * 2 - 1)
         colours = colours.clamp(0, 1)
-        known = [
-            self.planes[self._peers[int(row)][:, None], seen].float() / 255
-            for row, seen in zip(rows, columns, strict=True)
-        ]
-        peers = [_paint(planes, colour) for planes, colour in zip(known, colours, strict=True)]
+        known, peers = self._seen(rows, columns, colours)
         lights = [planes[:, :, :-1] for planes in known]
         own = [int((self._peers[int(row)] == row).nonzero()) for row in rows]
         return Batch(
             torch.stack([p[i] for p, i in zip(peers, own, strict=True)]), [m.tokens() for m in meanings],
             self.azimuth_deg[rows[:, None], columns], self.elevation_deg[rows[:, None], columns], peers,
             torch.stack([p[i] for p, i in zip(lights, own, strict=True)]), lights,
-            self._paints(PAINTS, generator=generator),
+            self._paints(PAINTS, generator=generator), self._solids(rows),
         )
+
+    def _seen(
+        self, rows: Tensor, columns: Tensor, colours: Float[Tensor, "g part rgb"]
+    ) -> tuple[list[Float[Tensor, "_ v 6 h w"]], list[Float[Tensor, "_ v 4 h w"]]]:
+        """Of each row its peers' planes, and these painted; all of them at once, as a GPU likes it."""
+        among = [self._peers[int(row)] for row in rows]
+        stored, views = self.planes.shape[1], columns.shape[1]
+        flat = [(a[:, None] * stored + seen).flatten() for a, seen in zip(among, columns, strict=True)]
+        sizes = [len(a) * views for a in among]
+        place = torch.cat(flat).to(self.planes.device)
+        planes = self.planes.flatten(0, 1)[place].float() / 255
+        colour = colours.repeat_interleave(torch.tensor(sizes), 0).to(planes.device)
+        known, painted = (
+            [part.unflatten(0, (-1, views)) for part in of.split(sizes)]
+            for of in (planes, _paint(planes, colour))
+        )
+        return known, painted
+
+    def _solids(self, rows: Tensor) -> Float[Tensor, "g z y x"]:
+        """Of each row the mean over its peers."""
+        among = [self._peers[int(row)] for row in rows]
+        cells = self.solids[torch.cat(among).to(self.solids.device)].float() / 255
+        return torch.stack([part.mean(0) for part in cells.split([len(a) for a in among])])
 
     def _paints(self, count: int, *, generator: torch.Generator) -> Paints:
         rows = torch.randint(len(self), (count,), generator=generator).tolist()
@@ -130,7 +157,7 @@ class Pictures:
         columns = torch.randint(self.planes.shape[1], (count,), generator=generator)
         meanings = [_painted(self.labels[int(r)], generator=generator, held_out=True) for r in rows]
         painted = [
-            _paint(self.planes[row[None, None], column[None]].float() / 255, colours)[0, 0]
+            _paint(self.planes[row, column][None].float() / 255, colours[None])[0]
             for row, column, colours in zip(
                 rows, columns, torch.tensor([m.paints() for m in meanings]), strict=True
             )
@@ -149,7 +176,8 @@ class Pictures:
 
     def save(self, path: Path) -> None:
         tensors = {
-            "planes": self.planes, "azimuth_deg": self.azimuth_deg, "elevation_deg": self.elevation_deg
+            "planes": self.planes, "solids": self.solids, "azimuth_deg": self.azimuth_deg,
+            "elevation_deg": self.elevation_deg,
         }
         labels = json.dumps([asdict(label) for label in self.labels])
         with replacing(path) as temporary:
@@ -157,18 +185,19 @@ class Pictures:
 
 
 def _paint(
-    planes: Float[Tensor, "k v 6 h w"], colours: Float[Tensor, "part rgb"]
-) -> Float[Tensor, "k v 4 h w"]:
-    rgb = torch.einsum("kvphw,pc->kvchw", planes[:, :, :-1], colours.to(planes.device))
-    return torch.cat([rgb, planes[:, :, -1:]], 2) * 2 - 1
+    planes: Float[Tensor, "k 6 h w"], colours: Float[Tensor, "k part rgb"]
+) -> Float[Tensor, "k 4 h w"]:
+    rgb = torch.einsum("kphw,kpc->kchw", planes[:, :-1], colours.to(planes.device))
+    return torch.cat([rgb, planes[:, -1:]], 1) * 2 - 1
 
 
 def load(folder: Path) -> Pictures:
     """Every shard of a cache folder, as one."""
     shards = [_load_shard(path) for path in sorted(folder.glob("*.safetensors"))]
     return Pictures(
-        torch.cat([s.planes for s in shards]), torch.cat([s.azimuth_deg for s in shards]),
-        torch.cat([s.elevation_deg for s in shards]), [label for s in shards for label in s.labels],
+        torch.cat([s.planes for s in shards]), torch.cat([s.solids for s in shards]),
+        torch.cat([s.azimuth_deg for s in shards]), torch.cat([s.elevation_deg for s in shards]),
+        [label for s in shards for label in s.labels],
     )
 
 
@@ -176,7 +205,7 @@ def _load_shard(path: Path) -> Pictures:
     with safe_open(path, framework="pt") as stream:
         labels = [Label(**label) for label in json.loads(stream.metadata()["labels"])]
         return Pictures(
-            stream.get_tensor("planes"), stream.get_tensor("azimuth_deg"),
+            stream.get_tensor("planes"), stream.get_tensor("solids"), stream.get_tensor("azimuth_deg"),
             stream.get_tensor("elevation_deg"), labels,
         )
 
@@ -195,7 +224,7 @@ def make(
     counts = torch.bincount(
         torch.randint(len(forms), (props,), generator=generator), minlength=len(forms)
     ).tolist()
-    planes, azimuth, elevation, labels = [], [], [], []
+    planes, solids, azimuth, elevation, labels = [], [], [], [], []
     for (kind, count, option), number in zip(forms, counts, strict=True):
         for start in range(0, number, PEERS):
             n = min(PEERS, number - start)
@@ -203,24 +232,25 @@ def make(
                 kind, count, _pick(_SIZE_WEIGHTS, generator), _pick(_finish_weights(kind), generator), option
             )
             cameras = sample_orbit(views, generator=generator, size=PICTURE_SIZE, spread=False)
-            planes.append(_draw(label, n, cameras, device, generator=generator))
+            alike = instances(kind, count, label.size, n, option=option, generator=generator)
+            planes.append(_draw(alike, label.finish, cameras, device))
+            solids.append((filled(alike) * 255).round().to(torch.uint8))
             azimuth.append(cameras.azimuth_deg.expand(n, views))
             elevation.append(cameras.elevation_deg.expand(n, views))
             labels += [label] * n
             yield len(labels), None
-    yield len(labels), Pictures(torch.cat(planes), torch.cat(azimuth), torch.cat(elevation), labels)
+    yield len(labels), Pictures(
+        torch.cat(planes), torch.cat(solids), torch.cat(azimuth), torch.cat(elevation), labels
+    )
 
 
 def _draw(
-    label: Label, number: int, cameras: Cameras, device: torch.device | str, *, generator: torch.Generator
-) -> UInt8[Tensor, "{number} v 6 h w"]:
-    """Planes of ``number`` props of one label, each from every camera."""
-    views = len(cameras)
-    props = instances(
-        label.kind, label.count, label.size, number, option=label.option, generator=generator
-    )
+    props: Instances, finish: str, cameras: Cameras, device: torch.device | str
+) -> UInt8[Tensor, "n v 6 h w"]:
+    """Planes of each prop from every camera."""
+    number, views = len(props), len(cameras)
     everyone = cameras.select(torch.arange(views).repeat(number)).to(device)
-    drawn = draw(props[torch.arange(number).repeat_interleave(views)].to(device), everyone, label.finish)
+    drawn = draw(props[torch.arange(number).repeat_interleave(views)].to(device), everyone, finish)
     stack = torch.cat([drawn.light, drawn.opacity[:, None]], 1)
     return (stack.clamp(0, 1) * 255).round().to(torch.uint8).cpu().unflatten(0, (number, views))
 

@@ -14,7 +14,7 @@ from dreamfusion3d.prior import load_prior
 from dreamfusion3d.prior.chart import plot_log
 from dreamfusion3d.prior.conditioner import world_vocabulary
 from dreamfusion3d.prior.losses import losses, scene_loss, targets, timesteps
-from dreamfusion3d.prior.scene import PALETTE
+from dreamfusion3d.prior.scene import PALETTE, RESOLUTION, solidity
 from dreamfusion3d.prior.train import (
     load_checkpoint,
     new_state,
@@ -203,6 +203,25 @@ def test_a_palette_learns_the_colours_that_captions_name():
     assert (found[:3] - colours[:3]).abs().max() < 0.1
     unseen, red, blue = found[3], colours[0], colours[1]
     assert (unseen - blue).norm() < 0.5 * (unseen - red).norm()
+
+
+def test_a_scene_is_hollow_where_it_is_told_so():
+    """Pictures of an opaque block are the same whether it is solid or a shell: the cells decide."""
+    solids = torch.zeros(1, RESOLUTION, RESOLUTION, RESOLUTION)
+    solids[:, 8:24, 8:24, 8:24] = 1.0
+    solids[:, 11:21, 11:21, 11:21] = 0.0
+    state = tiny_state(config=replace(CONFIG, scene_steps=100))
+
+    def batch(props, views, generator):
+        return replace(tiny_batch(1, views), solids=solids)
+
+    for _ in train(state, batch, steps=80, generator=generator()):
+        pass
+    told = state.model.conditioner
+    rows = told.shape_rows(tiny_batch(1, 2).captions[0])
+    with torch.no_grad():
+        found = solidity(state.model.scene(told.embed([rows])))[0]
+    assert found[solids[0] == 1].mean() > found[12:20, 12:20, 12:20].mean() + 0.3
 
 
 def test_the_scene_learns_alone_at_first_and_the_network_not_at_all():

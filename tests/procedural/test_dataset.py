@@ -11,6 +11,7 @@ from dreamfusion3d.procedural import dataset
 from dreamfusion3d.procedural.dataset import Pictures, cameras_of, load, make
 from dreamfusion3d.procedural.kinds import KINDS
 from dreamfusion3d.procedural.pictures import draw
+from dreamfusion3d.procedural.solid import EXTENT, RESOLUTION, filled
 from dreamfusion3d.procedural.world import COLOURS, SIZES, instances
 
 
@@ -105,11 +106,11 @@ def test_peers_are_of_one_label_and_share_their_paint_and_cameras(pictures):
 def test_painting_is_linear_in_the_light(pictures):
     dimmed = Pictures(
         torch.cat([pictures.planes[:, :, :5] // 2 * 2, pictures.planes[:, :, 5:]], 2),
-        pictures.azimuth_deg, pictures.elevation_deg, pictures.labels,
+        pictures.solids, pictures.azimuth_deg, pictures.elevation_deg, pictures.labels,
     )
     half = Pictures(
         torch.cat([pictures.planes[:, :, :5] // 2, pictures.planes[:, :, 5:]], 2),
-        pictures.azimuth_deg, pictures.elevation_deg, pictures.labels,
+        pictures.solids, pictures.azimuth_deg, pictures.elevation_deg, pictures.labels,
     )
     whole, halved = (p.batch(4, 2, generator=generator()).pictures[:, :, :3] + 1 for p in (dimmed, half))
     torch.testing.assert_close(whole, 2 * halved, rtol=1e-4, atol=1e-5)
@@ -151,3 +152,28 @@ def test_singles_show_what_their_meanings_say(pictures):
     assert torch.equal(drawn, again) and meanings == same
     everything = {(m.kind, m.colour) for m in pictures.singles(400, generator=generator(5))[1]}
     assert {(kind, c) for kind in ("mug", "donut") for c in COLOURS} <= everything, "held-out pairs too"
+
+
+def test_cells_are_filled_where_pictures_and_distances_say(pictures):
+    """A mug's cells lie inside its outline, and its cavity is empty though nothing is seen through it."""
+    assert pictures.solids.shape == (7, RESOLUTION, RESOLUTION, RESOLUTION)
+    mug = instances("mug", 1, "normal", 2, generator=generator())
+    cells = filled(mug)
+    at = (torch.arange(RESOLUTION) + 0.5) * (2 * EXTENT / RESOLUTION) - EXTENT
+    for i, j, k in [(16, 16, 16), (5, 20, 24), (16, 8, 9)]:
+        distance = mug.distance(torch.stack([at[k], at[j], at[i]]).expand(2, 3), torch.arange(2))
+        expected = (0.5 - distance * RESOLUTION / (2 * EXTENT)).clamp(0, 1)
+        torch.testing.assert_close(cells[:, i, j, k], expected)
+    column = cells[0, 15:17, :, 15:17].mean((0, 2))  # upwards through the middle
+    assert 0.5 < column.max() <= 1 and column[20:].max() < 0.1
+    solid = instances("apple", 1, "normal", 1, generator=generator())
+    assert filled(solid)[0, 16, 16, 16] == 1
+
+
+def test_a_batch_knows_what_its_props_are_filled_with(pictures):
+    batch = pictures.batch(6, 2, generator=generator(2))
+    assert batch.solids is not None and batch.solids.shape == (6, RESOLUTION, RESOLUTION, RESOLUTION)
+    labels = {id(members): members for members in pictures._peers}.values()
+    means = torch.stack([pictures.solids[members].float().mean(0) / 255 for members in labels])
+    for cells in batch.solids:
+        assert (means - cells).flatten(1).abs().amax(1).min() < 1e-6
