@@ -33,8 +33,9 @@ def values_and_gradients(layout, dtype, backend, device="cpu", n=300):
 
 
 def agree(layout, dtype, device="cpu", n=300):
-    # the reference sums a half table's gradients in halves; ours in floats
-    close = 1e-5 if dtype == torch.float32 else 1e-2
+    # the reference sums a half table's gradients in halves, ours in floats; and a row of the coarsest
+    # level adds up tens of thousands of points, in any order on a GPU
+    close = 1e-2 if dtype != torch.float32 else 1e-5 if device == "cpu" else 2e-4
     expected = values_and_gradients(layout, dtype, "torch", device, n)
     found = values_and_gradients(layout, dtype, "triton", device, n)
     for one, other in zip(found, expected, strict=True):

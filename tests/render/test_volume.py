@@ -209,6 +209,7 @@ def test_a_gpu_draws_the_same_picture():
         field.zero_grad()
         picture = render(field, camera.to(device), occupancy=FULL.to(device), generator=generator())
         picture.rgb.square().sum().backward()
-        results.append((picture.rgb.detach().cpu(), field.hidden_weight.grad.cpu()))
+        # a copy: moving the field moves its gradients in place
+        results.append((picture.rgb.detach().cpu(), field.hidden_weight.grad.cpu().clone()))
     for cpu, cuda in zip(*results, strict=True):
         torch.testing.assert_close(cuda, cpu, atol=1e-3 * cpu.abs().max().item(), rtol=1e-2)
