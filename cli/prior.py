@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +63,9 @@ def sample(
 def train_prior(
     out: Annotated[Path, typer.Argument(help="Folder that receives the weights; --prior takes it.")],
     pictures: Annotated[int, typer.Option(help="Pictures to show in this run.", min=24)] = 300_000,
+    minutes: Annotated[float, typer.Option(
+        help="Train no longer than this; the rates fall in time for it.", min=0.1, show_default="no limit"
+    )] = math.inf,
     props: Annotated[int, typer.Option(help="Props to draw for the cache, six views each.", min=1)] = 4_000,
     cache: Annotated[Path, typer.Option(help="Folder of drawn pictures; drawn once.")] = Path(".cache/props"),
     pictures_from: Annotated[Path | None, typer.Option(
@@ -94,7 +98,7 @@ def train_prior(
         run_training(
             out, cache=cache, pictures=pictures, props=props, start=start, device=where, seed=seed,
             save_minutes=save_minutes, progress=choose(quiet), compiled=compiled,
-            pictures_from=pictures_from,
+            pictures_from=pictures_from, minutes=minutes,
         )
     print(out)
 

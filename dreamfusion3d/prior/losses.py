@@ -9,13 +9,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DModel
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dreamfusion3d.prior.conditioner import Conditioner
 from dreamfusion3d.prior.scene import PALETTE, Scene, nearby, solidity
 from dreamfusion3d.prior.unet import SCENE_SCALE, ViewAttention, autocast, look, painted, predict
-from dreamfusion3d.procedural.dataset import Batch, cameras_of
+from dreamfusion3d.procedural.dataset import Batch, cameras_of, means
 
 MOST = 5.0  # weight of a picture's error
 LIGHTS = 1.0  # weight of the errors of the parts' lights against the pictures'
@@ -126,7 +126,7 @@ def _scene_error(
     Where the batch knows what is inside of a prop, the volume is told: pictures leave solid what no
     camera looks into, and a jug would stay full to its brim."""
     def mean(of: list[Tensor]) -> Tensor:
-        return F.avg_pool2d(torch.stack([peers.mean(0) for peers in of]).flatten(0, 1), SCENE_SCALE)
+        return F.avg_pool2d(means(of).flatten(0, 1), SCENE_SCALE)
 
     lights, opacity = seen[:, :PALETTE], seen[:, PALETTE : PALETTE + 1]
     picture = torch.cat([2 * painted(lights, colours) - 1, opacity], 1)
@@ -158,22 +158,31 @@ def targets(
     in the variety of shapes: on which side the handle is (stable target field, Xu et al.,
     arXiv 2302.00670).
     """
+    props, views = batch.pictures.shape[:2]
     pictures = x0.clone()
     lights = None if batch.lights is None else batch.lights.flatten(0, 1).to(x0.device, copy=True)
-    views = batch.pictures.shape[1]
-    levels = torch.stack([alpha, sigma])[:, ::views, 0, 0, 0].T.tolist()  # one wait for the device
-    for i, (peers, (a, s)) in enumerate(zip(batch.peers, levels, strict=False)):
-        rows = slice(i * views, (i + 1) * views)
-        if len(peers) == 1 or s < PEER_SIGMA:
-            continue
-        known = peers.to(x0.device)
-        x_t = a * x0[rows] + s * noise[rows]
-        misfit = (x_t - a * known).square().flatten(1).sum(1)
-        likely = (-misfit / (2 * s * s)).softmax(0)
-        pictures[rows] = torch.einsum("k,kvchw->vchw", likely, known)
-        if lights is not None:
-            lights[rows] = torch.einsum("k,kvchw->vchw", likely, batch.peer_lights[i].to(x0.device))
+    by_prop = (props, views)
+    noisy = sigma[::views].flatten().tolist()  # one wait for the device
+    hidden = [i for i, peers in enumerate(batch.peers) if len(peers) > 1 and noisy[i] >= PEER_SIGMA]
+    if not hidden:
+        return pictures, lights
+    known, real = _padded([batch.peers[i] for i in hidden], x0.device)
+    a, s = alpha[::views][hidden].unsqueeze(1), sigma[::views][hidden].view(-1, 1)
+    x_t = (alpha * x0 + sigma * noise).unflatten(0, by_prop)[hidden]
+    misfit = (x_t[:, None] - a[..., None] * known).square().flatten(2).sum(2)
+    likely = (-misfit / (2 * s * s)).masked_fill(~real, -torch.inf).softmax(1)
+    pictures.unflatten(0, by_prop)[hidden] = torch.einsum("nk,nkvchw->nvchw", likely, known)
+    if lights is not None:
+        known, _ = _padded([batch.peer_lights[i] for i in hidden], x0.device)
+        lights.unflatten(0, by_prop)[hidden] = torch.einsum("nk,nkvchw->nvchw", likely, known)
     return pictures, lights
+
+
+def _padded(parts: list[Tensor], device: torch.device) -> tuple[Tensor, Bool[Tensor, "n k"]]:
+    """The parts as one tensor, each with as many rows as the longest; and which of these are real."""
+    sizes = torch.tensor([len(part) for part in parts], device=device)
+    padded = nn.utils.rnn.pad_sequence([part.to(device) for part in parts], batch_first=True)
+    return padded, torch.arange(padded.shape[1], device=device) < sizes[:, None]
 
 
 def timesteps(count: int, levels: int, generator: torch.Generator) -> Tensor:

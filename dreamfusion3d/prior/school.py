@@ -4,6 +4,7 @@ lets it go on."""
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -61,11 +62,12 @@ class Lessons:
 def run_training(
     out: Path, *, cache: Path, pictures: int, props: int, start: str, device: torch.device, seed: int,
     save_minutes: float, progress: Progress, compiled: bool = True, pictures_from: Path | None = None,
+    minutes: float = math.inf,
 ) -> None:
     """Show ``pictures`` pictures to a prior and leave it in ``out`` as a diffusers folder: of the
     procedural world, or of the folder ``pictures_from`` (``own``).
 
-    ``compiled``: on CUDA, by ``torch.compile``.
+    ``compiled``: on CUDA, by ``torch.compile``. After ``minutes`` of training it is over in any case.
     """
     mine = None if pictures_from is None else _read_own(pictures_from, progress)
     state = _begin(start, device, seed, mine)  # before the props' pictures, which take minutes
@@ -87,7 +89,7 @@ def run_training(
     if compiled and device.type == "cuda":
         progress.say("compiling the network: the first steps take a minute or two")
     run = train(
-        state, lessons.make_batch, steps=steps, cool_share=COOL_SHARE,
+        state, lessons.make_batch, steps=steps, seconds=60 * minutes, cool_share=COOL_SHARE,
         generator=generator, compiled=compiled and device.type == "cuda",
     )
     for step in run:
@@ -95,7 +97,8 @@ def run_training(
         rate = (step.pictures - first) / (time.monotonic() - begun)
         means = {name: round(sum(values) / len(values), 5) for name, values in losses.items() if values}
         shown = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-        progress.step(step.pictures, goal, f"{shown}, {rate:.0f} pictures/s")
+        last = min(goal, round(first + 60 * minutes * rate)) if minutes < math.inf else goal
+        progress.step(step.pictures, max(last, step.pictures), f"{shown}, {rate:.0f} pictures/s")
         if step.index % LOG_EVERY == 0:
             kept = None
             if lessons.validation and step.index % VALIDATE_EVERY == 0:

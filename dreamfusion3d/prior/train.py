@@ -28,7 +28,7 @@ from dreamfusion3d.prior.unet import attend_across_views, build_scheduler, build
 from dreamfusion3d.procedural.dataset import Batch
 
 SCENE_VIEWS = 3  # of a prop, while the scene learns alone
-CUDA_BATCH = 12  # times as many pictures a step on CUDA: fewer take as long there
+CUDA_BATCH = 24  # times as many pictures a step on CUDA: fewer take as long there
 MakeBatch = Callable[[int, int, torch.Generator], Batch]  # (props, views, generator)
 
 
@@ -125,27 +125,32 @@ def _state(model: Trainee, config: TrainConfig, device: torch.device) -> TrainSt
             *model.conditioner.joint.parameters()]
     optimiser = torch.optim.AdamW(
         [{"params": rest, "rate": config.learning_rate}, {"params": prompts, "rate": config.scene_rate}],
-        betas=(0.9, 0.99), weight_decay=config.weight_decay,
+        betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=device.type == "cuda",
     )
     average = copy.deepcopy(model).requires_grad_(False)
     return TrainState(model, average, optimiser, config)
 
 
 def train(
-    state: TrainState, make_batch: MakeBatch, *, steps: int, cool_share: float = 0.0,
-    generator: torch.Generator, compiled: bool = False,
+    state: TrainState, make_batch: MakeBatch, *, steps: int, seconds: float = math.inf,
+    cool_share: float = 0.0, generator: torch.Generator, compiled: bool = False,
 ) -> Iterator[TrainStep]:
-    """Run ``steps`` more steps, yielding after each; ``compiled``: through ``torch.compile``.
+    """Run ``steps`` more steps, or for ``seconds`` if these are over before, yielding after each;
+    ``compiled``: through ``torch.compile``.
 
-    Over the last ``cool_share`` of them the rate falls linearly to nothing: the noise of a
+    Over the last ``cool_share`` of the run the rate falls linearly to nothing: the noise of a
     constant rate is most of what separates the last weights from better ones.
     """
+    begun = time.monotonic()
     config = state.config
     device = next(state.model.parameters()).device
     attention = attend_across_views(state.model.unet)
     alpha_bar = build_scheduler().alphas_cumprod.to(device)
     network: Network = torch.compile(state.model.unet) if compiled else state.model.unet
     for turn in range(steps):
+        gone = max(turn / steps, (time.monotonic() - begun) / seconds)
+        if gone >= 1:
+            return
         lot, other = torch.rand(2, generator=generator).tolist()
         alone = state.step < config.scene_steps or lot < config.scene_share
         shown = config.scene_pictures if alone else config.pictures
@@ -163,7 +168,7 @@ def train(
         since = state.step - (config.scene_steps if state.step >= config.scene_steps else 0)
         for group in state.optimiser.param_groups:
             warm = min(1.0, (since + 1) / config.warm_up)
-            cool = min(1.0, (steps - turn) / max(cool_share * steps, 1.0))
+            cool = min(1.0, (1 - gone) / max(cool_share, 1 / steps))
             group["lr"] = group["rate"] * warm * cool
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
