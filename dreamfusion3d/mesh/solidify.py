@@ -3,7 +3,8 @@
 Distillation judges pictures: behind a surface the density is whatever it happens to be, a
 sponge whose tunnels would all become part of the mesh. Space carving (Kutulakos and Seitz,
 "A Theory of Shape by Space Carving", IJCV 2000) settles it: a sample stays empty only if some
-camera sees it, so that what is visible is kept exactly and the inside is filled.
+camera sees it, so that what is visible is kept exactly and the inside is filled. Only where a
+wide way leads on from there does emptiness too: the belly of a jug lies behind its neck.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ STEP = 0.75  # of a voxel, along a ray
 SIDE = 112  # pixels of a view: about a pixel a voxel at resolution 128
 AZIMUTHS = 24  # fewer shine into a narrow mouth like torches, and the dark between is a pillar
 # Lower views exist, but they hardly hold an underside in place
-ELEVATIONS_DEG = (0.0, 15.0, 30.0, 40.0, 50.0, 62.0)
+ELEVATIONS_DEG = (0.0, 15.0, 30.0, 40.0, 50.0, 62.0, 74.0, 85.0)
 FILLED = 1.0  # units of the grid above the level
 CARVING = 128  # samples along an edge of the grid on which visibility is decided, about
 GAP = 0.03  # scene units: half the width of the widest crack that is filled
+WAY = 0.06  # scene units: half the width of the narrowest way by which emptiness leads on
 
 
 def carving_cameras() -> Cameras:
@@ -126,7 +128,8 @@ def seen_from_outside(
 def visible(
     grid: Float[np.ndarray, "r r r"], level: float, bound: float, cameras: Cameras
 ) -> Bool[np.ndarray, "r r r"]:
-    """Samples in front of the first crossing of ``level``, in at least one view.
+    """Samples in front of the first crossing of ``level``, in at least one view, and what a ball of WAY
+    gets to from there.
 
     Only samples in the box around {grid > level} are asked; all others are visible.
     """
@@ -145,7 +148,20 @@ def visible(
         depth = _first_crossing(smooth, float(level), bound, pose, f, cameras.height, cameras.width, STEP)
         _mark_seen(part, low, grid.shape[0], bound, depth, pose, f)
     seen[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = part
-    return seen | inside
+    return reachable(inside, seen | inside, WAY * (grid.shape[0] - 1) / (2 * bound))
+
+
+def reachable(
+    inside: Bool[np.ndarray, "r r r"], seen: Bool[np.ndarray, "r r r"], voxels: float
+) -> Bool[np.ndarray, "r r r"]:
+    """What is ``seen``, and all that a ball of ``voxels`` covers as it rolls on from there through what is
+    not ``inside``. It never comes from below, where no camera looks: a hole there is a fault."""
+    floored = np.logical_or.accumulate(inside, axis=1)  # something is below, or here
+    free = ~within(inside | ~(floored | seen), voxels)  # a ball's centre fits here
+    rooms, _ = ndimage.label(free)
+    entered = np.zeros(rooms.max() + 1, bool)
+    entered[np.unique(rooms[free & seen])] = True
+    return seen | within(free & entered[rooms], voxels)
 
 
 @no_type_check

@@ -7,9 +7,10 @@ import pytest
 import torch
 from scipy import ndimage
 
+from dreamfusion3d.cameras import ORBIT_ELEVATION_DEG
 from dreamfusion3d.mesh.clean import solid_mesh
 from dreamfusion3d.mesh.quality import quality
-from dreamfusion3d.mesh.solidify import GAP, carving_cameras, close_gaps, solidify, visible
+from dreamfusion3d.mesh.solidify import GAP, carving_cameras, close_gaps, reachable, solidify, visible
 from dreamfusion3d.mesh.truth import BOUND, ground_truth_grid
 from dreamfusion3d.procedural.world import instances
 from tests.mesh.shapes import grid_of, torus
@@ -72,6 +73,46 @@ def test_an_open_cup_keeps_its_cavity():
     assert after.genus == 0 and after.volume == pytest.approx(before.volume, rel=0.03)
 
 
+def jug(neck: float):
+    """A hollow ball, open at the top by a neck of that inner radius."""
+
+    def at_points(p: np.ndarray) -> np.ndarray:
+        around = np.hypot(p[:, 0], p[:, 2])
+        body = np.minimum(radius(p) - 0.6, np.maximum(around - neck - 0.1, np.abs(p[:, 1] - 0.6) - 0.2))
+        cavity = np.minimum(radius(p) - 0.5, np.maximum(around - neck, -p[:, 1]))
+        return np.maximum(body, -cavity)
+
+    return at_points
+
+
+@pytest.mark.parametrize(("neck", "opened"), [(0.12, True), (0.025, False)])
+def test_a_jug_is_empty_behind_a_wide_neck(neck, opened):
+    """Its belly lies beside what any camera sees through the mouth; a leak is no mouth."""
+    grid = grid_of(jug(neck))
+    shoulder, filled = at(0.38, 0.1, 0), solidify(grid, 0.0)
+    assert grid[shoulder] < 0 and (filled[shoulder] < 0) == opened
+    report = quality(solid_mesh(filled, 0.0))
+    assert report.genus == 0 and report.components == 1
+    if opened:
+        assert report.volume == pytest.approx(quality(solid_mesh(grid, 0.0)).volume, rel=0.05)
+
+
+def test_what_is_reached_is_what_a_ball_covers():
+    """Two rooms and a corridor, from the first room's seen corner; and none from below."""
+    inside = np.ones((20, 20, 20), bool)
+    inside[2:9, 2:18, 2:9] = inside[2:9, 2:18, 11:18] = False
+    seen = np.zeros_like(inside)
+    seen[3:6, 10:18, 3:6] = True
+    apart = reachable(inside, seen, 2.0)
+    assert apart[3:8, 6:16, 3:8].all() and not apart[:, :, 11:].any()
+    inside[3:8, 4:10, 9:11] = False
+    joined = reachable(inside, seen, 1.5)
+    assert joined[3:8, 4:16, 12:17].all() and not joined[inside].any()
+    inside[3:8, :4, 12:17] = False  # open below, and nothing of it seen
+    below = reachable(inside, seen & False, 1.5)
+    assert not below.any()
+
+
 def test_a_torus_keeps_its_hole():
     grid = grid_of(torus)
     filled = solidify(grid, 0.0)
@@ -100,7 +141,7 @@ def test_emptiness_stays_empty():
 def test_cameras_look_from_everywhere_the_optimisation_does():
     cameras = carving_cameras()
     assert len(set(cameras.azimuth_deg.tolist())) == len(cameras)
-    assert cameras.elevation_deg.min() == 0 and cameras.elevation_deg.max() >= 60
+    assert cameras.elevation_deg.min() == 0 and cameras.elevation_deg.max() >= ORBIT_ELEVATION_DEG[1]
 
 
 def cracked(width: float):
