@@ -22,6 +22,17 @@ def fastest(tensor: Tensor) -> Backend:
     return "triton" if tensor.device.type == "cuda" and has_triton() else "torch"
 
 
+def constant(values: tuple[float, ...] | tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
+    """``values`` in the type and on the device of ``like``, not to be changed in place. Made once: the
+    host waits for a GPU's work before it hands over numbers."""
+    return _constant(values, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(values: tuple[object, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
 @functools.cache
 def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None

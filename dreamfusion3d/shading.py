@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dreamfusion3d.backends import constant
+
 AMBIENT = 0.4
 DIFFUSE = 0.6
 LIGHT_IN_CAMERA = (0.35, 0.55, 0.76)  # right, up, towards the viewer; unit length to 1 %
@@ -19,7 +21,7 @@ MEAN_SHADE = 0.8  # of a pixel whose normal is unknown
 
 def light_direction(camera_to_world: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 3"]:
     """Unit vectors from the object towards each camera's light, in world space."""
-    local = camera_to_world.new_tensor(LIGHT_IN_CAMERA)
+    local = constant(LIGHT_IN_CAMERA, camera_to_world)
     local = local / local.norm()
     return camera_to_world[:, :3, :3] @ local
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from dreamfusion3d.backends import fastest, has_triton
+from dreamfusion3d.backends import constant, fastest, has_triton
 from dreamfusion3d.field.hashgrid import HashGridLayout, hashgrid
 
 
@@ -22,6 +22,13 @@ def test_the_cpu_has_numba_and_what_it_does_not_take_is_torchs():
     halves = torch.rand(layout.rows, 1).half()
     x = torch.rand(5, 3)
     assert torch.equal(hashgrid(x, halves, layout), hashgrid(x, halves, layout, "torch"))
+
+
+def test_a_constant_is_made_once_for_a_type():
+    double = torch.zeros(1, dtype=torch.float64)
+    assert constant((0.1, 2.0), double) is constant((0.1, 2.0), double[:0])
+    assert constant((0.1, 2.0), double).tolist() == [0.1, 2.0]
+    assert constant((0.1, 2.0), double.float()).dtype == torch.float32
 
 
 # every kernel with the types of its arguments; a pointer begins at a multiple of 16 bytes, as torch's do

@@ -22,6 +22,8 @@ from torch import Tensor
 from dreamfusion3d.field.hashgrid import PRIME_Y, PRIME_Z, HashGridLayout
 
 BLOCK = 256  # points of a program
+# the number of points changes every step: one build serves all, also multiples of 16
+_kernel = triton.jit(do_not_specialize=["n"])
 _PRIME_Y, _PRIME_Z = tl.constexpr(PRIME_Y), tl.constexpr(PRIME_Z)
 
 
@@ -135,7 +137,7 @@ def _points(x, n, BLOCK: tl.constexpr):
     )
 
 
-@triton.jit
+@_kernel
 @no_type_check
 def _forward(
     x, table, levels, out, n, LEVELS: tl.constexpr, FEATURES: tl.constexpr, BLOCK: tl.constexpr
@@ -155,7 +157,7 @@ def _forward(
     tl.store(place, total, real[:, None])
 
 
-@triton.jit
+@_kernel
 @no_type_check
 def _backward_table(
     x, levels, grad, grad_table, n, LEVELS: tl.constexpr, FEATURES: tl.constexpr, BLOCK: tl.constexpr
@@ -174,7 +176,7 @@ def _backward_table(
         tl.atomic_add(target, weight[:, None] * g, real[:, None], sem="relaxed")
 
 
-@triton.jit
+@_kernel
 @no_type_check
 def _backward_x(
     x, table, levels, grad, grad_x, n, LEVELS: tl.constexpr, FEATURES: tl.constexpr, BLOCK: tl.constexpr

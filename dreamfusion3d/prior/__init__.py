@@ -75,7 +75,8 @@ def load_prior(name: str | PriorConfig = EMBEDDED, *, device: torch.device | str
     where = _device(settings.device, device)
     folder = folder_of(settings.name)
     if settings.name == EMBEDDED or is_pixel_folder(folder):
-        return load_pixel_prior(settings.name, device=where, half=settings.dtype != "float32")
+        # small, and on the run's own device
+        return load_pixel_prior(settings.name, device=device, half=settings.dtype != "float32")
     if folder.is_dir():
         from dreamfusion3d.prior.pretrained import families
 

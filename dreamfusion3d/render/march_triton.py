@@ -27,7 +27,7 @@ def march_triton(
     grid = binary.contiguous().to(torch.int8)
     given = [t.contiguous() for t in (origins, directions, near, far, jitter)]
     # as float32: a Python float would be rounded once per operation
-    step = torch.tensor([step_size], dtype=torch.float32, device=device)
+    step = torch.full((1,), step_size, dtype=torch.float32, device=device)
     counts = torch.zeros(rays, dtype=torch.int64, device=device)
     programs = (max(triton.cdiv(rays, BLOCK), 1),)
     _count[programs](*given, grid, step, counts, rays, *binary.shape, **_OPTIONS)

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dreamfusion3d.backends import constant
 from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.render.composite import accumulate, weights
 from dreamfusion3d.render.march import Samples, march
@@ -135,7 +136,7 @@ def density_normals(field: Field, x: Float[Tensor, "m 3"], epsilon: float) -> Fl
 
     Zero where the field is flat. Differentiable: four queries on a tetrahedron.
     """
-    corners = x.new_tensor(TETRAHEDRON)
+    corners = constant(TETRAHEDRON, x)
     stencil = (x[:, None, :] + epsilon * corners).reshape(-1, 3)
     if isinstance(field, JointField):
         value = field.density_logit(stencil)

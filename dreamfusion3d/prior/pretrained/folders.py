@@ -74,7 +74,8 @@ class Folder:
         if missing := sorted(k for k in info["missing_keys"] if not k.endswith(TIED)):
             raise damaged(where, f"its weights lack {len(missing)} tensors, as {missing[0]}")
         if not getattr(module, "_keep_in_fp32_modules", None):
-            module = module.to(dtype)  # without accelerate, diffusers 0.42 leaves some classes at float32
+            with quiet():  # it warns of modules to be kept in float32, of which there are none
+                module = module.to(dtype)  # without accelerate, diffusers 0.42 leaves some classes at float32
         return module.eval().requires_grad_(False)
 
     def files(self, parts: Iterable[str]) -> list[Path]:

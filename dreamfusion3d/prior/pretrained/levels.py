@@ -40,7 +40,8 @@ class Discrete:
         self.prediction = prediction
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> Pair:
-        alpha_bar = self.alpha_bar.to(t.device)[self.timestep(t)]
+        self.alpha_bar = self.alpha_bar.to(t.device)  # and there it stays
+        alpha_bar = self.alpha_bar[self.timestep(t)]
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def timestep(self, t: Float[Tensor, " b"]) -> Tensor:
