@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+import shutil
 from typing import Literal
 
 import torch
@@ -35,4 +37,6 @@ def _constant(values: tuple[object, ...], dtype: torch.dtype, device: torch.devi
 
 @functools.cache
 def has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    """Whether it is there and can build what starts its kernels, for which it needs any C compiler."""
+    compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("clang", "gcc", "cc"))), None)
+    return compiler is not None and importlib.util.find_spec("triton") is not None

@@ -149,12 +149,13 @@ def _step(
     way = known + (1 - known) * progress
     loss = guidance_loss(run.guidance, picture, cameras, prior, text, config, way, generator=generator)
     loss = loss + regularisers(picture, detail, config, progress)
-    if optim.hollow_weight > 0:
+    told = field.start is not None and len(field.start.sure) > 0  # a fog has said what is inside
+    if optim.hollow_weight > 0 and not told:
         density = hidden_density(
             field, run.occupancy, cameras, detail, optim.hollow_points, generator=generator
         )
         loss = loss + optim.hollow_weight * torch.log1p(density).mean()
-    if field.start is not None and optim.anchor_weight > 0:
+    if field.start is not None and told and optim.anchor_weight > 0:
         stray = field.start.strayed(field.density_logit, optim.anchor_points, generator=generator)
         loss = loss + optim.anchor_weight * stray
     run.optimiser.zero_grad(set_to_none=True)

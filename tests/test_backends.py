@@ -94,3 +94,12 @@ def test_every_kernel_compiles_for_gpus_that_are_not_here(tmp_path):
         assert found[f"grid points {capability}"]["ptx"].count("ld.global.v2.b32") >= 16
         assert "fma" not in found[f"march fill {capability}"]["ptx"]
     assert found["grid table 90"]["ptx"].count("add.v2.f32") >= 16
+
+
+def test_triton_without_a_c_compiler_is_not_used(monkeypatch):
+    """A GPU without one is served by torch, and not by an error at the first kernel."""
+    has_triton.cache_clear()
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert not has_triton()
+    has_triton.cache_clear()

@@ -9,6 +9,7 @@ body is a user's solid, or the fog that a prior takes for the mean of all that t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 EDGE = -0.9  # the u of a surface: its density is the same for every sharpness, about 2 per scene unit
+FOG_EDGE = 4.8  # extinction, per scene unit, where a fog's surface is taken to be: see ``of_fog``
 BAND = 0.4  # of u: a fog whose u is within it of EDGE does not say whether a point is inside
 REACH = 3.5  # of u: beyond it a point is too far from any surface to be worth a look
 STEEPNESS = 400.0  # of u, a scene unit: full density 0.03 below the surface
@@ -60,9 +62,14 @@ class Start(nn.Module):
         cls, density: Float[Tensor, "r r r"], colour: Float[Tensor, "s s s 3"], density_scale: float,
         device: torch.device,
     ) -> Start:
-        """A field of this ``density_scale`` begins with this extinction per scene unit."""
+        """A field of this ``density_scale`` begins with this extinction per scene unit, but that its
+        surface, and not the first haze before it, is what sharpens at EDGE.
+
+        A prior's fog is a mean over all that the prompt may mean: the half or third of a wall that
+        stands in the mouth of a jug is some jug's wall and no jug's plug."""
         colour = outer_colour(density, colour)
-        y = (density / density_scale).clamp(min=1e-6)
+        at_edge = density_scale * math.log1p(math.exp(EDGE))
+        y = (density / density_scale * (at_edge / FOG_EDGE)).clamp(min=1e-6)
         return cls(y + torch.log(-torch.expm1(-y)), colour, device, keep=True)  # the inverse of softplus
 
     def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:

@@ -29,7 +29,7 @@ def pictures_of(cache: Path, props: int, seed: int, progress: Progress) -> datas
     parts = max(1, round(props / PROPS_A_SHARD))
     shards = [cache / f"props_{seed:03d}_{k + 1:03d}of{parts:03d}.safetensors" for k in range(parts)]
     missing = [path for path in shards if not path.exists()]
-    if missing and set(cache.glob("*.safetensors")) <= set(shards):
+    if missing and set(dataset.shards_of(cache)) <= set(shards):
         progress.stage("draw", 1, 2)
         cache.mkdir(parents=True, exist_ok=True)
         share = math.ceil(props / parts)

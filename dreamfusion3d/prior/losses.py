@@ -21,7 +21,7 @@ MOST = 5.0  # weight of a picture's error
 LIGHTS = 1.0  # weight of the errors of the parts' lights against the pictures'
 REST = 0.3  # of what a picture that was told its prompt has of no colour of the prompt's
 PAINTS = 1.0  # of the palettes' errors
-SOLID = 1.0  # of the errors of what the scene's cells are filled with
+SOLID = 10.0  # of the errors of what the scene's cells are filled with: most cells are empty, and right
 PEER_SIGMA = 0.97  # noise below which a picture gives away which prop it shows
 
 

@@ -202,12 +202,17 @@ def _paint(
 
 def load(folder: Path) -> Pictures:
     """Every shard of a cache folder, as one."""
-    shards = [_load_shard(path) for path in sorted(folder.glob("*.safetensors"))]
+    shards = [_load_shard(path) for path in shards_of(folder)]
     return Pictures(
         torch.cat([s.planes for s in shards]), torch.cat([s.solids for s in shards]),
         torch.cat([s.azimuth_deg for s in shards]), torch.cat([s.elevation_deg for s in shards]),
         [label for s in shards for label in s.labels],
     )
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """The cache's files; not what a killed process left half written."""
+    return sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("."))
 
 
 def _load_shard(path: Path) -> Pictures:
