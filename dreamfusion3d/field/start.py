@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 EDGE = -0.9  # the u of a surface: its density is the same for every sharpness, about 2 per scene unit
-FOG_EDGE = 4.8  # extinction, per scene unit, where a fog's surface is taken to be: see ``of_fog``
+FOG_EDGE = 3.3  # extinction, per scene unit, where a fog's surface is taken to be: see ``of_fog``
 BAND = 0.4  # of u: a fog whose u is within it of EDGE does not say whether a point is inside
 REACH = 3.5  # of u: beyond it a point is too far from any surface to be worth a look
 STEEPNESS = 400.0  # of u, a scene unit: full density 0.03 below the surface
