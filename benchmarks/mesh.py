@@ -71,7 +71,7 @@ def field_of(run: Path) -> NerfField:
     prior = load_prior(config.prior, device=device)
     if config.field.start == "prior" and foresees(prior):
         fog = prior.fog(prior.encode_text([record["prompt"]]), FOG_SAMPLES)
-        start = Start.of_fog(*fog, config.field.density_scale, device)
+        start = Start.of_fog(*fog, device)
     field = NerfField(config.field, generator=torch.Generator().manual_seed(0), start=start)
     field.load_state_dict(load_file(run / "work" / "field.safetensors"))
     return field

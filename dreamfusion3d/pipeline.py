@@ -185,4 +185,4 @@ def _first_guess(job: Job) -> Start | None:
         return None
     text = job.prior.encode_text([job.identity.prompt])
     density, colour = prior.fog(text, FOG_SAMPLES)
-    return Start.of_fog(density, colour, job.config.field.density_scale, job.device)
+    return Start.of_fog(density, colour, job.device)

@@ -209,7 +209,7 @@ def test_draws_ask_anew_and_dreamtime_never_grows(prior):
 
 def test_a_better_start_saves_steps_and_noise(prior):
     fog, grey = torch.full((9, 9, 9), 2.0), torch.full((9, 9, 9, 3), 0.5)
-    start = Start.of_fog(fog, grey, config().field.density_scale, torch.device("cpu"))
+    start = Start.of_fog(fog, grey, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     for begun, steps, first in ((None, 8, 0.98), (start, 6, 0.98 + (0.05 - 0.98) / 4)):
         heard = Hearing(prior)

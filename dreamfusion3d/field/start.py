@@ -9,7 +9,6 @@ body is a user's solid, or the fog that a prior takes for the mean of all that t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -18,7 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 EDGE = -0.9  # the u of a surface: its density is the same for every sharpness, about 2 per scene unit
-FOG_EDGE = 3.3  # extinction, per scene unit, where a fog's surface is taken to be: see ``of_fog``
+# of a fog's surface, see ``of_fog``: the length over which it is opaque or not, in scene units; the
+# share of the most that is near; the least opacity that is matter; and how steep u is about it
+FOG_CELL, FOG_SHARE, FOG_LEAST, FOG_GAIN = 0.053, 0.25, 0.12, 2.5
 BAND = 0.4  # of u: a fog whose u is within it of EDGE does not say whether a point is inside
 REACH = 3.5  # of u: beyond it a point is too far from any surface to be worth a look
 STEEPNESS = 400.0  # of u, a scene unit: full density 0.03 below the surface
@@ -59,18 +60,20 @@ class Start(nn.Module):
 
     @classmethod
     def of_fog(
-        cls, density: Float[Tensor, "r r r"], colour: Float[Tensor, "s s s 3"], density_scale: float,
-        device: torch.device,
+        cls, density: Float[Tensor, "r r r"], colour: Float[Tensor, "s s s 3"], device: torch.device
     ) -> Start:
-        """A field of this ``density_scale`` begins with this extinction per scene unit, but that its
-        surface, and not the first haze before it, is what sharpens at EDGE.
+        """From extinction per scene unit.
 
-        A prior's fog is a mean over all that the prompt may mean: the half or third of a wall that
-        stands in the mouth of a jug is some jug's wall and no jug's plug."""
+        A prior's fog is a mean over all that the prompt may mean: a wall that all have is dense, a
+        handle that each has a little elsewhere is thin, and so is what such handles leave in their
+        hole. So its surface is where it falls to a share of the most that is near.
+        """
         colour = outer_colour(density, colour)
-        at_edge = density_scale * math.log1p(math.exp(EDGE))
-        y = (density / density_scale * (at_edge / FOG_EDGE)).clamp(min=1e-6)
-        return cls(y + torch.log(-torch.expm1(-y)), colour, device, keep=True)  # the inverse of softplus
+        opacity = (1 - torch.exp(-density * FOG_CELL)).clamp(1e-4, 1 - 1e-4)
+        most = F.avg_pool3d(F.max_pool3d(opacity[None, None], 5, 1, 2), 3, 1, 1)[0, 0]
+        edge = (FOG_SHARE * most).clamp(min=FOG_LEAST)
+        u = EDGE + FOG_GAIN * (torch.logit(opacity) - torch.logit(edge))
+        return cls(u, colour, device, keep=True)
 
     def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         return _sampled(self.logit, x)[:, 0]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from dreamfusion3d.field.nerf import FieldConfig, NerfField
-from dreamfusion3d.field.start import EDGE, FOG_EDGE, Start, outer_colour
-
-# of a field and the fog that it begins as
-THINNER = FieldConfig().density_scale * float(torch.tensor(EDGE).exp().log1p()) / FOG_EDGE
+from dreamfusion3d.field.start import EDGE, FOG_CELL, FOG_GAIN, FOG_LEAST, FOG_SHARE, Start, outer_colour
 
 
 def make(seed=0, **config):
@@ -42,13 +41,23 @@ def test_it_starts_as_the_fog_that_it_is_given():
     generator = torch.Generator().manual_seed(2)
     density = torch.rand(9, 9, 9, generator=generator) * 30
     colour = torch.rand(9, 9, 9, 3, generator=generator)
-    start = Start.of_fog(density, 0.1 + 0.8 * colour, FieldConfig().density_scale, torch.device("cpu"))
+    start = Start.of_fog(density, 0.1 + 0.8 * colour, torch.device("cpu"))
     field = NerfField(FieldConfig(), generator=generator, start=start)
     at = torch.randint(0, 9, (50, 3), generator=generator)
     x, (i, j, k) = at / 4 - 1.0, at.unbind(1)
-    # thinner by one factor for all: its surface, where half a cell's light passes, is at EDGE
-    expected = density[i, j, k] * THINNER
-    torch.testing.assert_close(field.density(x).detach(), expected, rtol=2e-2, atol=2e-2)
+    # by hand: what is near is the mean over 27 samples of the most among each one's 125
+    opacity = 1 - torch.exp(-density * FOG_CELL)
+    around = torch.nn.functional.pad(opacity[None, None], [2] * 6, value=-1.0)[0, 0]
+    most = torch.zeros(11, 11, 11)
+    for n in torch.cartesian_prod(*[torch.arange(9)] * 3):
+        p, q, r = n.tolist()
+        most[p + 1, q + 1, r + 1] = around[p : p + 5, q : q + 5, r : r + 5].max()
+    for row in range(50):
+        p, q, r = at[row].tolist()
+        near = most[p : p + 3, q : q + 3, r : r + 3].sum() / 27
+        edge = max(FOG_SHARE * float(near), FOG_LEAST)
+        u = EDGE + FOG_GAIN * (float(torch.logit(opacity[p, q, r])) - math.log(edge / (1 - edge)))
+        assert float(field.density_logit(x[row : row + 1])) == pytest.approx(max(min(u, 12.0), -12.0), abs=2e-2)
     seen = outer_colour(density, 0.1 + 0.8 * colour)[i, j, k]
     torch.testing.assert_close(field.albedo(x).detach(), seen, rtol=0, atol=1e-2)
 
@@ -102,12 +111,11 @@ def test_no_points_and_the_origin():
 
 
 def fogged(generator: torch.Generator) -> NerfField:
-    """A ball of fog that becomes 4 per scene unit within and 0.5 around it: u of -0.05 and -2.4."""
+    """A ball of fog whose u is 0.85 above EDGE within, and 1.5 below it around."""
     axis = torch.linspace(-1, 1, 17)
     radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1)
-    fog = torch.where(radius < 0.5, 4.0, 0.5) / THINNER
-    grey = torch.full((17, 17, 17, 3), 0.5)
-    start = Start.of_fog(fog, grey, FieldConfig().density_scale, torch.device("cpu"))
+    u = torch.where(radius < 0.5, EDGE + 0.85, EDGE - 1.5)
+    start = Start(u, torch.full((17, 17, 17, 3), 0.5), torch.device("cpu"), keep=True)
     return NerfField(FieldConfig(), generator=generator, start=start)
 
 
