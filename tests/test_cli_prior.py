@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from dreamfusion3d.cli import main, report
+from dreamfusion3d.prior import cache as props_cache
 from dreamfusion3d.prior import load_prior, school
 from dreamfusion3d.prior.train import TrainConfig
 from dreamfusion3d.procedural import dataset
@@ -77,7 +78,7 @@ def test_train_prior_draws_trains_and_goes_on(
     monkeypatch.setattr(school, "SAMPLE_PROMPTS", ("a mug",))
     monkeypatch.setattr(school, "LOG_EVERY", 1)
     monkeypatch.setattr(school, "TrainConfig", functools.partial(TrainConfig, scene_share=0.0))
-    monkeypatch.setattr(school, "VIEWS_A_PROP", 4)
+    monkeypatch.setattr(props_cache, "VIEWS_A_PROP", 4)
     monkeypatch.setattr(dataset, "PICTURE_SIZE", 16)
     out, cache = tmp_path / "out", tmp_path / "cache"
     common = ("train-prior", out, "--start", folder, "--cache", cache, "--props", 2, "--device", "cpu")
