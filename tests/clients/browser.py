@@ -42,8 +42,9 @@ class Page:
             if found.get("id") == self.count:
                 assert "error" not in found, (method, found["error"])
                 return found["result"]
-            if found.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
-                self.problems.append(json.dumps(found["params"])[:500])
+            level = found.get("params", {}).get("entry", {}).get("level")
+            if found.get("method") == "Runtime.exceptionThrown" or level == "error":
+                self.problems.append(json.dumps(found["params"])[:2000])
 
     def _next(self) -> dict[str, Any]:
         end = time.monotonic() + SECONDS
@@ -87,8 +88,9 @@ class Page:
 
     def middle(self, selector: str) -> tuple[float, float]:
         box = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block:"
-            "'center'}); const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            "e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
+            "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
         )
         return box[0], box[1]
 
@@ -114,9 +116,10 @@ def browser(folder: Path, size: str = "1100,900") -> Iterator[Page]:
     # Chromium reads from descriptor 3 and writes to 4; a shell's redirections put them there
     line = f'exec "$@" 3<&{theirs} 4>&{mine}'
     process = subprocess.Popen(
-        ["bash", "-c", line, "chromium", chromium, "--headless=new", "--no-sandbox", "--use-angle=swiftshader",
-         "--enable-unsafe-swiftshader", "--force-device-scale-factor=1", f"--window-size={size}",
-         "--disable-dev-shm-usage", "--remote-debugging-pipe", f"--user-data-dir={folder / 'profile'}"],
+        ["bash", "-c", line, "chromium", chromium, "--headless=new", "--no-sandbox",
+         "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--force-device-scale-factor=1",
+         f"--window-size={size}", "--disable-dev-shm-usage", "--remote-debugging-pipe",
+         f"--user-data-dir={folder / 'profile'}"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(theirs, mine),
     )
     os.close(theirs)

@@ -21,11 +21,13 @@ from tests.clients.browser import Page, browser
 
 pytestmark = pytest.mark.clients
 faked = test_sheet.faked
-EVIL = "good <img src=x onerror=\"document.title='hacked'\"> =HYPERLINK(1) </script>"
+EVIL = "good <svg onload=\"document.title='hacked'\"> =HYPERLINK(1) </script>"
 # pixels of the turned picture that are opaque, and their mean colour
 SEEN = """(() => { const c = document.querySelector('canvas'); if (!c) return null;
  const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0; const s = [0, 0, 0];
- for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 200) { n++; for (let j = 0; j < 3; j++) s[j] += d[i + j]; }
+ for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 200) {
+  n++; for (let j = 0; j < 3; j++) s[j] += d[i + j];
+ }
  return [n / (c.width * c.height), ...s.map(x => x / n)]; })()"""
 
 
@@ -83,7 +85,7 @@ def test_the_sheet_as_a_file(batch: tuple[Path, Path], page: Page, tmp_path: Pat
     shot(page, "file", tmp_path)
     assert page.run("document.title") == "Contact sheet"
     assert EVIL in page.run("document.querySelectorAll('h2')[1].textContent")
-    assert not page.problems
+    assert not page.problems, page.problems
 
 
 def test_looked_at_rejected_made_again(batch: tuple[Path, Path], page: Page, tmp_path: Path) -> None:
