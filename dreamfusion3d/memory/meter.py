@@ -193,20 +193,35 @@ def _measure(block: Block, state: State, device: torch.device, there: list[Tenso
         made = block(inputs)
         full_peak, kept = meter.peak() - start, meter.live() - start
         outputs = _roots(made, inputs)
-        gradients = [torch.ones_like(t) for t in outputs]
-        begin = meter.live()
-        meter.reset()
+        given = sum(t.numel() * t.element_size() for t in outputs)
+        # detached, so that this block's graph ends here
+        after = {
+            k: state[k] if v is inputs.get(k) else v.detach().requires_grad_(v.requires_grad)
+            for k, v in made.items()
+        }
+        backward_peak = 0
         if outputs:
-            torch.autograd.backward(outputs, gradients)
-        backward_peak = meter.peak() - begin
-    # detached, so that this block's graph ends here
-    after = {
-        k: state[k] if v is inputs.get(k) else v.detach().requires_grad_(v.requires_grad)
-        for k, v in made.items()
-    }
-    del made, outputs, gradients
+            seed = _Seed.apply(*outputs)
+            del made, outputs
+            meter.reset()
+            begin = meter.live()
+            seed.backward()
+            backward_peak = max(0, meter.peak() - begin - given)
     forward, whole = _timed(block, inputs, device)
     return Cost(forward, max(whole - forward, 0.0), light_peak, full_peak, kept, backward_peak), after
+
+
+class _Seed(torch.autograd.Function):
+    """The beginning of a backward pass whose gradients nobody else holds, as those of a later block's."""
+
+    @staticmethod
+    def forward(ctx: Any, *outputs: Tensor) -> Tensor:
+        ctx.forms = [(t.shape, t.dtype, t.device) for t in outputs]
+        return torch.zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        return tuple(torch.ones(shape, dtype=dtype, device=device) for shape, dtype, device in ctx.forms)
 
 
 def _roots(made: State, inputs: State) -> list[Tensor]:
