@@ -31,6 +31,7 @@ def generate(
     ] = None,
     faces: Annotated[int | None, typer.Option(help="Triangles at most.")] = None,
     texture_size: Annotated[int | None, typer.Option(help="Pixels along a side of the texture.")] = None,
+    quads: Annotated[bool, typer.Option("--quads", help="Quads (in OBJ) instead of triangles.")] = False,
     lods: Annotated[int | None, typer.Option(help="Levels of detail, the mesh itself included.")] = None,
     collision: Annotated[str | None, typer.Option(help="Bodies for physics: none, hull or parts.")] = None,
     height: Annotated[float | None, typer.Option(help="Height of the asset in metres.")] = None,
@@ -60,12 +61,15 @@ def generate(
     from dreamfusion3d.config import resolve
 
     if retexture is not None:
-        _refuse_with_retexture({"--init": init, "--refine": refine, "--faces": faces, "--height": height})
+        _refuse_with_retexture({
+            "--init": init, "--refine": refine, "--faces": faces, "--height": height,
+            "--quads": quads or None,
+        })
     settings = resolve(
         quality, config, sets or (), preset=preset,
         prior__name=prior, prompts__negative=negative, guidance__kind=guidance, mesh__formats=formats,
         mesh__faces=faces, mesh__texture_size=texture_size, mesh__height=height, mesh__lods=lods,
-        mesh__collision=collision, mesh__refine_steps=refine,
+        mesh__collision=collision, mesh__refine_steps=refine, mesh__quads=quads or None,
     )
     from dreamfusion3d.pipeline import text_to_mesh
     from dreamfusion3d.progress import choose

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from dreamfusion3d.config import Config
+from dreamfusion3d.config import Config, MeshConfig
 from dreamfusion3d.job import Job, trained
 from dreamfusion3d.record import Made, in_metres
 from dreamfusion3d.slug import slug
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from dreamfusion3d.field.nerf import NerfField
     from dreamfusion3d.optimize import Step
+    from dreamfusion3d.progress import Progress
 
 Colours: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"  # of points on a surface
 
@@ -30,7 +32,7 @@ def mesh_of(field: NerfField, job: Job) -> Made:
     from dreamfusion3d.mesh.export import place
     from dreamfusion3d.mesh.lods import lod_meshes
     from dreamfusion3d.mesh.quality import quality
-    from dreamfusion3d.mesh.simplify import simplify, smooth, vertex_normals
+    from dreamfusion3d.mesh.simplify import smooth, vertex_normals
     from dreamfusion3d.surface import Surface, mesh_silhouette_iou, surface_of
 
     settings, progress, work, stages = job.config.mesh, job.progress, job.space.work, job.stages
@@ -42,7 +44,7 @@ def mesh_of(field: NerfField, job: Job) -> Made:
     with stages("simplify"):
         found_mesh = Mesh(found.vertices, found.faces)
         rough = smooth(found_mesh, settings.smoothing)
-        mesh = kept(work / "mesh.npz", Mesh, lambda: simplify(rough, settings.faces), progress)
+        mesh = kept(work / "mesh.npz", Mesh, lambda: _reduced(rough, settings, progress), progress)
         chain = lod_meshes(mesh, settings.lods)
         if len(chain) < settings.lods:
             progress.say(f"warning: the shape allows {len(chain)} levels of detail, not {settings.lods}")
@@ -65,10 +67,26 @@ def mesh_of(field: NerfField, job: Job) -> Made:
     return Made(written, in_metres(quality(mesh), placed), float(found.silhouette_iou), finish)
 
 
+def _reduced(rough: Mesh, settings: MeshConfig, progress: Progress) -> Mesh:
+    """At most so many faces; of quads where they are asked for and can be had."""
+    from dreamfusion3d.mesh.quads import quad_mesh
+    from dreamfusion3d.mesh.simplify import simplify
+
+    if settings.quads:
+        found = quad_mesh(rough, settings.faces)
+        if isinstance(found, Mesh):
+            return found
+        progress.say(f"warning: {found}; the mesh is of triangles")
+    return simplify(rough, settings.faces)
+
+
 def _dressed(chain: list[Mesh], rough: Mesh, colours: Colours, job: Job) -> list[TexturedMesh]:
     """Every level of detail with an atlas, the colours, and the detail of the ``rough`` surface."""
+    import numpy as np
+
     from dreamfusion3d.mesh.detail import fine_surface
     from dreamfusion3d.mesh.lods import dress, lod_texture_size
+    from dreamfusion3d.mesh.quads import is_of_quads
     from dreamfusion3d.surface import numpy_of
 
     settings, work = job.config.mesh, job.space.work
@@ -76,10 +94,13 @@ def _dressed(chain: list[Mesh], rough: Mesh, colours: Colours, job: Job) -> list
 
     def dressed(level: int) -> TexturedMesh:
         size = lod_texture_size(settings.texture_size, level)
-        return dress(
+        textured = dress(
             chain[level], albedo, fine, size, settings.texture_samples,
             normal_map=settings.normal_map, occlusion=settings.occlusion,
         )
+        if settings.quads and is_of_quads(chain[level].faces):
+            return dataclasses.replace(textured, quads=np.array(True))
+        return textured
 
     paths = [work / ("textured.npz" if i == 0 else f"textured_{i}.npz") for i in range(len(chain))]
     return [

@@ -16,6 +16,7 @@ from dreamfusion3d.errors import InputError
 from dreamfusion3d.finish import mesh_of
 from dreamfusion3d.job import Job, choose_device, trained
 from dreamfusion3d.mesh.formats import check_formats
+from dreamfusion3d.mesh.quads import check_quads
 from dreamfusion3d.record import Made, asset_record
 from dreamfusion3d.slug import check_prompt
 from dreamfusion3d.stages import Stages, kept
@@ -102,6 +103,8 @@ def in_folder(
     prompt, out = check_prompt(prompt), Path(out)
     configs.check(config)
     check_formats(config.mesh.formats)
+    if config.mesh.quads:
+        check_quads()
     if not 0 <= seed < 2**63:
         raise InputError(f"the seed {seed} is not between 0 and 2^63 - 1")
     progress = progress or progresses.Quiet()

@@ -134,6 +134,7 @@ class MeshConfig:
     faces: int = _number(20_000, 100, 10_000_000)
     texture_size: int = _number(1024, 16, 16384)
     texture_samples: int = _number(2, 1, 8)  # places asked along each side of a texel
+    quads: bool = False  # QuadriFlow's, two triangles each; OBJ holds them as quads
     smoothing: int = _number(5, 0, 100)  # rounds of a smoothing that keeps the volume
     normal_map: bool = True  # of what simplification took away
     occlusion: bool = False  # ambient occlusion as a texture: slow

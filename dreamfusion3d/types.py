@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 
@@ -60,6 +60,8 @@ class TexturedMesh:
     (n + 1) / 2, green along +v (glTF); ``tangents`` are unit, with the handedness as the last
     number: bitangent = w cross(normal, tangent). Both are there or neither is. ``occlusion`` is
     the share of light that reaches a place from all around, 255 where nothing is in its way.
+    Where ``quads`` is true each two faces in a row, (a, b, c) and (a, c, d), are halves of a quad; seams
+    may part them.
     """
 
     vertices: Float[np.ndarray, "v 3"]
@@ -70,3 +72,4 @@ class TexturedMesh:
     normal_map: UInt8[np.ndarray, "h w 3"] | None = None
     tangents: Float[np.ndarray, "v 4"] | None = None
     occlusion: UInt8[np.ndarray, "h w"] | None = None
+    quads: Bool[np.ndarray, ""] | None = None

@@ -25,6 +25,7 @@ from trimesh.visual.texture import TextureVisuals
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.files import write_bytes, write_json
 from dreamfusion3d.mesh.frame import Frame, in_frame
+from dreamfusion3d.mesh.quads import paired
 from dreamfusion3d.mesh.tangents import vertex_tangents
 from dreamfusion3d.types import Mesh, TexturedMesh
 
@@ -86,6 +87,17 @@ def write_gltf(
     return [path, *(path.parent / companion for companion in companions)]
 
 
+def _with_quads(text: str) -> str:
+    """Two lines of faces in a row that are halves of a quad as one; those that a seam parts stay two."""
+    lines, out = text.split("\n"), []
+    faces = [i for i, line in enumerate(lines) if line.startswith("f ")]
+    first, corners = faces[0], np.array([lines[i].split()[1:] for i in faces])
+    one, two = corners[0::2], corners[1::2]
+    for a, b, whole in zip(one, two, paired(one, two), strict=True):
+        out += [f"f {' '.join([*a, b[2]])}"] if whole else [f"f {' '.join(a)}", f"f {' '.join(b)}"]
+    return "\n".join([*lines[:first], *out, *lines[faces[-1] + 1 :]])
+
+
 def write_obj(
     textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: Frame = GLTF_FRAME
 ) -> list[Path]:
@@ -93,7 +105,8 @@ def write_obj(
 
     A normal map is ``<name>_normal.png``, named by ``norm``: ``map_Bump`` is a height to some readers
     and normals to others, and a height read from normals is nonsense. ``extras`` and the frame
-    stand in its comments: the format knows neither axes nor units.
+    stand in its comments: the format knows neither axes nor units. Quads are quads, except where
+    a seam of the atlas runs along a quad's diagonal.
     Returns the files written, the OBJ first.
     """
     material = SimpleMaterial(
@@ -105,6 +118,8 @@ def write_obj(
         return_texture=True, write_texture=False, mtl_name=f"{name}.mtl",
         header="\n# ".join(comments(extras or {}, frame)),
     )
+    if textured.quads is not None and textured.quads:
+        text = _with_quads(text)
     # the same bytes as glTF's picture, with which it shares its name
     companions[f"{name}.png"] = png(textured.texture)
     if textured.normal_map is not None:

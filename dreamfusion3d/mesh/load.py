@@ -1,8 +1,12 @@
-"""A mesh that the user brings (GLB, OBJ, PLY or STL, by trimesh), looked over before it is used."""
+"""A mesh that the user brings (GLB, OBJ, PLY or STL, by trimesh), looked over before it is used.
+
+A file of points without faces becomes a surface first (`mesh.cloud`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +15,7 @@ import trimesh
 from jaxtyping import Float, Int, Int64
 
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.mesh import cloud
 from dreamfusion3d.mesh.unwrap import OVERLAP_ALLOWED, unwrap
 from dreamfusion3d.raster import overlap_counts
 from dreamfusion3d.types import Mesh
@@ -83,6 +88,8 @@ def read_parts(path: Path) -> list[tuple[trimesh.Trimesh, np.ndarray]]:
         geometry = scene.geometry[name]
         if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
             parts.append((geometry, np.asarray(matrix, np.float64)))
+    if not parts and scene.geometry and path.suffix.lower() in (".ply", *cloud.SUFFIXES):
+        return [(_reconstructed(path, path.stat().st_mtime_ns), np.eye(4))]
     if not parts:
         kind = "points or lines" if scene.geometry else "nothing that can be read"
         raise InputError(
@@ -150,13 +157,15 @@ def face_areas(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
 def _scene(path: Path) -> trimesh.Scene:
     if not path.is_file():
         raise InputError(f"there is no mesh file {path}")
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in (*SUFFIXES, *cloud.SUFFIXES):
         raise InputError(f"{path} is not one of {', '.join(SUFFIXES)}; export the mesh as GLB")
     size = path.stat().st_size
     if size == 0:
         raise InputError(f"the mesh file {path} is empty")
     if size > MOST_BYTES:
         raise InputError(f"{path} has {size >> 20:,} MB; at most {MOST_BYTES >> 20:,} are read. Simplify it")
+    if path.suffix.lower() in cloud.SUFFIXES:  # its reader is Open3D
+        return trimesh.Scene([trimesh.PointCloud(np.zeros((1, 3)))])
     try:
         return trimesh.load_scene(path, process=False, maintain_order=True)
     except OSError as error:
@@ -166,6 +175,12 @@ def _scene(path: Path) -> trimesh.Scene:
         raise InputError(
             f"the mesh file {path} is damaged or of another kind ({reason}); export it anew"
         ) from None
+
+
+@lru_cache(maxsize=1)
+def _reconstructed(path: Path, written_ns: int) -> trimesh.Trimesh:
+    """Shape and colours are asked for one after the other; the surface is made once."""
+    return cloud.reconstructed(path)
 
 
 def _placed(geometry: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> UserMesh:

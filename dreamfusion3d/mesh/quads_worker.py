@@ -1,0 +1,30 @@
+"""QuadriFlow in a process of its own: it is native code that prints, and may not come back.
+
+`python -m dreamfusion3d.mesh.quads_worker IN.npz OUT.npz`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+SEED = 0
+
+
+def main(source: str, target: str) -> None:
+    """Read vertices, faces (triangles) and the number of quads wished for; write vertices and quads."""
+    from pyQuadriFlow.pyQuadriFlow import pyquadriflow
+
+    with np.load(source, allow_pickle=False) as given:
+        vertices, faces, quads = given["vertices"].tolist(), given["faces"].tolist(), int(given["quads"])
+    # no sharp edges, borders, adaptive sizes or slower solvers: the meshes are closed and smooth
+    found = pyquadriflow(quads, SEED, vertices, faces, False, False, False, False, False)
+    made = np.asarray(found["faces"], np.int64)
+    if made.ndim != 2 or made.shape[1] != 4 or not len(made):
+        raise SystemExit("not all faces are quads")
+    np.savez(target, vertices=np.asarray(found["vertices"], np.float64), quads=made)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

@@ -1,0 +1,82 @@
+"""Quads are what they replace: the same solid, in faces of four corners."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamfusion3d.errors import MissingExtraError
+from dreamfusion3d.mesh import quads
+from dreamfusion3d.mesh.bake import bake
+from dreamfusion3d.mesh.export import write_obj
+from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.types import Mesh
+from tests.mesh.shapes import mesh_of, torus
+
+
+def grid_torus(n: int = 24, m: int = 12) -> Mesh:
+    """A torus of n m quads, cut along diagonals as QuadriFlow's are."""
+    i, j = np.meshgrid(np.arange(n), np.arange(m), indexing="ij")
+    u, v = 2 * np.pi * i / n, 2 * np.pi * j / m
+    ring = 0.5 + 0.2 * np.cos(v)
+    points = np.stack([ring * np.cos(u), ring * np.sin(u), 0.2 * np.sin(v)], -1).reshape(-1, 3)
+    four = np.stack([i * m + j, (i + 1) % n * m + j, (i + 1) % n * m + (j + 1) % m, i * m + (j + 1) % m], -1)
+    return Mesh(points, quads._halved(points, four.reshape(-1, 4)))
+
+
+def test_halves_of_quads_are_found_and_triangles_are_not() -> None:
+    mesh = grid_torus()
+    assert quality(mesh).genus == 1
+    assert quads.is_of_quads(mesh.faces)
+    assert not quads.is_of_quads(mesh.faces[1:-1])
+    assert not quads.is_of_quads(mesh_of(torus).faces)
+
+
+def test_the_shorter_diagonal_is_the_cut() -> None:
+    flat = np.array([[0, 0, 0], [3.0, 0, 0], [4, 1, 0], [1, 1, 0]])
+    (first, second) = quads._halved(flat, np.array([[0, 1, 2, 3]]))
+    assert {int(first[0]), int(first[2])} == {1, 3}
+    assert {int(second[0]), int(second[1])} == {1, 3}
+
+
+def corners_of(path: Path) -> list[list[str]]:
+    return [line.split()[1:] for line in path.read_text().splitlines() if line.startswith("f ")]
+
+
+def test_obj_holds_quads_and_the_same_surface(tmp_path: Path) -> None:
+    textured = bake(grid_torus(), lambda p: np.full((len(p), 3), 0.5), 128)
+    marked = dataclasses.replace(textured, quads=np.array(True))
+    write_obj(textured, tmp_path / "tri.obj", "tri")
+    write_obj(marked, tmp_path / "quad.obj", "quad")
+    plain, mixed = corners_of(tmp_path / "tri.obj"), corners_of(tmp_path / "quad.obj")
+    four = [f for f in mixed if len(f) == 4]
+    assert len(four) > 0.8 * len(plain) / 2
+    again = [t for f in mixed for t in ([f] if len(f) == 3 else [f[:3], [f[0], f[2], f[3]]])]
+    assert again == plain
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quads.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'dreamfusion3d\[quads\]'"):
+        quads.check_quads()
+
+
+def test_what_does_not_come_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quads, "check_quads", lambda: None)
+    monkeypatch.setattr(quads.sys, "executable", "/bin/false")
+    said = quads.quad_mesh(mesh_of(torus), 1000)
+    assert said == "QuadriFlow failed with exit code 1"
+
+
+def test_a_torus_of_quads() -> None:
+    pytest.importorskip("pyQuadriFlow", reason="pip install 'dreamfusion3d[quads]'")
+    mesh = mesh_of(torus, faces=6000)
+    made = quads.quad_mesh(mesh, 1600)
+    assert isinstance(made, Mesh), made
+    assert quads.is_of_quads(made.faces)
+    assert quality(made).genus == 1
+    assert 0.7 * 1600 < len(made.faces) < 1.3 * 1600
+    assert quality(made).volume == pytest.approx(quality(mesh).volume, rel=0.03)
