@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -220,6 +220,14 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         _mine.discard(path)
+        path.unlink(missing_ok=True)
+
+
+def release(folder: Path, holders: Collection[tuple[str, int]]) -> None:
+    """Takes away FOLDER's lock when one of ``holders`` (host, process) has it: they are known to be gone."""
+    path = folder / ".lock"
+    found = _holder(path)
+    if (found.get("host"), found.get("pid")) in holders:
         path.unlink(missing_ok=True)
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamfusion3d.batch import sheet, state
+from dreamfusion3d.batch.crew import Crew
 from dreamfusion3d.batch.events import Event, Watch
 from dreamfusion3d.batch.manifest import ManifestError
 from dreamfusion3d.batch.plan import Item, groups
 from dreamfusion3d.batch.state import Batch, Outcome
-from dreamfusion3d.batch.supervisor import Limits, Supervisor, Team
+from dreamfusion3d.batch.supervisor import Limits, Supervisor
 from dreamfusion3d.config import PriorConfig
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.workspace import check_room, folder_errors, locked
@@ -59,7 +60,7 @@ def check_prompts(manifest: Path, items: Sequence[Item]) -> tuple[dict[PriorConf
 
 
 def run(
-    batch: Batch, team: Team, watch: Watch, *, weights: Weights | None = None, limits: Limits | None = None,
+    batch: Batch, crew: Crew, watch: Watch, *, weights: Weights | None = None, limits: Limits | None = None,
     remake: bool = False, keep_best: bool = False,
 ) -> tuple[dict[str, Outcome], bool]:
     """The outcome of every item, and whether the batch was stopped. Reports and contact sheet are written
@@ -83,7 +84,7 @@ def run(
 
         todo = [item for item in batch.items if item.name not in outcomes]
         supervisor = Supervisor(
-            todo, batch.out, team, watch, limits=limits or Limits(), remake=remake, settled=settled,
+            todo, batch.out, crew, watch, limits=limits or Limits(), remake=remake, settled=settled,
             log_tail=batch.tail,
         )
         try:
