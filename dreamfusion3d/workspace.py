@@ -122,6 +122,8 @@ class Workspace:
             same = json.loads(self.ticket.read_text(encoding="utf-8")) == ticket
         if self.work.exists() and (fresh or not same):
             shutil.rmtree(self.work)
+        for folder in (self.folder, self.work):
+            files.remove_strays(folder)
         files.write_json(self.ticket, ticket)
 
 
