@@ -123,7 +123,7 @@ def _crew(
         yield _team(workers, devices)
         return
     if devices != "auto":
-        raise InputError("--devices has no meaning with --ray, which deals them: give --gpus, and leave it out")
+        raise InputError("--devices has no meaning with --ray: give --gpus, and leave it out")
     if not (1 <= cpus <= 1024 and 0 <= gpus <= 64):
         raise InputError(f"--cpus {cpus}, --gpus {gpus:g}: from 1 to 1024 and from 0 to 64")
     from dreamfusion3d.batch import on_ray

@@ -170,7 +170,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if size > LARGEST_FILE:
-            raise InputError(f"the config file {path} has {size >> 10:,} KB; at most {LARGEST_FILE >> 10:,} are read")
+            most = f"at most {LARGEST_FILE >> 10:,} are read"
+            raise InputError(f"the config file {path} has {size >> 10:,} KB; {most}")
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the config file {path}: {error.strerror}") from None

@@ -93,9 +93,10 @@ class Workspace:
 
     def owner(self) -> str | None:
         """The digest of the run that this folder holds or began; None when it is free."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        broken = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+        with contextlib.suppress(*broken):
             return _digest_of(json.loads(self.report.read_text(encoding="utf-8")))
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(*broken):
             return str(json.loads(self.ticket.read_text(encoding="utf-8"))["digest"])
         return None
 
@@ -108,7 +109,7 @@ class Workspace:
             for name, facts in report["files"].items():
                 if files.sha256(self.folder / name) != facts["sha256"]:
                     return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         return report
 
@@ -118,7 +119,7 @@ class Workspace:
         self.report.unlink(missing_ok=True)
         ticket = {"digest": identity.digest, "version": version("dreamfusion3d"), "prompt": identity.prompt}
         same = False
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             same = json.loads(self.ticket.read_text(encoding="utf-8")) == ticket
         if self.work.exists() and (fresh or not same):
             shutil.rmtree(self.work)

@@ -1,1 +1,1 @@
-"""What a batch survives, and what supervision costs. Each part is a command that prints JSON; see docs/batch.md."""
+"""What a batch survives, and what supervision costs; see docs/batch.md."""

@@ -22,7 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reliability.common import (
-    SMALL, at_stage, command, files_of, finish, strays, write_manifest,
+    SMALL,
+    at_stage,
+    command,
+    files_of,
+    finish,
+    strays,
+    write_manifest,
 )
 from dreamfusion3d.prior import embedded_folder
 
@@ -41,14 +47,18 @@ def seen(found: Row) -> Row:
     }
     if "acted" in found:
         shown["fault_happened"] = found["acted"]
-        shown["notes"] = [e["note"][:200] for e in found["events"] if e.get("note") and e["event"] != "worker"]
+        noted = [e for e in found["events"] if e.get("note") and e["event"] != "worker"]
+        shown["notes"] = [e["note"][:200] for e in noted]
     return shown
 
 
 def left(out: Path) -> Row:
     failures = out / "failures.jsonl"
-    reasons = [json.loads(x)["reason"][:200] for x in failures.read_text().splitlines()] if failures.exists() else []
-    return {"finished": len(list(out.glob("*/asset.json"))), "strays": strays(out), "failures": reasons}
+    lines = failures.read_text().splitlines() if failures.exists() else []
+    return {
+        "finished": len(list(out.glob("*/asset.json"))), "strays": strays(out),
+        "failures": [json.loads(line)["reason"][:200] for line in lines],
+    }
 
 
 def resumed(words: list[str], out: Path, reference: Row) -> Row:
@@ -56,8 +66,8 @@ def resumed(words: list[str], out: Path, reference: Row) -> Row:
     found = finish(words)
     have = files_of(out)
     return {
-        **seen(found), "finished": len(have), "same_bytes": sum(have.get(n) == reference[n] for n in reference),
-        "strays": strays(out),
+        **seen(found), "finished": len(have), "strays": strays(out),
+        "same_bytes": sum(have.get(n) == reference[n] for n in reference),
     }
 
 
@@ -238,7 +248,8 @@ def main() -> None:
             again.get("exit") == 0 and again.get("same_bytes") == again.get("finished") == given.rows
             and not again.get("strays") and not found[name]["user_sees"]["traceback"]
         )
-    print(json.dumps({"faults": len(found), "well": sum(f["well"] for f in found.values()), **found}, indent=2))
+    well = sum(f["well"] for f in found.values())
+    print(json.dumps({"faults": len(found), "well": well, **found}, indent=2))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reliability.common import (
-    children, command, files_of, finish, start, strays, watched, write_manifest,
+    children,
+    command,
+    files_of,
+    finish,
+    start,
+    strays,
+    watched,
+    write_manifest,
 )
 
 
@@ -35,7 +42,7 @@ def undisturbed(manifest: Path, out: Path, workers: int) -> float:
 def disturbed(
     manifest: Path, out: Path, workers: int, kills: int, pace: float, rng: random.Random
 ) -> dict[str, Any]:
-    """A batch under ``kills``, one every ``pace`` seconds on average, started again whenever it was killed."""
+    """A batch under ``kills``, one every ``pace`` seconds on average, started again when it was killed."""
     counts = {"worker": 0, "supervisor": 0}
     starts, code = 0, -1
     words = command(manifest, out, "--workers", str(workers), "--tries", "100", "--quiet")

@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: actors in the place of processes. The supervisor, the rows and the folder are the same.
+"""Workers on a Ray cluster: actors in the place of processes; supervisor, rows and folder are the same.
 
 The folder must be one that every machine sees under the same path. Ray is trusted: it starts our code on its
 machines by its own means, which include pickle (docs/security.md). What we say to each other is JSON.
@@ -38,14 +38,15 @@ class Maid:
     def __init__(self, maker: Maker, device: str, threads: int, out: str, log: str) -> None:
         if not (Path(out) / INNER).is_dir():
             raise RuntimeError(
-                f"{socket.gethostname()} does not see {out}: the folder must be on a disk that all machines share"
+                f"{socket.gethostname()} does not see {out}: it must be on a disk that all machines share"
             )
         worker.keep_log(log)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
         self.said: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.make_one = maker(device)
         self._tell({
-            "kind": "ready", "host": socket.gethostname(), "pid": os.getpid(), "version": version("dreamfusion3d"),
+            "kind": "ready", "host": socket.gethostname(), "pid": os.getpid(),
+            "version": version("dreamfusion3d"),
         })
 
     def _tell(self, message: Message) -> None:
@@ -188,20 +189,21 @@ def reason_of(text: str) -> str:
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[None]:
-    """A connection to the cluster at ``address``; "local" starts one on this machine, for as long as it is open."""
+    """A connection to the cluster at ``address``; "local" starts one here, for as long as it is open."""
     try:
         import ray
     except ImportError:
         raise MissingExtraError("ray", "ray", "--ray") from None
     try:
         ray.init(
-            address=None if address == "local" else address, include_dashboard=False if address == "local" else None,
+            address=None if address == "local" else address,
+            include_dashboard=False if address == "local" else None,
             log_to_driver=False, logging_level="ERROR",
         )
     except Exception as error:  # ConnectionError, RuntimeError, ValueError, by what is wrong with the address
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
-            f"no Ray cluster at {address!r} ({reason}); start one with 'ray start --head', or give --ray local"
+            f"no Ray cluster at {address!r} ({reason}); start one by 'ray start --head', or give --ray local"
         ) from None
     try:
         yield

@@ -82,6 +82,8 @@ def read_parts(path: Path) -> list[tuple[trimesh.Trimesh, np.ndarray]]:
         matrix, name = scene.graph[node]
         geometry = scene.geometry[name]
         if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
+            if np.shape(geometry.vertices)[1:] != (3,) or np.shape(geometry.faces)[1:] != (3,):
+                raise InputError(f"{path} is damaged: its vertices have no three coordinates; export it anew")
             parts.append((geometry, np.asarray(matrix, np.float64)))
     if not parts:
         kind = "points or lines" if scene.geometry else "nothing that can be read"

@@ -56,9 +56,9 @@ def test_an_actor_and_a_machine_die(cluster: Any, tmp_path: Path) -> None:
     heard = Killer()
     with on_ray.connected(cluster.address):
         with pytest.raises(InputError, match="asks for 3 CPUs"):
-            on_ray.slots(3, 0)
-        assert on_ray.slots(1, 0) == 2
-        crew = on_ray.RayCrew(tmp_path, 2, 1, 0, fake_maker)
+            on_ray.slots(3, 0.0)
+        assert on_ray.slots(1, 0.0) == 2
+        crew = on_ray.RayCrew(tmp_path, 2, 1, 0.0, fake_maker)
         outcomes, stopped = run.run(
             Batch(Path("m.csv"), tmp_path, wanted), crew, heard, weights=WEIGHTS, limits=QUICK
         )
@@ -82,8 +82,9 @@ PROGRAM = """
     if __name__ == "__main__":
         out = Path(sys.argv[1])
         with on_ray.connected("local"):
-            found, _ = run.run(Batch(Path("m.csv"), out, items("slow one", "slow two")),
-                               on_ray.RayCrew(out, 1, 1, 0, fake_maker), Heard(), weights=WEIGHTS, limits=QUICK)
+            crew = on_ray.RayCrew(out, 1, 1, 0.0, fake_maker)
+            batch = Batch(Path("m.csv"), out, items("slow one", "slow two"))
+            found, _ = run.run(batch, crew, Heard(), weights=WEIGHTS, limits=QUICK)
         print(sorted(o.status for o in found.values()))
 """
 
@@ -94,7 +95,9 @@ def test_the_driver_dies_and_the_folder_is_enough(tmp_path: Path) -> None:
     program.write_text(textwrap.dedent(PROGRAM))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     words = [sys.executable, str(program), str(out)]
-    driver = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    driver = subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 90
     while not pids(out, "slow_two"):
         assert driver.poll() is None and time.monotonic() < deadline, driver.communicate()
