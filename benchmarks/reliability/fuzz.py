@@ -25,6 +25,7 @@ def fuzz(name: str, count: int, number: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as base:
         folder = Path(base) / "in"
         folder.mkdir()
+        check(inputs.example(), folder)  # imports take their time
 
         @seed(number)
         @settings(
@@ -43,7 +44,8 @@ def fuzz(name: str, count: int, number: int) -> dict[str, Any]:
         try:
             ask()
         except Exception as error:  # what is looked for
-            problem = f"{type(error).__name__}: {error} {getattr(error, '__notes__', '')}"[:2000]
+            parts = getattr(error, "exceptions", [error])
+            problem = "; ".join(f"{type(e).__name__}: {e} {getattr(e, '__notes__', '')}"[:700] for e in parts)
     return {"inputs": asked, "slowest_seconds": round(slowest, 3), "problem": problem}
 
 

@@ -1,9 +1,9 @@
-"""What supervision costs: a batch on workers against plain loops side by side, and Ray against the supervisor.
+"""What supervision costs: a batch against plain loops side by side, and Ray against the supervisor.
 
-    python -m benchmarks.reliability.throughput --out out/throughput [--assets 100] [--workers 2] [--full] [--ray]
+    python -m benchmarks.reliability.throughput --out out/throughput [--assets 100] [--full] [--ray]
 
-``--full`` makes draft assets; without it they are the small ones of the other parts. ``--ray`` adds a batch on
-as many slots of a local Ray. Run it on idle cores. Prints JSON; a part that is done is not run again.
+``--full`` makes draft assets; without it they are the small ones of the other parts. ``--ray`` adds a batch
+on as many slots of a local Ray. Run it on idle cores. Prints JSON; a part that is done is not run again.
 """
 
 from __future__ import annotations
@@ -19,10 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reliability.common import (
-    ROOT, SMALL, children, command, files_of, finish, start, write_manifest,
+    ROOT,
+    SMALL,
+    children,
+    command,
+    files_of,
+    finish,
+    start,
+    write_manifest,
 )
 
-# A loop that a person would write: one prior, asset after asset. `{}`: which rows are its own.
+# A loop that a person would write: one prior, asset after asset.
 LOOP = """
 import json, sys
 from pathlib import Path
@@ -103,11 +110,12 @@ def main() -> None:
         if not kept.exists():
             kept.write_text(json.dumps(part(manifest, (given.out / name).resolve(), given.workers)))
         found[name] = json.loads(kept.read_text())
+    cost = found["supervised"]["seconds"] / found["loops"]["seconds"] - 1
     bytes_of = [files_of(given.out / name) for name in parts]
     print(json.dumps({
         "assets": given.assets, "workers": given.workers, **found,
         "same_bytes": all(one == bytes_of[0] for one in bytes_of),
-        "supervision_percent": round(100 * (found["supervised"]["seconds"] / found["loops"]["seconds"] - 1), 2),
+        "supervision_percent": round(100 * cost, 2),
     }, indent=2))
 
 

@@ -173,8 +173,9 @@ class RayCrew:
         earlier: list[tuple[str, int]] = []
         with contextlib.suppress(OSError, ValueError, TypeError):
             earlier = [(str(host), int(pid)) for host, pid in json.loads(self.list.read_text())]
+        here = socket.gethostname()  # whose processes can be asked: a lock that lives is left
         for lock in self.out.glob("*/.lock"):
-            release(lock.parent, earlier)
+            release(lock.parent, [who for who in earlier if who[0] != here])
         self.known = []
 
 
@@ -195,6 +196,7 @@ def connected(address: str) -> Iterator[None]:
     except ImportError:
         raise MissingExtraError("ray", "ray", "--ray") from None
     try:
+        _knock(address)
         ray.init(
             address=None if address == "local" else address,
             include_dashboard=False if address == "local" else None,
@@ -209,6 +211,13 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError when nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10.0).close()
 
 
 def slots(cpus: int, gpus: float) -> int:

@@ -42,13 +42,13 @@ def cluster() -> Iterator[Any]:
 
 def test_an_actor_and_a_machine_die(cluster: Any, tmp_path: Path) -> None:
     first = cluster.add_node(num_cpus=2)
-    wanted = items("good", "a crash", "an error", "poison", "slow one", "slow two")
+    wanted = items("good", "a crash", "an error", "poison", "hang", "slow two")
 
     class Killer(Heard):
         done = False
 
         def tick(self) -> None:
-            if not self.done and pids(tmp_path, "slow_one"):
+            if not self.done and pids(tmp_path, "hang"):
                 self.done = True
                 cluster.add_node(num_cpus=2)
                 cluster.remove_node(first, allow_graceful=False)
@@ -64,10 +64,12 @@ def test_an_actor_and_a_machine_die(cluster: Any, tmp_path: Path) -> None:
         )
     assert not stopped and heard.done
     assert statuses(outcomes) == {
-        "good": "made", "a_crash": "made", "an_error": "made", "poison": "failed", "slow_one": "made",
+        "good": "made", "a_crash": "made", "an_error": "made", "poison": "failed", "hang": "made",
         "slow_two": "made",
     }
-    assert outcomes["slow_one"].tries == 2 == tries(tmp_path, "slow_one")
+    assert outcomes["hang"].tries == 2 == tries(tmp_path, "hang")
+    again = {e.name: e.note for e in heard.events if e.kind == "again"}
+    assert "no sign of progress" not in again["hang"], "it was the machine that went"
     failure = json.loads((tmp_path / "failures.jsonl").read_text())
     assert "RuntimeError" in failure["log"] and not list(tmp_path.rglob(".lock"))
 
@@ -83,7 +85,7 @@ PROGRAM = """
         out = Path(sys.argv[1])
         with on_ray.connected("local"):
             crew = on_ray.RayCrew(out, 1, 1, 0.0, fake_maker)
-            batch = Batch(Path("m.csv"), out, items("slow one", "slow two"))
+            batch = Batch(Path("m.csv"), out, items("good", "hang"))
             found, _ = run.run(batch, crew, Heard(), weights=WEIGHTS, limits=QUICK)
         print(sorted(o.status for o in found.values()))
 """
@@ -99,17 +101,17 @@ def test_the_driver_dies_and_the_folder_is_enough(tmp_path: Path) -> None:
         words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 90
-    while not pids(out, "slow_two"):
+    while not pids(out, "hang"):
         assert driver.poll() is None and time.monotonic() < deadline, driver.communicate()
         time.sleep(0.02)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    report = out / "slow_one" / "asset.json"
+    report = out / "good" / "asset.json"
     before = report.stat().st_mtime_ns
     # as another machine's actor would leave it
     known = json.loads((out / ".batch" / "ray.json").read_text())
     (out / ".batch" / "ray.json").write_text(json.dumps([*known, ["elsewhere", 7]]))
-    (out / "slow_two" / ".lock").write_text(json.dumps({"host": "elsewhere", "pid": 7}))
+    (out / "hang" / ".lock").write_text(json.dumps({"host": "elsewhere", "pid": 7}))
     time.sleep(2)
     again = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
     assert again.stdout == "['made', 'there']\n", again.stderr
