@@ -147,7 +147,8 @@ def damaged_work(how: str, stage: str, base: Base) -> Row:
     out = base.fresh()
     words = command(manifest, out, "--workers", "1")
     at_stage(words, stage, lambda process: os.killpg(process.pid, signal.SIGTERM))
-    hurt = [p for p in sorted(out.glob("*/work/*")) if p.is_file()]
+    # not the ticket: without it all of work/ is made again, and nothing would be read
+    hurt = [p for p in sorted(out.glob("*/work/*")) if p.suffix in (".npz", ".safetensors")]
     for path in hurt:
         damage(how, path)
     again = resumed(words, out, reference)
@@ -244,8 +245,10 @@ def main() -> None:
             kept.write_text(json.dumps(result, indent=2))
         found[name] = json.loads(kept.read_text())
         again = found[name].get("resumed", {})
+        # a step that is taken back draws other noise the second time: a sound asset with other bytes
+        same = "finished" if name in ("nan_denoised", "nan_rendered") else "same_bytes"
         found[name]["well"] = (
-            again.get("exit") == 0 and again.get("same_bytes") == again.get("finished") == given.rows
+            again.get("exit") == 0 and again.get(same) == again.get("finished") == given.rows
             and not again.get("strays") and not found[name]["user_sees"]["traceback"]
         )
     well = sum(f["well"] for f in found.values())
