@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import queue
@@ -79,7 +80,8 @@ class RayHand(Hand):
         super().__init__(number, crew.devices[number - 1], log)
         self.crew, self.lost, self.who = crew, "", ("", 0)
         # what becomes of a dead actor's row is the supervisor's business: Ray itself starts nothing again
-        self.actor: Any = ray.remote(Maid).options(
+        made: Any = ray.remote(Maid)
+        self.actor: Any = made.options(
             num_cpus=crew.cpus, num_gpus=crew.gpus, max_restarts=0, max_task_retries=0, max_concurrency=3,
         ).remote(crew.maker, self.device, crew.cpus, str(crew.out.resolve()), str(log.resolve()))
         self.asked: Any = self.actor.hear.remote()
@@ -200,7 +202,7 @@ def connected(address: str) -> Iterator[None]:
         ray.init(
             address=None if address == "local" else address,
             include_dashboard=False if address == "local" else None,
-            log_to_driver=False, logging_level="ERROR",
+            log_to_driver=False, logging_level=logging.ERROR,
         )
     except Exception as error:  # ConnectionError, RuntimeError, ValueError, by what is wrong with the address
         reason = " ".join(str(error).split())[:200] or type(error).__name__
