@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.batch.crew import Crew, Team
     from dreamfusion3d.batch.plan import Item
     from dreamfusion3d.batch.run import Weights
-    from dreamfusion3d.batch.state import Batch
+    from dreamfusion3d.batch.state import Batch, Outcome
 
 
 def batch(
@@ -45,6 +45,9 @@ def batch(
     remake: Annotated[
         bool, typer.Option("--remake", help="Make again what is there with other settings or weights.")
     ] = False,
+    again: Annotated[
+        str | None, typer.Option(metavar="WHICH", help="rejected: make those with new seeds, no others.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it will cost.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only what goes wrong.")] = False,
@@ -56,7 +59,7 @@ def batch(
     """
     from dreamfusion3d.batch.manifest import ManifestError
 
-    _check_options(seeds, keep, workers, timeout, tries)
+    _check_options(seeds, keep, workers, timeout, tries, again)
     try:
         whole, weights, warnings = _checked(manifest, out, seeds, shard, dry_run)
     except ManifestError as error:
@@ -66,6 +69,8 @@ def batch(
     for warning in warnings if not quiet else ():
         print(f"warning: {warning}", file=sys.stderr)
     with _crew(whole.out, workers, devices, ray, cpus, gpus) as crew:
+        if again is not None:
+            return _run_again(whole, crew, (timeout, tries), (dry_run, as_json, quiet))
         if dry_run:
             units = len(crew.devices) if ray else len(set(crew.devices))
             _print_plan(whole, weights, units, as_json, remake)
@@ -74,7 +79,8 @@ def batch(
 
 
 def _check_options(
-    seeds: int | None, keep: str, workers: int | None, timeout: float, tries: int
+    seeds: int | None, keep: str, workers: int | None, timeout: float, tries: int,
+    again: str | None,
 ) -> None:
     from dreamfusion3d.batch.plan import MOST_SEEDS
     from dreamfusion3d.errors import InputError
@@ -83,6 +89,8 @@ def _check_options(
         raise InputError(f"--seeds {seeds} is not between 1 and {MOST_SEEDS}")
     if keep not in ("all", "best"):
         raise InputError(f"--keep {keep!r} is not one of all, best")
+    if again not in (None, "rejected"):
+        raise InputError(f"--again {again!r} is not 'rejected'")
     if workers is not None and not 1 <= workers <= 256:
         raise InputError(f"--workers {workers} is not between 1 and 256")
     if not 1 <= timeout < float("inf"):
@@ -95,19 +103,19 @@ def _checked(
     manifest: Path, out: Path, seeds: int | None, shard: str | None, dry_run: bool
 ) -> tuple[Batch, Weights, list[str]]:
     """The batch, once nothing can be said against any of its rows."""
+    from dreamfusion3d.batch import again, plan, run, state, verdicts
     from dreamfusion3d.batch import manifest as manifests
-    from dreamfusion3d.batch import plan, run, state
     from dreamfusion3d.workspace import check_room
 
     if shard is not None:
         plan.parse_shard(shard)
-    items = plan.items_of(manifest, manifests.read(manifest), seeds)
+    items = again.present(plan.items_of(manifest, manifests.read(manifest), seeds), verdicts.read(out))
     if not dry_run:
         check_room(out)
     with _stdout_to_stderr():
         weights, warnings = run.check_prompts(manifest, items)
     mine = items if shard is None else plan.shard_of(items, shard)
-    return state.Batch(manifest, out, mine, shard), weights, warnings
+    return state.Batch(manifest, out, mine, shard, everything=items), weights, warnings
 
 
 @contextlib.contextmanager
@@ -161,12 +169,34 @@ def _team(workers: int | None, devices: str) -> Team:
     return Team(dealt, threads)
 
 
+def _run_again(
+    whole: Batch, crew: Crew, limit: tuple[float, int], flags: tuple[bool, bool, bool]
+) -> int:
+    from dreamfusion3d.batch import again, run, table, verdicts
+    from dreamfusion3d.batch.supervisor import Limits
+
+    dry_run, as_json, quiet = flags
+    if not dry_run:
+        again.adopt(whole.out, whole.items, verdicts.read(whole.out))
+    review = verdicts.read(whole.out)
+    mine = {item.name for item in whole.items}
+    new = [item for item in again.rejected(whole.out, whole.everything, review) if item.name in mine]
+    if dry_run or not new:
+        for item in new:
+            print(f"{item.name}: rejected, to be made with seed {item.seed}: {item.prompt}")
+        print(f"{len(new)} rejected", file=sys.stderr)
+        return 0
+    watch = table.choose(len(new), as_json=as_json, quiet=quiet)
+    limits = Limits(timeout=limit[0], tries=limit[1])
+    return _end(whole, as_json, *run.run_again(whole, new, crew, watch, limits=limits))
+
+
 def _run(
     whole: Batch, crew: Crew, weights: Weights, limit: tuple[float, int], flags: tuple[bool, bool, bool, bool]
 ) -> int:
     import dataclasses
 
-    from dreamfusion3d.batch import run, state, table
+    from dreamfusion3d.batch import run, table
     from dreamfusion3d.batch.supervisor import Limits
 
     keep_best, remake, as_json, quiet = flags
@@ -176,6 +206,12 @@ def _run(
         whole, crew, watch, weights=weights, limits=Limits(timeout=limit[0], tries=limit[1]), remake=remake,
         keep_best=keep_best,
     )
+    return _end(whole, as_json, outcomes, stopped)
+
+
+def _end(whole: Batch, as_json: bool, outcomes: dict[str, Outcome], stopped: bool) -> int:
+    from dreamfusion3d.batch import state
+
     counts = state.counts(outcomes)
     said = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n)
     print(f"{said}" if said else "nothing to do", file=sys.stderr)

@@ -80,6 +80,9 @@ def train_prior(
     compiled: Annotated[
         bool, typer.Option("--compile/--no-compile", help="On CUDA, compile the network first.")
     ] = True,
+    memory_budget: Annotated[str | None, typer.Option(
+        metavar="AMOUNT", help="Memory to make do with, as 8GB; takes longer where it is little."
+    )] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
 ) -> None:
     """Train the prior on pictures of procedural props or of your own, or train it further.
@@ -88,17 +91,19 @@ def train_prior(
     same command takes up, log.jsonl, and samples.png to look at.
     """
     from dreamfusion3d.job import choose_device
+    from dreamfusion3d.memory import amount
     from dreamfusion3d.prior.school import run_training
     from dreamfusion3d.progress import choose
     from dreamfusion3d.workspace import check_room, folder_errors
 
+    budget = None if memory_budget is None else amount.parse(memory_budget)
     where = choose_device(device)
     check_room(out)
     with folder_errors(out):
         run_training(
             out, cache=cache, pictures=pictures, props=props, start=start, device=where, seed=seed,
             save_minutes=save_minutes, progress=choose(quiet), compiled=compiled,
-            pictures_from=pictures_from, minutes=minutes,
+            pictures_from=pictures_from, minutes=minutes, budget=budget,
         )
     print(out)
 

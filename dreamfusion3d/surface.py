@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras import Cameras, orbit
+from dreamfusion3d.mesh.bridge import joined
 from dreamfusion3d.mesh.clean import smooth_grid, solid_mesh
 from dreamfusion3d.mesh.extract import log_ratio, sample_grid
 from dreamfusion3d.mesh.refine import refine_grid
@@ -47,12 +48,16 @@ def surface_of(field: Field, resolution: int, generator: torch.Generator) -> Sur
     cameras, opacity = field_opacity(field, generator)
     density = numpy_of(field.density, generator.device)
     grid = sample_grid(density, min(resolution, COARSE))
-    choice = choose_level(grid, cameras, opacity)
+    rough = choose_level(grid, cameras, opacity)
     if resolution > COARSE:
-        grid = refine_grid(density, grid, choice.level, resolution)
-    grid = smooth_grid(log_ratio(grid, choice.level), 0.0)
+        grid = refine_grid(density, grid, rough.level, resolution)
+    grid = smooth_grid(log_ratio(grid, rough.level), 0.0)
+    # smoothing takes from thin parts what another level gives back
+    choice = choose_level(np.exp(grid), cameras, opacity)
+    grid = joined(grid - np.float32(np.log(choice.level)), 0.0)
     mesh = solid_mesh(solidify(grid, 0.0), 0.0)
-    return Surface(mesh.vertices, mesh.faces, np.array(choice.level), np.array(choice.iou), opacity)
+    level = np.array(rough.level * choice.level)
+    return Surface(mesh.vertices, mesh.faces, level, np.array(choice.iou), opacity)
 
 
 def mesh_silhouette_iou(mesh: Mesh, opacity: Float[np.ndarray, "v h w"]) -> float:

@@ -91,6 +91,7 @@ class RayHand(Hand):
         return super().silent_seconds if self.ready else 0.0
 
     def _send(self, task: Task) -> None:
+        self.folder = Path(task.out) / task.name
         self.actor.make.remote(json.dumps(asdict(task)))
 
     def messages(self) -> Iterator[Message]:
@@ -136,7 +137,7 @@ class RayHand(Hand):
 
         ray.kill(self.actor)
         if self.task:  # its machine cannot be asked whether the lock's process lives
-            release(self.crew.out / self.task, [self.who])
+            release(self.folder, [self.who])
 
     def dismiss(self) -> None:
         self.kill()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dreamfusion3d.batch import sheet, state
+from dreamfusion3d.batch import again, sheet, state, verdicts
 from dreamfusion3d.batch.crew import Crew
 from dreamfusion3d.batch.events import Event, Watch
 from dreamfusion3d.batch.manifest import ManifestError
@@ -71,6 +72,7 @@ def run(
     check_room(batch.out)
     begun, stopped = time.monotonic(), True
     with contextlib.closing(watch), folder_errors(batch.out), _alone(batch):
+        again.adopt(batch.out, batch.items, verdicts.read(batch.out))
         outcomes = _before(batch, weights or {}, remake, keep_best)
         for name, outcome in outcomes.items():
             watch.see(Event(outcome.status, name))
@@ -93,6 +95,40 @@ def run(
             stopped = supervisor.stopped
         finally:
             _reports(batch, outcomes, time.monotonic() - begun, stopped)
+    return outcomes, stopped
+
+
+def run_again(
+    batch: Batch, new: Sequence[Item], crew: Crew, watch: Watch, *, limits: Limits | None = None,
+) -> tuple[dict[str, Outcome], bool]:
+    """As `run`, for ``new`` items of the batch alone, whose rejected assets they are to replace (`again`).
+
+    What fails, or is stopped, leaves the rejected asset where it is; the same command goes on with it.
+    """
+    check_room(batch.out)
+    begun, stopped = time.monotonic(), True
+    rows = again.rows_with(new, batch.items)
+    whole = dataclasses.replace(batch, items=list(new))
+    outcomes: dict[str, Outcome] = {}
+    with contextlib.closing(watch), folder_errors(batch.out), _alone(batch):
+
+        def settled(item: Item, outcome: Outcome) -> None:
+            if outcome.status == "there":
+                outcome.status = "made"  # by an earlier process, which could not put it in its place
+            if outcome.status == "made":
+                again.settle(batch.out, item, rows[item.row])
+            outcomes[item.name] = outcome
+
+        # a folder of another seed is what an earlier, given up try left there
+        supervisor = Supervisor(
+            new, again.staging(batch.out), crew, watch, limits=limits or Limits(), remake=True,
+            settled=settled, log_tail=batch.tail,
+        )
+        try:
+            supervisor.run()
+            stopped = supervisor.stopped
+        finally:
+            _reports(whole, outcomes, time.monotonic() - begun, stopped)
     return outcomes, stopped
 
 

@@ -6,33 +6,51 @@ import base64
 import contextlib
 import io
 import json
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dreamfusion3d import files
-from dreamfusion3d.batch.state import record_of
+from dreamfusion3d.batch import preview, verdicts
+from dreamfusion3d.batch.state import INNER, record_of
 from dreamfusion3d.slug import hashed
 from dreamfusion3d.workspace import Workspace
 
 THUMBNAIL = 256  # pixels along a side
 TEMPLATE = Path(__file__).with_name("contact_sheet.html")
+SCRIPT = Path(__file__).with_name("turn.js")
+PICTURES = (".png", ".mp4")
 # Figures of asset.json's mesh that may be sorted by, beside the checks.
 FIGURES = ("vertices", "faces", "components", "genus", "volume")
+
+Card = dict[str, Any]
 
 
 def write(out: Path) -> Path:
     """OUT/contact_sheet.html of all finished assets in OUT; verdicts of OUT/review.json are taken over."""
-    cards = [card for report in sorted(out.glob("*/asset.json")) if (card := _card(report.parent))]
-    earlier: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        earlier = dict(json.loads((out / "review.json").read_text(encoding="utf-8"))["verdicts"])
-    page = TEMPLATE.read_text(encoding="utf-8")
-    # the page keeps verdicts in the browser under this key: by folder, so that two sheets keep apart
-    data = {"key": hashed(str(out.resolve()), length=16), "assets": cards, "verdicts": earlier}
+    cards = [_whole(out, found) for folder in folders(out) if (found := card(folder))]
     path = out / "contact_sheet.html"
     with files.replacing(path) as temporary:
-        temporary.write_text(page.replace("/*DATA*/", _script_safe(data)), encoding="utf-8")
+        temporary.write_text(page(out, cards, verdicts.read(out)), encoding="utf-8")
     return path
+
+
+def page(out: Path, cards: Sequence[Card], review: verdicts.Review, *, served: bool = False) -> str:
+    """The page. ``served``: by `review`, which keeps its verdicts and tells it what is new."""
+    # the page keeps verdicts in the browser under this key: by folder, so that two sheets keep apart
+    data = {
+        "key": hashed(str(out.resolve()), length=16), "assets": cards, "verdicts": review.verdicts,
+        "replaced": review.replaced, "served": served, "folder": out.name or str(out),
+    }
+    text = TEMPLATE.read_text(encoding="utf-8").replace("/*TURN*/", SCRIPT.read_text(encoding="utf-8"))
+    return text.replace("/*DATA*/", _script_safe(data))
+
+
+def folders(out: Path) -> Iterator[Path]:
+    """Folders in ``out`` that hold a report."""
+    for report in sorted(out.glob("*/asset.json")):
+        yield report.parent
 
 
 def _script_safe(data: Any) -> str:
@@ -41,8 +59,8 @@ def _script_safe(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _card(folder: Path) -> dict[str, Any] | None:
-    """What the page shows of an asset; None when its record cannot be read."""
+def card(folder: Path) -> Card | None:
+    """What the page shows of an asset, without its pictures; None when its record cannot be read."""
     record = record_of(Workspace(folder))
     with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
         if record is not None:
@@ -50,21 +68,38 @@ def _card(folder: Path) -> dict[str, Any] | None:
                 str(name): {"passed": bool(c["passed"]), "figure": _plain(c["figure"])}
                 for name, c in record["checks"].items()
             }
-            links = [str(n) for n in record["files"] if not str(n).endswith((".png", ".mp4"))]
+            names = [str(name) for name in record["files"]]
             return {
                 "name": folder.name, "prompt": str(record["prompt"]), "seed": str(record["seed"]),
-                "sha256": str(next((record["files"][n]["sha256"] for n in links), "")),
-                "links": links, "video": "turntable.mp4" if "turntable.mp4" in record["files"] else None,
+                "sha256": main_sha256(record),
+                "links": [n for n in names if not n.endswith(PICTURES)],
+                "model": f"{folder.name}.glb" if f"{folder.name}.glb" in names else None, "preview": None,
+                "video": "turntable.mp4" if "turntable.mp4" in names else None,
                 "checks": checks,
                 "figures": {name: _plain(record["mesh"].get(name)) for name in FIGURES},
                 "seconds": round(sum(float(s) for s in record["seconds"].values()), 1),
-                "thumbnail": _thumbnail(folder / "thumbnail.png"),
+                "thumbnail": "thumbnail.png" if (folder / "thumbnail.png").is_file() else None,
             }
     return None
 
 
+def main_sha256(record: dict[str, Any]) -> str:
+    """What a verdict is of: the first of the asset's files that is no picture."""
+    found = (facts["sha256"] for name, facts in record["files"].items() if not str(name).endswith(PICTURES))
+    return str(next(found, ""))
+
+
+def _whole(out: Path, found: Card) -> Card:
+    """The card with its thumbnail and its likeness in it, for a page that can fetch nothing."""
+    folder = out / found["name"]
+    small = found["model"] and preview.preview(
+        folder / found["model"], found["sha256"], out / INNER / preview.KEPT
+    )
+    return {**found, "thumbnail": _thumbnail(folder / "thumbnail.png"), "preview": small or None}
+
+
 def _plain(value: Any) -> float | None:
-    return float(value) if isinstance(value, (bool, int, float)) else None
+    return float(value) if isinstance(value, (bool, int, float)) and math.isfinite(value) else None
 
 
 def _thumbnail(path: Path) -> str | None:

@@ -47,6 +47,7 @@ class Batch:
     items: Sequence[Item]
     shard: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    everything: Sequence[Item] = ()  # of the manifest, also what other shards make
 
     @property
     def inner(self) -> Path:
@@ -129,6 +130,16 @@ def chosen(out: Path, row: Sequence[Item]) -> Item | None:
             if choice["row"] == _row_digest(row) and choice["kept"] == item.seed:
                 return item
     return None
+
+
+def hand_on(out: Path, item: Item, row: Sequence[Item], folder: Path) -> None:
+    """A choice that was made for the folder of ``item`` goes on for ``folder``, which has its new seed."""
+    choice = out / item.name / "choice.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        earlier = json.loads(choice.read_text(encoding="utf-8"))
+        files.write_json(
+            folder / choice.name, {**earlier, "row": _row_digest(row), "kept": item.seed, "again": True}
+        )
 
 
 def drop(out: Path, items: Sequence[Item]) -> None:

@@ -9,12 +9,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DModel
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from dreamfusion3d.prior.conditioner import Conditioner
-from dreamfusion3d.prior.scene import PALETTE, Scene, nearby, solidity
-from dreamfusion3d.prior.unet import SCENE_SCALE, ViewAttention, autocast, look, painted, predict
+from dreamfusion3d.prior.scene import PALETTE, Scene, nearby, shifts, solidity
+from dreamfusion3d.prior.unet import (
+    SCENE_SCALE,
+    Predicted,
+    ViewAttention,
+    autocast,
+    look,
+    painted,
+    predict,
+)
 from dreamfusion3d.procedural.dataset import Batch, cameras_of, means
 
 MOST = 5.0  # weight of a picture's error
@@ -54,6 +62,39 @@ class Trainee(nn.Module):
 
 
 @dataclass(frozen=True)
+class Draws:
+    """All that a step draws by lot beside its batch, so that a part of it can be taken twice."""
+
+    dropped: Bool[Tensor, " g"]  # props shown without their prompt
+    shift: Float[Tensor, "b 1 hs ws"]  # of the scene's samples
+    timestep: Int64[Tensor, " b"] | None = None
+    noise: Float[Tensor, "b 4 h w"] | None = None
+
+    def part(self, rows: slice, views: int) -> Draws:
+        """Those of some props."""
+        b = slice(rows.start * views, rows.stop * views)
+        timestep = None if self.timestep is None else self.timestep[b]
+        noise = None if self.noise is None else self.noise[b]
+        return Draws(self.dropped[rows], self.shift[b], timestep, noise)
+
+
+def draw(
+    batch: Batch, dropout: float, levels: int, *, generator: torch.Generator, device: torch.device
+) -> Draws:
+    """Of a step of pictures, with ``levels`` levels of noise; 0: of one in which the scene learns alone."""
+    props, views, channels, height, width = batch.pictures.shape
+    shape, timestep, noise = (props * views, channels, height, width), None, None
+    if levels:
+        timestep = timesteps(props, levels, generator).repeat_interleave(views).to(device)
+        noise = torch.randn(shape, generator=nearby(generator, device), device=device)
+    dropped = torch.rand(props, generator=generator) < dropout
+    size = height // SCENE_SCALE, width // SCENE_SCALE
+    return Draws(
+        dropped, shifts(props * views, *size, generator=generator, device=device), timestep, noise
+    )
+
+
+@dataclass(frozen=True)
 class Losses:
     picture: Float[Tensor, ""]
     lights: Float[Tensor, ""]  # of the light of each colour, and of what is of none of them
@@ -76,33 +117,60 @@ def losses(
     same, compiled.
     """
     device = alpha_bar.device
-    props, views = batch.pictures.shape[:2]
-    x0 = batch.pictures.flatten(0, 1).to(device)
-    timestep = timesteps(props, len(alpha_bar), generator).repeat_interleave(views).to(device)
-    noise = torch.randn(x0.shape, generator=nearby(generator, device), device=device)
-    alpha = alpha_bar[timestep].sqrt().view(-1, 1, 1, 1)
-    sigma = (1 - alpha_bar[timestep]).sqrt().view(-1, 1, 1, 1)
-    dropped = torch.rand(props, generator=generator) < dropout
-    cameras = cameras_of(batch).to(device)
+    drawn = draw(batch, dropout, len(alpha_bar), generator=generator, device=device)
+    noisy, cameras = Noisy.of(batch, drawn, alpha_bar), cameras_of(batch).to(device)
+    views = batch.pictures.shape[1]
     with autocast(device):
-        text, volumes, colours = model.imagine(batch, dropped)
-        seen = look(volumes, cameras, *x0.shape[-2:], generator=generator)
+        text, volumes, colours = model.imagine(batch, drawn.dropped)
+        seen = look(volumes, cameras, *noisy.x0.shape[-2:], shift=drawn.shift)
         condition = model.conditioner(
             text, batch.azimuth_deg.flatten().to(device), batch.elevation_deg.flatten().to(device)
         )
         predicted = predict(
-            model.unet if network is None else network, attention, alpha * x0 + sigma * noise, timestep,
+            model.unet if network is None else network, attention, noisy.x_t, noisy.timestep,
             seen, colours, condition, cameras, views=views if joint else 1,
         )
-    picture, lights = targets(batch, x0, noise, alpha, sigma)
-    weight = sigma.pow(-2).clamp(max=MOST)
-    told = ~dropped.repeat_interleave(views).view(-1, 1, 1, 1).to(device)
+    return errors(model, batch, drawn, noisy, predicted, volumes, seen, colours)
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """The pictures behind noise."""
+
+    x0: Float[Tensor, "b 4 h w"]
+    noise: Float[Tensor, "b 4 h w"]
+    timestep: Int64[Tensor, " b"]
+    alpha: Float[Tensor, "b 1 1 1"]
+    sigma: Float[Tensor, "b 1 1 1"]
+
+    @staticmethod
+    def of(batch: Batch, drawn: Draws, alpha_bar: Tensor) -> Noisy:
+        assert drawn.timestep is not None and drawn.noise is not None
+        alpha = alpha_bar[drawn.timestep].sqrt().view(-1, 1, 1, 1)
+        sigma = (1 - alpha_bar[drawn.timestep]).sqrt().view(-1, 1, 1, 1)
+        x0 = batch.pictures.flatten(0, 1).to(alpha_bar.device)
+        return Noisy(x0, drawn.noise, drawn.timestep, alpha, sigma)
+
+    @property
+    def x_t(self) -> Float[Tensor, "b 4 h w"]:
+        return self.alpha * self.x0 + self.sigma * self.noise
+
+
+def errors(
+    model: Trainee, batch: Batch, drawn: Draws, noisy: Noisy, predicted: Predicted,
+    volumes: Float[Tensor, "b v z y x"], seen: Float[Tensor, "b c hs ws"], colours: Float[Tensor, "b p 3"],
+) -> Losses:
+    """The losses of what was predicted."""
+    views, device = batch.pictures.shape[1], noisy.x0.device
+    picture, lights = targets(batch, noisy.x0, noisy.noise, noisy.alpha, noisy.sigma)
+    weight = noisy.sigma.pow(-2).clamp(max=MOST)
+    told = ~drawn.dropped.repeat_interleave(views).view(-1, 1, 1, 1).to(device)
     made = REST * (told * weight * (2 * predicted.rest).square()).mean()
     if lights is not None:
         made = made + LIGHTS * (weight * (2 * (predicted.lights - lights)).square()).mean()
     return Losses(
         (weight * (predicted.picture(colours) - picture).square()).mean(), made,
-        _scene_error(volumes, seen, colours, batch) + PAINTS * _paint_error(model, batch),
+        scene_error(volumes, seen, colours, batch) + PAINTS * paint_error(model, batch),
     )
 
 
@@ -110,14 +178,14 @@ def scene_loss(model: Trainee, batch: Batch, dropout: float, *, generator: torch
     """Mean squared error of the scene's pictures and palettes: what a prior says of pictures that are all
     noise."""
     device = next(model.parameters()).device
-    dropped = torch.rand(len(batch.captions), generator=generator) < dropout
+    drawn = draw(batch, dropout, 0, generator=generator, device=device)
     with autocast(device):
-        _, volumes, colours = model.imagine(batch, dropped)
-    seen = look(volumes, cameras_of(batch).to(device), *batch.pictures.shape[-2:], generator=generator)
-    return _scene_error(volumes, seen, colours, batch) + PAINTS * _paint_error(model, batch)
+        _, volumes, colours = model.imagine(batch, drawn.dropped)
+    seen = look(volumes, cameras_of(batch).to(device), *batch.pictures.shape[-2:], shift=drawn.shift)
+    return scene_error(volumes, seen, colours, batch) + PAINTS * paint_error(model, batch)
 
 
-def _scene_error(
+def scene_error(
     volumes: Float[Tensor, "b v z y x"], seen: Float[Tensor, "b c h w"], colours: Float[Tensor, "b p 3"],
     batch: Batch,
 ) -> Tensor:
@@ -139,7 +207,7 @@ def _scene_error(
     return error + LIGHTS * (2 * (lights - mean(batch.peer_lights).to(seen.device))).square().mean()
 
 
-def _paint_error(model: Trainee, batch: Batch) -> Tensor:
+def paint_error(model: Trainee, batch: Batch) -> Tensor:
     """Of the palettes alone: thousands of captions say their colours before many pictures are seen."""
     if batch.paints is None:
         return torch.zeros((), device=next(model.parameters()).device)

@@ -103,15 +103,25 @@ class Scene(nn.Module):
 
 def show(
     volumes: Float[Tensor, "b v z y x"], cameras: Cameras, height: int, width: int,
-    *, generator: torch.Generator | None = None,
+    *, generator: torch.Generator | None = None, shift: Float[Tensor, "b 1 {height} {width}"] | None = None,
 ) -> Float[Tensor, "b c {height} {width}"]:
-    """Volume ``i`` as camera ``i`` sees it; with a generator, at samples that are shifted at random.
+    """Volume ``i`` as camera ``i`` sees it; with a generator, at samples that are shifted at random, or by
+    the ``shift`` of `shifts`.
 
     The light that each colour of the palette sends, in [0, 1]; the opacity, in [-1, 1]; normals in
     the camera's frame, and depth. The lights times the palette are the premultiplied picture.
     """
+    if generator is not None:
+        shift = shifts(len(cameras), height, width, generator=generator, device=cameras.azimuth_deg.device)
     with torch.autocast(volumes.device.type, enabled=False):  # geometry wants its digits
-        return _show(volumes.float(), cameras.resized(height, width), generator)
+        return _show(volumes.float(), cameras.resized(height, width), shift)
+
+
+def shifts(
+    count: int, height: int, width: int, *, generator: torch.Generator, device: torch.device
+) -> Float[Tensor, "{count} 1 {height} {width}"]:
+    """By how much of their distance the samples of each pixel's ray are moved, drawn by lot."""
+    return torch.rand(count, 1, height, width, generator=nearby(generator, device), device=device)
 
 
 def nearby(generator: torch.Generator, device: torch.device) -> torch.Generator:
@@ -144,14 +154,13 @@ def fog_of(
 
 
 def _show(
-    volumes: Float[Tensor, "b v z y x"], cameras: Cameras, generator: torch.Generator | None
+    volumes: Float[Tensor, "b v z y x"], cameras: Cameras, shift: Float[Tensor, "b 1 h w"] | None
 ) -> Float[Tensor, "b c h w"]:
     origins, directions = cameras.rays()
     step = 2 * EXTENT * 1.1 / SAMPLES
     shape, device = (len(cameras), 1, cameras.height, cameras.width), origins.device
-    shift = torch.full(shape, 0.5, device=device)
-    if generator is not None:
-        shift = torch.rand(shape, generator=nearby(generator, device), device=device)
+    if shift is None:
+        shift = torch.full(shape, 0.5, device=device)
     place = torch.arange(SAMPLES, device=device)[:, None, None] + shift
     depth = cameras.distance[:, None, None, None] + (place / SAMPLES - 0.5) * (SAMPLES * step)  # (b s h w)
     points = origins[:, None] + depth[..., None] * directions[:, None]

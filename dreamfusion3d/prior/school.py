@@ -15,6 +15,7 @@ import torch
 
 from dreamfusion3d.cameras import turntable
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.memory.amount import shown as shown_bytes
 from dreamfusion3d.prior import EMBEDDED, folder_of, load_pixel_prior, own
 from dreamfusion3d.prior.cache import pictures_of
 from dreamfusion3d.prior.chart import plot_log
@@ -62,12 +63,13 @@ class Lessons:
 def run_training(
     out: Path, *, cache: Path, pictures: int, props: int, start: str, device: torch.device, seed: int,
     save_minutes: float, progress: Progress, compiled: bool = True, pictures_from: Path | None = None,
-    minutes: float = math.inf,
+    minutes: float = math.inf, budget: int | None = None,
 ) -> None:
     """Show ``pictures`` pictures to a prior and leave it in ``out`` as a diffusers folder: of the
     procedural world, or of the folder ``pictures_from`` (``own``).
 
     ``compiled``: on CUDA, by ``torch.compile``. After ``minutes`` of training it is over in any case.
+    ``budget``: bytes of memory to make do with; what is chosen stands in training.json.
     """
     mine = None if pictures_from is None else _read_own(pictures_from, progress)
     state = _begin(start, device, seed, mine)  # before the props' pictures, which take minutes
@@ -88,11 +90,21 @@ def run_training(
     steps = state.steps_for(goal - state.pictures)
     if compiled and device.type == "cuda":
         progress.say("compiling the network: the first steps take a minute or two")
+
+    def told(plan: dict[str, object]) -> None:
+        lessons.record["memory"] = {"budget_bytes": budget, **plan}
+        for kind, facts in plan.items():
+            assert isinstance(facts, dict)
+            peak = shown_bytes(facts["predicted_peak_bytes"])
+            progress.say(f"memory, {kind}: {facts['plan']}; {peak} at most (predicted)")
+
     run = train(
         state, lessons.make_batch, steps=steps, seconds=60 * minutes, cool_share=COOL_SHARE,
-        generator=generator, compiled=compiled and device.type == "cuda",
+        generator=generator, compiled=compiled and device.type == "cuda", budget=budget, tell=told,
     )
     for step in run:
+        if step.note:
+            progress.say(f"warning: {step.note}")
         losses["scene" if step.alone else "loss"].append(step.loss)
         rate = (step.pictures - first) / (time.monotonic() - begun)
         means = {name: round(sum(values) / len(values), 5) for name, values in losses.items() if values}

@@ -22,8 +22,10 @@ from torch import Tensor, nn
 
 from dreamfusion3d.files import replacing, write_json
 from dreamfusion3d.prior.conditioner import Conditioner
-from dreamfusion3d.prior.losses import Network, Trainee, losses, scene_loss
+from dreamfusion3d.prior.losses import Network, Trainee, draw, losses, scene_loss
+from dreamfusion3d.prior.pieces import Lesson, backward
 from dreamfusion3d.prior.scene import Scene
+from dreamfusion3d.prior.thrift import Way, everything, planned, unplanned
 from dreamfusion3d.prior.unet import attend_across_views, build_scheduler, build_unet
 from dreamfusion3d.procedural.dataset import Batch
 
@@ -68,6 +70,7 @@ class TrainStep:
     loss: float
     gradient_norm: float
     alone: bool = False  # whether it was the scene's alone, and its loss
+    note: str | None = None  # something that the user should know
 
 
 @dataclass
@@ -134,12 +137,16 @@ def _state(model: Trainee, config: TrainConfig, device: torch.device) -> TrainSt
 def train(
     state: TrainState, make_batch: MakeBatch, *, steps: int, seconds: float = math.inf,
     cool_share: float = 0.0, generator: torch.Generator, compiled: bool = False,
+    budget: int | None = None, tell: Callable[[dict[str, object]], None] = lambda _: None,
 ) -> Iterator[TrainStep]:
     """Run ``steps`` more steps, or for ``seconds`` if these are over before, yielding after each;
     ``compiled``: through ``torch.compile``.
 
     Over the last ``cool_share`` of the run the rate falls linearly to nothing: the noise of a
     constant rate is most of what separates the last weights from better ones.
+
+    ``budget``: bytes of memory to plan for; ``tell`` hears the plan. Where memory runs out the same step
+    is taken in smaller pieces, with the same gradient.
     """
     begun = time.monotonic()
     config = state.config
@@ -147,6 +154,19 @@ def train(
     attention = attend_across_views(state.model.unet)
     alpha_bar = build_scheduler().alphas_cumprod.to(device)
     network: Network = torch.compile(state.model.unet) if compiled else state.model.unet
+    lessons = {
+        alone: Lesson(
+            state.model, config.scene_weight, None if alone else attention, alpha_bar,
+            network if compiled else None,
+        ) for alone in (False, True)
+    }
+    props = {False: config.pictures // config.views, True: config.scene_pictures // SCENE_VIEWS}
+    if budget is None:
+        ladders = unplanned(props[False], props[True], device)
+    else:
+        of_views = {False: config.views, True: SCENE_VIEWS}
+        ladders = planned(state, make_batch, budget, lessons, props, of_views)
+        tell(ladders.as_dict())
     for turn in range(steps):
         gone = max(turn / steps, (time.monotonic() - begun) / seconds)
         if gone >= 1:
@@ -154,16 +174,10 @@ def train(
         lot, other = torch.rand(2, generator=generator).tolist()
         alone = state.step < config.scene_steps or lot < config.scene_share
         shown = config.scene_pictures if alone else config.pictures
-        views = SCENE_VIEWS if alone else config.views
-        batch = make_batch(shown // views, views, generator)
-        if alone:
-            loss = scene_loss(state.model, batch, config.prompt_dropout, generator=generator)
-        else:
-            both = losses(
-                state.model, attention, alpha_bar, batch, config.prompt_dropout, generator=generator,
-                network=network, joint=other >= config.single_share,
-            )
-            loss = both.picture + both.lights + config.scene_weight * both.scene
+        batch = make_batch(props[alone], SCENE_VIEWS if alone else config.views, generator)
+        lesson = dataclasses.replace(lessons[alone], joint=other >= config.single_share)
+        drawn_from = generator.get_state()
+        ladder = ladders.of(alone)
         # the U-Net begins later
         since = state.step - (config.scene_steps if state.step >= config.scene_steps else 0)
         for group in state.optimiser.param_groups:
@@ -171,15 +185,39 @@ def train(
             cool = min(1.0, (1 - gone) / max(cool_share, 1 / steps))
             group["lr"] = group["rate"] * warm * cool
         state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        value = ladder.attempt(
+            lambda way: _gradient(way, lesson, batch, config, generator.set_state(drawn_from)),  # noqa: B023
+            undo=lambda: state.optimiser.zero_grad(set_to_none=True),
+        )
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
-        value = float(loss.detach())
         if math.isfinite(value) and math.isfinite(float(norm)):
             state.optimiser.step()
             state.step += 1
             state.pictures += shown
             _update_average(state, shown)
-        yield TrainStep(state.step, state.pictures, value, float(norm), alone)
+        yield TrainStep(state.step, state.pictures, value, float(norm), alone, ladder.told())
+
+
+def _gradient(
+    way: Way, lesson: Lesson, batch: Batch, config: TrainConfig, generator: torch.Generator
+) -> float:
+    """Leaves the gradient of a step's loss with the parameters; the loss."""
+    model, dropout, alpha_bar = lesson.model, config.prompt_dropout, lesson.alpha_bar
+    assert alpha_bar is not None
+    if not everything(way):
+        levels = 0 if lesson.attention is None else len(alpha_bar)
+        drawn = draw(batch, dropout, levels, generator=generator, device=lesson.device)
+        return backward(lesson, batch, drawn, way.pieces, way.schedule)
+    if lesson.attention is None:
+        loss = scene_loss(model, batch, dropout, generator=generator)
+    else:
+        both = losses(
+            model, lesson.attention, alpha_bar, batch, dropout, generator=generator, network=lesson.network,
+            joint=lesson.joint,
+        )
+        loss = both.picture + both.lights + config.scene_weight * both.scene
+    loss.backward()
+    return float(loss.detach())
 
 
 @torch.no_grad()

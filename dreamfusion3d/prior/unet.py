@@ -108,10 +108,11 @@ def ray_map(cameras: Cameras, height: int, width: int) -> Float[Tensor, "b 8 {he
 
 def look(
     volumes: Float[Tensor, "b v z y x"], cameras: Cameras, height: int, width: int,
-    *, generator: torch.Generator | None = None,
+    *, generator: torch.Generator | None = None, shift: Float[Tensor, "b 1 hs ws"] | None = None,
 ) -> Float[Tensor, "b c hs ws"]:
     """The scene beside pictures of ``height`` x ``width``, as ``predict`` takes it."""
-    return show(volumes, cameras, height // SCENE_SCALE, width // SCENE_SCALE, generator=generator)
+    size = height // SCENE_SCALE, width // SCENE_SCALE
+    return show(volumes, cameras, *size, generator=generator, shift=shift)
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,25 @@ def predict(
     carry them through itself would have no width left for the picture (Li and He, arXiv 2511.13720).
     """
     attention.views = views
+    x = before_unet(x_t, seen, colours, cameras)
+    return after_unet(unet(x, timestep, class_labels=condition).sample, seen)
+
+
+def before_unet(
+    x_t: Float[Tensor, "b 4 h w"], seen: Float[Tensor, "b c hs ws"], colours: Float[Tensor, "b p 3"],
+    cameras: Cameras,
+) -> Float[Tensor, "b n u v"]:
+    """What the network is shown, unshuffled."""
     rgb = 2 * painted(seen[:, :PALETTE], colours) - 1
     beside = torch.cat([rgb, seen[:, PALETTE:], 2 * seen[:, :PALETTE]], 1)
     x, shown = F.pixel_unshuffle(x_t, UNSHUFFLE), F.pixel_unshuffle(beside, UNSHUFFLE // SCENE_SCALE)
     x = torch.cat([x, shown.to(x.dtype), ray_map(cameras, *x.shape[-2:]).to(x.dtype)], 1)
-    x = x.contiguous(memory_format=torch.channels_last)
-    deviation = F.pixel_shuffle(unet(x, timestep, class_labels=condition).sample, UNSHUFFLE).float()
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def after_unet(sample: Float[Tensor, "b n u v"], seen: Float[Tensor, "b c hs ws"]) -> Predicted:
+    """What the network's answer means beside the scene."""
+    deviation = F.pixel_shuffle(sample, UNSHUFFLE).float()
     rest, opacity, lights = deviation.split([3, 1, PALETTE], 1)
     scene = F.interpolate(
         seen[:, : PALETTE + 1], scale_factor=float(SCENE_SCALE), mode="bilinear", align_corners=False

@@ -45,6 +45,14 @@ class Batch:
     # where it is known what is inside of props: the share of each cell that they and their peers fill
     solids: Float[Tensor, "g z y x"] | None = None
 
+    def part(self, rows: slice) -> Batch:
+        """Some of its props, without the paints, which are of no prop."""
+        return Batch(
+            self.pictures[rows], self.captions[rows], self.azimuth_deg[rows], self.elevation_deg[rows],
+            self.peers[rows], None if self.lights is None else self.lights[rows], self.peer_lights[rows],
+            None, None if self.solids is None else self.solids[rows],
+        )
+
 
 @dataclass(frozen=True)
 class Paints:

@@ -41,7 +41,7 @@ def test_hostile_prompts_stay_text(tmp_path: Path) -> None:
     (tmp_path / "review.json").write_text('{"verdicts": {"two": {"verdict": "reject", "note": "</script>"}}}')
     page = sheet.write(tmp_path).read_text(encoding="utf-8")
     assert page.count("</script>") == 2 and "<img src=x" not in page
-    assert not re.findall(r"(?:src|href)=[\"']?\w+:|https?://|@import|url\(", page)
+    assert not re.findall(r"(?:src|href)=[\"']?(?!data:,)\w+:|https?://|@import|url\(", page)
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert found
     data = json.loads(found[1])

@@ -1,0 +1,121 @@
+"""Peak bytes against time of a training step's gradient, all its props at once: the planner's schedules
+against keeping all, computing all twice, and square-root checkpointing.
+
+    python -m benchmarks.memory --props 6 --plot memory.png
+
+Predicted and measured, on random pictures and weights. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dreamfusion3d.memory.chain import Point, evaluate, front, keep_all, recompute_all, square_root
+from dreamfusion3d.memory.execute import execute
+from dreamfusion3d.memory.meter import measured, metered, scaled, seconds_of
+from dreamfusion3d.prior.conditioner import world_vocabulary
+from dreamfusion3d.prior.losses import draw
+from dreamfusion3d.prior.pieces import Lesson, blocks_of
+from dreamfusion3d.prior.train import TrainConfig, new_state
+from dreamfusion3d.prior.unet import attend_across_views, build_scheduler
+from dreamfusion3d.procedural.dataset import Batch
+
+WAYS = {"keep all": keep_all, "compute all twice": recompute_all, "square root": square_root}
+TRIED = (1, 2)
+
+
+def curve(props: int, count: int, device: torch.device) -> dict[str, Any]:
+    """``count`` schedules of the front, and the known ways."""
+    config = TrainConfig()
+    state = new_state(world_vocabulary(), config, seed=0, device=device)
+    levels = build_scheduler().alphas_cumprod.to(device)
+    lesson = Lesson(state.model, config.scene_weight, attend_across_views(state.model.unet), levels)
+    parameters = list(state.model.parameters())
+
+    def blocks(number: int) -> list[Any]:
+        generator = torch.Generator().manual_seed(0)
+        shape = (number, config.views)
+        batch = Batch(
+            torch.rand(*shape, 4, 64, 64, generator=generator) * 2 - 1, [["kind:mug"]] * number,
+            torch.rand(shape, generator=generator) * 360, torch.rand(shape, generator=generator) * 60,
+        )
+        return blocks_of(lesson, batch, draw(batch, 0.1, len(levels), generator=generator, device=device))
+
+    begun = time.perf_counter()
+    chain = scaled(*(measured(blocks(n), {}, device, parameters) for n in TRIED), TRIED, props)
+    points = front(chain)
+    planning = time.perf_counter() - begun
+    whole = blocks(props)
+
+    def run(point: Point) -> dict[str, Any]:
+        for p in parameters:
+            p.grad = torch.zeros_like(p)
+        with metered(device, [*parameters, *(p.grad for p in parameters if p.grad is not None)]) as meter:
+            meter.reset()
+            start = meter.live()
+            execute(whole, point.schedule, {})["loss"].backward()
+            peak = meter.peak() - start
+        seconds = seconds_of(device, lambda: execute(whole, point.schedule, {})["loss"].backward(), 3)
+        return {
+            "peak_bytes": peak, "predicted_peak_bytes": point.peak, "seconds": round(seconds, 4),
+            "predicted_seconds": round(point.seconds, 4), "schedule": str(point.schedule),
+        }
+
+    chosen = points[:: max(1, len(points) // count)]
+    return {
+        "benchmark": "memory", "device": str(device), "threads": torch.get_num_threads(), "props": props,
+        "planning_seconds": round(planning, 2), "ours": [run(p) for p in [*chosen, points[-1]]],
+        "known": {name: run(evaluate(chain, way(len(chain)))) for name, way in WAYS.items()},
+    }
+
+
+def plot(report: dict[str, Any], path: Path) -> None:
+    """Megabytes across, seconds up, both measured; a line for ours and a mark for each known way."""
+    from PIL import Image, ImageDraw
+
+    rows = [*report["ours"], *report["known"].values()]
+    width, height, edge = 720, 480, 60
+    x_most = 1.1 * max(r["peak_bytes"] for r in rows)
+    y_most = 1.2 * max(r["seconds"] for r in rows)
+
+    def place(row: dict[str, Any]) -> tuple[float, float]:
+        return (edge + (width - 2 * edge) * row["peak_bytes"] / x_most,
+                height - edge - (height - 2 * edge) * row["seconds"] / y_most)
+
+    image = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(image)
+    pen.line([(edge, edge), (edge, height - edge), (width - edge, height - edge)], fill="black")
+    pen.text((edge, 20), f"seconds of a gradient, up to {y_most:.2f}", fill="black")
+    pen.text((width - 300, height - 40), f"peak, up to {x_most / 1e6:.0f} MB", fill="black")
+    ours = [place(r) for r in report["ours"]]
+    pen.line(ours, fill="#1f5fbf", width=2)
+    for x, y in ours:
+        pen.ellipse([x - 3, y - 3, x + 3, y + 3], fill="#1f5fbf")
+    for name, row in report["known"].items():
+        x, y = place(row)
+        pen.rectangle([x - 4, y - 4, x + 4, y + 4], fill="#bf3f1f")
+        pen.text((x - 40, y - 20), name, fill="#bf3f1f")
+    image.save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--props", type=int, default=6, help="of a step, four pictures each")
+    parser.add_argument("--points", type=int, default=10, help="schedules of ours that are run")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--plot", type=Path, help="a PNG to draw")
+    arguments = parser.parse_args()
+    report = curve(arguments.props, arguments.points, torch.device(arguments.device))
+    if arguments.plot:
+        plot(report, arguments.plot)
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

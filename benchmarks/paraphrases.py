@@ -1,0 +1,84 @@
+"""Prompts that mean the same, as assets: are they the same?
+
+    python -m benchmarks.paraphrases --out out/paraphrases
+    python -m benchmarks.paraphrases --quality draft --pairs 10
+
+Both prompts of every hand-written pair are made and compared: vertices, faces and texture to the bit, and,
+where they differ, the kind that wins, the colours of the named parts, and the topology. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+from dreamfusion3d.config import resolve
+from dreamfusion3d.evaluate import lists
+from dreamfusion3d.evaluate.colour import judge_colours
+from dreamfusion3d.evaluate.evidence import Evidence, of_folder
+from dreamfusion3d.evaluate.geometry import judge_geometry, nearest
+from dreamfusion3d.evaluate.meaning import meaning_of
+from dreamfusion3d.evaluate.truth import true_mesh
+from dreamfusion3d.pipeline import text_to_mesh
+from dreamfusion3d.progress import choose
+
+
+def digest(asset: Evidence) -> str:
+    """Of what is seen of the asset; its file differs by the prompt that it records."""
+    mesh = asset.mesh
+    parts = (mesh.vertices, mesh.faces, mesh.uv, mesh.texture)
+    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+
+
+def judged(asset: Evidence) -> dict:
+    """Kind, colours and topology."""
+    meaning = meaning_of(asset.prompt)
+    assert meaning is not None, "every pair is of the procedural world"
+    props = nearest(asset, meaning).props
+    geometry = judge_geometry(asset, meaning)
+    colours = judge_colours(asset, meaning, props, true_mesh(props, 0, meaning, 72))
+    return {
+        "kind": meaning.kind if geometry.kind_wins else geometry.other_kind,
+        "colours": [c.right for c in colours],
+        "topology": [geometry.genus, geometry.components, geometry.watertight],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quality", default="standard")
+    parser.add_argument("--set", action="append", default=[], dest="sets")
+    parser.add_argument("--pairs", type=int, help="only the first; all by default")
+    parser.add_argument("--out", type=Path, default=Path("out/paraphrases"))
+    arguments = parser.parse_args()
+    config, progress = resolve(arguments.quality, None, arguments.sets), choose(quiet=False)
+
+    @cache
+    def made(prompt: str) -> Evidence:
+        asset = text_to_mesh(prompt, out=arguments.out, seed=0, config=config, progress=choose(quiet=True))
+        return of_folder(asset.folder)
+
+    pairs = lists.paraphrases()[: arguments.pairs]
+    progress.stage("pairs", 1, 1)
+    same, alike, differ = 0, 0, []
+    for i, pair in enumerate(pairs):
+        first, second = (made(prompt) for prompt in pair)
+        if digest(first) == digest(second):
+            same += 1
+        elif judged(first) == judged(second):
+            alike += 1
+        else:
+            differ.append({prompt: judged(made(prompt)) for prompt in pair})
+        progress.step(i + 1, len(pairs), pair[1])
+    progress.close()
+    print(json.dumps({
+        "benchmark": "paraphrases", "pairs": len(pairs), "same_to_the_bit": same,
+        "same_kind_colours_topology": same + alike, "differ": differ,
+    }, indent=2))
+
+
+if __name__ == "__main__":
+    main()
