@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from dreamfusion3d.batch.crew import Crew, Team
     from dreamfusion3d.batch.plan import Item
     from dreamfusion3d.batch.run import Weights
     from dreamfusion3d.batch.state import Batch, Outcome
-    from dreamfusion3d.batch.supervisor import Team
 
 
 def batch(
@@ -33,6 +33,11 @@ def batch(
     shard: Annotated[
         str | None, typer.Option(metavar="K/N", help="Only every N-th row from the K-th on.")
     ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="On a Ray cluster: local, auto or HOST:PORT.")
+    ] = None,
+    cpus: Annotated[int, typer.Option(metavar="N", help="Of the Ray cluster, for each asset.")] = 1,
+    gpus: Annotated[float, typer.Option(metavar="N", help="Likewise; 0.5 lets two share one.")] = 0.0,
     timeout: Annotated[
         float, typer.Option(metavar="S", help="Seconds without a sign of progress: a hung worker.")
     ] = 1800.0,
@@ -63,13 +68,14 @@ def batch(
         return 2
     for warning in warnings if not quiet else ():
         print(f"warning: {warning}", file=sys.stderr)
-    team = _team(workers, devices)
-    if again is not None:
-        return _run_again(whole, team, (timeout, tries), (dry_run, as_json, quiet))
-    if dry_run:
-        _print_plan(whole, weights, len(set(team.devices)), as_json, remake)
-        return 0
-    return _run(whole, team, weights, (timeout, tries), (keep == "best", remake, as_json, quiet))
+    with _crew(whole.out, workers, devices, ray, cpus, gpus) as crew:
+        if again is not None:
+            return _run_again(whole, crew, (timeout, tries), (dry_run, as_json, quiet))
+        if dry_run:
+            units = len(crew.devices) if ray else len(set(crew.devices))
+            _print_plan(whole, weights, units, as_json, remake)
+            return 0
+        return _run(whole, crew, weights, (timeout, tries), (keep == "best", remake, as_json, quiet))
 
 
 def _check_options(
@@ -112,11 +118,36 @@ def _checked(
     return state.Batch(manifest, out, mine, shard, everything=items), weights, warnings
 
 
+@contextlib.contextmanager
+def _crew(
+    out: Path, workers: int | None, devices: str, ray: str | None, cpus: int, gpus: float
+) -> Iterator[Crew]:
+    """Processes of this machine, or actors on the cluster at ``ray``."""
+    from dreamfusion3d.errors import InputError
+
+    if ray is None:
+        if (cpus, gpus) != (1, 0.0):
+            raise InputError("--cpus and --gpus are a Ray cluster's: give --ray too, or leave them out")
+        yield _team(workers, devices)
+        return
+    if devices != "auto":
+        raise InputError("--devices has no meaning with --ray: give --gpus, and leave it out")
+    if not (1 <= cpus <= 1024 and 0 <= gpus <= 64):
+        raise InputError(f"--cpus {cpus}, --gpus {gpus:g}: from 1 to 1024 and from 0 to 64")
+    from dreamfusion3d.batch import on_ray
+
+    with contextlib.ExitStack() as stack:
+        with _stdout_to_stderr():
+            stack.enter_context(on_ray.connected(ray))
+        fit = on_ray.slots(cpus, gpus)
+        yield on_ray.RayCrew(out, workers or fit, cpus, gpus)
+
+
 def _team(workers: int | None, devices: str) -> Team:
     """A device for each worker, dealt in turn; workers that share the CPU share its cores."""
     import os
 
-    from dreamfusion3d.batch.supervisor import Team
+    from dreamfusion3d.batch.crew import Team
     from dreamfusion3d.errors import InputError
     from dreamfusion3d.job import choose_device
 
@@ -139,7 +170,7 @@ def _team(workers: int | None, devices: str) -> Team:
 
 
 def _run_again(
-    whole: Batch, team: Team, limit: tuple[float, int], flags: tuple[bool, bool, bool]
+    whole: Batch, crew: Crew, limit: tuple[float, int], flags: tuple[bool, bool, bool]
 ) -> int:
     from dreamfusion3d.batch import again, run, table, verdicts
     from dreamfusion3d.batch.supervisor import Limits
@@ -157,11 +188,11 @@ def _run_again(
         return 0
     watch = table.choose(len(new), as_json=as_json, quiet=quiet)
     limits = Limits(timeout=limit[0], tries=limit[1])
-    return _end(whole, as_json, *run.run_again(whole, new, team, watch, limits=limits))
+    return _end(whole, as_json, *run.run_again(whole, new, crew, watch, limits=limits))
 
 
 def _run(
-    whole: Batch, team: Team, weights: Weights, limit: tuple[float, int], flags: tuple[bool, bool, bool, bool]
+    whole: Batch, crew: Crew, weights: Weights, limit: tuple[float, int], flags: tuple[bool, bool, bool, bool]
 ) -> int:
     import dataclasses
 
@@ -169,10 +200,10 @@ def _run(
     from dreamfusion3d.batch.supervisor import Limits
 
     keep_best, remake, as_json, quiet = flags
-    whole = dataclasses.replace(whole, facts={"devices": list(team.devices), "workers": len(team.devices)})
+    whole = dataclasses.replace(whole, facts={"devices": list(crew.devices), "workers": len(crew.devices)})
     watch = table.choose(len(whole.items), as_json=as_json, quiet=quiet)
     outcomes, stopped = run.run(
-        whole, team, watch, weights=weights, limits=Limits(timeout=limit[0], tries=limit[1]), remake=remake,
+        whole, crew, watch, weights=weights, limits=Limits(timeout=limit[0], tries=limit[1]), remake=remake,
         keep_best=keep_best,
     )
     return _end(whole, as_json, outcomes, stopped)

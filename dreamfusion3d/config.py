@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -53,6 +54,9 @@ __all__ = [
     "QUALITIES",
     "RenderConfig",
 ]
+
+LARGEST_FILE = 1 << 20  # bytes of a config file
+
 
 def resolve(
     quality: str = "standard",
@@ -164,10 +168,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            most = f"at most {LARGEST_FILE >> 10:,} are read"
+            raise InputError(f"the config file {path} has {size >> 10:,} KB; {most}")
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the config file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise InputError(f"the config file {path} is nested too deeply") from None
+    # yaml lets through the ValueErrors of dates and numbers that are none
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the config file {path} is not YAML: {reason}") from None
     if tree is None:
@@ -214,25 +225,25 @@ def _typed(value: Any, kind: Any, key: str) -> Any:
             return value.lower() == "true"
         if isinstance(value, bool):
             return value
-        raise InputError(f"{key} = {value!r} is not true or false")
+        raise InputError(f"{key} = {reprlib.repr(value)} is not true or false")
     if kind in (int, float):
         return _as_number(value, kind, key)
     if kind is str and isinstance(value, str) and value:
         return value
-    raise InputError(f"{key} = {value!r} is not a text of at least one letter")
+    raise InputError(f"{key} = {reprlib.repr(value)} is not a text of at least one letter")
 
 
 def _as_number(value: Any, kind: type, key: str) -> int | float:
     wanted = "a whole number" if kind is int else "a number"
     allowed = (str, int) if kind is int else (str, int, float)
     if isinstance(value, bool) or not isinstance(value, allowed):
-        raise InputError(f"{key} = {value!r} is not {wanted}")
+        raise InputError(f"{key} = {reprlib.repr(value)} is not {wanted}")
     try:
         number = kind(value)
     except (ValueError, OverflowError):
-        raise InputError(f"{key} = {value!r} is not {wanted}") from None
+        raise InputError(f"{key} = {reprlib.repr(value)} is not {wanted}") from None
     if not math.isfinite(number):
-        raise InputError(f"{key} = {value!r} is not a finite number")
+        raise InputError(f"{key} = {reprlib.repr(value)} is not a finite number")
     return number
 
 
@@ -242,14 +253,14 @@ def choice(value: Any, choices: tuple[Any, ...], key: str) -> Any:
         return value
     near = difflib.get_close_matches(str(value).lower(), list(map(str, choices)), n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"{key} = {value!r} is not one of {', '.join(map(str, choices))}{hint}")
+    raise InputError(f"{key} = {reprlib.repr(value)} is not one of {', '.join(map(str, choices))}{hint}")
 
 
 def _tuple(value: Any, kinds: tuple[Any, ...], key: str) -> tuple[Any, ...]:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
     if not isinstance(value, (list, tuple)):
-        raise InputError(f"{key} = {value!r} is not a list; separate its values by commas")
+        raise InputError(f"{key} = {reprlib.repr(value)} is not a list; separate its values by commas")
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         items = [_typed(v, kinds[0], key) for v in value]
         return tuple(dict.fromkeys(items))

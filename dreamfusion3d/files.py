@@ -29,6 +29,13 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_strays(folder: Path) -> None:
+    """Removes the temporary files that killed processes left in ``folder``; nobody may be writing there."""
+    for path in folder.glob(".*.tmp*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(data)

@@ -77,8 +77,11 @@ def trained(
 
     if path.exists():
         try:
-            field.load_state_dict(load(path.read_bytes()))
-            return
+            state = load(path.read_bytes())
+            if _finite(state):
+                field.load_state_dict(state)
+                return
+            progress.say(f"{path.name} holds numbers that are not finite; optimising again")
         except (SafetensorError, RuntimeError):
             progress.say(f"{path.name} is damaged; optimising again")
     for step in begin():
@@ -86,4 +89,10 @@ def trained(
         if step.note:
             progress.say(f"warning: {step.note}")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in field.state_dict().items()}
+    if not _finite(state):  # kept, it would spoil every later try
+        raise FloatingPointError("the trained field holds numbers that are not finite; try again")
     files.write_bytes(path, save(state))
+
+
+def _finite(state: dict[str, torch.Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in state.values() if tensor.is_floating_point())

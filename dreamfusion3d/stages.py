@@ -56,15 +56,26 @@ def kept(path: Path, kind: type[T], make: Callable[[], T], progress: Progress) -
     """
     if path.exists():
         earlier = load_arrays(path, kind)
-        if earlier is not None:
+        if earlier is not None and not _not_a_number(earlier):
             return earlier
         progress.say(f"{path.name} is damaged; making it again")
     value = make()
+    if found := _not_a_number(value):  # kept, it would spoil every later try
+        raise FloatingPointError(f"{found} of {path.stem} holds numbers that are not finite; try again")
     given = {name: a for name, a in vars(value).items() if a is not None}  # the rest has defaults
     arrays: dict[str, Any] = {name: np.asarray(a, order="C") for name, a in given.items()}
     with files.replacing(path) as temporary:
         np.savez(temporary, **arrays)
     return _read(path, kind)
+
+
+def _not_a_number(value: object) -> str:
+    """The name of an array with a NaN in it; empty when there is none."""
+    for name, found in vars(value).items():
+        array = np.asarray(0 if found is None else found)
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            return name
+    return ""
 
 
 def load_arrays(path: Path, kind: type[T]) -> T | None:

@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -93,9 +93,10 @@ class Workspace:
 
     def owner(self) -> str | None:
         """The digest of the run that this folder holds or began; None when it is free."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        broken = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+        with contextlib.suppress(*broken):
             return _digest_of(json.loads(self.report.read_text(encoding="utf-8")))
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(*broken):
             return str(json.loads(self.ticket.read_text(encoding="utf-8"))["digest"])
         return None
 
@@ -108,7 +109,7 @@ class Workspace:
             for name, facts in report["files"].items():
                 if files.sha256(self.folder / name) != facts["sha256"]:
                     return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         return report
 
@@ -118,10 +119,12 @@ class Workspace:
         self.report.unlink(missing_ok=True)
         ticket = {"digest": identity.digest, "version": version("dreamfusion3d"), "prompt": identity.prompt}
         same = False
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             same = json.loads(self.ticket.read_text(encoding="utf-8")) == ticket
         if self.work.exists() and (fresh or not same):
             shutil.rmtree(self.work)
+        for folder in (self.folder, self.work):
+            files.remove_strays(folder)
         files.write_json(self.ticket, ticket)
 
 
@@ -220,6 +223,14 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         _mine.discard(path)
+        path.unlink(missing_ok=True)
+
+
+def release(folder: Path, holders: Collection[tuple[str, int]]) -> None:
+    """Takes away FOLDER's lock when one of ``holders`` (host, process) has it: they are known to be gone."""
+    path = folder / ".lock"
+    found = _holder(path)
+    if (found.get("host"), found.get("pid")) in holders:
         path.unlink(missing_ok=True)
 
 

@@ -16,7 +16,7 @@ from dreamfusion3d.prior import embedded_folder
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-FOREIGN = {"--version"}  # options of other programs that a page may name
+FOREIGN = {"--version", "--head", "--port", "--address"}  # options of other programs that a page may name
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 
@@ -36,7 +36,7 @@ def options_of() -> dict[str, set[str]]:
 
 
 def benchmark_options(name: str) -> set[str]:
-    source = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
+    source = (ROOT / "benchmarks" / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
     return set(re.findall(r'add_argument\("(--[a-z-]+)"', source))
 
 
@@ -75,7 +75,8 @@ def test_pictures_are_there(page: Path) -> None:
 def test_options_exist(page: Path) -> None:
     commands = options_of()
     everywhere = set().union(*commands.values()) | FOREIGN
-    everywhere |= {o for path in (ROOT / "benchmarks").glob("*.py") for o in benchmark_options(path.stem)}
+    everywhere |= {o for path in (ROOT / "benchmarks").rglob("*.py")
+                   for o in benchmark_options(str(path.relative_to(ROOT / "benchmarks"))[:-3])}
     for line in lines_of(page):
         known = everywhere
         called = re.match(r"\s*(?:time )?(?:\.venv/bin/)?(text2mesh|dreamfusion3d ([a-z-]+)) ", line)
@@ -84,7 +85,7 @@ def test_options_exist(page: Path) -> None:
             assert command in commands, line
             known = commands[command]
             line = line.split("#")[0].split("|")[0]
-        elif benchmark := re.match(r"\s*python -m benchmarks\.(\w+)", line):
+        elif benchmark := re.match(r"\s*python -m benchmarks\.([\w.]+)", line):
             known = benchmark_options(benchmark[1])
             line = line.split("#")[0]
         assert set(OPTION.findall(line)) <= known, line

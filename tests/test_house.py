@@ -80,3 +80,25 @@ def test_every_package_is_installed() -> None:
 def test_modules_stay_readable() -> None:
     long = {p.name: n for p in MODULES if (n := len(p.read_text(encoding="utf-8").splitlines())) > 330}
     assert not long, "split where a second idea appears"
+
+
+def calls(path: Path) -> list[tuple[str, ast.Call]]:
+    """Every call by its dotted name."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_unpickles_and_yaml_is_safe(path: Path) -> None:
+    """docs/security.md promises it. A writer of CSV would have to keep formulas from spreadsheets first."""
+    forbidden = {
+        "torch.load", "torch.hub.load", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load",
+        "eval", "exec", "os.system", "csv.writer", "csv.DictWriter",
+    }
+    for name, node in calls(path):
+        assert name not in forbidden, f"{name} in line {node.lineno}"
+        options = {k.arg: ast.unparse(k.value) for k in node.keywords}
+        assert options.get("allow_pickle", "False") == "False" and options.get("shell", "False") == "False"
+        assert options.get("trust_remote_code", "False") == "False"
+        if name.rpartition(".")[2] == "from_pretrained" and name.startswith(("kind", "CLIP")):
+            assert options.get("use_safetensors", "True") == "True"

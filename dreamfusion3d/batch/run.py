@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamfusion3d.batch import again, sheet, state, verdicts
+from dreamfusion3d.batch.crew import Crew
 from dreamfusion3d.batch.events import Event, Watch
 from dreamfusion3d.batch.manifest import ManifestError
 from dreamfusion3d.batch.plan import Item, groups
 from dreamfusion3d.batch.state import Batch, Outcome
-from dreamfusion3d.batch.supervisor import Limits, Supervisor, Team
+from dreamfusion3d.batch.supervisor import Limits, Supervisor
 from dreamfusion3d.config import PriorConfig
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.workspace import check_room, folder_errors, locked
@@ -60,7 +61,7 @@ def check_prompts(manifest: Path, items: Sequence[Item]) -> tuple[dict[PriorConf
 
 
 def run(
-    batch: Batch, team: Team, watch: Watch, *, weights: Weights | None = None, limits: Limits | None = None,
+    batch: Batch, crew: Crew, watch: Watch, *, weights: Weights | None = None, limits: Limits | None = None,
     remake: bool = False, keep_best: bool = False,
 ) -> tuple[dict[str, Outcome], bool]:
     """The outcome of every item, and whether the batch was stopped. Reports and contact sheet are written
@@ -85,7 +86,7 @@ def run(
 
         todo = [item for item in batch.items if item.name not in outcomes]
         supervisor = Supervisor(
-            todo, batch.out, team, watch, limits=limits or Limits(), remake=remake, settled=settled,
+            todo, batch.out, crew, watch, limits=limits or Limits(), remake=remake, settled=settled,
             log_tail=batch.tail,
         )
         try:
@@ -98,7 +99,7 @@ def run(
 
 
 def run_again(
-    batch: Batch, new: Sequence[Item], team: Team, watch: Watch, *, limits: Limits | None = None,
+    batch: Batch, new: Sequence[Item], crew: Crew, watch: Watch, *, limits: Limits | None = None,
 ) -> tuple[dict[str, Outcome], bool]:
     """As `run`, for ``new`` items of the batch alone, whose rejected assets they are to replace (`again`).
 
@@ -120,7 +121,7 @@ def run_again(
 
         # a folder of another seed is what an earlier, given up try left there
         supervisor = Supervisor(
-            new, again.staging(batch.out), team, watch, limits=limits or Limits(), remake=True,
+            new, again.staging(batch.out), crew, watch, limits=limits or Limits(), remake=True,
             settled=settled, log_tail=batch.tail,
         )
         try:

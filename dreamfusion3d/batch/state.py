@@ -66,7 +66,7 @@ class Batch:
 
 def record_of(space: Workspace) -> dict[str, Any] | None:
     """Its asset.json; None while there is none, or none that can be read."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         found = json.loads(space.report.read_text(encoding="utf-8"))
         if isinstance(found, dict):
             return found

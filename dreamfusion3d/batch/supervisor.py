@@ -1,4 +1,4 @@
-"""One machine's batch: workers that crash, hang or grow are replaced, and their rows are tried again.
+"""A batch on its workers: those that crash, hang or grow are replaced, and their rows are tried again.
 
 Nothing is remembered here that the folder does not hold: a supervisor that is killed loses the steps since
 the last checkpoints, and the same command goes on.
@@ -13,16 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
 from dreamfusion3d import config as configs
-from dreamfusion3d.batch.crew import Hand
+from dreamfusion3d.batch.crew import Crew, Hand
 from dreamfusion3d.batch.events import Event, Watch
 from dreamfusion3d.batch.plan import Item
 from dreamfusion3d.batch.state import INNER, Outcome
-from dreamfusion3d.batch.worker import Maker, Task, make_assets
+from dreamfusion3d.batch.worker import Message, Task
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.workspace import check_room
 
@@ -50,25 +48,16 @@ class Pending:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Team:
-    """A worker for each of ``devices``. ``threads``: cores that each may use; None leaves it to torch."""
-
-    devices: Sequence[str] = ("auto",)
-    threads: int | None = None
-    maker: Maker = make_assets
-
-
 class Supervisor:
     """Makes ``items`` in ``out``. ``settled`` is told of each that needs no more work."""
 
     def __init__(
-        self, items: Sequence[Item], out: Path, team: Team, watch: Watch, *,
+        self, items: Sequence[Item], out: Path, crew: Crew, watch: Watch, *,
         limits: Limits | None = None, remake: bool = False,
         settled: Callable[[Item, Outcome], None] | None = None, log_tail: str = "",
     ) -> None:
         self.items = {item.name: item for item in items}
-        self.out, self.team, self.watch = out, team, watch
+        self.out, self.crew, self.watch = out, crew, watch
         self.limits, self.remake = limits or Limits(), remake
         self.settled = settled or (lambda item, outcome: None)
         self.log_tail = log_tail
@@ -116,11 +105,11 @@ class Supervisor:
             return
         now = time.monotonic()
         free = [p for p in self.waiting if p.due <= now]
-        for number, device in enumerate(self.team.devices, 1):
+        for number, device in enumerate(self.crew.devices, 1):
             hand = self.hands.get(number)
             if hand is None and len(free) > sum(not h.task for h in self.hands.values()):
                 log = self.out / INNER / f"worker{self.log_tail}_{number}.log"
-                self.hands[number] = Hand(number, device, self.team.maker, self.team.threads, log)
+                self.hands[number] = self.crew.hire(number, log)
                 self.watch.see(Event("worker", worker=number, note=f"started on {device}"))
             elif hand is not None and hand.idle and free:
                 self._give(hand, free.pop(0))
@@ -136,9 +125,8 @@ class Supervisor:
         self.watch.see(Event("begun", item.name, hand.number, attempt=pending.tries + 1))
 
     def _listen(self) -> None:
-        ears = [ear for hand in self.hands.values() for ear in hand.ears]
-        if ears:
-            wait(ears, POLL_SECONDS)
+        if self.hands:
+            self.crew.listen(list(self.hands.values()), POLL_SECONDS)
         else:
             time.sleep(min(POLL_SECONDS, 0.05 + max(0.0, min(
                 (p.due for p in self.waiting), default=0.0) - time.monotonic())))
@@ -147,7 +135,7 @@ class Supervisor:
                 self._hear(hand, message)
         self.watch.tick()
 
-    def _hear(self, hand: Hand, message: dict[str, Any]) -> None:
+    def _hear(self, hand: Hand, message: Message) -> None:
         kind = message["kind"]
         if kind == "ready":
             hand.ready, self.failed_starts = True, 0
@@ -161,7 +149,7 @@ class Supervisor:
         else:
             self._finished(hand, message)
 
-    def _finished(self, hand: Hand, message: dict[str, Any]) -> None:
+    def _finished(self, hand: Hand, message: Message) -> None:
         pending = self.busy.pop(hand.number)
         pending.tries, pending.seconds = pending.tries + 1, pending.seconds + message["seconds"]
         hand.task = ""

@@ -7,6 +7,7 @@ multiprocessing itself hands to a new process.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -41,6 +42,7 @@ class Task:
     remake: bool = False
 
 
+Message: TypeAlias = dict[str, Any]
 Made: TypeAlias = Literal["made", "there", "other"]  # see state.Status
 Make: TypeAlias = "Callable[[Task, Progress], Made]"
 Maker: TypeAlias = Callable[[str], Make]  # of a device; called once in each worker
@@ -103,11 +105,11 @@ def _clear(folder: Path) -> None:
 # --- the loop ------------------------------------------------------------------------------------
 
 
-def send(pipe: Connection, message: dict[str, Any]) -> None:
+def send(pipe: Connection, message: Message) -> None:
     pipe.send_bytes(json.dumps(message).encode())
 
 
-def receive(pipe: Connection) -> dict[str, Any]:
+def receive(pipe: Connection) -> Message:
     """The next message. Raises EOFError or OSError when the other end is gone."""
     found = json.loads(pipe.recv_bytes())
     assert isinstance(found, dict)
@@ -121,14 +123,18 @@ def serve(pipe: Connection, maker: Maker, device: str, threads: int | None, log:
         make = maker(device)
         send(pipe, {"kind": "ready"})
         while True:
-            task = Task(**receive(pipe))
-            os.ftruncate(2, 0)  # the log is this task's alone
-            send(pipe, _result(make, task, Reporter(pipe)))
+            carry_out(make, Task(**receive(pipe)), functools.partial(send, pipe))
 
 
-def _result(make: Make, task: Task, progress: Reporter) -> dict[str, Any]:
+def carry_out(make: Make, task: Task, tell: Callable[[Message], None]) -> None:
+    """One task: its progress and how it ended are told. The log (descriptor 2) is this task's alone."""
+    os.ftruncate(2, 0)
+    tell(_result(make, task, Reporter(tell)))
+
+
+def _result(make: Make, task: Task, progress: Reporter) -> Message:
     begun = time.monotonic()
-    found: dict[str, Any]
+    found: Message
     try:
         found = {"kind": "done", "status": make(task, progress)}
     except InputError as error:
@@ -146,27 +152,27 @@ def _result(make: Make, task: Task, progress: Reporter) -> dict[str, Any]:
 class Reporter:
     """Progress, told to the supervisor; steps not more often than they can be looked at."""
 
-    def __init__(self, pipe: Connection) -> None:
-        self.pipe, self.spoken = pipe, 0.0
+    def __init__(self, tell: Callable[[Message], None]) -> None:
+        self.tell, self.spoken = tell, 0.0
 
     def stage(self, name: str, number: int, count: int) -> None:
         self.spoken = 0.0
-        send(self.pipe, {"kind": "stage", "stage": name})
+        self.tell({"kind": "stage", "stage": name})
 
     def step(self, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
         if now - self.spoken >= SECONDS_BETWEEN_STEPS:
             self.spoken = now
-            send(self.pipe, {"kind": "step", "done": done, "total": total})
+            self.tell({"kind": "step", "done": done, "total": total})
 
     def say(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
-        send(self.pipe, {"kind": "say", "note": message})
+        self.tell({"kind": "say", "note": message})
 
     def close(self) -> None: ...
 
 
-def task_message(task: Task) -> dict[str, Any]:
+def task_message(task: Task) -> Message:
     return asdict(task)
 
 
@@ -175,6 +181,14 @@ def _settle(threads: int | None, log: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor tells us when to stop
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # so that what we start can be ended with us
+    keep_log(log)
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+    threading.Thread(target=_follow_the_supervisor, daemon=True).start()
+
+
+def keep_log(log: str) -> None:
+    """What this process prints goes to the file ``log``, a crash's and a hang's traceback too."""
     stream = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND, 0o644)
     for descriptor in (1, 2):
         os.dup2(stream, descriptor)
@@ -183,9 +197,6 @@ def _settle(threads: int | None, log: str) -> None:
     faulthandler.enable()  # a crash of native code leaves a traceback in the log
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1)  # a hang too: the supervisor asks before it ends us
-    if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
-    threading.Thread(target=_follow_the_supervisor, daemon=True).start()
 
 
 def _follow_the_supervisor() -> None:

@@ -39,7 +39,10 @@ def bake(
     positions = mesh.vertices[atlas.vmapping].astype(np.float64)
 
     def colours(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return albedo(interpolated(positions, atlas.faces[face], weights).astype(np.float32))
+        found = albedo(interpolated(positions, atlas.faces[face], weights).astype(np.float32))
+        if np.isnan(found).any():  # it would come out as black
+            raise FloatingPointError("colours of the field are not finite numbers; try again")
+        return found
 
     texture = baked(atlas.uv, atlas.faces, texture_size, colours, supersample)
     normals = vertex_normals(mesh)[atlas.vmapping]

@@ -87,6 +87,7 @@ def read_parts(path: Path) -> list[tuple[trimesh.Trimesh, np.ndarray]]:
         matrix, name = scene.graph[node]
         geometry = scene.geometry[name]
         if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
+            _check_shape(np.asarray(geometry.vertices), np.asarray(geometry.faces), path)
             parts.append((geometry, np.asarray(matrix, np.float64)))
     if not parts and scene.geometry and path.suffix.lower() in (".ply", *cloud.SUFFIXES):
         return [(_reconstructed(path, path.stat().st_mtime_ns), np.eye(4))]
@@ -206,9 +207,15 @@ def _placed(geometry: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> User
         )
 
 
-def _check(mesh: UserMesh, path: Path) -> None:
-    if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
+def _check_shape(vertices: np.ndarray, faces: np.ndarray, path: Path) -> None:
+    """Before normals are asked for, which reach for every vertex that a face names."""
+    if vertices.shape[1:] != (3,) or faces.shape[1:] != (3,):
+        raise InputError(f"{path} is damaged: its vertices have no three coordinates; export it anew")
+    if faces.min() < 0 or faces.max() >= len(vertices):
         raise InputError(f"{path} is damaged: a face names a vertex that is not there; export it anew")
+
+
+def _check(mesh: UserMesh, path: Path) -> None:
     bad = int((~np.isfinite(mesh.vertices)).any(1).sum())
     if bad:
         raise InputError(f"{path}: {bad:,} vertices are not finite numbers; repair the mesh first")

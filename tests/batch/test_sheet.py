@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dreamfusion3d.batch import run, sheet
-from dreamfusion3d.batch.supervisor import Team
+from dreamfusion3d.batch.crew import Team
 from dreamfusion3d.batch.worker import Task, make_with
 from dreamfusion3d.cli import batch as command
 from dreamfusion3d.cli import main, report

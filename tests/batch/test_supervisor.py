@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from dreamfusion3d.batch import run, state
+from dreamfusion3d.batch.crew import Team
 from dreamfusion3d.batch.events import Event
 from dreamfusion3d.batch.manifest import Row
 from dreamfusion3d.batch.plan import Item, items_of
 from dreamfusion3d.batch.state import Batch, Outcome
-from dreamfusion3d.batch.supervisor import Limits, Team
+from dreamfusion3d.batch.supervisor import Limits
 from dreamfusion3d.config import Config, PriorConfig, resolve
 from dreamfusion3d.errors import InputError, LockedError
 
@@ -165,7 +166,7 @@ PROGRAM = """
     from tests.batch.test_supervisor import Heard, QUICK, WEIGHTS, fake_maker, items
     from dreamfusion3d.batch import run
     from dreamfusion3d.batch.state import Batch
-    from dreamfusion3d.batch.supervisor import Team
+    from dreamfusion3d.batch.crew import Team
 
     if __name__ == "__main__":
         batch = Batch(Path("m.csv"), Path(sys.argv[1]), items("slow one", "slow two"))

@@ -1,0 +1,1 @@
+"""What a batch survives, and what supervision costs; see docs/batch.md."""

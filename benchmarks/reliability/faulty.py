@@ -1,0 +1,167 @@
+"""``dreamfusion3d`` with workers in which something goes wrong.
+
+    python -m benchmarks.reliability.faulty FAULT batch MANIFEST --out DIR ...
+
+FAULT is empty, or the name of a function below. Most faults happen once a folder: DIR/.fault says that
+it has happened.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dreamfusion3d.batch.crew import Team
+from dreamfusion3d.batch.worker import Made, Make, Task, make_assets
+from dreamfusion3d.cli import batch as command
+from dreamfusion3d.cli import main
+from dreamfusion3d.progress import Progress
+
+out = Path()  # of the task in hand
+
+
+def once() -> bool:
+    """True the first time in this folder."""
+    try:
+        os.close(os.open(out / ".fault", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+def after(module: Any, name: str, change: Callable[[Any], Any]) -> None:
+    """Lets ``change`` have the result of a function, once."""
+    plain = getattr(module, name)
+
+    @functools.wraps(plain)
+    def changed(*args: Any, **options: Any) -> Any:
+        result = plain(*args, **options)
+        return change(result) if once() else result
+
+    setattr(module, name, changed)
+
+
+def nan_denoised() -> None:
+    from dreamfusion3d.prior.pixel import PixelPrior
+
+    after(PixelPrior, "denoise", lambda x: x * float("nan"))
+
+
+def nan_rendered() -> None:
+    import dataclasses
+
+    from dreamfusion3d import optimize
+
+    def spoil(found: Any) -> Any:
+        return dataclasses.replace(found[0], rgb=found[0].rgb * float("nan")), found[1]
+
+    after(optimize, "render_detailed", spoil)
+
+
+def nan_trained() -> None:
+    from dreamfusion3d import optimize
+
+    plain = optimize.optimize
+
+    def spoiled(field: Any, *args: Any, **options: Any) -> Any:
+        yield from plain(field, *args, **options)
+        if once():
+            field.table.data[:] = float("nan")
+
+    optimize.optimize = spoiled
+
+
+def nan_extracted() -> None:
+    import dataclasses
+
+    from dreamfusion3d import surface
+
+    def spoil(found: Any) -> Any:
+        vertices = found.vertices.copy()
+        vertices[::7] = float("nan")
+        return dataclasses.replace(found, vertices=vertices)
+
+    after(surface, "surface_of", spoil)
+
+
+def nan_baked() -> None:
+    from dreamfusion3d import surface
+
+    plain = surface.numpy_of
+
+    def spoiled(*args: Any, **options: Any) -> Any:
+        ask = plain(*args, **options)
+        return (lambda x: ask(x) * float("nan")) if once() else ask
+
+    surface.numpy_of = spoiled
+
+
+def hang() -> None:
+    from dreamfusion3d import optimize
+
+    def sleep(result: Any) -> Any:
+        time.sleep(3600)
+        return result
+
+    after(optimize, "render_detailed", sleep)
+
+
+def starve() -> None:
+    """A memory limit that no asset fits; in every worker."""
+    import resource
+
+    from dreamfusion3d.batch.worker import resident_bytes
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    assert resident_bytes()
+    resource.setrlimit(resource.RLIMIT_AS, (pages + (24 << 20), resource.RLIM_INFINITY))
+
+
+def clock() -> None:
+    """The clock goes back by an hour with every look at it, down to 1970."""
+    plain, steps = time.time, [0]
+
+    def back() -> float:
+        steps[0] += 1
+        return max(0.0, plain() - 3600.0 * steps[0])
+
+    time.time = back  # type: ignore[assignment]
+
+
+FAULTS = {
+    f.__name__: f
+    for f in (nan_denoised, nan_rendered, nan_trained, nan_extracted, nan_baked, hang, starve, clock)
+}
+
+
+def maker(device: str, fault: str) -> Make:
+    make, broken = make_assets(device), []
+
+    def faulty(task: Task, progress: Progress) -> Made:
+        global out
+        out = Path(task.out)
+        if not broken:
+            broken.append(fault)
+            FAULTS[fault]()
+        return make(task, progress)
+
+    return faulty
+
+
+def team(workers: int | None, devices: str, plain: Callable[..., Team], fault: str) -> Team:
+    found = plain(workers, devices)
+    return Team(found.devices, found.threads, functools.partial(maker, fault=fault))
+
+
+if __name__ == "__main__":
+    asked = sys.argv.pop(1)
+    if asked:
+        command._team = functools.partial(  # type: ignore[assignment]
+            team, plain=command._team, fault=asked
+        )
+    main.main()

@@ -1,0 +1,119 @@
+"""SIGKILLs at random moments over a batch: everything finished, the same bytes, nothing made twice.
+
+    python -m benchmarks.reliability.kills --out out/kills [--rows 40] [--kills 60] [--workers 2] [--seed 0]
+
+An undisturbed batch first, then the same rows with kills of workers and of the supervisor; a batch that is
+done before all kills have happened is followed by another from the start. Prints JSON. The same command
+goes on: a round that was finished is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.reliability.common import (
+    children,
+    command,
+    files_of,
+    finish,
+    start,
+    strays,
+    watched,
+    write_manifest,
+)
+
+
+def undisturbed(manifest: Path, out: Path, workers: int) -> float:
+    """Seconds an asset."""
+    begun = time.monotonic()
+    found = finish(command(manifest, out, "--workers", str(workers), "--quiet"))
+    assert found["exit"] == 0, found
+    summary = json.loads((out / "batch.json").read_text())
+    return (time.monotonic() - begun) / max(1, summary["assets"])
+
+
+def disturbed(
+    manifest: Path, out: Path, workers: int, kills: int, pace: float, rng: random.Random
+) -> dict[str, Any]:
+    """A batch under ``kills``, one every ``pace`` seconds on average, started again when it was killed."""
+    counts = {"worker": 0, "supervisor": 0}
+    starts, code = 0, -1
+    words = command(manifest, out, "--workers", str(workers), "--tries", "100", "--quiet")
+    with watched(out) as watcher:
+        while code != 0:
+            process = start(words)
+            starts += 1
+            while process.poll() is None:
+                if sum(counts.values()) >= kills:
+                    process.wait(3600)
+                    break
+                deadline = time.monotonic() + rng.uniform(0.0, 2 * pace)
+                while process.poll() is None and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                team = children(process.pid)
+                victim = rng.choice(["worker", "worker", "supervisor"])
+                if process.poll() is not None or (victim == "worker" and not team):
+                    continue
+                pid = process.pid if victim == "supervisor" else rng.choice(team)
+                os.kill(pid, signal.SIGKILL)
+                counts[victim] += 1
+                if victim == "supervisor":
+                    process.wait(60)
+                    survivors = wait_for_end(team)
+                    assert not survivors, f"workers outlived their supervisor: {survivors}"
+            code = process.wait()
+            assert code in (0, -signal.SIGKILL), process.communicate()
+    return {"kills": counts, "starts": starts, "made_twice": watcher.twice}
+
+
+def wait_for_end(pids: list[int], seconds: float = 20.0) -> list[int]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in pids):
+        time.sleep(0.02)
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=40)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    manifest = write_manifest(given.out / "manifest.jsonl", given.rows)
+    seconds = undisturbed(manifest, given.out / "undisturbed", given.workers)
+    wanted = files_of(given.out / "undisturbed")
+    assert len(wanted) == given.rows
+    rounds: list[dict[str, Any]] = []
+    while (left := given.kills - sum(sum(r["kills"].values()) for r in rounds)) > 0:
+        folder = given.out / f"disturbed_{len(rounds) + 1}"
+        kept = given.out / f"{folder.name}.json"
+        if not kept.exists():
+            rng = random.Random(given.seed + len(rounds))
+            # a worker needs some seconds to start: a faster pace would let nothing be finished
+            found = disturbed(manifest, folder, given.workers, left, max(5.0, seconds), rng)
+            have = files_of(folder)
+            found |= {
+                "finished": len(have), "same_bytes": sum(have.get(n) == wanted[n] for n in wanted),
+                "strays": strays(folder),
+            }
+            kept.write_text(json.dumps(found))
+        rounds.append(json.loads(kept.read_text()))
+    print(json.dumps({
+        "rows": given.rows, "kills": sum(sum(r["kills"].values()) for r in rounds), "rounds": rounds,
+        "all_well": all(
+            r["finished"] == r["same_bytes"] == given.rows and not r["made_twice"] for r in rounds
+        ),
+    }, indent=2))
+
+
+if __name__ == "__main__":
+    main()

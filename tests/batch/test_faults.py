@@ -1,0 +1,73 @@
+"""What faults leave in a folder is not kept: numbers that are none, temporary files, records of nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dreamfusion3d.batch.state import record_of
+from dreamfusion3d.config import Config
+from dreamfusion3d.job import trained
+from dreamfusion3d.progress import Quiet
+from dreamfusion3d.stages import kept
+from dreamfusion3d.workspace import Identity, Workspace, release
+
+
+@dataclass
+class Result:
+    values: np.ndarray
+
+
+def test_results_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
+    path, good = tmp_path / "result.npz", Result(np.ones(3, np.float32))
+    with pytest.raises(FloatingPointError, match="values of result"):
+        kept(path, Result, lambda: Result(np.array([0.0, np.nan])), Quiet())
+    assert not path.exists()
+    np.savez(path, values=np.array([np.nan]))
+    assert np.array_equal(kept(path, Result, lambda: good, Quiet()).values, good.values)
+    assert np.isfinite(np.load(path)["values"]).all()
+
+
+def test_a_field_that_is_no_numbers_is_not_kept(tmp_path: Path) -> None:
+    path, field = tmp_path / "field.safetensors", torch.nn.Linear(2, 2)
+    field.weight.data[0, 0] = torch.nan
+    with pytest.raises(FloatingPointError):
+        trained(field, path, lambda: iter(()), Quiet())
+    assert not path.exists()
+    field.weight.data[0, 0] = 0.5
+    trained(field, path, lambda: iter(()), Quiet())
+    other = torch.nn.Linear(2, 2)
+    trained(other, path, lambda: iter(()), Quiet())
+    assert torch.equal(other.weight, field.weight)
+
+
+@pytest.mark.parametrize("record", ["null", "[]", "3", '"x"', "[" * 100_000, '{"source": 3, "prompt": {}}'])
+def test_records_of_nothing_and_strays_go(record: str, tmp_path: Path) -> None:
+    space, identity = Workspace(tmp_path / "a"), Identity("a mug", 0, Config(), "0" * 64)
+    space.work.mkdir(parents=True)
+    space.report.write_text(record)
+    space.ticket.write_text(record)
+    assert space.owner() is None and space.finished(identity) is None
+    record_of(space)
+    strays = [space.folder / ".a.77.tmp.glb", space.work / ".mesh.77.tmp.npz"]
+    for stray in strays:
+        stray.write_bytes(b"half")
+    space.begin(identity, False)
+    for stray in strays:
+        stray.write_bytes(b"half")
+    space.begin(identity, False)
+    assert not any(stray.exists() for stray in strays) and space.owner() == identity.digest
+
+
+def test_only_the_lock_of_the_gone_is_released(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    lock.write_text(json.dumps({"host": "there", "pid": 7}))
+    release(tmp_path, [("there", 8), ("here", 7)])
+    assert lock.exists()
+    release(tmp_path, [("there", 7)])
+    assert not lock.exists()

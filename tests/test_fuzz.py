@@ -1,0 +1,48 @@
+"""A few of the hostile inputs that the harness asks by the thousand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as options
+
+from dreamfusion3d.config import resolve
+from dreamfusion3d.errors import InputError
+
+from .fuzzing import TARGETS
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_hostile_input(name: str, tmp_path: Path) -> None:
+    inputs, check, _ = TARGETS[name]
+
+    @options(
+        max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck),
+        deadline=None,  # the harness times them: here imports and other tests are in the way
+    )
+    @given(inputs)
+    def ask(drawn: object) -> None:
+        folder = tmp_path / "in"
+        folder.mkdir(exist_ok=True)
+        check(drawn, folder)
+        assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+    ask()
+
+
+def test_aliases_that_multiply_stay_short(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.yaml"
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    path.write_text("\n".join([*lines, "optim: {steps: *a11}"]))
+    with pytest.raises(InputError) as said:
+        resolve(file=path)
+    assert len(str(said.value)) < 5000
+    path.write_text("optim: {steps: &a [1]}\nmesh: {faces: 3, formats: [[[[]]]]}\n" + "[" * 5000)
+    with pytest.raises(InputError):
+        resolve(file=path)
+    path.write_text("#" * (2 << 20))
+    with pytest.raises(InputError, match="at most"):
+        resolve(file=path)
