@@ -25,7 +25,7 @@ AZIMUTHS = 24  # fewer shine into a narrow mouth like torches, and the dark betw
 ELEVATIONS_DEG = (0.0, 15.0, 30.0, 40.0, 50.0, 62.0, 74.0, 85.0)
 FILLED = 1.0  # units of the grid above the level
 CARVING = 128  # samples along an edge of the grid on which visibility is decided, about
-GAP = 0.03  # scene units: half the width of the widest crack that is filled
+GAP = 0.022  # scene units: half the width of the widest crack that is filled
 WAY = 0.06  # scene units: half the width of the narrowest way by which emptiness leads on
 
 
