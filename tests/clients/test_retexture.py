@@ -22,8 +22,9 @@ def modelled(path: Path) -> Path:
     if program is None:
         pytest.skip(f"blender is not on PATH, and {fbx.BLENDER} names none")
     script = Path(__file__).with_name("blender_mushroom.py")
+    command = [program, "-b", "--factory-startup", "--python-exit-code", "3", "--python", str(script)]
     subprocess.run(
-        [program, "-b", "--factory-startup", "--python-exit-code", "3", "--python", str(script), "--", str(path)],
+        [*command, "--", str(path)],
         env=fbx.clean_environment(), check=True, capture_output=True, timeout=300,
     )
     return path
