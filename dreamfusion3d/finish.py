@@ -133,10 +133,13 @@ def painted(
 def export_files(placed: TexturedMesh, job: Job) -> list[Path]:
     """The asset in every format that was asked for."""
     from dreamfusion3d.mesh.formats import extras_of, write
+    from dreamfusion3d.prior.pixel import is_shipped
 
     # the node keeps the plain slug, so that the bytes do not depend on what else is in OUT
     name = slug(job.identity.prompt)
-    extras = extras_of(job.identity.prompt, job.identity.seed, job.prior.name)
+    extras = extras_of(
+        job.identity.prompt, job.identity.seed, job.prior.name, shipped=is_shipped(job.prior.sha256)
+    )
     written: list[Path] = []
     for kind in job.config.mesh.formats:
         written += write(kind, placed, job.space.asset(kind), name, extras)

@@ -19,6 +19,7 @@ from dreamfusion3d.errors import InputError
 from dreamfusion3d.mesh.export import Pivot, place, read_glb
 from dreamfusion3d.mesh.formats import FORMATS, check_formats, extras_of, frame_of, write
 from dreamfusion3d.mesh.frame import Units, Up
+from dreamfusion3d.prior.pixel import is_shipped
 from dreamfusion3d.progress import Progress, Quiet
 from dreamfusion3d.slug import slug
 from dreamfusion3d.stages import load_arrays
@@ -34,6 +35,7 @@ class Run:
     prompt: str
     seed: int
     prior: str
+    prior_sha256: str
     height: float  # metres
     formats: tuple[str, ...]
     glb_sha256: str | None  # as it was written; None when the run wrote none
@@ -64,7 +66,8 @@ def export(
     check_room(folder)
     placed = place(_textured(found, progress), settings.height, foot)
     # as the run does it: the file is called like its folder, what is inside by the prompt alone
-    name, extras = slug(found.prompt), extras_of(found.prompt, found.seed, found.prior)
+    name, shipped = slug(found.prompt), is_shipped(found.prior_sha256)
+    extras = extras_of(found.prompt, found.seed, found.prior, shipped=shipped)
     written = []
     with folder_errors(folder):
         for kind in settings.formats:
@@ -87,6 +90,7 @@ def read_run(folder: Path) -> Run:
         mesh = record["config"]["mesh"]
         return Run(
             space, str(record["prompt"]), int(record["seed"]), str(record["prior"]["name"]),
+            str(record["prior"]["sha256"]),
             float(mesh["height"]), tuple(mesh["formats"]),
             record["files"].get(f"{record['slug']}.glb", {}).get("sha256"),
         )

@@ -69,8 +69,7 @@ class PixelPrior:
         self.alpha_bar = alpha_bar.to(self.device)
         self.words = _load_words(folder)
         self.weak = weak_kinds(folder)
-        read_by = (f"{WORDS}/model.safetensors",) if self.words else ()
-        self.sha256 = "-".join(sha256(folder / part)[:32] for part in (*PARTS, *read_by))
+        self.sha256 = sha256_of(folder, words=self.words is not None)
 
     def check_prompt(self, prompt: str) -> list[str]:
         told = self._told(prompt)
@@ -156,6 +155,17 @@ class PixelPrior:
 
     def _timestep(self, t: Tensor) -> Tensor:
         return (t * (len(self.alpha_bar) - 1)).round().long()
+
+
+def sha256_of(folder: Path, *, words: bool = True) -> str:
+    """Of all weights in a prior's folder, with those of its reader of prompts or without."""
+    parts = (*PARTS, f"{WORDS}/model.safetensors") if words else PARTS
+    return "-".join(sha256(folder / part)[:32] for part in parts)
+
+
+def is_shipped(weights: str) -> bool:
+    """Whether ``weights`` (a prior's sha256) are those in the package, wherever they were read from."""
+    return weights == sha256_of(embedded_folder())
 
 
 def _load(folder: Path) -> tuple[torch.nn.Module, Conditioner, Scene, Tensor]:

@@ -1,4 +1,4 @@
-"""Runs inside Blender: models a mushroom, two objects in Blender's own frame, and writes the GLB named last."""
+"""Runs inside Blender: models a mushroom of two objects, and writes the GLB that is named last."""
 
 import sys
 

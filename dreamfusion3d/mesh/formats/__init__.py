@@ -77,7 +77,9 @@ def write(
     return FORMATS[format_name].write(textured, path, name, extras, frame or FORMATS[format_name].frame)
 
 
-def extras_of(prompt: str, seed: int, prior: str) -> Extras:
-    """What a file says of its asset."""
-    terms = LICENSE if prior == "embedded" else f"{LICENSE}; the prior '{prior}' may come with terms"
+def extras_of(prompt: str, seed: int, prior: str, *, shipped: bool = False) -> Extras:
+    """What a file says of its asset. ``shipped``: the prior's weights are the package's own, whatever
+    its name."""
+    own = shipped or prior == "embedded"
+    terms = LICENSE if own else f"{LICENSE}; the prior '{prior}' may come with terms"
     return {"prompt": prompt, "seed": seed, "generator": "dreamfusion3d", "license": terms}
