@@ -87,7 +87,7 @@ def render_tiled(
     occupancy: Occupancy | Bool[Tensor, "x y z"],
     generator: torch.Generator,
     tiles: int,
-    settings: RenderSettings = RenderSettings(),
+    settings: RenderSettings,
 ) -> TiledRender:
     """As ``render_detailed``, from the same random numbers, in at most ``tiles`` tiles of about as many
     samples."""
