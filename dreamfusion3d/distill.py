@@ -48,7 +48,8 @@ def attempt(
     def undo() -> None:
         run.optimiser.zero_grad(set_to_none=True)
         run.generator.set_state(lot)
-        run.guidance.restore(learnt)
+        # copies: an optimiser keeps what it is given, and a second undo needs it as it was
+        run.guidance.restore({name: value.clone() for name, value in learnt.items()})
 
     return ladder.attempt(backward, undo)
 

@@ -254,7 +254,8 @@ def _seen(occupancy: Occupancy, cameras: Cameras, detail: Detail) -> Bool[Tensor
     resolution = occupancy.resolution
     with torch.no_grad():
         origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
-        points = detail.samples.positions(origins, directions)[detail.weights > SEEN]
+        heavy = torch.nonzero(detail.weights > SEEN)[:, 0]
+        points = detail.samples.positions(origins, directions, heavy)
         i, j, k = ((points + 1) * (resolution / 2)).long().clamp(0, resolution - 1).unbind(-1)
         seen = torch.zeros_like(occupancy.binary)
         seen[i, j, k] = True

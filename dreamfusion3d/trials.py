@@ -28,6 +28,7 @@ from dreamfusion3d.types import Render
 
 TILES = (1, 2, 4, 8, 16, 32, 64)
 LEFT = 200  # bytes a ray: gradients of the pictures, and the graph of their regularisers
+GRAINS = 300  # a schedule's bytes are told apart to one part in so many
 A_QUESTION = 1e-4  # seconds: of two ways that measure alike the plainer one is taken
 
 
@@ -168,7 +169,7 @@ class Trial:
             whole = scaled(ones[0], ones[1], (1, 2), self.views)
             cost = Cost(seconds, 0.0, int(peak), int(peak), 2 * x, x)
             both = Chain((*whole.costs, cost), (*whole.edges, Edge(n - 1, n, x, x)))
-            for point in front(both) if known else [evaluate(both, keep_all(n + 1))]:
+            for point in _front(both) if known else [evaluate(both, keep_all(n + 1))]:
                 schedule: Schedule | None = point.schedule[:-1]
                 yield Way(schedule=None if schedule == keep_all(n) else schedule, at_once=at_once), point
             if not known:
@@ -178,7 +179,7 @@ class Trial:
                 groups = self.views / views
                 forward = sum(c.forward for c in chain.costs)
                 light = chain.light_peak(0, n - 1, n - 1)
-                for point in front(chain):
+                for point in _front(chain):
                     most = 2 * x + max(light, int(peak), point.peak)
                     took = seconds + groups * (forward + point.seconds)
                     schedule = None if point.schedule == keep_all(n) else point.schedule
@@ -216,7 +217,7 @@ class Trial:
         self._teach(mute, at_once)
         return mute.asked
 
-    def _teach(self, prior: Any, at_once: int | None) -> None:
+    def _teach(self, prior: Prior, at_once: int | None) -> None:
         guidance = load_guidance(self.config.guidance, device=self.device, warn=lambda problem: None)
         x = self.x.clone().requires_grad_(True)
         loss = taught(
@@ -239,16 +240,22 @@ class Trial:
                 made = run()
                 peak, kept = meter.peak() - start, meter.live() - start
                 del made
-            rows.append((peak, kept, seconds_of(self.device, run, 1)))
+            rows.append((float(peak), float(kept), seconds_of(self.device, run, 1)))
         small, large = rows
         return Spent(*(Line(sizes, (a, b)) for a, b in zip(small, large, strict=True)))
+
+
+def _front(chain: Chain) -> list[Point]:
+    return front(chain, max(1, evaluate(chain, keep_all(len(chain))).peak // GRAINS))
 
 
 class _Mute:
     """In a prior's place: answers with the question, and counts the pictures."""
 
     def __init__(self, prior: Prior) -> None:
-        self.alpha_sigma, self.camera_conditioned = prior.alpha_sigma, prior.camera_conditioned
+        self.name, self.sha256, self.camera_conditioned = prior.name, prior.sha256, prior.camera_conditioned
+        self.check_prompt, self.encode_text = prior.check_prompt, prior.encode_text
+        self.alpha_sigma, self.encode = prior.alpha_sigma, prior.encode
         self.asked: list[int] = []
 
     def denoise(self, x_t: Tensor, t: Tensor, text: Any, cameras: Cameras, *, views: int = 1) -> Tensor:

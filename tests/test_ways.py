@@ -1,4 +1,4 @@
-"""A step in little memory: the same gradient in every way, a plan that fits, and going on when it runs out."""
+"""A step in little memory: one gradient in every way, a plan that fits, and what follows when it runs out."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from tests.prior.families import WIDTH, build, tiny_vae
 CPU = torch.device("cpu")
 VIEWS, SIZE = 3, 12
 SETS = {
-    "optim.views": VIEWS, "optim.steps": 3, "render.size": SIZE, "render.coarse_size": 8, "render.step_size": 0.1,
-    "render.occupancy_resolution": 8, "field.levels": 2, "field.log2_table_size": 8, "field.max_resolution": 16,
-    "field.hidden": 8, "guidance.scale": 3.0, "guidance.score_width": 8, "optim.hollow_points": 64,
+    "optim.views": VIEWS, "optim.steps": 3, "optim.hollow_points": 64, "render.size": SIZE,
+    "render.coarse_size": 8, "render.step_size": 0.1, "render.occupancy_resolution": 8, "field.hidden": 8,
+    "field.levels": 2, "field.log2_table_size": 8, "field.max_resolution": 16,
+    "guidance.scale": 3.0, "guidance.score_width": 8,
 }
 
 
@@ -83,8 +84,9 @@ def test_every_way_has_the_gradient_of_the_whole(prior, text, kind):
         Way(at_once=VIEWS), Way(at_once=1), Way(3, 2, square_root(n), 2),
     ):
         found, then = gradient(way, prior, text, settings)
-        # float32: each way rounds otherwise, and three together a little more
-        most = 2e-6 if way.tiles > 1 and way.views else 1e-6
+        # float32: each way rounds otherwise, and three together a little more; vsd's gradient is the
+        # difference of two predictions, of which little is left
+        most = {"sds": 2e-6 if way.tiles > 1 and way.views else 1e-6, "vsd": 2e-5}[kind]
         assert (found - wanted).norm() <= most * wanted.norm(), (way, float((found - wanted).norm()))
         assert torch.equal(then, after), "all ways draw the same numbers"
 
@@ -99,7 +101,8 @@ def test_the_blocks_of_the_encoder_are_the_encoder(prior, tiny, monkeypatch):
     assert torch.equal(lot.get_state(), other.get_state())
     for rows in (slice(0, VIEWS), slice(1, 2)):
         blocks = chain.blocks(rows)
-        state = execute(blocks, keep_all(len(blocks)), {"rgb": whole.rgb[rows], "opacity": whole.opacity[rows]})
+        given = {"rgb": whole.rgb[rows], "opacity": whole.opacity[rows]}
+        state = execute(blocks, keep_all(len(blocks)), given)
         assert set(state) == {"x"} and torch.allclose(state["x"], wanted[rows], atol=1e-6)
 
 
@@ -115,7 +118,8 @@ def test_a_budget_changes_the_way_and_not_the_result(prior, text, monkeypatch):
     _, wanted = run(prior, text, settings)
     with pytest.raises(InputError, match="the least that would do is ") as refused:
         run(prior, text, settings, budget=1 << 17)
-    least = amount.parse(str(refused.value).rsplit("is ", 1)[1])
+    number, unit = str(refused.value).rsplit("is ", 1)[1].split()
+    least = int(number) * amount.UNITS[unit[0].lower()]
     steps, found = run(prior, text, settings, budget=least, tell=told.append)
     assert [s.index for s in steps] == [1, 2, 3] and all(s.note is None for s in steps)
     (plan,) = told
@@ -181,9 +185,9 @@ def test_predicted_peaks_are_the_measured_ones(prior, text, monkeypatch):
             meter.reset()
             optimize._backward(whole, way, shown.cameras, 0.7, 0.0, prior, text, settings)
             peak = meter.peak() - start
-        predicted = (by_way[way].peak - weights) / ways.SLACK
-        print(way, peak, predicted, peak / predicted)
-        assert 0.8 < peak / predicted < 1.1, (way, peak, predicted)
+        predicted = by_way[way].peak - weights
+        print(way.tiles, way.views, way.at_once, way.schedule, peak, predicted, peak / predicted)
+        assert 0.8 < peak / predicted < 1.08, (way, peak, predicted)
 
 
 def test_small_questions_are_the_large_one(prior, text):
