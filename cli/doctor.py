@@ -110,9 +110,8 @@ def _prior(facts: dict[str, Any], step: dict[str, Any] | None) -> list[Row]:
     ))
     plan = step["memory"]
     for name, facts in (("memory of a step", plan), ("least memory", plan["least"])):
-        rows.append((
-            name, f"{_size(facts['predicted_peak_bytes'])}, {facts['predicted_seconds']:.2f} s: {facts['plan']}"
-        ))
+        size, seconds = _size(facts["predicted_peak_bytes"]), facts["predicted_seconds"]
+        rows.append((name, f"{size}, {seconds:.2f} s: {facts['plan']} (predicted)"))
     for quality, seconds in step["steps_of_an_asset_seconds"].items():
         rows.append((f"{quality} asset", f"about {_time(seconds)} of steps, and then mesh and texture"))
     return [*rows, ("", "(an estimate for this machine, as busy as it is now)")]

@@ -276,10 +276,12 @@ def step_memory(prior: Prior, config: Config, device: torch.device, budget: int 
 
     field = NerfField(config.field, generator=generator_for(0, "field", device))
     text = encode_prompts(prior, _askable(prior), config.prompts)
-    plans = within(every_plan(pictures_for(field, config), prior, text, config, device), sys.maxsize, "a step")
+    every = every_plan(pictures_for(field, config), prior, text, config, device)
+    plans = within(every, sys.maxsize, "a step")
     chosen = plans if budget is None else within(plans, budget, "a step")
     return {
-        "budget_bytes": budget, **chosen[0].as_dict(), "whole": plans[0].as_dict(), "least": plans[-1].as_dict(),
+        "budget_bytes": budget, **chosen[0].as_dict(),
+        "whole": plans[0].as_dict(), "least": plans[-1].as_dict(),
     }
 
 

@@ -201,3 +201,28 @@ def test_small_questions_are_the_large_one(prior, text):
             part = guided(prior, x, t, text, cameras, scale=scale, views=1, at_once=at_once)
             assert torch.allclose(part, whole, atol=1e-5), (scale, at_once)
     assert distill.Way().at_once is None
+
+
+def test_painting_has_a_plan_and_ways_of_its_own(prior, text, monkeypatch):
+    import numpy as np
+
+    from dreamfusion3d.field.paint import PaintField, plain
+    from dreamfusion3d.paint import paint
+    from dreamfusion3d.types import Mesh
+
+    monkeypatch.setattr(amount, "held", lambda device: 0)
+    settings, told, found = config(paint__size=SIZE, paint__levels=2, paint__log2_table_size=8), [], []
+    corners = np.array([[-0.5, -0.5, 0], [0.5, -0.5, 0], [0, 0.5, 0]], np.float32)
+    mesh, normals = Mesh(corners, np.array([[0, 1, 2]])), np.array([[0, 0, 1]] * 3, np.float32)
+    for budget in (None, 1):
+        nerf = PaintField(settings.paint, plain(), generator=generator())
+        steps = paint(
+            nerf, mesh, normals, prior, text, settings, 2, generator=generator(), budget=budget, tell=told.append
+        )
+        if budget:
+            with pytest.raises(InputError, match="too little for a step: the least that would do"):
+                list(steps)
+        else:
+            assert len(list(steps)) == 2
+        found.append(nerf)
+    assert not told
