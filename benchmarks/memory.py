@@ -94,7 +94,8 @@ def curve(props: int, count: int, device: torch.device) -> dict[str, Any]:
 
 def sds_curve(count: int, device: torch.device) -> dict[str, Any]:
     """``count`` ways of the front of plans, and the known ways for the encoder's blocks."""
-    model = dataclasses.replace(shrunk(MODELS["sd21"]), unet={**shrunk(MODELS["sd21"]).unet, "sample_size": 16})
+    model = shrunk(MODELS["sd21"])
+    model = dataclasses.replace(model, unet={**model.unet, "sample_size": 16})
     sets = (
         "render.size=48", "optim.views=4", "field.levels=4", "field.log2_table_size=12", "guidance.scale=50",
     )

@@ -28,7 +28,7 @@ from dreamfusion3d.types import Render
 
 TILES = (1, 2, 4, 8, 16, 32, 64)
 LEFT = 200  # bytes a ray: gradients of the pictures, and the graph of their regularisers
-GRAINS = 300  # a schedule's bytes are told apart to one part in so many
+GRAINS = 100  # a schedule's bytes are told apart to one part in so many
 A_QUESTION = 1e-4  # seconds: of two ways that measure alike the plainer one is taken
 
 
@@ -159,6 +159,10 @@ class Trial:
         guidance = self._spent_on_guidance()
         asked = self._spent([self._denoise(k * self.scene) for k in (1, 2)], (self.scene, 2 * self.scene))
         x = self.x.numel() * self.x.element_size()
+        groups_of: list[tuple[int, Chain, list[Point]]] = []
+        for views in sorted({1, -(-self.views // 2)} - {self.views}) if known else ():
+            chain = scaled(ones[0], ones[1], (1, 2), views)
+            groups_of.append((views, chain, _front(chain)))
         for at_once in (None, *sorted({self.views, self.scene}, reverse=True)):
             questions = self._questions(at_once)
             if at_once is not None and questions == self._questions(None):
@@ -172,14 +176,11 @@ class Trial:
             for point in _front(both) if known else [evaluate(both, keep_all(n + 1))]:
                 schedule: Schedule | None = point.schedule[:-1]
                 yield Way(schedule=None if schedule == keep_all(n) else schedule, at_once=at_once), point
-            if not known:
-                continue
-            for views in sorted({-(-self.views // parts) for parts in range(2, self.views + 1)}):
-                chain = scaled(ones[0], ones[1], (1, 2), views)
+            for views, chain, points in groups_of:
                 groups = self.views / views
                 forward = sum(c.forward for c in chain.costs)
                 light = chain.light_peak(0, n - 1, n - 1)
-                for point in _front(chain):
+                for point in points:
                     most = 2 * x + max(light, int(peak), point.peak)
                     took = seconds + groups * (forward + point.seconds)
                     schedule = None if point.schedule == keep_all(n) else point.schedule
