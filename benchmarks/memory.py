@@ -1,30 +1,47 @@
-"""Peak bytes against time of a training step's gradient, all its props at once: the planner's schedules
-against keeping all, computing all twice, and square-root checkpointing.
+"""Peak bytes against time of a step's gradient: the planner's schedules against keeping all, computing all
+twice, and square-root checkpointing.
 
     python -m benchmarks.memory --props 6 --plot memory.png
+    python -m benchmarks.memory --step sds --plot sds_memory.png
 
+A training step, all its props at once; or a step of score distillation with a shrunken latent prior.
 Predicted and measured, on random pictures and weights. Prints JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
+from benchmarks.models import MODELS, random_prior, shrunk
+from dreamfusion3d.checkpoint import Run
+from dreamfusion3d.config import resolve
+from dreamfusion3d.distill import Way
+from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.guidance import load_guidance
+from dreamfusion3d.memory import amount
 from dreamfusion3d.memory.chain import Point, evaluate, front, keep_all, recompute_all, square_root
 from dreamfusion3d.memory.execute import execute
+from dreamfusion3d.memory.ladder import within
 from dreamfusion3d.memory.meter import measured, metered, scaled, seconds_of
+from dreamfusion3d.optimize import _backward, pictures_for
 from dreamfusion3d.prior.conditioner import world_vocabulary
 from dreamfusion3d.prior.losses import draw
 from dreamfusion3d.prior.pieces import Lesson, blocks_of
+from dreamfusion3d.prior.prompts import encode_prompts
 from dreamfusion3d.prior.train import TrainConfig, new_state
 from dreamfusion3d.prior.unet import attend_across_views, build_scheduler
 from dreamfusion3d.procedural.dataset import Batch
+from dreamfusion3d.render.occupancy import Occupancy
+from dreamfusion3d.types import Render
+from dreamfusion3d.ways import every_plan, words
 
 WAYS = {"keep all": keep_all, "compute all twice": recompute_all, "square root": square_root}
 TRIED = (1, 2)
@@ -75,6 +92,71 @@ def curve(props: int, count: int, device: torch.device) -> dict[str, Any]:
     }
 
 
+def sds_curve(count: int, device: torch.device) -> dict[str, Any]:
+    """``count`` ways of the front of plans, and the known ways for the encoder's blocks."""
+    model = shrunk(MODELS["sd21"])
+    model = dataclasses.replace(model, unet={**model.unet, "sample_size": 16})
+    sets = (
+        "render.size=48", "optim.views=4", "field.levels=4", "field.log2_table_size=12", "guidance.scale=50",
+    )
+    config = resolve("standard", None, sets)
+    prior = random_prior(model, config.prior, device)
+    text = encode_prompts(prior, "a pitcher", config.prompts)
+
+    def lot() -> torch.Generator:
+        return torch.Generator(device).manual_seed(0)
+
+    field = NerfField(config.field, generator=lot())
+    begun = time.perf_counter()
+    shown = pictures_for(field, config)
+    with mock.patch.object(amount, "held", lambda device: 0):
+        plans = every_plan(shown, prior, text, config, device)
+    front_plans = within(plans, 1 << 62, "a step")
+    planning = time.perf_counter() - begun
+    occupancy = Occupancy(config.render.occupancy_resolution, device)
+    occupancy.update(field.density, generator=lot(), step=0)
+    known = [*prior.space.vae.parameters(), *prior.network.unet.parameters(), *field.parameters()]
+    # what a plan adds for the field's gradients, moments and copies is there before a step
+    weights = sum(p.numel() * p.element_size() for p in field.parameters())
+    there = weights * (3 if device.type == "cuda" else 9)
+    predicted = {plan.choice: plan for plan in plans}
+    guidance = load_guidance(config.guidance, device=device, warn=print)
+    state = Run(field, torch.optim.Adam(field.parameters()), occupancy, lot(), guidance)
+
+    def backward(way: Way) -> None:
+        field.zero_grad(set_to_none=True)
+        _backward(state, way, shown.cameras, 0.7, 0.0, prior, text, config)
+
+    def run(way: Way) -> dict[str, Any]:
+        backward(way)
+        field.zero_grad(set_to_none=True)
+        with metered(device, known) as meter:
+            meter.reset()
+            start = meter.live()
+            backward(way)
+            peak = meter.peak() - start
+        plan = predicted.get(way)
+        return {
+            "peak_bytes": peak, "seconds": round(seconds_of(device, lambda: backward(way), 3), 4),
+            "predicted_peak_bytes": None if plan is None else (plan.peak or 0) - there,
+            "predicted_seconds": None if plan is None else round(plan.seconds or 0.0, 4),
+            "way": words(way, config.optim.views),
+        }
+
+    blank = torch.zeros(1, 8, 8)
+    chain = prior.chained(Render(torch.zeros(1, 8, 8, 3), blank, blank), generator=lot())
+    assert chain is not None, "it has a VAE"
+    blocks = len(chain.blocks(slice(0, 1)))
+    chosen = front_plans[:: max(1, len(front_plans) // count)]
+    return {
+        "benchmark": "memory of a distillation step", "device": str(device),
+        "threads": torch.get_num_threads(), "planning_seconds": round(planning, 2), "plans": len(plans),
+        "ours": [run(plan.choice) for plan in [*chosen, front_plans[-1]]],
+        "known": {name: run(Way(schedule=None if name == "keep all" else way(blocks)))
+                  for name, way in WAYS.items()},
+    }
+
+
 def plot(report: dict[str, Any], path: Path) -> None:
     """Megabytes across, seconds up, both measured; a line for ours and a mark for each known way."""
     from PIL import Image, ImageDraw
@@ -106,12 +188,17 @@ def plot(report: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--step", choices=("train", "sds"), default="train", help="which step")
     parser.add_argument("--props", type=int, default=6, help="of a step, four pictures each")
     parser.add_argument("--points", type=int, default=10, help="schedules of ours that are run")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--plot", type=Path, help="a PNG to draw")
     arguments = parser.parse_args()
-    report = curve(arguments.props, arguments.points, torch.device(arguments.device))
+    device = torch.device(arguments.device)
+    if arguments.step == "sds":
+        report = sds_curve(arguments.points, device)
+    else:
+        report = curve(arguments.props, arguments.points, device)
     if arguments.plot:
         plot(report, arguments.plot)
     print(json.dumps(report, indent=2))

@@ -37,7 +37,7 @@ import torch
 import dreamfusion3d
 from benchmarks.models import MODELS, random_prior, shrunk
 from benchmarks.step import Clock
-from dreamfusion3d import optimize
+from dreamfusion3d import distill, optimize
 from dreamfusion3d.cameras import sample_orbit
 from dreamfusion3d.config import Config, resolve
 from dreamfusion3d.field.nerf import NerfField
@@ -134,7 +134,7 @@ def parts(run: Iterator[optimize.Step], prior: Prior, bench: Bench) -> Report:
     with (
         mock.patch.object(prior, "encode", watched),
         mock.patch.object(optimize, "render_detailed", clock.wrap("render", optimize.render_detailed)),
-        mock.patch.object(optimize, "guided", clock.wrap("network", optimize.guided)),
+        mock.patch.object(distill, "guided", clock.wrap("network", distill.guided)),
         mock.patch.object(torch.Tensor, "backward", clock.wrap("backward", torch.Tensor.backward)),
     ):
         begun = clock.now()

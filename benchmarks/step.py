@@ -17,7 +17,7 @@ from unittest import mock
 
 import torch
 
-from dreamfusion3d import optimize
+from dreamfusion3d import distill, optimize
 from dreamfusion3d.config import resolve
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.prior import load_prior
@@ -57,7 +57,7 @@ def shares(prompt: str, config: Any, prior_name: str, device: torch.device) -> d
     field = NerfField(config.field, generator=generator)
     with (
         mock.patch.object(optimize, "render_detailed", clock.wrap("render", optimize.render_detailed)),
-        mock.patch.object(optimize, "guided", clock.wrap("prior", optimize.guided)),
+        mock.patch.object(distill, "guided", clock.wrap("prior", distill.guided)),
         mock.patch.object(torch.Tensor, "backward", clock.wrap("backward", torch.Tensor.backward)),
     ):
         run = optimize.optimize(field, prior, text, config, generator=generator)

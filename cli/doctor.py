@@ -14,6 +14,9 @@ Row = tuple[str, str]
 def doctor(
     prior: Annotated[str, typer.Option(help="'embedded', a folder, a hub id, or a plug-in.")] = "embedded",
     step: Annotated[bool, typer.Option("--step/--no-step", help="Time some steps of the prior.")] = True,
+    memory_budget: Annotated[str | None, typer.Option(
+        metavar="AMOUNT", help="Plan a step for this much memory, as 8GB."
+    )] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: bytes, seconds.")] = False,
 ) -> None:
     """Tell what this machine has for making assets: devices, memory, extras, models, time.
@@ -22,9 +25,11 @@ def doctor(
     """
     from dreamfusion3d.doctor import examine
     from dreamfusion3d.errors import InputError
+    from dreamfusion3d.memory import amount
     from dreamfusion3d.progress import Quiet
 
-    report = examine(prior, step=step, say=Quiet().say)
+    budget = None if memory_budget is None else amount.parse(memory_budget)
+    report = examine(prior, step=step, budget=budget, say=Quiet().say)
     print(json.dumps(report, indent=2) if as_json else "\n".join(lines(report)))
     if problem := (report["step"] or {}).get("problem"):
         raise InputError(problem)
@@ -103,6 +108,10 @@ def _prior(facts: dict[str, Any], step: dict[str, Any] | None) -> list[Row]:
         "step", f"{step['small_seconds']:.2f} s on the small pictures of a run's beginning, "
         f"{step['large_seconds']:.2f} s on large ones ({step['device']})",
     ))
+    plan = step["memory"]
+    for name, facts in (("memory of a step", plan), ("least memory", plan["least"])):
+        size, seconds = _size(facts["predicted_peak_bytes"]), facts["predicted_seconds"]
+        rows.append((name, f"{size}, {seconds:.2f} s: {facts['plan']} (predicted)"))
     for quality, seconds in step["steps_of_an_asset_seconds"].items():
         rows.append((f"{quality} asset", f"about {_time(seconds)} of steps, and then mesh and texture"))
     return [*rows, ("", "(an estimate for this machine, as busy as it is now)")]

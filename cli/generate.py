@@ -43,6 +43,9 @@ def generate(
         Path | None, typer.Option(help="Keep this mesh (GLB, OBJ, PLY or STL) as it is and paint it.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    memory_budget: Annotated[str | None, typer.Option(
+        metavar="AMOUNT", help="Memory to make do with, as 8GB; takes longer where it is little."
+    )] = None,
     preset: Annotated[str | None, typer.Option(help="A known method's settings, as prolificdreamer.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     sets: Annotated[
@@ -71,6 +74,9 @@ def generate(
         mesh__faces=faces, mesh__texture_size=texture_size, mesh__height=height, mesh__lods=lods,
         mesh__collision=collision, mesh__refine_steps=refine, mesh__quads=quads or None,
     )
+    from dreamfusion3d.memory import amount
+
+    budget = None if memory_budget is None else amount.parse(memory_budget)
     from dreamfusion3d.pipeline import text_to_mesh
     from dreamfusion3d.progress import choose
 
@@ -81,12 +87,12 @@ def generate(
 
             asset = paint_mesh(
                 prompt, retexture, out=out, seed=seed, config=settings, device=device, fresh=fresh,
-                progress=choose(quiet),
+                progress=choose(quiet), budget=budget,
             )
         else:
             asset = text_to_mesh(
                 prompt, out=out, seed=seed, config=settings, init=init, device=device, fresh=fresh,
-                progress=choose(quiet),
+                progress=choose(quiet), budget=budget,
             )
     print(json.dumps({**asset.record, "folder": str(asset.folder)}) if as_json else asset.main)
 

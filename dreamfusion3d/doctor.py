@@ -38,8 +38,11 @@ PROMPT = "a mug"
 Say = Callable[[str], None]
 
 
-def examine(prior: str = "embedded", *, step: bool = True, say: Say = lambda _: None) -> dict[str, Any]:
-    """Plain values for JSON: bytes, seconds, names. ``step``: time some steps of ``prior`` too.
+def examine(
+    prior: str = "embedded", *, step: bool = True, budget: int | None = None, say: Say = lambda _: None
+) -> dict[str, Any]:
+    """Plain values for JSON: bytes, seconds, names. ``step``: time some steps of ``prior`` too, and plan one
+    for ``budget`` bytes of memory, or for whatever there is.
 
     A prior that is absent or broken is told under "step", as "problem".
     """
@@ -54,7 +57,7 @@ def examine(prior: str = "embedded", *, step: bool = True, say: Say = lambda _: 
     free = _free(report["machine"])
     report["presets"] = [preset(name, device, free) for name in presets.names()]
     report["prior"] = prior_facts(settings, device, free)
-    report["step"] = timed(settings, device, say) if step else None
+    report["step"] = timed(settings, device, budget, say) if step else None
     return report
 
 
@@ -210,7 +213,7 @@ def _free(facts: dict[str, Any]) -> int | None:
     return facts["memory_free_bytes"]
 
 
-def timed(settings: PriorConfig, device: torch.device, say: Say) -> dict[str, Any]:
+def timed(settings: PriorConfig, device: torch.device, budget: int | None, say: Say) -> dict[str, Any]:
     """Seconds of one step at standard settings, on small pictures (a run's first part) and on large,
     and from them those of the steps of an asset. A model that is not here is not fetched for it."""
     import torch
@@ -229,13 +232,14 @@ def timed(settings: PriorConfig, device: torch.device, say: Say) -> dict[str, An
         with contextlib.redirect_stdout(sys.stderr):
             prior = load_prior(settings, device=device)
             small, large = step_seconds(prior, config, device)
+            memory = step_memory(prior, config, device, budget)
     except InputError as error:
         return {"problem": str(error)}
     except (torch.cuda.OutOfMemoryError, MemoryError):
         return {"problem": f"the prior {settings.name} and one step need more memory than {device} has free"}
     return {
         "prior": prior.name, "device": str(device), "small_seconds": round(small, 4),
-        "large_seconds": round(large, 4),
+        "large_seconds": round(large, 4), "memory": memory,
         "steps_of_an_asset_seconds": {
             q: round(steps_seconds(resolve(q), small, large, foresees(prior))) for q in QUALITIES
         },
@@ -258,6 +262,27 @@ def step_seconds(prior: Prior, config: Config, device: torch.device) -> tuple[fl
     large = [s for i, s in seconds.items() if i / (STEPS - 1) >= config.render.coarse_share]
     # the first of each kind pays for what is made once
     return (small or large)[-1], (large or small)[-1]
+
+
+def step_memory(prior: Prior, config: Config, device: torch.device, budget: int | None) -> dict[str, Any]:
+    """The plan for ``budget`` bytes, that of a step which keeps everything, and the least that would do;
+    predictions. Raises InputError where the budget is less."""
+    from dreamfusion3d.field.nerf import NerfField
+    from dreamfusion3d.job import generator_for
+    from dreamfusion3d.memory.ladder import within
+    from dreamfusion3d.optimize import pictures_for
+    from dreamfusion3d.prior.prompts import encode_prompts
+    from dreamfusion3d.ways import every_plan
+
+    field = NerfField(config.field, generator=generator_for(0, "field", device))
+    text = encode_prompts(prior, _askable(prior), config.prompts)
+    every = every_plan(pictures_for(field, config), prior, text, config, device)
+    plans = within(every, sys.maxsize, "a step")
+    chosen = plans if budget is None else within(plans, budget, "a step")
+    return {
+        "budget_bytes": budget, **chosen[0].as_dict(),
+        "whole": plans[0].as_dict(), "least": plans[-1].as_dict(),
+    }
 
 
 def steps_seconds(config: Config, small: float, large: float, foreseen: bool) -> float:

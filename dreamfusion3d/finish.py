@@ -124,6 +124,7 @@ def painted(
         return paint(
             field, mesh, normals, job.prior, text, config, steps, generator=job.generator("paint"),
             checkpoint=work / "paint_checkpoint.safetensors", preview=work / "paint_preview.png",
+            budget=job.budget, tell=job.told("paint"),
         )
 
     trained(field, work / "paint.safetensors", begin, job.progress)

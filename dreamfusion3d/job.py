@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dreamfusion3d import files
 from dreamfusion3d.config import Config
@@ -18,6 +20,8 @@ from dreamfusion3d.workspace import Identity, Workspace
 if TYPE_CHECKING:
     import torch
 
+    from dreamfusion3d.distill import Way
+    from dreamfusion3d.memory.ladder import Plan
     from dreamfusion3d.optimize import Step
     from dreamfusion3d.prior.protocol import Prior
 
@@ -31,6 +35,7 @@ class Job:
     space: Workspace
     device: torch.device
     stages: Stages
+    budget: int | None = None  # bytes of memory to plan the steps for
 
     @property
     def config(self) -> Config:
@@ -39,6 +44,25 @@ class Job:
     @property
     def progress(self) -> Progress:
         return self.stages.progress
+
+    def told(self, stage: str) -> Callable[[Plan[Way]], None]:
+        """What hears the plan of a stage's steps: it is said, and kept for asset.json."""
+        def hear(plan: Plan[Way]) -> None:
+            self.progress.say(f"memory, {stage}: {plan}")
+            files.write_json(self.plan_file(stage), {"budget_bytes": self.budget, **plan.as_dict()})
+
+        return hear
+
+    def plan_file(self, stage: str) -> Path:
+        return self.space.work / f"memory_{stage}.json"
+
+    def plans(self) -> dict[str, Any]:
+        """Of all stages that had one, also in an earlier process."""
+        found = {}
+        for stage in ("optimise", "paint"):
+            with contextlib.suppress(OSError, ValueError):
+                found[stage] = json.loads(self.plan_file(stage).read_text(encoding="utf-8"))
+        return found
 
     def generator(self, stage: str) -> torch.Generator:
         return generator_for(self.identity.seed, stage, self.device)

@@ -17,17 +17,21 @@ from torch import Tensor, nn
 
 from dreamfusion3d.cameras import Cameras, sample_orbit
 from dreamfusion3d.checkpoint import Run
-from dreamfusion3d.config import Config, GuidanceConfig, OptimConfig
+from dreamfusion3d.config import Config, OptimConfig
+from dreamfusion3d.distill import Way, attempt, guidance_loss
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.files import replacing
-from dreamfusion3d.guidance import Guidance, Teacher, load_guidance
-from dreamfusion3d.prior.guide import guided
+from dreamfusion3d.guidance import load_guidance
+from dreamfusion3d.memory.ladder import Ladder, Plan
 from dreamfusion3d.prior.protocol import Prior, Prompts
 from dreamfusion3d.render.occupancy import Occupancy
+from dreamfusion3d.render.tiles import render_tiled
 from dreamfusion3d.render.volume import Detail, RenderSettings, render_detailed
-from dreamfusion3d.schedules import dreamtime, geometric, ramp
+from dreamfusion3d.schedules import geometric, ramp
+from dreamfusion3d.trials import Pictures, of_field
 from dreamfusion3d.types import Field, Render
+from dreamfusion3d.ways import planned, unplanned
 
 SampleCameras = Callable[..., Cameras]  # (count, *, generator) -> Cameras
 KEEP_EVERY = 50  # steps between checkpoints, and between states that a bad step falls back to
@@ -57,6 +61,8 @@ def optimize(
     checkpoint: Path | None = None,
     preview: Path | None = None,
     sample_cameras: SampleCameras | None = None,
+    budget: int | None = None,
+    tell: Callable[[Plan[Way]], None] = lambda plan: None,
 ) -> Iterator[Step]:
     """Distil ``prior`` into ``field``, in place. ``text`` is what the cameras are asked:
     ``encode_prompts``'s, or two rows of ``Text``, prompt and empty prompt.
@@ -64,6 +70,9 @@ def optimize(
     Takes up ``checkpoint`` where there is one (a damaged one is named in a note and left), and
     writes it as it goes; a resumed run takes the same steps as an undisturbed one. ``preview``
     receives the pictures of a recent step. ``sample_cameras`` replaces the orbit's random draw.
+    ``budget``: bytes of memory to plan for, and ``tell`` hears the plan; it is none of the run's identity,
+    and the steps are the same within rounding. Where memory runs out a step is taken again in a cheaper
+    way. Raises InputError for a budget that is too small.
     """
     known = 0.0 if field.start is None else config.optim.head_start  # the shape need not be found
     total = steps_after(config.optim, known)
@@ -74,11 +83,28 @@ def optimize(
         field, _optimiser(field, config), occupancy, generator,
         load_guidance(config.guidance, device=generator.device, warn=problems.append),
     )
+    if budget is None:
+        ladder = unplanned(prior, config, generator.device)
+    else:
+        pictures = pictures_for(field, config, cameras_of)
+        ladder = planned(pictures, prior, text, config, budget, generator.device)
+        tell(ladder.plan)
+
+    def step() -> tuple[float, Render]:
+        return _step(run, ladder, run.index / max(total - 1, 1), known, prior, text, config, cameras_of)
+
     yield from take_steps(
-        run, total, lambda: _step(run, run.index / max(total - 1, 1), known, prior, text, config, cameras_of),
-        checkpoint=checkpoint, preview=preview, problems=problems, rate="optim.table_rate",
+        run, total, step, checkpoint=checkpoint, preview=preview, problems=problems, rate="optim.table_rate",
+        told=ladder.told,
     )
     field.set_sharpness(config.optim.sharpness)
+
+
+def pictures_for(field: NerfField, config: Config, sample_cameras: SampleCameras | None = None) -> Pictures:
+    """Those of a run's steps, for a plan."""
+    device = next(field.parameters()).device
+    lot = torch.Generator(device).manual_seed(0)  # of the plan alone: the run draws what it would
+    return of_field(field, config, (sample_cameras or _orbit(config))(config.optim.views, generator=lot))
 
 
 def steps_after(optim: OptimConfig, known: float) -> int:
@@ -88,12 +114,13 @@ def steps_after(optim: OptimConfig, known: float) -> int:
 
 def take_steps(
     run: Run, total: int, step: Callable[[], tuple[float, Render]], *, checkpoint: Path | None,
-    preview: Path | None, problems: Sequence[str], rate: str,
+    preview: Path | None, problems: Sequence[str], rate: str, told: Callable[[], str | None] = lambda: None,
 ) -> Iterator[Step]:
     """The steps that are left of ``total``; ``step`` takes one and gives its gradient's norm and pictures.
 
     A step whose gradient is not finite is taken back to the last good state. ``problems`` are told
-    with the first step; ``rate`` is the setting that a user might lower.
+    with the first step, what ``told`` says with the step it was said at; ``rate`` is the setting that a user
+    might lower.
     """
     damage = run.load(checkpoint) if checkpoint else None
     note = "; ".join([*problems, *([damage] if damage else [])]) or None
@@ -101,6 +128,8 @@ def take_steps(
     while run.index < total:
         began = time.perf_counter()
         norm, picture = step()
+        if heard := told():
+            note = f"{note}; {heard}" if note else heard
         if not math.isfinite(norm):
             setbacks += 1
             if setbacks > SETBACKS:
@@ -125,7 +154,7 @@ def take_steps(
 
 
 def _step(
-    run: Run, progress: float, known: float, prior: Prior, text: Prompts, config: Config,
+    run: Run, ladder: Ladder[Way], progress: float, known: float, prior: Prior, text: Prompts, config: Config,
     cameras_of: SampleCameras,
 ) -> tuple[float, Render]:
     """One update of the field; the gradient's norm, and the pictures it was taken from.
@@ -142,12 +171,33 @@ def _step(
     cameras = cameras_of(optim.views, generator=generator)
     if progress < config.render.coarse_share:
         cameras = cameras.resized(config.render.coarse_size, config.render.coarse_size)
-    picture, detail = render_detailed(
-        field, cameras, occupancy=run.occupancy, generator=generator,
-        settings=RenderSettings(step_size=config.render.step_size),
+    run.optimiser.zero_grad(set_to_none=True)
+    picture = attempt(
+        run, ladder, lambda way: _backward(run, way, cameras, progress, known, prior, text, config)
     )
-    way = known + (1 - known) * progress
-    loss = guidance_loss(run.guidance, picture, cameras, prior, text, config, way, generator=generator)
+    norm = float(nn.utils.get_total_norm([p.grad for p in field.parameters() if p.grad is not None]))
+    if math.isfinite(norm):
+        run.optimiser.step()
+    return norm, picture
+
+
+def _backward(
+    run: Run, way: Way, cameras: Cameras, progress: float, known: float, prior: Prior, text: Prompts,
+    config: Config,
+) -> Render:
+    """Adds the gradient of the step's losses to the field's; the pictures."""
+    optim, field, generator = config.optim, run.field, run.generator
+    settings, tiled = RenderSettings(step_size=config.render.step_size), None
+    seen = {"occupancy": run.occupancy, "generator": generator, "settings": settings}
+    if way.tiles > 1:
+        tiled = render_tiled(field, cameras, tiles=way.tiles, **seen)
+        picture, detail = tiled.picture, tiled.detail
+    else:
+        picture, detail = render_detailed(field, cameras, **seen)
+    now = known + (1 - known) * progress
+    loss = guidance_loss(
+        run.guidance, picture, cameras, prior, text, config, now, generator=generator, way=way
+    )
     loss = loss + regularisers(picture, detail, config, progress)
     told = field.start is not None and len(field.start.sure) > 0  # a fog has said what is inside
     if optim.hollow_weight > 0 and not told:
@@ -158,49 +208,11 @@ def _step(
     if field.start is not None and told and optim.anchor_weight > 0:
         stray = field.start.strayed(field.density_logit, optim.anchor_points, generator=generator)
         loss = loss + optim.anchor_weight * stray
-    run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    norm = float(nn.utils.get_total_norm([p.grad for p in field.parameters() if p.grad is not None]))
-    if math.isfinite(norm):
-        run.optimiser.step()
-    return norm, picture
-
-
-def guidance_loss(
-    guidance: Guidance, picture: Render, cameras: Cameras, prior: Prior, text: Prompts, config: Config,
-    progress: float, *, generator: torch.Generator,
-) -> Float[Tensor, ""]:
-    """The guidance's loss for the views of one step, a mean over its draws of time and noise."""
-    settings = config.guidance
-    x = prior.encode(picture, generator=generator)
-    views = len(cameras)
-    joint = views if settings.joint_views else 1
-
-    def ask(x_t: Tensor, t: Tensor, scale: float) -> Tensor:
-        return guided(prior, x_t, t, text, cameras, scale=scale, rescale=settings.rescale, views=joint)
-
-    teacher = Teacher(settings, prior.alpha_sigma, ask, _stand(cameras))
-    losses = []
-    for _ in range(settings.draws):
-        # one time for all views of the scene: they are denoised together
-        t = _time(settings, progress, generator).expand(views)
-        losses.append(guidance(x, t, teacher, generator=generator).loss)
-    return settings.weight * torch.stack(losses).mean()
-
-
-def _time(settings: GuidanceConfig, progress: float, generator: torch.Generator) -> Float[Tensor, " 1"]:
-    if settings.schedule == "dreamtime":
-        now = dreamtime(progress, settings.t_end[0], settings.t_start[1])
-        return torch.full((1,), now, device=generator.device)
-    low = ramp(progress, settings.t_start[0], settings.t_end[0])
-    high = ramp(progress, settings.t_start[1], settings.t_end[1])
-    return low + (high - low) * torch.rand(1, generator=generator, device=generator.device)
-
-
-def _stand(cameras: Cameras) -> Float[Tensor, "b 3"]:
-    """Where the cameras stand, in numbers without a jump."""
-    azimuth, elevation = torch.deg2rad(cameras.azimuth_deg), torch.deg2rad(cameras.elevation_deg)
-    return torch.stack([azimuth.sin(), azimuth.cos(), elevation.sin()], -1)
+    if tiled is not None:
+        del loss
+        tiled.backward()
+    return picture
 
 
 def regularisers(picture: Render, detail: Detail, config: Config, progress: float) -> Float[Tensor, ""]:
@@ -242,7 +254,8 @@ def _seen(occupancy: Occupancy, cameras: Cameras, detail: Detail) -> Bool[Tensor
     resolution = occupancy.resolution
     with torch.no_grad():
         origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
-        points = detail.samples.positions(origins, directions)[detail.weights > SEEN]
+        heavy = torch.nonzero(detail.weights > SEEN)[:, 0]
+        points = detail.samples.positions(origins, directions, heavy)
         i, j, k = ((points + 1) * (resolution / 2)).long().clamp(0, resolution - 1).unbind(-1)
         seen = torch.zeros_like(occupancy.binary)
         seen[i, j, k] = True

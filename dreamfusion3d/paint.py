@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +13,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dreamfusion3d.cameras import sample_orbit
+from dreamfusion3d.cameras import Cameras, sample_orbit
 from dreamfusion3d.checkpoint import Run
 from dreamfusion3d.config import Config
+from dreamfusion3d.distill import Way, attempt, guidance_loss
 from dreamfusion3d.field.paint import PaintField
 from dreamfusion3d.guidance import load_guidance
-from dreamfusion3d.optimize import (
-    SampleCameras,
-    Step,
-    guidance_loss,
-    take_steps,
-    variation,
-)
+from dreamfusion3d.memory.execute import Block, State
+from dreamfusion3d.memory.ladder import Ladder, Plan
+from dreamfusion3d.optimize import SampleCameras, Step, take_steps, variation
 from dreamfusion3d.prior.protocol import Prior, Prompts
 from dreamfusion3d.render.painted import compose, see
 from dreamfusion3d.schedules import geometric
+from dreamfusion3d.trials import Pictures
 from dreamfusion3d.types import Mesh, Render
+from dreamfusion3d.ways import planned, unplanned
 
 MLP_SHARE = 0.1  # of the hash table's rate
 
@@ -46,19 +45,45 @@ def paint(
     checkpoint: Path | None = None,
     preview: Path | None = None,
     sample_cameras: SampleCameras | None = None,
+    budget: int | None = None,
+    tell: Callable[[Plan[Way]], None] = lambda plan: None,
 ) -> Iterator[Step]:
     """Distil ``prior`` into the colours of ``mesh`` (scene units), in place.
 
     The window of times goes from ``guidance.t_start`` to ``guidance.t_end`` of ``config``; see
-    `from_grey` and `from_colours`. Checkpoints, previews and cameras are those of `optimize`.
+    `from_grey` and `from_colours`. Checkpoints, previews, cameras, budget and ``tell`` are those of
+    `optimize`.
     """
     problems: list[str] = []
     guidance = load_guidance(config.guidance, device=generator.device, warn=problems.append)
     run = Run(field, _optimiser(field, config), None, generator, guidance)
+    if budget is None:
+        ladder = unplanned(prior, config, generator.device, tiled=False)
+    else:
+        pictures = _pictures(field, mesh, normals, config, sample_cameras, generator.device)
+        ladder = planned(pictures, prior, text, config, budget, generator.device)
+        tell(ladder.plan)
     yield from take_steps(
-        run, steps, lambda: _step(run, mesh, normals, prior, text, config, steps, sample_cameras),
-        checkpoint=checkpoint, preview=preview, problems=problems, rate="paint.rate",
+        run, steps, lambda: _step(run, ladder, mesh, normals, prior, text, config, steps, sample_cameras),
+        checkpoint=checkpoint, preview=preview, problems=problems, rate="paint.rate", told=ladder.told,
     )
+
+
+def _pictures(
+    field: PaintField, mesh: Mesh, normals: np.ndarray, config: Config, sample_cameras: SampleCameras | None,
+    device: torch.device,
+) -> Pictures:
+    """Those of a run's steps, for a plan."""
+    def block(cameras: Cameras) -> Block:
+        def painted(_: State) -> State:
+            hits = see(mesh, normals, cameras)
+            picture, albedo = compose(hits, field.albedo(hits.positions))
+            return {"rgb": picture.rgb, "opacity": picture.opacity, "albedo": albedo}
+
+        return Block("painted", painted)
+
+    cameras = _cameras(config, sample_cameras, torch.Generator(device).manual_seed(0))
+    return Pictures(cameras, block, None, [p for p in field.parameters() if p.requires_grad])
 
 
 def from_grey(config: Config) -> Config:
@@ -78,29 +103,38 @@ def _with_times(config: Config, start: tuple[float, float], end: tuple[float, fl
 
 
 def _step(
-    run: Run[PaintField, None], mesh: Mesh, normals: np.ndarray, prior: Prior, text: Prompts, config: Config,
-    steps: int, sample_cameras: SampleCameras | None,
+    run: Run[PaintField, None], ladder: Ladder[Way], mesh: Mesh, normals: np.ndarray, prior: Prior,
+    text: Prompts, config: Config, steps: int, sample_cameras: SampleCameras | None,
 ) -> tuple[float, Render]:
     """One update of the colours; the gradient's norm, and the pictures it was taken from."""
     progress = run.index / max(steps - 1, 1)
     share = geometric(progress, 1.0, config.optim.final_rate, begin=0.5)
     for group, rate in zip(run.optimiser.param_groups, _rates(config), strict=True):
         group["lr"] = rate * share
-    size, generator = config.paint.size, run.generator
-    if sample_cameras is None:
-        cameras = sample_orbit(config.optim.views, generator=generator, size=size)
-    else:
-        cameras = sample_cameras(config.optim.views, generator=generator).resized(size, size)
+    cameras = _cameras(config, sample_cameras, run.generator)
     hits = see(mesh, normals, cameras)
-    picture, albedo = compose(hits, run.field.albedo(hits.positions))
-    loss = guidance_loss(run.guidance, picture, cameras, prior, text, config, progress, generator=generator)
-    loss = loss + config.paint.variation_weight * variation(albedo, picture.opacity)
     run.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+
+    def backward(way: Way) -> Render:
+        picture, albedo = compose(hits, run.field.albedo(hits.positions))
+        loss = guidance_loss(
+            run.guidance, picture, cameras, prior, text, config, progress, generator=run.generator, way=way
+        )
+        (loss + config.paint.variation_weight * variation(albedo, picture.opacity)).backward()
+        return picture
+
+    picture = attempt(run, ladder, backward)
     norm = float(nn.utils.get_total_norm([p.grad for p in run.field.parameters() if p.grad is not None]))
     if math.isfinite(norm):
         run.optimiser.step()
     return norm, picture
+
+
+def _cameras(config: Config, sample_cameras: SampleCameras | None, generator: torch.Generator) -> Cameras:
+    size = config.paint.size
+    if sample_cameras is None:
+        return sample_orbit(config.optim.views, generator=generator, size=size)
+    return sample_cameras(config.optim.views, generator=generator).resized(size, size)
 
 
 def _rates(config: Config) -> tuple[float, float]:

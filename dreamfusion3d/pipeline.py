@@ -64,6 +64,7 @@ def text_to_mesh(
     progress: progresses.Progress | None = None,
     prior: Prior | None = None,
     folder: str | None = None,
+    budget: int | None = None,
 ) -> Asset:
     """OUT/<slug>/ with a textured mesh of ``prompt``, its pictures and its asset.json.
 
@@ -71,7 +72,8 @@ def text_to_mesh(
     ``fresh`` starts over. The same prompt, seed, config and ``init`` give the same bytes.
     ``init`` is a mesh file that the field starts from: its solid, and its colours if it has any.
     ``prior`` is the one that ``config`` names when the caller has loaded it already; ``folder`` (a
-    slug) takes the place of the prompt's.
+    slug) takes the place of the prompt's. ``budget``: bytes of memory to plan the steps for; the asset is the
+    same within rounding, and found again with any other.
     """
     config = config or Config()
     start, refine = ["start"] if init else [], ["refine"] if config.mesh.refine_steps else []
@@ -90,7 +92,7 @@ def text_to_mesh(
     source = Source.of("init", init) if init else None
     return in_folder(
         prompt, names, make, source=source, out=out, seed=seed, config=config, device=device, fresh=fresh,
-        progress=progress, prior=prior, folder=folder,
+        progress=progress, prior=prior, folder=folder, budget=budget,
     )
 
 
@@ -98,6 +100,7 @@ def in_folder(
     prompt: str, names: Sequence[str], make: Callable[[Job], Made], *, source: Source | None,
     out: Path | str, seed: int, config: Config, device: str, fresh: bool,
     progress: progresses.Progress | None, prior: Prior | None = None, folder: str | None = None,
+    budget: int | None = None,
 ) -> Asset:
     """The finished folder of a prompt: loads the prior, claims OUT/<slug>, lets ``make`` fill it."""
     prompt, out = check_prompt(prompt), Path(out)
@@ -126,8 +129,11 @@ def in_folder(
                 return Asset(space.folder, record)
             space.begin(identity, fresh)
             stages.keep_in(space.work / "seconds.json")
-            made = make(Job(prior, identity, space, where, stages))
+            job = Job(prior, identity, space, where, stages, budget)
+            made = make(job)
             record = asset_record(identity, prior.name, space, str(where), stages.seconds, made)
+            if plans := job.plans():
+                record["memory"] = plans
             files.write_json(space.report, record)
     return Asset(space.folder, record)
 
@@ -172,6 +178,7 @@ def _optimised(job: Job, start: Start | None) -> NerfField:
         return optimize(
             field, job.prior, text, job.config, generator=job.generator("optimise"),
             checkpoint=work / "checkpoint.safetensors", preview=work / "preview.png",
+            budget=job.budget, tell=job.told("optimise"),
         )
 
     trained(field, work / "field.safetensors", steps, job.progress)

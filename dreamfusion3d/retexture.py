@@ -34,6 +34,7 @@ def retexture(
     device: str = "auto",
     fresh: bool = False,
     progress: progresses.Progress | None = None,
+    budget: int | None = None,
 ) -> Asset:
     """OUT/<slug>/ with the mesh of a GLB, OBJ, PLY or STL file painted as ``prompt`` says.
 
@@ -49,7 +50,7 @@ def retexture(
 
     return in_folder(
         prompt, STAGES, make, source=Source.of("retexture", mesh), out=out, seed=seed,
-        config=config or Config(), device=device, fresh=fresh, progress=progress,
+        config=config or Config(), device=device, fresh=fresh, progress=progress, budget=budget,
     )
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     ("cli",), ("batch",),
     ("doctor", "retexture", "pipeline", "finish", "job", "record", "reexport", "surface"),
-    ("reconstruct",), ("evaluate",), ("optimize", "checkpoint", "paint"),
+    ("reconstruct",), ("evaluate",), ("optimize", "distill", "ways", "trials", "checkpoint", "paint"),
     ("prior",), ("guidance",), ("render",), ("field",), ("mesh",), ("procedural",), ("memory",),
 )
 BASE = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard, runtime_checkable
 
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras import Cameras
+from dreamfusion3d.memory.execute import Block
 from dreamfusion3d.types import Render
 
 
@@ -116,6 +118,26 @@ class Foresight(Protocol):
     ) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
         """Extinction per scene unit and base colour in [0, 1] of the first prompt's scene, at samples
         over [-1, 1]^3 with corners, [x, y, z]: what the best denoiser of pure noise would show."""
+
+
+@dataclass(frozen=True)
+class Chained:
+    """One call of ``encode``, as a chain of blocks for any of its pictures.
+
+    ``blocks(rows)`` lead from ``rgb`` and ``opacity`` of these pictures to ``x``. What is drawn by lot has
+    been drawn for all of them, as ``encode`` would have. ``parameters`` are all weights that it uses.
+    """
+
+    blocks: Callable[[slice], list[Block]]
+    parameters: tuple[Tensor, ...]
+
+
+@runtime_checkable
+class InBlocks(Protocol):
+    """A prior whose ``encode`` can be computed twice in part, to need less memory."""
+
+    def chained(self, render: Render, *, generator: torch.Generator) -> Chained | None:
+        """Of ``render``'s pictures only number and size are looked at; None: it is not worth it."""
 
 
 def foresees(prior: Prior) -> TypeGuard[Foresight]:

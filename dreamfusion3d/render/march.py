@@ -30,12 +30,23 @@ class Samples:
         return (self.t_starts + self.t_ends) * 0.5
 
     def positions(
-        self, origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"]
-    ) -> Float[Tensor, "n 3"]:
-        """The intervals' middles in world space."""
+        self, origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"], chosen: Tensor | None = None
+    ) -> Float[Tensor, "m 3"]:
+        """The intervals' middles in world space; of the samples ``chosen`` (indices), or of all."""
+        rays, middles = self.ray_indices, self.midpoints()
+        if chosen is not None:
+            rays, middles = rays.index_select(0, chosen), middles.index_select(0, chosen)
         # index_select: several times faster here than origins[ray_indices]
-        origin, direction = (t.index_select(0, self.ray_indices) for t in (origins, directions))
-        return origin + direction * self.midpoints()[:, None]
+        origin, direction = (t.index_select(0, rays) for t in (origins, directions))
+        return origin + direction * middles[:, None]
+
+    def part(self, rays: slice, samples: slice) -> Samples:
+        """Those of some rays that follow each other, which are then numbered from 0."""
+        info = self.packed_info[rays]
+        shift = torch.tensor([samples.start, 0], dtype=info.dtype, device=info.device)
+        return Samples(
+            self.ray_indices[samples] - rays.start, self.t_starts[samples], self.t_ends[samples], info - shift
+        )
 
 
 def box_interval(

@@ -101,34 +101,100 @@ def render_detailed(
     settings: RenderSettings = RenderSettings(),
 ) -> tuple[Render, Detail]:
     """As ``render``, with the samples the pictures were made of."""
-    shape = (len(cameras), cameras.height, cameras.width)
-    origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
-    rays = origins.shape[0]
-    binary = occupancy.binary if isinstance(occupancy, Occupancy) else occupancy
-    samples = march(origins, directions, binary, step_size=settings.step_size, generator=generator)
-    points = samples.positions(origins, directions)
-    density, albedo = _density_and_albedo(field, points)
-    weight = weights(density, samples)
-    lit = _choose_lit(weight.detach(), rays, settings)
-    normals = density_normals(field, points.index_select(0, lit), settings.normal_epsilon)
+    rays = Rays.of(cameras)
+    samples = march_through(rays, occupancy, settings, generator)
+    weight, albedo = weigh(field, rays, samples)
+    lit = choose_lit(weight.detach(), len(rays), settings)
+    seen = light_up(field, rays, samples, weight, albedo, lit, settings)
+    return pictures_of(seen, cameras, settings), detail_of(seen, cameras, rays, samples)
 
-    factor, ray_normals = _light(weight.detach(), normals, lit, samples, cameras)
+
+@dataclass(frozen=True)
+class Rays:
+    """Those of ``b`` cameras, numbered through b, h, w; or a part of them that begins with ray ``first``."""
+
+    origins: Float[Tensor, "r 3"]
+    directions: Float[Tensor, "r 3"]
+    light: Float[Tensor, "b 3"]
+    pixels: int  # of a camera
+    first: int = 0
+
+    @staticmethod
+    def of(cameras: Cameras) -> Rays:
+        origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
+        light = light_direction(cameras.camera_to_world)
+        return Rays(origins, directions, light, cameras.height * cameras.width)
+
+    def part(self, first: int, last: int) -> Rays:
+        return Rays(
+            self.origins[first:last], self.directions[first:last], self.light, self.pixels, self.first + first
+        )
+
+    def __len__(self) -> int:
+        return self.origins.shape[0]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What rays see: of each ray, premultiplied, and of its samples."""
+
+    rgb: Float[Tensor, "r 3"]
+    opacity: Float[Tensor, " r"]
+    depth: Float[Tensor, " r"]
+    normals: Float[Tensor, "r 3"]
+    albedo: Float[Tensor, "r 3"]  # without light
+    weights: Float[Tensor, " n"]
+    lit: Tensor
+    lit_normals: Float[Tensor, "m 3"]
+
+
+def march_through(
+    rays: Rays, occupancy: Occupancy | Bool[Tensor, "x y z"], settings: RenderSettings,
+    generator: torch.Generator,
+) -> Samples:
+    binary = occupancy.binary if isinstance(occupancy, Occupancy) else occupancy
+    return march(rays.origins, rays.directions, binary, step_size=settings.step_size, generator=generator)
+
+
+def weigh(field: Field, rays: Rays, samples: Samples) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
+    """Weight and albedo of every sample."""
+    density, albedo = _density_and_albedo(field, samples.positions(rays.origins, rays.directions))
+    return weights(density, samples), albedo
+
+
+def light_up(
+    field: Field, rays: Rays, samples: Samples, weight: Float[Tensor, " n"], albedo: Float[Tensor, "n 3"],
+    lit: Tensor, settings: RenderSettings,
+) -> Seen:
+    """Normals of the samples ``lit``, light, and sums along the rays."""
+    points = samples.positions(rays.origins, rays.directions, lit)
+    normals = density_normals(field, points, settings.normal_epsilon)
+    factor, ray_normals = _light(weight.detach(), normals, lit, samples, rays)
     colour = {
         "lambert": albedo * factor[:, None],
         "albedo": albedo,
         "textureless": factor[:, None].expand_as(albedo),
     }[settings.shading]
     values = torch.cat([colour, torch.ones_like(weight)[:, None], samples.midpoints()[:, None], albedo], -1)
-    summed = accumulate(weight, values, samples.ray_indices, rays)
+    summed = accumulate(weight, values, samples.ray_indices, len(rays))
     opacity, distance = summed[:, 3], summed[:, 4]
     depth = torch.where(opacity > HIT, distance / opacity.clamp(min=HIT), 0.0)
-    picture = Render(
-        summed[:, :3].reshape(*shape, 3),
-        opacity.reshape(shape),
-        depth.reshape(shape),
-        None if settings.shading == "albedo" else (ray_normals * opacity[:, None]).reshape(*shape, 3),
+    return Seen(
+        summed[:, :3], opacity, depth, ray_normals * opacity[:, None], summed[:, 5:], weight, lit, normals
     )
-    return picture, Detail(samples, weight, directions, lit, normals, summed[:, 5:].reshape(*shape, 3))
+
+
+def pictures_of(seen: Seen, cameras: Cameras, settings: RenderSettings) -> Render:
+    shape = (len(cameras), cameras.height, cameras.width)
+    normals = None if settings.shading == "albedo" else seen.normals.reshape(*shape, 3)
+    return Render(
+        seen.rgb.reshape(*shape, 3), seen.opacity.reshape(shape), seen.depth.reshape(shape), normals
+    )
+
+
+def detail_of(seen: Seen, cameras: Cameras, rays: Rays, samples: Samples) -> Detail:
+    albedo = seen.albedo.reshape(len(cameras), cameras.height, cameras.width, 3)
+    return Detail(samples, seen.weights, rays.directions, seen.lit, seen.lit_normals, albedo)
 
 
 def density_normals(field: Field, x: Float[Tensor, "m 3"], epsilon: float) -> Float[Tensor, "m 3"]:
@@ -154,7 +220,7 @@ def _density_and_albedo(field: Field, points: Tensor) -> tuple[Tensor, Tensor]:
     return field.density(points), field.albedo(points)
 
 
-def _choose_lit(weight: Tensor, rays: int, settings: RenderSettings) -> Tensor:
+def choose_lit(weight: Tensor, rays: int, settings: RenderSettings) -> Tensor:
     """Indices (m,) of the samples that get a normal, in packed order."""
     if settings.shading == "albedo":
         return torch.empty(0, dtype=torch.int64, device=weight.device)
@@ -166,20 +232,18 @@ def _choose_lit(weight: Tensor, rays: int, settings: RenderSettings) -> Tensor:
 
 
 def _light(
-    weight: Tensor, normals: Tensor, lit: Tensor, samples: Samples, cameras: Cameras
+    weight: Tensor, normals: Tensor, lit: Tensor, samples: Samples, rays: Rays
 ) -> tuple[Tensor, Tensor]:
     """Shade (n,) of every sample and mean normal (r, 3), at most of unit length, of every ray.
 
     The weights are constants here: a surface must not move to even out its own shade.
     """
-    pixels = cameras.height * cameras.width
-    rays = len(cameras) * pixels
     ray = samples.ray_indices.index_select(0, lit)
-    light = light_direction(cameras.camera_to_world).index_select(0, ray // pixels)
+    light = rays.light.index_select(0, (ray + rays.first) // rays.pixels)
     shades = shade(normals, light)
     share = weight.index_select(0, lit)
     values = torch.cat([shades[:, None], normals, torch.ones_like(shades)[:, None]], -1)
-    sums = accumulate(share, values, ray, rays)
+    sums = accumulate(share, values, ray, len(rays))
     total = sums[:, 4:]
     mean = sums[:, :4] / total.clamp(min=HIT)
     unlit = torch.where(total[:, 0] > HIT, mean[:, 0], MEAN_SHADE).index_select(0, samples.ray_indices)

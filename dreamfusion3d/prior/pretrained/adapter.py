@@ -9,9 +9,9 @@ from torch import Tensor
 from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.prior.pretrained.levels import Levels
 from dreamfusion3d.prior.pretrained.networks import Network
-from dreamfusion3d.prior.pretrained.spaces import Space
+from dreamfusion3d.prior.pretrained.spaces import Latents, Space
 from dreamfusion3d.prior.pretrained.text import Reader
-from dreamfusion3d.prior.protocol import Text
+from dreamfusion3d.prior.protocol import Chained, Text
 from dreamfusion3d.types import Render
 
 
@@ -48,6 +48,12 @@ class DiffusionPrior:
 
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b c u v"]:
         return self.space.encode(render, generator=generator)
+
+    def chained(self, render: Render, *, generator: torch.Generator) -> Chained | None:
+        """``encode`` as a chain of blocks; None where it has nothing worth to be computed twice."""
+        if isinstance(self.space, Latents):
+            return self.space.chained(render, generator=generator)
+        return None
 
     @torch.no_grad()
     def denoise(

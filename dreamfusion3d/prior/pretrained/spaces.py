@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from dreamfusion3d.memory.execute import Block, State
+from dreamfusion3d.prior.pretrained.encoder import encoder_blocks, is_tiny
+from dreamfusion3d.prior.protocol import Chained
 from dreamfusion3d.types import Render
 
 GREYS = {"white": 1.0, "grey": 0.5, "black": 0.0}
@@ -28,11 +31,16 @@ class Pixels:
         self.background = background
 
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b 3 h w"]:
+        return self.over(render, self.colour(generator))
+
+    def colour(self, generator: torch.Generator) -> Float[Tensor, "1 3"]:
+        """The background of one call."""
         if self.background == "random":
             # one for all: pictures of a scene must differ by the camera alone
-            colour = torch.rand(1, 3, generator=generator, device=generator.device)
-        else:
-            colour = torch.full((1, 3), GREYS[self.background])
+            return torch.rand(1, 3, generator=generator, device=generator.device)
+        return torch.full((1, 3), GREYS[self.background])
+
+    def over(self, render: Render, colour: Float[Tensor, "1 3"]) -> Float[Tensor, "b 3 h w"]:
         pictures = render.over(colour.to(render.rgb)).permute(0, 3, 1, 2) * 2 - 1
         return resized(pictures, self.size)
 
@@ -61,6 +69,35 @@ class Latents:
             noise = torch.randn(mean.shape, generator=generator, device=generator.device)
             z = mean + std * noise.to(mean)
         return ((z - self.shift) * self.scale).to(pictures.device)
+
+    def chained(self, render: Render, *, generator: torch.Generator) -> Chained:
+        """``encode`` as a chain, with what it draws."""
+        colour, noise = self.pixels.colour(generator), None
+        if not is_tiny(self.vae):  # whose latents are no distribution
+            side = self.pixels.size // 2 ** (len(self.vae.config.block_out_channels) - 1)
+            shape = (len(render.rgb), self.vae.config.latent_channels, side, side)
+            noise = torch.randn(shape, generator=generator, device=generator.device)
+
+        from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+        def blocks(rows: slice) -> list[Block]:
+            def shown(state: State) -> State:
+                part = Render(state["rgb"], state["opacity"], render.depth[rows])
+                return {"h": self.pixels.over(part, colour).to(self.vae.device, self.vae.dtype)}
+
+            def sampled(state: State) -> State:
+                z = state["h"].float()
+                if noise is not None:
+                    posterior = DiagonalGaussianDistribution(state["h"])
+                    z = posterior.mean.float() + posterior.std.float() * noise[rows].to(z)
+                return {"x": ((z - self.shift) * self.scale).to(render.rgb.device)}
+
+            return [
+                Block("shown", shown, ("rgb", "opacity")), *encoder_blocks(self.vae),
+                Block("sampled", sampled, ("h",)),
+            ]
+
+        return Chained(blocks, tuple(self.vae.parameters()))
 
 
 def resized(pictures: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c {size} {size}"]:

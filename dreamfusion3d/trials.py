@@ -1,0 +1,264 @@
+"""What the parts of a step take, bytes and seconds: small measured runs, and what they say of larger ones."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamfusion3d.cameras import Cameras
+from dreamfusion3d.config import Config
+from dreamfusion3d.distill import Way, chained, taught
+from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.guidance import load_guidance
+from dreamfusion3d.memory import amount
+from dreamfusion3d.memory.chain import Chain, Cost, Edge, Point, Schedule, evaluate, front, keep_all
+from dreamfusion3d.memory.execute import Block, State
+from dreamfusion3d.memory.meter import measured, metered, scaled, seconds_of
+from dreamfusion3d.prior.guide import scene_of
+from dreamfusion3d.prior.protocol import Prior, Prompts
+from dreamfusion3d.render.occupancy import Occupancy
+from dreamfusion3d.render.tiles import render_tiled
+from dreamfusion3d.render.volume import RenderSettings, render_detailed
+from dreamfusion3d.types import Render
+
+TILES = (1, 2, 4, 8, 16, 32, 64)
+LEFT = 200  # bytes a ray: gradients of the pictures, and the graph of their regularisers
+GRAINS = 100  # a schedule's bytes are told apart to one part in so many
+A_QUESTION = 1e-4  # seconds: of two ways that measure alike the plainer one is taken
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How the pictures of a step are made, for trials: ``block`` makes them with their graph, ``tiled``
+    without, where they can be made in tiles."""
+
+    cameras: Cameras  # a step's, of full size
+    block: Callable[[Cameras], Block]
+    tiled: Callable[[Cameras], Any] | None
+    parameters: list[Tensor]  # that learn
+
+    @property
+    def rays(self) -> int:
+        return len(self.cameras) * self.cameras.height * self.cameras.width
+
+
+@dataclass(frozen=True)
+class Line:
+    """Bytes or seconds by size, through two measured sizes; never falling."""
+
+    sizes: tuple[int, int]
+    values: tuple[float, float]
+
+    def at(self, size: int) -> float:
+        (a, b), (low, high) = self.sizes, self.values
+        slope = min(max((high - low) / (b - a), 0.0), high / b)
+        return max(high + slope * (size - b), 0.0)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Of a computation, by its size."""
+
+    peak: Line
+    kept: Line
+    seconds: Line
+
+
+def of_field(field: NerfField, config: Config, cameras: Cameras) -> Pictures:
+    """The pictures of a field as the run begins: later ones take fewer samples."""
+    device = next(field.parameters()).device
+    occupancy = Occupancy(config.render.occupancy_resolution, device)
+    occupancy.update(field.density, generator=torch.Generator(device).manual_seed(0), step=0)
+    seen: dict[str, Any] = {
+        "occupancy": occupancy, "settings": RenderSettings(step_size=config.render.step_size)
+    }
+
+    def lot() -> torch.Generator:
+        return torch.Generator(device).manual_seed(0)
+
+    def block(cameras: Cameras) -> Block:
+        def run(_: State) -> State:
+            picture, detail = render_detailed(field, cameras, generator=lot(), **seen)
+            made = {"rgb": picture.rgb, "opacity": picture.opacity, "albedo": detail.albedo}
+            return made if picture.normals is None else {**made, "normals": picture.normals}
+
+        return Block("render", run)
+
+    return Pictures(
+        cameras, block, lambda cameras: render_tiled(field, cameras, generator=lot(), tiles=1, **seen),
+        [p for p in field.parameters() if p.requires_grad],
+    )
+
+
+class Trial:
+    """Small runs of a step's parts, and what they say of larger ones."""
+
+    def __init__(
+        self, pictures: Pictures, prior: Prior, text: Prompts, config: Config, device: torch.device
+    ) -> None:
+        self.pictures, self.prior, self.text, self.config, self.device = pictures, prior, text, config, device
+        self.views = len(pictures.cameras)
+        self.scene = scene_of(prior, self.views if config.guidance.joint_views else 1)
+        self.weights = sum(p.numel() * p.element_size() for p in pictures.parameters)
+        side = pictures.cameras.height
+        self.trials = [pictures.cameras.resized(s, s) for s in (max(side // 4, 4), max(side // 2, 8))]
+        self.x = self._first_x()
+        self._denoise(self.scene)()  # loads and compiles what there is
+        # gradients and Adam's moments; on a CPU also two copies of good states
+        self.held = amount.held(device) + self.weights * (3 if device.type == "cuda" else 9)
+
+    def lot(self) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(0)
+
+    @torch.no_grad()
+    def _first_x(self) -> Tensor:
+        """A view in the prior's space, in place of every view."""
+        state = self.pictures.block(self.trials[0])({})
+        picture = Render(state["rgb"][:1], state["opacity"][:1], state["opacity"][:1])
+        x = self.prior.encode(picture, generator=self.lot())
+        return x.repeat(self.views, *[1] * (x.ndim - 1))
+
+    # the pictures
+
+    def renders(self) -> Iterator[tuple[int, float, float, float, float]]:
+        """Tiles, the peak of making the pictures, what is left of them, the peak of the backward pass with
+        that, and the seconds of all."""
+        low, high = self.trials
+        sizes = (len(low) * low.height * low.width, len(high) * high.height * high.width)
+        graph = [measured([self.pictures.block(c)], {}, self.device, self.pictures.parameters)
+                 for c in self.trials]
+        rays = self.pictures.rays
+        whole = scaled(graph[0], graph[1], sizes, rays).costs[0]
+        # the first gradient of the weights is the one that is held
+        backward = whole.kept + LEFT * rays + max(whole.backward_peak - self.weights, 0)
+        yield 1, whole.full_peak, whole.kept + LEFT * rays, backward, whole.forward + whole.backward
+        tiled = self.pictures.tiled
+        if tiled is None:
+            return
+        made = self._spent([functools.partial(tiled, c) for c in self.trials], sizes)
+        left = made.kept.at(rays) + LEFT * rays
+        for tiles in TILES[1:]:
+            size = -(-rays // tiles)
+            tile = scaled(graph[0], graph[1], sizes, size).costs[0]
+            making = made.kept.at(rays) + max(made.peak.at(size) - made.kept.at(size), 0)
+            again = left + max(tile.full_peak, tile.kept + tile.backward_peak)
+            seconds = tiles * (made.seconds.at(size) + tile.forward + tile.backward)
+            yield tiles, making, left, again, max(seconds, whole.forward + whole.backward) * 1.001
+
+    # the prior
+
+    def teachings(self) -> Iterator[tuple[Way, Point]]:
+        """Ways of encoding and asking, with their peak and seconds."""
+        ones, known = self._encoder()
+        n = self.blocks = len(ones[0])
+        guidance = self._spent_on_guidance()
+        asked = self._spent([self._denoise(k * self.scene) for k in (1, 2)], (self.scene, 2 * self.scene))
+        x = self.x.numel() * self.x.element_size()
+        groups_of: list[tuple[int, Chain, list[Point]]] = []
+        for views in sorted({1, -(-self.views // 2)} - {self.views}) if known else ():
+            chain = scaled(ones[0], ones[1], (1, 2), views)
+            groups_of.append((views, chain, _front(chain)))
+        for at_once in (None, *sorted({self.views, self.scene}, reverse=True)):
+            questions = self._questions(at_once)
+            if at_once is not None and questions == self._questions(None):
+                continue
+            most = min(max(questions), getattr(self.prior, "batch", max(questions)))
+            peak = guidance[0] + asked.peak.at(most)
+            seconds = guidance[1] + sum(asked.seconds.at(q) + A_QUESTION for q in questions)
+            whole = scaled(ones[0], ones[1], (1, 2), self.views)
+            cost = Cost(seconds, 0.0, int(peak), int(peak), 2 * x, x)
+            both = Chain((*whole.costs, cost), (*whole.edges, Edge(n - 1, n, x, x)))
+            for point in _front(both) if known else [evaluate(both, keep_all(n + 1))]:
+                schedule: Schedule | None = point.schedule[:-1]
+                yield Way(schedule=None if schedule == keep_all(n) else schedule, at_once=at_once), point
+            for views, chain, points in groups_of:
+                groups = self.views / views
+                forward = sum(c.forward for c in chain.costs)
+                light = chain.light_peak(0, n - 1, n - 1)
+                for point in points:
+                    most = 2 * x + max(light, int(peak), point.peak)
+                    took = seconds + groups * (forward + point.seconds)
+                    schedule = None if point.schedule == keep_all(n) else point.schedule
+                    yield Way(1, views, schedule, at_once), Point(int(most), took, point.schedule)
+
+    def _encoder(self) -> tuple[list[Chain], bool]:
+        """Of one and of two pictures; and whether its blocks may be computed twice."""
+        side, chains, known = self.pictures.cameras.height, [], False
+        for count in (1, 2):
+            rgb = torch.rand(count, side, side, 3, generator=self.lot(), device=self.device)
+            opacity = rgb[..., 0].clone()
+            chain = chained(self.prior, Render(rgb, opacity, opacity), self.lot())
+            known = chain is not None
+
+            def encode(state: State) -> State:
+                picture = Render(state["rgb"], state["opacity"], state["opacity"].detach())
+                return {"x": self.prior.encode(picture, generator=self.lot())}
+
+            blocks = [Block("encode", encode)] if chain is None else chain.blocks(slice(0, count))
+            state = {"rgb": rgb.requires_grad_(True), "opacity": opacity.requires_grad_(True)}
+            chains.append(measured(blocks, state, self.device, () if chain is None else chain.parameters))
+        return chains, known
+
+    def _denoise(self, count: int) -> Callable[[], Tensor]:
+        """A question of so many pictures."""
+        cameras = self.pictures.cameras
+        rows = torch.arange(count, device=self.x.device) % self.views
+        t = self.x.new_full((count,), 0.5)
+        text, joint = self.text.asked(cameras).cond.select(rows), self.scene if self.scene > 1 else 1
+        return lambda: self.prior.denoise(self.x[rows], t, text, cameras.select(rows), views=joint)
+
+    def _questions(self, at_once: int | None) -> list[int]:
+        """Pictures of each question of a step."""
+        mute = _Mute(self.prior)
+        self._teach(mute, at_once)
+        return mute.asked
+
+    def _teach(self, prior: Prior, at_once: int | None) -> None:
+        guidance = load_guidance(self.config.guidance, device=self.device, warn=lambda problem: None)
+        x = self.x.clone().requires_grad_(True)
+        loss = taught(
+            guidance, x, self.pictures.cameras, prior, self.text, self.config, 0.5, at_once, self.lot()
+        )
+        torch.autograd.grad(loss, x)
+
+    def _spent_on_guidance(self) -> tuple[int, float]:
+        """Peak and seconds of all but the prior's answers."""
+        spent = self._spent([lambda: self._teach(_Mute(self.prior), None)] * 2, (1, 2))
+        return int(spent.peak.values[0]), spent.seconds.values[0]
+
+    def _spent(self, runs: list[Callable[[], Any]], sizes: tuple[int, int]) -> Spent:
+        rows = []
+        for run in runs:
+            with metered(self.device, self.pictures.parameters) as meter:
+                run()  # what it finds there, as weights, counts no more
+                meter.reset()
+                start = meter.live()
+                made = run()
+                peak, kept = meter.peak() - start, meter.live() - start
+                del made
+            rows.append((float(peak), float(kept), seconds_of(self.device, run, 1)))
+        small, large = rows
+        return Spent(*(Line(sizes, (a, b)) for a, b in zip(small, large, strict=True)))
+
+
+def _front(chain: Chain) -> list[Point]:
+    return front(chain, max(1, evaluate(chain, keep_all(len(chain))).peak // GRAINS))
+
+
+class _Mute:
+    """In a prior's place: answers with the question, and counts the pictures."""
+
+    def __init__(self, prior: Prior) -> None:
+        self.name, self.sha256, self.camera_conditioned = prior.name, prior.sha256, prior.camera_conditioned
+        self.check_prompt, self.encode_text = prior.check_prompt, prior.encode_text
+        self.alpha_sigma, self.encode = prior.alpha_sigma, prior.encode
+        self.asked: list[int] = []
+
+    def denoise(self, x_t: Tensor, t: Tensor, text: Any, cameras: Cameras, *, views: int = 1) -> Tensor:
+        self.asked.append(len(x_t))
+        return x_t.clone()

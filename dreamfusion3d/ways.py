@@ -1,0 +1,82 @@
+"""Which way of taking a step fits a budget of memory.
+
+All tiles, all groups of views and schedules of the encoder's blocks, and all sizes of a question to the
+prior are tried with each other on paper: the parts follow one another, so the peak of a step is that of its
+worst part with what is held meanwhile, and its time is the sum of theirs.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from dreamfusion3d.config import Config
+from dreamfusion3d.distill import Way, chained
+from dreamfusion3d.memory import amount
+from dreamfusion3d.memory.chain import Schedule, square_root
+from dreamfusion3d.memory.ladder import Ladder, Plan, within
+from dreamfusion3d.prior.guide import scene_of
+from dreamfusion3d.prior.protocol import Prior, Prompts
+from dreamfusion3d.trials import Pictures, Trial
+from dreamfusion3d.types import Render
+
+SLACK = 1.05  # of predictions: an allocator rounds up
+
+
+def unplanned(prior: Prior, config: Config, device: torch.device, *, tiled: bool = True) -> Ladder[Way]:
+    """Everything at once, and only where memory runs out in ever smaller parts."""
+    views = config.optim.views
+    scene = scene_of(prior, views if config.guidance.joint_views else 1)
+    blank = torch.zeros(1, 8, 8, 3), torch.zeros(1, 8, 8)
+    chain = chained(prior, Render(*blank, blank[1]), torch.Generator())
+    again = None if chain is None else square_root(len(chain.blocks(slice(0, 1))))
+    ways = [Way()]
+    ways += [Way(at_once=n, views=v) for n, v in ((views, views), (scene, 1))]
+    ways.append(Way(at_once=scene, views=1, schedule=again))
+    ways += [Way(tiles, 1, again, scene) for tiles in (4, 16, 64) if tiled]
+    if chain is None:
+        ways = [Way(way.tiles, at_once=way.at_once) for way in ways]
+    return Ladder([Plan(way, words(way, views)) for way in dict.fromkeys(ways)], device)
+
+
+def planned(
+    pictures: Pictures, prior: Prior, text: Prompts, config: Config, budget: int, device: torch.device
+) -> Ladder[Way]:
+    """The fastest ways that fit ``budget`` bytes. Raises InputError with the least that would do."""
+    ladder = Ladder(within(every_plan(pictures, prior, text, config, device), budget, "a step"), device)
+    amount.enforce(budget, device)
+    return ladder
+
+
+def every_plan(
+    pictures: Pictures, prior: Prior, text: Prompts, config: Config, device: torch.device
+) -> list[Plan[Way]]:
+    """All ways with their predicted peak and time."""
+    trial = Trial(pictures, prior, text, config, device)
+    renders, plans = list(trial.renders()), []
+    for way, lesson in trial.teachings():
+        for tiles, making, left, backward, seconds in renders:
+            peak = max(making, left + lesson.peak, backward)
+            whole = Way(tiles, way.views, way.schedule, way.at_once)
+            told = words(whole, trial.views, trial.blocks)
+            plans.append(Plan(whole, told, int(trial.held + SLACK * peak), seconds + lesson.seconds))
+    return plans
+
+
+def words(way: Way, views: int, blocks: int = 0) -> str:
+    """For people."""
+    said = []
+    if way.tiles > 1:
+        said.append(f"pictures in {way.tiles} tiles")
+    if way.views is not None:
+        said.append(f"{min(way.views, views)} of {views} views encoded at a time, after the guidance again")
+    if way.schedule is not None:
+        twice = sum(_leaves(node) for node in way.schedule if not isinstance(node, int))
+        of = f" of {blocks}" if blocks else ""
+        said.append(f"{twice}{of} blocks of the encoder computed twice")
+    if way.at_once is not None:
+        said.append(f"the prior asked for {way.at_once} pictures at a time")
+    return ", ".join(said) or "everything at once"
+
+
+def _leaves(node: Schedule) -> int:
+    return sum(1 if isinstance(inner, int) else _leaves(inner) for inner in node)

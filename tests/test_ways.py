@@ -1,0 +1,229 @@
+"""A step in little memory: one gradient in every way, a plan that fits, and what follows when it runs out."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from dreamfusion3d import distill, optimize, ways
+from dreamfusion3d.cameras import sample_orbit
+from dreamfusion3d.checkpoint import Run
+from dreamfusion3d.config import Config, PriorConfig, with_values
+from dreamfusion3d.distill import Way
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.guidance import load_guidance
+from dreamfusion3d.memory import amount
+from dreamfusion3d.memory.chain import keep_all, recompute_all, square_root
+from dreamfusion3d.memory.execute import execute
+from dreamfusion3d.memory.meter import metered
+from dreamfusion3d.prior import load_prior
+from dreamfusion3d.prior.protocol import Text
+from dreamfusion3d.render.occupancy import Occupancy
+from dreamfusion3d.types import Render
+from tests.prior.families import WIDTH, build, tiny_vae
+
+CPU = torch.device("cpu")
+VIEWS, SIZE = 3, 12
+SETS = {
+    "optim.views": VIEWS, "optim.steps": 3, "optim.hollow_points": 64, "render.size": SIZE,
+    "render.coarse_size": 8, "render.step_size": 0.1, "render.occupancy_resolution": 8, "field.hidden": 8,
+    "field.levels": 2, "field.log2_table_size": 8, "field.max_resolution": 16,
+    "guidance.scale": 3.0, "guidance.score_width": 8,
+}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory):
+    return load_prior(PriorConfig(name=str(build("sd", tmp_path_factory.mktemp("sd") / "sd"))))
+
+
+@pytest.fixture(scope="module")
+def text() -> Text:
+    return Text(torch.randn(2, 77, WIDTH, generator=generator()))
+
+
+def config(**sets) -> Config:
+    return with_values(Config(), {**SETS, **{k.replace("__", "."): v for k, v in sets.items()}})
+
+
+def field(settings: Config) -> NerfField:
+    return NerfField(settings.field, generator=generator(3))
+
+
+def pictures(count: int = VIEWS) -> Render:
+    rgb = torch.rand(count, SIZE, SIZE, 3, generator=generator(1))
+    return Render(rgb, rgb[..., 0].clone(), rgb[..., 1].clone())
+
+
+def gradient(way: Way, prior, text, settings: Config) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of one step late in the run, where all regularisers take part; and the generator after it."""
+    nerf, lot = field(settings), generator(7)
+    occupancy = Occupancy(8)
+    occupancy.update(nerf.density, generator=lot, step=0)
+    guidance = load_guidance(settings.guidance, device=CPU, warn=pytest.fail)
+    run = Run(nerf, torch.optim.Adam(nerf.parameters()), occupancy, lot, guidance)
+    cameras = sample_orbit(VIEWS, generator=lot, size=SIZE)
+    optimize._backward(run, way, cameras, 0.7, 0.0, prior, text, settings)
+    return torch.cat([p.grad.flatten().double() for p in nerf.parameters()]), lot.get_state()
+
+
+@pytest.mark.parametrize("kind", ["sds", "vsd"])
+def test_every_way_has_the_gradient_of_the_whole(prior, text, kind):
+    settings = config(guidance__kind=kind)
+    wanted, after = gradient(Way(), prior, text, settings)
+    n = len(prior.chained(pictures(), generator=generator()).blocks(slice(0, 1)))
+    for way in (
+        Way(tiles=4), Way(schedule=recompute_all(n)), Way(views=2, schedule=square_root(n)), Way(at_once=1),
+        Way(3, 1, square_root(n), 2),
+    ):
+        found, then = gradient(way, prior, text, settings)
+        # float32: each way rounds otherwise, and three together a little more; vsd's gradient is the
+        # difference of two predictions, of which little is left
+        most = {"sds": 2e-6 if way.tiles > 1 and way.views else 1e-6, "vsd": 2e-5}[kind]
+        assert (found - wanted).norm() <= most * wanted.norm(), (way, float((found - wanted).norm()))
+        assert torch.equal(then, after), "all ways draw the same numbers"
+
+
+@pytest.mark.parametrize("tiny", [False, True])
+def test_the_blocks_of_the_encoder_are_the_encoder(prior, tiny, monkeypatch):
+    if tiny:
+        monkeypatch.setattr(prior.space, "vae", tiny_vae().requires_grad_(False))
+    whole, lot, other = pictures(), generator(2), generator(2)
+    wanted = prior.encode(whole, generator=lot)
+    chain = prior.chained(whole, generator=other)
+    assert torch.equal(lot.get_state(), other.get_state())
+    for rows in (slice(0, VIEWS), slice(1, 2)):
+        blocks = chain.blocks(rows)
+        given = {"rgb": whole.rgb[rows], "opacity": whole.opacity[rows]}
+        state = execute(blocks, keep_all(len(blocks)), given)
+        assert set(state) == {"x"} and torch.allclose(state["x"], wanted[rows], atol=1e-6)
+
+
+def run(prior, text, settings: Config, **options) -> tuple[list[optimize.Step], torch.Tensor]:
+    nerf = field(settings)
+    steps = list(optimize.optimize(nerf, prior, text, settings, generator=generator(1), **options))
+    return steps, torch.cat([p.detach().flatten() for p in nerf.parameters()])
+
+
+def test_a_budget_changes_the_way_and_not_the_result(prior, text, monkeypatch):
+    monkeypatch.setattr(amount, "held", lambda device: 0)
+    settings, told = config(), []
+    _, wanted = run(prior, text, settings)
+    with pytest.raises(InputError, match="the least that would do is ") as refused:
+        run(prior, text, settings, budget=1 << 17)
+    number, unit = str(refused.value).rsplit("is ", 1)[1].split()
+    least = int(number) * amount.UNITS[unit[0].lower()]
+    steps, found = run(prior, text, settings, budget=least, tell=told.append)
+    assert [s.index for s in steps] == [1, 2, 3] and all(s.note is None for s in steps)
+    plan = told[0]
+    assert plan.choice != Way() and plan.peak <= least
+    assert (found - wanted).abs().max() < 1e-4  # Adam's root enlarges rounding
+    steps, found = run(prior, text, settings, budget=1 << 36, tell=told.append)
+    assert told[1].choice == Way() and told[1].words == "everything at once"
+    assert torch.equal(found, wanted), "with enough memory nothing is done otherwise"
+
+
+@pytest.mark.parametrize("kind", ["sds", "vsd"])
+def test_out_of_memory_goes_on_in_a_cheaper_way(prior, text, monkeypatch, kind):
+    """The planted error strikes in the second step, after the guidance has learnt and drawn."""
+    settings = config(guidance__kind=kind)
+    wanted_steps, wanted = run(prior, text, settings)
+    calls, true = itertools.count(), optimize.regularisers
+
+    def failing(*args):
+        if next(calls) in (1, 2):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return true(*args)
+
+    monkeypatch.setattr(optimize, "regularisers", failing)
+    steps, found = run(prior, text, settings)
+    assert [s.index for s in steps] == [1, 2, 3]
+    notes = [s.note for s in steps if s.note]
+    assert len(notes) == 1 and steps[1].note == notes[0] and "\n" not in notes[0]
+    assert notes[0].count("out of memory; going on with less: ") == 2 and "views encoded" in notes[0]
+    for a, b in zip(steps, wanted_steps, strict=True):
+        assert a.gradient_norm == pytest.approx(b.gradient_norm, rel=1e-4)
+    assert (found - wanted).abs().max() < 1e-4
+
+
+def test_without_a_way_left_the_run_ends_with_one_line(prior, text, monkeypatch):
+    def failing(*args):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(optimize, "regularisers", failing)
+    with pytest.raises(InputError, match="no way of taking a step needs less than 'pictures in 64 tiles"):
+        run(prior, text, config())
+
+
+def test_predicted_peaks_are_the_measured_ones(prior, text, monkeypatch):
+    """Of the step's parts, each in its turn the worst."""
+    monkeypatch.setattr(amount, "held", lambda device: 0)
+    settings = config(render__size=24, render__step_size=0.05)
+    nerf = field(settings)
+    shown = optimize.pictures_for(nerf, settings)
+    plans = ways.every_plan(shown, prior, text, settings, CPU)
+    by_way = {plan.choice: plan for plan in plans}
+    weights = 9 * sum(p.numel() * p.element_size() for p in nerf.parameters())
+    some = [Way(), Way(tiles=4), Way(views=1), Way(4, 1, None, 1)]
+    some.append(min(plans, key=lambda plan: plan.peak).choice)
+    occupancy = Occupancy(8)
+    occupancy.update(nerf.density, generator=generator(), step=0)
+    known = [*prior.space.vae.parameters(), *prior.network.unet.parameters(), *nerf.parameters()]
+    for way in some:
+        nerf.zero_grad(set_to_none=True)
+        guidance = load_guidance(settings.guidance, device=CPU, warn=pytest.fail)
+        whole = Run(nerf, torch.optim.Adam(nerf.parameters()), occupancy, generator(), guidance)
+        with metered(CPU, known) as meter:
+            start = meter.live()
+            meter.reset()
+            optimize._backward(whole, way, shown.cameras, 0.7, 0.0, prior, text, settings)
+            peak = meter.peak() - start
+        predicted = by_way[way].peak - weights
+        print(way.tiles, way.views, way.at_once, way.schedule, peak, predicted, peak / predicted)
+        assert 0.8 < peak / predicted < 1.08, (way, peak, predicted)
+
+
+def test_small_questions_are_the_large_one(prior, text):
+    from dreamfusion3d.prior.guide import guided
+
+    cameras = sample_orbit(VIEWS, generator=generator(), size=8)
+    x, t = torch.randn(VIEWS, 4, 8, 8, generator=generator()), torch.full((VIEWS,), 0.4)
+    for scale in (0.0, 1.0, 5.0):
+        whole = guided(prior, x, t, text, cameras, scale=scale, views=1)
+        for at_once in (1, 2, VIEWS, 100):
+            part = guided(prior, x, t, text, cameras, scale=scale, views=1, at_once=at_once)
+            assert torch.allclose(part, whole, atol=1e-5), (scale, at_once)
+    assert distill.Way().at_once is None
+
+
+def test_painting_has_a_plan_and_ways_of_its_own(prior, text, monkeypatch):
+    import numpy as np
+
+    from dreamfusion3d.field.paint import PaintField, plain
+    from dreamfusion3d.paint import paint
+    from dreamfusion3d.types import Mesh
+
+    monkeypatch.setattr(amount, "held", lambda device: 0)
+    settings, told, found = config(paint__size=SIZE, paint__levels=2, paint__log2_table_size=8), [], []
+    corners = np.array([[-0.5, -0.5, 0], [0.5, -0.5, 0], [0, 0.5, 0]], np.float32)
+    mesh, normals = Mesh(corners, np.array([[0, 1, 2]])), np.array([[0, 0, 1]] * 3, np.float32)
+    for budget in (None, 1):
+        nerf = PaintField(settings.paint, plain(), generator=generator())
+        steps = paint(
+            nerf, mesh, normals, prior, text, settings, 2, generator=generator(), budget=budget,
+            tell=told.append,
+        )
+        if budget:
+            with pytest.raises(InputError, match="too little for a step: the least that would do"):
+                list(steps)
+        else:
+            assert len(list(steps)) == 2
+        found.append(nerf)
+    assert not told
