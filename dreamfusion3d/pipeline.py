@@ -25,6 +25,8 @@ from dreamfusion3d.stages import Stages, kept
 from dreamfusion3d.workspace import Identity, Source, check_room, claim, folder_errors
 
 if TYPE_CHECKING:
+    import torch
+
     from dreamfusion3d.field.nerf import NerfField
     from dreamfusion3d.field.start import Start
     from dreamfusion3d.mesh.load import UserMesh
@@ -183,12 +185,16 @@ def _optimised(job: Job, start: Start | None) -> NerfField:
 
 def _first_guess(job: Job) -> Start | None:
     """What the prior takes the scene for before any picture is made, where it can say so."""
+    if job.config.field.start != "prior":
+        return None
+    return fog_of(job.prior, job.identity.prompt, job.device)
+
+
+def fog_of(prior: Prior, prompt: str, device: torch.device) -> Start | None:
+    """What the prior takes the mean of all scenes of ``prompt`` for; None where it cannot say."""
     from dreamfusion3d.field.start import Start
     from dreamfusion3d.prior.protocol import foresees
 
-    prior = job.prior
-    if job.config.field.start != "prior" or not foresees(prior):
+    if not foresees(prior):
         return None
-    text = job.prior.encode_text([job.identity.prompt])
-    density, colour = prior.fog(text, FOG_SAMPLES)
-    return Start.of_fog(density, colour, job.device)
+    return Start.of_fog(*prior.fog(prior.encode_text([prompt]), FOG_SAMPLES), device)
