@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import hmac
 import inspect
+import io
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -68,7 +69,8 @@ def guarded_server(port: int, label: str) -> Iterator[tuple[Any, Guard]]:
     except ImportError:
         raise MissingExtraError("viser", "view", "dreamfusion3d view") from None
     guard = Guard(secrets.token_urlsafe(24))
-    with _looked_at(guard) as count:
+    # what viser prints names the address without the token
+    with _looked_at(guard) as count, contextlib.redirect_stdout(io.StringIO()):
         server = viser.ViserServer(host=HOST, port=port, label=label, verbose=False)
     try:
         guard.port = server.get_port()
@@ -78,7 +80,8 @@ def guarded_server(port: int, label: str) -> Iterator[tuple[Any, Guard]]:
             raise InputError(f"cannot listen on port {port}: it is in use; choose another with --port")
         yield server, guard
     finally:
-        server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):
+            server.stop()
 
 
 @contextlib.contextmanager
