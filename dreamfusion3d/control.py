@@ -155,8 +155,7 @@ class Control:
                     f"or delete {self.work / 'control.json'}"
                 )
                 told = True
-            if total:
-                self.progress.step(step - 1, total, "paused")  # still alive
+            self.progress.step(step - 1, total or step, "paused")  # a batch sees that it is alive
             time.sleep(SECONDS_BETWEEN_LOOKS)
             self._look(step)
         now = self.prompt_at(step)

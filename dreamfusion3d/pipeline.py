@@ -195,6 +195,7 @@ def fog_of(prior: Prior, prompt: str, device: torch.device) -> Start | None:
     from dreamfusion3d.field.start import Start
     from dreamfusion3d.prior.protocol import foresees
 
+    encode = prior.encode_text  # the checker knows only of fog below
     if not foresees(prior):
         return None
-    return Start.of_fog(*prior.fog(prior.encode_text([prompt]), FOG_SAMPLES), device)
+    return Start.of_fog(*prior.fog(encode([prompt]), FOG_SAMPLES), device)

@@ -35,6 +35,11 @@ class State:
     reply: Mapping[str, Any]
 
     @property
+    def steered(self) -> bool:
+        """Whether a step may still come, so that it is of use to ask for something."""
+        return not self.done and not (self.steps and self.steps[-1]["step"] == self.steps[-1].get("total"))
+
+    @property
     def line(self) -> str:
         if self.done:
             return "finished"
@@ -42,6 +47,8 @@ class State:
             return "no step yet"
         last = self.steps[-1]
         name, seconds = last["stage"], last.get("seconds") or 0
+        if not self.steered:
+            return f"{name}: all {last['step']} steps are done; the mesh is being made"
         paused = ", paused" if self.wish.paused else ""
         return f"{name}: step {last['step']} of {last.get('total', '?')}, {seconds:.2f} s a step{paused}"
 

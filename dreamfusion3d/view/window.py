@@ -95,9 +95,9 @@ class Window:
         total = state.steps[-1].get("total") if state.steps else None
         if state.done or total:
             self.bar.value = 100.0 if state.done else min(100.0, 100 * state.steps[-1]["step"] / total)
-        self.pause.disabled = state.done or state.wish.paused
-        self.go_on.disabled = state.done or not state.wish.paused
-        self.use.disabled = self.prompt.disabled = state.done
+        self.pause.disabled = not state.steered or state.wish.paused
+        self.go_on.disabled = not state.steered or not state.wish.paused
+        self.use.disabled = self.prompt.disabled = not state.steered
         self._answer(state)
         stage = state.steps[-1]["stage"] if state.steps else ""
         points = [(s["step"], s["gradient_norm"]) for s in state.steps
@@ -112,7 +112,7 @@ class Window:
         if wanted is None:
             line = ""
         elif reply.get("prompt") != wanted:
-            line = "" if state.done else "asked; the run has not answered yet"
+            line = "" if not state.steered else "asked; the run has not answered yet"
         elif reply.get("accepted"):
             line = f"used from step {reply.get('step')} on. {reply.get('message', '')}".strip()
         else:
