@@ -1,7 +1,8 @@
-"""``review``: what a batch made, looked at and judged."""
+"""``review``: what a batch made, looked at and judged. ``view``: a run, looked at and steered."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +40,35 @@ def review(
             server.serve_forever()
         except KeyboardInterrupt:
             print(f"verdicts are in {folder / 'review.json'}", file=sys.stderr)
+
+
+def view(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run: OUT/<slug>.")],
+    port: Annotated[int, typer.Option(help="Of loopback; 0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+) -> None:
+    """Show a run live, in a browser on this machine: the field, the cameras, the preview, the gradient norm.
+
+    The run can be paused, and given another prompt. Start it beside the `text2mesh` that makes RUN.
+    Prints the address; the token in it is the key. Ctrl-C ends the view, not the run.
+    """
+    check_port(port)
+    from dreamfusion3d.view.window import watch
+
+    def ready(url: str) -> None:
+        print(url, file=stdout, flush=True)
+        if browser:
+            import webbrowser
+
+            webbrowser.open(url)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    # stdout carries the address alone, whatever viser prints
+    stdout = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(KeyboardInterrupt):
+        watch(folder, port, ready, say)
 
 
 def check_port(port: int) -> None:

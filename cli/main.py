@@ -22,6 +22,7 @@ def dreamfusion3d() -> None:
 app.command("generate")(generate.generate)
 app.command("batch")(batch.batch)
 app.command("review")(look.review)
+app.command("view")(look.view)
 app.command("sample")(prior.sample)
 app.command("train-prior")(prior.train_prior)
 app.command("kinds")(prior.kinds)

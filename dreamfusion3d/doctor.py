@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PACKAGE = "dreamfusion3d"
 EXTRAS = {  # those for users, and what for
     "priors": "published diffusion models (--prior)", "clip": "CLIP models (evaluate --encoder)",
-    "usd": "--format usdz", "collision": "--collision parts",
+    "usd": "--format usdz", "collision": "--collision parts", "view": "dreamfusion3d view",
 }
 WATCHED = ("torch", "diffusers", "numpy", "numba", "safetensors", "huggingface_hub", "trimesh", "xatlas")
 ROOM = 0.8  # share of the free memory that a prior's weights may take; the rest is for the steps

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from dreamfusion3d.field.nerf import NerfField
     from dreamfusion3d.optimize import Step
+    from dreamfusion3d.prior.protocol import Prompts
     from dreamfusion3d.progress import Progress
 
 Colours: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"  # of points on a surface
@@ -114,20 +115,19 @@ def painted(
     """Colours on the surface of ``mesh`` (scene units) that the prior's SDS led to from ``first``."""
     from dreamfusion3d.field.paint import PaintField
     from dreamfusion3d.paint import paint
-    from dreamfusion3d.prior.prompts import encode_prompts
 
     work = job.space.work
     field = PaintField(config.paint, first, generator=job.generator("paint field"))
 
-    def begin() -> Iterator[Step]:
-        text = encode_prompts(job.prior, job.identity.prompt, config.prompts)
+    def begin(text: Prompts, checkpoint: Path) -> Iterator[Step]:
         return paint(
             field, mesh, normals, job.prior, text, config, steps, generator=job.generator("paint"),
-            checkpoint=work / "paint_checkpoint.safetensors", preview=work / "paint_preview.png",
+            checkpoint=checkpoint, preview=work / "paint_preview.png",
             budget=job.budget, tell=job.told("paint"),
         )
 
-    trained(field, work / "paint.safetensors", begin, job.progress)
+    checkpoint = work / "paint_checkpoint.safetensors"
+    trained(field, work / "paint.safetensors", begin, "paint", checkpoint, job)
     return field.albedo
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dreamfusion3d import files
-from dreamfusion3d.config import Config
+from dreamfusion3d.config import Config, as_dict
+from dreamfusion3d.control import Control
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.progress import Progress
 from dreamfusion3d.slug import hashed
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.distill import Way
     from dreamfusion3d.memory.ladder import Plan
     from dreamfusion3d.optimize import Step
-    from dreamfusion3d.prior.protocol import Prior
+    from dreamfusion3d.prior.protocol import Prior, Prompts
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,31 @@ def generator_for(seed: int, stage: str, device: torch.device) -> torch.Generato
     return torch.Generator(device=device).manual_seed(int(hashed(f"{seed} {stage}", length=15), 16))
 
 
+def describe(job: Job, start: str) -> None:
+    """work/settings.json: what another process needs to make the field of a checkpoint again.
+
+    ``start`` is "solid" (work/start.npz), "fog" (the prior's) or "blob".
+    """
+    identity = job.identity
+    files.write_json(job.space.work / "settings.json", {
+        "prompt": identity.prompt, "seed": identity.seed, "config": as_dict(identity.config),
+        "prior": {"name": job.prior.name, "sha256": identity.prior_sha256}, "start": start,
+    })
+
+
 def trained(
-    field: torch.nn.Module, path: Path, begin: Callable[[], Iterator[Step]], progress: Progress
+    field: torch.nn.Module, path: Path, begin: Callable[[Prompts, Path], Iterator[Step]], stage: str,
+    checkpoint: Path, job: Job,
 ) -> None:
-    """Takes the steps of ``begin``, or what they led to from ``path`` when it is there."""
+    """Takes the steps of ``begin``, or what they led to from ``path`` when it is there.
+
+    ``begin`` is told what the cameras are asked, which `Control` may change between steps, and its
+    ``checkpoint``. ``stage`` is one of control.STAGES.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load, save
 
+    progress = job.progress
     if path.exists():
         try:
             state = load(path.read_bytes())
@@ -108,7 +127,8 @@ def trained(
             progress.say(f"{path.name} holds numbers that are not finite; optimising again")
         except (SafetensorError, RuntimeError):
             progress.say(f"{path.name} is damaged; optimising again")
-    for step in begin():
+    control = Control(job.space.work, stage, job.prior, job.identity.prompt, job.config, progress)
+    for step in control.steps(lambda text: begin(text, checkpoint), checkpoint):
         progress.step(step.index, step.total, f"gradient {step.gradient_norm:.2g}")
         if step.note:
             progress.say(f"warning: {step.note}")

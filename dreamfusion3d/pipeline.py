@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from dreamfusion3d import config as configs
 from dreamfusion3d import files
 from dreamfusion3d import progress as progresses
 from dreamfusion3d.config import Config
+from dreamfusion3d.control import read_edits
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.finish import mesh_of
-from dreamfusion3d.job import Job, choose_device, trained
+from dreamfusion3d.job import Job, choose_device, describe, trained
 from dreamfusion3d.mesh.formats import check_formats
 from dreamfusion3d.mesh.quads import check_quads
 from dreamfusion3d.record import Made, asset_record
@@ -23,11 +25,13 @@ from dreamfusion3d.stages import Stages, kept
 from dreamfusion3d.workspace import Identity, Source, check_room, claim, folder_errors
 
 if TYPE_CHECKING:
+    import torch
+
     from dreamfusion3d.field.nerf import NerfField
     from dreamfusion3d.field.start import Start
     from dreamfusion3d.mesh.load import UserMesh
     from dreamfusion3d.optimize import Step
-    from dreamfusion3d.prior.protocol import Prior
+    from dreamfusion3d.prior.protocol import Prior, Prompts
 
 STAGES = ("prior", "optimise", "extract", "simplify", "texture", "export", "pictures")
 START_SAMPLES = (128, 64)  # along an edge of the scene: of the solid that a run starts from, of its colours
@@ -131,6 +135,7 @@ def in_folder(
             stages.keep_in(space.work / "seconds.json")
             job = Job(prior, identity, space, where, stages, budget)
             made = make(job)
+            identity = dataclasses.replace(identity, edits=tuple(read_edits(space.work)))
             record = asset_record(identity, prior.name, space, str(where), stages.seconds, made)
             if plans := job.plans():
                 record["memory"] = plans
@@ -167,32 +172,37 @@ def _optimised(job: Job, start: Start | None) -> NerfField:
     """The trained field, from work/field.safetensors when an earlier process came so far."""
     from dreamfusion3d.field.nerf import NerfField
     from dreamfusion3d.optimize import optimize
-    from dreamfusion3d.prior.prompts import encode_prompts
 
     work = job.space.work
+    begun = "solid" if start else "fog"
     start = start or _first_guess(job)
+    describe(job, begun if start else "blob")
     field = NerfField(job.config.field, generator=job.generator("field"), start=start)
 
-    def steps() -> Iterator[Step]:
-        text = encode_prompts(job.prior, job.identity.prompt, job.config.prompts)
+    def steps(text: Prompts, checkpoint: Path) -> Iterator[Step]:
         return optimize(
             field, job.prior, text, job.config, generator=job.generator("optimise"),
-            checkpoint=work / "checkpoint.safetensors", preview=work / "preview.png",
+            checkpoint=checkpoint, preview=work / "preview.png",
             budget=job.budget, tell=job.told("optimise"),
         )
 
-    trained(field, work / "field.safetensors", steps, job.progress)
+    trained(field, work / "field.safetensors", steps, "optimise", work / "checkpoint.safetensors", job)
     return field
 
 
 def _first_guess(job: Job) -> Start | None:
     """What the prior takes the scene for before any picture is made, where it can say so."""
+    if job.config.field.start != "prior":
+        return None
+    return fog_of(job.prior, job.identity.prompt, job.device)
+
+
+def fog_of(prior: Prior, prompt: str, device: torch.device) -> Start | None:
+    """What the prior takes the mean of all scenes of ``prompt`` for; None where it cannot say."""
     from dreamfusion3d.field.start import Start
     from dreamfusion3d.prior.protocol import foresees
 
-    prior = job.prior
-    if job.config.field.start != "prior" or not foresees(prior):
+    encode = prior.encode_text  # the checker knows only of fog below
+    if not foresees(prior):
         return None
-    text = job.prior.encode_text([job.identity.prompt])
-    density, colour = prior.fog(text, FOG_SAMPLES)
-    return Start.of_fog(density, colour, job.device)
+    return Start.of_fog(*prior.fog(encode([prompt]), FOG_SAMPLES), device)

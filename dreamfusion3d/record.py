@@ -51,6 +51,7 @@ def asset_record(
         "config": configs.as_dict(identity.config),
         "prior": {"name": prior_name, "sha256": identity.prior_sha256},
         **({"source": dataclasses.asdict(identity.source)} if identity.source else {}),
+        **({"edits": [dataclasses.asdict(edit) for edit in identity.edits]} if identity.edits else {}),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         "device": device,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},

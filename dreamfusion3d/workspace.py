@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -50,6 +51,19 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Edit:
+    """From ``step`` (1-based) of ``stage`` on, and in later stages, ``prompt`` was asked."""
+
+    stage: str
+    step: int
+    prompt: str
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        return self.stage, self.step, self.prompt
+
+
+@dataclass(frozen=True)
 class Identity:
     """What decides every byte of an asset: two equal identities are one run."""
 
@@ -58,10 +72,11 @@ class Identity:
     config: configs.Config
     prior_sha256: str
     source: Source | None = None
+    edits: tuple[Edit, ...] = ()  # known when the run is done: one with any is no longer what was asked for
 
     @property
     def digest(self) -> str:
-        key = self.source.key if self.source else []
+        key = [*(self.source.key if self.source else []), *(list(e.key) for e in self.edits)]
         return _digest(self.prompt, self.seed, configs.as_dict(self.config), self.prior_sha256, key)
 
 
@@ -128,19 +143,21 @@ class Workspace:
         files.write_json(self.ticket, ticket)
 
 
-def _digest(prompt: str, seed: int, config: dict[str, Any], prior_sha256: str, source: list[str]) -> str:
-    return hashed(json.dumps([prompt, seed, config, prior_sha256, *source], sort_keys=True), length=64)
+def _digest(prompt: str, seed: int, config: dict[str, Any], prior_sha256: str, more: list[Any]) -> str:
+    return hashed(json.dumps([prompt, seed, config, prior_sha256, *more], sort_keys=True), length=64)
 
 
 def _digest_of(report: dict[str, Any]) -> str:
     source = report.get("source")
     key = [source["use"], source["sha256"]] if source else []
+    key += [[edit["stage"], edit["step"], edit["prompt"]] for edit in report.get("edits", [])]
     return _digest(report["prompt"], report["seed"], report["config"], report["prior"]["sha256"], key)
 
 
 @contextlib.contextmanager
 def claim(out: Path, identity: Identity, folder: str | None = None) -> Iterator[Workspace]:
-    """The locked folder of this run: OUT/<slug>, or OUT/<slug>_<hash> when another run has that name.
+    """The locked folder of this run: OUT/<slug>, or OUT/<slug>_<hash> when another run has that name
+    (this one under edited prompts is another).
 
     With ``folder`` (a slug) it is OUT/<folder>, whatever run had it before.
     """
@@ -149,16 +166,15 @@ def claim(out: Path, identity: Identity, folder: str | None = None) -> Iterator[
             yield Workspace(out / folder)
         return
     name = slug(identity.prompt)
-    first = Workspace(out / name)
-    if first.owner() in (None, identity.digest):
-        with locked(first.folder):
-            # asked again under the lock: the name may have been taken meanwhile
-            if first.owner() in (None, identity.digest):
-                yield first
-                return
-    second = Workspace(out / with_hash(name, identity.digest))
-    with locked(second.folder):
-        yield second
+    for number in itertools.count():
+        digest = identity.digest if number < 2 else hashed(f"{identity.digest} {number}", length=64)
+        space = Workspace(out / (with_hash(name, digest) if number else name))
+        if space.owner() in (None, identity.digest):
+            with locked(space.folder):
+                # asked again under the lock: the name may have been taken meanwhile
+                if space.owner() in (None, identity.digest):
+                    yield space
+                    return
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the top down; what is not named is a base module and may be used by all.
 FLOORS = (
-    ("cli",), ("batch",),
-    ("doctor", "retexture", "pipeline", "finish", "job", "record", "reexport", "surface"),
+    ("cli",), ("view",), ("batch",),
+    ("doctor", "retexture", "pipeline", "finish", "job", "control", "record", "reexport", "surface"),
     ("reconstruct",), ("evaluate",), ("optimize", "distill", "ways", "trials", "checkpoint", "paint"),
     ("prior",), ("guidance",), ("render",), ("field",), ("mesh",), ("procedural",), ("memory",),
 )
