@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hmac
+import importlib
 import inspect
 import io
 import secrets
@@ -91,8 +92,8 @@ def _looked_at(guard: Guard) -> Iterator[list[int]]:
     viser gives its own ``process_request`` and has no setting for another; its server is made, and
     listens, before its constructor returns.
     """
-    import websockets.asyncio.server as library
-
+    # as Any: absent or there, the checker says the same
+    library: Any = importlib.import_module("websockets.asyncio.server")
     serve, count = library.serve, []
 
     def guarded(*arguments: Any, process_request: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -120,8 +121,8 @@ def _looked_at(guard: Guard) -> Iterator[list[int]]:
         return serve(*arguments, process_request=look, **options)
 
     with _turn:
-        library.serve = guarded  # type: ignore[assignment,misc]
+        library.serve = guarded
         try:
             yield count
         finally:
-            library.serve = serve  # type: ignore[misc]
+            library.serve = serve
