@@ -101,7 +101,7 @@ def of_field(
     def after(cameras: Cameras) -> Callable[[], Tensor]:
         return functools.partial(unseen, occupancy, cameras, tiled(cameras).detail)
 
-    learning = [p for p in field.parameters() if p.requires_grad]
+    learning: list[Tensor] = [p for p in field.parameters() if p.requires_grad]
     return Pictures(cameras, block, tiled, learning, after)
 
 
