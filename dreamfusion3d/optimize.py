@@ -104,7 +104,12 @@ def pictures_for(field: NerfField, config: Config, sample_cameras: SampleCameras
     """Those of a run's steps, for a plan."""
     device = next(field.parameters()).device
     lot = torch.Generator(device).manual_seed(0)  # of the plan alone: the run draws what it would
-    return of_field(field, config, (sample_cameras or _orbit(config))(config.optim.views, generator=lot))
+
+    def unseen(occupancy: Occupancy, cameras: Cameras, detail: Detail) -> Tensor:
+        return hidden_density(field, occupancy, cameras, detail, config.optim.hollow_points, generator=lot)
+
+    cameras = (sample_cameras or _orbit(config))(config.optim.views, generator=lot)
+    return of_field(field, config, cameras, unseen)
 
 
 def steps_after(optim: OptimConfig, known: float) -> int:

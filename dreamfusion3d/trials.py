@@ -22,8 +22,8 @@ from dreamfusion3d.memory.meter import measured, metered, scaled, seconds_of
 from dreamfusion3d.prior.guide import scene_of
 from dreamfusion3d.prior.protocol import Prior, Prompts
 from dreamfusion3d.render.occupancy import Occupancy
-from dreamfusion3d.render.tiles import render_tiled
-from dreamfusion3d.render.volume import RenderSettings, render_detailed
+from dreamfusion3d.render.tiles import TiledRender, render_tiled
+from dreamfusion3d.render.volume import Detail, RenderSettings, render_detailed
 from dreamfusion3d.types import Render
 
 TILES = (1, 2, 4, 8, 16, 32, 64)
@@ -41,6 +41,8 @@ class Pictures:
     block: Callable[[Cameras], Block]
     tiled: Callable[[Cameras], Any] | None
     parameters: list[Tensor]  # that learn
+    # makes a small picture and gives what else a step asks of the field then
+    after: Callable[[Cameras], Callable[[], Any]] | None = None
 
     @property
     def rays(self) -> int:
@@ -69,8 +71,12 @@ class Spent:
     seconds: Line
 
 
-def of_field(field: NerfField, config: Config, cameras: Cameras) -> Pictures:
-    """The pictures of a field as the run begins: later ones take fewer samples."""
+def of_field(
+    field: NerfField, config: Config, cameras: Cameras,
+    unseen: Callable[[Occupancy, Cameras, Detail], Tensor],
+) -> Pictures:
+    """The pictures of a field as the run begins: later ones take fewer samples. ``unseen`` is what is asked
+    of the field where they do not show it."""
     device = next(field.parameters()).device
     occupancy = Occupancy(config.render.occupancy_resolution, device)
     occupancy.update(field.density, generator=torch.Generator(device).manual_seed(0), step=0)
@@ -89,10 +95,14 @@ def of_field(field: NerfField, config: Config, cameras: Cameras) -> Pictures:
 
         return Block("render", run)
 
-    return Pictures(
-        cameras, block, lambda cameras: render_tiled(field, cameras, generator=lot(), tiles=1, **seen),
-        [p for p in field.parameters() if p.requires_grad],
-    )
+    def tiled(cameras: Cameras) -> TiledRender:
+        return render_tiled(field, cameras, generator=lot(), tiles=1, **seen)
+
+    def after(cameras: Cameras) -> Callable[[], Tensor]:
+        return functools.partial(unseen, occupancy, cameras, tiled(cameras).detail)
+
+    learning: list[Tensor] = [p for p in field.parameters() if p.requires_grad]
+    return Pictures(cameras, block, tiled, learning, after)
 
 
 class Trial:
@@ -136,7 +146,11 @@ class Trial:
         whole = scaled(graph[0], graph[1], sizes, rays).costs[0]
         # the first gradient of the weights is the one that is held
         backward = whole.kept + LEFT * rays + max(whole.backward_peak - self.weights, 0)
-        yield 1, whole.full_peak, whole.kept + LEFT * rays, backward, whole.forward + whole.backward
+        unseen = 0.0
+        if self.pictures.after is not None:
+            unseen = self._spent([self.pictures.after(c) for c in self.trials], sizes).peak.at(rays)
+        making = max(whole.full_peak, whole.kept + LEFT * rays + unseen)
+        yield 1, making, whole.kept + LEFT * rays, backward, whole.forward + whole.backward
         tiled = self.pictures.tiled
         if tiled is None:
             return
@@ -148,7 +162,8 @@ class Trial:
             making = made.kept.at(rays) + max(made.peak.at(size) - made.kept.at(size), 0)
             again = left + max(tile.full_peak, tile.kept + tile.backward_peak)
             seconds = tiles * (made.seconds.at(size) + tile.forward + tile.backward)
-            yield tiles, making, left, again, max(seconds, whole.forward + whole.backward) * 1.001
+            seconds = 1.001 * max(seconds, whole.forward + whole.backward)
+            yield tiles, max(making, left + unseen), left, again, seconds
 
     # the prior
 

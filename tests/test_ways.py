@@ -171,8 +171,7 @@ def test_predicted_peaks_are_the_measured_ones(prior, text, monkeypatch):
     plans = ways.every_plan(shown, prior, text, settings, CPU)
     by_way = {plan.choice: plan for plan in plans}
     weights = 9 * sum(p.numel() * p.element_size() for p in nerf.parameters())
-    some = [Way(), Way(tiles=4), Way(views=1), Way(4, 1, None, 1)]
-    some.append(min(plans, key=lambda plan: plan.peak).choice)
+    some = [Way(), Way(4, 1, None, 1), Way(64, 1, None, 1)]
     occupancy = Occupancy(8)
     occupancy.update(nerf.density, generator=generator(), step=0)
     known = [*prior.space.vae.parameters(), *prior.network.unet.parameters(), *nerf.parameters()]
@@ -186,7 +185,6 @@ def test_predicted_peaks_are_the_measured_ones(prior, text, monkeypatch):
             optimize._backward(whole, way, shown.cameras, 0.7, 0.0, prior, text, settings)
             peak = meter.peak() - start
         predicted = by_way[way].peak - weights
-        print(way.tiles, way.views, way.at_once, way.schedule, peak, predicted, peak / predicted)
         assert 0.8 < peak / predicted < 1.08, (way, peak, predicted)
 
 
