@@ -12,10 +12,11 @@ import torch
 
 from dreamfusion3d.batch.state import record_of
 from dreamfusion3d.config import Config
-from dreamfusion3d.job import trained
+from dreamfusion3d.job import Job, trained
 from dreamfusion3d.progress import Quiet
-from dreamfusion3d.stages import kept
+from dreamfusion3d.stages import Stages, kept
 from dreamfusion3d.workspace import Identity, Workspace, release
+from tests.test_pipeline import FakePrior
 
 
 @dataclass
@@ -34,15 +35,22 @@ def test_results_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
 
 
 def test_a_field_that_is_no_numbers_is_not_kept(tmp_path: Path) -> None:
-    path, field = tmp_path / "field.safetensors", torch.nn.Linear(2, 2)
+    space, identity = Workspace(tmp_path / "a"), Identity("a mug", 0, Config(), "0" * 64)
+    space.work.mkdir(parents=True)
+    job = Job(FakePrior(), identity, space, torch.device("cpu"), Stages(("optimise",), Quiet()))
+    path, field = space.work / "field.safetensors", torch.nn.Linear(2, 2)
+
+    def run(what: torch.nn.Module) -> None:
+        trained(what, path, lambda text, at: iter(()), "optimise", space.work / "checkpoint.safetensors", job)
+
     field.weight.data[0, 0] = torch.nan
     with pytest.raises(FloatingPointError):
-        trained(field, path, lambda: iter(()), Quiet())
+        run(field)
     assert not path.exists()
     field.weight.data[0, 0] = 0.5
-    trained(field, path, lambda: iter(()), Quiet())
+    run(field)
     other = torch.nn.Linear(2, 2)
-    trained(other, path, lambda: iter(()), Quiet())
+    run(other)
     assert torch.equal(other.weight, field.weight)
 
 
