@@ -148,7 +148,8 @@ def damaged_work(how: str, stage: str, base: Base) -> Row:
     words = command(manifest, out, "--workers", "1")
     at_stage(words, stage, lambda process: os.killpg(process.pid, signal.SIGTERM))
     # not the ticket: without it all of work/ is made again, and nothing would be read
-    hurt = [p for p in sorted(out.glob("*/work/*")) if p.suffix in (".npz", ".safetensors")]
+    inside = [p for p in sorted(out.rglob("*")) if p.parent.name == "work"]
+    hurt = [p for p in inside if p.suffix in (".npz", ".safetensors")]
     for path in hurt:
         damage(how, path)
     again = resumed(words, out, reference)
