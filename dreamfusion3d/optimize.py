@@ -204,13 +204,12 @@ def _backward(
         run.guidance, picture, cameras, prior, text, config, now, generator=generator, way=way
     )
     loss = loss + regularisers(picture, detail, config, progress)
-    told = field.start is not None and len(field.start.sure) > 0  # a fog has said what is inside
-    if optim.hollow_weight > 0 and not told:
+    if optim.hollow_weight > 0 and field.start is None:  # what a field starts from has said what is inside
         density = hidden_density(
             field, run.occupancy, cameras, detail, optim.hollow_points, generator=generator
         )
         loss = loss + optim.hollow_weight * torch.log1p(density).mean()
-    if field.start is not None and told and optim.anchor_weight > 0:
+    if field.start is not None and len(field.start.sure) > 0 and optim.anchor_weight > 0:
         stray = field.start.strayed(field.density_logit, optim.anchor_points, generator=generator)
         loss = loss + optim.anchor_weight * stray
     loss.backward()

@@ -220,6 +220,20 @@ def test_a_better_start_saves_steps_and_noise(prior):
         assert heard.times[0] == pytest.approx(first) and heard.times[-1] == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize("begins_as", ["blob", "solid", "fog"])
+def test_only_a_blob_is_hollowed(prior, monkeypatch, begins_as):
+    """A user's solid and a prior's fog have said what is inside: hollowed, a mushroom came in two halves."""
+    asked = []
+    hidden = loop.hidden_density
+    monkeypatch.setattr(loop, "hidden_density", lambda *a, **k: asked.append(1) or hidden(*a, **k))
+    body, grey = torch.full((9, 9, 9), 0.2), torch.full((9, 9, 9, 3), 0.5)
+    makers = {"blob": lambda *given: None, "solid": Start.of_solid, "fog": Start.of_fog}
+    start = makers[begins_as](body, grey, torch.device("cpu"))
+    nerf = NerfField(config().field, generator=torch.Generator().manual_seed(0), start=start)
+    list(begin(prior, nerf, steps=1))
+    assert bool(asked) == (begins_as == "blob")
+
+
 def test_the_global_generator_is_left_alone(prior):
     torch.manual_seed(4)
     before = torch.get_rng_state()

@@ -94,11 +94,14 @@ def depth_grid(mesh: Mesh, resolution: int) -> Float[np.ndarray, "r r r"]:
     """Depth below the surface at samples of [-1, 1]^3, scene units, negative outside.
 
     Next to the surface it is the distance of the nearest of many points on it; further off it
-    counts samples.
+    counts samples. Solids that overlap are one.
     """
     solid, step = inside(mesh, resolution), 2 / (resolution - 1)
     surface, _ = surface_points(mesh)
     cell = np.clip(np.round((surface + 1) / step).astype(np.int64), 0, resolution - 1)
+    # where solids overlap, the faces of one within the other bound nothing
+    outer = ~ndimage.binary_erosion(solid, iterations=2)[tuple(cell.T)]
+    surface, cell = surface[outer], cell[outer]
     # points that no inside sample is next to
     lonely = ~ndimage.binary_dilation(solid, iterations=2)[tuple(cell.T)]
     touched = np.zeros_like(solid)

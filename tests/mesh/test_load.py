@@ -129,6 +129,16 @@ def test_inside_is_the_sphere_whatever_its_winding_or_holes() -> None:
     assert np.abs(depth - (0.6 - radius))[near].max() < 0.008
 
 
+def test_solids_that_overlap_are_one_without_a_seam() -> None:
+    one, two = (trimesh.creation.box([0.6, 0.6, 0.6]).apply_translation([x, 0, 0]) for x in (-0.2, 0.2))
+    depth = depth_grid(mesh_of(trimesh.util.concatenate([one, two])), 41)
+    line = np.linspace(-1, 1, 41)
+    x, y, z = np.meshgrid(line, line, line, indexing="ij")
+    truth = np.minimum(0.5 - np.abs(x), 0.3 - np.maximum(np.abs(y), np.abs(z)))  # of their hull, a box
+    deep = truth > 0.16  # three samples: a face counts as inner from two on
+    assert deep.sum() > 300 and depth[deep].min() > 0.05
+
+
 def test_a_sheet_does_not_vanish() -> None:
     corners = np.array([[-0.5, 0, -0.5], [0.5, 0, -0.5], [0.5, 0, 0.5], [-0.5, 0, 0.5]])
     sheet = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))

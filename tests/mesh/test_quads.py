@@ -80,3 +80,22 @@ def test_a_torus_of_quads() -> None:
     assert quality(made).genus == 1
     assert 0.7 * 1600 < len(made.faces) < 1.3 * 1600
     assert quality(made).volume == pytest.approx(quality(mesh).volume, rel=0.03)
+
+
+@pytest.mark.parametrize("excess, laid", [(1.12, True), (0.9, True), (None, False)])
+def test_quads_keep_to_the_budget(monkeypatch: pytest.MonkeyPatch, excess: float | None, laid: bool) -> None:
+    """A remesher that lays more than it was asked for is asked for fewer."""
+    asked: list[int] = []
+
+    def lay(mesh: Mesh, quads_: int, time_limit_s: float) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(quads_)
+        count = 1000 if excess is None else round(quads_ * excess)
+        return np.zeros((4, 3)), np.zeros((count, 4), np.int64)
+
+    monkeypatch.setattr(quads, "_by_quadriflow", lay)
+    found = quads._within_budget(mesh_of(torus), 500, 60.0)
+    assert isinstance(found, tuple) == laid
+    if isinstance(found, tuple):
+        assert 400 <= len(found[1]) <= 500 and len(asked) <= 2
+    else:
+        assert "more than 500" in found and len(asked) == quads.TRIES
