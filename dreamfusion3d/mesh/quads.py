@@ -35,8 +35,8 @@ def check_quads() -> None:
 
 
 def quad_mesh(mesh: Mesh, faces: int, time_limit_s: float = TIME_LIMIT_S) -> Mesh | str:
-    """At most ``faces`` / 2 quads, as pairs of triangles, on the surface of a closed ``mesh``; or in words why
-    there are none. What comes back has the topology and the volume of ``mesh``."""
+    """At most ``faces`` / 2 quads, as pairs of triangles, on the surface of a closed ``mesh``; or in words
+    why there are none. What comes back has the topology and the volume of ``mesh``."""
     check_quads()
     source = simplify(mesh, INPUT_FACES)
     found = _within_budget(source, max(faces // 2, 8), time_limit_s)
@@ -75,7 +75,7 @@ def _halved(vertices: Float[np.ndarray, "v 3"], quads: Int[np.ndarray, "q 4"]) -
 def _within_budget(
     mesh: Mesh, quads: int, time_limit_s: float
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "q 4"]] | str:
-    """QuadriFlow takes the number for a hint and lays a tenth more or less: asked again for fewer when over."""
+    """QuadriFlow takes the number for a hint, and is asked again for fewer when it lays more."""
     asked, ends = quads, time.monotonic() + time_limit_s
     for _ in range(TRIES):
         found = _by_quadriflow(mesh, asked, max(ends - time.monotonic(), 1.0))
