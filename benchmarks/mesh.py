@@ -33,6 +33,7 @@ from dreamfusion3d.mesh.export import place, write_glb
 from dreamfusion3d.mesh.lods import dress
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.mesh.simplify import simplify, smooth
+from dreamfusion3d.mesh.solid import Solid
 from dreamfusion3d.pipeline import FOG_SAMPLES
 from dreamfusion3d.prior import load_prior
 from dreamfusion3d.prior.protocol import foresees
@@ -41,6 +42,7 @@ from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.render.surface import render_mesh
 from dreamfusion3d.render.video import write_thumbnail, write_turntable
 from dreamfusion3d.render.volume import RenderSettings, render
+from dreamfusion3d.stages import load_arrays
 from dreamfusion3d.surface import mesh_silhouette_iou, numpy_of, silhouette_cameras, surface_of
 from dreamfusion3d.types import Field, Mesh, Render, TexturedMesh
 
@@ -69,7 +71,9 @@ def field_of(run: Path) -> NerfField:
     record = json.loads((run / "asset.json").read_text())
     config, device, start = from_dict(record["config"]), torch.device("cpu"), None
     prior = load_prior(config.prior, device=device)
-    if config.field.start == "prior" and foresees(prior):
+    if solid := load_arrays(run / "work" / "start.npz", Solid):
+        start = Start.of_solid(torch.from_numpy(solid.depth), torch.from_numpy(solid.colour), device)
+    elif config.field.start == "prior" and foresees(prior):
         fog = prior.fog(prior.encode_text([record["prompt"]]), FOG_SAMPLES)
         start = Start.of_fog(*fog, device)
     field = NerfField(config.field, generator=torch.Generator().manual_seed(0), start=start)

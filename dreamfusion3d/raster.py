@@ -27,7 +27,7 @@ class Raster(NamedTuple):
 
 
 @no_type_check
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _draw(points, faces, face, weights, depth, slack, near):
     height, width = face.shape
     for f in range(faces.shape[0]):

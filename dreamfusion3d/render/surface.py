@@ -30,7 +30,7 @@ def _texture_at(texture, u, v, channel):
 
 
 @no_type_check
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _resolve(face, weights, depth, faces, uv, normals, texture, light, ambient, diffuse, focal, s, out):
     """Shade every sub-pixel and average s*s of them: out is (h, w, 8): rgb, opacity, depth, normal."""
     tall, wide = face.shape

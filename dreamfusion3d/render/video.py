@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,17 +44,16 @@ def write_turntable(
     size = -(-size // 16) * 16
     count = max(1, round(seconds * fps))
     azimuths = [AZIMUTH_DEG + 360.0 * i / count for i in range(count)]
-    cameras = orbit(azimuths, ELEVATION_DEG, height=size, width=size)
     # a dozen views bound the object well enough to frame it for all of them
     shown = framed(textured, orbit(azimuths[:: max(1, count // 12)], ELEVATION_DEG, height=size, width=size))
 
-    def frames() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        for azimuth in cameras.azimuth_deg.tolist():
-            camera = orbit([azimuth], ELEVATION_DEG, height=size, width=size)
-            yield _pictures(shown, camera, supersample=2)[0]
+    def frame(azimuth: float) -> UInt8[np.ndarray, "h w 3"]:
+        camera = orbit([azimuth], ELEVATION_DEG, height=size, width=size)
+        return _pictures(shown, camera, supersample=2)[0]
 
-    with replacing(path) as temporary:
-        write_frames(frames(), temporary, fps, size)
+    # the kernels let go of the interpreter, so that the next frames are drawn while one is encoded
+    with replacing(path) as temporary, ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        write_frames(pool.map(frame, azimuths), temporary, fps, size)
 
 
 def framed(textured: TexturedMesh, cameras: Cameras, fill: float = FILL) -> TexturedMesh:
