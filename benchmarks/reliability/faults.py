@@ -180,7 +180,7 @@ def injected(fault: str, base: Base) -> Row:
     """One of faulty.py's; then the command without it."""
     out = base.fresh()
     more = ("--workers", "1", *(("--timeout", "25") if fault == "hang" else ()))
-    broken = finish(command(base.manifest, out, *more, fault=fault))
+    broken = finish(command(base.manifest, out, *more, faults=("short_film", fault)))
     after = left(out)
     again = resumed(command(base.manifest, out, *more), out, base.reference)
     return {"user_sees": seen(broken), "left": after, "resumed": again}
@@ -223,7 +223,7 @@ FAULTS: dict[str, Callable[[Base], Row]] = {
     "hung_worker": functools.partial(injected, "hang"),
     **{
         f"nan_{stage}": functools.partial(injected, f"nan_{stage}")
-        for stage in ("denoised", "rendered", "trained", "extracted", "baked")
+        for stage in ("denoised", "rendered", "trained", "sampled", "extracted", "baked")
     },
 }
 

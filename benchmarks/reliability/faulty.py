@@ -1,6 +1,6 @@
 """``dreamfusion3d`` with workers in which something goes wrong.
 
-    python -m benchmarks.reliability.faulty FAULT batch MANIFEST --out DIR ...
+    python -m benchmarks.reliability.faulty FAULT[,FAULT...] batch MANIFEST --out DIR ...
 
 FAULT is empty, or the name of a function below. Most faults happen once a folder: DIR/.fault says that
 it has happened.
@@ -89,14 +89,23 @@ def nan_extracted() -> None:
     after(surface, "surface_of", spoil)
 
 
+def nan_sampled() -> None:
+    spoil_answers("density")
+
+
 def nan_baked() -> None:
+    spoil_answers("albedo")
+
+
+def spoil_answers(of: str) -> None:
+    """The mesh side gets no numbers where it asks the field for its density, or for its colours."""
     from dreamfusion3d import surface
 
     plain = surface.numpy_of
 
-    def spoiled(*args: Any, **options: Any) -> Any:
-        ask = plain(*args, **options)
-        return (lambda x: ask(x) * float("nan")) if once() else ask
+    def spoiled(function: Callable[..., Any], *args: Any) -> Any:
+        ask = plain(function, *args)
+        return (lambda x: ask(x) * float("nan")) if function.__name__ == of and once() else ask
 
     surface.numpy_of = spoiled
 
@@ -133,9 +142,19 @@ def clock() -> None:
     time.time = back  # type: ignore[assignment]
 
 
+def short_film() -> None:
+    """No fault: half a second of turntable, which else takes longer than all other stages together."""
+    from dreamfusion3d.render import video
+
+    video.write_turntable = functools.partial(video.write_turntable, seconds=0.5, size=160)
+
+
 FAULTS = {
     f.__name__: f
-    for f in (nan_denoised, nan_rendered, nan_trained, nan_extracted, nan_baked, hang, starve, clock)
+    for f in (
+        short_film, nan_denoised, nan_rendered, nan_trained, nan_sampled, nan_extracted, nan_baked, hang,
+        starve, clock,
+    )
 }
 
 
@@ -147,7 +166,8 @@ def maker(device: str, fault: str) -> Make:
         out = Path(task.out)
         if not broken:
             broken.append(fault)
-            FAULTS[fault]()
+            for name in fault.split(","):
+                FAULTS[name]()
         return make(task, progress)
 
     return faulty

@@ -2,6 +2,7 @@
 
     python -m benchmarks.reliability.kills --out out/kills [--rows 40] [--kills 60] [--workers 2] [--seed 0]
 
+Rows are as small as they get (common.SMALL): what is asked is what a kill leaves, not the picture.
 An undisturbed batch first, then the same rows with kills of workers and of the supervisor; a batch that is
 done before all kills have happened is followed by another from the start. Prints JSON. The same command
 goes on: a round that was finished is not made again.
@@ -44,6 +45,7 @@ def disturbed(
 ) -> dict[str, Any]:
     """A batch under ``kills``, one every ``pace`` seconds on average, started again when it was killed."""
     counts = {"worker": 0, "supervisor": 0}
+    finished: list[int] = []  # assets, at each kill: where in the batch it fell
     starts, code = 0, -1
     words = command(manifest, out, "--workers", str(workers), "--tries", "100", "--quiet")
     with watched(out) as watcher:
@@ -63,6 +65,7 @@ def disturbed(
                     continue
                 pid = process.pid if victim == "supervisor" else rng.choice(team)
                 os.kill(pid, signal.SIGKILL)
+                finished.append(len(list(out.glob("*/asset.json"))))
                 counts[victim] += 1
                 if victim == "supervisor":
                     process.wait(60)
@@ -70,7 +73,9 @@ def disturbed(
                     assert not survivors, f"workers outlived their supervisor: {survivors}"
             code = process.wait()
             assert code in (0, -signal.SIGKILL), process.communicate()
-    return {"kills": counts, "starts": starts, "made_twice": watcher.twice}
+    return {
+        "kills": counts, "finished_at_each_kill": finished, "starts": starts, "made_twice": watcher.twice,
+    }
 
 
 def wait_for_end(pids: list[int], seconds: float = 20.0) -> list[int]:
