@@ -181,14 +181,34 @@ def _run_again(
     review = verdicts.read(whole.out)
     mine = {item.name for item in whole.items}
     new = [item for item in again.rejected(whole.out, whole.everything, review) if item.name in mine]
-    if dry_run or not new:
-        for item in new:
-            print(f"{item.name}: rejected, to be made with seed {item.seed}: {item.prompt}")
-        print(f"{len(new)} rejected", file=sys.stderr)
+    if dry_run:
+        _print_rejected(new, whole.out, len(crew.devices), as_json)
+        return 0
+    if not new:
+        print("0 rejected", file=sys.stderr)
+        if as_json:
+            _print_end(whole, {}, stopped=False)
         return 0
     watch = table.choose(len(new), as_json=as_json, quiet=quiet)
     limits = Limits(timeout=limit[0], tries=limit[1])
     return _end(whole, as_json, *run.run_again(whole, new, crew, watch, limits=limits))
+
+
+def _print_rejected(new: list[Item], out: Path, devices: int, as_json: bool) -> None:
+    import json
+
+    from dreamfusion3d.batch import plan
+
+    for item in new:
+        if as_json:
+            print(json.dumps(_facts(item, "rejected")))
+        else:
+            print(f"{item.name}: rejected, to be made with seed {item.seed}: {item.prompt}")
+    if as_json:
+        cost = plan.estimate(new, out)
+        print(json.dumps({"event": "estimate", "assets": len(new), "devices": devices, **vars(cost)}))
+    else:
+        print(f"{len(new)} rejected", file=sys.stderr)
 
 
 def _run(
@@ -220,14 +240,20 @@ def _end(whole: Batch, as_json: bool, outcomes: dict[str, Outcome], stopped: boo
     if counts["other"]:
         print("--remake makes again what is there with other settings or weights", file=sys.stderr)
     if as_json:
-        import json
-
-        print(json.dumps({"event": "end", **counts, "stopped": stopped, "out": str(whole.out)}))
+        _print_end(whole, outcomes, stopped)
     else:
         print(whole.out / "contact_sheet.html")
     if stopped:
         raise KeyboardInterrupt
     return 1 if counts["failed"] or counts["other"] else 0
+
+
+def _print_end(whole: Batch, outcomes: dict[str, Outcome], stopped: bool) -> None:
+    import json
+
+    from dreamfusion3d.batch import state
+
+    print(json.dumps({"event": "end", **state.counts(outcomes), "stopped": stopped, "out": str(whole.out)}))
 
 
 def _print_plan(whole: Batch, weights: Weights, devices: int, as_json: bool, remake: bool) -> None:

@@ -1,31 +1,27 @@
 """The contact sheet served on loopback: verdicts are kept at once, and finished assets appear.
 
-Any program of this machine, and any page in its browser, can reach a port of loopback. So every request
-must carry the token in its path (a page elsewhere does not know it), name this server in its Host header
-(or a name that was made to point here, DNS rebinding, could read it), and come from this origin when it
-changes something. Nothing is served but the page and the files that an asset.json of the folder lists.
+Every request passes `loopback.Guard`. Nothing is served but the page and the files that an asset.json of
+the folder lists.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
-import secrets
 import shutil
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from dreamfusion3d.batch import sheet, verdicts
 from dreamfusion3d.batch.state import record_of
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.loopback import HOST, Guard
 from dreamfusion3d.workspace import Workspace
 
-HOST = "127.0.0.1"
 LARGEST_BODY = 256 << 10  # bytes: a note of LONGEST_NOTE characters in any script
 SECONDS_TO_SAY = 30.0  # for a request, before its connection is dropped
 TYPES = {".glb": "model/gltf-binary", ".png": "image/png", ".mp4": "video/mp4"}  # others are downloaded
@@ -118,20 +114,17 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, gallery: Gallery, port: int = 0) -> None:
-        self.gallery, self.token = gallery, secrets.token_urlsafe(24)
+        self.gallery, self.guard = gallery, Guard("dreamfusion3d review")
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
             reason = error.strerror or str(error)
             raise InputError(f"cannot listen on port {port}: {reason}; choose another with --port") from None
+        self.guard.port = self.server_port
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.server_port}/{self.token}/"
-
-    @property
-    def hosts(self) -> set[str]:
-        return {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
+        return self.guard.url
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that leaves in the middle of a film is no event."""
@@ -164,9 +157,6 @@ class _Handler(BaseHTTPRequestHandler):
         path = self._path()
         if path is None:
             return
-        origin = self.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc not in self.server.hosts:
-            return self._refuse(403, "from another page")
         length = self.headers.get("Content-Length") or ""
         if path != "verdict" or self.headers.get_content_type() != "application/json":
             return self._refuse(404, "no such place")
@@ -183,15 +173,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(b"{}", "application/json")
 
     def _path(self) -> str | None:
-        """What follows the token; None, and the request refused, when it has not the right one."""
-        if self.headers.get("Host") not in self.server.hosts:
-            self._refuse(403, "this server is not called so")
+        """What follows the token; None, and the request refused, when it may not come in."""
+        guard = self.server.guard
+        hosts, origins = (self.headers.get_all(name, []) for name in ("Host", "Origin"))
+        why = guard.refusal(self.path, hosts, origins)
+        if why is not None:
+            self._refuse(403, why)
             return None
-        token, _, rest = self.path.lstrip("/").partition("/")
-        if not hmac.compare_digest(token.encode(), self.server.token.encode()):
-            self._refuse(403, "the address lacks its token: use the one that `dreamfusion3d review` printed")
-            return None
-        return rest
+        return guard.inner(self.path).removeprefix("/")
 
     def _refuse(self, code: int, why: str) -> None:
         self.close_connection = True

@@ -67,6 +67,22 @@ def test_rejected_rows_are_made_with_new_seeds(batch: tuple[Path, Path]) -> None
     assert call(manifest, out, "--again", "rejected") == 0 and seed_of(out, "good") == 2
 
 
+def test_the_plan_as_json_is_json_alone(batch: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    manifest, out = batch
+
+    def events(*more: str) -> list[dict[str, object]]:
+        capsys.readouterr()
+        assert call(manifest, out, "--again", "rejected", "--json", *more) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    assert [e["event"] for e in events()] == ["end"]
+    reject(out, "better_s3")
+    plan, estimate = events("--dry-run")
+    assert (plan["event"], plan["name"], plan["seed"]) == ("plan", "better_s3", 5)
+    assert plan["standing"] == "rejected"
+    assert (estimate["event"], estimate["assets"]) == ("estimate", 1)
+
+
 def test_what_fails_leaves_the_rejected(faked: None, tmp_path: Path) -> None:
     manifest, out = tmp_path / "m.csv", tmp_path / "out"
     manifest.write_text("prompt\npoison\n")

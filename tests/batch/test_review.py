@@ -33,7 +33,7 @@ def ask(
 ) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     given = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
-    where = f"/{server.token if token is None else token}/{path}"
+    where = f"/{server.guard.token if token is None else token}/{path}"
     connection.request("GET" if body is None else "POST", where, body and json.dumps(body), given)
     answer = connection.getresponse()
     found = answer.status, answer.read()
@@ -47,7 +47,7 @@ def sha_of(server: Server, name: str = "mug") -> str:
 
 def test_nobody_without_the_token(server: Server) -> None:
     assert ask(server, "")[0] == 200
-    for token in ("", "x", server.token[:-1], server.token + "x"):
+    for token in ("", "x", server.guard.token[:-1], server.guard.token + "x"):
         assert ask(server, "", token=token)[0] == 403
         assert ask(server, "verdict", {"name": "mug"}, token=token)[0] == 403
     port = server.server_port

@@ -21,8 +21,9 @@ from dreamfusion3d.config import Config, as_dict, with_values
 from dreamfusion3d.control import Wish, wish_of
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.loopback import HOST, Guard
 from dreamfusion3d.mesh.export import write_glb
-from dreamfusion3d.view.guard import HOST, Guard, guarded_server
+from dreamfusion3d.view.guard import guarded_server
 from dreamfusion3d.view.window import Window
 from tests.clients.asset import EXTRAS, NAME, ball
 from tests.clients.browser import Page, browser
