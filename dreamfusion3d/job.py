@@ -13,6 +13,7 @@ from dreamfusion3d import files
 from dreamfusion3d.config import Config, as_dict
 from dreamfusion3d.control import Control
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.live import Live
 from dreamfusion3d.progress import Progress
 from dreamfusion3d.slug import hashed
 from dreamfusion3d.stages import Stages
@@ -128,14 +129,18 @@ def trained(
         except (SafetensorError, RuntimeError):
             progress.say(f"{path.name} is damaged; optimising again")
     control = Control(job.space.work, stage, job.prior, job.identity.prompt, job.config, progress)
+    live = Live(field, job.space.work)
     for step in control.steps(lambda text: begin(text, checkpoint), checkpoint):
         progress.step(step.index, step.total, f"gradient {step.gradient_norm:.2g}")
         if step.note:
             progress.say(f"warning: {step.note}")
+        if stage == "optimise":  # of the colours of --refine the preview is enough
+            live.step()
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in field.state_dict().items()}
     if not _finite(state):  # kept, it would spoil every later try
         raise FloatingPointError("the trained field holds numbers that are not finite; try again")
     files.write_bytes(path, save(state))
+    live.close()
 
 
 def _finite(state: dict[str, torch.Tensor]) -> bool:

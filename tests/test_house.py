@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # From the top down; what is not named is a base module and may be used by all.
 FLOORS = (
     ("cli",), ("view",), ("batch",),
-    ("doctor", "retexture", "pipeline", "finish", "job", "control", "record", "reexport", "surface"),
+    ("doctor", "retexture", "pipeline", "finish", "job", "control", "live", "record", "reexport", "surface"),
     ("reconstruct",), ("evaluate",), ("optimize", "distill", "ways", "trials", "checkpoint", "paint"),
     ("prior",), ("guidance",), ("render",), ("field",), ("mesh",), ("procedural",), ("memory",),
 )

@@ -15,6 +15,7 @@ import json
 import os
 import random
 import signal
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -32,18 +33,21 @@ from benchmarks.reliability.common import (
 
 
 def undisturbed(manifest: Path, out: Path, workers: int) -> float:
-    """Seconds an asset."""
-    begun = time.monotonic()
+    """Seconds an asset, by their own account: the batch may have been made by an earlier call."""
     found = finish(command(manifest, out, "--workers", str(workers), "--quiet"))
     assert found["exit"] == 0, found
-    summary = json.loads((out / "batch.json").read_text())
-    return (time.monotonic() - begun) / max(1, summary["assets"])
+    reports = [json.loads(path.read_text()) for path in out.glob("*/asset.json")]
+    return statistics.mean(sum(report["seconds"].values()) for report in reports)
 
 
 def disturbed(
-    manifest: Path, out: Path, workers: int, kills: int, pace: float, rng: random.Random
+    manifest: Path, out: Path, workers: int, rows: int, kills: int, pace: float, rng: random.Random
 ) -> dict[str, Any]:
-    """A batch under ``kills``, one every ``pace`` seconds on average, started again when it was killed."""
+    """A batch under ``kills``, started again when it was killed.
+
+    They are spread over the whole batch: each waits until its share of the rows is finished, and then for
+    some moment of the next 2 ``pace`` seconds. Faster ones would all fall before the first asset.
+    """
     counts = {"worker": 0, "supervisor": 0}
     finished: list[int] = []  # assets, at each kill: where in the batch it fell
     starts, code = 0, -1
@@ -56,6 +60,9 @@ def disturbed(
                 if sum(counts.values()) >= kills:
                     process.wait(3600)
                     break
+                share = rows * sum(counts.values()) // kills
+                while process.poll() is None and done(out) < share:
+                    time.sleep(0.05)
                 deadline = time.monotonic() + rng.uniform(0.0, 2 * pace)
                 while process.poll() is None and time.monotonic() < deadline:
                     time.sleep(0.01)
@@ -65,7 +72,7 @@ def disturbed(
                     continue
                 pid = process.pid if victim == "supervisor" else rng.choice(team)
                 os.kill(pid, signal.SIGKILL)
-                finished.append(len(list(out.glob("*/asset.json"))))
+                finished.append(done(out))
                 counts[victim] += 1
                 if victim == "supervisor":
                     process.wait(60)
@@ -76,6 +83,10 @@ def disturbed(
     return {
         "kills": counts, "finished_at_each_kill": finished, "starts": starts, "made_twice": watcher.twice,
     }
+
+
+def done(out: Path) -> int:
+    return sum(1 for _ in out.glob("*/asset.json"))
 
 
 def wait_for_end(pids: list[int], seconds: float = 20.0) -> list[int]:
@@ -103,8 +114,7 @@ def main() -> None:
         kept = given.out / f"{folder.name}.json"
         if not kept.exists():
             rng = random.Random(given.seed + len(rounds))
-            # a worker needs some seconds to start: a faster pace would let nothing be finished
-            found = disturbed(manifest, folder, given.workers, left, max(5.0, seconds), rng)
+            found = disturbed(manifest, folder, given.workers, given.rows, left, seconds, rng)
             have = files_of(folder)
             found |= {
                 "finished": len(have), "same_bytes": sum(have.get(n) == wanted[n] for n in wanted),

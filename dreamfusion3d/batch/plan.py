@@ -189,7 +189,7 @@ def _measured(out: Path) -> dict[str, tuple[float, float]]:
             size = sum(p.stat().st_size for p in report.parent.rglob("*") if p.is_file())
             found.setdefault(_work(record["config"]), []).append((sum(record["seconds"].values()), size))
     return {
-        work: (statistics.median(s for s, _ in all_), statistics.median(b for _, b in all_))
+        work: (float(statistics.median(s for s, _ in all_)), float(statistics.median(b for _, b in all_)))
         for work, all_ in found.items()
     }
 

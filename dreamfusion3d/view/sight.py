@@ -80,10 +80,14 @@ def glb_of(run: Path) -> Path | None:
 
 def latest_field(run: Path) -> Path | None:
     """The file that holds the field as it was last kept."""
-    for name in ("field.safetensors", "checkpoint.safetensors"):
-        if (run / "work" / name).exists():
-            return run / "work" / name
-    return None
+    work, trained = run / "work", run / "work" / "field.safetensors"
+    if trained.exists():
+        return trained
+    found: list[tuple[int, Path]] = []
+    for name in ("checkpoint.safetensors", "live.safetensors"):
+        with contextlib.suppress(OSError):
+            found.append(((work / name).stat().st_mtime_ns, work / name))
+    return max(found)[1] if found else None
 
 
 class Fields:

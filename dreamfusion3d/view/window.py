@@ -12,9 +12,11 @@ import numpy as np
 
 from dreamfusion3d.control import Wish, ask, wish_of
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.live import look_at
 from dreamfusion3d.view import sight
 
 SECONDS_BETWEEN_LOOKS = 1.0
+SURFACE_SHARE = 0.1  # of the time is spent on surfaces: the run needs the cores
 LARGEST_GLB = 256 << 20  # bytes that are sent to a browser
 CAMERA_COLOUR, SERIES_COLOUR = (120, 130, 150), "#2266cc"
 
@@ -27,6 +29,7 @@ class Window:
         self.fields = sight.Fields(run)
         self.stamps: dict[str, Any] = {}
         self.shown: Any = None
+        self.rested = 0.0  # when the next surface may be made
         self.turn = threading.Lock()  # buttons are pressed on other threads
         self._scene()
         self._panel(sight.state_of(run))
@@ -81,12 +84,16 @@ class Window:
         """Shows what has changed. What cannot be shown is said, and tried again when it changes."""
         with self.turn:
             state = sight.state_of(self.run)
+            if state.steered:
+                look_at(self.run / "work")
             self._tell(state)
             self._show_preview(state)
             path = (sight.glb_of(self.run) if state.done else None) or sight.latest_field(self.run)
-            if path is not None and self._changed("surface", path):
+            if path is not None and time.monotonic() >= self.rested and self._changed("surface", path):
+                begun = time.monotonic()
                 try:
                     self._show_surface(path)
+                    self.rested = time.monotonic() + (time.monotonic() - begun) / SURFACE_SHARE
                 except (InputError, OSError, ValueError) as error:
                     self.say(f"warning: {error}")
 
@@ -154,7 +161,8 @@ class Window:
                 raise InputError("the field holds no surface yet")
             shape = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colours, process=False)
             new = self.server.scene.add_mesh_trimesh("/asset", shape)
-            self.about.content = f"Shown: the field as last kept, {len(mesh.faces):,} triangles."
+            when = {"live": "a moment ago", "checkpoint": "as last kept"}.get(path.stem, "as trained")
+            self.about.content = f"Shown: the field {when}, {len(mesh.faces):,} triangles."
         self.shown = new
 
     def _changed(self, name: str, path: Path) -> bool:
