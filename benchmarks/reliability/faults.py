@@ -34,7 +34,8 @@ from dreamfusion3d.prior import embedded_folder
 
 STAGES = ("prior", "optimise", "extract", "simplify", "texture", "export", "pictures")
 TMPFS_MB = 160  # more than the 64 MB that a batch asks for
-CHECKPOINTED = {**SMALL, "optim.steps": 120}  # half are saved by the prior's first guess; one is kept at 50
+# half of the steps are saved by the prior's first guess; a checkpoint is kept at 50
+CHECKPOINTED = {**SMALL, "optim.steps": 104, "optim.views": 1}
 Row = dict[str, Any]
 
 
