@@ -43,7 +43,7 @@ def seen(found: Row) -> Row:
     """What a user would see of it: the exit code and the last lines."""
     lines = [line for line in found["complaints"].splitlines() if line.strip()]
     shown: Row = {
-        "exit": found["exit"], "lines": [line[:300] for line in lines if "arning" not in line][-4:],
+        "exit": found["exit"], "lines": [line[:300] for line in lines if "Warning" not in line][-4:],
         "traceback": "Traceback" in found["complaints"],
     }
     if "acted" in found:

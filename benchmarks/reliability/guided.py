@@ -30,6 +30,7 @@ with atheris.instrument_imports(include=["dreamfusion3d", "yaml", "trimesh"]):
     from tests import fuzzing
 
 ROW = {"prompt": "a red mug", "name": "mug", "seeds": "1,2", "quality": "draft", "optim.steps": 20}
+POINTS = fuzzing.PLY.replace(b"element face 1\nproperty list uchar int vertex_indices\n", b"")
 SECONDS_OF_A_HANG = 2
 LARGEST_INPUT = 4096  # bytes
 LARGEST_MEMORY = 4096  # MB
@@ -68,7 +69,9 @@ TARGETS: dict[str, tuple[Callable[[bytes, Path], None], list[bytes]]] = {
     "record": (ask_record, [
         b"\4{\"seed\": 0}     \x02\0\0\0\0\0\0\0{}", b"\0\x08\0\0\0\0\0\0\0{\"a\": 1}PK\x03\x04",
     ]),
-    "mesh": (ask_mesh, [b"\0" + fuzzing.PLY, b"\1" + fuzzing.OBJ, b"\2" + fuzzing.STL, b"\3" + fuzzing.GLB]),
+    "mesh": (ask_mesh, [
+        b"\0" + POINTS, b"\0" + fuzzing.PLY, b"\1" + fuzzing.OBJ, b"\2" + fuzzing.STL, b"\3" + fuzzing.GLB,
+    ]),
 }
 
 
