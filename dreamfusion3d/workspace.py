@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import socket
-import time
+import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -212,6 +212,7 @@ def check_room(out: Path) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Holds FOLDER/.lock, a file that names its process; one that a dead process left is taken over.
 
+    It has no lease: another machine's counts until somebody takes it away, whatever the clocks say.
     Raises LockedError while another process holds it.
     """
     path = (folder / ".lock").absolute()
@@ -264,7 +265,7 @@ def _alive(holder: dict[str, Any], path: Path) -> bool:
     if not isinstance(pid, int):
         # empty: its process is between making and writing it, or died there
         with contextlib.suppress(OSError):
-            return time.time() - path.stat().st_mtime < SECONDS_TO_WRITE
+            return _now_in(path.parent) - path.stat().st_mtime < SECONDS_TO_WRITE
         return False
     if holder.get("host") != socket.gethostname():
         return True  # on a shared disk; its processes cannot be seen from here
@@ -279,6 +280,12 @@ def _alive(holder: dict[str, Any], path: Path) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _now_in(folder: Path) -> float:
+    """The time by the clock that the folder's files get theirs from: a file server's may not be ours."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".now.", suffix=".tmp") as probe:
+        return os.stat(probe.name).st_mtime
 
 
 def _alive_on_windows(pid: int) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +14,11 @@ import torch
 
 from dreamfusion3d.batch.state import record_of
 from dreamfusion3d.config import Config
+from dreamfusion3d.errors import LockedError
 from dreamfusion3d.job import Job, trained
 from dreamfusion3d.progress import Quiet
 from dreamfusion3d.stages import Stages, kept
-from dreamfusion3d.workspace import Identity, Workspace, release
+from dreamfusion3d.workspace import Identity, Workspace, locked, release
 from tests.test_pipeline import FakePrior
 
 
@@ -79,3 +82,27 @@ def test_only_the_lock_of_the_gone_is_released(tmp_path: Path) -> None:
     assert lock.exists()
     release(tmp_path, [("there", 7)])
     assert not lock.exists()
+
+
+@pytest.mark.parametrize("skew", [-86400.0, 0.0, 86400.0])
+def test_clocks_of_a_farm_may_differ(skew: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, lock = time.time, tmp_path / ".lock"
+    monkeypatch.setattr(time, "time", lambda: plain() + skew)
+
+    def taken() -> bool:
+        try:
+            with locked(tmp_path):
+                return True
+        except LockedError:
+            return False
+
+    lock.write_text(json.dumps({"host": "another", "pid": os.getpid()}))
+    for age in (0.0, 1e9):  # no lease: it does not run out
+        os.utime(lock, (plain() - age, plain() - age))
+        assert not taken() and lock.exists()
+    for text in ("", '{"pid": 7'):  # its process died, or is about to go on
+        lock.write_text(text)
+        assert not taken()
+        os.utime(lock, (plain() - 60, plain() - 60))
+        assert taken() and not lock.exists()
+    assert not list(tmp_path.iterdir())
