@@ -201,7 +201,7 @@ def connected(address: str) -> Iterator[None]:
     try:
         _knock(address)
         ray.init(
-            address=None if address == "local" else address,
+            address=address,  # "local" is Ray's word too; without one it would join a cluster that runs here
             include_dashboard=False if address == "local" else None,
             log_to_driver=False, logging_level=logging.ERROR,
         )

@@ -118,6 +118,12 @@ def test_the_driver_dies_and_the_folder_is_enough(tmp_path: Path) -> None:
     assert report.stat().st_mtime_ns == before and not list(out.rglob(".lock"))
 
 
+def test_local_joins_no_cluster_that_runs_here(cluster: Any) -> None:
+    with on_ray.connected("local"):
+        assert ray.get_runtime_context().gcs_address != cluster.address
+        assert on_ray.slots(1, 0.0) >= 1, "the one that runs has no cores"
+
+
 def test_no_cluster_is_one_line() -> None:
     with pytest.raises(InputError, match="no Ray cluster at '127.0.0.1:1'"), on_ray.connected("127.0.0.1:1"):
         pass
