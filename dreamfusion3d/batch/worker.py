@@ -142,11 +142,16 @@ def _result(make: Make, task: Task, progress: Reporter) -> Message:
         found = {"kind": "failed", "how": how, "reason": " ".join(str(error).split())}
     except Exception as error:  # the boundary of the worker: the supervisor decides what becomes of it
         traceback.print_exc()
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = " ".join(f"{type(error).__name__}: {str(error) or _hint(error)}".split())
         found = {"kind": "failed", "how": "error", "reason": reason}
     sys.stdout.flush()
     sys.stderr.flush()
     return {**found, "seconds": time.monotonic() - begun, "resident": resident_bytes()}
+
+
+def _hint(error: Exception) -> str:
+    """For one that has no words of its own."""
+    return "no memory left; try fewer --workers" if isinstance(error, MemoryError) else ""
 
 
 class Reporter:
