@@ -28,6 +28,7 @@ from dreamfusion3d.evaluate.retrieval import load_encoder
 from dreamfusion3d.evaluate.verdict import Verdict
 from dreamfusion3d.pipeline import Asset, text_to_mesh
 from dreamfusion3d.prior import load_prior
+from dreamfusion3d.prior.protocol import Prior
 from dreamfusion3d.progress import choose
 
 CELL = 128  # pixels of a thumbnail on the picture
@@ -36,12 +37,11 @@ GROUND = 255
 
 
 def made(
-    ways: Mapping[str, Config], prompts: Sequence[str], out: Path, *, seed: int
+    ways: Mapping[str, Config], prompts: Sequence[str], out: Path, *, seed: int, prior: Prior
 ) -> dict[str, list[Asset]]:
     """Every prompt in every way, in OUT/<way>/, the ways taking turns: a disturbance of the machine
     meets all of them."""
     progress = choose(quiet=False)
-    prior = load_prior(next(iter(ways.values())).prior)
     found: dict[str, list[Asset]] = {way: [] for way in ways}
     progress.stage("make", 1, 1)
     for i, prompt in enumerate(prompts):
@@ -116,7 +116,8 @@ def main() -> None:
     }
     every = lists.prompts("development")
     prompts = arguments.prompt or every[: arguments.count]
-    assets = made(ways, prompts, arguments.out, seed=arguments.seed)
+    prior = load_prior(next(iter(ways.values())).prior)
+    assets = made(ways, prompts, arguments.out, seed=arguments.seed, prior=prior)
     verdicts = {way: judged(group, every) for way, group in assets.items()}
     sheet({way: [thumbnail(a) for a in group] for way, group in assets.items()}, arguments.out / "ways.png")
     print(json.dumps({

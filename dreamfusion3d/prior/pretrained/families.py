@@ -170,8 +170,8 @@ def _check_class(name: Any, where: str, family: Family) -> None:
     """Raises InputError where a network is of a class that cannot be loaded."""
     if name != family.kind and not (family is SD and name == ldm.NAME):
         raise InputError(
-            f"{where} holds a {name}; this prior needs a {family.kind}. A class of the model's own would need "
-            "its program, and what comes with weights is never run: give a copy in diffusers' classes"
+            f"{where} holds a {name}; this prior needs a {family.kind}. A class of the model's own needs its "
+            "program, and what comes with weights is never run: give a copy in diffusers' classes"
         )
 
 
@@ -217,7 +217,8 @@ def _size(folder: Folder, family: Family, vae: Any, wanted: int) -> int:
         blocks = getattr(vae.config, "encoder_block_out_channels", None) or vae.config.block_out_channels
         factor = 2 ** (len(blocks) - 1)
     config = folder.config(family.network)
-    native = config.get("sample_size") or config.get("image_size") or FLUX_LATENTS  # the latter: MVDream's own
+    # MVDream's own class calls it image_size
+    native = config.get("sample_size") or config.get("image_size") or FLUX_LATENTS
     native = native if isinstance(native, int) else native[0]
     size = wanted or native * factor
     if size % (2 * factor):

@@ -82,8 +82,8 @@ class Folder:
     def foreign(
         self, part: str, build: Callable[[dict[str, Any], dict[str, torch.Tensor]], Any], dtype: torch.dtype
     ) -> Any:
-        """What ``build`` makes of the config and the tensors of ``part``, whose class diffusers does not have,
-        frozen. Raises InputError as ``module`` does."""
+        """What ``build`` makes of the config and the tensors of ``part``, whose class diffusers does not
+        have, frozen. Raises InputError as ``module`` does."""
         where, config = self.path / part, self.config(part)
         weights = chosen(self.names(part), part, self.variant, str(self.path))[0]
         try:

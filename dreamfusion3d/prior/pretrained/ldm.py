@@ -42,8 +42,8 @@ def config_of(given: Mapping[str, Any]) -> dict[str, Any]:
     unlike = [key for key in UNLIKE if given.get(key)]
     if unlike:
         raise InputError(
-            f"this {NAME} is another than MVDream's ({', '.join(unlike)} in its config), as ImageDream's, which "
-            "is told a picture too: give MVDream's, for example --prior ashawkey/mvdream-sd2.1-diffusers"
+            f"this {NAME} is another than MVDream's ({', '.join(unlike)} in its config), as ImageDream's, "
+            "which is told a picture too: give MVDream's, for example --prior ashawkey/mvdream-sd2.1-diffusers"
         )
     widths = [given["model_channels"] * factor for factor in given["channel_mult"]]
     seeing = [2**level in given["attention_resolutions"] for level in range(len(widths))]
@@ -76,7 +76,8 @@ def _name(old: str, n: int) -> str:
     match = BLOCK.fullmatch(old)
     if match is None:
         return old
-    side, k, place, rest = match[1], int(match[2]), int(match[3]), match[4]
+    side, place, rest = match[1], int(match[3]), match[4]
+    k = int(match[2])
     if side == "input":
         level, layer = divmod(k - 1, n + 1)
         block = f"down_blocks.{level}"
