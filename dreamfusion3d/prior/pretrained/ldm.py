@@ -43,7 +43,7 @@ def config_of(given: Mapping[str, Any]) -> dict[str, Any]:
     if unlike:
         raise InputError(
             f"this {NAME} is another than MVDream's ({', '.join(unlike)} in its config), as ImageDream's, "
-            "which is told a picture too: give MVDream's, for example --prior ashawkey/mvdream-sd2.1-diffusers"
+            "which is told a picture too: give MVDream's, as --prior ashawkey/mvdream-sd2.1-diffusers"
         )
     widths = [given["model_channels"] * factor for factor in given["channel_mult"]]
     seeing = [2**level in given["attention_resolutions"] for level in range(len(widths))]
@@ -71,13 +71,12 @@ def _name(old: str, n: int) -> str:
     if path in WHOLE:
         return f"{WHOLE[path]}.{kind}"
     if old.startswith("middle_block."):
-        _, place, rest = old.split(".", 2)
-        return f"mid_block.{MIDDLE[int(place)]}.{_inner(rest)}"
+        _, which, rest = old.split(".", 2)
+        return f"mid_block.{MIDDLE[int(which)]}.{_inner(rest)}"
     match = BLOCK.fullmatch(old)
     if match is None:
         return old
-    side, place, rest = match[1], int(match[3]), match[4]
-    k = int(match[2])
+    side, k, place, rest = match[1], int(match[2]), int(match[3]), match[4]
     if side == "input":
         level, layer = divmod(k - 1, n + 1)
         block = f"down_blocks.{level}"
