@@ -83,8 +83,8 @@ def make_folder(out: Path, kinds: list[str], each: int, count: int, *, seed: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kind", action="append", help=f"may be repeated; {', '.join(KINDS)} by default")
-    parser.add_argument("--each", type=int, default=200, help="pictures a kind, of either sort of caption")
-    parser.add_argument("--instances", type=int, default=4, help="different things of a kind")
+    parser.add_argument("--each", type=int, default=60, help="pictures a kind, of either sort of caption")
+    parser.add_argument("--instances", type=int, default=1, help="different things of a kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/pictures"))
     arguments = parser.parse_args()

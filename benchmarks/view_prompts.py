@@ -32,7 +32,7 @@ from dreamfusion3d.evaluate.verdict import TRUTH_SEED, Verdict
 from dreamfusion3d.prior import load_prior
 
 WAYS = {"off": ("prompts.views=false",), "on": (), "perp-neg": ("prompts.perp_neg=1",)}
-SCALE = 7.5  # of classifier-free guidance: at 1 Perp-Neg and the prompt's words have little to push with
+SCALE = 3.0  # of classifier-free guidance: of 1 the words make little, and small priors bear no more
 
 
 def cells(views: np.ndarray) -> list[np.ndarray]:
