@@ -32,7 +32,7 @@ from dreamfusion3d.evaluate.verdict import TRUTH_SEED, Verdict
 from dreamfusion3d.prior import load_prior
 
 WAYS = {"off": ("prompts.views=false",), "on": (), "perp-neg": ("prompts.perp_neg=1",)}
-SCALE = 3.0  # of classifier-free guidance: of 1 the words make little, and small priors bear no more
+SCALE = 3.0  # of classifier-free guidance; what suits latents, 20 to 100, is too much for such a prior
 
 
 def cells(views: np.ndarray) -> list[np.ndarray]:
