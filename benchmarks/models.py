@@ -86,6 +86,18 @@ MODELS = {
         {**_VAE, "scaling_factor": 0.13025},
     ),
 }
+# stabilityai/stable-diffusion-3-medium-diffusers: transformer/config.json, 2028 M parameters. Its sizes alone
+# are counted (``benchmarks.cost``); the steps of ``benchmarks.sds`` are not timed with it.
+SD3 = Model(
+    "StableDiffusion3Pipeline", "dreamfusion-sd", {
+        "_class_name": "SD3Transformer2DModel", "sample_size": 128, "patch_size": 2, "in_channels": 16,
+        "out_channels": 16, "num_layers": 24, "attention_head_dim": 64, "num_attention_heads": 24,
+        "joint_attention_dim": 4096, "caption_projection_dim": 1536, "pooled_projection_dim": 2048,
+        "pos_embed_max_size": 192,
+    },
+    {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}, 4096, 2048,
+    {**_VAE, "latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609},
+)
 
 
 def shrunk(model: Model) -> Model:

@@ -31,6 +31,7 @@ from dreamfusion3d.procedural.dataset import Batch
 
 SCENE_VIEWS = 3  # of a prop, while the scene learns alone
 CUDA_BATCH = 24  # times as many pictures a step on CUDA: fewer take as long there
+WARM_SHARE = 0.1  # of a run at most, in which the rates rise
 MakeBatch = Callable[[int, int, torch.Generator], Batch]  # (props, views, generator)
 
 
@@ -181,7 +182,8 @@ def train(
         # the U-Net begins later
         since = state.step - (config.scene_steps if state.step >= config.scene_steps else 0)
         for group in state.optimiser.param_groups:
-            warm = min(1.0, (since + 1) / config.warm_up)
+            # a run of minutes has no steps to lose
+            warm = min(1.0, max((since + 1) / config.warm_up, gone / WARM_SHARE))
             cool = min(1.0, (1 - gone) / max(cool_share, 1 / steps))
             group["lr"] = group["rate"] * warm * cool
         state.optimiser.zero_grad(set_to_none=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from safetensors.torch import save_file
 
 from dreamfusion3d.files import write_json
+from dreamfusion3d.prior.pretrained import ldm
 
 WORDS = "a red blue mug chair vase front side back overhead view ugly , broken .".split()
 SHA = "0123456789abcdef0123456789abcdef01234567"  # of the hand-made cache's only commit
@@ -151,6 +154,67 @@ def build(family: str, folder: Path, *, variant: str | None = None) -> Path:
             part.save_pretrained(folder / name)
     write_json(folder / "model_index.json", index)
     return folder
+
+
+OWN = {  # of MVDream's own network class, whose norms have 32 groups
+    "image_size": 8, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": 1,
+    "attention_resolutions": [1], "channel_mult": [1, 2], "num_head_channels": 16, "transformer_depth": 1,
+    "context_dim": WIDTH, "camera_dim": 16, "use_checkpoint": True,
+}
+
+
+def own_class(folder: Path, other: Path) -> None:
+    """A folder of MVDream at ``folder``, and at ``other`` the same as its authors' class saves it."""
+    build("mvdream", folder)
+    shutil.rmtree(folder / "unet")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = diffusers.UNet2DConditionModel(**ldm.config_of(OWN))
+    network.save_pretrained(folder / "unet")
+    shutil.copytree(folder, other)
+    names = ldm_names(network)
+    tensors = {}
+    for name, tensor in network.state_dict().items():
+        whole = max((n for n in names if name.startswith(n + ".")), key=len)
+        tensors[names[whole] + name[len(whole):]] = tensor
+    save_file(tensors, other / "unet" / "diffusion_pytorch_model.safetensors")
+    write_json(other / "unet" / "config.json", {"_class_name": ldm.NAME, **OWN})
+    index = json.loads((other / "model_index.json").read_text())
+    write_json(other / "model_index.json", {**index, "unet": ["mv_unet", ldm.NAME]})
+
+
+def ldm_names(network: Any) -> dict[str, str]:
+    """What latent diffusion calls the modules of a U-Net of diffusers', by walking it block after block."""
+    names = {
+        "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
+        "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+        "class_embedding.linear_1": "camera_embed.0", "class_embedding.linear_2": "camera_embed.2",
+        "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1",
+        "mid_block.resnets.1": "middle_block.2",
+    }
+    count = 1
+    for i, block in enumerate(network.down_blocks):
+        for j in range(len(block.resnets)):
+            names[f"down_blocks.{i}.resnets.{j}"] = f"input_blocks.{count}.0"
+            names[f"down_blocks.{i}.attentions.{j}"] = f"input_blocks.{count}.1"
+            count += 1
+        if block.downsamplers:
+            names[f"down_blocks.{i}.downsamplers.0.conv"] = f"input_blocks.{count}.0.op"
+            count += 1
+    count = 0
+    for i, block in enumerate(network.up_blocks):
+        for j in range(len(block.resnets)):
+            names[f"up_blocks.{i}.resnets.{j}"] = f"output_blocks.{count}.0"
+            names[f"up_blocks.{i}.attentions.{j}"] = f"output_blocks.{count}.1"
+            count += 1
+        place = 2 if hasattr(block, "attentions") else 1
+        names[f"up_blocks.{i}.upsamplers.0.conv"] = f"output_blocks.{count - 1}.{place}.conv"
+    inner = {
+        "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
+        "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
+    }
+    resnets = [name for name in names if ".resnets." in name]
+    return names | {f"{n}.{new}": f"{names[n]}.{old}" for n in resnets for new, old in inner.items()}
 
 
 def cache(folder: Path, hub: Path, name: str = "acme/tiny") -> str:

@@ -11,7 +11,7 @@ import torch
 
 from dreamfusion3d.config import PriorConfig
 from dreamfusion3d.errors import InputError
-from dreamfusion3d.prior.pretrained import hub, text
+from dreamfusion3d.prior.pretrained import hub, ldm, text
 from dreamfusion3d.prior.pretrained.adapter import DiffusionPrior
 from dreamfusion3d.prior.pretrained.cache import KeptTexts, digests
 from dreamfusion3d.prior.pretrained.folders import DAMAGE, Folder, damaged, quiet
@@ -71,8 +71,11 @@ def family_of(index: dict[str, Any], where: str) -> Family:
 
 
 def parts_of(index: dict[str, Any], where: str, settings: PriorConfig) -> list[str]:
-    """The parts of a model on the hub that are needed."""
-    parts = [p for p in family_of(index, where).parts if index.get(p) and index[p][0] is not None]
+    """The parts of a model on the hub that are needed. Raises InputError for one that is no prior."""
+    family = family_of(index, where)
+    parts = [p for p in family.parts if index.get(p) and index[p][0] is not None]
+    if family.network in parts:  # before gigabytes of it are fetched
+        _check_class(index[family.network][-1], where, family)
     return [p for p in parts if not (p == "vae" and settings.vae)]
 
 
@@ -134,9 +137,12 @@ def _network(
     import diffusers
 
     config, where = folder.config(family.network), folder.path / family.network
-    if config.get("_class_name") != family.kind:
-        raise InputError(f"{where} holds a {config.get('_class_name')}; this prior needs a {family.kind}")
-    module = folder.module(family.network, getattr(diffusers, family.kind), dtype).to(device)
+    _check_class(config.get("_class_name"), str(where), family)
+    if config.get("_class_name") == ldm.NAME:
+        module = folder.foreign(family.network, ldm.build, dtype).to(device)
+        config = dict(module.config)
+    else:
+        module = folder.module(family.network, getattr(diffusers, family.kind), dtype).to(device)
     # Flux folds 2x2 latents into one token
     latents = module.config.in_channels // (4 if family is FLUX else 1)
     given = 3 if vae is None else vae.config.latent_channels
@@ -158,6 +164,15 @@ def _network(
     if family is FLUX:
         return Flux(module, settings.distilled_scale)
     return UNet(module, size if family is SDXL else None)
+
+
+def _check_class(name: Any, where: str, family: Family) -> None:
+    """Raises InputError where a network is of a class that cannot be loaded."""
+    if name != family.kind and not (family is SD and name == ldm.NAME):
+        raise InputError(
+            f"{where} holds a {name}; this prior needs a {family.kind}. A class of the model's own needs its "
+            "program, and what comes with weights is never run: give a copy in diffusers' classes"
+        )
 
 
 def told_cameras(config: dict[str, Any]) -> bool:
@@ -201,7 +216,9 @@ def _size(folder: Folder, family: Family, vae: Any, wanted: int) -> int:
     if vae is not None:
         blocks = getattr(vae.config, "encoder_block_out_channels", None) or vae.config.block_out_channels
         factor = 2 ** (len(blocks) - 1)
-    native = folder.config(family.network).get("sample_size") or FLUX_LATENTS
+    config = folder.config(family.network)
+    # MVDream's own class calls it image_size
+    native = config.get("sample_size") or config.get("image_size") or FLUX_LATENTS
     native = native if isinstance(native, int) else native[0]
     size = wanted or native * factor
     if size % (2 * factor):

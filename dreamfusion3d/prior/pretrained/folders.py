@@ -7,13 +7,14 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from dreamfusion3d.errors import InputError
 
@@ -77,6 +78,21 @@ class Folder:
             with quiet():  # it warns of modules to be kept in float32, of which there are none
                 module = module.to(dtype)  # without accelerate, diffusers 0.42 leaves some classes at float32
         return module.eval().requires_grad_(False)
+
+    def foreign(
+        self, part: str, build: Callable[[dict[str, Any], dict[str, torch.Tensor]], Any], dtype: torch.dtype
+    ) -> Any:
+        """What ``build`` makes of the config and the tensors of ``part``, whose class diffusers does not
+        have, frozen. Raises InputError as ``module`` does."""
+        where, config = self.path / part, self.config(part)
+        weights = chosen(self.names(part), part, self.variant, str(self.path))[0]
+        try:
+            tensors = {k: v.to(dtype) for name in weights for k, v in load_file(where / name).items()}
+            return build(config, tensors).eval().requires_grad_(False)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except DAMAGE as error:
+            raise damaged(where, error) from None
 
     def files(self, parts: Iterable[str]) -> list[Path]:
         """All that decides what ``parts`` compute: their chosen weights and their small files."""

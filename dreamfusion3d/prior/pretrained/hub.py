@@ -68,9 +68,14 @@ def cached(name: str, revision: str | None, first: str) -> Path | None:
 
 
 def whole(snapshot: Path, variant: str | None, parts_of: PartsOf | None) -> bool:
-    """Whether the snapshot has weights for all its parts, and all pieces of those in pieces."""
+    """Whether the snapshot has weights for all its parts, and all pieces of those in pieces. Raises what
+    ``parts_of`` does: of a model that is no prior nothing more need be fetched."""
     try:
-        parts = list(parts_of(json.loads((snapshot / INDEX).read_text("utf-8")))) if parts_of else [""]
+        index = json.loads((snapshot / INDEX).read_text("utf-8")) if parts_of else {}
+    except (OSError, ValueError):
+        return False
+    parts = list(parts_of(index)) if parts_of else [""]
+    try:
         for part in parts:
             names = [p.name for p in (snapshot / part).iterdir()]
             if any(n.endswith("config.json") for n in names) and not part.startswith(WEIGHTLESS):

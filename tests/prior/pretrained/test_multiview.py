@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 
 from dreamfusion3d.cameras import orbit, turntable
 from dreamfusion3d.config import PriorConfig
+from dreamfusion3d.errors import InputError
 from dreamfusion3d.prior import load_prior
+from dreamfusion3d.prior.pretrained import ldm
 from dreamfusion3d.prior.pretrained.adapter import DiffusionPrior
 from dreamfusion3d.prior.pretrained.multiview import camera_numbers
 from tests.prior import families
@@ -81,3 +84,39 @@ def test_the_camera_matters(prior):
     assert not torch.equal(front, side)
     again = prior.denoise(x, t, text, orbit([360.0], 15.0))
     torch.testing.assert_close(front, again, atol=1e-4, rtol=1e-4)
+
+
+def test_the_authors_own_class_is_the_same_network(tmp_path):
+    """Its tensors have other names; nothing of its program is there, or run."""
+    families.own_class(tmp_path / "plain", tmp_path / "own")
+    name = families.cache(tmp_path / "own", tmp_path / "hub")
+    x, t, cameras = noise(), torch.full((4,), 0.5), turntable(4, size=16)
+    answers = []
+    for where in (str(tmp_path / "plain"), str(tmp_path / "own"), name):
+        found = load_prior(PriorConfig(name=where, size=16))
+        assert found.camera_conditioned
+        text = found.encode_text(["a mug", "a chair"]).repeat(2)
+        answers.append(found.denoise(x, t, text, cameras, views=4))
+    torch.testing.assert_close(answers[1], answers[0], rtol=0, atol=0)
+    torch.testing.assert_close(answers[2], answers[0], rtol=0, atol=0)
+
+
+def test_a_class_that_would_need_its_program_is_refused(tmp_path):
+    """One line that says what to do: in a folder, and by hub id before any weights are fetched."""
+    families.own_class(tmp_path / "plain", tmp_path / "own")
+    config, index = tmp_path / "own/unet/config.json", tmp_path / "own/model_index.json"
+    given = config.read_text()
+    for text, words in (
+        (given.replace("camera_dim", "ip_dim"), "ip_dim in its config.*give MVDream's"),
+        (given.replace("context_dim", "else"), "unet is damaged"),
+        (given.replace(ldm.NAME, "DeepNet"), "holds a DeepNet.*never run: give a copy in diffusers' classes"),
+    ):
+        config.write_text(text)
+        with pytest.raises(InputError, match=words):
+            load_prior(str(tmp_path / "own"))
+    index.write_text(index.read_text().replace(ldm.NAME, "DeepNet"))
+    for part in ("unet", "vae", "text_encoder"):
+        shutil.rmtree(tmp_path / "own" / part)
+    name = families.cache(tmp_path / "own", tmp_path / "hub")
+    with pytest.raises(InputError, match="the hub's acme/tiny holds a DeepNet.*give a copy"):
+        load_prior(name)
