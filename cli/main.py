@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import batch, config, doctor, evaluate, export, generate, look, prior, readers
+from . import batch, config, doctor, evaluate, export, fit, generate, look, prior, readers
 from .report import run
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ def dreamfusion3d() -> None:
 
 app.command("generate")(generate.generate)
 app.command("batch")(batch.batch)
+app.command("fit")(fit.fit)
 app.command("review")(look.review)
 app.command("view")(look.view)
 app.command("sample")(prior.sample)

@@ -22,12 +22,14 @@ from typing import Any, Literal
 from dreamfusion3d import plugins, presets
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.settings import (
+    FIT_PRESETS,
     GUIDANCE_GROUP,
     GUIDANCES,
     PRESETS,
     QUALITIES,
     Config,
     FieldConfig,
+    FitConfig,
     FormatName,
     GuidanceConfig,
     MeshConfig,
@@ -40,7 +42,9 @@ from dreamfusion3d.settings import (
 
 __all__ = [
     "Config",
+    "FIT_PRESETS",
     "FieldConfig",
+    "FitConfig",
     "FormatName",
     "GUIDANCES",
     "GUIDANCE_GROUP",
@@ -64,17 +68,18 @@ def resolve(
     sets: typing.Sequence[str] = (),
     *,
     preset: str | None = None,
+    qualities: Mapping[str, Mapping[str, Any]] = PRESETS,
     **overrides: Any,
 ) -> Config:
     """The configuration of a run.
 
-    ``preset`` is one of ``presets.names()``. ``sets`` are ``key=value`` strings; ``overrides``
+    ``preset`` is one of ``presets.names()``, ``qualities`` what each quality changes. ``sets`` are ``key=value`` strings; ``overrides``
     are dotted keys with ``__`` for the dot (``mesh__faces=5000``), ignored when None, so that
     absent command-line options pass through.
     """
     if quality not in PRESETS:
         raise InputError(f"quality {quality!r} is not one of {', '.join(QUALITIES)}")
-    values: dict[str, Any] = dict(PRESETS[quality])
+    values: dict[str, Any] = dict(qualities[quality])
     if preset is not None:
         values |= _read_yaml(presets.path(preset))
     if file is not None:

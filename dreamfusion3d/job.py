@@ -131,7 +131,7 @@ def trained(
     control = Control(job.space.work, stage, job.prior, job.identity.prompt, job.config, progress)
     live = Live(field, job.space.work)
     for step in control.steps(lambda text: begin(text, checkpoint), checkpoint):
-        progress.step(step.index, step.total, f"gradient {step.gradient_norm:.2g}")
+        progress.step(step.index, step.total, step.figure or f"gradient {step.gradient_norm:.2g}")
         if step.note:
             progress.say(f"warning: {step.note}")
         if stage == "optimise":  # of the colours of --refine the preview is enough

@@ -49,6 +49,7 @@ class Step:
     gradient_norm: float
     seconds: float
     note: str | None = None  # something that the user should know
+    figure: str | None = None  # how far the run is, where something says it better than the gradient
 
 
 def optimize(
@@ -80,7 +81,7 @@ def optimize(
     occupancy = Occupancy(config.render.occupancy_resolution, generator.device)
     problems: list[str] = []
     run = Run(
-        field, _optimiser(field, config), occupancy, generator,
+        field, adam_for(field, config), occupancy, generator,
         load_guidance(config.guidance, device=generator.device, warn=problems.append),
     )
     if budget is None:
@@ -118,7 +119,7 @@ def steps_after(optim: OptimConfig, known: float) -> int:
 
 
 def take_steps(
-    run: Run, total: int, step: Callable[[], tuple[float, Render]], *, checkpoint: Path | None,
+    run: Run, total: int, step: Callable[[], tuple[float, Render | None]], *, checkpoint: Path | None,
     preview: Path | None, problems: Sequence[str], rate: str, told: Callable[[], str | None] = lambda: None,
 ) -> Iterator[Step]:
     """The steps that are left of ``total``; ``step`` takes one and gives its gradient's norm and pictures.
@@ -152,7 +153,7 @@ def take_steps(
                 safe = run.tensors()
                 if checkpoint and run.index < total:
                     run.save(checkpoint)
-            if preview and (run.index % PREVIEW_EVERY == 0 or run.index == 1):
+            if preview and picture is not None and (run.index % PREVIEW_EVERY == 0 or run.index == 1):
                 write_preview(picture, preview)
         yield Step(run.index, total, norm, time.perf_counter() - began, note)
         note = None
@@ -245,7 +246,7 @@ def hidden_density(
     through the first thin spot of its mouth, and that is the picture the prior asks for. Cells
     next to a visible one are left alone, or thin parts would be eaten from within.
     """
-    hidden = torch.nonzero(occupancy.binary & ~_around(_seen(occupancy, cameras, detail)))
+    hidden = torch.nonzero(occupancy.binary & ~around(_seen(occupancy, cameras, detail)))
     rows = torch.randint(max(len(hidden), 1), (count,), generator=generator, device=generator.device)
     jitter = torch.rand(count, 3, generator=generator, device=generator.device)
     if not len(hidden):
@@ -266,7 +267,7 @@ def _seen(occupancy: Occupancy, cameras: Cameras, detail: Detail) -> Bool[Tensor
     return seen
 
 
-def _around(cells: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
+def around(cells: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
     """The cells and their 26 neighbours."""
     return F.max_pool3d(cells[None, None].float(), 3, 1, 1)[0, 0] > 0
 
@@ -298,7 +299,7 @@ def _orbit(config: Config) -> SampleCameras:
     return draw
 
 
-def _optimiser(field: NerfField, config: Config) -> torch.optim.Adam:
+def adam_for(field: NerfField, config: Config) -> torch.optim.Adam:
     """Adam with instant-ngp's betas and epsilon (its appendix A); the table apart from the MLP."""
     rest = [p for name, p in field.named_parameters() if name != "table"]
     return torch.optim.Adam(

@@ -104,9 +104,12 @@ def in_folder(
     prompt: str, names: Sequence[str], make: Callable[[Job], Made], *, source: Source | None,
     out: Path | str, seed: int, config: Config, device: str, fresh: bool,
     progress: progresses.Progress | None, prior: Prior | None = None, folder: str | None = None,
-    budget: int | None = None,
+    budget: int | None = None, more: Callable[[], dict[str, Any]] = dict,
 ) -> Asset:
-    """The finished folder of a prompt: loads the prior, claims OUT/<slug>, lets ``make`` fill it."""
+    """The finished folder of a prompt: loads the prior, claims OUT/<slug>, lets ``make`` fill it.
+
+    ``more`` is asked in the end what else asset.json is to say.
+    """
     prompt, out = check_prompt(prompt), Path(out)
     configs.check(config)
     check_formats(config.mesh.formats)
@@ -119,7 +122,7 @@ def in_folder(
     with contextlib.closing(progress), folder_errors(out):
         check_room(out)
         where = choose_device(device)
-        with stages("prior"):
+        with stages(names[0]):
             from dreamfusion3d.prior import load_prior
             from dreamfusion3d.prior.prompts import remarks
 
@@ -137,6 +140,7 @@ def in_folder(
             made = make(job)
             identity = dataclasses.replace(identity, edits=tuple(read_edits(space.work)))
             record = asset_record(identity, prior.name, space, str(where), stages.seconds, made)
+            record |= more()
             if plans := job.plans():
                 record["memory"] = plans
             files.write_json(space.report, record)

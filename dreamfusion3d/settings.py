@@ -129,6 +129,23 @@ class PaintConfig:
 
 
 @dataclass(frozen=True)
+class FitConfig:
+    """`dreamfusion3d fit`: photos in place of a prompt. Steps, rates and sharpness are ``optim``'s."""
+
+    rays: int = _number(2048, 16, 1_000_000)  # pixels a step, of all photos
+    longest: int = _number(512, 8, 8192)  # pixels of a photo's longer side; larger ones are shrunk
+    up: Literal["z", "y"] = "z"  # of the file's world
+    scale: float = _number(0.0, 0.0, 1e6)  # scene units in a unit of the file; 0: by the photos
+    offset: tuple[float, float, float] = _number((0.0, 0.0, 0.0), -1e6, 1e6)  # scene units, with a scale only
+    holdout: int = _number(0, 0, 10_000)  # photos that are not fitted but judged by
+    unseen_every: int = _number(5, 1, 1000)  # steps between pictures from poses that no photo has
+    unseen_views: int = _number(2, 1, 64)  # such pictures at a time
+    teacher: Literal["none", "judge", "clip"] = "none"  # of what they show: an image encoder (DietNeRF)
+    semantic_weight: float = _number(0.01, 0.0, 1e3)  # of its loss; a prior's is guidance.weight
+    encoder: str | None = None  # folder or hub id of a CLIP model, for the teacher clip
+
+
+@dataclass(frozen=True)
 class MeshConfig:
     resolution: int = _number(128, 16, 1024)  # cells of the marching cubes along an edge of the scene
     faces: int = _number(20_000, 100, 10_000_000)
@@ -156,6 +173,7 @@ class Config:
     optim: OptimConfig = OptimConfig()
     field: FieldConfig = FieldConfig()
     render: RenderConfig = RenderConfig()
+    fit: FitConfig = FitConfig()
     mesh: MeshConfig = MeshConfig()
 
 
@@ -164,4 +182,18 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "draft": {"optim.steps": 150, "mesh.resolution": 96, "mesh.texture_size": 512},
     "standard": {},
     "high": {"optim.steps": 1200, "mesh.resolution": 192, "mesh.texture_size": 2048},
+}
+
+# The same for `dreamfusion3d fit`, whose steps cost less than a prior's and whose photos show more detail.
+_FITTED: Mapping[str, Any] = {
+    "optim.final_rate": 0.1, "field.start": "blob", "field.max_resolution": 128,
+    "guidance.weight": 0.1, "guidance.t_start": (0.3, 0.9), "guidance.t_end": (0.02, 0.3),
+}
+FIT_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "draft": {**PRESETS["draft"], **_FITTED, "optim.steps": 400},
+    "standard": {**_FITTED, "optim.steps": 1500},
+    "high": {
+        **PRESETS["high"], **_FITTED, "optim.steps": 5000, "fit.rays": 4096, "fit.longest": 1024,
+        "field.max_resolution": 256, "field.levels": 8, "field.log2_table_size": 19, "render.step_size": 0.01,
+    },
 }

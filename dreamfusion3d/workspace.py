@@ -34,9 +34,9 @@ _mine: set[Path] = set()  # locks that this process holds
 
 @dataclass(frozen=True)
 class Source:
-    """The mesh that the user brought, and what for."""
+    """The mesh or the photos that the user brought, and what for."""
 
-    use: str  # "init" or "retexture"
+    use: str  # "init", "retexture" or "fit"
     file: str
     sha256: str
 

@@ -11,13 +11,18 @@ ROOT = Path(__file__).parent.parent
 # From the top down; what is not named is a base module and may be used by all.
 FLOORS = (
     ("cli",), ("view",), ("batch",),
-    ("doctor", "retexture", "pipeline", "finish", "job", "control", "live", "record", "reexport", "surface"),
-    ("reconstruct",), ("evaluate",), ("optimize", "distill", "ways", "trials", "checkpoint", "paint"),
+    (
+        "doctor", "retexture", "fit", "pipeline", "finish", "job", "control", "live", "record", "reexport",
+        "surface",
+    ),
+    ("reconstruct", "unseen"), ("evaluate",),
+    ("optimize", "distill", "ways", "trials", "checkpoint", "paint"),
     ("prior",), ("guidance",), ("render",), ("field",), ("mesh",), ("procedural",), ("memory",),
 )
 BASE = {
     "cameras", "schedules", "config", "settings", "types", "errors", "files", "shading", "slug", "progress",
-    "raster", "workspace", "stages", "adam", "backends", "plugins", "presets", "loopback",
+    "photos", "photo_files", "placing", "raster", "workspace", "stages", "adam", "backends", "plugins",
+    "presets", "loopback",
 }
 HEIGHT = {name: len(FLOORS) - i for i, names in enumerate(FLOORS) for name in names} | dict.fromkeys(BASE, 0)
 MODULES = sorted([*(ROOT / "dreamfusion3d").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])

@@ -35,8 +35,11 @@ class Planes:
 
 
 @torch.no_grad()
-def draw(props: Instances, cameras: Cameras, finish: str = "plain") -> Planes:
-    """Picture ``i`` shows instance ``i`` from camera ``i`` (b of each), all with one finish.
+def draw(
+    props: Instances, cameras: Cameras, finish: str = "plain", light: Float[Tensor, "b 3"] | None = None
+) -> Planes:
+    """Picture ``i`` shows instance ``i`` from camera ``i`` (b of each), all with one finish. ``light`` are
+    unit vectors towards it in world space; None: it goes with the camera.
 
     The surface traced lies half a pixel inside the true one, and a ray that misses it is
     covered by how near it came: coverage is then one half exactly on the true outline.
@@ -49,18 +52,19 @@ def draw(props: Instances, cameras: Cameras, finish: str = "plain") -> Planes:
     reached, nearest, at_nearest = _trace(props, origins, directions, index, half)
     coverage = torch.where(reached, torch.ones_like(nearest), (1 - nearest / (2 * half)).clamp(0, 1))
 
-    light = torch.zeros(b * h * w, PLANES, device=origins.device)
+    planes = torch.zeros(b * h * w, PLANES, device=origins.device)
     seen = torch.nonzero(coverage > 0).squeeze(1)
     points = origins[seen] + at_nearest[seen, None] * directions[seen]
     part = props.parts(points, index[seen]).argmin(0)
     normals = surface_normals(props, points, index[seen])
-    brightness = shade(normals, light_direction(cameras.camera_to_world)[index[seen]])
+    towards = light_direction(cameras.camera_to_world) if light is None else light
+    brightness = shade(normals, towards[index[seen]])
     lit = coverage[seen] * brightness
     # an accent has no finish
     inside = masks(finish, props.unscaled(points, index[seen]), normals) * (part < 2)
-    light[seen, part] = lit * (1 - inside)
-    light[seen, torch.where(part < 2, part + 3, part)] += lit * inside
-    return Planes(light.view(b, h, w, PLANES).permute(0, 3, 1, 2), coverage.view(b, h, w))
+    planes[seen, part] = lit * (1 - inside)
+    planes[seen, torch.where(part < 2, part + 3, part)] += lit * inside
+    return Planes(planes.view(b, h, w, PLANES).permute(0, 3, 1, 2), coverage.view(b, h, w))
 
 
 def _trace(

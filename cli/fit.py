@@ -1,0 +1,76 @@
+"""``dreamfusion3d fit``: photos with known cameras in, the path of a GLB out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def fit(
+    folder: Annotated[Path, typer.Argument(
+        metavar="FOLDER", help="Photos and their transforms.json (nerfstudio, instant-ngp, Blender)."
+    )],
+    out: Annotated[Path, typer.Option(help="Folder that receives one folder an asset.")] = Path("out"),
+    name: Annotated[str | None, typer.Option(help="Of the asset; FOLDER's without it.")] = None,
+    text: Annotated[str | None, typer.Option(
+        metavar="PROMPT", help="What the photos show: the prior teaches what they leave open."
+    )] = None,
+    teacher: Annotated[str | None, typer.Option(
+        help="Image encoder that compares unseen views with the photos (DietNeRF): none, judge or clip."
+    )] = None,
+    encoder: Annotated[str | None, typer.Option(help="CLIP model of --teacher clip: folder or hub id.")] = None,
+    holdout: Annotated[int | None, typer.Option(
+        metavar="N", help="Photos that are not fitted; PSNR and SSIM are taken on them."
+    )] = None,
+    up: Annotated[str | None, typer.Option(help="The file's upward axis: z or y.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Scene units in a unit of the file.")] = None,
+    offset: Annotated[str | None, typer.Option(
+        metavar="X,Y,Z", help="Added after turning and scaling; with --scale."
+    )] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
+    quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
+    prior: Annotated[str | None, typer.Option(help="Whom --text asks: as text2mesh has it.")] = None,
+    formats: Annotated[
+        str | None, typer.Option("--format", help="Some of glb, gltf, obj, ply, stl, 3mf, usdz, fbx; glb.")
+    ] = None,
+    faces: Annotated[int | None, typer.Option(help="Triangles at most.")] = None,
+    texture_size: Annotated[int | None, typer.Option(help="Pixels along a side of the texture.")] = None,
+    height: Annotated[float | None, typer.Option(help="Height of the asset in metres.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One setting, as optim.steps=800; may be repeated."),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if it is done.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print asset.json, not the path.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
+) -> None:
+    """Make a textured 3D mesh from photos whose cameras are known (NeRF), many or few.
+
+    Writes OUT/<slug>/ as text2mesh does, and prints the GLB's path. Ctrl-C is safe: the same
+    command goes on where it stopped.
+    """
+    from dreamfusion3d.config import FIT_PRESETS, resolve
+
+    settings = resolve(
+        quality, config, sets or (), qualities=FIT_PRESETS,
+        fit__teacher=teacher, fit__encoder=encoder, fit__holdout=holdout, fit__up=up, fit__scale=scale,
+        fit__offset=offset, prior__name=prior, mesh__formats=formats, mesh__faces=faces,
+        mesh__texture_size=texture_size, mesh__height=height,
+    )
+    from dreamfusion3d.fit import photos_to_mesh
+    from dreamfusion3d.progress import choose
+
+    # stdout carries the result alone, whatever a library prints
+    with contextlib.redirect_stdout(sys.stderr):
+        asset = photos_to_mesh(
+            folder, name=name, text=text, out=out, seed=seed, config=settings, device=device, fresh=fresh,
+            progress=choose(quiet),
+        )
+    print(json.dumps({**asset.record, "folder": str(asset.folder)}) if as_json else asset.main)
