@@ -23,7 +23,7 @@ def fit(
     teacher: Annotated[str | None, typer.Option(
         help="Image encoder that compares unseen views with the photos (DietNeRF): none, judge or clip."
     )] = None,
-    encoder: Annotated[str | None, typer.Option(help="CLIP model of --teacher clip: folder or hub id.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Of --teacher clip: folder or hub id.")] = None,
     holdout: Annotated[int | None, typer.Option(
         metavar="N", help="Photos that are not fitted; PSNR and SSIM are taken on them."
     )] = None,

@@ -73,9 +73,9 @@ def resolve(
 ) -> Config:
     """The configuration of a run.
 
-    ``preset`` is one of ``presets.names()``, ``qualities`` what each quality changes. ``sets`` are ``key=value`` strings; ``overrides``
-    are dotted keys with ``__`` for the dot (``mesh__faces=5000``), ignored when None, so that
-    absent command-line options pass through.
+    ``preset`` is one of ``presets.names()``, ``qualities`` what each quality changes. ``sets`` are
+    ``key=value`` strings; ``overrides`` are dotted keys with ``__`` for the dot (``mesh__faces=5000``),
+    ignored when None, so that absent command-line options pass through.
     """
     if quality not in PRESETS:
         raise InputError(f"quality {quality!r} is not one of {', '.join(QUALITIES)}")

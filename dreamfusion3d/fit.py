@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dreamfusion3d import progress as progresses
 from dreamfusion3d.config import FIT_PRESETS, Config, resolve
+from dreamfusion3d.errors import InputError
 from dreamfusion3d.finish import mesh_of
 from dreamfusion3d.job import Job, choose_device, describe, trained
 from dreamfusion3d.pipeline import Asset, in_folder
@@ -47,9 +48,13 @@ def photos_to_mesh(
     """
     folder, config = Path(folder), config or resolve(qualities=FIT_PRESETS)
     progress = progress or progresses.Quiet()
+    if text is not None and name is not None:
+        raise InputError("--text names the asset already: leave --name out")
+    if config.fit.teacher == "clip" and config.fit.encoder is None:
+        raise InputError("the teacher clip needs a CLIP model: name its folder or hub id with --encoder")
     called = check_prompt(text or name or folder.resolve().name or "photos")
-    prior = _prior_of(text, called, config, device)
     fitted, held, source = _photos_of(folder, text, config, progress)
+    prior = _prior_of(text, called, config, device)
     found: dict[str, Any] = {}
 
     def make(job: Job) -> Made:
@@ -74,7 +79,9 @@ def _prior_of(text: str | None, called: str, config: Config, device: str) -> Pri
     from dreamfusion3d.prior import load_prior
     from dreamfusion3d.prior.none import NoPrior
 
-    return NoPrior(called) if text is None else load_prior(config.prior, device=choose_device(device))
+    if text is None:
+        return NoPrior(called)
+    return load_prior(config.prior, device=choose_device(device))
 
 
 def _photos_of(
@@ -90,8 +97,8 @@ def _photos_of(
     spread = ground_of(photos).spread
     if spread > UNEVEN:
         progress.say(
-            "warning: what is behind the object differs from photo to photo, and only what lies in the scene's "
-            "box can be fitted: cut the object out (RGBA), or expect haze around it"
+            "warning: what is behind the object has no one colour, and only what lies in the scene's box can "
+            "be fitted: cut the object out (RGBA), or expect haze around it"
         )
     placing = placing_of(photos, settings)
     progress.say(
@@ -101,8 +108,8 @@ def _photos_of(
     fitted, held = placing.placed(photos).split(settings.holdout)
     if len(fitted) < FEW and settings.teacher == "none" and text is None:
         progress.say(
-            f"warning: {len(fitted)} photos leave much open: a prior can be told what they show (--text), or an "
-            "image encoder asked (--teacher)"
+            f"warning: {len(fitted)} photos leave much open: a prior can be told what they show (--text), "
+            "or an image encoder asked (--teacher)"
         )
     digest = hashlib.sha256(photos.rgba.numpy().tobytes())
     for part in (photos.cameras.camera_to_world, photos.cameras.focal, photos.cameras.centre):

@@ -86,7 +86,7 @@ def _same_size(paths: list[Path], folder: Path) -> None:
     if len(sizes) > 1:
         shown = ", ".join(f"{p.name} {w} x {h}" for (w, h), p in list(sizes.items())[:3])
         raise InputError(
-            f"the photos of {folder} have {len(sizes)} sizes ({shown}); one is wanted: scale or crop them alike"
+            f"the photos of {folder} have {len(sizes)} sizes ({shown}); one is wanted: scale them alike"
         )
     width, height = next(iter(sizes))
     if min(width, height) < 8:
@@ -130,10 +130,10 @@ def _pinhole(
             focal[axis] = 0.5 * size / math.tan(angle / 2) / float(scale[axis])
     x, y = focal[0] or focal[1], focal[1] or focal[0]  # square pixels where one is not said
     if not x or not y or x <= 0 or y <= 0:
-        raise InputError(f"{where} has no focal length: fl_x in pixels or camera_angle_x in radians is wanted")
+        raise InputError(f"{where} has no focal length: give fl_x in pixels or camera_angle_x in radians")
     cx, cy = (_number(values, key, where) for key in ("cx", "cy"))
-    centre = np.array([width / 2 if cx is None else cx * scale[0], height / 2 if cy is None else cy * scale[1]])
-    return np.array([x, y]) * scale, centre
+    middle = [width / 2 if cx is None else cx * scale[0], height / 2 if cy is None else cy * scale[1]]
+    return np.array([x, y]) * scale, np.array(middle)
 
 
 def _straight(

@@ -37,7 +37,7 @@ TURN: Mapping[str, tuple[tuple[int, ...], ...]] = {
 
 @dataclass(frozen=True)
 class Pinholes:
-    """``b`` pinhole cameras anywhere, sharing one picture size. Lengths in scene units, the rest in pixels."""
+    """``b`` pinhole cameras anywhere, sharing one picture size. Lengths in scene units or pixels."""
 
     camera_to_world: Float[Tensor, "b 4 4"]  # rigid; columns right, up, backward, position
     focal: Float[Tensor, "b 2"]  # along u and v

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,7 @@ SHOWN = 3  # photos in the preview
 Grid: TypeAlias = Occupancy | Bool[Tensor, "x y z"]
 
 
+@runtime_checkable
 class Unseen(Protocol):
     """What is asked of the field's pictures from poses that no photo has."""
 

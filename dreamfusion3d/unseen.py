@@ -9,7 +9,7 @@ a photo.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from dreamfusion3d.prior.protocol import Prior, Prompts
 from dreamfusion3d.types import Render
 
 
+@runtime_checkable
 class Eye(Protocol):
     """A frozen image encoder, differentiable in the pictures."""
 

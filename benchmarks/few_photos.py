@@ -1,0 +1,101 @@
+"""Few photos: what a prior or an image encoder adds to them, on photos that none of them was shown.
+
+    python -m benchmarks.few_photos --photos 4 --out out/few_photos
+
+For each prop: the field fitted to the photos alone, with the semantic loss (DietNeRF), and with the prior
+that is told the prop's name; PSNR and SSIM on 12 other photos. Prints JSON and draws few_photos.png: of each
+prop the photos, a view that was held out as each of the three shows it, and the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+
+from dreamfusion3d.cameras import sample_orbit
+from dreamfusion3d.config import FIT_PRESETS, Config, resolve
+from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.photos import Photos
+from dreamfusion3d.prior import load_prior
+from dreamfusion3d.prior.prompts import encode_prompts
+from dreamfusion3d.procedural.photo_set import take_photos
+from dreamfusion3d.procedural.world import meant_instances, usual
+from dreamfusion3d.reconstruct import Unseen, filled, fit, ground_of, likeness, side_by_side
+from dreamfusion3d.unseen import Distilled, Semantic, load_eye
+
+MODES = ("plain", "semantic", "prior")
+HELD = 12
+SIZE = 64
+
+
+def teacher(mode: str, kind: str, photos: Photos, config: Config) -> Unseen | None:
+    if mode == "semantic":
+        ground = ground_of(photos).colour
+        return Semantic.of(load_eye("judge"), photos, config.fit.semantic_weight, ground)
+    if mode == "prior":
+        prior = load_prior(config.prior)
+        text = encode_prompts(prior, f"a {kind}", config.prompts)
+        return Distilled.of(prior, text, config, torch.device("cpu"), print)
+    return None
+
+
+def run(kind: str, count: int, seed: int, config: Config) -> tuple[dict, np.ndarray]:
+    """Figures by mode, and a row of pictures."""
+    generator = torch.Generator().manual_seed(seed)
+    meaning = usual(kind)
+    props = meant_instances(meaning, 1, generator=generator)
+    taken = take_photos(props, 0, meaning, sample_orbit(count, generator=generator, size=SIZE))
+    held = take_photos(props, 0, meaning, sample_orbit(HELD, generator=generator, size=SIZE))
+    report: dict = {"kind": kind, "photos": count}
+    row = []
+    for mode in MODES:
+        field = NerfField(config.field, generator=torch.Generator().manual_seed(seed))
+        begun = time.perf_counter()
+        steps = fit(
+            field, taken, config, generator=torch.Generator().manual_seed(seed + 1),
+            unseen=teacher(mode, kind, taken, config),
+        )
+        for _ in steps:
+            pass
+        lot = torch.Generator().manual_seed(seed + 2)
+        psnr, ssim = likeness(field, held, config, generator=lot).means
+        seconds = time.perf_counter() - begun
+        report[mode] = {"psnr": round(psnr, 2), "ssim": round(ssim, 4), "seconds": round(seconds, 1)}
+        seen, truth = side_by_side(
+            field, held.select([0]), filled(field, config, lot), ground_of(held), config, lot
+        )
+        row.append(seen[0])
+    rgba = taken.rgba[:4].float() / 255
+    given = list(rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:])
+    return report, torch.cat([*given, *row, truth[0]], 1).numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kind", action="append", help="may be repeated")
+    parser.add_argument("--photos", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], dest="sets")
+    parser.add_argument("--out", type=Path, default=Path("out/few_photos"))
+    arguments = parser.parse_args()
+    config = resolve("draft", sets=arguments.sets, qualities=FIT_PRESETS)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    reports, rows = [], []
+    for kind in arguments.kind or ("pitcher", "chair", "mushroom"):
+        report, row = run(kind, arguments.photos, arguments.seed, config)
+        print(json.dumps(report), flush=True)
+        reports.append(report)
+        rows.append(row)
+        picture = np.concatenate(rows).repeat(2, 0).repeat(2, 1)
+        iio.imwrite(arguments.out / "few_photos.png", (picture.clip(0, 1) * 255).round().astype(np.uint8))
+    print(json.dumps({"benchmark": "few_photos", "steps": config.optim.steps, "props": reports}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
