@@ -94,6 +94,7 @@ def _hull(photos: Photos) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | Non
     """Corners of the box around what no outline excludes (Laurentini 1994); None when nothing is left."""
     line = torch.linspace(-1, 1, HULL)
     points = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+    points = points[points.norm(dim=-1) < SEEN_BALL]  # others may lie where no photo looks
     missed = torch.zeros(len(points))
     for i in range(len(photos)):
         missed += ~_inside(photos.select([i]), points)

@@ -17,6 +17,7 @@ from dreamfusion3d.cameras import orbit
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.config import FitConfig
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.mesh.truth import ground_truth_mesh
 from dreamfusion3d.photos import Photos, Pinholes, read_photos, write_photos
 from dreamfusion3d.placing import REACH, Placing, placing_of
 from dreamfusion3d.procedural.photo_set import take_photos
@@ -166,6 +167,10 @@ def test_the_scene_is_found_wherever_the_file_puts_it() -> None:
     moved = Placing(3.0, (5.0, -2.0, 40.0)).placed(photos)
     one, two = (placing_of(p, FitConfig()).placed(p).cameras.camera_to_world for p in (photos, moved))
     assert torch.allclose(one, two, atol=2e-3)
+    truth = ground_truth_mesh(props, 0, 48).vertices
+    placed = truth * placing_of(photos, FitConfig()).scale + np.array(placing_of(photos, FitConfig()).offset)
+    assert np.ptp(placed, axis=0).max() / 2 == pytest.approx(REACH, rel=0.1)
+    assert np.abs(placed.min(0) + placed.max(0)).max() / 2 < 0.06
     again = placing_of(placing_of(photos, FitConfig()).placed(photos), FitConfig())
     assert again.scale == pytest.approx(1, abs=0.05) and max(map(abs, again.offset)) < 0.05 * REACH
     given = FitConfig(scale=2.0, offset=(1.0, 0.0, 0.0))
