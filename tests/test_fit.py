@@ -71,6 +71,7 @@ def test_folder_and_record(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert set(record["seconds"]) == set(fit.STAGES)
     assert record["source"]["use"] == "fit" and record["source"]["file"] == "my mushroom"
     assert record["prior"] == {"name": "none", "sha256": ""}
+    assert b"the photos may come with terms" in (asset / "my_mushroom.glb").read_bytes()
     held = record["fit"]["held_out"]
     assert record["fit"]["photos"] == 14 and held["photos"] == len(held["views"]) == 2
     assert held["psnr"] > 18 and held["ssim"] > 0.7

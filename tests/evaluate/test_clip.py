@@ -10,6 +10,7 @@ import pytest
 
 from dreamfusion3d.errors import InputError, MissingExtraError
 from dreamfusion3d.evaluate.retrieval import Clip, Encoder, load_encoder, scores
+from dreamfusion3d.unseen import load_eye
 
 transformers = pytest.importorskip("transformers")
 
@@ -47,6 +48,23 @@ def test_clip_from_a_folder(folder):
     assert clip.sentences(prompts).shape == (2, 8)
     assert not np.allclose(*clip.sentences(prompts)), "words are told apart"
     assert scores(clip, [views], prompts).shape == (1, 2)
+
+
+def test_clip_teaches_what_it_judges_by(folder):
+    """`unseen`'s eye gives the vectors of the processor's way, with a gradient to the picture."""
+    import torch
+
+    views = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 4)) / 255
+    views[..., 3] = 1
+    pictures = torch.from_numpy(views[..., :3]).float().permute(0, 3, 1, 2).requires_grad_(True)
+    eye = load_eye("clip", str(folder))
+    seen = eye.look(pictures)
+    assert seen.detach().numpy() == pytest.approx(Clip(str(folder)).pictures(views), abs=1e-5)
+    seen[:, 0].sum().backward()
+    assert pictures.grad is not None and pictures.grad.abs().amax() > 0
+    assert not any(p.requires_grad for p in eye.model.parameters())
+    with pytest.raises(InputError, match="--encoder"):
+        load_eye("clip")
 
 
 def test_what_is_missing_is_said(tmp_path, monkeypatch):

@@ -79,7 +79,8 @@ def write(
 
 def extras_of(prompt: str, seed: int, prior: str, *, shipped: bool = False) -> Extras:
     """What a file says of its asset. ``shipped``: the prior's weights are the package's own, whatever
-    its name."""
+    its name; "none" where photos took its place."""
     own = shipped or prior == "embedded"
-    terms = LICENSE if own else f"{LICENSE}; the prior '{prior}' may come with terms"
+    source = "the photos" if prior == "none" else f"the prior '{prior}'"
+    terms = LICENSE if own else f"{LICENSE}; {source} may come with terms"
     return {"prompt": prompt, "seed": seed, "generator": "dreamfusion3d", "license": terms}
