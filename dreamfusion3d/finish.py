@@ -13,13 +13,12 @@ from dreamfusion3d.job import Job, trained
 from dreamfusion3d.record import Made, in_metres
 from dreamfusion3d.slug import slug
 from dreamfusion3d.stages import kept
-from dreamfusion3d.types import Mesh, TexturedMesh
+from dreamfusion3d.types import Field, Mesh, TexturedMesh
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from dreamfusion3d.field.nerf import NerfField
     from dreamfusion3d.optimize import Step
     from dreamfusion3d.prior.protocol import Prompts
     from dreamfusion3d.progress import Progress
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 Colours: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"  # of points on a surface
 
 
-def mesh_of(field: NerfField, job: Job) -> Made:
+def mesh_of(field: Field, job: Job) -> Made:
     """Extract, simplify, (refine,) texture, export, pictures; each from its file when it is there."""
     from dreamfusion3d.mesh.checks import finish_report
     from dreamfusion3d.mesh.export import place

@@ -50,6 +50,8 @@ def photos_to_mesh(
     progress = progress or progresses.Quiet()
     if text is not None and name is not None:
         raise InputError("--text names the asset already: leave --name out")
+    if config.mesh.refine_steps and text is None:
+        raise InputError("mesh.refine_steps asks a prior: say what the photos show (--text), or set it to 0")
     if config.fit.teacher == "clip" and config.fit.encoder is None:
         raise InputError("the teacher clip needs a CLIP model: name its folder or hub id with --encoder")
     called = check_prompt(text or name or folder.resolve().name or "photos")
@@ -59,6 +61,7 @@ def photos_to_mesh(
 
     def make(job: Job) -> Made:
         from dreamfusion3d.reconstruct import ground_of
+        from dreamfusion3d.render.outside import FromOutside
 
         ground = ground_of(fitted)
         with job.stages("optimise"):
@@ -67,7 +70,7 @@ def photos_to_mesh(
             found["fit"] = {
                 "photos": len(fitted), "held_out": _judged(field, held, ground, job) if len(held) else None,
             }
-        return mesh_of(field, job)
+        return mesh_of(FromOutside(field), job)
 
     return in_folder(
         called, STAGES, make, source=source, out=out, seed=seed, config=config, device=device, fresh=fresh,
@@ -108,8 +111,8 @@ def _photos_of(
     fitted, held = placing.placed(photos).split(settings.holdout)
     if len(fitted) < FEW and settings.teacher == "none" and text is None:
         progress.say(
-            f"warning: {len(fitted)} photos leave much open: a prior can be told what they show (--text), "
-            "or an image encoder asked (--teacher)"
+            f"warning: {len(fitted)} photos leave much open: a prior can be told what they show (--text); "
+            "for four or so, an image encoder asked (--teacher)"
         )
     digest = hashlib.sha256(photos.rgba.numpy().tobytes())
     for part in (photos.cameras.camera_to_world, photos.cameras.focal, photos.cameras.centre):
@@ -146,8 +149,7 @@ def _teacher(job: Job, photos: Photos, ground: Ground, text: Prompts | None) -> 
     if job.config.fit.teacher == "none":
         return None
     eye = load_eye(job.config.fit.teacher, job.config.fit.encoder)
-    weight = job.config.fit.semantic_weight
-    return Semantic.of(eye.to(job.device), photos.to(job.device), weight, ground.colour)
+    return Semantic.of(eye.to(job.device), photos.to(job.device), job.config.fit, ground.colour)
 
 
 def _judged(field: NerfField, held: Photos, ground: Ground, job: Job) -> dict[str, Any]:

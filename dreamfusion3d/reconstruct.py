@@ -50,6 +50,10 @@ class Unseen(Protocol):
     def guidance(self) -> Guidance | None:
         """Whose state goes into checkpoints; None where there is none."""
 
+    @property
+    def until(self) -> float:
+        """Share of the steps after which it is not asked any more."""
+
     def __call__(
         self, picture: Render, cameras: Cameras, progress: float, *, generator: torch.Generator
     ) -> Float[Tensor, ""]: ...
@@ -126,7 +130,8 @@ def _step(
     )
     error = (rgb + (1 - opacity[:, None]) * behind - true_colours(photos, pixels, behind)).square().mean()
     loss = error
-    if unseen is not None and run.index % config.fit.unseen_every == 0:
+    asked = unseen is not None and progress <= unseen.until and run.index % config.fit.unseen_every == 0
+    if unseen is not None and asked:
         cameras = sample_orbit(config.fit.unseen_views, generator=generator, size=config.render.size)
         settings = RenderSettings(step_size=config.render.step_size, shading="albedo")
         picture = render(field, cameras, occupancy=run.occupancy, generator=generator, settings=settings)

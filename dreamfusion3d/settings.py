@@ -142,6 +142,7 @@ class FitConfig:
     unseen_views: int = _number(2, 1, 64)  # such pictures at a time
     teacher: Literal["none", "judge", "clip"] = "none"  # of what they show: an image encoder (DietNeRF)
     semantic_weight: float = _number(0.01, 0.0, 1e3)  # of its loss; a prior's is guidance.weight
+    semantic_until: float = _number(0.5, 0.0, 1.0)  # share of the steps; then the photos alone are fitted
     encoder: str | None = None  # folder or hub id of a CLIP model, for the teacher clip
 
 

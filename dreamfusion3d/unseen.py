@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras import Cameras
-from dreamfusion3d.config import Config
+from dreamfusion3d.config import Config, FitConfig
 from dreamfusion3d.distill import guidance_loss
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.evaluate.retrieval import GROUND
@@ -100,18 +100,24 @@ def square(pictures: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c 
 
 
 class Semantic:
-    """1 minus the likeness of the field's picture and a random photo: eq. 5 but for its scale."""
+    """1 minus the likeness of the field's picture and a random photo: eq. 5 but for its scale.
+
+    Asked in the first part of the steps only: as in the paper the photos alone have the last word.
+    """
 
     guidance: Guidance | None = None
 
     def __init__(
-        self, eye: Eye, known: Float[Tensor, "p d"], weight: float, ground: Float[Tensor, "1 3"]
+        self, eye: Eye, known: Float[Tensor, "p d"], settings: FitConfig, ground: Float[Tensor, "1 3"]
     ) -> None:
-        self.eye, self.known, self.weight, self.ground = eye, known, weight, ground
+        self.eye, self.known, self.ground = eye, known, ground
+        self.weight, self.until = settings.semantic_weight, settings.semantic_until
 
     @classmethod
     @torch.no_grad()
-    def of(cls, eye: Eye, photos: Photos, weight: float, ground: tuple[float, float, float]) -> Semantic:
+    def of(
+        cls, eye: Eye, photos: Photos, settings: FitConfig, ground: tuple[float, float, float]
+    ) -> Semantic:
         """Photos that are cut out are shown over the grey that the encoders of `evaluate` see, as the field
         is; others as they are, and the field over ``ground``."""
         rgba = photos.rgba.float() / 255
@@ -119,7 +125,7 @@ class Semantic:
         colour = rgba.new_tensor(behind)
         shown = rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:]) * colour
         known = torch.cat([eye.look(one[None].permute(0, 3, 1, 2)) for one in shown])
-        return cls(eye, known, weight, colour[None])
+        return cls(eye, known, settings, colour[None])
 
     def __call__(
         self, picture: Render, cameras: Cameras, progress: float, *, generator: torch.Generator
@@ -131,6 +137,8 @@ class Semantic:
 
 class Distilled:
     """Score distillation of a prior that is told what the photos show."""
+
+    until = 1.0
 
     def __init__(self, prior: Prior, text: Prompts, config: Config, guidance: Guidance) -> None:
         self.prior, self.text, self.config, self.guidance = prior, text, config, guidance

@@ -246,6 +246,7 @@ def test_a_bad_folder_is_one_line_and_exit_2(
     (["--scale", "-1"], "fit.scale"),
     (["--teacher", "clip"], "--encoder"), (["--quality", "ultra"], "draft"),
     (["--text", "a mug", "--name", "b"], "--name"), (["--text", "a quixnar"], "quixnar"),
+    (["--set", "mesh.refine_steps=5"], "--text"),
 ])
 def test_bad_options(
     arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
