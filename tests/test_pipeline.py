@@ -56,7 +56,7 @@ def fake_optimize(field: Any, prior: Any, text: Any, config: Config, **_: Any) -
     """Leaves the field as it began: DreamFusion's blob, which is a ball."""
     for index in range(config.optim.steps):
         yield SimpleNamespace(
-            index=index + 1, total=config.optim.steps, gradient_norm=1.0, seconds=0.0, note=None
+            index=index + 1, total=config.optim.steps, gradient_norm=1.0, seconds=0.0, note=None, figure=None,
         )
 
 
