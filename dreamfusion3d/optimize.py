@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from dreamfusion3d.backends import keep_freed_memory
 from dreamfusion3d.cameras import Cameras, sample_orbit
 from dreamfusion3d.checkpoint import Run
 from dreamfusion3d.config import Config, OptimConfig
@@ -74,6 +75,8 @@ def optimize(
     and the steps are the same within rounding. Where memory runs out a step is taken again in a cheaper
     way. Raises InputError for a budget that is too small.
     """
+    if generator.device.type == "cpu" and budget is None:
+        keep_freed_memory()
     known = 0.0 if field.start is None else config.optim.head_start  # the shape need not be found
     total = steps_after(config.optim, known)
     cameras_of = sample_cameras or _orbit(config)

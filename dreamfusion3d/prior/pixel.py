@@ -28,6 +28,7 @@ from dreamfusion3d.prior.unet import (
     autocast,
     look,
     predict,
+    settle,
 )
 from dreamfusion3d.prior.words import WordEncoder
 from dreamfusion3d.procedural.captions import world_summary
@@ -61,6 +62,8 @@ class PixelPrior:
         # the stubs of Module.to know memory_format only as a keyword of a single tensor
         unet = unet.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.unet = unet.eval().requires_grad_(False)
+        if half:
+            settle(self.unet, self.device)
         self.conditioner = conditioner.to(self.device).eval().requires_grad_(False)
         self.camera_conditioned = conditioner.cameras
         self.scene = scene.to(self.device).eval().requires_grad_(False)
