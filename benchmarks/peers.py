@@ -212,9 +212,9 @@ def field_step(
 
 
 def our_step(
-    cameras: Cameras, config: Config, start: Start | None, pull: Tensor
+    cameras: Cameras, config: Config, start: Start | None, pull: Tensor, *, update: bool = False
 ) -> tuple[Callable[[], object], int]:
-    """The step, and how many samples it takes."""
+    """The step, with Adam's ``update`` or without, and how many samples it takes."""
     device = pull.device
     generator = torch.Generator(device).manual_seed(0)
     field = NerfField(config.field, generator=generator, start=start)
@@ -222,11 +222,14 @@ def our_step(
     for step in range(2):
         occupancy.update(field.density, generator=generator, step=step)
     seen = {"occupancy": occupancy, "settings": RenderSettings(step_size=config.render.step_size)}
+    adam = torch.optim.Adam(field.parameters(), lr=0.0)  # the field stays as it is
 
     def run() -> int:
         field.zero_grad(set_to_none=True)
         picture, detail = render_detailed(field, cameras, generator=generator, **seen)
         ((picture.rgb * pull).sum() + ORIENTATION * detail.orientation_loss()).backward()
+        if update:
+            adam.step()
         return len(detail.weights)
 
     return run, run()
