@@ -261,12 +261,12 @@ def _seen(occupancy: Occupancy, cameras: Cameras, detail: Detail) -> Bool[Tensor
     resolution = occupancy.resolution
     with torch.no_grad():
         origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
-        heavy = torch.nonzero(detail.weights > SEEN)[:, 0]
-        points = detail.samples.positions(origins, directions, heavy)
+        points = detail.samples.positions(origins, directions)
         i, j, k = ((points + 1) * (resolution / 2)).long().clamp(0, resolution - 1).unbind(-1)
-        seen = torch.zeros_like(occupancy.binary)
-        seen[i, j, k] = True
-    return seen
+        # counted, and not chosen by a mask, for whose size the host would have to wait
+        heavy = torch.zeros(resolution**3, device=points.device)
+        heavy.index_add_(0, (i * resolution + j) * resolution + k, (detail.weights > SEEN).float())
+    return (heavy > 0).view_as(occupancy.binary)
 
 
 def _around(cells: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
@@ -309,7 +309,7 @@ def _optimiser(field: NerfField, config: Config) -> torch.optim.Adam:
             {"params": [field.table], "lr": config.optim.table_rate},
             {"params": rest, "lr": config.optim.mlp_rate},
         ],
-        betas=(0.9, 0.99), eps=1e-15,
+        betas=(0.9, 0.99), eps=1e-15, fused=field.table.device.type == "cuda",
     )
 
 

@@ -4,7 +4,8 @@ A program computes a block of points on one level, with all features of a row at
 is one load, and its gradient one reduction where the device has it (two floats on sm_90).
 Gradients of the table add up in float32 whatever the table is, in no fixed order: runs on a GPU
 differ in their last digits. With ``half_sums`` they add up in float16, two features in one reduction
-from sm_80 on, as tiny-cuda-nn has them: half the traffic, three digits. Under TRITON_INTERPRET=1 the same kernels run on the CPU, slowly.
+from sm_80 on, as tiny-cuda-nn has them: half the traffic, three digits. Under TRITON_INTERPRET=1 the
+same kernels run on the CPU, slowly.
 
 Letters: n points, L levels, F features a level.
 """
