@@ -17,39 +17,37 @@ _CHUNK = 256  # points that a thread takes at a time
 _ONE, _TWO, _ZERO = np.float32(1), np.float32(2), np.float32(0)
 
 
-def trilinear(volumes: Float[Tensor, "b c z y x"], points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b c n"]:
+def trilinear(
+    volumes: Float[Tensor, "b c z y x"], points: Float[Tensor, "b n 3"], *, corners: bool = False
+) -> Float[Tensor, "b c n"]:
     """Volume i at its points, whose x, y, z in [-1, 1] span it from edge to edge; zero beyond it.
 
-    ``F.grid_sample`` without ``align_corners``. Torch's own reads the channels of a vertex from as many
-    places; here they lie side by side. Where gradients are wanted, or not on the CPU, it is torch's.
+    With ``corners`` -1 and 1 are the middles of the outermost samples, and beyond the volume lies its surface
+    (``align_corners`` and "border"). Torch's own takes one thread a volume, and reads the channels of a
+    vertex from as many places; here they lie side by side (volumes in channels_last_3d need no copy).
+    Where gradients are wanted, or not on the CPU, it is torch's.
     """
     wanted = torch.is_grad_enabled() and (volumes.requires_grad or points.requires_grad)
     fits = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (volumes, points))
     if wanted or not fits:
-        return F.grid_sample(volumes, points[:, None, None], align_corners=False)[:, :, 0, 0]
+        padding, grid = "border" if corners else "zeros", points[:, None, None]
+        return F.grid_sample(volumes, grid, align_corners=corners, padding_mode=padding)[:, :, 0, 0]
     vertices = volumes.detach().flatten(2).transpose(1, 2).contiguous()
     out = torch.empty(len(points), volumes.shape[1], points.shape[1])
     follow_torch_threads()
     size = tuple(volumes.shape[2:])
-    _sample(vertices.numpy(), size, points.detach().contiguous().numpy(), out.numpy())
+    _sample(vertices.numpy(), size, points.detach().contiguous().numpy(), corners, out.numpy())
     return out
 
 
 @inline
 @no_type_check
-def _place(coordinate, size):
+def _place(coordinate, size, corners):
     """In samples."""
-    return ((coordinate + _ONE) * np.float32(size) - _ONE) / _TWO
-
-
-@inline
-@no_type_check
-def _add(vertices, size, volume, k, j, i, weight, out, n):
-    """A vertex's share, where there is such a vertex."""
-    if 0 <= k < size[0] and 0 <= j < size[1] and 0 <= i < size[2]:
-        row = np.uint64((k * size[1] + j) * size[2] + i)
-        for c in range(vertices.shape[2]):
-            out[n, c] += vertices[volume, row, c] * weight
+    cells = np.float32(size)
+    if corners:
+        return min(max(((coordinate + _ONE) / _TWO) * (cells - _ONE), _ZERO), cells - _ONE)
+    return ((coordinate + _ONE) * cells - _ONE) / _TWO
 
 
 @inline
@@ -79,19 +77,18 @@ def _at(vertices, size, volume, x, y, z, out, n):
                 total += vertices[volume, up + back, c] * w6
                 out[n, c] = total + vertices[volume, up + back + one, c] * w7
         else:
-            _add(vertices, size, volume, k, j, i, w0, out, n)
-            _add(vertices, size, volume, k, j, i + 1, w1, out, n)
-            _add(vertices, size, volume, k, j + 1, i, w2, out, n)
-            _add(vertices, size, volume, k, j + 1, i + 1, w3, out, n)
-            _add(vertices, size, volume, k + 1, j, i, w4, out, n)
-            _add(vertices, size, volume, k + 1, j, i + 1, w5, out, n)
-            _add(vertices, size, volume, k + 1, j + 1, i, w6, out, n)
-            _add(vertices, size, volume, k + 1, j + 1, i + 1, w7, out, n)
+            for corner in range(8):
+                a, b, d = i + (corner & 1), j + (corner >> 1 & 1), k + (corner >> 2)
+                weight = (x0 if a > i else x1) * (y0 if b > j else y1) * (z0 if d > k else z1)
+                if 0 <= a < width and 0 <= b < height and 0 <= d < depth:
+                    row = np.uint64((d * height + b) * width + a)
+                    for c in range(vertices.shape[2]):
+                        out[n, c] += vertices[volume, row, c] * weight
 
 
 @exact_kernel
 @no_type_check
-def _sample(vertices, size, points, out):
+def _sample(vertices, size, points, corners, out):
     count, channels = points.shape[1], vertices.shape[2]
     chunks = (count + _CHUNK - 1) // _CHUNK
     for part in numba.prange(chunks * points.shape[0]):
@@ -100,7 +97,7 @@ def _sample(vertices, size, points, out):
         rows = np.empty((_CHUNK, channels), np.float32)
         for at in range(begin, end):
             x, y, z = points[volume, at, 0], points[volume, at, 1], points[volume, at, 2]
-            x, y, z = _place(x, size[2]), _place(y, size[1]), _place(z, size[0])
+            x, y, z = _place(x, size[2], corners), _place(y, size[1], corners), _place(z, size[0], corners)
             _at(vertices, size, volume, x, y, z, rows, np.uint64(at - begin))
         for c in range(channels):
             for at in range(begin, end):
