@@ -6,7 +6,7 @@
 On the CPU: numba, 16,384 samples of the default layout, in turn with the reference, so that the
 ratio survives a busy machine. On CUDA: Triton, 2^18 to 2^21 samples of instant-ngp's layout (16
 levels of 2 features, 2^19 rows), tables of floats and of halves, timed by the device's own clock,
-beside the time that the bytes alone would take. Prints JSON.
+beside the time that the bytes alone would take; ``both_half_sums_ms``: with ``field.half_sums``. Prints JSON.
 """
 
 from __future__ import annotations
@@ -62,17 +62,18 @@ def measure_cuda(
     table = torch.randn(layout.rows, layout.features, generator=generator).to(device, dtype).requires_grad_()
     pull = torch.randn(samples, layout.width, generator=generator).to(device)
 
-    def both(backend: Backend) -> None:
+    def both(backend: Backend, half_sums: bool = False) -> None:
         table.grad = None
-        hashgrid(x, table, layout, backend).backward(pull)
+        hashgrid(x, table, layout, backend, half_sums=half_sums).backward(pull)
 
     with torch.no_grad():
         forward = events(lambda: hashgrid(x, table, layout, "triton"), repeats)
     whole, slow = events(lambda: both("triton"), repeats), events(lambda: both("torch"), 3)
+    halves = events(lambda: both("triton", half_sums=True), repeats)
     least = bytes_moved(samples, layout, table.element_size()) / rate * 1000
     return {
         "samples": samples, "table": str(dtype).removeprefix("torch."), "forward_ms": round(forward, 3),
-        "both_ms": round(whole, 3), "torch_ms": round(slow, 3),
+        "both_ms": round(whole, 3), "both_half_sums_ms": round(halves, 3), "torch_ms": round(slow, 3),
         "samples_per_second": round(1000 * samples / whole), "ratio": round(slow / whole, 2),
         "least_ms": round(least, 3), "share_of_least": round(least / whole, 3),
     }

@@ -9,6 +9,7 @@ results. A case that fails says so and the next one goes on. The cases:
 
     sd21, sd21-tiny-vae, if-m, sdxl   a step of a preset: render, encode, network, backward, Adam
     sd21-bfloat16                     sd21 with prior.dtype=bfloat16: its VAE leaves float32
+    sd21-graph, embedded-graph        with prior.graph=true: the network as a CUDA graph
     asset         text_to_mesh with the embedded prior, twice: the second run compiles nothing
     render        the preset's field alone, forward and backward, as the run begins
     syncs         where a step makes the host wait for the GPU, and how often
@@ -151,10 +152,10 @@ def parts(run: Iterator[optimize.Step], prior: Prior, bench: Bench) -> Report:
     }
 
 
-def asset(bench: Bench) -> Report:
+def asset(bench: Bench, *sets: str) -> Report:
     """The whole of ``text_to_mesh`` with the embedded prior, twice."""
-    sets = ("optim.steps=12", "mesh.faces=1000", "mesh.texture_size=128") if bench.tiny else ()
-    config, runs = bench.config(None, *sets), []
+    small = ("optim.steps=12", "mesh.faces=1000", "mesh.texture_size=128") if bench.tiny else ()
+    config, runs = bench.config(None, *small, *sets), []
     with tempfile.TemporaryDirectory() as out:
         for number in range(2):
             begun = time.perf_counter()
@@ -259,6 +260,8 @@ CASES: dict[str, Callable[[Bench], Report]] = {
     "render": rendered,
     "syncs": synchronisations,
     "sd21-bfloat16": lambda bench: distilled(bench, "sd21", "prior.dtype=bfloat16"),
+    "sd21-graph": lambda bench: distilled(bench, "sd21", "prior.graph=true"),
+    "embedded-graph": lambda bench: asset(bench, "prior.graph=true"),
 }
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from dreamfusion3d.backends import keep_freed_memory
 from dreamfusion3d.cameras import Cameras, sample_orbit
 from dreamfusion3d.checkpoint import Run
 from dreamfusion3d.config import Config, OptimConfig
@@ -75,6 +76,8 @@ def optimize(
     and the steps are the same within rounding. Where memory runs out a step is taken again in a cheaper
     way. Raises InputError for a budget that is too small.
     """
+    if generator.device.type == "cpu" and budget is None:
+        keep_freed_memory()
     known = 0.0 if field.start is None else config.optim.head_start  # the shape need not be found
     total = steps_after(config.optim, known)
     cameras_of = sample_cameras or _orbit(config)
@@ -259,12 +262,12 @@ def _seen(occupancy: Occupancy, cameras: Cameras, detail: Detail) -> Bool[Tensor
     resolution = occupancy.resolution
     with torch.no_grad():
         origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
-        heavy = torch.nonzero(detail.weights > SEEN)[:, 0]
-        points = detail.samples.positions(origins, directions, heavy)
+        points = detail.samples.positions(origins, directions)
         i, j, k = ((points + 1) * (resolution / 2)).long().clamp(0, resolution - 1).unbind(-1)
-        seen = torch.zeros_like(occupancy.binary)
-        seen[i, j, k] = True
-    return seen
+        # counted, and not chosen by a mask, for whose size the host would have to wait
+        heavy = torch.zeros(resolution**3, device=points.device)
+        heavy.index_add_(0, (i * resolution + j) * resolution + k, (detail.weights > SEEN).float())
+    return (heavy > 0).view_as(occupancy.binary)
 
 
 def around(cells: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
@@ -307,7 +310,7 @@ def adam_for(field: NerfField, config: Config) -> torch.optim.Adam:
             {"params": [field.table], "lr": config.optim.table_rate},
             {"params": rest, "lr": config.optim.mlp_rate},
         ],
-        betas=(0.9, 0.99), eps=1e-15,
+        betas=(0.9, 0.99), eps=1e-15, fused=field.table.device.type == "cuda",
     )
 
 

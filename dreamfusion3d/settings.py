@@ -20,7 +20,7 @@ def _number(default: Any, low: int | float, high: int | float) -> Any:
 @dataclass(frozen=True)
 class PriorConfig:
     name: str = "embedded"  # "embedded", a folder, a hub id, or the name of an installed plug-in
-    # what follows is for the priors of docs/priors.md; the embedded one only looks at dtype
+    # what follows is for the priors of docs/priors.md; the embedded one looks at dtype and graph
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"  # half precision on a GPU
     variant: str | None = None  # of the weight files, as fp16; the plain files where there is none
     revision: str | None = None  # branch, tag or commit of a hub id
@@ -31,6 +31,7 @@ class PriorConfig:
     background: Literal["random", "white", "grey", "black"] = "random"  # behind pictures without opacity
     distilled_scale: float = _number(3.5, 0.0, 100.0)  # told to networks with a guidance embedding (Flux)
     compile: bool = False  # the network, by torch.compile
+    graph: bool = False  # the network as a CUDA graph; also the embedded one's
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class FieldConfig:
     blob_density: float = _number(8.0, 0.0, 1000.0)  # DreamFusion, eq. 12: so that the object starts centred
     blob_radius: float = _number(0.55, 0.01, 2.0)
     density_scale: float = _number(6.0, 0.001, 1000.0)
+    half_sums: bool = False  # the table's gradient adds up in float16 on a GPU: faster, three digits
 
 
 @dataclass(frozen=True)

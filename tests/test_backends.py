@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -48,7 +49,12 @@ points = dict(LEVELS=16, FEATURES=2, BLOCK=grid.BLOCK)
 rays, packed = dict(BLOCK=march.BLOCK), dict(BLOCK=composite.BLOCK)
 kernels = {
     "grid forward": (grid._forward, dict(x=F, table=H, levels=L, out=F, n="i32"), points),
-    "grid table": (grid._backward_table, dict(x=F, levels=L, grad=F, grad_table=F, n="i32"), points),
+    "grid table": (
+        grid._backward_table, dict(x=F, levels=L, grad=F, grad_table=F, n="i32"), dict(points, scale=None),
+    ),
+    "grid table, halves": (
+        grid._backward_table, dict(x=F, levels=L, grad=F, grad_table=H, scale=F, n="i32"), points,
+    ),
     "grid points": (grid._backward_x, dict(x=F, table=F, levels=L, grad=F, grad_x=F, n="i32"), points),
     "march count": (march._count, dict(**ray, counts=L, **sizes), rays),
     "march fill": (march._fill, dict(**ray, packed_info=L, ray_indices=L, starts=F, ends=F, **sizes), rays),
@@ -86,13 +92,16 @@ def test_every_kernel_compiles_for_gpus_that_are_not_here(tmp_path):
     )
     assert made.returncode == 0, made.stderr
     found = json.loads(made.stdout)
-    assert len(found) == 14 and all(kernel["cubin"] > 1000 for kernel in found.values())
+    assert len(found) == 16 and all(kernel["cubin"] > 1000 for kernel in found.values())
     for capability in (80, 90):
         # eight corners for two points a lane; two halves are 32 bits
         forward = found[f"grid forward {capability}"]["ptx"]
         assert forward.count("ld.global.b32") >= 16 and "ld.global.b16" not in forward
         assert found[f"grid points {capability}"]["ptx"].count("ld.global.v2.b32") >= 16
         assert "fma" not in found[f"march fill {capability}"]["ptx"]
+    # two features in one reduction
+    assert found["grid table, halves 80"]["ptx"].count("add.noftz.f16x2") >= 16
+    assert re.findall(r"add\.noftz\.(?:f16x2|v2\.f16)", found["grid table, halves 90"]["ptx"])[15:]
     assert found["grid table 90"]["ptx"].count("add.v2.f32") >= 16
 
 

@@ -90,11 +90,14 @@ def hashgrid(
     table: Float[Tensor, "rows f"],
     layout: HashGridLayout,
     backend: Backend = "auto",
+    *,
+    half_sums: bool = False,
 ) -> Float[Tensor, "n c"]:
     """Features (n, levels * features) of points in [0, 1]^3, differentiable in table and points.
 
     Points outside the unit cube are clamped onto it (and get no gradient). ``auto`` is
-    the fastest back end that takes the numbers as they are (``backends.fastest``).
+    the fastest back end that takes the numbers as they are (``backends.fastest``). ``half_sums``: the
+    table's gradient may add up in float16, where the back end is Triton's; the others have no use for it.
     """
     if tuple(table.shape) != (shape := (layout.rows, layout.features)):
         raise ValueError(f"this layout needs a table of shape {shape}, not {tuple(table.shape)}")
@@ -108,7 +111,7 @@ def hashgrid(
     if backend == "triton":
         from dreamfusion3d.field.hashgrid_triton import hashgrid_triton
 
-        return hashgrid_triton(x, table, layout)
+        return hashgrid_triton(x, table, layout, half_sums)
     from dreamfusion3d.field.hashgrid_torch import hashgrid_torch
 
     return hashgrid_torch(x, table, layout)

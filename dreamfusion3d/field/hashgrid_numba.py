@@ -3,6 +3,9 @@
 Every kernel is deterministic whatever the number of threads: the forward pass and the
 gradient of the points run over samples, the gradient of the table over levels, which own
 disjoint rows.
+
+Two features a level are what everyone takes: the kernels whose names end in ``_pairs`` have them
+written out, take half the time and give the same bits.
 """
 
 from __future__ import annotations
@@ -45,7 +48,8 @@ class _HashGrid(torch.autograd.Function):
         ctx.layout = layout
         out = torch.empty(x.shape[0], layout.width)
         follow_torch_threads()
-        _forward(x.detach().numpy(), table.detach().numpy(), _level_rows(layout), out.numpy())
+        run = _forward_pairs if layout.features == 2 else _forward
+        run(x.detach().numpy(), table.detach().numpy(), _level_rows(layout), out.numpy())
         return out
 
     @staticmethod
@@ -60,7 +64,8 @@ class _HashGrid(torch.autograd.Function):
             _backward_x(x, table, levels, grad, grad_x.numpy())
         if ctx.needs_input_grad[1]:
             grad_table = torch.zeros(table.shape)
-            _backward_table(x, levels, grad, grad_table.numpy())
+            run = _backward_table_pairs if ctx.layout.features == 2 else _backward_table
+            run(x, levels, grad, grad_table.numpy())
         return grad_x, grad_table, None
 
 
@@ -107,6 +112,31 @@ def _rows_of_edge(cell_x, key_y, key_z, offset, mask):
     return start + ((left ^ key) & bits), start + ((right ^ key) & bits)
 
 
+@inline
+@no_type_check
+def _cell(x, i, resolution, offset, mask):
+    """Of point i: the rows of its cell's vertices (a: y and z low, b: y high, c: z high, d: both;
+    0: x low, 1: x high), and its place within the cell."""
+    cx, fx = _locate(x[i, 0], resolution)
+    cy, fy = _locate(x[i, 1], resolution)
+    cz, fz = _locate(x[i, 2], resolution)
+    y0, y1, z0, z1 = _axis_keys(cy, cz, resolution, mask)
+    a0, a1 = _rows_of_edge(cx, y0, z0, offset, mask)
+    b0, b1 = _rows_of_edge(cx, y1, z0, offset, mask)
+    c0, c1 = _rows_of_edge(cx, y0, z1, offset, mask)
+    d0, d1 = _rows_of_edge(cx, y1, z1, offset, mask)
+    return a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz
+
+
+@inline
+@no_type_check
+def _mixed(table, f, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx):
+    """Trilinear interpolation of feature f."""
+    left = wa * table[a0, f] + wb * table[b0, f] + wc * table[c0, f] + wd * table[d0, f]
+    right = wa * table[a1, f] + wb * table[b1, f] + wc * table[c1, f] + wd * table[d1, f]
+    return gx * left + fx * right
+
+
 @kernel
 @no_type_check
 def _forward(x, table, levels, out):
@@ -116,20 +146,30 @@ def _forward(x, table, levels, out):
             resolution, offset, mask = levels[level]
             first = level * features
             for i in range(chunk * _CHUNK, min(n, (chunk + 1) * _CHUNK)):
-                cx, fx = _locate(x[i, 0], resolution)
-                cy, fy = _locate(x[i, 1], resolution)
-                cz, fz = _locate(x[i, 2], resolution)
-                y0, y1, z0, z1 = _axis_keys(cy, cz, resolution, mask)
-                a0, a1 = _rows_of_edge(cx, y0, z0, offset, mask)
-                b0, b1 = _rows_of_edge(cx, y1, z0, offset, mask)
-                c0, c1 = _rows_of_edge(cx, y0, z1, offset, mask)
-                d0, d1 = _rows_of_edge(cx, y1, z1, offset, mask)
+                a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, i, resolution, offset, mask)
                 gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
                 wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
                 for f in range(features):
-                    left = wa * table[a0, f] + wb * table[b0, f] + wc * table[c0, f] + wd * table[d0, f]
-                    right = wa * table[a1, f] + wb * table[b1, f] + wc * table[c1, f] + wd * table[d1, f]
-                    out[i, first + f] = gx * left + fx * right
+                    out[i, first + f] = _mixed(
+                        table, f, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx
+                    )
+
+
+@kernel
+@no_type_check
+def _forward_pairs(x, table, levels, out):
+    n = x.shape[0]
+    for chunk in numba.prange((n + _CHUNK - 1) // _CHUNK):
+        for level in range(levels.shape[0]):
+            resolution, offset, mask = levels[level]
+            first = level * 2
+            for i in range(chunk * _CHUNK, min(n, (chunk + 1) * _CHUNK)):
+                a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, i, resolution, offset, mask)
+                gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
+                wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
+                one = _mixed(table, 0, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx)
+                two = _mixed(table, 1, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx)
+                out[i, first], out[i, first + 1] = one, two
 
 
 @kernel
@@ -140,14 +180,7 @@ def _backward_table(x, levels, grad, grad_table):
         resolution, offset, mask = levels[level]
         first = level * features
         for i in range(n):
-            cx, fx = _locate(x[i, 0], resolution)
-            cy, fy = _locate(x[i, 1], resolution)
-            cz, fz = _locate(x[i, 2], resolution)
-            y0, y1, z0, z1 = _axis_keys(cy, cz, resolution, mask)
-            a0, a1 = _rows_of_edge(cx, y0, z0, offset, mask)
-            b0, b1 = _rows_of_edge(cx, y1, z0, offset, mask)
-            c0, c1 = _rows_of_edge(cx, y0, z1, offset, mask)
-            d0, d1 = _rows_of_edge(cx, y1, z1, offset, mask)
+            a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, i, resolution, offset, mask)
             gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
             wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
             for f in range(features):
@@ -163,6 +196,36 @@ def _backward_table(x, levels, grad, grad_table):
                 grad_table[d1, f] += wd * right
 
 
+@inline
+@no_type_check
+def _add_pair(grad_table, row, weight, one, two):
+    grad_table[row, 0] += weight * one
+    grad_table[row, 1] += weight * two
+
+
+@kernel
+@no_type_check
+def _backward_table_pairs(x, levels, grad, grad_table):
+    n = x.shape[0]
+    for level in numba.prange(levels.shape[0]):
+        resolution, offset, mask = levels[level]
+        first = level * 2
+        for i in range(n):
+            a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, i, resolution, offset, mask)
+            gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
+            wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
+            one, two = grad[i, first], grad[i, first + 1]
+            left_one, right_one, left_two, right_two = one * gx, one * fx, two * gx, two * fx
+            _add_pair(grad_table, a0, wa, left_one, left_two)
+            _add_pair(grad_table, a1, wa, right_one, right_two)
+            _add_pair(grad_table, b0, wb, left_one, left_two)
+            _add_pair(grad_table, b1, wb, right_one, right_two)
+            _add_pair(grad_table, c0, wc, left_one, left_two)
+            _add_pair(grad_table, c1, wc, right_one, right_two)
+            _add_pair(grad_table, d0, wd, left_one, left_two)
+            _add_pair(grad_table, d1, wd, right_one, right_two)
+
+
 @kernel
 @no_type_check
 def _backward_x(x, table, levels, grad, grad_x):
@@ -171,14 +234,7 @@ def _backward_x(x, table, levels, grad, grad_x):
         sx, sy, sz = _ZERO, _ZERO, _ZERO
         for level in range(levels.shape[0]):
             resolution, offset, mask = levels[level]
-            cx, fx = _locate(x[i, 0], resolution)
-            cy, fy = _locate(x[i, 1], resolution)
-            cz, fz = _locate(x[i, 2], resolution)
-            y0, y1, z0, z1 = _axis_keys(cy, cz, resolution, mask)
-            a0, a1 = _rows_of_edge(cx, y0, z0, offset, mask)
-            b0, b1 = _rows_of_edge(cx, y1, z0, offset, mask)
-            c0, c1 = _rows_of_edge(cx, y0, z1, offset, mask)
-            d0, d1 = _rows_of_edge(cx, y1, z1, offset, mask)
+            a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, i, resolution, offset, mask)
             gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
             for f in range(features):
                 g = grad[i, level * features + f] * np.float32(resolution)

@@ -3,7 +3,9 @@
 A program computes a block of points on one level, with all features of a row at once: so a row
 is one load, and its gradient one reduction where the device has it (two floats on sm_90).
 Gradients of the table add up in float32 whatever the table is, in no fixed order: runs on a GPU
-differ in their last digits. Under TRITON_INTERPRET=1 the same kernels run on the CPU, slowly.
+differ in their last digits. With ``half_sums`` they add up in float16, two features in one reduction
+from sm_80 on, as tiny-cuda-nn has them: half the traffic, three digits. Under TRITON_INTERPRET=1 the
+same kernels run on the CPU, slowly.
 
 Letters: n points, L levels, F features a level.
 """
@@ -22,13 +24,16 @@ from torch import Tensor
 from dreamfusion3d.field.hashgrid import PRIME_Y, PRIME_Z, HashGridLayout
 
 BLOCK = 256  # points of a program
+# of a scaled gradient: 65504 / 16, four thousand of them add up in one row before halves end, and what
+# is a millionth of it is still a number
+LARGEST = 16.0
 # the number of points changes every step: one build serves all, also multiples of 16
 _kernel = triton.jit(do_not_specialize=["n"])
 _PRIME_Y, _PRIME_Z = tl.constexpr(PRIME_Y), tl.constexpr(PRIME_Z)
 
 
 def hashgrid_triton(
-    x: Float[Tensor, "n 3"], table: Float[Tensor, "rows f"], layout: HashGridLayout
+    x: Float[Tensor, "n 3"], table: Float[Tensor, "rows f"], layout: HashGridLayout, half_sums: bool = False
 ) -> Float[Tensor, "n c"]:
     """See ``hashgrid``. Points in float32; tables in float32, float16 or bfloat16; results in float32.
     ``layout.features`` must be a power of two."""
@@ -36,16 +41,16 @@ def hashgrid_triton(
         raise ValueError(f"the Triton hash grid takes points in float32, not {x.dtype}")
     if layout.features & (layout.features - 1):
         raise ValueError(f"the Triton hash grid takes 1, 2, 4, 8, ... features, not {layout.features}")
-    return _HashGrid.apply(x, table, layout)
+    return _HashGrid.apply(x, table, layout, half_sums)
 
 
 class _HashGrid(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, table, layout):
+    def forward(ctx, x, table, layout, half_sums):
         x, table = x.contiguous(), table.contiguous()
         levels = _levels(layout, x.device)
         ctx.save_for_backward(x, table, levels)
-        ctx.layout = layout
+        ctx.layout, ctx.half_sums = layout, half_sums
         out = torch.empty(len(x), layout.width, device=x.device)
         if len(x):
             _forward[_programs(len(x), layout.levels)](
@@ -65,11 +70,21 @@ class _HashGrid(torch.autograd.Function):
             if len(x):
                 _backward_x[_programs(len(x), 1)](x, table, levels, grad, grad_x, len(x), **shape)
         if ctx.needs_input_grad[1]:
-            total = torch.zeros(table.shape, device=table.device)
+            scale = _scale(grad) if ctx.half_sums and len(x) else None
+            dtype = torch.float32 if scale is None else torch.float16
+            total = torch.zeros(table.shape, device=table.device, dtype=dtype)
             if len(x):
-                _backward_table[_programs(len(x), layout.levels)](x, levels, grad, total, len(x), **shape)
-            grad_table = total.to(table.dtype)
-        return grad_x, grad_table, None
+                _backward_table[_programs(len(x), layout.levels)](
+                    x, levels, grad, total, scale, len(x), **shape
+                )
+            grad_table = (total if scale is None else total.float() / scale).to(table.dtype)
+        return grad_x, grad_table, None, None
+
+
+def _scale(grad: Tensor) -> Tensor:
+    """A power of two, on the device, that brings the largest gradient to LARGEST in halves."""
+    most = grad.abs().amax().clamp(min=1e-30, max=1e30)
+    return torch.exp2(torch.floor(torch.log2(LARGEST / most)))
 
 
 def _programs(points: int, levels: int) -> tuple[int, int]:
@@ -160,7 +175,7 @@ def _forward(
 @_kernel
 @no_type_check
 def _backward_table(
-    x, levels, grad, grad_table, n, LEVELS: tl.constexpr, FEATURES: tl.constexpr, BLOCK: tl.constexpr
+    x, levels, grad, grad_table, scale, n, LEVELS: tl.constexpr, FEATURES: tl.constexpr, BLOCK: tl.constexpr
 ):
     at, real, px, py, pz = _points(x, n, BLOCK)
     level = tl.program_id(1)
@@ -168,12 +183,15 @@ def _backward_table(
     feature = tl.arange(0, FEATURES)
     place = grad + at[:, None] * (LEVELS * FEATURES) + level * FEATURES + feature[None, :]
     g = tl.load(place, real[:, None], 0.0)
+    if scale is not None:
+        g = g * tl.load(scale)
     for corner in tl.static_range(8):
         bx, by, bz = corner & 1, (corner >> 1) & 1, corner >> 2
         weight = (fx if bx else 1 - fx) * (fy if by else 1 - fy) * (fz if bz else 1 - fz)
         row = _row(cx + bx, cy + by, cz + bz, cells, first, mask)
         target = grad_table + row[:, None] * FEATURES + feature[None, :]
-        tl.atomic_add(target, weight[:, None] * g, real[:, None], sem="relaxed")
+        share = (weight[:, None] * g).to(grad_table.dtype.element_ty)
+        tl.atomic_add(target, share, real[:, None], sem="relaxed")
 
 
 @_kernel

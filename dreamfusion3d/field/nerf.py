@@ -64,7 +64,7 @@ class NerfField(nn.Module):
 
     def features(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
         """Hash grid features of points in scene units."""
-        return hashgrid((x + 1) * 0.5, self.table, self.layout)
+        return hashgrid((x + 1) * 0.5, self.table, self.layout, half_sums=self.config.half_sums)
 
     def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """u(x): density is monotonic in it, and its differences keep their precision where

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dreamfusion3d.field.trilinear import trilinear
+
 EDGE = -0.9  # the u of a surface: its density is the same for every sharpness, about 2 per scene unit
 # of a fog's surface, see ``of_fog``: the length over which it is opaque or not, in scene units; the
 # share of the most that is near; the least opacity that is matter; and how steep u is about it
@@ -46,7 +48,9 @@ class Start(nn.Module):
         logits = torch.logit(colour.to(device), eps=FAINTEST)
         # grid_sample wants its axes as z, y, x
         self.register_buffer("logit", u.permute(2, 1, 0)[None, None].contiguous(), persistent=False)
-        self.register_buffer("colour", logits.permute(3, 2, 1, 0)[None].contiguous(), persistent=False)
+        # the channels side by side, as they are read
+        side_by_side = logits.permute(3, 2, 1, 0)[None].contiguous(memory_format=torch.channels_last_3d)
+        self.register_buffer("colour", side_by_side, persistent=False)
         away = (u - EDGE).abs()
         cells = torch.nonzero((away > BAND) & (away < REACH) & keep)
         self.register_buffer("sure", cells / ((len(u) - 1) / 2) - 1, persistent=False)
@@ -125,4 +129,4 @@ def outer_colour(
 
 
 def _sampled(grid: Float[Tensor, "1 c r r r"], x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
-    return F.grid_sample(grid, x[None, None, None], align_corners=True, padding_mode="border")[0, :, 0, 0].T
+    return trilinear(grid, x[None], corners=True)[0].T

@@ -76,7 +76,8 @@ def load_prior(name: str | PriorConfig = EMBEDDED, *, device: torch.device | str
     folder = folder_of(settings.name)
     if settings.name == EMBEDDED or is_pixel_folder(folder):
         # small, and on the run's own device
-        return load_pixel_prior(settings.name, device=device, half=settings.dtype != "float32")
+        half = settings.dtype != "float32"
+        return load_pixel_prior(settings.name, device=device, half=half, graph=settings.graph)
     if folder.is_dir():
         from dreamfusion3d.prior.pretrained import families
 
@@ -103,13 +104,14 @@ def load_prior(name: str | PriorConfig = EMBEDDED, *, device: torch.device | str
 
 
 def load_pixel_prior(
-    name: str = EMBEDDED, *, device: torch.device | str = "cpu", half: bool = True
+    name: str = EMBEDDED, *, device: torch.device | str = "cpu", half: bool = True, graph: bool = False
 ) -> PixelPrior:
     """The embedded prior, or a folder that ``train-prior`` wrote. Raises InputError for any other."""
     from dreamfusion3d.prior.pixel import PixelPrior
 
     folder = folder_of(name)
-    return PixelPrior(folder, EMBEDDED if name == EMBEDDED else folder.name, device=device, half=half)
+    known_as = EMBEDDED if name == EMBEDDED else folder.name
+    return PixelPrior(folder, known_as, device=device, half=half, graph=graph)
 
 
 def _plugin(settings: PriorConfig, device: torch.device) -> Prior | None:

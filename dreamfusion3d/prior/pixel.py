@@ -16,6 +16,7 @@ from dreamfusion3d.cameras import Cameras, orbit
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.files import sha256
 from dreamfusion3d.prior import embedded_folder, known_kinds, weak_kinds
+from dreamfusion3d.prior.captured import Captured
 from dreamfusion3d.prior.conditioner import UNTOLD_DEG, Conditioner
 from dreamfusion3d.prior.ideal import rgba
 from dreamfusion3d.prior.protocol import Text
@@ -28,6 +29,7 @@ from dreamfusion3d.prior.unet import (
     autocast,
     look,
     predict,
+    settle,
 )
 from dreamfusion3d.prior.words import WordEncoder
 from dreamfusion3d.procedural.captions import world_summary
@@ -46,13 +48,14 @@ class PixelPrior:
     """Premultiplied RGBA at 64x64 in [-1, 1], told the prompt's meaning and the camera.
 
     Views of one scene are denoised jointly. Runs in bfloat16 where the device computes in it; in
-    float32 with ``half=False``. A row of its ``Text`` is the prompt's vector, and the colours and
-    the volume of its scene. Taught from pictures without cameras, it is told none
-    (``camera_conditioned``), and denoises each picture alone.
+    float32 with ``half=False``; with ``graph`` as a CUDA graph (``captured.py``). A row of its ``Text``
+    is the prompt's vector, and the colours and the volume of its scene. Taught from pictures without
+    cameras, it is told none (``camera_conditioned``), and denoises each picture alone.
     """
 
     def __init__(
-        self, folder: Path, name: str, *, device: torch.device | str = "cpu", half: bool = True
+        self, folder: Path, name: str, *, device: torch.device | str = "cpu", half: bool = True,
+        graph: bool = False,
     ) -> None:
         self.name = name
         self.device = torch.device(device)
@@ -61,11 +64,14 @@ class PixelPrior:
         # the stubs of Module.to know memory_format only as a keyword of a single tensor
         unet = unet.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.unet = unet.eval().requires_grad_(False)
+        if half:
+            settle(self.unet, self.device)
         self.conditioner = conditioner.to(self.device).eval().requires_grad_(False)
         self.camera_conditioned = conditioner.cameras
         self.scene = scene.to(self.device).eval().requires_grad_(False)
         self._known = frozenset(conditioner.vocabulary)
         self.attention = attend_across_views(self.unet)
+        self.network = Captured(self.unet, lambda: self.attention.views) if graph else self.unet
         self.alpha_bar = alpha_bar.to(self.device)
         self.words = _load_words(folder)
         self.weak = weak_kinds(folder)
@@ -130,7 +136,7 @@ class PixelPrior:
         with self._precision():
             condition = self.conditioner(vector, cameras.azimuth_deg, cameras.elevation_deg)
             predicted = predict(
-                self.unet, self.attention, x_t, timestep, seen, colours, condition, cameras, views=views
+                self.network, self.attention, x_t, timestep, seen, colours, condition, cameras, views=views
             )
         return predicted.picture(colours)
 

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dreamfusion3d.cameras import ORBIT_DISTANCE, Cameras
+from dreamfusion3d.field.trilinear import trilinear
 from dreamfusion3d.files import replacing, write_json
 from dreamfusion3d.procedural.solid import EXTENT, RESOLUTION
 from dreamfusion3d.shading import MEAN_SHADE, light_direction
@@ -164,7 +165,8 @@ def _show(
     place = torch.arange(SAMPLES, device=device)[:, None, None] + shift
     depth = cameras.distance[:, None, None, None] + (place / SAMPLES - 0.5) * (SAMPLES * step)  # (b s h w)
     points = origins[:, None] + depth[..., None] * directions[:, None]
-    sampled = F.grid_sample(volumes, points / EXTENT, align_corners=False)  # (b v s h w)
+    sampled = trilinear(volumes, (points / EXTENT).flatten(1, 3))
+    sampled = sampled.unflatten(2, points.shape[1:4])  # (b v s h w)
     inside = (points.abs() < EXTENT).all(-1)
     density = _DENSITY_SCALE * F.softplus(sampled[:, 0] - _DENSITY_SHIFT) * inside
     weight = _weights(density * step)

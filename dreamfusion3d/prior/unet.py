@@ -195,3 +195,15 @@ def _cpu_has_bfloat16() -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def settle(unet: UNet2DModel, device: torch.device) -> None:
+    """Keep the weights of a frozen network's products and convolutions as ``autocast`` would make them at
+    every call, in place. The results have the same bits; hundreds of conversions a step are saved."""
+    with autocast(device):
+        halves = torch.is_autocast_enabled(device.type)
+    if halves:
+        for part in unet.modules():
+            # diffusers takes the precision of the whole from the first, which stays
+            if isinstance(part, (torch.nn.Linear, torch.nn.Conv2d)) and part is not unet.conv_in:
+                part.to(torch.bfloat16)

@@ -25,9 +25,9 @@ def problem(layout, dtype, device="cpu", n=300):
     return x.to(device), table.to(device)
 
 
-def values_and_gradients(layout, dtype, backend, device="cpu", n=300):
+def values_and_gradients(layout, dtype, backend, device="cpu", n=300, **how):
     x, table = (t.requires_grad_() for t in problem(layout, dtype, device, n))
-    out = hashgrid(x, table, layout, backend)
+    out = hashgrid(x, table, layout, backend, **how)
     (out * torch.linspace(-1, 1, out.numel(), device=device).view_as(out)).sum().backward()
     return out.detach(), x.grad, table.grad.float()
 
@@ -51,6 +51,34 @@ def test_interpreted_it_equals_the_reference(layout):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are compiled, see the GPU's test")
 def test_a_table_of_halves_is_read_as_it_is():
     agree(LAYOUTS[0], torch.float16)
+
+
+def halves_agree(layout, factor, device="cpu", n=300):
+    """Whatever the size of the gradients: they are scaled before they are rounded."""
+    sums = []
+    for how in (False, True):
+        x, table = problem(layout, torch.float32, device, n)
+        table.requires_grad_()
+        out = hashgrid(x, table, layout, "triton", half_sums=how)
+        (out * torch.linspace(-factor, factor, out.numel(), device=device).view_as(out)).sum().backward()
+        sums.append(table.grad)
+    exact, found = sums
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, exact)  # they were halves
+    torch.testing.assert_close(found, exact, atol=2e-3 * float(exact.abs().max()), rtol=2e-2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are compiled, see the GPU's test")
+@pytest.mark.parametrize("factor", [1e-7, 1.0, 1e6])
+def test_sums_in_halves(factor):
+    halves_agree(LAYOUTS[0], factor)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("factor", [1e-7, 1.0, 1e6])
+def test_on_a_gpu_sums_in_halves(factor):
+    halves_agree(LAYOUTS[0], factor, "cuda", n=100_000)
 
 
 @pytest.mark.gpu

@@ -11,6 +11,7 @@ import torch
 
 from dreamfusion3d.config import PriorConfig
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.prior.captured import Captured
 from dreamfusion3d.prior.pretrained import hub, ldm, text
 from dreamfusion3d.prior.pretrained.adapter import DiffusionPrior
 from dreamfusion3d.prior.pretrained.cache import KeptTexts, digests
@@ -157,6 +158,8 @@ def _network(
     attention = join_views(module) if views else None
     if settings.compile:
         module = torch.compile(module)
+    if settings.graph:
+        module = Captured(module, lambda: None if attention is None else attention.views)
     if attention is not None:
         return MultiView(module, attention)
     if family is SD3_FAMILY:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from dreamfusion3d.backends import constant
 from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.prior.protocol import Text
 
@@ -37,7 +38,7 @@ class UNet:
         added = None
         if self.size is not None:
             side = float(self.size)
-            ids = x_t.new_tensor([side, side, 0.0, 0.0, side, side]).expand(len(x_t), -1)
+            ids = constant((side, side, 0.0, 0.0, side, side), x_t).expand(len(x_t), -1)
             assert text.pooled is not None, "SDXL's texts have a pooled vector"
             added = {"text_embeds": text.pooled.to(x_t), "time_ids": ids}
         output = self.unet(

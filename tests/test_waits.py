@@ -1,0 +1,106 @@
+"""Where a step makes the host wait for a GPU: a GPU that waits for the host in turn stands idle."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import traceback
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import dreamfusion3d
+from dreamfusion3d.config import resolve
+from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.optimize import optimize
+from dreamfusion3d.pipeline import fog_of
+from dreamfusion3d.prior import load_prior
+
+PACKAGE = Path(dreamfusion3d.__file__).parent
+PROMPT = "a mug"
+aten = torch.ops.aten
+# On a GPU each of these hands the host a number, or a size that only the values tell. What the host hands
+# to the GPU, which may also wait, looks like any other tensor here: that is for the test on a GPU.
+WAITING = {
+    aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten._unique2, aten.unique_dim,
+    aten.repeat_interleave, aten.is_nonzero,
+}
+# the number of samples, of lit ones, and the gradient's norm, which may call a step off
+ALWAYS = {"render/march": 1, "render/volume": 1, "optimize": 1}
+
+
+def place() -> str:
+    """The innermost file of the package, without its back end."""
+    files = [Path(frame.filename) for frame in traceback.extract_stack()]
+    if any(file.parts[-2:-1] == ("optim",) for file in files):
+        return "adam"  # counts its steps on the CPU, whatever the device
+    ours = [file for file in files if PACKAGE in file.parents]
+    name = str(ours[-1].relative_to(PACKAGE).with_suffix("")) if ours else "elsewhere"
+    return name.removesuffix("_numba").removesuffix("_triton")
+
+
+class Waits(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: collections.Counter[str] = collections.Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        by_mask = func.overloadpacket in (aten.index, aten.index_put, aten.index_put_) and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if func.overloadpacket in WAITING or by_mask:
+            self.places[place()] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def steps(start: str, device: str):
+    """A run beyond its first steps, which load and compile, up to an update of the occupancy."""
+    sets = ["render.size=16", "render.coarse_size=16", "optim.steps=60", "field.log2_table_size=12"]
+    config, place = resolve("standard", None, sets), torch.device(device)
+    prior = load_prior(config.prior, device=place)
+    generator = torch.Generator(place).manual_seed(0)
+    begin = fog_of(prior, PROMPT, place) if start == "prior" else None
+    field = NerfField(config.field, generator=generator, start=begin)
+    run = optimize(field, prior, prior.encode_text([PROMPT, ""]), config, generator=generator)
+    for _ in range(config.optim.occupancy_every + 2):
+        next(run)
+    return run
+
+
+@pytest.mark.parametrize(("start", "also"), [("prior", {}), ("blob", {"optimize": 1})])
+def test_a_step_waits_at_few_places(start, also):
+    """From the blob once more: for the cells that no view sees."""
+    run, waits = steps(start, "cpu"), Waits()
+    with waits:
+        for _ in range(3):
+            next(run)
+    del waits.places["adam"]
+    assert waits.places == {name: 3 * (count + also.get(name, 0)) for name, count in ALWAYS.items()}
+
+
+def test_the_count_sees_what_waits():
+    x = torch.arange(4.0)
+    with Waits() as waits:
+        float(x[0])
+        x[x > 1]
+        torch.nonzero(x)
+    assert waits.places.total() == 3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("start", "most"), [("prior", 3), ("blob", 4)])
+def test_on_a_gpu_a_step_waits_at_few_places(start, most):
+    run = steps(start, "cuda")
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in itertools.islice(run, 3):
+                pass
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert sum("synchronizing" in str(warning.message) for warning in caught) <= 3 * most
