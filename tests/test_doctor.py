@@ -117,7 +117,7 @@ def model(folder: Path, index: dict[str, Any] | None = None) -> Path:
         if count:
             name = "model" if part == "text_encoder" else "diffusion_pytorch_model"
             save_file({"x": torch.zeros(count, dtype=torch.float16)}, folder / part / f"{name}.safetensors")
-    listed = {part: ["library", "class"] for part in parts}
+    listed = {part: ["library", "class"] for part in parts} | {"unet": ["diffusers", "UNet2DConditionModel"]}
     (folder / hub.INDEX).write_text(json.dumps(index or {"_class_name": "StableDiffusionPipeline", **listed}))
     return folder
 
