@@ -37,7 +37,7 @@ def curves(charts: Sequence[Chart], path: Path, *, width: int = 480, height: int
 def _curve(chart: Chart, image: Image.Image) -> None:
     pen, left, top, bottom, right = ImageDraw.Draw(image), 60, 40, image.height - 50, image.width - 20
     points = [point for curve in chart.curves.values() for point in curve]
-    spans = [_span([point[axis] for point in points]) for axis in (0, 1)]
+    spans = [_span([point[0] for point in points]), _between_ticks([point[1] for point in points])]
 
     def place(x: float, y: float) -> tuple[float, float]:
         share = [
@@ -91,6 +91,12 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     room = max((high / low) ** 0.08, 1.15)
     return low / room, high * room
+
+
+def _between_ticks(values: Sequence[float]) -> tuple[float, float]:
+    """From the last tick below all to the first above: a flat curve has a scale too."""
+    low, high = min(values), max(values)
+    return max(_ticks(low / 10, low)), min(_ticks(high, high * 10))
 
 
 def _ticks(low: float, high: float) -> list[float]:
