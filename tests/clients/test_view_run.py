@@ -21,7 +21,7 @@ from tests.clients.test_view import fields, press
 pytestmark = pytest.mark.clients
 ROOT = Path(__file__).parents[2]
 PROMPT, OTHER = "a red mug", "a blue mug"
-SMALL = ("optim.steps=400", "optim.views=1", "mesh.resolution=32", "mesh.faces=400", "mesh.texture_size=32")
+SMALL = ("optim.steps=1200", "optim.views=1", "mesh.resolution=32", "mesh.faces=400", "mesh.texture_size=32")
 SECONDS = 300.0  # beside other work
 
 
@@ -96,7 +96,7 @@ def test_a_prompt_that_is_edited_live_is_what_gets_finished(
     record = json.loads((folder / "asset.json").read_text())
     assert record["prompt"] == PROMPT
     assert [(e["stage"], e["prompt"]) for e in record["edits"]] == [("optimise", OTHER)]
-    assert 1 < record["edits"][0]["step"] < 200
+    assert 1 < record["edits"][0]["step"] < 600
     assert not (folder / "work" / "live.safetensors").exists()
     assert hue(folder / "thumbnail.png") == "bluer" == "bluer"
 
