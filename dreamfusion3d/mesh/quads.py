@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dreamfusion3d.errors import MissingExtraError
+from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.mesh.simplify import VOLUME_DRIFT, simplify
 from dreamfusion3d.types import Mesh
@@ -36,7 +37,8 @@ def check_quads() -> None:
 
 def quad_mesh(mesh: Mesh, faces: int, time_limit_s: float = TIME_LIMIT_S) -> Mesh | str:
     """At most ``faces`` / 2 quads, as pairs of triangles, on the surface of a closed ``mesh``; or in words
-    why there are none. What comes back has the topology and the volume of ``mesh``."""
+    why there are none. What comes back has the topology and the volume of ``mesh``, and no more
+    faces that cross."""
     check_quads()
     source = simplify(mesh, INPUT_FACES)
     found = _within_budget(source, max(faces // 2, 8), time_limit_s)
@@ -50,6 +52,8 @@ def quad_mesh(mesh: Mesh, faces: int, time_limit_s: float = TIME_LIMIT_S) -> Mes
         return "QuadriFlow changed the topology"
     if abs(after.volume - before.volume) > VOLUME_DRIFT * abs(before.volume) or after.degenerate_faces:
         return "QuadriFlow folded the surface"
+    if len(self_intersections(result)) and not len(self_intersections(source)):
+        return "QuadriFlow's faces run through each other, as in thin walls; more --faces may help"
     return result
 
 
