@@ -118,11 +118,17 @@ class Control:
         self.edits = read_edits(work)
         self.speaking = ""
         self.stamp: tuple[int, int] | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
         self.wish = Wish()
 
-    def steps(self, begin: Callable[[Prompts], Iterator[Step]], checkpoint: Path) -> Iterator[Step]:
+    def steps(
+        self, begin: Callable[[Prompts], Iterator[Step]], checkpoint: Path,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Iterator[Step]:
         """The steps of ``begin``, which is told what the cameras are asked; ``checkpoint`` is where it
-        takes up. Raises InputError when that file turns out damaged and edits came before it."""
+        takes up, and ``meanwhile`` is called again and again while paused. Raises InputError when the
+        checkpoint turns out damaged and edits came before it."""
+        self.meanwhile = meanwhile
         first = _index_of(checkpoint) + 1 if self.edits else 1
         log = Log(self.work / "steps.jsonl", self.stage)
         self.speaking = self.prompt_at(first)
@@ -156,6 +162,8 @@ class Control:
                 )
                 told = True
             self.progress.step(step - 1, total or step, "paused")  # a batch sees that it is alive
+            if total:  # before the first step the field may not be the run's yet
+                self.meanwhile()
             time.sleep(SECONDS_BETWEEN_LOOKS)
             self._look(step)
         now = self.prompt_at(step)

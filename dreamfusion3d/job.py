@@ -130,12 +130,12 @@ def trained(
             progress.say(f"{path.name} is damaged; optimising again")
     control = Control(job.space.work, stage, job.prior, job.identity.prompt, job.config, progress)
     live = Live(field, job.space.work)
-    for step in control.steps(lambda text: begin(text, checkpoint), checkpoint):
+    look = live.step if stage == "optimise" else lambda: None  # of --refine's colours the preview is enough
+    for step in control.steps(lambda text: begin(text, checkpoint), checkpoint, meanwhile=look):
         progress.step(step.index, step.total, step.figure or f"gradient {step.gradient_norm:.2g}")
         if step.note:
             progress.say(f"warning: {step.note}")
-        if stage == "optimise":  # of the colours of --refine the preview is enough
-            live.step()
+        look()
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in field.state_dict().items()}
     if not _finite(state):  # kept, it would spoil every later try
         raise FloatingPointError("the trained field holds numbers that are not finite; try again")

@@ -43,6 +43,7 @@ class Run:
         self.work, self.total = work, total
         self.checkpoint = work / "checkpoint.safetensors"
         self.asked: dict[int, int] = {}
+        self.waited: list[int] = []
         self.setback: int | None = None
         self.norm = 1.0
         work.mkdir(parents=True, exist_ok=True)
@@ -60,7 +61,7 @@ class Run:
         """Takes the steps; ``after`` some of them something happens. What each was asked."""
         said = Said()
         steps = Control(self.work, "optimise", Lengths(), "a ball", Config(), said).steps(
-            self.begin, self.checkpoint
+            self.begin, self.checkpoint, lambda: self.waited.append(max(self.asked, default=0))
         )
         for step in steps:
             (after or {}).get(step.index, lambda: None)()
@@ -138,6 +139,22 @@ def test_pause_holds_the_run_until_it_goes_on(tmp_path: Path, monkeypatch: pytes
     ask(tmp_path, Wish(paused=False, prompt="a long ball"))
     at.join(10)
     assert not at.is_alive() and run.asked[TOTAL] == 11
+    assert set(run.waited) == {3} and len(run.waited) > 5  # whoever looks at a run that waits sees its field
+
+
+def test_nobody_is_shown_a_field_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "SECONDS_BETWEEN_LOOKS", 0.01)
+    run = Run(tmp_path)
+    ask(tmp_path, Wish(paused=True))
+    at = threading.Thread(target=run.go, daemon=True)
+    at.start()
+    time.sleep(0.2)
+    assert at.is_alive() and not run.asked
+    ask(tmp_path, Wish())
+    at.join(10)
+    assert not at.is_alive() and not run.waited and len(run.asked) == TOTAL
 
 
 @pytest.mark.parametrize("text", [
