@@ -160,7 +160,7 @@ def reachable(
     free = ~within(inside | ~(floored | seen), voxels)  # a ball's centre fits here
     rooms, _ = ndimage.label(free)
     entered = np.zeros(rooms.max() + 1, bool)
-    entered[np.unique(rooms[free & seen])] = True
+    entered[rooms[free & seen]] = True
     return seen | within(free & entered[rooms], voxels)
 
 
