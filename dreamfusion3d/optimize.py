@@ -38,6 +38,7 @@ SampleCameras = Callable[..., Cameras]  # (count, *, generator) -> Cameras
 KEEP_EVERY = 50  # steps between checkpoints, and between states that a bad step falls back to
 PREVIEW_EVERY = 50
 SEEN = 0.01  # weight in a pixel
+LOOKED_AT = (1 << 15, 1 << 20)  # samples at a time, of a CPU and of CUDA: not to be the peak of a step
 SETBACKS = 5  # after so many the run ends with an error
 
 
@@ -259,14 +260,19 @@ def hidden_density(
 
 def _seen(occupancy: Occupancy, cameras: Cameras, detail: Detail) -> Bool[Tensor, "x y z"]:
     """Cells of the occupancy grid that hold a sample of more than SEEN weight."""
-    resolution = occupancy.resolution
+    resolution, samples = occupancy.resolution, detail.samples
+    at_once = LOOKED_AT[detail.weights.device.type == "cuda"]
     with torch.no_grad():
         origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
-        points = detail.samples.positions(origins, directions)
-        i, j, k = ((points + 1) * (resolution / 2)).long().clamp(0, resolution - 1).unbind(-1)
         # counted, and not chosen by a mask, for whose size the host would have to wait
-        heavy = torch.zeros(resolution**3, device=points.device)
-        heavy.index_add_(0, (i * resolution + j) * resolution + k, (detail.weights > SEEN).float())
+        heavy = torch.zeros(resolution**3, device=origins.device)
+        for first in range(0, len(detail.weights), at_once):
+            part = slice(first, first + at_once)
+            points = samples.sliced(part).positions(origins, directions)
+            i, j, k = ((points + 1) * (resolution / 2)).int().clamp(0, resolution - 1).unbind(-1)
+            heavy.index_add_(
+                0, (i * resolution + j) * resolution + k, (detail.weights[part] > SEEN).float()
+            )
     return (heavy > 0).view_as(occupancy.binary)
 
 

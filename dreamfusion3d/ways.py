@@ -19,7 +19,7 @@ from dreamfusion3d.prior.protocol import Prior, Prompts
 from dreamfusion3d.trials import Pictures, Trial
 from dreamfusion3d.types import Render
 
-SLACK = 1.05  # of predictions: an allocator rounds up
+SLACK = 1.03  # of predictions: an allocator rounds up
 
 
 def unplanned(prior: Prior, config: Config, device: torch.device, *, tiled: bool = True) -> Ladder[Way]:

@@ -40,6 +40,12 @@ class Samples:
         origin, direction = (t.index_select(0, rays) for t in (origins, directions))
         return origin + direction * middles[:, None]
 
+    def sliced(self, samples: slice) -> Samples:
+        """Some that follow each other, of the same rays; ``packed_info`` is still that of all."""
+        return Samples(
+            self.ray_indices[samples], self.t_starts[samples], self.t_ends[samples], self.packed_info
+        )
+
     def part(self, rays: slice, samples: slice) -> Samples:
         """Those of some rays that follow each other, which are then numbered from 0."""
         info = self.packed_info[rays]
