@@ -77,7 +77,7 @@ def encoding(bench: Bench) -> Report:
 
 
 def field_step(bench: Bench) -> Report:
-    sizes = [(1, 64), (1, 256), (1, 512)] if bench.cuda else [(1, 64), (4, 64)]
+    sizes = [(1, 64), (1, 256), (1, 512)] if bench.cuda else [(1, 32), (1, 64)]
     config, start = resolve(), bench.fog()
     rows = []
     for views, size in [(1, 8)] if bench.short else sizes:

@@ -10,7 +10,8 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -228,7 +229,7 @@ def locked(folder: Path) -> Iterator[None]:
                     f"{folder} is being worked on by process {holder.get('pid', '?')} on "
                     f"{holder.get('host', 'this machine')}; wait for it, or delete {path} if it is gone"
                 ) from None
-            path.unlink(missing_ok=True)
+            _take_away(path, lambda holder: not _alive(holder, path))
             continue
         with os.fdopen(handle, "w") as stream:
             json.dump(me, stream)
@@ -243,12 +244,29 @@ def locked(folder: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def _take_away(path: Path, dead: Callable[[dict[str, Any]], bool]) -> None:
+    """Removes a ``dead`` process's lock, one process at a time: of two that found it dead, the slower
+    would remove the one that the faster has made since."""
+    guard = path.with_name(".lock.taking.tmp")
+    try:
+        os.close(os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileNotFoundError:
+        return  # nor is the folder there
+    except FileExistsError:
+        if not _alive({}, guard):  # its process died on the way
+            guard.unlink(missing_ok=True)
+        time.sleep(0.05)
+        return
+    try:
+        if path.exists() and dead(_holder(path)):
+            path.unlink(missing_ok=True)
+    finally:
+        guard.unlink(missing_ok=True)
+
+
 def release(folder: Path, holders: Collection[tuple[str, int]]) -> None:
     """Takes away FOLDER's lock when one of ``holders`` (host, process) has it: they are known to be gone."""
-    path = folder / ".lock"
-    found = _holder(path)
-    if (found.get("host"), found.get("pid")) in holders:
-        path.unlink(missing_ok=True)
+    _take_away(folder / ".lock", lambda holder: (holder.get("host"), holder.get("pid")) in holders)
 
 
 def _holder(path: Path) -> dict[str, Any]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from dreamfusion3d import workspace
 from dreamfusion3d.batch.state import record_of
 from dreamfusion3d.config import Config
 from dreamfusion3d.errors import LockedError
@@ -105,4 +109,36 @@ def test_clocks_of_a_farm_may_differ(skew: float, tmp_path: Path, monkeypatch: p
         assert not taken()
         os.utime(lock, (plain() - 60, plain() - 60))
         assert taken() and not lock.exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_two_that_find_a_dead_lock_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slower one found it dead, and goes on when the faster has its own there."""
+    lock, plain, first = tmp_path / ".lock", workspace._alive, contextlib.ExitStack()
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))  # of an earlier process
+    monkeypatch.setattr(workspace, "_mine", set())
+
+    def looks(holder: dict[str, Any], path: Path) -> bool:
+        monkeypatch.setattr(workspace, "_alive", plain)
+        found = plain(holder, path)
+        assert not found
+        first.enter_context(locked(tmp_path))
+        return found
+
+    monkeypatch.setattr(workspace, "_alive", looks)
+    with first:
+        with pytest.raises(LockedError), locked(tmp_path):
+            pass
+        assert lock.exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_takeover_that_died_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".lock").write_text('{"host": "there"')
+    guard = tmp_path / ".lock.taking.tmp"
+    guard.touch()
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0))
+    with locked(tmp_path):
+        assert not guard.exists()
     assert not list(tmp_path.iterdir())
