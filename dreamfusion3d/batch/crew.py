@@ -77,8 +77,12 @@ class Hand(ABC):
         """At once, with all that it started."""
 
     @abstractmethod
+    def let_go(self) -> None:
+        """Tells an idle worker that nothing more comes, and waits for nothing."""
+
+    @abstractmethod
     def dismiss(self) -> None:
-        """Lets an idle worker go."""
+        """Ends an idle worker."""
 
 
 @runtime_checkable
@@ -151,8 +155,11 @@ class ProcessHand(Hand):
         self.process.kill()
         self.close()
 
-    def dismiss(self) -> None:
+    def let_go(self) -> None:
         self.pipe.close()  # it ends when its pipe does
+
+    def dismiss(self) -> None:
+        self.let_go()
         self.process.join(SECONDS_TO_END)
         if self.process.is_alive():
             self.process.kill()

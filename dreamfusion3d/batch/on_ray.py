@@ -139,6 +139,9 @@ class RayHand(Hand):
         if self.task:  # its machine cannot be asked whether the lock's process lives
             release(self.folder, [self.who])
 
+    def let_go(self) -> None:
+        """`kill` takes no time."""
+
     def dismiss(self) -> None:
         self.kill()
 

@@ -48,7 +48,7 @@ def _made(glb: Path) -> bytes | None:
     from dreamfusion3d.mesh.formats.solids import vertex_colours, weld
 
     try:
-        textured = read_glb(glb)
+        textured = read_glb(glb, maps=False)
         first, place = weld(textured)
         colours = vertex_colours(textured)[first]
         vertices = textured.vertices[first]

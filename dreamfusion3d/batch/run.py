@@ -81,7 +81,10 @@ def run(
             outcomes[item.name] = outcome
             if outcome.status == "failed":
                 state.write_failures(batch, outcomes)
-            elif keep_best:
+                return
+            if outcome.status == "made":
+                sheet.prepare(batch.out, item.name)
+            if keep_best:
                 _keep_best(batch, item, outcomes)
 
         todo = [item for item in batch.items if item.name not in outcomes]

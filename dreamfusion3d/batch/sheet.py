@@ -89,13 +89,22 @@ def main_sha256(record: dict[str, Any]) -> str:
     return str(next(found, ""))
 
 
+def prepare(out: Path, name: str) -> None:
+    """Keeps the likeness of an asset that is just made: at the end of a batch a thousand would be made one
+    by one, while every worker is idle."""
+    if (found := card(out / name)) is not None:
+        _likeness(out, found)
+
+
+def _likeness(out: Path, found: Card) -> str | None:
+    glb, kept = found["model"], out / INNER / preview.KEPT
+    return glb and preview.preview(out / found["name"] / glb, found["sha256"], kept)
+
+
 def _whole(out: Path, found: Card) -> Card:
     """The card with its thumbnail and its likeness in it, for a page that can fetch nothing."""
-    folder = out / found["name"]
-    small = found["model"] and preview.preview(
-        folder / found["model"], found["sha256"], out / INNER / preview.KEPT
-    )
-    return {**found, "thumbnail": _thumbnail(folder / "thumbnail.png"), "preview": small or None}
+    thumbnail = _thumbnail(out / found["name"] / "thumbnail.png")
+    return {**found, "thumbnail": thumbnail, "preview": _likeness(out, found) or None}
 
 
 def _plain(value: Any) -> float | None:

@@ -234,8 +234,11 @@ class Supervisor:
     # --- the end ---
 
     def _dismiss(self) -> None:
+        idle = [hand for hand in self.hands.values() if hand.idle]
+        for hand in idle:  # before any is waited for: they end side by side
+            hand.let_go()
         for hand in self.hands.values():
-            if hand.idle:
+            if hand in idle:
                 hand.dismiss()
             else:
                 hand.kill()

@@ -131,8 +131,9 @@ def write_obj(
     return [path, *(path.parent / companion for companion in sorted(companions))]
 
 
-def read_glb(path: Path) -> TexturedMesh:
-    """The mesh of a GLB that `write_glb` wrote; ValueError and its kin when it is another sort of file."""
+def read_glb(path: Path, *, maps: bool = True) -> TexturedMesh:
+    """The mesh of a GLB that `write_glb` wrote, without ``maps`` its colours alone; ValueError and its kin
+    when it is another sort of file."""
     scene: Any = trimesh.load_scene(path, process=False)
     if len(scene.geometry) != 1 or len(scene.graph.nodes_geometry) != 1:
         raise ValueError(f"it holds {len(scene.geometry)} meshes, not one")
@@ -145,6 +146,8 @@ def read_glb(path: Path) -> TexturedMesh:
         np.asarray(mesh.vertex_normals, np.float64), np.asarray(mesh.visual.uv, np.float64),
         np.asarray(material.baseColorTexture.convert("RGB")),
     )
+    if not maps:
+        return found
     if material.occlusionTexture is not None:
         found = replace(found, occlusion=np.asarray(material.occlusionTexture.convert("RGB"))[..., 0])
     if material.normalTexture is None:
