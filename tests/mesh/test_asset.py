@@ -16,6 +16,7 @@ import pytest
 import trimesh
 
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.mesh import simplify as simplifying
 from dreamfusion3d.mesh.bake import bake
 from dreamfusion3d.mesh.clean import solid_mesh
 from dreamfusion3d.mesh.collapse import collapse
@@ -73,6 +74,32 @@ def test_collapse_is_as_close_as_the_fast_one():
         return np.abs(np.linalg.norm(simplified.vertices[simplified.faces].mean(1), axis=1) - 0.6).mean()
 
     assert error(collapse(mesh, 1000)) < 1.2 * error(simplify(mesh, 1000))
+
+
+@pytest.mark.parametrize("halfway", ["sound", "torn"])
+def test_the_slow_way_begins_with_the_fast_one(halfway, monkeypatch):
+    """Where the fast way fails at the budget: as close as the slow way all along, and the same solid."""
+    mesh, asked, begun = solid_mesh(grid_of(torus, 48), 0.0), 500, []
+    assert len(mesh.faces) > 8 * asked
+    fast = simplifying._fast
+
+    def fails(mesh: Mesh, target: int) -> Mesh | None:
+        if target == asked:
+            return None
+        found = fast(mesh, target)
+        return found if halfway == "sound" else Mesh(found.vertices, found.faces[1:])
+
+    def slow(mesh: Mesh, target: int) -> Mesh:
+        begun.append(len(mesh.faces))
+        return collapse(mesh, target)
+
+    monkeypatch.setattr(simplifying, "_fast", fails)
+    monkeypatch.setattr(simplifying, "collapse", slow)
+    found, twin = simplify(mesh, asked), collapse(mesh, asked)
+    report = quality(found)
+    assert report.manifold and report.genus == 1 and report.faces <= asked
+    assert begun == ([4 * asked] if halfway == "sound" else [len(mesh.faces)])
+    assert report.volume == pytest.approx(quality(twin).volume, rel=0.01)
 
 
 def test_simplify_never_returns_a_broken_mesh():
