@@ -92,6 +92,7 @@ class RayHand(Hand):
 
     def _send(self, task: Task) -> None:
         self.folder = Path(task.out) / task.name
+        release(self.folder, self.crew.lost)  # one may have taken it after we gave it up, before its end
         self.actor.make.remote(json.dumps(asdict(task)))
 
     def messages(self) -> Iterator[Message]:
@@ -136,6 +137,7 @@ class RayHand(Hand):
         import ray
 
         ray.kill(self.actor)
+        self.crew.lost.add(self.who)
         if self.task:  # its machine cannot be asked whether the lock's process lives
             release(self.folder, [self.who])
 
@@ -153,6 +155,7 @@ class RayCrew:
         self.out, self.cpus, self.gpus, self.maker = out, cpus, gpus, maker
         self.devices: Sequence[str] = ["cuda" if gpus else "cpu"] * count
         self.known: list[tuple[str, int]] | None = None
+        self.lost: set[tuple[str, int]] = set()  # actors that were given up
 
     def hire(self, number: int, log: Path) -> Hand:
         if self.known is None:
@@ -168,6 +171,7 @@ class RayCrew:
         """Written down, so that the next batch on this folder knows whose locks nobody holds any more."""
         assert self.known is not None
         self.known.append(who)
+        self.lost.discard(who)  # numbers come again
         files.write_json(self.list, self.known)
 
     def _sweep(self, inner: Path) -> None:

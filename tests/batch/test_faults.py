@@ -6,17 +6,22 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
 from dreamfusion3d import workspace
+from dreamfusion3d.batch import on_ray
 from dreamfusion3d.batch.state import record_of
+from dreamfusion3d.batch.worker import Task
 from dreamfusion3d.config import Config
 from dreamfusion3d.errors import LockedError
 from dreamfusion3d.job import Job, trained
@@ -142,3 +147,38 @@ def test_a_takeover_that_died_is_taken_over(tmp_path: Path, monkeypatch: pytest.
     with locked(tmp_path):
         assert not guard.exists()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_nobody_waited_for_holds_no_lock(tmp_path: Path) -> None:
+    """As every orphan that is killed in a container whose first process asks for none."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    os.kill(child.pid, 0)  # it has its number still
+    (tmp_path / ".lock").write_text(json.dumps({"host": socket.gethostname(), "pid": child.pid}))
+    with locked(tmp_path):
+        pass
+    child.wait()
+
+
+def test_who_was_thought_to_be_gone_leaves_the_others_lock(tmp_path: Path) -> None:
+    lock, other = tmp_path / ".lock", json.dumps({"host": "there", "pid": 7})
+    with locked(tmp_path):
+        lock.write_text(other)
+    assert lock.read_text() == other
+
+
+def test_a_lock_taken_after_its_actor_was_given_up_is_taken_away(tmp_path: Path) -> None:
+    """Its machine is gone for us, and it took the lock while it went."""
+    crew = on_ray.RayCrew(tmp_path, 1, 1, 0.0)
+    hand = object.__new__(on_ray.RayHand)
+    hand.crew, hand.actor = crew, mock.MagicMock()
+    task = Task("red_mug", "a red mug", 0, {}, str(tmp_path), False)
+    lock = tmp_path / "red_mug" / ".lock"
+    lock.parent.mkdir()
+    lock.write_text(json.dumps({"host": "there", "pid": 7}))
+    crew.lost.add(("there", 8))
+    hand._send(task)
+    assert lock.exists()
+    crew.lost.add(("there", 7))
+    hand._send(task)
+    assert not lock.exists() and hand.actor.make.remote.call_count == 2

@@ -17,14 +17,16 @@ import pytest
 
 from dreamfusion3d.batch import on_ray, run
 from dreamfusion3d.batch.state import Batch
+from dreamfusion3d.batch.supervisor import Limits
 from dreamfusion3d.errors import InputError
 
 from .fakes import fake_maker, pids, tries
-from .test_supervisor import QUICK, WEIGHTS, Heard, items, statuses
+from .test_supervisor import WEIGHTS, Heard, items, statuses
 
 ray = pytest.importorskip("ray", reason="pip install 'dreamfusion3d[ray]'")
 pytestmark = pytest.mark.clients
 ROOT = Path(__file__).parents[2]
+PATIENT = Limits(timeout=30.0, tries=4, pause=0.05)  # a row may be given to an actor on the dead machine
 
 
 @pytest.fixture
@@ -60,14 +62,14 @@ def test_an_actor_and_a_machine_die(cluster: Any, tmp_path: Path) -> None:
         assert on_ray.slots(1, 0.0) == 2
         crew = on_ray.RayCrew(tmp_path, 2, 1, 0.0, fake_maker)
         outcomes, stopped = run.run(
-            Batch(Path("m.csv"), tmp_path, wanted), crew, heard, weights=WEIGHTS, limits=QUICK
+            Batch(Path("m.csv"), tmp_path, wanted), crew, heard, weights=WEIGHTS, limits=PATIENT
         )
     assert not stopped and heard.done
     assert statuses(outcomes) == {
         "good": "made", "a_crash": "made", "an_error": "made", "poison": "failed", "hang": "made",
         "slow_two": "made",
-    }
-    assert outcomes["hang"].tries == 2 == tries(tmp_path, "hang")
+    }, (outcomes, [e for e in heard.events if e.kind in ("begun", "again", "worker")])
+    assert outcomes["hang"].tries >= 2 == tries(tmp_path, "hang")
     again = {e.name: e.note for e in heard.events if e.kind == "again"}
     assert "no sign of progress" not in again["hang"], "it was the machine that went"
     failure = json.loads((tmp_path / "failures.jsonl").read_text())
