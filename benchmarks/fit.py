@@ -1,6 +1,7 @@
 """A field fitted to posed photos against the clock: with its hash grid, and with dense grids in plain torch.
 
     python -m benchmarks.fit --out out/fit
+    python -m benchmarks.fit --out out/fit --peers PEERS
 
 40 photos of 64 x 64 pixels of a procedural prop under a lamp that stands still, 10 more held out. Both
 fields have the same photos, pixels, renderer, loss and optimiser; the seconds are those of the steps (judging
@@ -11,13 +12,18 @@ seconds, beside what was recorded on two cores on 2026-11-22.
 
 The dense grid is what was recorded beside it: three grids of 16, 32 and 64 cells along an edge with four
 features a vertex, read by torch's ``grid_sample`` in place of the hash grid, all else the same.
+
+``--peers`` (``peers.py``) adds stable-dreamfusion's ``-O2``: its network, its renderer and its Adam, the same
+photos, the same loss over the same random ground.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,14 +33,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks import peers
 from dreamfusion3d.cameras import sample_orbit
 from dreamfusion3d.config import FIT_PRESETS, Config, resolve, with_values
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.files import write_json
-from dreamfusion3d.photos import Photos
+from dreamfusion3d.photos import Photos, Pinholes
 from dreamfusion3d.procedural.photo_set import take_photos
 from dreamfusion3d.procedural.world import meant_instances, usual
-from dreamfusion3d.reconstruct import fit, likeness
+from dreamfusion3d.reconstruct import decibels, fit, ground_of, likeness, true_colours
 
 SECONDS = (4.0, 8.0, 16.0)
 RECORDED = {"hash grid": (27.8, 31.8, 33.5), "dense grid": (22.5, 30.6, 32.9)}  # dB
@@ -43,8 +50,11 @@ DENSE = {  # 16, 32 and 64 cells along an edge, 4 features each, no collisions
     "field.levels": 3, "field.features": 4, "field.base_resolution": 16, "field.max_resolution": 64,
     "field.log2_table_size": 19,
 }
+# Of 64 to 1024 rays a step and rates of .001 (its own) to .01, what its figures are best with after 16 s.
+PEER_RAYS, PEER_RATE = 128, 1e-2
 Judge = Callable[[], float]  # PSNR on the photos held out
 Clock = Callable[[], float]
+Begin = Callable[[Config], tuple[Iterator[Any], Judge]]
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -81,6 +91,47 @@ def begin(name: str, photos: Photos, held: Photos, config: Config) -> tuple[Iter
     return fit(field, photos, config, generator=torch.Generator().manual_seed(0)), judge
 
 
+def begin_peer(clone: Path, photos: Photos, held: Photos, config: Config) -> tuple[Iterator[Any], Judge]:
+    """As ``begin``: vanilla backbone, uniform and importance sampling, its rate falling to a tenth."""
+    network, ground = peers.vanilla_nerf(clone, torch.device("cpu")), ground_of(photos)
+    adam = torch.optim.Adam(network.get_params(PEER_RATE), betas=(0.9, 0.99), eps=1e-15)  # its own
+    lots = torch.Generator().manual_seed(0)
+
+    def shot(cameras: Pinholes, pixels: Tensor, behind: Tensor) -> Tensor:
+        origins, directions = cameras.rays(pixels)
+        seen: Tensor = network.run(
+            origins[None], directions[None], shading="albedo", bg_color=behind, perturb=network.training
+        )["image"]
+        return seen[0]
+
+    def steps() -> Iterator[int]:
+        total = photos.rgba[..., 0].numel()
+        for step in range(config.optim.steps):
+            adam.param_groups[0]["lr"] = PEER_RATE * 0.1 ** (step / config.optim.steps)
+            pixels = torch.randint(total, (PEER_RAYS,), generator=lots)
+            behind = torch.rand(PEER_RAYS, 3, generator=lots)
+            error = (shot(photos.cameras, pixels, behind) - true_colours(photos, pixels, behind)).square()
+            adam.zero_grad(set_to_none=True)
+            error.mean().backward()
+            adam.step()
+            yield step
+
+    @torch.no_grad()
+    def judge() -> float:
+        network.eval()
+        white = torch.tensor(ground.colour)
+        pixels = torch.arange(held.rgba[..., 0].numel())
+        seen = torch.cat([
+            shot(held.cameras, part, white.expand(len(part), 3)) for part in pixels.split(1 << 12)
+        ])
+        network.train()
+        truth = true_colours(held, pixels, white.expand(len(pixels), 3))
+        errors = (seen.clamp(0, 1) - truth).square().view(len(held), -1).mean(1)
+        return statistics.fmean(map(decibels, errors.tolist()))
+
+    return steps(), judge
+
+
 def config_of(name: str, config: Config) -> Config:
     return config if name == "hash grid" else with_values(config, DENSE)
 
@@ -88,16 +139,14 @@ def config_of(name: str, config: Config) -> Config:
 FIELDS: dict[str, type[NerfField]] = {"hash grid": NerfField, "dense grid": DenseField}
 
 
-def race(
-    name: str, photos: Photos, held: Photos, marks: tuple[float, ...], config: Config, clock: Clock
-) -> dict[str, Any]:
+def race(name: str, begin: Begin, marks: tuple[float, ...], config: Config, clock: Clock) -> dict[str, Any]:
     """PSNR at each of ``marks`` (seconds of steps). The rates' course is laid for the last of them."""
-    warm, warm_judge = begin(name, photos, held, _long(config, 3))
+    warm, warm_judge = begin(_long(config, 3))
     for _ in warm:  # compiles the kernels
         pass
     warm_judge()
-    total = _steps_in(marks[-1], begin(name, photos, held, _long(config, 1_000_000))[0], clock)
-    steps, judge = begin(name, photos, held, _long(config, max(total, len(marks))))
+    total = _steps_in(marks[-1], begin(_long(config, 1_000_000))[0], clock)
+    steps, judge = begin(_long(config, max(total, len(marks))))
     spent, done, rows, left = 0.0, 0, [], list(marks)
     while left:
         begun = clock()
@@ -107,7 +156,7 @@ def race(
         while left and (over or spent >= left[0]):
             left.pop(0)
             rows.append({"seconds": round(spent, 2), "steps": done, "psnr": round(judge(), 2)})
-    return {"field": name, "marks": rows, "recorded_psnr": RECORDED[name]}
+    return {"field": name, "marks": rows, "recorded_psnr": RECORDED.get(name)}
 
 
 def _steps_in(seconds: float, steps: Iterator[Any], clock: Clock) -> int:
@@ -132,17 +181,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS[-1], help="of the last mark")
     parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall")
     parser.add_argument("--set", action="append", default=[], dest="sets")
+    parser.add_argument("--peers", type=Path, default=Path("absent"), help="a folder with their clones")
     parser.add_argument("--out", type=Path, default=Path("out/fit"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     config = resolve("standard", sets=arguments.sets, qualities=FIT_PRESETS)
     photos, held = photo_set(arguments.kind, arguments.seed)
+    fields = {name: functools.partial(begin, name, photos, held) for name in FIELDS}
+    if peers.commit(clone := arguments.peers / peers.STABLE_DREAMFUSION):
+        fields[f"{peers.STABLE_DREAMFUSION} -O2"] = functools.partial(begin_peer, clone, photos, held)
     marks = tuple(arguments.seconds * m / SECONDS[-1] for m in SECONDS)
     report = {
         "benchmark": "fit", "kind": arguments.kind, "photos": PHOTOS, "held_out": HELD, "size": SIZE,
         "threads": arguments.threads, "clock": arguments.clock,
         "fields": [
-            race(name, photos, held, marks, config, CLOCKS[arguments.clock]) for name in FIELDS
+            race(name, begin, marks, config, CLOCKS[arguments.clock]) for name, begin in fields.items()
         ],
     }
     arguments.out.mkdir(parents=True, exist_ok=True)

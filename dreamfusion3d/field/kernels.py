@@ -17,8 +17,8 @@ import os
 import numba
 import torch
 
-# torch's own threads are OpenMP's. Numba would rather have TBB where it finds one (Blender's package brings it
-# along); the two kinds of threads get in each other's way, which costs a third of a step on two cores.
+# torch's own threads are OpenMP's. Numba would rather have TBB where it finds one (Blender's package brings
+# it along); the two kinds of threads get in each other's way, which costs a third of a step on two cores.
 if not any(name.startswith("NUMBA_THREADING_LAYER") for name in os.environ):
     numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
