@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw
 
 COLOURS = ((31, 119, 180), (214, 93, 14), (44, 140, 70), (140, 60, 150), (90, 90, 90))
 PALE = (225, 225, 225)
+LEGEND = 150  # pixels of a curve's name
+FEW = 8  # values across that are all named
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def _curve(chart: Chart, image: Image.Image) -> None:
         ]
         return left + (right - left) * share[0], bottom - (bottom - top) * share[1]
 
-    for x in sorted({point[0] for point in points}):
+    for x in _marks([point[0] for point in points], *spans[0]):
         across = place(x, spans[1][0])[0]
         pen.line([(across, top), (across, bottom)], fill=PALE)
         pen.text((across - 12, bottom + 6), _short(x), fill="black")
@@ -55,12 +57,15 @@ def _curve(chart: Chart, image: Image.Image) -> None:
         pen.text((8, up - 6), _short(y), fill="black")
     pen.text((left, 8), f"{chart.title}: {chart.up}", fill="black")
     pen.text((left, image.height - 22), chart.across, fill="black")
+    depth = 14 * len(chart.curves)
+    covered = any(x < left + LEGEND and y < top + depth for x, y in (place(*point) for point in points))
+    legend = bottom - depth - 4 if covered else top + 4
     for number, (name, curve) in enumerate(chart.curves.items()):
         colour, line = COLOURS[number % len(COLOURS)], [place(*point) for point in curve]
         pen.line(line, fill=colour, width=2)
         for x, y in line:
             pen.ellipse([x - 3, y - 3, x + 3, y + 3], fill=colour)
-        pen.text((left + 8, top + 4 + 14 * number), name, fill=colour)
+        pen.text((left + 8, legend + 14 * number), name, fill=colour)
 
 
 def bars(groups: Mapping[str, Mapping[str, float]], path: Path, *, unit: str, width: int = 760) -> None:
@@ -84,6 +89,12 @@ def bars(groups: Mapping[str, Mapping[str, float]], path: Path, *, unit: str, wi
             pen.text((left + length + 6, y), f"{_short(value)} {unit}", fill="black")
             y += line
     image.save(path)
+
+
+def _marks(values: Sequence[float], low: float, high: float) -> list[float]:
+    """The values themselves where they are few."""
+    chosen = sorted(set(values))
+    return chosen if len(chosen) <= FEW else _ticks(low, high)
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:

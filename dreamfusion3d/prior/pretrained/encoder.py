@@ -37,9 +37,12 @@ def _layers(vae: Any) -> list[tuple[str, Layer]]:
         if getattr(down, "attentions", None):  # of another order; as one block
             layers.append((f"down{depth}", down))
             continue
-        for resnet in down.resnets:
-            layers.append((f"down{depth}", functools.partial(_resnet, resnet)))
-        layers += [(f"down{depth}", sampler) for sampler in down.downsamplers or []]
+        *firsts, last = down.resnets
+        layers += [(f"down{depth}", functools.partial(_resnet, resnet)) for resnet in firsts]
+        # with what makes it smaller, which needs its result no more once it has padded it: as a block by
+        # itself that would count as kept
+        samplers = list(down.downsamplers or [])
+        layers.append((f"down{depth}", functools.partial(_shrunk, last, samplers)))
     first, *others = encoder.mid_block.resnets
     layers.append(("middle", functools.partial(_resnet, first)))
     for attention, resnet in zip(encoder.mid_block.attentions, others, strict=True):
@@ -52,6 +55,13 @@ def _layers(vae: Any) -> list[tuple[str, Layer]]:
         return h if vae.quant_conv is None else vae.quant_conv(h)
 
     return [*layers, ("out", out)]
+
+
+def _shrunk(resnet: Any, samplers: list[Layer], h: Tensor) -> Tensor:
+    h = _resnet(resnet, h)
+    for sampler in samplers:
+        h = sampler(h)
+    return h
 
 
 def _resnet(resnet: Any, h: Tensor) -> Tensor:
