@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio.v3 as iio
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -22,9 +20,9 @@ from dreamfusion3d.config import Config, OptimConfig
 from dreamfusion3d.distill import Way, attempt, guidance_loss
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.field.nerf import NerfField
-from dreamfusion3d.files import replacing
 from dreamfusion3d.guidance import load_guidance
 from dreamfusion3d.memory.ladder import Ladder, Plan
+from dreamfusion3d.previews import EVERY, Previews
 from dreamfusion3d.prior.protocol import Prior, Prompts
 from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.render.tiles import render_tiled
@@ -36,7 +34,6 @@ from dreamfusion3d.ways import planned, unplanned
 
 SampleCameras = Callable[..., Cameras]  # (count, *, generator) -> Cameras
 KEEP_EVERY = 50  # steps between checkpoints, and between states that a bad step falls back to
-PREVIEW_EVERY = 50
 SEEN = 0.01  # weight in a pixel
 LOOKED_AT = (1 << 15, 1 << 20)  # samples at a time, of a CPU and of CUDA: not to be the peak of a step
 SETBACKS = 5  # after so many the run ends with an error
@@ -135,32 +132,37 @@ def take_steps(
     damage = run.load(checkpoint) if checkpoint else None
     note = "; ".join([*problems, *([damage] if damage else [])]) or None
     setbacks, safe = 0, run.tensors()
-    while run.index < total:
-        began = time.perf_counter()
-        norm, picture = step()
-        if heard := told():
-            note = f"{note}; {heard}" if note else heard
-        if not math.isfinite(norm):
-            setbacks += 1
-            if setbacks > SETBACKS:
-                raise InputError(
-                    f"the optimisation met {setbacks} gradients that are not finite and gave up; "
-                    f"try --seed with another number, or lower {rate} and guidance.scale"
-                )
-            bad = run.index + 1
-            run.restore(safe, keep_generator=True)  # other noise the second time
-            setback = f"step {bad} gave a gradient that is not finite; went back to step {run.index}"
-            note = f"{note}; {setback}" if note else setback
-        else:
-            run.index += 1
-            if run.index % KEEP_EVERY == 0:
-                safe = run.tensors()
-                if checkpoint and run.index < total:
-                    run.save(checkpoint)
-            if preview and picture is not None and (run.index % PREVIEW_EVERY == 0 or run.index == 1):
-                write_preview(picture, preview)
-        yield Step(run.index, total, norm, time.perf_counter() - began, note)
-        note = None
+    with Previews(preview) as previews:
+        while run.index < total:
+            began = time.perf_counter()
+            norm, picture = step()
+            notes = [note, told()]
+            if math.isfinite(norm):
+                run.index += 1
+                if run.index % KEEP_EVERY == 0:
+                    safe = run.tensors()
+                    if checkpoint and run.index < total:
+                        run.save(checkpoint)
+                if picture is not None and (run.index % EVERY == 0 or run.index == 1):
+                    previews.show(picture)
+            else:
+                setbacks += 1
+                notes.append(_set_back(run, safe, setbacks, rate))
+            note = "; ".join(filter(None, notes)) or None
+            yield Step(run.index, total, norm, time.perf_counter() - began, note)
+            note = None
+
+
+def _set_back(run: Run, safe: dict[str, Tensor], setbacks: int, rate: str) -> str:
+    """Takes the run back to ``safe``; a note for the user. Raises InputError when it was too often."""
+    if setbacks > SETBACKS:
+        raise InputError(
+            f"the optimisation met {setbacks} gradients that are not finite and gave up; "
+            f"try --seed with another number, or lower {rate} and guidance.scale"
+        )
+    bad = run.index + 1
+    run.restore(safe, keep_generator=True)  # other noise the second time
+    return f"step {bad} gave a gradient that is not finite; went back to step {run.index}"
 
 
 def _step(
@@ -318,12 +320,3 @@ def adam_for(field: NerfField, config: Config) -> torch.optim.Adam:
         ],
         betas=(0.9, 0.99), eps=1e-15, fused=field.table.device.type == "cuda",
     )
-
-
-def write_preview(picture: Render, path: Path) -> None:
-    """The step's views side by side, over light grey."""
-    with torch.no_grad():
-        rgb = picture.over(picture.rgb.new_tensor([[0.85, 0.85, 0.85]])).clamp(0, 1).cpu().numpy()
-    strip = np.concatenate(list(rgb), axis=1).repeat(2, 0).repeat(2, 1)
-    with replacing(path) as temporary:
-        iio.imwrite(temporary, (strip * 255).round().astype(np.uint8))

@@ -25,8 +25,9 @@ from dreamfusion3d.checkpoint import Run
 from dreamfusion3d.config import Config
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.guidance import Guidance, load_guidance
-from dreamfusion3d.optimize import PREVIEW_EVERY, Step, adam_for, around, take_steps, write_preview
+from dreamfusion3d.optimize import Step, adam_for, around, take_steps
 from dreamfusion3d.photos import Photos, Pinholes
+from dreamfusion3d.previews import EVERY, Previews
 from dreamfusion3d.render.composite import accumulate
 from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.render.volume import Rays, RenderSettings, march_through, render, weigh
@@ -101,13 +102,14 @@ def fit(
         error = SMOOTHING * error + (1 - SMOOTHING) * now if error else now
         return norm, None
 
-    for taken in take_steps(
-        run, optim.steps, step, checkpoint=checkpoint, preview=None, problems=problems,
-        rate="optim.table_rate",
-    ):
-        if preview and (taken.index % PREVIEW_EVERY == 0 or taken.index == 1):
-            write_preview(_compared(field, photos, run.occupancy, ground, config), preview)
-        yield dataclasses.replace(taken, figure=f"{decibels(error):.1f} dB")
+    with Previews(preview) as previews:
+        for taken in take_steps(
+            run, optim.steps, step, checkpoint=checkpoint, preview=None, problems=problems,
+            rate="optim.table_rate",
+        ):
+            if preview and (taken.index % EVERY == 0 or taken.index == 1):
+                previews.show(_compared(field, photos, run.occupancy, ground, config))
+            yield dataclasses.replace(taken, figure=f"{decibels(error):.1f} dB")
 
 
 def _step(

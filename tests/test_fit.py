@@ -90,13 +90,13 @@ def test_folder_and_record(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
 def test_interrupted_again_and_again_goes_on_to_the_same_bytes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dreamfusion3d.reconstruct.PREVIEW_EVERY", 8)
+    monkeypatch.setattr("dreamfusion3d.reconstruct.EVERY", 8)
     monkeypatch.setattr("dreamfusion3d.optimize.KEEP_EVERY", 6)
     sets = ("optim.steps=14", "fit.rays=256", "mesh.resolution=32")
     whole = make(folder, tmp_path / "1", *sets)
     torn = tmp_path / "2" / "my_mushroom"
     for where, number in (
-        ("dreamfusion3d.reconstruct.write_preview", 2), ("dreamfusion3d.reconstruct.likeness", 1),
+        ("dreamfusion3d.reconstruct.Previews.show", 2), ("dreamfusion3d.reconstruct.likeness", 1),
         ("dreamfusion3d.surface.solid_mesh", 1), ("dreamfusion3d.pipeline.asset_record", 1),
     ):
         calls = 0

@@ -69,9 +69,9 @@ def test_an_actor_and_a_machine_die(cluster: Any, tmp_path: Path) -> None:
         "good": "made", "a_crash": "made", "an_error": "made", "poison": "failed", "hang": "made",
         "slow_two": "made",
     }, (outcomes, [e for e in heard.events if e.kind in ("begun", "again", "worker")])
-    assert outcomes["hang"].tries >= 2 == tries(tmp_path, "hang")
-    again = {e.name: e.note for e in heard.events if e.kind == "again"}
-    assert "no sign of progress" not in again["hang"], "it was the machine that went"
+    assert outcomes["hang"].tries >= 2 and tries(tmp_path, "hang") >= 2
+    first = next(e.note for e in heard.events if e.kind == "again" and e.name == "hang")
+    assert "no sign of progress" not in first, "it was the machine that went"
     failure = json.loads((tmp_path / "failures.jsonl").read_text())
     assert "RuntimeError" in failure["log"] and not list(tmp_path.rglob(".lock"))
 
