@@ -17,9 +17,9 @@ from dreamfusion3d.errors import InputError
 from dreamfusion3d.slug import LONGEST_SLUG, hashed, slug, with_hash
 from dreamfusion3d.workspace import Identity
 
-# The embedded prior on two idle cores, from the medians of docs/benchmarks.md (draft: 13 s, 150 steps, of
-# which half are taken; standard: 21 s, 300 steps): seconds an asset = these times its steps, and the rest.
-STEP_SECONDS, OTHER_SECONDS = 0.04, 8.0
+# The embedded prior on two idle cores, from the medians of docs/benchmarks.md (draft: 11 s, 150 steps, of
+# which half are taken; standard: 18 s, 300 steps): seconds an asset = these times its steps, and the rest.
+STEP_SECONDS, OTHER_SECONDS = 0.042, 5.0
 MOST_SEEDS = 64
 
 
