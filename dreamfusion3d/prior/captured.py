@@ -45,7 +45,8 @@ def record(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], object]]:
             run()
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # what other threads ask of the device meanwhile, such as a preview's pixels, is no part of it
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         answer = run()
     return answer, graph.replay
 

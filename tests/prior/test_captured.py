@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -96,3 +99,28 @@ def test_on_a_gpu_the_graph_answers_as_the_network():
     captured = Captured(network)
     for args, kwargs in (*calls("cuda"), *calls("cuda")):
         torch.testing.assert_close(captured(*args, **kwargs).sample, network(*args, **kwargs).sample)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@torch.no_grad()
+def test_a_graph_is_captured_while_another_thread_fetches_pictures():
+    """As previews do (``previews.py``)."""
+    network, over = Network().cuda(), threading.Event()
+
+    def fetch() -> int:
+        count = 0
+        while not over.is_set():
+            count += len(torch.ones(1 << 16, device="cuda").cpu())
+        return count
+
+    with ThreadPoolExecutor(1) as pool:
+        fetched = pool.submit(fetch)
+        try:
+            captured = Captured(network)
+            for size in range(4, 8):
+                x, t = torch.randn(2, 3, size, size, device="cuda"), torch.rand(2, device="cuda")
+                torch.testing.assert_close(captured(x, t).sample, network(x, t).sample)
+        finally:
+            over.set()
+        assert fetched.result() > 0
