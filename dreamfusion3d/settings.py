@@ -32,6 +32,7 @@ class PriorConfig:
     distilled_scale: float = _number(3.5, 0.0, 100.0)  # told to networks with a guidance embedding (Flux)
     compile: bool = False  # the network, by torch.compile
     graph: bool = False  # the network as a CUDA graph; also the embedded one's
+    offload: bool = False  # the network stays in main memory, and its layers come to the device in turn
 
 
 @dataclass(frozen=True)

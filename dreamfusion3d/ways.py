@@ -15,6 +15,8 @@ from dreamfusion3d.memory import amount
 from dreamfusion3d.memory.chain import Schedule, square_root
 from dreamfusion3d.memory.ladder import Ladder, Plan, within
 from dreamfusion3d.prior.guide import scene_of
+from dreamfusion3d.prior.pretrained.adapter import DiffusionPrior
+from dreamfusion3d.prior.pretrained.spaces import Latents
 from dreamfusion3d.prior.protocol import Prior, Prompts
 from dreamfusion3d.trials import Pictures, Trial
 from dreamfusion3d.types import Render
@@ -42,9 +44,24 @@ def planned(
     pictures: Pictures, prior: Prior, text: Prompts, config: Config, budget: int, device: torch.device
 ) -> Ladder[Way]:
     """The fastest ways that fit ``budget`` bytes. Raises InputError with the least that would do."""
-    ladder = Ladder(within(every_plan(pictures, prior, text, config, device), budget, "a step"), device)
+    plans = every_plan(pictures, prior, text, config, device)
+    ladder = Ladder(within(plans, budget, "a step", spared(prior, config, device)), device)
     amount.enforce(budget, device)
     return ladder
+
+
+def spared(prior: Prior, config: Config, device: torch.device) -> str:
+    """Settings with which a step would need less, for people: what changes the result, or is very slow, is
+    theirs to choose."""
+    found = ["fewer optim.views", "a smaller render.size"]
+    if isinstance(prior, DiffusionPrior):
+        if prior.dtype == torch.float32:
+            found.append("prior.dtype=bfloat16")
+        if isinstance(prior.space, Latents) and config.prior.vae is None:
+            found.append("a tiny prior.vae")
+        if device.type == "cuda" and not config.prior.offload:
+            found.append("prior.offload=true")
+    return "less would do with " + " or ".join([", ".join(found[:-1]), found[-1]])
 
 
 def every_plan(

@@ -118,7 +118,11 @@ def test_a_budget_changes_the_way_and_not_the_result(prior, text, monkeypatch):
     _, wanted = run(prior, text, settings)
     with pytest.raises(InputError, match="the least that would do is ") as refused:
         run(prior, text, settings, budget=1 << 17)
-    number, unit = str(refused.value).rsplit("is ", 1)[1].split()
+    said, advice = str(refused.value).split("; ")
+    assert advice == (
+        "less would do with fewer optim.views, a smaller render.size, prior.dtype=bfloat16 or a tiny prior.vae"
+    )
+    number, unit = said.rsplit("is ", 1)[1].split()
     least = int(number) * amount.UNITS[unit[0].lower()]
     steps, found = run(prior, text, settings, budget=least, tell=told.append)
     assert [s.index for s in steps] == [1, 2, 3] and all(s.note is None for s in steps)

@@ -80,10 +80,10 @@ class Ladder(Generic[Choice]):
         return notes or None
 
 
-def within(plans: Iterable[Plan[Choice]], budget: int, what: str) -> list[Plan[Choice]]:
+def within(plans: Iterable[Plan[Choice]], budget: int, what: str, advice: str = "") -> list[Plan[Choice]]:
     """Those of ``plans`` that fit, without those that another beats in both, the fastest first.
 
-    Raises InputError with the least budget that would do.
+    Raises InputError with the least budget that would do, and ``advice``.
     """
     best: list[Plan[Choice]] = []
     for plan in sorted(plans, key=lambda p: (p.peak or 0, p.seconds or 0.0)):
@@ -94,6 +94,6 @@ def within(plans: Iterable[Plan[Choice]], budget: int, what: str) -> list[Plan[C
         least = best[0].peak or 0
         raise InputError(
             f"--memory-budget {shown(budget)} is too little for {what}: the least that would do is "
-            f"{shown(least)}"
+            f"{shown(least)}{advice and '; ' + advice}"
         )
     return fitting[::-1]

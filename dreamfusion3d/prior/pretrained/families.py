@@ -18,7 +18,7 @@ from dreamfusion3d.prior.pretrained.cache import KeptTexts, digests
 from dreamfusion3d.prior.pretrained.folders import DAMAGE, Folder, damaged, quiet
 from dreamfusion3d.prior.pretrained.levels import PREDICTIONS, Discrete, Flow, Levels
 from dreamfusion3d.prior.pretrained.multiview import CAMERA_NUMBERS, MultiView, join_views
-from dreamfusion3d.prior.pretrained.networks import SD3, Flux, Network, UNet
+from dreamfusion3d.prior.pretrained.networks import SD3, Flux, Network, UNet, a_layer_at_a_time
 from dreamfusion3d.prior.pretrained.spaces import Latents, Pixels
 from dreamfusion3d.prior.protocol import Text
 
@@ -140,10 +140,12 @@ def _network(
     config, where = folder.config(family.network), folder.path / family.network
     _check_class(config.get("_class_name"), str(where), family)
     if config.get("_class_name") == ldm.NAME:
-        module = folder.foreign(family.network, ldm.build, dtype).to(device)
+        module = folder.foreign(family.network, ldm.build, dtype)
         config = dict(module.config)
     else:
-        module = folder.module(family.network, getattr(diffusers, family.kind), dtype).to(device)
+        module = folder.module(family.network, getattr(diffusers, family.kind), dtype)
+    if not settings.offload:
+        module.to(device)
     # Flux folds 2x2 latents into one token
     latents = module.config.in_channels // (4 if family is FLUX else 1)
     given = 3 if vae is None else vae.config.latent_channels
@@ -156,6 +158,8 @@ def _network(
         module.to(memory_format=torch.channels_last)
     views = told_cameras(config)
     attention = join_views(module) if views else None
+    if settings.offload:
+        a_layer_at_a_time(module, device, settings)
     if settings.compile:
         module = torch.compile(module)
     if settings.graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import diffusers
@@ -10,6 +11,7 @@ import torch
 
 from dreamfusion3d.cameras import turntable
 from dreamfusion3d.config import Config, PriorConfig, with_values
+from dreamfusion3d.errors import InputError
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.optimize import optimize
 from dreamfusion3d.prior import load_prior
@@ -237,3 +239,29 @@ def test_pictures_pass_the_network_in_portions(folders):
         expected = whole.denoise(x, t, text, cameras, views=2)
         torch.testing.assert_close(portions.denoise(x, t, text, cameras, views=2), expected)
         assert sizes == ([3, 1] if joint == 1 else [2, 2]), "scenes are not torn apart"
+
+
+@each_family
+def test_a_network_that_stays_in_main_memory_answers_the_same(folders, family):
+    """A layer at a time comes to the device: here from nowhere (meta) to the CPU, and goes again."""
+    plain, away = load(folders[family]), load(folders[family], offload=True)
+    module = next(v for v in vars(away.network).values() if isinstance(v, torch.nn.Module))
+    assert {p.device.type for p in module.parameters()} == {"meta"}
+    text, cameras, x = plain.encode_text([PROMPT, ""]), turntable(2, size=24), noise(plain)
+    t = torch.tensor([0.3, 0.8])
+    for views in (1, 2):
+        asked = [prior.denoise(x, t, text, cameras, views=views) for prior in (plain, away)]
+        assert torch.equal(*asked)
+    assert {p.device.type for p in module.parameters()} == {"meta"} and plain.sha256 == away.sha256
+
+
+@pytest.mark.parametrize("also", ["compile", "graph"])
+def test_offload_is_refused_beside_what_fixes_the_layers(folders, also):
+    with pytest.raises(InputError, match="leave one of them out"):
+        load(folders["sd"], offload=True, **{also: True})
+
+
+def test_offload_names_the_extra_that_it_needs(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(InputError, match=r"pip install 'dreamfusion3d\[priors\]'"):
+        load(folders["sd"], offload=True)
