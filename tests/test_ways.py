@@ -120,7 +120,8 @@ def test_a_budget_changes_the_way_and_not_the_result(prior, text, monkeypatch):
         run(prior, text, settings, budget=1 << 17)
     said, advice = str(refused.value).split("; ")
     assert advice == (
-        "less would do with fewer optim.views, a smaller render.size, prior.dtype=bfloat16 or a tiny prior.vae"
+        "less would do with fewer optim.views, a smaller render.size, prior.dtype=bfloat16 or a tiny "
+        "prior.vae"
     )
     number, unit = said.rsplit("is ", 1)[1].split()
     least = int(number) * amount.UNITS[unit[0].lower()]
