@@ -272,13 +272,13 @@ def step_memory(prior: Prior, config: Config, device: torch.device, budget: int 
     from dreamfusion3d.memory.ladder import within
     from dreamfusion3d.optimize import pictures_for
     from dreamfusion3d.prior.prompts import encode_prompts
-    from dreamfusion3d.ways import every_plan
+    from dreamfusion3d.ways import every_plan, spared
 
     field = NerfField(config.field, generator=generator_for(0, "field", device))
     text = encode_prompts(prior, _askable(prior), config.prompts)
     every = every_plan(pictures_for(field, config), prior, text, config, device)
     plans = within(every, sys.maxsize, "a step")
-    chosen = plans if budget is None else within(plans, budget, "a step")
+    chosen = plans if budget is None else within(plans, budget, "a step", spared(prior, config, device))
     return {
         "budget_bytes": budget, **chosen[0].as_dict(),
         "whole": plans[0].as_dict(), "least": plans[-1].as_dict(),
