@@ -23,20 +23,19 @@ from dreamfusion3d.cameras import orbit
 from dreamfusion3d.config import Config, resolve
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.mesh.clean import clean_grid
-from dreamfusion3d.mesh.extract import log_ratio, marching_cubes, sample_grid
+from dreamfusion3d.mesh.extract import log_ratio, sample_grid
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.mesh.simplify import vertex_normals
 from dreamfusion3d.mesh.solidify import solidify
-from dreamfusion3d.mesh.threshold import choose_level
 from dreamfusion3d.mesh.truth import BOUND, ground_truth_grid
 from dreamfusion3d.optimize import optimize
 from dreamfusion3d.prior.ideal import IdealPrior
 from dreamfusion3d.procedural.world import Instances, Meaning, instances
 from dreamfusion3d.render.surface import render_mesh
-from dreamfusion3d.surface import field_opacity, numpy_of
+from dreamfusion3d.surface import numpy_of, surface_of
 from dreamfusion3d.types import Mesh, TexturedMesh
 
-RESOLUTION = 96
+RESOLUTION = 96  # of the overlaps
 CASES = ("pitcher:1", "vase:2", "chair:0", "donut:0")
 
 
@@ -51,18 +50,17 @@ def run(kind: str, handles: int, count: int, config: Config, seed: int) -> tuple
         pass
     seconds = time.perf_counter() - begun
 
-    grid = sample_grid(numpy_of(field.density, generator.device), RESOLUTION, BOUND)
-    cameras, opacity = field_opacity(field, generator)
-    choice = choose_level(grid, cameras, opacity, BOUND)
-    level_grid = log_ratio(grid, choice.level)
-    cleaned = clean_grid(solidify(level_grid, 0.0, BOUND), 0.0)
-    mesh = marching_cubes(cleaned, 0.0, BOUND)
+    surface = surface_of(field, config.mesh.resolution, generator)
+    mesh = Mesh(surface.vertices, surface.faces)
     facts = quality(mesh)
+    grid = sample_grid(numpy_of(field.density, generator.device), RESOLUTION, BOUND)
+    level_grid = log_ratio(grid, float(surface.level))
+    cleaned = clean_grid(solidify(level_grid, 0.0, BOUND), 0.0)
     seen, raw = overlaps(cleaned > 0, level_grid > 0, props)
     report = {
         "kind": kind, "handles": handles, "instances": count, "steps": config.optim.steps,
         "seconds": round(seconds, 1), "iou": round(seen, 3), "iou_raw": round(raw, 3),
-        "silhouette_iou": round(choice.iou, 3), "genus": facts.genus,
+        "silhouette_iou": round(float(surface.silhouette_iou), 3), "genus": facts.genus,
         "genus_asked": props.kind.genus_of(handles),
         "components": facts.components, "watertight": facts.watertight,
     }

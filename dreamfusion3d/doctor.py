@@ -30,6 +30,7 @@ PACKAGE = "dreamfusion3d"
 EXTRAS = {  # those for users, and what for
     "priors": "published diffusion models (--prior)", "clip": "CLIP models (evaluate --encoder)",
     "usd": "--format usdz", "collision": "--collision parts", "view": "dreamfusion3d view",
+    "quads": "--quads", "scan": "--init with a point cloud", "ray": "dreamfusion3d batch --ray",
 }
 WATCHED = ("torch", "diffusers", "numpy", "numba", "safetensors", "huggingface_hub", "trimesh", "xatlas")
 ROOM = 0.8  # share of the free memory that a prior's weights may take; the rest is for the steps
