@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,8 +59,12 @@ def batch(
     contact_sheet.html. Exit code 1 when any row failed.
     """
     from dreamfusion3d.batch.manifest import ManifestError
+    from dreamfusion3d.batch.state import INNER
+    from dreamfusion3d.errors import InputError
 
     _check_options(seeds, keep, workers, timeout, tries, again)
+    if again is not None and not (out / INNER).is_dir():
+        raise InputError(f"--again {again}: {out} is no batch's folder; name by --out the one that was made")
     try:
         whole, weights, warnings = _checked(manifest, out, seeds, shard, dry_run)
     except ManifestError as error:
@@ -109,11 +114,29 @@ def _checked(
 
     if shard is not None:
         plan.parse_shard(shard)
-    items = again.present(plan.items_of(manifest, manifests.read(manifest), seeds), verdicts.read(out))
+    problems: list[str] = []
+    try:
+        rows = manifests.read(manifest)
+    except manifests.ManifestError as error:
+        problems, rows = error.problems, error.rows
+    try:
+        items = plan.items_of(manifest, rows, seeds)
+    except manifests.ManifestError as error:
+        problems += error.problems
+        items = [  # each by itself, whatever its neighbours are called
+            dataclasses.replace(item, row=number)
+            for number, row in enumerate(rows) for item in plan.items_of(manifest, [row], seeds)
+        ]
+    with _stdout_to_stderr():
+        try:
+            weights, warnings = run.check_prompts(manifest, items)
+        except manifests.ManifestError as error:
+            problems += error.problems
+    if problems:
+        raise manifests.ManifestError(plan.by_line(problems))
+    items = again.present(items, verdicts.read(out))
     if not dry_run:
         check_room(out)
-    with _stdout_to_stderr():
-        weights, warnings = run.check_prompts(manifest, items)
     mine = items if shard is None else plan.shard_of(items, shard)
     return state.Batch(manifest, out, mine, shard, everything=items), weights, warnings
 
@@ -214,8 +237,6 @@ def _print_rejected(new: list[Item], out: Path, devices: int, as_json: bool) -> 
 def _run(
     whole: Batch, crew: Crew, weights: Weights, limit: tuple[float, int], flags: tuple[bool, bool, bool, bool]
 ) -> int:
-    import dataclasses
-
     from dreamfusion3d.batch import run, table
     from dreamfusion3d.batch.supervisor import Limits
 

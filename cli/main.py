@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -14,8 +15,21 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> bool:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"dreamfusion3d {version('dreamfusion3d')}")
+        raise typer.Exit
+    return wanted
+
+
 @app.callback()
-def dreamfusion3d() -> None:
+def dreamfusion3d(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
+) -> None:
     """Text to textured 3D meshes."""
 
 

@@ -17,8 +17,7 @@ from dreamfusion3d.control import read_edits
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.finish import mesh_of
 from dreamfusion3d.job import Job, choose_device, describe, trained
-from dreamfusion3d.mesh.formats import check_formats
-from dreamfusion3d.mesh.quads import check_quads
+from dreamfusion3d.mesh.wanted import check_wanted
 from dreamfusion3d.record import Made, asset_record
 from dreamfusion3d.slug import check_prompt
 from dreamfusion3d.stages import Stages, kept
@@ -112,9 +111,7 @@ def in_folder(
     """
     prompt, out = check_prompt(prompt), Path(out)
     configs.check(config)
-    check_formats(config.mesh.formats)
-    if config.mesh.quads:
-        check_quads()
+    check_wanted(config.mesh)
     if not 0 <= seed < 2**63:
         raise InputError(f"the seed {seed} is not between 0 and 2^63 - 1")
     progress = progress or progresses.Quiet()
@@ -143,6 +140,8 @@ def in_folder(
             record |= more()
             if plans := job.plans():
                 record["memory"] = plans
+            if failed := [name for name, check in record["checks"].items() if not check["passed"]]:
+                progress.say(f"warning: of the asset's checks failed: {', '.join(failed)}")
             files.write_json(space.report, record)
     return Asset(space.folder, record)
 

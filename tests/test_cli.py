@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,15 @@ def test_config_show_prints_what_config_takes_back(
     assert report.run(main.app, ["config", "show", "--preset", "nothing"]) == 2
     captured = capsys.readouterr()
     assert not captured.out and "mvdream" in captured.err
+
+
+def test_the_version_is_told(capsys):
+    assert report.run(main.app, ["--version"]) == 0
+    assert capsys.readouterr().out == f"dreamfusion3d {metadata.version('dreamfusion3d')}\n"
+
+
+def test_what_is_not_installed_is_told_before_anything_is_made(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "coacd", None)
+    words = ["generate", "a mug", "--collision", "parts", "--out", str(tmp_path / "out")]
+    assert report.run(main.app, words) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "out").exists()

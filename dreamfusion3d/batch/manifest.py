@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -46,7 +46,8 @@ class Row:
 class ManifestError(InputError):
     """All that is wrong with a manifest; ``problems`` has a line for each."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], rows: Sequence[Row] = ()) -> None:
+        self.rows = list(rows)  # with which nothing is wrong so far
         self.problems = [p if len(p) <= LONGEST_PROBLEM else f"{p[:LONGEST_PROBLEM]}..." for p in problems]
         super().__init__("; ".join(self.problems))
 
@@ -71,7 +72,7 @@ def read(path: Path) -> list[Row]:
     except _BrokenError as error:
         problems.append(f"{path}:{error.line}: {error}")
     if problems:
-        raise ManifestError(problems)
+        raise ManifestError(problems, rows)
     if not rows:
         raise ManifestError([f"{path}: no rows; give each asset a row with a prompt"])
     return rows
@@ -106,7 +107,7 @@ def _config(problems: list[str], quality: str, given: Cells, known: Mapping[str,
     preset = None if given.get("preset") is None else str(given["preset"])
     base = _tried(problems, lambda: resolve(quality, preset=preset))
     if base is None:
-        return None
+        quality, preset = "standard", None  # the rest is looked at all the same
     chosen = {k.replace(".", "__"): v for k, v in given.items() if k in known}
     before = len(problems)
     for key, value in chosen.items():
@@ -120,9 +121,9 @@ def _config(problems: list[str], quality: str, given: Cells, known: Mapping[str,
         del problems[before:]  # wrong alone, right together (optim.antipodal with optim.views)
     config = _tried(problems, lambda: resolve(quality, preset=preset, **chosen))
     if config is not None:
-        from dreamfusion3d.mesh.formats import check_formats
+        from dreamfusion3d.mesh.wanted import check_wanted
 
-        _tried(problems, lambda: check_formats(config.mesh.formats))
+        _tried(problems, lambda: check_wanted(config.mesh))
     return config
 
 

@@ -74,15 +74,20 @@ def items_of(path: Path, rows: Sequence[Row], count: int | None = None) -> list[
                 seen.setdefault(key, row.line)
                 named[index, seed] = name
     if problems:
-        raise ManifestError(sorted(problems, key=_line_of))
+        raise ManifestError(by_line(problems))
     return [
         Item(named[i, seed], row.prompt, seed, row.config, row.quality, row.line, i)
         for i, row in enumerate(rows) for seed in _seeds(row, count)
     ]
 
 
-def _line_of(problem: str) -> int:
-    return int(problem.split(": ", 1)[0].rpartition(":")[2])
+def by_line(problems: Iterable[str]) -> list[str]:
+    """Those of a manifest, as they stand in it; what has no line of its own comes first."""
+    def line(problem: str) -> int:
+        number = problem.split(": ", 1)[0].rpartition(":")[2]
+        return int(number) if number.isdecimal() else 0
+
+    return sorted(problems, key=line)
 
 
 def _seeds(row: Row, count: int | None) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ def check_prompts(manifest: Path, items: Sequence[Item]) -> tuple[dict[PriorConf
 
     Raises ManifestError with every prompt that is refused.
     """
-    from dreamfusion3d.prior import EMBEDDED, folder_of, is_pixel_folder, load_prior
+    from dreamfusion3d.prior import EMBEDDED, folder_of, is_pixel_folder, is_there, load_prior
     from dreamfusion3d.prior.prompts import remarks
 
     weights: dict[PriorConfig, str] = {}
@@ -41,7 +41,8 @@ def check_prompts(manifest: Path, items: Sequence[Item]) -> tuple[dict[PriorConf
     warnings: list[str] = []
     for settings in dict.fromkeys(item.config.prior for item in items):
         mine = [item for item in items if item.config.prior == settings]
-        if settings.name != EMBEDDED and not is_pixel_folder(folder_of(settings.name)):
+        mild = settings.name == EMBEDDED or is_pixel_folder(folder_of(settings.name))
+        if not mild and is_there(settings.name):
             continue
         try:
             prior = load_prior(settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial import ConvexHull
@@ -33,6 +35,16 @@ def convex_hull(mesh: Mesh) -> Mesh:
     return tidy(Mesh(points[corners], faces))
 
 
+def check_parts() -> None:
+    """MissingExtraError where CoACD is not installed."""
+    if importlib.util.find_spec("coacd") is None:
+        raise _missing()
+
+
+def _missing() -> MissingExtraError:
+    return MissingExtraError("coacd", "collision", "--collision parts")
+
+
 def convex_parts(mesh: Mesh) -> list[Mesh]:
     """Hulls of a convex decomposition, so that a cup keeps its cavity and a handle its hole.
 
@@ -42,7 +54,7 @@ def convex_parts(mesh: Mesh) -> list[Mesh]:
     try:
         import coacd
     except ImportError:
-        raise MissingExtraError("coacd", "collision", "--collision parts") from None
+        raise _missing() from None
     coacd.set_log_level("error")
     found = coacd.run_coacd(
         coacd.Mesh(mesh.vertices, mesh.faces), threshold=CONCAVITY, max_convex_hull=MOST_PARTS, seed=SEED

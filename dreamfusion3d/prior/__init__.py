@@ -103,6 +103,14 @@ def load_prior(name: str | PriorConfig = EMBEDDED, *, device: torch.device | str
     return families.load(path, settings.name, settings, where)
 
 
+def is_there(name: str) -> bool:
+    """Whether ``name`` is that of a file or folder, of an installed plug-in, or has the form of a hub id;
+    nothing is loaded or fetched."""
+    from dreamfusion3d.prior.pretrained import hub
+
+    return folder_of(name).exists() or name in plugins.names(PLUGINS) or hub.is_hub_id(name)
+
+
 def load_pixel_prior(
     name: str = EMBEDDED, *, device: torch.device | str = "cpu", half: bool = True, graph: bool = False
 ) -> PixelPrior:

@@ -210,7 +210,9 @@ def _load_words(folder: Path) -> WordEncoder | None:
 
 def _require_whole(folder: Path) -> None:
     if not folder.is_dir():
-        raise InputError(f"there is no prior folder {folder}; {_advice(folder)}")
+        raise InputError(
+            f"there is no prior folder {folder}; {_advice(folder)}, or name a model of the hub as owner/name"
+        )
     for part in ("model_index.json", "scheduler/scheduler_config.json", "unet/config.json", *PARTS):
         if not (folder / part).is_file():
             raise InputError(

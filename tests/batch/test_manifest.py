@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from dreamfusion3d.batch import plan, state
 from dreamfusion3d.batch.manifest import ManifestError, read
 from dreamfusion3d.batch.plan import Item, items_of, shard_of
+from dreamfusion3d.cli import main, report
 from dreamfusion3d.config import Config, resolve
 from dreamfusion3d.errors import InputError
 
@@ -180,3 +182,35 @@ def test_estimates_grow_with_the_work_and_own_up(tmp_path: Path) -> None:
     twice = plan.estimate([item(resolve("draft"))] * 2, tmp_path)
     assert twice.seconds == 2 * draft.seconds
     assert plan.estimate([item(resolve(sets=["prior.name=models/sd"]))], tmp_path).seconds is None
+
+
+def test_one_call_tells_all_that_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with a row by itself, beside its neighbours, and for its prior; line by line."""
+    monkeypatch.setitem(sys.modules, "coacd", None)
+    path = manifest(tmp_path, "m.csv", (
+        "prompt,name,seed,quality,faces,prior,collision\n"
+        "a red mug,mug,0,,,,\n"
+        "a flying spaghetti monster,,,,,,\n"
+        "a blue mug,mug,,,,,\n"
+        "a chair,,,drft,50,,\n"
+        "a table,,,,,nope,\n"
+        "a lamp,,,,,,parts\n"
+    ))
+    for more in (("--dry-run",), ()):
+        assert report.run(main.app, ["batch", str(path), "--out", str(tmp_path / "out"), *more]) == 2
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        wanted = (
+            (3, "knows no noun"), (4, "its folder 'mug' is that of line 2"), (5, "draft, standard, high"),
+            (5, "mesh.faces = 50"), (6, "there is no prior folder nope"), (7, "dreamfusion3d[collision]"),
+        )
+        for line, (number, words) in zip(told, wanted, strict=True):
+            assert f":{number}: " in line and words in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_rejected_of_no_batch_is_a_slip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = manifest(tmp_path, "m.csv", "prompt\na mug\n"), tmp_path / "out"
+    assert report.run(main.app, ["batch", str(path), "--out", str(out), "--again", "rejected"]) == 2
+    assert "is no batch's folder" in capsys.readouterr().err and not out.exists()
