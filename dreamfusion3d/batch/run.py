@@ -31,7 +31,7 @@ def check_prompts(manifest: Path, items: Sequence[Item]) -> tuple[dict[PriorConf
     """Asks the priors that are quick to load (the embedded one, `train-prior` folders) about every prompt:
     the sha256 of each, and warnings with their lines. Others are asked by the workers.
 
-    Raises ManifestError with every prompt that is refused.
+    Raises ManifestError with every prompt that is refused, and every prior that is not there.
     """
     from dreamfusion3d.prior import EMBEDDED, folder_of, is_pixel_folder, is_there, load_prior
     from dreamfusion3d.prior.prompts import remarks
@@ -41,8 +41,8 @@ def check_prompts(manifest: Path, items: Sequence[Item]) -> tuple[dict[PriorConf
     warnings: list[str] = []
     for settings in dict.fromkeys(item.config.prior for item in items):
         mine = [item for item in items if item.config.prior == settings]
-        mild = settings.name == EMBEDDED or is_pixel_folder(folder_of(settings.name))
-        if not mild and is_there(settings.name):
+        quick = settings.name == EMBEDDED or is_pixel_folder(folder_of(settings.name))
+        if not quick and is_there(settings.name):
             continue
         try:
             prior = load_prior(settings)
