@@ -26,6 +26,7 @@ from dreamfusion3d.config import resolve
 from dreamfusion3d.distill import Way
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.guidance import load_guidance
+from dreamfusion3d.lead import View
 from dreamfusion3d.memory import amount
 from dreamfusion3d.memory.chain import Point, evaluate, front, keep_all, recompute_all, square_root
 from dreamfusion3d.memory.execute import execute
@@ -127,7 +128,7 @@ def sds_curve(count: int, device: torch.device) -> dict[str, Any]:
 
     def backward(way: Way) -> None:
         field.zero_grad(set_to_none=True)
-        _backward(state, way, shown.cameras, 0.7, 0.0, prior, text, config)
+        _backward(state, way, View(shown.cameras), 0.7, 0.0, prior, text, config)
 
     def run(way: Way) -> dict[str, Any]:
         backward(way)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dreamfusion3d import files
 from dreamfusion3d.adam import adam_tensors, restore_adam
 from dreamfusion3d.guidance import Guidance
+from dreamfusion3d.lead import Lead
 from dreamfusion3d.render.occupancy import Occupancy
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -30,6 +31,7 @@ class Run(Generic[Model, Grid]):
     generator: torch.Generator
     guidance: Guidance
     index: int = 0
+    lead: Lead | None = None  # on a GPU
 
     def tensors(self) -> dict[str, Tensor]:
         """A copy of everything, on the CPU."""
@@ -38,6 +40,8 @@ class Run(Generic[Model, Grid]):
             state |= {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
         state |= {f"optimiser.{k}": v for k, v in adam_tensors(self.optimiser).items()}
         state |= {f"guidance.{k}": v for k, v in self.guidance.tensors().items()}
+        if self.lead is not None:
+            state |= {f"lead.{k}": v for k, v in self.lead.tensors().items()}
         state["generator"] = self.generator.get_state()
         state["index"] = torch.tensor(self.index)
         return {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}
@@ -49,6 +53,8 @@ class Run(Generic[Model, Grid]):
             self.occupancy.load_state_dict(_under(state, "occupancy."))
         restore_adam(self.optimiser, _under(state, "optimiser."))
         self.guidance.restore(_under(state, "guidance."))
+        if self.lead is not None:
+            self.lead.restore(_under(state, "lead."), keep_generator=keep_generator)
         if not keep_generator:
             self.generator.set_state(state["generator"])
         self.index = int(state["index"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -44,12 +44,15 @@ def attempt(
     with what the guidance knew."""
     lot = run.generator.get_state()
     learnt = {name: value.clone() for name, value in run.guidance.tensors().items()}
+    share = run.lead.kept() if run.lead else None
 
     def undo() -> None:
         run.optimiser.zero_grad(set_to_none=True)
         run.generator.set_state(lot)
         # copies: an optimiser keeps what it is given, and a second undo needs it as it was
         run.guidance.restore({name: value.clone() for name, value in learnt.items()})
+        if run.lead and share:
+            run.lead.share = replace(share)
 
     return ladder.attempt(backward, undo)
 

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
+from dreamfusion3d.adam import step_if_finite
 from dreamfusion3d.backends import keep_freed_memory
 from dreamfusion3d.cameras import Cameras, sample_orbit
 from dreamfusion3d.checkpoint import Run
@@ -21,21 +22,22 @@ from dreamfusion3d.distill import Way, attempt, guidance_loss
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.guidance import load_guidance
+from dreamfusion3d.later import Later, Trailing
+from dreamfusion3d.lead import Lead, View
 from dreamfusion3d.memory.ladder import Ladder, Plan
 from dreamfusion3d.previews import EVERY, Previews
 from dreamfusion3d.prior.protocol import Prior, Prompts
+from dreamfusion3d.render.hidden import hidden_density
 from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.render.tiles import render_tiled
-from dreamfusion3d.render.volume import Detail, RenderSettings, render_detailed
+from dreamfusion3d.render.volume import Detail, RenderSettings, march_ahead, render_detailed
 from dreamfusion3d.schedules import geometric, ramp
 from dreamfusion3d.trials import Pictures, of_field
-from dreamfusion3d.types import Field, Render
+from dreamfusion3d.types import Render
 from dreamfusion3d.ways import planned, unplanned
 
 SampleCameras = Callable[..., Cameras]  # (count, *, generator) -> Cameras
 KEEP_EVERY = 50  # steps between checkpoints, and between states that a bad step falls back to
-SEEN = 0.01  # weight in a pixel
-LOOKED_AT = (1 << 15, 1 << 20)  # samples at a time, of a CPU and of CUDA: not to be the peak of a step
 SETBACKS = 5  # after so many the run ends with an error
 
 
@@ -45,7 +47,7 @@ class Step:
 
     index: int  # 1-based
     total: int
-    gradient_norm: float
+    gradient_norm: float  # on a GPU mostly the step before's: nothing waits for this one's
     seconds: float
     note: str | None = None  # something that the user should know
     figure: str | None = None  # how far the run is, where something says it better than the gradient
@@ -84,6 +86,7 @@ def optimize(
     run = Run(
         field, adam_for(field, config), occupancy, generator,
         load_guidance(config.guidance, device=generator.device, warn=problems.append),
+        lead=Lead.of(generator),
     )
     if budget is None:
         ladder = unplanned(prior, config, generator.device)
@@ -92,8 +95,8 @@ def optimize(
         ladder = planned(pictures, prior, text, config, budget, generator.device)
         tell(ladder.plan)
 
-    def step() -> tuple[float, Render]:
-        return _step(run, ladder, run.index / max(total - 1, 1), known, prior, text, config, cameras_of)
+    def step() -> tuple[Later, Render]:
+        return _step(run, ladder, total, known, prior, text, config, cameras_of)
 
     yield from take_steps(
         run, total, step, checkpoint=checkpoint, preview=preview, problems=problems, rate="optim.table_rate",
@@ -120,22 +123,26 @@ def steps_after(optim: OptimConfig, known: float) -> int:
 
 
 def take_steps(
-    run: Run, total: int, step: Callable[[], tuple[float, Render | None]], *, checkpoint: Path | None,
+    run: Run, total: int, step: Callable[[], tuple[Later, Render | None]], *, checkpoint: Path | None,
     preview: Path | None, problems: Sequence[str], rate: str, told: Callable[[], str | None] = lambda: None,
 ) -> Iterator[Step]:
     """The steps that are left of ``total``; ``step`` takes one and gives its gradient's norm and pictures.
 
-    A step whose gradient is not finite is taken back to the last good state. ``problems`` are told
+    A step whose gradient is not finite is taken back to the last good state; of a fused optimiser that is
+    seen a step late, for which that one is not taken. ``problems`` are told
     with the first step, what ``told`` says with the step it was said at; ``rate`` is the setting that a user
     might lower.
     """
     damage = run.load(checkpoint) if checkpoint else None
     note = "; ".join([*problems, *([damage] if damage else [])]) or None
     setbacks, safe = 0, run.tensors()
+    norms = Trailing(late=run.optimiser.param_groups[0]["fused"])
     with Previews(preview) as previews:
         while run.index < total:
             began = time.perf_counter()
-            norm, picture = step()
+            later, picture = step()
+            kept = (run.index + 1) % KEEP_EVERY == 0 or run.index + 1 == total
+            norm = norms.told(later, settle=kept)
             notes = [note, told()]
             if math.isfinite(norm):
                 run.index += 1
@@ -147,60 +154,86 @@ def take_steps(
                     previews.show(picture)
             else:
                 setbacks += 1
-                notes.append(_set_back(run, safe, setbacks, rate))
+                notes.append(_set_back(run, run.index + 1 - norms.age, safe, setbacks, rate))
+                norms.forget()
             note = "; ".join(filter(None, notes)) or None
             yield Step(run.index, total, norm, time.perf_counter() - began, note)
             note = None
 
 
-def _set_back(run: Run, safe: dict[str, Tensor], setbacks: int, rate: str) -> str:
-    """Takes the run back to ``safe``; a note for the user. Raises InputError when it was too often."""
+def _set_back(run: Run, bad: int, safe: dict[str, Tensor], setbacks: int, rate: str) -> str:
+    """Takes the run back to ``safe`` after step ``bad``; a note for the user. Raises InputError when it was
+    too often."""
     if setbacks > SETBACKS:
         raise InputError(
             f"the optimisation met {setbacks} gradients that are not finite and gave up; "
             f"try --seed with another number, or lower {rate} and guidance.scale"
         )
-    bad = run.index + 1
     run.restore(safe, keep_generator=True)  # other noise the second time
     return f"step {bad} gave a gradient that is not finite; went back to step {run.index}"
 
 
 def _step(
-    run: Run, ladder: Ladder[Way], progress: float, known: float, prior: Prior, text: Prompts, config: Config,
+    run: Run, ladder: Ladder[Way], total: int, known: float, prior: Prior, text: Prompts, config: Config,
     cameras_of: SampleCameras,
-) -> tuple[float, Render]:
+) -> tuple[Later, Render]:
     """One update of the field; the gradient's norm, and the pictures it was taken from.
 
-    ``progress`` in [0, 1] is the run's; the times of the guidance begin at ``known`` of their way.
+    The times of the guidance begin at ``known`` of their way.
     """
-    optim, field, generator = config.optim, run.field, run.generator
-    field.set_sharpness(geometric(progress, 1.0, optim.sharpness, begin=0.2, finish=0.8))
-    if run.index % optim.occupancy_every == 0:
-        run.occupancy.update(field.density, generator=generator, step=run.index)
+    optim, progress = config.optim, run.index / max(total - 1, 1)
+    run.field.set_sharpness(geometric(progress, 1.0, optim.sharpness, begin=0.2, finish=0.8))
+    view = _view(run, total, config, cameras_of)
     share = geometric(progress, 1.0, optim.final_rate, begin=0.5)
     for group, rate in zip(run.optimiser.param_groups, (optim.table_rate, optim.mlp_rate), strict=True):
         group["lr"] = rate * share
-    cameras = cameras_of(optim.views, generator=generator)
-    if progress < config.render.coarse_share:
-        cameras = cameras.resized(config.render.coarse_size, config.render.coarse_size)
     run.optimiser.zero_grad(set_to_none=True)
     picture = attempt(
-        run, ladder, lambda way: _backward(run, way, cameras, progress, known, prior, text, config)
+        run, ladder, lambda way: _backward(run, way, view, progress, known, prior, text, config)
     )
-    norm = float(nn.utils.get_total_norm([p.grad for p in field.parameters() if p.grad is not None]))
-    if math.isfinite(norm):
-        run.optimiser.step()
-    return norm, picture
+    return step_if_finite(run.optimiser), picture
+
+
+def _view(run: Run, total: int, config: Config, cameras_of: SampleCameras) -> View:
+    """Where this step looks from. With a lead, the next step's rays are sent before this step's work begins:
+    their number is then known when it ends."""
+    settings, lead = RenderSettings(step_size=config.render.step_size), run.lead
+
+    def draw(index: int, generator: torch.Generator) -> View:
+        cameras = cameras_of(config.optim.views, generator=generator)
+        if index / max(total - 1, 1) < config.render.coarse_share:
+            cameras = cameras.resized(config.render.coarse_size, config.render.coarse_size)
+        if lead is None:
+            return View(cameras)
+        return View(cameras, march_ahead(cameras, run.occupancy, settings, generator))
+
+    def update() -> None:
+        if run.index % config.optim.occupancy_every == 0:
+            run.occupancy.update(run.field.density, generator=run.generator, step=run.index)
+
+    if lead is None:
+        update()
+        return draw(run.index, run.generator)
+    if run.index == 0:
+        update()  # until then all cells count as occupied
+    view = lead.take(lambda eyes: draw(run.index, eyes))
+    if run.index > 0:
+        update()
+    lead.prepare(lambda eyes: draw(run.index + 1, eyes))
+    return view
 
 
 def _backward(
-    run: Run, way: Way, cameras: Cameras, progress: float, known: float, prior: Prior, text: Prompts,
+    run: Run, way: Way, view: View, progress: float, known: float, prior: Prior, text: Prompts,
     config: Config,
 ) -> Render:
     """Adds the gradient of the step's losses to the field's; the pictures."""
-    optim, field, generator = config.optim, run.field, run.generator
+    optim, field, generator, cameras = config.optim, run.field, run.generator, view.cameras
     settings, tiled = RenderSettings(step_size=config.render.step_size), None
-    seen = {"occupancy": run.occupancy, "generator": generator, "settings": settings}
+    seen: dict[str, Any] = {
+        "occupancy": run.occupancy, "generator": generator, "settings": settings, "marched": view.marched,
+        "share": run.lead.share if run.lead else None,
+    }
     if way.tiles > 1:
         tiled = render_tiled(field, cameras, tiles=way.tiles, **seen)
         picture, detail = tiled.picture, tiled.detail
@@ -239,48 +272,6 @@ def regularisers(picture: Render, detail: Detail, config: Config, progress: floa
         + optim.albedo_variation_weight * variation(detail.albedo, picture.opacity)
         + optim.normal_variation_weight * variation(_normals(picture), picture.opacity)
     )
-
-
-def hidden_density(
-    field: Field, occupancy: Occupancy, cameras: Cameras, detail: Detail, count: int,
-    *, generator: torch.Generator,
-) -> Float[Tensor, " {count}"]:
-    """Density at random points of occupied cells that this step's views do not see.
-
-    What no picture shows would keep whatever density it began with: a jug stays full to the
-    brim, because its surface can only be carved from outside. Emptied, it shows its far wall
-    through the first thin spot of its mouth, and that is the picture the prior asks for. Cells
-    next to a visible one are left alone, or thin parts would be eaten from within.
-    """
-    hidden = torch.nonzero(occupancy.binary & ~around(_seen(occupancy, cameras, detail)))
-    rows = torch.randint(max(len(hidden), 1), (count,), generator=generator, device=generator.device)
-    jitter = torch.rand(count, 3, generator=generator, device=generator.device)
-    if not len(hidden):
-        return jitter.new_zeros(count)
-    return field.density((hidden[rows] + jitter) * (2 / occupancy.resolution) - 1)
-
-
-def _seen(occupancy: Occupancy, cameras: Cameras, detail: Detail) -> Bool[Tensor, "x y z"]:
-    """Cells of the occupancy grid that hold a sample of more than SEEN weight."""
-    resolution, samples = occupancy.resolution, detail.samples
-    at_once = LOOKED_AT[detail.weights.device.type == "cuda"]
-    with torch.no_grad():
-        origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
-        # counted, and not chosen by a mask, for whose size the host would have to wait
-        heavy = torch.zeros(resolution**3, device=origins.device)
-        for first in range(0, len(detail.weights), at_once):
-            part = slice(first, first + at_once)
-            points = samples.sliced(part).positions(origins, directions)
-            i, j, k = ((points + 1) * (resolution / 2)).int().clamp(0, resolution - 1).unbind(-1)
-            heavy.index_add_(
-                0, (i * resolution + j) * resolution + k, (detail.weights[part] > SEEN).float()
-            )
-    return (heavy > 0).view_as(occupancy.binary)
-
-
-def around(cells: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
-    """The cells and their 26 neighbours."""
-    return F.max_pool3d(cells[None, None].float(), 3, 1, 1)[0, 0] > 0
 
 
 def variation(pictures: Float[Tensor, "b h w c"], opacity: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:

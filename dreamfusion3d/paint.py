@@ -4,21 +4,22 @@ with its geometry held still. A generator of steps, as `optimize`."""
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from dreamfusion3d.adam import step_if_finite
 from dreamfusion3d.cameras import Cameras, sample_orbit
 from dreamfusion3d.checkpoint import Run
 from dreamfusion3d.config import Config
 from dreamfusion3d.distill import Way, attempt, guidance_loss
 from dreamfusion3d.field.paint import PaintField
 from dreamfusion3d.guidance import load_guidance
+from dreamfusion3d.later import Later
 from dreamfusion3d.memory.execute import Block, State
 from dreamfusion3d.memory.ladder import Ladder, Plan
 from dreamfusion3d.optimize import SampleCameras, Step, take_steps, variation
@@ -105,7 +106,7 @@ def _with_times(config: Config, start: tuple[float, float], end: tuple[float, fl
 def _step(
     run: Run[PaintField, None], ladder: Ladder[Way], mesh: Mesh, normals: np.ndarray, prior: Prior,
     text: Prompts, config: Config, steps: int, sample_cameras: SampleCameras | None,
-) -> tuple[float, Render]:
+) -> tuple[Later, Render]:
     """One update of the colours; the gradient's norm, and the pictures it was taken from."""
     progress = run.index / max(steps - 1, 1)
     share = geometric(progress, 1.0, config.optim.final_rate, begin=0.5)
@@ -124,10 +125,7 @@ def _step(
         return picture
 
     picture = attempt(run, ladder, backward)
-    norm = float(nn.utils.get_total_norm([p.grad for p in run.field.parameters() if p.grad is not None]))
-    if math.isfinite(norm):
-        run.optimiser.step()
-    return norm, picture
+    return step_if_finite(run.optimiser), picture
 
 
 def _cameras(config: Config, sample_cameras: SampleCameras | None, generator: torch.Generator) -> Cameras:
@@ -147,5 +145,5 @@ def _optimiser(field: PaintField, config: Config) -> torch.optim.Adam:
     others: list[Tensor] = [p for name, p in field.named_parameters() if name != "table"]
     return torch.optim.Adam(
         [{"params": [field.table], "lr": table}, {"params": others, "lr": rest}],
-        betas=(0.9, 0.99), eps=1e-15,
+        betas=(0.9, 0.99), eps=1e-15, fused=field.table.device.type == "cuda",
     )

@@ -18,17 +18,20 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
+from dreamfusion3d.adam import step_if_finite
 from dreamfusion3d.cameras import Cameras, sample_orbit
 from dreamfusion3d.checkpoint import Run
 from dreamfusion3d.config import Config
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.guidance import Guidance, load_guidance
-from dreamfusion3d.optimize import Step, adam_for, around, take_steps
+from dreamfusion3d.later import Later, Trailing
+from dreamfusion3d.optimize import Step, adam_for, take_steps
 from dreamfusion3d.photos import Photos, Pinholes
 from dreamfusion3d.previews import EVERY, Previews
 from dreamfusion3d.render.composite import accumulate
+from dreamfusion3d.render.hidden import around
 from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.render.volume import Rays, RenderSettings, march_through, render, weigh
 from dreamfusion3d.schedules import geometric
@@ -96,9 +99,12 @@ def fit(
     field.set_sharpness(optim.sharpness)
     error = 0.0
 
-    def step() -> tuple[float, None]:
+    errors = Trailing(late=device.type == "cuda")
+
+    def step() -> tuple[Later, None]:
         nonlocal error
-        norm, now = _step(run, photos, ground, unseen, run.index / max(optim.steps - 1, 1), config)
+        norm, later = _step(run, photos, ground, unseen, run.index / max(optim.steps - 1, 1), config)
+        now = errors.told(later)
         error = SMOOTHING * error + (1 - SMOOTHING) * now if error else now
         return norm, None
 
@@ -115,7 +121,7 @@ def fit(
 def _step(
     run: Run[NerfField, Occupancy], photos: Photos, ground: Ground, unseen: Unseen | None, progress: float,
     config: Config,
-) -> tuple[float, float]:
+) -> tuple[Later, Later]:
     """One update of the field; the gradient's norm and the mean squared error of the step's pixels."""
     optim, field, generator = config.optim, run.field, run.generator
     if run.index % optim.occupancy_every == 0:
@@ -140,10 +146,7 @@ def _step(
         loss = loss + unseen(picture, cameras, progress, generator=generator)
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    norm = float(nn.utils.get_total_norm([p.grad for p in field.parameters() if p.grad is not None]))
-    if math.isfinite(norm):
-        run.optimiser.step()
-    return norm, float(error.detach())
+    return step_if_finite(run.optimiser), Later(error)
 
 
 def _behind(ground: Ground, count: int, generator: torch.Generator) -> Float[Tensor, "n 3"]:

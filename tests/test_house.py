@@ -16,13 +16,13 @@ FLOORS = (
         "surface",
     ),
     ("reconstruct", "unseen"), ("evaluate",),
-    ("optimize", "distill", "ways", "trials", "checkpoint", "paint"),
+    ("optimize", "distill", "ways", "trials", "checkpoint", "lead", "paint"),
     ("prior",), ("guidance",), ("render",), ("field",), ("mesh",), ("procedural",), ("memory",),
 )
 BASE = {
     "cameras", "schedules", "config", "settings", "types", "errors", "files", "shading", "slug", "progress",
     "photos", "photo_files", "placing", "raster", "workspace", "stages", "adam", "backends", "plugins",
-    "presets", "loopback", "previews",
+    "presets", "loopback", "previews", "later",
 }
 HEIGHT = {name: len(FLOORS) - i for i, names in enumerate(FLOORS) for name in names} | dict.fromkeys(BASE, 0)
 MODULES = sorted([*(ROOT / "dreamfusion3d").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])

@@ -15,6 +15,7 @@ from dreamfusion3d.distill import Way
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.guidance import load_guidance
+from dreamfusion3d.lead import View
 from dreamfusion3d.memory import amount
 from dreamfusion3d.memory.chain import keep_all, recompute_all, square_root
 from dreamfusion3d.memory.execute import execute
@@ -70,7 +71,7 @@ def gradient(way: Way, prior, text, settings: Config) -> tuple[torch.Tensor, tor
     guidance = load_guidance(settings.guidance, device=CPU, warn=pytest.fail)
     run = Run(nerf, torch.optim.Adam(nerf.parameters()), occupancy, lot, guidance)
     cameras = sample_orbit(VIEWS, generator=lot, size=SIZE)
-    optimize._backward(run, way, cameras, 0.7, 0.0, prior, text, settings)
+    optimize._backward(run, way, View(cameras), 0.7, 0.0, prior, text, settings)
     return torch.cat([p.grad.flatten().double() for p in nerf.parameters()]), lot.get_state()
 
 
@@ -187,7 +188,7 @@ def test_predicted_peaks_are_the_measured_ones(prior, text, monkeypatch):
         with metered(CPU, known) as meter:
             start = meter.live()
             meter.reset()
-            optimize._backward(whole, way, shown.cameras, 0.7, 0.0, prior, text, settings)
+            optimize._backward(whole, way, View(shown.cameras), 0.7, 0.0, prior, text, settings)
             peak = meter.peak() - start
         predicted = by_way[way].peak - weights
         assert 0.8 < peak / predicted < 1.08, (way, peak, predicted)

@@ -6,6 +6,7 @@ front to back; ``packed_info`` says where each ray's begin.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -67,7 +68,6 @@ def box_interval(
     return near, far
 
 
-@torch.no_grad()
 def march(
     origins: Float[Tensor, "r 3"],
     directions: Float[Tensor, "r 3"],
@@ -83,6 +83,23 @@ def march(
     uniform jitter a ray: no part of the box is left out, and neighbouring rays do not share
     their steps. All back ends return the same samples, bit for bit.
     """
+    return march_later(
+        origins, directions, occupancy_binary, step_size=step_size, generator=generator, backend=backend
+    )()
+
+
+@torch.no_grad()
+def march_later(
+    origins: Float[Tensor, "r 3"],
+    directions: Float[Tensor, "r 3"],
+    occupancy_binary: Bool[Tensor, "x y z"],
+    *,
+    step_size: float,
+    generator: torch.Generator,
+    backend: Backend = "auto",
+) -> Callable[[], Samples]:
+    """As ``march``; the samples are counted now and listed when what is returned is called. In between a GPU
+    may be given other work, for which the host then need not wait."""
     if step_size <= 0:
         raise ValueError(f"step_size must be positive, not {step_size}")
     origins, directions = origins.detach().float(), directions.detach().float()
@@ -91,17 +108,19 @@ def march(
     jitter = torch.rand(near.shape, generator=generator, device=generator.device).to(near.device)
     if backend == "auto":
         backend = fastest(near)
+    rays = origins, directions, near, far, jitter
+    if backend == "triton":
+        from dreamfusion3d.render.march_triton import march_triton
+
+        listed = march_triton(*rays, occupancy_binary, step_size)
+        return lambda: Samples(*listed())
     if backend == "numba":
         from dreamfusion3d.render.march_numba import march_numba
 
-        packed = march_numba(origins, directions, near, far, jitter, occupancy_binary, step_size)
-    elif backend == "triton":
-        from dreamfusion3d.render.march_triton import march_triton
-
-        packed = march_triton(origins, directions, near, far, jitter, occupancy_binary, step_size)
+        samples = Samples(*march_numba(*rays, occupancy_binary, step_size))
     else:
-        packed = _march_torch(origins, directions, near, far, jitter, occupancy_binary, step_size)
-    return Samples(*packed)
+        samples = Samples(*_march_torch(*rays, occupancy_binary, step_size))
+    return lambda: samples
 
 
 def _march_torch(origins, directions, near, far, jitter, binary, step_size):

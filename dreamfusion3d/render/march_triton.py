@@ -1,10 +1,11 @@
 """The marcher on a GPU: one kernel counts a ray's samples, a second one writes them.
 
-The host waits once in between, for the number of samples: it is the size of what follows.
+The host needs the number of samples in between: it is the size of what follows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import no_type_check
 
 import torch
@@ -12,6 +13,8 @@ import triton
 import triton.language as tl
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from dreamfusion3d.later import Later
 
 BLOCK = 64  # rays of a program: few, so that a frame of 64 x 64 fills a GPU
 # Neither kernel may fuse a product with a sum: the samples are the reference's, bit for bit.
@@ -21,8 +24,8 @@ _OPTIONS = {"BLOCK": BLOCK, "enable_fp_fusion": False}
 def march_triton(
     origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"], near: Float[Tensor, " r"],
     far: Float[Tensor, " r"], jitter: Float[Tensor, " r"], binary: Bool[Tensor, "x y z"], step_size: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The fields of ``Samples``; arguments as in ``march``."""
+) -> Callable[[], tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """What lists the fields of ``Samples``, when their number is there; arguments as in ``march``."""
     device, rays = near.device, len(near)
     grid = binary.contiguous().to(torch.int8)
     given = [t.contiguous() for t in (origins, directions, near, far, jitter)]
@@ -32,14 +35,19 @@ def march_triton(
     programs = (max(triton.cdiv(rays, BLOCK), 1),)
     _count[programs](*given, grid, step, counts, rays, *binary.shape, **_OPTIONS)
     packed_info = torch.stack([counts.cumsum(0) - counts, counts], -1)
-    total = int(counts.sum())
-    ray_indices = torch.empty(total, dtype=torch.int64, device=device)
-    starts, ends = (torch.empty(total, device=device) for _ in range(2))
-    if total:
-        _fill[programs](
-            *given, grid, step, packed_info, ray_indices, starts, ends, rays, *binary.shape, **_OPTIONS
-        )
-    return ray_indices, starts, ends, packed_info
+    total = Later(counts.sum())
+
+    def listed() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        size = int(total.read())
+        ray_indices = torch.empty(size, dtype=torch.int64, device=device)
+        starts, ends = (torch.empty(size, device=device) for _ in range(2))
+        if size:
+            _fill[programs](
+                *given, grid, step, packed_info, ray_indices, starts, ends, rays, *binary.shape, **_OPTIONS
+            )
+        return ray_indices, starts, ends, packed_info
+
+    return listed
 
 
 @triton.jit

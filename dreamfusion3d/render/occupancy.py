@@ -59,13 +59,13 @@ class Occupancy:
             draw = torch.rand(values.numel(), generator=generator, device=generator.device).to(device)
             cells = torch.nonzero((draw < 1 / FRESH_SHARE) | self.binary.flatten())[:, 0]
         jitter = torch.rand(cells.numel(), 3, generator=generator, device=generator.device).to(device)
-        points = (self._corners(cells) + jitter) * (2 / self.resolution) - 1
+        points = (self.corners(cells) + jitter) * (2 / self.resolution) - 1
         density = torch.cat([density_fn(chunk) for chunk in points.split(CHUNK)])
         values[cells] = torch.maximum(values[cells] * DECAY, density.to(values.dtype))
         level = values.mean().clamp(max=self.threshold)
         self.estimator.binaries.copy_((values > level).view_as(self.estimator.binaries))
 
-    def _corners(self, cells: Tensor) -> Float[Tensor, "n 3"]:
+    def corners(self, cells: Tensor) -> Float[Tensor, "n 3"]:
         """Integer grid coordinates of flat cell numbers, as floats."""
         r = self.resolution
         return torch.stack([cells // (r * r), cells // r % r, cells % r], -1).float()

@@ -15,18 +15,20 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from dreamfusion3d.cameras import Cameras
+from dreamfusion3d.render.lit import LitShare
 from dreamfusion3d.render.march import Samples
 from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.render.volume import (
     Detail,
+    Marched,
     Rays,
     RenderSettings,
     Seen,
-    choose_lit,
     detail_of,
     light_up,
-    march_through,
+    lit_of,
     pictures_of,
+    rays_and_samples,
     weigh,
 )
 from dreamfusion3d.types import Field, Render
@@ -88,15 +90,16 @@ def render_tiled(
     generator: torch.Generator,
     tiles: int,
     settings: RenderSettings,
+    marched: Marched | None = None,
+    share: LitShare | None = None,
 ) -> TiledRender:
     """As ``render_detailed``, from the same random numbers, in at most ``tiles`` tiles of about as many
-    samples."""
-    rays = Rays.of(cameras)
-    samples = march_through(rays, occupancy, settings, generator)
+    samples. The host waits for where the tiles begin and end."""
+    rays, samples = rays_and_samples(cameras, occupancy, settings, generator, marched)
     with torch.no_grad():
         cuts = _cuts(samples, tiles)
         weight = torch.cat([_weights(field, rays, samples, *cut) for cut in cuts])
-        lit = choose_lit(weight, len(rays), settings)
+        lit = lit_of(weight, rays, settings, share)
         parts = [Tile(r, s, slice(*_between(lit, s))) for r, s in cuts]
         seen = _leaves(
             [_seen(field, rays, samples, weight, lit, tile, settings) for tile in parts], weight, lit

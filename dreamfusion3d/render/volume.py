@@ -12,17 +12,19 @@ stays consistent with opacity whatever the cutoff.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from dreamfusion3d.backends import constant
 from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.render.composite import accumulate, weights
-from dreamfusion3d.render.march import Samples, march
+from dreamfusion3d.render.lit import LitShare, choose_lit
+from dreamfusion3d.render.march import Samples, march, march_later
 from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.shading import MEAN_SHADE, light_direction, shade
 from dreamfusion3d.types import Field, Render
@@ -99,12 +101,17 @@ def render_detailed(
     occupancy: Occupancy | Bool[Tensor, "x y z"],
     generator: torch.Generator,
     settings: RenderSettings = RenderSettings(),
+    marched: Marched | None = None,
+    share: LitShare | None = None,
 ) -> tuple[Render, Detail]:
-    """As ``render``, with the samples the pictures were made of."""
-    rays = Rays.of(cameras)
-    samples = march_through(rays, occupancy, settings, generator)
+    """As ``render``, with the samples the pictures were made of.
+
+    ``marched`` are the cameras' rays where they have been sent already, and ``share`` says how many samples
+    to light; with both nothing here waits for what a GPU was asked since the rays were sent.
+    """
+    rays, samples = rays_and_samples(cameras, occupancy, settings, generator, marched)
     weight, albedo = weigh(field, rays, samples)
-    lit = choose_lit(weight.detach(), len(rays), settings)
+    lit = lit_of(weight.detach(), rays, settings, share)
     seen = light_up(field, rays, samples, weight, albedo, lit, settings)
     return pictures_of(seen, cameras, settings), detail_of(seen, cameras, rays, samples)
 
@@ -148,6 +155,34 @@ class Seen:
     lit_normals: Float[Tensor, "m 3"]
 
 
+@dataclass(frozen=True)
+class Marched:
+    """Rays whose samples are being counted; ``samples()`` waits for their number, and lists them."""
+
+    rays: Rays
+    samples: Callable[[], Samples]
+
+
+def march_ahead(
+    cameras: Cameras, occupancy: Occupancy, settings: RenderSettings, generator: torch.Generator
+) -> Marched:
+    """``occupancy`` is looked at now, and may change before the samples are listed."""
+    rays = Rays.of(cameras)
+    return Marched(rays, march_later(
+        rays.origins, rays.directions, occupancy.binary, step_size=settings.step_size, generator=generator
+    ))
+
+
+def rays_and_samples(
+    cameras: Cameras, occupancy: Occupancy | Bool[Tensor, "x y z"], settings: RenderSettings,
+    generator: torch.Generator, marched: Marched | None,
+) -> tuple[Rays, Samples]:
+    if marched is not None:
+        return marched.rays, marched.samples()
+    rays = Rays.of(cameras)
+    return rays, march_through(rays, occupancy, settings, generator)
+
+
 def march_through(
     rays: Rays, occupancy: Occupancy | Bool[Tensor, "x y z"], settings: RenderSettings,
     generator: torch.Generator,
@@ -160,6 +195,14 @@ def weigh(field: Field, rays: Rays, samples: Samples) -> tuple[Float[Tensor, " n
     """Weight and albedo of every sample."""
     density, albedo = _density_and_albedo(field, samples.positions(rays.origins, rays.directions))
     return weights(density, samples), albedo
+
+
+def lit_of(
+    weight: Float[Tensor, " n"], rays: Rays, settings: RenderSettings, share: LitShare | None
+) -> Int64[Tensor, " m"]:
+    if settings.shading == "albedo":
+        return torch.empty(0, dtype=torch.int64, device=weight.device)
+    return choose_lit(weight, settings.weight_cutoff, int(settings.lit_per_ray * len(rays)), share)
 
 
 def light_up(
@@ -218,17 +261,6 @@ def _density_and_albedo(field: Field, points: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(field, JointField):
         return field.density_and_albedo(points)
     return field.density(points), field.albedo(points)
-
-
-def choose_lit(weight: Tensor, rays: int, settings: RenderSettings) -> Tensor:
-    """Indices (m,) of the samples that get a normal, in packed order."""
-    if settings.shading == "albedo":
-        return torch.empty(0, dtype=torch.int64, device=weight.device)
-    lit = torch.nonzero(weight > settings.weight_cutoff)[:, 0]
-    limit = int(settings.lit_per_ray * rays)
-    if lit.numel() > limit:
-        lit = lit[torch.topk(weight[lit], limit, sorted=False).indices].sort().values
-    return lit
 
 
 def _light(

@@ -1,0 +1,31 @@
+"""What several tests need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from dreamfusion3d import optimize
+from dreamfusion3d.lead import Lead
+
+
+@pytest.fixture
+def leading(monkeypatch) -> Callable[[], None]:
+    """Lets runs on a CPU run as on a GPU: with a lead and a fused optimiser."""
+    def begin() -> None:
+        plain = optimize.adam_for
+
+        def fused(field, config):
+            adam = plain(field, config)
+            adam.param_groups[0]["fused"] = adam.param_groups[1]["fused"] = True
+            return adam
+
+        def lead(generator: torch.Generator) -> Lead:
+            return Lead(torch.Generator().manual_seed(generator.initial_seed() + 1))
+
+        monkeypatch.setattr(optimize, "adam_for", fused)
+        monkeypatch.setattr(Lead, "of", staticmethod(lead))
+
+    return begin
