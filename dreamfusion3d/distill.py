@@ -18,7 +18,7 @@ from dreamfusion3d.memory.chain import Schedule, keep_all
 from dreamfusion3d.memory.execute import execute
 from dreamfusion3d.memory.ladder import Ladder
 from dreamfusion3d.prior.guide import guided
-from dreamfusion3d.prior.protocol import Chained, InBlocks, Prior, Prompts
+from dreamfusion3d.prior.protocol import Chained, InBlocks, Movable, Prior, Prompts
 from dreamfusion3d.schedules import dreamtime, ramp
 from dreamfusion3d.types import Render
 
@@ -35,6 +35,7 @@ class Way:
     views: int | None = None
     schedule: Schedule | None = None  # of the encoder's blocks; None: all are kept
     at_once: int | None = None  # pictures of a question to the prior; None: all prompts' in one
+    offload: bool = False  # the prior's network stays in main memory, its layers come in turn
 
 
 def attempt(
@@ -65,6 +66,8 @@ def guidance_loss(
 
     With ``way.views`` it is another function with the same gradient.
     """
+    if isinstance(prior, Movable) and prior.placed is not None:
+        prior.placed.put(way.offload)
     chain = None
     if way.views is not None or way.schedule is not None:
         chain = chained(prior, picture, generator)

@@ -233,6 +233,11 @@ class Trial:
         self._teach(mute, at_once)
         return mute.asked
 
+    def calls(self, at_once: int | None) -> int:
+        """How often a step runs the prior's network."""
+        questions = self._questions(at_once)
+        return sum(-(-q // getattr(self.prior, "batch", q)) for q in questions)
+
     def _teach(self, prior: Prior, at_once: int | None) -> None:
         guidance = load_guidance(self.config.guidance, device=self.device, warn=lambda problem: None)
         x = self.x.clone().requires_grad_(True)

@@ -7,6 +7,8 @@ worst part with what is held meanwhile, and its time is the sum of theirs.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from dreamfusion3d.config import Config
@@ -17,7 +19,7 @@ from dreamfusion3d.memory.ladder import Ladder, Plan, within
 from dreamfusion3d.prior.guide import scene_of
 from dreamfusion3d.prior.pretrained.adapter import DiffusionPrior
 from dreamfusion3d.prior.pretrained.spaces import Latents
-from dreamfusion3d.prior.protocol import Prior, Prompts
+from dreamfusion3d.prior.protocol import Movable, Prior, Prompts, Weights
 from dreamfusion3d.trials import Pictures, Trial
 from dreamfusion3d.types import Render
 
@@ -35,8 +37,10 @@ def unplanned(prior: Prior, config: Config, device: torch.device, *, tiled: bool
     ways += [Way(at_once=n, views=v) for n, v in ((views, views), (scene, 1))]
     ways.append(Way(at_once=scene, views=1, schedule=again))
     ways += [Way(tiles, 1, again, scene) for tiles in (4, 16, 64) if tiled]
+    if sparable(prior, device) is not None:  # slow, so the last
+        ways.append(replace(ways[-1], offload=True))
     if chain is None:
-        ways = [Way(way.tiles, at_once=way.at_once) for way in ways]
+        ways = [Way(way.tiles, at_once=way.at_once, offload=way.offload) for way in ways]
     return Ladder([Plan(way, words(way, views)) for way in dict.fromkeys(ways)], device)
 
 
@@ -51,16 +55,13 @@ def planned(
 
 
 def spared(prior: Prior, config: Config, device: torch.device) -> str:
-    """Settings with which a step would need less, for people: what changes the result, or is very slow, is
-    theirs to choose."""
+    """Settings with which a step would need less, for people: what changes the result is theirs to choose."""
     found = ["fewer optim.views", "a smaller render.size"]
     if isinstance(prior, DiffusionPrior):
         if prior.dtype == torch.float32:
             found.append("prior.dtype=bfloat16")
         if isinstance(prior.space, Latents) and config.prior.vae is None:
             found.append("a tiny prior.vae")
-        if device.type == "cuda" and not config.prior.offload:
-            found.append("prior.offload=true")
     return "less would do with " + " or ".join([", ".join(found[:-1]), found[-1]])
 
 
@@ -70,13 +71,23 @@ def every_plan(
     """All ways with their predicted peak and time."""
     trial = Trial(pictures, prior, text, config, device)
     renders, plans = list(trial.renders()), []
+    network = sparable(prior, device)
+    spared, crossing = (0, 0.0) if network is None else (network.bytes - network.largest, network.seconds())
     for way, lesson in trial.teachings():
         for tiles, making, left, backward, seconds in renders:
             peak = max(making, left + lesson.peak, backward)
-            whole = Way(tiles, way.views, way.schedule, way.at_once)
-            told = words(whole, trial.views, trial.blocks)
-            plans.append(Plan(whole, told, int(trial.held + SLACK * peak), seconds + lesson.seconds))
+            for offload in (False, True) if network is not None else (False,):
+                whole = Way(tiles, way.views, way.schedule, way.at_once, offload)
+                needed = trial.held + SLACK * peak - (spared if offload else 0)
+                took = seconds + lesson.seconds + (trial.calls(way.at_once) * crossing if offload else 0.0)
+                plans.append(Plan(whole, words(whole, trial.views, trial.blocks), int(needed), took))
     return plans
+
+
+def sparable(prior: Prior, device: torch.device) -> Weights | None:
+    """The prior's network, where ``device`` has a memory of its own that would have more room without it."""
+    placed = prior.placed if isinstance(prior, Movable) else None
+    return placed if placed is not None and device.type == "cuda" and placed.device == device else None
 
 
 def words(way: Way, views: int, blocks: int = 0) -> str:
@@ -92,6 +103,8 @@ def words(way: Way, views: int, blocks: int = 0) -> str:
         said.append(f"{twice}{of} blocks of the encoder computed twice")
     if way.at_once is not None:
         said.append(f"the prior asked for {way.at_once} pictures at a time")
+    if way.offload:
+        said.append("its network in main memory")
     return ", ".join(said) or "everything at once"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -82,7 +83,7 @@ def test_every_way_has_the_gradient_of_the_whole(prior, text, kind):
     n = len(prior.chained(pictures(), generator=generator()).blocks(slice(0, 1)))
     for way in (
         Way(tiles=4), Way(schedule=recompute_all(n)), Way(views=2, schedule=square_root(n)), Way(at_once=1),
-        Way(3, 1, square_root(n), 2),
+        Way(3, 1, square_root(n), 2), Way(offload=True), Way(2, offload=True),
     ):
         found, then = gradient(way, prior, text, settings)
         # float32: each way rounds otherwise, and three together a little more; vsd's gradient is the
@@ -157,6 +158,29 @@ def test_out_of_memory_goes_on_in_a_cheaper_way(prior, text, monkeypatch, kind):
     for a, b in zip(steps, wanted_steps, strict=True):
         assert a.gradient_norm == pytest.approx(b.gradient_norm, rel=1e-4)
     assert (found - wanted).abs().max() < 1e-4
+
+
+def test_the_network_leaves_a_device_that_is_full(prior, text, monkeypatch):
+    """Here a CPU stands in for the device."""
+    monkeypatch.setattr(amount, "held", lambda device: prior.placed.bytes)
+    monkeypatch.setattr(ways, "sparable", lambda prior, device: prior.placed)
+    settings, told = config(), []
+    _, wanted = run(prior, text, settings)
+    every = ways.every_plan(optimize.pictures_for(field(settings), settings), prior, text, settings, CPU)
+    there = {plan.choice: plan for plan in every if not plan.choice.offload}
+    for plan in every:
+        if plan.choice.offload:
+            twin = there[dataclasses.replace(plan.choice, offload=False)]
+            assert twin.peak - plan.peak == pytest.approx(prior.placed.bytes - prior.placed.largest, abs=1)
+            assert plan.seconds > twin.seconds and plan.words.endswith("its network in main memory")
+    least = min(plan.peak for plan in there.values())
+    _, found = run(prior, text, settings, budget=least - 1, tell=told.append)
+    assert told[0].choice.offload and prior.placed.away
+    assert (found - wanted).abs().max() < 1e-4
+    _, found = run(prior, text, settings)
+    assert not prior.placed.away and torch.equal(found, wanted), "the next run has it back"
+    ladder = ways.unplanned(prior, settings, CPU)
+    assert [plan.choice.offload for plan in ladder.plans] == [False] * (len(ladder.plans) - 1) + [True]
 
 
 def test_without_a_way_left_the_run_ends_with_one_line(prior, text, monkeypatch):

@@ -140,6 +140,32 @@ class InBlocks(Protocol):
         """Of ``render``'s pictures only number and size are looked at; None: it is not worth it."""
 
 
+@runtime_checkable
+class Weights(Protocol):
+    """A network's weights, which may lie in main memory between the questions: same answers, later."""
+
+    device: torch.device  # that computes
+
+    def put(self, away: bool) -> None: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def largest(self) -> int:
+        """Bytes that are on the device at a time while the weights are away."""
+
+    def seconds(self) -> float:
+        """That a question takes longer then, measured."""
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A prior whose network may be sent to main memory; ``placed`` is None where it may not."""
+
+    placed: Weights | None
+
+
 def foresees(prior: Prior) -> TypeGuard[Foresight]:
     """Whether a field can start from what this prior says: what one view shows is no scene."""
     return isinstance(prior, Foresight) and prior.camera_conditioned

@@ -9,6 +9,7 @@ from torch import Tensor
 from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.prior.pretrained.levels import Levels
 from dreamfusion3d.prior.pretrained.networks import Network
+from dreamfusion3d.prior.pretrained.placed import Placed
 from dreamfusion3d.prior.pretrained.spaces import Latents, Space
 from dreamfusion3d.prior.pretrained.text import Reader
 from dreamfusion3d.prior.protocol import Chained, Text
@@ -25,6 +26,7 @@ class DiffusionPrior:
     def __init__(
         self, *, name: str, sha256: str, space: Space, levels: Levels, network: Network, reader: Reader,
         device: torch.device, dtype: torch.dtype, batch: int, camera_conditioned: bool,
+        placed: Placed | None = None,
     ) -> None:
         self.name = name
         self.sha256 = sha256
@@ -36,6 +38,7 @@ class DiffusionPrior:
         self.device = device
         self.dtype = dtype
         self.batch = batch
+        self.placed = placed  # the network's weights, where they may be sent to main memory
 
     def check_prompt(self, prompt: str) -> list[str]:
         return self.reader.check(prompt)

@@ -18,7 +18,8 @@ from dreamfusion3d.prior.pretrained.cache import KeptTexts, digests
 from dreamfusion3d.prior.pretrained.folders import DAMAGE, Folder, damaged, quiet
 from dreamfusion3d.prior.pretrained.levels import PREDICTIONS, Discrete, Flow, Levels
 from dreamfusion3d.prior.pretrained.multiview import CAMERA_NUMBERS, MultiView, join_views
-from dreamfusion3d.prior.pretrained.networks import SD3, Flux, Network, UNet, a_layer_at_a_time
+from dreamfusion3d.prior.pretrained.networks import SD3, Flux, Network, UNet
+from dreamfusion3d.prior.pretrained.placed import Placed, place
 from dreamfusion3d.prior.pretrained.spaces import Latents, Pixels
 from dreamfusion3d.prior.protocol import Text
 
@@ -88,7 +89,7 @@ def load(path: Path, name: str, settings: PriorConfig, device: torch.device) -> 
     dtype = dtype_of(settings.dtype, device, flow=family.network == "transformer")
     vae, vae_files = _vae(folder, family, settings, device, dtype)
     pixels = Pixels(_size(folder, family, vae, settings.size), settings.background)
-    network = _network(folder, family, pixels.size, vae, settings, device, dtype)
+    network, placed = _network(folder, family, pixels.size, vae, settings, device, dtype)
     parts = [p for p in family.parts if folder.lists(p) and p != "vae"]
     reading = [p for p in parts if p.startswith(("text", "token"))]
     number, limit, t5 = family.longest(folder)
@@ -101,6 +102,7 @@ def load(path: Path, name: str, settings: PriorConfig, device: torch.device) -> 
             text.Encoders(folder, device, dtype), family.encode, KeptTexts(words), (number, limit), t5
         ),
         device=device, dtype=dtype, batch=settings.batch, camera_conditioned=isinstance(network, MultiView),
+        placed=placed,
     )
 
 
@@ -134,7 +136,7 @@ def _levels(folder: Folder, family: Family) -> Levels:
 def _network(
     folder: Folder, family: Family, size: int, vae: Any, settings: PriorConfig, device: torch.device,
     dtype: torch.dtype,
-) -> Network:
+) -> tuple[Network, Placed | None]:
     import diffusers
 
     config, where = folder.config(family.network), folder.path / family.network
@@ -144,8 +146,6 @@ def _network(
         config = dict(module.config)
     else:
         module = folder.module(family.network, getattr(diffusers, family.kind), dtype)
-    if not settings.offload:
-        module.to(device)
     # Flux folds 2x2 latents into one token
     latents = module.config.in_channels // (4 if family is FLUX else 1)
     given = 3 if vae is None else vae.config.latent_channels
@@ -158,19 +158,18 @@ def _network(
         module.to(memory_format=torch.channels_last)
     views = told_cameras(config)
     attention = join_views(module) if views else None
-    if settings.offload:
-        a_layer_at_a_time(module, device, settings)
+    placed = place(module, device, settings, str(where))
     if settings.compile:
         module = torch.compile(module)
     if settings.graph:
         module = Captured(module, lambda: None if attention is None else attention.views)
     if attention is not None:
-        return MultiView(module, attention)
+        return MultiView(module, attention), placed
     if family is SD3_FAMILY:
-        return SD3(module)
+        return SD3(module), placed
     if family is FLUX:
-        return Flux(module, settings.distilled_scale)
-    return UNet(module, size if family is SDXL else None)
+        return Flux(module, settings.distilled_scale), placed
+    return UNet(module, size if family is SDXL else None), placed
 
 
 def _check_class(name: Any, where: str, family: Family) -> None:

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from dreamfusion3d.backends import constant
 from dreamfusion3d.cameras import Cameras
-from dreamfusion3d.config import PriorConfig
-from dreamfusion3d.errors import InputError, MissingExtraError
 from dreamfusion3d.prior.protocol import Text
 
 
@@ -94,18 +92,3 @@ def places(rows: int, columns: int) -> Float[Tensor, "{rows}*{columns} 3"]:
     """(0, row, column) of every token, row by row."""
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     return torch.stack([torch.zeros_like(y), y, x], -1).flatten(0, 1).float()
-
-
-def a_layer_at_a_time(module: torch.nn.Module, device: torch.device, settings: PriorConfig) -> None:
-    """Leaves a frozen network's weights where they are (in main memory) and brings each layer's to ``device``
-    for as long as it computes: same bits, least memory, and all of them cross the bus at every question."""
-    if settings.compile or settings.graph:
-        raise InputError(
-            "prior.offload moves the network's layers, which prior.compile and prior.graph cannot follow; "
-            "leave one of them out"
-        )
-    try:
-        from accelerate import cpu_offload
-    except ImportError:
-        raise MissingExtraError("accelerate", "priors", "prior.offload") from None
-    cpu_offload(module, execution_device=device, offload_buffers=True)

@@ -245,7 +245,7 @@ def test_pictures_pass_the_network_in_portions(folders):
 def test_a_network_that_stays_in_main_memory_answers_the_same(folders, family):
     """A layer at a time comes to the device: here from nowhere (meta) to the CPU, and goes again."""
     plain, away = load(folders[family]), load(folders[family], offload=True)
-    module = next(v for v in vars(away.network).values() if isinstance(v, torch.nn.Module))
+    module = weights_of(away)
     assert {p.device.type for p in module.parameters()} == {"meta"}
     text, cameras, x = plain.encode_text([PROMPT, ""]), turntable(2, size=24), noise(plain)
     t = torch.tensor([0.3, 0.8])
@@ -253,6 +253,57 @@ def test_a_network_that_stays_in_main_memory_answers_the_same(folders, family):
         asked = [prior.denoise(x, t, text, cameras, views=views) for prior in (plain, away)]
         assert torch.equal(*asked)
     assert {p.device.type for p in module.parameters()} == {"meta"} and plain.sha256 == away.sha256
+
+
+def weights_of(prior) -> torch.nn.Module:
+    return next(v for v in vars(prior.network).values() if isinstance(v, torch.nn.Module))
+
+
+@each_family
+def test_weights_go_and_come_back(folders, family):
+    prior = load(folders[family])
+    text, cameras, x = prior.encode_text([PROMPT, ""]), turntable(2, size=24), noise(prior)
+    t, module, placed = torch.tensor([0.3, 0.8]), weights_of(prior), prior.placed
+    before = [p.clone() for p in module.parameters()]
+    expected = prior.denoise(x, t, text, cameras, views=2)
+    assert placed.bytes == sum(v.numel() * v.element_size() for v in (*before, *module.buffers()))
+    assert 0 < placed.largest < placed.bytes and placed.seconds() > 0
+    for _ in range(2):
+        placed.put(True)
+        placed.put(True)  # they are there
+        assert {p.device.type for p in module.parameters()} == {"meta"}
+        assert torch.equal(prior.denoise(x, t, text, cameras, views=2), expected)
+        placed.put(False)
+        assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+        assert torch.equal(prior.denoise(x, t, text, cameras, views=2), expected)
+
+
+def test_a_network_without_room_stays_in_main_memory(folders, monkeypatch):
+    from dreamfusion3d.prior.pretrained.folders import Folder
+
+    plain, module_of = load(folders["sd"]), Folder.module
+
+    def crowded(self, part, kind, dtype):
+        module = module_of(self, part, kind, dtype)
+        to = module.to
+
+        def full(*args, **options):
+            if args and args[0] == torch.device("cpu"):  # where it was asked to compute
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            return to(*args, **options)
+
+        if part == "unet":
+            module.to = full
+        return module
+
+    monkeypatch.setattr(Folder, "module", crowded)
+    with pytest.warns(UserWarning, match="does not fit on cpu: its layers come from main memory in turn"):
+        away = load(folders["sd"])
+    assert away.placed is None and {p.device.type for p in weights_of(away).parameters()} == {"meta"}
+    text, cameras, x = plain.encode_text([PROMPT, ""]), turntable(2, size=24), noise(plain)
+    t = torch.tensor([0.3, 0.8])
+    asked = [prior.denoise(x, t, text, cameras, views=1) for prior in (plain, away)]
+    assert torch.equal(*asked)
 
 
 @pytest.mark.parametrize("also", ["compile", "graph"])
