@@ -5,7 +5,9 @@ gradient of the points run over samples, the gradient of the table over levels, 
 disjoint rows.
 
 Two features a level are what everyone takes: the kernels whose names end in ``_pairs`` have them
-written out, take half the time and give the same bits.
+written out, take half the time and give the same bits. In a level that does not fit into a core's
+cache they find the rows of some points first and read them then: a core waits for many reads at a
+time, but only for those within so many instructions.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ from dreamfusion3d.field.hashgrid import PRIME_Y, PRIME_Z, HashGridLayout
 from dreamfusion3d.field.kernels import follow_torch_threads, inline, kernel
 
 _CHUNK = 1024  # samples that pass through one level before the next: its rows stay in cache
+_BLOCK = 64  # points whose rows are found before any is read
+# rows of a level, 8 bytes each, from which on that pays
+_WIDE_TO_READ = 1 << 16
+_WIDE_TO_ADD = 1 << 17
 _ONE = np.float32(1)
 _ZERO = np.float32(0)
 _PRIME_Y = np.uint64(PRIME_Y)
@@ -71,10 +77,15 @@ class _HashGrid(torch.autograd.Function):
 
 @lru_cache(maxsize=64)
 def _level_rows(layout: HashGridLayout) -> np.ndarray:
-    """(L, 3) int64: resolution, first row, and the hash mask or -1 for a dense level."""
+    """(L, 4) int64: resolution, first row, the hash mask or -1 for a dense level, and its number of rows, or
+    0 where the number of a row needs more than the 32 bits that a block has for it."""
     mask = (1 << layout.log2_table_size) - 1
-    rows = zip(layout.resolutions, layout.offsets, layout.dense, strict=False)
-    return np.array([(n, offset, -1 if dense else mask) for n, offset, dense in rows], dtype=np.int64)
+    short = int(layout.rows < 1 << 32)
+    levels = zip(layout.resolutions, layout.offsets, layout.offsets[1:], layout.dense, strict=False)
+    return np.array(
+        [(n, start, -1 if dense else mask, short * (end - start)) for n, start, end, dense in levels],
+        dtype=np.int64,
+    )
 
 
 @inline
@@ -143,7 +154,7 @@ def _forward(x, table, levels, out):
     n, features = x.shape[0], table.shape[1]
     for chunk in numba.prange((n + _CHUNK - 1) // _CHUNK):
         for level in range(levels.shape[0]):
-            resolution, offset, mask = levels[level]
+            resolution, offset, mask, _ = levels[level]
             first = level * features
             for i in range(chunk * _CHUNK, min(n, (chunk + 1) * _CHUNK)):
                 a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, i, resolution, offset, mask)
@@ -155,21 +166,55 @@ def _forward(x, table, levels, out):
                     )
 
 
+@inline
+@no_type_check
+def _find(x, start, count, resolution, offset, mask, rows, places):
+    """`_cell` of ``count`` points from ``start`` on."""
+    for j in range(count):
+        a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, start + j, resolution, offset, mask)
+        rows[j, 0], rows[j, 1], rows[j, 2], rows[j, 3] = a0, a1, b0, b1
+        rows[j, 4], rows[j, 5], rows[j, 6], rows[j, 7] = c0, c1, d0, d1
+        places[j, 0], places[j, 1], places[j, 2] = fx, fy, fz
+
+
+@inline
+@no_type_check
+def _found(rows, places, j):
+    return (
+        rows[j, 0], rows[j, 1], rows[j, 2], rows[j, 3], rows[j, 4], rows[j, 5], rows[j, 6], rows[j, 7],
+        places[j, 0], places[j, 1], places[j, 2],
+    )
+
+
+@inline
+@no_type_check
+def _read_pair(table, out, i, first, cell):
+    a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = cell
+    gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
+    wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
+    one = _mixed(table, 0, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx)
+    two = _mixed(table, 1, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx)
+    out[i, first], out[i, first + 1] = one, two
+
+
 @kernel
 @no_type_check
 def _forward_pairs(x, table, levels, out):
     n = x.shape[0]
     for chunk in numba.prange((n + _CHUNK - 1) // _CHUNK):
+        rows, places = np.empty((_BLOCK, 8), np.uint32), np.empty((_BLOCK, 3), np.float32)
+        end = min(n, (chunk + 1) * _CHUNK)
         for level in range(levels.shape[0]):
-            resolution, offset, mask = levels[level]
-            first = level * 2
-            for i in range(chunk * _CHUNK, min(n, (chunk + 1) * _CHUNK)):
-                a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, i, resolution, offset, mask)
-                gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
-                wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
-                one = _mixed(table, 0, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx)
-                two = _mixed(table, 1, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx)
-                out[i, first], out[i, first + 1] = one, two
+            resolution, offset, mask, size = levels[level]
+            if size >= _WIDE_TO_READ:
+                for start in range(chunk * _CHUNK, end, _BLOCK):
+                    count = min(_BLOCK, end - start)
+                    _find(x, start, count, resolution, offset, mask, rows, places)
+                    for j in range(count):
+                        _read_pair(table, out, start + j, level * 2, _found(rows, places, j))
+            else:
+                for i in range(chunk * _CHUNK, end):
+                    _read_pair(table, out, i, level * 2, _cell(x, i, resolution, offset, mask))
 
 
 @kernel
@@ -177,7 +222,7 @@ def _forward_pairs(x, table, levels, out):
 def _backward_table(x, levels, grad, grad_table):
     n, features = x.shape[0], grad_table.shape[1]
     for level in numba.prange(levels.shape[0]):
-        resolution, offset, mask = levels[level]
+        resolution, offset, mask, _ = levels[level]
         first = level * features
         for i in range(n):
             a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, i, resolution, offset, mask)
@@ -203,27 +248,40 @@ def _add_pair(grad_table, row, weight, one, two):
     grad_table[row, 1] += weight * two
 
 
+@inline
+@no_type_check
+def _add_pairs(grad_table, grad, i, first, cell):
+    a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = cell
+    gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
+    wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
+    one, two = grad[i, first], grad[i, first + 1]
+    left_one, right_one, left_two, right_two = one * gx, one * fx, two * gx, two * fx
+    _add_pair(grad_table, a0, wa, left_one, left_two)
+    _add_pair(grad_table, a1, wa, right_one, right_two)
+    _add_pair(grad_table, b0, wb, left_one, left_two)
+    _add_pair(grad_table, b1, wb, right_one, right_two)
+    _add_pair(grad_table, c0, wc, left_one, left_two)
+    _add_pair(grad_table, c1, wc, right_one, right_two)
+    _add_pair(grad_table, d0, wd, left_one, left_two)
+    _add_pair(grad_table, d1, wd, right_one, right_two)
+
+
 @kernel
 @no_type_check
 def _backward_table_pairs(x, levels, grad, grad_table):
     n = x.shape[0]
     for level in numba.prange(levels.shape[0]):
-        resolution, offset, mask = levels[level]
-        first = level * 2
-        for i in range(n):
-            a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, i, resolution, offset, mask)
-            gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
-            wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
-            one, two = grad[i, first], grad[i, first + 1]
-            left_one, right_one, left_two, right_two = one * gx, one * fx, two * gx, two * fx
-            _add_pair(grad_table, a0, wa, left_one, left_two)
-            _add_pair(grad_table, a1, wa, right_one, right_two)
-            _add_pair(grad_table, b0, wb, left_one, left_two)
-            _add_pair(grad_table, b1, wb, right_one, right_two)
-            _add_pair(grad_table, c0, wc, left_one, left_two)
-            _add_pair(grad_table, c1, wc, right_one, right_two)
-            _add_pair(grad_table, d0, wd, left_one, left_two)
-            _add_pair(grad_table, d1, wd, right_one, right_two)
+        resolution, offset, mask, size = levels[level]
+        if size >= _WIDE_TO_ADD:
+            rows, places = np.empty((_BLOCK, 8), np.uint32), np.empty((_BLOCK, 3), np.float32)
+            for start in range(0, n, _BLOCK):
+                count = min(_BLOCK, n - start)
+                _find(x, start, count, resolution, offset, mask, rows, places)
+                for j in range(count):
+                    _add_pairs(grad_table, grad, start + j, level * 2, _found(rows, places, j))
+        else:
+            for i in range(n):
+                _add_pairs(grad_table, grad, i, level * 2, _cell(x, i, resolution, offset, mask))
 
 
 @kernel
@@ -233,7 +291,7 @@ def _backward_x(x, table, levels, grad, grad_x):
     for i in numba.prange(n):
         sx, sy, sz = _ZERO, _ZERO, _ZERO
         for level in range(levels.shape[0]):
-            resolution, offset, mask = levels[level]
+            resolution, offset, mask, _ = levels[level]
             a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, i, resolution, offset, mask)
             gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
             for f in range(features):

@@ -13,6 +13,8 @@ LAYOUTS = [
     HashGridLayout(levels=3, features=1, log2_table_size=8, base_resolution=2, max_resolution=40),
     HashGridLayout(levels=1, features=4, log2_table_size=10, base_resolution=5, max_resolution=5),
     HashGridLayout(levels=12, features=2, log2_table_size=12, base_resolution=16, max_resolution=2048),
+    # larger than a core's cache, dense and hashed: the numba kernels find rows first and read them then
+    HashGridLayout(levels=2, features=2, log2_table_size=17, base_resolution=42, max_resolution=300),
 ]
 BACKENDS = ["torch", "numba"]
 
