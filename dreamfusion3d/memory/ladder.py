@@ -11,6 +11,8 @@ import torch
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.memory.amount import give_back, ran_out, shown
 
+ROOM = 1.03  # plans are measured anew in every process: what is told must do the next time, too
+
 Choice = TypeVar("Choice")
 Result = TypeVar("Result")
 
@@ -91,7 +93,7 @@ def within(plans: Iterable[Plan[Choice]], budget: int, what: str, advice: str = 
             best.append(plan)
     fitting = [plan for plan in best if (plan.peak or 0) <= budget]
     if not fitting:
-        least = best[0].peak or 0
+        least = ROOM * (best[0].peak or 0)
         raise InputError(
             f"--memory-budget {shown(budget)} is too little for {what}: the least that would do is "
             f"{shown(least)}{advice and '; ' + advice}"
