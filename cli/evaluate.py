@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .options import resolved
+
 if TYPE_CHECKING:
     from dreamfusion3d.evaluate.evidence import Evidence
     from dreamfusion3d.evaluate.retrieval import Encoder
@@ -90,13 +92,12 @@ def _made(
 ) -> list[Path]:
     """The list's assets, those that are done already taken as they are. A prompt that the prior does
     not serve is named and left out."""
-    from dreamfusion3d.config import resolve
     from dreamfusion3d.errors import InputError
     from dreamfusion3d.pipeline import text_to_mesh
     from dreamfusion3d.prior import load_prior
     from dreamfusion3d.slug import check_prompt
 
-    config = resolve(quality, None, sets, prior__name=prior)
+    config = resolved({"--prior": prior}, quality, None, sets)
     if "glb" not in config.mesh.formats:
         raise InputError("what is judged is the GLB: leave mesh.formats out, or name glb in it")
     model, served = load_prior(prior), []

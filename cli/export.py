@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from .options import named
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished asset: OUT/<slug>.")],
@@ -32,7 +34,8 @@ def export(
 
     progress = choose(quiet)
     # stdout carries the paths alone, whatever a library prints
-    with contextlib.closing(progress), contextlib.redirect_stdout(sys.stderr):
+    given = named({"--format": formats, "--height": height})
+    with contextlib.closing(progress), contextlib.redirect_stdout(sys.stderr), given:
         written = again(
             run, formats, out=out, up=up, units=units, height=height, pivot=pivot, progress=progress
         )

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from .options import resolved
+
 
 def fit(
     folder: Annotated[Path, typer.Argument(
@@ -56,14 +58,14 @@ def fit(
     Writes OUT/<slug>/ as text2mesh does, and prints the GLB's path. Ctrl-C is safe: the same
     command goes on where it stopped.
     """
-    from dreamfusion3d.config import FIT_PRESETS, resolve
+    from dreamfusion3d.config import FIT_PRESETS
 
-    settings = resolve(
-        quality, config, sets or (), qualities=FIT_PRESETS,
-        fit__teacher=teacher, fit__encoder=encoder, fit__holdout=holdout, fit__up=up, fit__scale=scale,
-        fit__offset=offset, prior__name=prior, mesh__formats=formats, mesh__faces=faces,
-        mesh__texture_size=texture_size, mesh__height=height,
-    )
+    options = {
+        "--teacher": teacher, "--encoder": encoder, "--holdout": holdout, "--up": up, "--scale": scale,
+        "--offset": offset, "--prior": prior, "--format": formats, "--faces": faces,
+        "--texture-size": texture_size, "--height": height,
+    }
+    settings = resolved(options, quality, config, sets or (), qualities=FIT_PRESETS)
     from dreamfusion3d.fit import photos_to_mesh
     from dreamfusion3d.progress import choose
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .options import resolved
 from .report import run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -61,19 +62,17 @@ def generate(
     Writes OUT/<slug>/ with the GLB, a thumbnail, a turntable and asset.json, and prints the
     GLB's path. Ctrl-C is safe: the same command goes on where it stopped.
     """
-    from dreamfusion3d.config import resolve
-
     if retexture is not None:
         _refuse_with_retexture({
             "--init": init, "--refine": refine, "--faces": faces, "--height": height,
             "--quads": quads or None,
         })
-    settings = resolve(
-        quality, config, sets or (), preset=preset,
-        prior__name=prior, prompts__negative=negative, guidance__kind=guidance, mesh__formats=formats,
-        mesh__faces=faces, mesh__texture_size=texture_size, mesh__height=height, mesh__lods=lods,
-        mesh__collision=collision, mesh__refine_steps=refine, mesh__quads=quads or None,
-    )
+    options = {
+        "--prior": prior, "--negative": negative, "--guidance": guidance, "--format": formats,
+        "--faces": faces, "--texture-size": texture_size, "--height": height, "--lods": lods,
+        "--collision": collision, "--refine": refine, "--quads": quads or None,
+    }
+    settings = resolved(options, quality, config, sets or (), preset=preset)
     from dreamfusion3d.memory import amount
 
     budget = None if memory_budget is None else amount.parse(memory_budget)

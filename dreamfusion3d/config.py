@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dreamfusion3d import plugins, presets
-from dreamfusion3d.errors import InputError
+from dreamfusion3d.errors import InputError, SettingError
 from dreamfusion3d.settings import (
     FIT_PRESETS,
     GUIDANCE_GROUP,
@@ -129,12 +129,12 @@ def check(config: Config) -> None:
             for number in value if isinstance(value, tuple) else (value,):
                 _in_range(number, low, high, f"{section.name}.{item.name}")
     if config.guidance.kind not in (known := guidance_names(config.guidance.kind)):
-        raise InputError(f"guidance.kind = {config.guidance.kind!r} is not one of {', '.join(known)}")
+        raise SettingError("guidance.kind", f"is not one of {', '.join(known)}", repr(config.guidance.kind))
     if config.optim.antipodal and config.optim.views % 2:
         raise InputError(f"optim.antipodal needs an even number as optim.views, not {config.optim.views}")
     if not config.mesh.formats:
         names = ", ".join(typing.get_args(FormatName))
-        raise InputError(f"mesh.formats is empty: name at least one of {names}")
+        raise SettingError("mesh.formats", f"is empty: name at least one of {names}")
     for name in ("field", "paint"):
         part = getattr(config, name)
         if part.max_resolution < part.base_resolution:
@@ -148,9 +148,9 @@ def guidance_names(wanted: str | None = None) -> tuple[str, ...]:
 
 def _in_range(value: int | float, low: int | float, high: int | float, key: str) -> None:
     if value < low:
-        raise InputError(f"{key} = {value} is too small; the minimum is {low:,}")
+        raise SettingError(key, f"is too small; the minimum is {low:,}", str(value))
     if value > high:
-        raise InputError(f"{key} = {value} is too large; the maximum is {high:,}")
+        raise SettingError(key, f"is too large; the maximum is {high:,}", str(value))
 
 
 def as_dict(config: Config) -> dict[str, Any]:
@@ -230,25 +230,25 @@ def _typed(value: Any, kind: Any, key: str) -> Any:
             return value.lower() == "true"
         if isinstance(value, bool):
             return value
-        raise InputError(f"{key} = {reprlib.repr(value)} is not true or false")
+        raise SettingError(key, "is not true or false", reprlib.repr(value))
     if kind in (int, float):
         return _as_number(value, kind, key)
     if kind is str and isinstance(value, str) and value:
         return value
-    raise InputError(f"{key} = {reprlib.repr(value)} is not a text of at least one letter")
+    raise SettingError(key, "is not a text of at least one letter", reprlib.repr(value))
 
 
 def _as_number(value: Any, kind: type, key: str) -> int | float:
     wanted = "a whole number" if kind is int else "a number"
     allowed = (str, int) if kind is int else (str, int, float)
     if isinstance(value, bool) or not isinstance(value, allowed):
-        raise InputError(f"{key} = {reprlib.repr(value)} is not {wanted}")
+        raise SettingError(key, f"is not {wanted}", reprlib.repr(value))
     try:
         number = kind(value)
     except (ValueError, OverflowError):
-        raise InputError(f"{key} = {reprlib.repr(value)} is not {wanted}") from None
+        raise SettingError(key, f"is not {wanted}", reprlib.repr(value)) from None
     if not math.isfinite(number):
-        raise InputError(f"{key} = {reprlib.repr(value)} is not a finite number")
+        raise SettingError(key, "is not a finite number", reprlib.repr(value))
     return number
 
 
@@ -258,17 +258,17 @@ def choice(value: Any, choices: tuple[Any, ...], key: str) -> Any:
         return value
     near = difflib.get_close_matches(str(value).lower(), list(map(str, choices)), n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"{key} = {reprlib.repr(value)} is not one of {', '.join(map(str, choices))}{hint}")
+    raise SettingError(key, f"is not one of {', '.join(map(str, choices))}{hint}", reprlib.repr(value))
 
 
 def _tuple(value: Any, kinds: tuple[Any, ...], key: str) -> tuple[Any, ...]:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
     if not isinstance(value, (list, tuple)):
-        raise InputError(f"{key} = {reprlib.repr(value)} is not a list; separate its values by commas")
+        raise SettingError(key, "is not a list; separate its values by commas", reprlib.repr(value))
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         items = [_typed(v, kinds[0], key) for v in value]
         return tuple(dict.fromkeys(items))
     if len(value) != len(kinds):
-        raise InputError(f"{key} needs {len(kinds)} values, not {len(value)}")
+        raise SettingError(key, f"needs {len(kinds)} values, not {len(value)}")
     return tuple(_typed(v, k, key) for v, k in zip(value, kinds, strict=True))

@@ -10,6 +10,23 @@ class InputError(Exception):
     """
 
 
+class SettingError(InputError):
+    """A setting cannot have the value that it was given.
+
+    ``key`` is its name, ``mesh.faces``, or that of the command line's option in its place, ``--faces``;
+    ``value`` is as it is shown, None where the problem is not one of a single value.
+    """
+
+    def __init__(self, key: str, problem: str, value: str | None = None) -> None:
+        self.key, self.problem, self.value = key, problem, value
+        equals = " " if key.startswith("--") else " = "
+        super().__init__(f"{key} {problem}" if value is None else f"{key}{equals}{value} {problem}")
+
+    def about(self, name: str) -> SettingError:
+        """The same, about what the user knows by another ``name``."""
+        return SettingError(name, self.problem, self.value)
+
+
 class LockedError(InputError):
     """Another process works in this folder; later it may be free."""
 

@@ -9,9 +9,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import typer
 
-from dreamfusion3d import pipeline
-from dreamfusion3d.cli import generate, main, report
+from dreamfusion3d import pipeline, reexport
+from dreamfusion3d.cli import generate, main, options, report
+from dreamfusion3d.config import settings
+from dreamfusion3d.workspace import Workspace
 
 HEAVY = ("torch", "diffusers", "numba", "trimesh", "scipy", "nerfacc", "numpy", "cv2")
 
@@ -39,8 +42,9 @@ def test_help_imports_nothing_heavy(module: str, argument: str) -> None:
         (["a mug", "--quality", "ultra"], "draft, standard, high"),
         (["a mug", "--faces", "3"], "minimum is 100"),
         (["a mug", "--faces", "many"], "integer"),
-        (["a mug", "--height", "0"], "mesh.height"),
-        (["a mug", "--texture-size", "1"], "mesh.texture_size"),
+        (["a mug", "--height", "0"], "--height 0.0 is too small"),
+        (["a mug", "--texture-size", "1"], "--texture-size 1 is too small"),
+        (["a mug", "--set", "mesh.height=0"], "mesh.height = 0.0 is too small"),
         (["a mug", "--format", "glb,usd"], "did you mean 'usdz'?"),
         (["a mug", "--guidance", "magic"], "sds"),
         (["a mug", "--set", "optim.stesp=3"], "optim.steps"),
@@ -64,6 +68,53 @@ def test_bad_input_is_one_line_and_exit_2(
     assert len(lines) == 1 and lines[0].startswith("error: ")
     assert words in lines[0]
     assert not list(out.rglob("*")) if out.exists() else True
+
+
+# A value that each option refuses, whatever the other settings.
+REFUSED = {
+    "--prior": "", "--negative": "", "--guidance": "magic", "--format": "usd", "--faces": "3",
+    "--texture-size": "1", "--lods": "99", "--collision": "maybe", "--height": "0", "--refine": "-1",
+    "--teacher": "me", "--encoder": "", "--holdout": "-1", "--up": "x", "--scale": "-1", "--offset": "1,2",
+}
+
+
+def options_for(command: str) -> set[str]:
+    found = typer.main.get_command(main.app).commands[command]  # type: ignore[attr-defined]
+    return {option for parameter in found.params for option in parameter.opts}
+
+
+@pytest.mark.parametrize(("command", "option"), [
+    (command, option) for command in ("generate", "fit", "export") for option in options.SETTINGS
+    if option in options_for(command) and option in REFUSED and (command, option) != ("export", "--up")
+])
+def test_an_option_is_refused_by_its_own_name(
+    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reexport, "read_run", lambda _: reexport.Run(
+        Workspace(tmp_path), "a mug", 0, "embedded", "", 1.0, ("glb",), None
+    ))
+    also = [] if command == "export" else ["--set", f"{options.SETTINGS[option]}=!"]  # what is typed wins
+    assert report.run(main.app, [command, "a mug", *also, option, REFUSED[option]]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {option} ") and captured.err.count("\n") == 1
+    assert options.SETTINGS[option] not in captured.err and captured.out == ""
+
+
+def test_every_option_that_is_a_setting_is_tried() -> None:
+    assert set(options.SETTINGS) - set(REFUSED) == {"--quads"}, "a flag, which has no wrong value"
+    assert set(options.SETTINGS.values()) <= set(settings())
+    assert set(options.SETTINGS) <= options_for("generate") | options_for("fit")
+
+
+def test_a_setting_that_was_not_an_option_keeps_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("mesh: {faces: 3}\n")
+    for given in (["--set", "mesh.faces=3"], ["--config", str(file)]):
+        assert report.run(main.app, ["generate", "a mug", "--height", "2", *given]) == 2
+        assert capsys.readouterr().err.startswith("error: mesh.faces = 3 is too small")
 
 
 def test_out_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
