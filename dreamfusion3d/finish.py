@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from dreamfusion3d.config import Config, MeshConfig
 from dreamfusion3d.job import Job, trained
 from dreamfusion3d.record import Made, in_metres
-from dreamfusion3d.slug import slug
 from dreamfusion3d.stages import kept
 from dreamfusion3d.types import Field, Mesh, TexturedMesh
 
@@ -135,14 +134,12 @@ def export_files(placed: TexturedMesh, job: Job) -> list[Path]:
     from dreamfusion3d.mesh.formats import extras_of, write
     from dreamfusion3d.prior.pixel import is_shipped
 
-    # the node keeps the plain slug, so that the bytes do not depend on what else is in OUT
-    name = slug(job.identity.prompt)
     extras = extras_of(
         job.identity.prompt, job.identity.seed, job.prior.name, shipped=is_shipped(job.prior.sha256)
     )
     written: list[Path] = []
     for kind in job.config.mesh.formats:
-        written += write(kind, placed, job.space.asset(kind), name, extras)
+        written += write(kind, placed, job.space.asset(kind), job.name, extras)
     return written
 
 
@@ -152,7 +149,7 @@ def _engine_files(levels: list[TexturedMesh], mesh: Mesh, job: Job) -> list[Path
     from dreamfusion3d.mesh.engine import write_collision, write_lods
     from dreamfusion3d.mesh.export import place_like
 
-    space, settings, name = job.space, job.config.mesh, slug(job.identity.prompt)
+    space, settings, name = job.space, job.config.mesh, job.name
     written: list[Path] = []
     placed = [place_like(level, levels[0], settings.height) for level in levels]
     if settings.lods > 1:

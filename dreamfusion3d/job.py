@@ -15,7 +15,7 @@ from dreamfusion3d.control import Control
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.live import Live
 from dreamfusion3d.progress import Progress
-from dreamfusion3d.slug import hashed
+from dreamfusion3d.slug import hashed, slug
 from dreamfusion3d.stages import Stages
 from dreamfusion3d.workspace import Identity, Workspace
 
@@ -38,10 +38,17 @@ class Job:
     device: torch.device
     stages: Stages
     budget: int | None = None  # bytes of memory to plan the steps for
+    called: str | None = None  # a slug, in place of the prompt's
 
     @property
     def config(self) -> Config:
         return self.identity.config
+
+    @property
+    def name(self) -> str:
+        """Of what is inside the files: node, mesh, material, textures. Not the folder's, whose hash or seed
+        depends on what else is in OUT: the bytes shall not."""
+        return self.called or slug(self.identity.prompt)
 
     @property
     def progress(self) -> Progress:

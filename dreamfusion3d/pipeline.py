@@ -67,6 +67,7 @@ def text_to_mesh(
     progress: progresses.Progress | None = None,
     prior: Prior | None = None,
     folder: str | None = None,
+    called: str | None = None,
     budget: int | None = None,
 ) -> Asset:
     """OUT/<slug>/ with a textured mesh of ``prompt``, its pictures and its asset.json.
@@ -75,8 +76,9 @@ def text_to_mesh(
     ``fresh`` starts over. The same prompt, seed, config and ``init`` give the same bytes.
     ``init`` is a mesh file that the field starts from: its solid, and its colours if it has any.
     ``prior`` is the one that ``config`` names when the caller has loaded it already; ``folder`` (a
-    slug) takes the place of the prompt's. ``budget``: bytes of memory to plan the steps for; the asset is the
-    same within rounding, and found again with any other.
+    slug) takes the place of the prompt's, ``called`` (another) that of the names in the files: node, material,
+    textures. ``budget``: bytes of memory to plan the steps for; the asset is the same within rounding, and
+    found again with any other.
     """
     config = config or Config()
     start, refine = ["start"] if init else [], ["refine"] if config.mesh.refine_steps else []
@@ -95,7 +97,7 @@ def text_to_mesh(
     source = Source.of("init", init) if init else None
     return in_folder(
         prompt, names, make, source=source, out=out, seed=seed, config=config, device=device, fresh=fresh,
-        progress=progress, prior=prior, folder=folder, budget=budget,
+        progress=progress, prior=prior, folder=folder, called=called, budget=budget,
     )
 
 
@@ -103,7 +105,7 @@ def in_folder(
     prompt: str, names: Sequence[str], make: Callable[[Job], Made], *, source: Source | None,
     out: Path | str, seed: int, config: Config, device: str, fresh: bool,
     progress: progresses.Progress | None, prior: Prior | None = None, folder: str | None = None,
-    budget: int | None = None, more: Callable[[], dict[str, Any]] = dict,
+    called: str | None = None, budget: int | None = None, more: Callable[[], dict[str, Any]] = dict,
 ) -> Asset:
     """The finished folder of a prompt: loads the prior, claims OUT/<slug>, lets ``make`` fill it.
 
@@ -133,11 +135,13 @@ def in_folder(
                 return Asset(space.folder, record)
             space.begin(identity, fresh)
             stages.keep_in(space.work / "seconds.json")
-            job = Job(prior, identity, space, where, stages, budget)
+            job = Job(prior, identity, space, where, stages, budget, called)
             made = make(job)
             identity = dataclasses.replace(identity, edits=tuple(read_edits(space.work)))
             record = asset_record(identity, prior.name, space, str(where), stages.seconds, made)
             record |= more()
+            if called is not None:
+                record["name"] = job.name
             if plans := job.plans():
                 record["memory"] = plans
             if failed := [name for name, check in record["checks"].items() if not check["passed"]]:

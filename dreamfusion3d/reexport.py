@@ -39,6 +39,7 @@ class Run:
     height: float  # metres
     formats: tuple[str, ...]
     glb_sha256: str | None  # as it was written; None when the run wrote none
+    called: str | None = None  # the name inside its files, where that is not the prompt's
 
 
 def export(
@@ -65,8 +66,8 @@ def export(
         raise InputError(f"--out {folder} is the run's own folder, which asset.json records; name another")
     check_room(folder)
     placed = place(_textured(found, progress), settings.height, foot)
-    # as the run does it: the file is called like its folder, what is inside by the prompt alone
-    name, shipped = slug(found.prompt), is_shipped(found.prior_sha256)
+    # as the run does it: the file is called like its folder, what is inside by name or prompt
+    name, shipped = slug(found.called or found.prompt), is_shipped(found.prior_sha256)
     extras = extras_of(found.prompt, found.seed, found.prior, shipped=shipped)
     written = []
     with folder_errors(folder):
@@ -93,6 +94,7 @@ def read_run(folder: Path) -> Run:
             str(record["prior"]["sha256"]),
             float(mesh["height"]), tuple(mesh["formats"]),
             record["files"].get(f"{record['slug']}.glb", {}).get("sha256"),
+            str(record["name"]) if "name" in record else None,
         )
     except PermissionError:
         raise InputError(f"cannot read {space.report}: permission denied") from None

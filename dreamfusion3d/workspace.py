@@ -66,7 +66,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Identity:
-    """What decides every byte of an asset: two equal identities are one run."""
+    """What decides every byte of an asset but the names in it: two equal identities are one run."""
 
     prompt: str
     seed: int

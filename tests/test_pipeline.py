@@ -19,7 +19,7 @@ import pytest
 import torch
 import trimesh
 
-from dreamfusion3d import files, pipeline, surface
+from dreamfusion3d import files, pipeline, reexport, surface
 from dreamfusion3d import prior as priors
 from dreamfusion3d.config import Config, resolve
 from dreamfusion3d.errors import InputError
@@ -118,6 +118,39 @@ def test_levels_and_collision_are_files_of_their_own(tmp_path: Path) -> None:
     again = make(tmp_path / "3", sets=sets)
     assert again.record["files"] == full.record["files"]
     assert full.passed, full.record["checks"]
+
+
+def test_what_is_inside_has_the_name_that_was_given(tmp_path: Path) -> None:
+    sets = ("mesh.formats=glb,gltf,obj", "mesh.collision=hull")
+    plain = make(tmp_path, sets=sets)
+    named = make(tmp_path, sets=sets, folder="vase_12_s3", called="vase_12")
+    assert "name" not in plain.record and named.record["name"] == "vase_12"
+    files_of_its_own = {f"vase_12_s3{tail}" for tail in (".glb", ".gltf", ".obj", "_collision.glb")}
+    beside = {f"vase_12{tail}" for tail in (".mtl", ".png", ".bin")}
+    assert set(named.record["files"]) - {"vase_12_normal.png", "thumbnail.png", "turntable.mp4"} == (
+        files_of_its_own | beside
+    )
+    obj = named.folder / "vase_12_s3.obj"
+    assert "mtllib vase_12.mtl" in obj.read_text() and "a_ball" not in obj.read_text()
+    assert "map_Kd vase_12.png" in (named.folder / "vase_12.mtl").read_text()
+    for suffix, names in (("", {"vase_12"}), ("_collision", {"vase_12", "UCX_vase_12_00"})):
+        assert set(trimesh.load(named.folder / f"vase_12_s3{suffix}.glb").geometry) == names
+    material = trimesh.load(named.main).geometry["vase_12"].visual.material
+    assert material.name == "vase_12"
+    # the record tells an export what the run called it; its folder may have been renamed since
+    moved = named.folder.rename(tmp_path / "delivered")
+    for path in reexport.export(moved, out=tmp_path / "again"):
+        written = named.record["files"][f"vase_12_s3{path.suffix}"]
+        assert files.sha256(path) == written["sha256"]
+    assert {p.name for p in (tmp_path / "again").iterdir()} >= beside
+
+
+def test_a_named_asset_is_found_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one that an earlier version made, which called what is inside by the prompt."""
+    for called in (None, "vase", "vase"):
+        asset = make(tmp_path, folder="vase", called=called)
+        assert asset.folder.name == "vase"
+    assert capsys.readouterr().err.count("done already") == 2 and "name" not in asset.record
 
 
 def test_same_bytes_and_skip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,6 +61,14 @@ def test_defaults_give_what_the_run_has(run: Path) -> None:
     assert {name: data for name, data in contents(run).items() if not name.startswith("export")} == before
 
 
+@pytest.mark.parametrize(("name", "called"), [("My vase", "my_vase"), ("../../x", "x"), ("", "a_pot")])
+def test_a_name_of_its_own(name: str, called: str, run: Path) -> None:
+    record = json.loads((run / "asset.json").read_text())
+    (run / "asset.json").write_text(json.dumps({**record, "name": name}))
+    export(run, "obj")
+    assert set(contents(run / "export")) == {f"{run.name}.obj", f"{called}.mtl", f"{called}.png"}
+
+
 @pytest.mark.parametrize("gone", ["work", "the npz is damaged"])
 def test_from_the_glb_alone(gone: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if gone == "work":

@@ -22,6 +22,7 @@ def test_slugs_are_safe_names(prompt: str) -> None:
     assert name not in RESERVED
     assert name.rpartition("_")[2] not in ENGINE_SUFFIXES
     assert slug(prompt) == name
+    assert slug(name) == name
 
 
 def test_plain_prompts_stay_readable() -> None:

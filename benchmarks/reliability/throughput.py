@@ -46,7 +46,10 @@ from dreamfusion3d.prior import load_prior
 path, out, number, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 prior = load_prior("embedded")
 for item in plan.items_of(path, manifest.read(path))[number::count]:
-    text_to_mesh(item.prompt, out=out, seed=item.seed, config=item.config, prior=prior, folder=item.name)
+    text_to_mesh(
+        item.prompt, out=out, seed=item.seed, config=item.config, prior=prior, folder=item.name,
+        called=item.called,
+    )
 """
 
 

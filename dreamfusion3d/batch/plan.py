@@ -34,6 +34,7 @@ class Item:
     quality: str
     line: int
     row: int
+    called: str | None = None  # the slug of the row's own name, which what is inside the files has
 
     def identity(self, prior_sha256: str) -> Identity:
         return Identity(self.prompt, self.seed, self.config, prior_sha256)
@@ -76,7 +77,9 @@ def items_of(path: Path, rows: Sequence[Row], count: int | None = None) -> list[
     if problems:
         raise ManifestError(by_line(problems))
     return [
-        Item(named[i, seed], row.prompt, seed, row.config, row.quality, row.line, i)
+        Item(
+            named[i, seed], row.prompt, seed, row.config, row.quality, row.line, i, row.name and slug(row.name)
+        )
         for i, row in enumerate(rows) for seed in _seeds(row, count)
     ]
 

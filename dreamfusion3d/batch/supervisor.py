@@ -119,7 +119,8 @@ class Supervisor:
         self.busy[hand.number] = pending
         item = pending.item
         task = Task(
-            item.name, item.prompt, item.seed, configs.as_dict(item.config), str(self.out), self.remake
+            item.name, item.prompt, item.seed, configs.as_dict(item.config), str(self.out), self.remake,
+            item.called,
         )
         hand.give(task, pending.tries + 1)  # a worker that is gone is noticed by _police
         self.watch.see(Event("begun", item.name, hand.number, attempt=pending.tries + 1))

@@ -40,6 +40,7 @@ class Task:
     config: dict[str, Any]
     out: str
     remake: bool = False
+    called: str | None = None  # what is inside the files, where not by the prompt
 
 
 Message: TypeAlias = dict[str, Any]
@@ -85,7 +86,7 @@ def make_with(prior: Prior, task: Task, device: str, progress: Progress) -> Made
             _clear(space.folder)
     text_to_mesh(
         task.prompt, out=out, seed=task.seed, config=config, device=device, progress=progress, prior=prior,
-        folder=task.name,
+        folder=task.name, called=task.called,
     )
     return "made"
 

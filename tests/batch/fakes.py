@@ -51,7 +51,7 @@ def finish(space: Workspace, task: Task) -> None:
     failed = "flawed" in task.prompt and task.seed != 2
     files.write_json(space.report, {
         "prompt": task.prompt, "seed": task.seed, "slug": space.slug, "config": task.config,
-        "prior": {"name": "fake", "sha256": SHA}, "seconds": {"optimise": 1.5},
+        "prior": {"name": "fake", "sha256": SHA}, "seconds": {"optimise": 1.5}, "name": task.called,
         "files": {glb.name: {"sha256": files.sha256(glb), "bytes": glb.stat().st_size}},
         "mesh": {"vertices": 4, "faces": 4, "components": 1, "genus": 0, "volume": 0.1},
         "checks": {

@@ -97,6 +97,14 @@ def test_faults_cost_a_try_and_poison_is_set_aside(tmp_path: Path) -> None:
     assert tries(tmp_path, "good") == 1
 
 
+def test_what_is_inside_is_called_as_its_row(tmp_path: Path) -> None:
+    rows = [Row(2, "good", "My Vase", (4, 5), True, "standard", Config()),
+            Row(3, "good", None, (0,), False, "standard", Config())]
+    go(tmp_path, items_of(Path("m.csv"), rows))
+    names = {p.parent.name: json.loads(p.read_text())["name"] for p in tmp_path.glob("*/asset.json")}
+    assert names == {"my_vase_s4": "my_vase", "my_vase_s5": "my_vase", "good": None}
+
+
 def test_a_hung_worker_is_replaced_and_says_where(tmp_path: Path) -> None:
     heard = Heard()
     # a worker that starts is silent too: the limit must be longer than that takes
