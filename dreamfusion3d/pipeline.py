@@ -76,8 +76,8 @@ def text_to_mesh(
     ``fresh`` starts over. The same prompt, seed, config and ``init`` give the same bytes.
     ``init`` is a mesh file that the field starts from: its solid, and its colours if it has any.
     ``prior`` is the one that ``config`` names when the caller has loaded it already; ``folder`` (a
-    slug) takes the place of the prompt's, ``called`` (another) that of the names in the files: node, material,
-    textures. ``budget``: bytes of memory to plan the steps for; the asset is the same within rounding, and
+    slug) takes the place of the prompt's, ``called`` (another) that in the files: node, material, textures.
+    ``budget``: bytes of memory to plan the steps for; the asset is the same within rounding, and
     found again with any other.
     """
     config = config or Config()

@@ -78,7 +78,8 @@ def items_of(path: Path, rows: Sequence[Row], count: int | None = None) -> list[
         raise ManifestError(by_line(problems))
     return [
         Item(
-            named[i, seed], row.prompt, seed, row.config, row.quality, row.line, i, row.name and slug(row.name)
+            named[i, seed], row.prompt, seed, row.config, row.quality, row.line, i,
+            None if row.name is None else slug(row.name),
         )
         for i, row in enumerate(rows) for seed in _seeds(row, count)
     ]
