@@ -61,33 +61,37 @@ def read(path: Path) -> list[Row]:
     rows: list[Row] = []
     problems: list[str] = []
     try:
-        for count, (line, cells) in enumerate(reader(text)):
+        for count, (line, named, cells) in enumerate(reader(text)):
             if count >= MOST_ROWS:
                 raise _BrokenError(line, f"more than {MOST_ROWS:,} rows; split the manifest")
-            found = row_of(line, cells) if isinstance(cells, dict) else [str(cells)]
+            found = row_of(line, cells, named) if isinstance(cells, dict) else [(line, cells)]
             if isinstance(found, Row):
                 rows.append(found)
             else:
-                problems += [f"{path}:{line}: {problem}" for problem in found]
+                problems += [f"{path}:{where}: {problem}" for where, problem in found]
     except _BrokenError as error:
         problems.append(f"{path}:{error.line}: {error}")
     if problems:
-        raise ManifestError(problems, rows)
+        # once each: all rows of a table have a mistyped header in common
+        raise ManifestError(list(dict.fromkeys(problems)), rows)
     if not rows:
         raise ManifestError([f"{path}: no rows; give each asset a row with a prompt"])
     return rows
 
 
-def row_of(line: int, cells: Cells) -> Row | list[str]:
-    """The row of these cells, or all that is wrong with them. Empty cells are cells not given."""
+def row_of(line: int, cells: Cells, named: int | None = None) -> Row | list[tuple[int, str]]:
+    """The row of these cells, or all that is wrong with them, each with its line. Empty cells are cells not
+    given. ``named`` is the line that names the columns, where it is another than the row's own.
+    """
     problems: list[str] = []
+    columns: list[str] = []
     given: Cells = {}
     known = settings()
     for key, value in _flat(cells, problems).items():
         plain = key if key in known else key.strip().lower().replace(" ", "_").replace("-", "_")
         if plain not in known and plain not in COLUMNS:
             hint = nearest(plain, [*COLUMNS, *known])
-            problems.append(f"there is no column {key!r}{hint}")
+            columns.append(f"there is no column {key!r}{hint}")
         elif SETTINGS.get(plain, plain) in given:
             problems.append(f"{key!r} is given twice")
         else:
@@ -97,8 +101,9 @@ def row_of(line: int, cells: Cells) -> Row | list[str]:
     seeds = _tried(problems, lambda: _seeds(given))
     quality = str(given.get("quality", "standard"))
     config = _config(problems, quality, given, known)
-    if problems or prompt is None or seeds is None or config is None:
-        return problems
+    if columns or problems or prompt is None or seeds is None or config is None:
+        where = line if named is None else named
+        return [(where, column) for column in columns] + [(line, problem) for problem in problems]
     return Row(line, prompt, name, seeds, "seeds" in given, quality, config)
 
 
@@ -182,6 +187,9 @@ def _seeds(given: Cells) -> tuple[int, ...]:
 
 # --- the three formats ---------------------------------------------------------------------------
 
+# its line, the line that names its columns, and the row, or what is wrong with it
+_Read: TypeAlias = "Iterator[tuple[int, int, Cells | str]]"
+
 
 class _BrokenError(Exception):
     """The file cannot be read on from this line."""
@@ -203,25 +211,25 @@ def _text(path: Path) -> str:
         raise ManifestError([f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8"]) from None
 
 
-def _csv(text: str) -> Iterator[tuple[int, Cells | str]]:
+def _csv(text: str) -> _Read:
     first = text.split("\n", 1)[0]
     delimiter = next((d for d in ",;\t" if "prompt" in _names(first, d)), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
-    line = 1
+    line = named = 1
     try:
         for values in reader:
             begun, line = line, reader.line_num + 1
             if not any(value.strip() for value in values):
                 continue
             if not header:
-                header = [value.strip() for value in values]
+                header, named = [value.strip() for value in values], begun
                 _check_header(header, begun)
             elif len(values) > len(header) and any(v.strip() for v in values[len(header):]):
                 many = f"{len(values)} cells under {len(header)} columns"
-                yield begun, f"{many}; quote text that holds {delimiter!r}"
+                yield begun, named, f"{many}; quote text that holds {delimiter!r}"
             else:
-                yield begun, {key: v for key, v in zip(header, values, strict=False) if key}
+                yield begun, named, {key: v for key, v in zip(header, values, strict=False) if key}
     except csv.Error as error:
         raise _BrokenError(line, f"not CSV: {error}") from None
 
@@ -239,7 +247,7 @@ def _check_header(header: list[str], line: int) -> None:
         raise _BrokenError(line, f"the column {min(twice)!r} stands twice")
 
 
-def _jsonl(text: str) -> Iterator[tuple[int, Cells | str]]:
+def _jsonl(text: str) -> _Read:
     for number, line in enumerate(text.split("\n"), 1):  # not splitlines: U+2028 may stand in a prompt
         if not line.strip():
             continue
@@ -247,9 +255,10 @@ def _jsonl(text: str) -> Iterator[tuple[int, Cells | str]]:
             value = json.loads(line, object_pairs_hook=_without_doubles)
         except (ValueError, RecursionError) as error:
             reason = "too deep" if isinstance(error, RecursionError) else str(error)
-            yield number, f"not JSON: {reason}"
+            yield number, number, f"not JSON: {reason}"
             continue
-        yield number, value if isinstance(value, dict) else 'not an object such as {"prompt": "a mug"}'
+        row = value if isinstance(value, dict) else 'not an object such as {"prompt": "a mug"}'
+        yield number, number, row
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> Cells:
@@ -259,7 +268,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> Cells:
     return found
 
 
-def _yaml(text: str) -> Iterator[tuple[int, Cells | str]]:
+def _yaml(text: str) -> _Read:
     import yaml
 
     try:
@@ -277,9 +286,9 @@ def _yaml(text: str) -> Iterator[tuple[int, Cells | str]]:
             try:
                 value = loader.construct_document(node)
             except (yaml.YAMLError, ValueError, TypeError) as error:
-                yield line, _one_line(error)
+                yield line, line, _one_line(error)
                 continue
-            yield line, value if isinstance(value, dict) else "not a row such as 'prompt: a mug'"
+            yield line, line, value if isinstance(value, dict) else "not a row such as 'prompt: a mug'"
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or _one_line(error)

@@ -88,10 +88,25 @@ def test_every_problem_with_its_line(tmp_path: Path) -> None:
         assert words in problem
 
 
+def test_a_mistyped_header_is_told_once_and_hides_nothing(tmp_path: Path) -> None:
+    rows = "".join(f"a mug,{faces},{colour}\n" for faces, colour in [
+        (500, "red"), (3, "blue"), (600, ""), ("many", "green")])
+    found = problems(manifest(tmp_path, "m.csv", f"\nprompt,fases,colour\n{rows}"))
+    assert [p.split(": ")[0] for p in found] == [":2", ":2"]
+    assert "'fases'; did you mean 'faces'?" in found[0] and "'colour'" in found[1]
+    found = problems(manifest(tmp_path, "m.csv", f"prompt,faces,colour\n{rows}"))
+    assert [p.split(": ")[0] for p in found] == [":1", ":3", ":5"]
+    # keys of JSONL and YAML are each row's own
+    found = problems(manifest(tmp_path, "m.jsonl", '{"prompt": "a mug", "fases": 500}\n' * 2))
+    assert [p.split(": ")[0] for p in found] == [":1", ":2"]
+    # a column without a value says nothing that could be wrong
+    assert len(read(manifest(tmp_path, "m.csv", "prompt,notes\na mug,\n"))) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("m.csv", "prompt,prompts\na,b\n", ":2: there is no column 'prompts'; did you mean 'prompt'?"),
+        ("m.csv", "prompt,prompts\na,b\n", ":1: there is no column 'prompts'; did you mean 'prompt'?"),
         ("m.csv", "name\nx\n", ":1: the first line must name the columns"),
         ("m.csv", "prompt,prompt\na,b\n", "stands twice"),
         ("m.csv", "prompt,faces,mesh.faces\na mug,500,600\n", "given twice"),
