@@ -228,10 +228,10 @@ def timed(settings: PriorConfig, device: torch.device, budget: int | None, say: 
         return {"problem": f"the prior {found.name} is not on this machine; the first run with it fetches it"}
     config = dataclasses.replace(resolve(), prior=settings)
     try:
-        say(f"timing {STEPS} steps of the prior '{settings.name}' on {device}; --no-step leaves that out")
         # stdout carries the report alone, whatever a library prints
         with contextlib.redirect_stdout(sys.stderr):
-            prior = load_prior(settings, device=device)
+            prior = load_prior(settings, device=device)  # first: one that is absent or broken is not timed
+            say(f"timing {STEPS} steps of the prior '{settings.name}' on {device}; --no-step leaves that out")
             small, large = step_seconds(prior, config, device)
             memory = step_memory(prior, config, device, budget)
     except InputError as error:
