@@ -7,15 +7,16 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .batch_report import end, print_end, print_plan, print_rejected
+
 if TYPE_CHECKING:
     from dreamfusion3d.batch.crew import Crew, Team
-    from dreamfusion3d.batch.plan import Item
     from dreamfusion3d.batch.run import Weights
-    from dreamfusion3d.batch.state import Batch, Outcome
+    from dreamfusion3d.batch.state import Batch
 
 
 def batch(
@@ -78,7 +79,7 @@ def batch(
             return _run_again(whole, crew, (timeout, tries), (dry_run, as_json, quiet))
         if dry_run:
             units = len(crew.devices) if ray else len(set(crew.devices))
-            _print_plan(whole, weights, units, as_json, remake)
+            print_plan(whole, weights, units, as_json, remake)
             return 0
         return _run(whole, crew, weights, (timeout, tries), (keep == "best", remake, as_json, quiet))
 
@@ -205,33 +206,17 @@ def _run_again(
     mine = {item.name for item in whole.items}
     new = [item for item in again.rejected(whole.out, whole.everything, review) if item.name in mine]
     if dry_run:
-        _print_rejected(new, whole.out, len(crew.devices), as_json)
+        print_rejected(new, whole.out, len(crew.devices), as_json, quiet)
         return 0
     if not new:
-        print("0 rejected", file=sys.stderr)
+        if not quiet:
+            print("0 rejected", file=sys.stderr)
         if as_json:
-            _print_end(whole, {}, stopped=False)
+            print_end(whole, {}, stopped=False)
         return 0
     watch = table.choose(len(new), as_json=as_json, quiet=quiet)
     limits = Limits(timeout=limit[0], tries=limit[1])
-    return _end(whole, as_json, *run.run_again(whole, new, crew, watch, limits=limits))
-
-
-def _print_rejected(new: list[Item], out: Path, devices: int, as_json: bool) -> None:
-    import json
-
-    from dreamfusion3d.batch import plan
-
-    for item in new:
-        if as_json:
-            print(json.dumps(_facts(item, "rejected")))
-        else:
-            print(f"{item.name}: rejected, to be made with seed {item.seed}: {item.prompt}")
-    if as_json:
-        cost = plan.estimate(new, out)
-        print(json.dumps({"event": "estimate", "assets": len(new), "devices": devices, **vars(cost)}))
-    else:
-        print(f"{len(new)} rejected", file=sys.stderr)
+    return end(whole, as_json, quiet, *run.run_again(whole, new, crew, watch, limits=limits))
 
 
 def _run(
@@ -247,80 +232,7 @@ def _run(
         whole, crew, watch, weights=weights, limits=Limits(timeout=limit[0], tries=limit[1]), remake=remake,
         keep_best=keep_best,
     )
-    return _end(whole, as_json, outcomes, stopped)
-
-
-def _end(whole: Batch, as_json: bool, outcomes: dict[str, Outcome], stopped: bool) -> int:
-    from dreamfusion3d.batch import state
-
-    counts = state.counts(outcomes)
-    said = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n)
-    print(f"{said}" if said else "nothing to do", file=sys.stderr)
-    if counts["failed"]:
-        print(f"why: {whole.out / f'failures{whole.tail}.jsonl'}", file=sys.stderr)
-    if counts["other"]:
-        print("--remake makes again what is there with other settings or weights", file=sys.stderr)
-    if as_json:
-        _print_end(whole, outcomes, stopped)
-    else:
-        print(whole.out / "contact_sheet.html")
-    if stopped:
-        raise KeyboardInterrupt
-    return 1 if counts["failed"] or counts["other"] else 0
-
-
-def _print_end(whole: Batch, outcomes: dict[str, Outcome], stopped: bool) -> None:
-    import json
-
-    from dreamfusion3d.batch import state
-
-    print(json.dumps({"event": "end", **state.counts(outcomes), "stopped": stopped, "out": str(whole.out)}))
-
-
-def _print_plan(whole: Batch, weights: Weights, devices: int, as_json: bool, remake: bool) -> None:
-    from dreamfusion3d.batch import plan, state
-
-    found = {i.name: state.standing(whole.out, i, weights.get(i.config.prior)) for i in whole.items}
-    todo = [i for i in whole.items if found[i.name] == "open" or (remake and found[i.name] == "other")]
-    cost = plan.estimate(todo, whole.out)
-    if as_json:
-        import json
-
-        for item in whole.items:
-            print(json.dumps(_facts(item, found[item.name])))
-        print(json.dumps({"event": "estimate", "assets": len(todo), "devices": devices, **vars(cost)}))
-        return
-    width = max(len(item.name) for item in whole.items)
-    words = {"open": "to make", "there": "there", "other": "other settings"}
-    for item in whole.items:
-        mesh, steps = item.config.mesh, item.config.optim.steps
-        print(
-            f"{item.name:<{width}}  {words[found[item.name]]:<14}  seed {item.seed}, {item.quality}, "
-            f"{steps} steps, {mesh.faces} faces, {','.join(mesh.formats)}: {item.prompt}"
-        )
-    time = "unknown" if cost.seconds is None else _duration(cost.seconds / devices)
-    print(
-        f"{len(whole.items)} assets, {len(todo)} to make; about {time} on {devices} "
-        f"device{'s' if devices > 1 else ''} ({cost.source}), {_size(cost.bytes)} of disk"
-    )
-
-
-def _facts(item: Item, found: str) -> dict[str, Any]:
-    return {
-        "event": "plan", "name": item.name, "line": item.line, "prompt": item.prompt, "seed": item.seed,
-        "quality": item.quality, "steps": item.config.optim.steps, "faces": item.config.mesh.faces,
-        "formats": list(item.config.mesh.formats), "standing": found,
-    }
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**20:.0f} MB" if count < 2**30 else f"{count / 2**30:.1f} GB"
+    return end(whole, as_json, quiet, outcomes, stopped)
 
 
 @contextlib.contextmanager

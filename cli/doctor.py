@@ -26,10 +26,10 @@ def doctor(
     from dreamfusion3d.doctor import examine
     from dreamfusion3d.errors import InputError
     from dreamfusion3d.memory import amount
-    from dreamfusion3d.progress import Quiet
+    from dreamfusion3d.progress import Plain
 
     budget = None if memory_budget is None else amount.parse(memory_budget)
-    report = examine(prior, step=step, budget=budget, say=Quiet().say)
+    report = examine(prior, step=step, budget=budget, say=Plain().say)
     print(json.dumps(report, indent=2) if as_json else "\n".join(lines(report)))
     if problem := (report["step"] or {}).get("problem"):
         raise InputError(problem)

@@ -106,7 +106,7 @@ def _made(
             model.check_prompt(prompt)
             served.append(prompt)
         except InputError:
-            progress.say(f"not served by this prior: {prompt}")
+            progress.say(f"warning: not served by this prior: {prompt}")
     if not served:
         raise InputError(f"the prior '{prior}' serves none of these prompts")
     progress.stage("make", 1, 3)
@@ -128,7 +128,7 @@ def _evidence(folders: list[Path], progress: Progress) -> list[Evidence]:
         try:
             found.append(of_folder(folder))
         except InputError as error:
-            progress.say(f"left out: {error}")
+            progress.say(f"warning: left out: {error}")
     if not found:
         raise InputError("none of these assets can be judged")
     return found
@@ -184,7 +184,7 @@ def _ranked(found: list[Evidence], encoder: Encoder, progress: Progress) -> list
             encoder.sentences([evidence.prompt])
             kept.append(evidence)
         except InputError as error:
-            progress.say(f"left out: {error}")
+            progress.say(f"warning: left out: {error}")
     if not kept:
         raise InputError(
             f"the encoder '{encoder.name}' can read none of these prompts; give a CLIP model by --encoder"

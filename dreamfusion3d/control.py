@@ -157,7 +157,7 @@ class Control:
         while self.wish.paused:
             if not told:
                 self.progress.say(
-                    f"paused before step {step}; `dreamfusion3d view` goes on, "
+                    f"warning: paused before step {step}; `dreamfusion3d view` goes on, "
                     f"or delete {self.work / 'control.json'}"
                 )
                 told = True

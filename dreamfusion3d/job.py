@@ -132,9 +132,9 @@ def trained(
             if _finite(state):
                 field.load_state_dict(state)
                 return
-            progress.say(f"{path.name} holds numbers that are not finite; optimising again")
+            progress.say(f"warning: {path.name} holds numbers that are not finite; optimising again")
         except (SafetensorError, RuntimeError):
-            progress.say(f"{path.name} is damaged; optimising again")
+            progress.say(f"warning: {path.name} is damaged; optimising again")
     control = Control(job.space.work, stage, job.prior, job.identity.prompt, job.config, progress)
     live = Live(field, job.space.work)
     look = live.step if stage == "optimise" else lambda: None  # of --refine's colours the preview is enough

@@ -7,6 +7,7 @@ import time
 from typing import Any, Protocol, TextIO, runtime_checkable
 
 SECONDS_BETWEEN_LINES = 5.0
+WARNING = "warning: "
 
 
 @runtime_checkable
@@ -20,14 +21,14 @@ class Progress(Protocol):
         """``done`` of ``total`` steps of the present stage are behind us."""
 
     def say(self, message: str) -> None:
-        """A line that stays: a warning, or why something is done again."""
+        """A line that stays. One that begins with WARNING is for those too who want no others."""
 
     def close(self) -> None:
         """Nothing more will come; called on errors too."""
 
 
 class Quiet:
-    """Says nothing but what must be known."""
+    """Says nothing but warnings."""
 
     def __init__(self, stream: TextIO | None = None, warnings: bool = True) -> None:
         self.stream, self.warnings = stream, warnings
@@ -37,7 +38,7 @@ class Quiet:
     def step(self, done: int, total: int, note: str = "") -> None: ...
 
     def say(self, message: str) -> None:
-        if self.warnings:
+        if self.warnings and message.startswith(WARNING):
             print(message, file=self.stream or sys.stderr, flush=True)
 
     def close(self) -> None: ...

@@ -126,7 +126,7 @@ def _textured(run: Run, progress: Progress) -> TexturedMesh:
         mesh = load_arrays(kept, TexturedMesh)
         if mesh is not None:
             return mesh
-        progress.say(f"{kept} is damaged; reading the GLB")
+        progress.say(f"warning: {kept} is damaged; reading the GLB")
     if not glb.exists():
         raise InputError(
             f"{run.space.folder} has neither {kept.relative_to(run.space.folder)} nor a GLB to export from;"

@@ -58,7 +58,7 @@ def kept(path: Path, kind: type[T], make: Callable[[], T], progress: Progress) -
         earlier = load_arrays(path, kind)
         if earlier is not None and not _not_a_number(earlier):
             return earlier
-        progress.say(f"{path.name} is damaged; making it again")
+        progress.say(f"warning: {path.name} is damaged; making it again")
     value = make()
     if found := _not_a_number(value):  # kept, it would spoil every later try
         raise FloatingPointError(f"{found} of {path.stem} holds numbers that are not finite; try again")

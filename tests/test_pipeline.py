@@ -21,6 +21,7 @@ import trimesh
 
 from dreamfusion3d import files, pipeline, reexport, surface
 from dreamfusion3d import prior as priors
+from dreamfusion3d.cli import main, report
 from dreamfusion3d.config import Config, resolve
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.pipeline import Asset, text_to_mesh
@@ -148,7 +149,7 @@ def test_what_is_inside_has_the_name_that_was_given(tmp_path: Path) -> None:
 def test_a_named_asset_is_found_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also one that an earlier version made, which called what is inside by the prompt."""
     for called in (None, "vase", "vase"):
-        asset = make(tmp_path, folder="vase", called=called)
+        asset = make(tmp_path, folder="vase", called=called, progress=Plain())
         assert asset.folder.name == "vase"
     assert capsys.readouterr().err.count("done already") == 2 and "name" not in asset.record
 
@@ -157,11 +158,32 @@ def test_same_bytes_and_skip(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     one, two = make(tmp_path / "1"), make(tmp_path / "2")
     assert glb_hash(one) == glb_hash(two)
     written = one.main.stat().st_mtime_ns
-    again = make(tmp_path / "1")
+    again = make(tmp_path / "1", progress=Plain())
     assert again == one and one.main.stat().st_mtime_ns == written
     assert "done already" in capsys.readouterr().err
     fresh = make(tmp_path / "1", fresh=True)
     assert fresh.main.stat().st_mtime_ns > written and glb_hash(fresh) == glb_hash(one)
+
+
+def test_quiet_leaves_only_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = [word for pair in SETS for word in ("--set", pair)]
+    command = ["generate", "a shiny ball", "--out", str(tmp_path), "--device", "cpu", *sets]
+    warned, printed = ["warning: 'shiny' is ignored"], set()
+    for state in ("made", "done already"):
+        assert report.run(main.app, [*command, "--quiet"]) == 0
+        captured = capsys.readouterr()
+        assert captured.err.splitlines() == warned, state
+        printed.add(captured.out)
+    assert len(printed) == 1, "the result is the same"
+    assert report.run(main.app, command) == 0
+    assert "done already" in capsys.readouterr().err
+    # what was lost is a warning
+    folder = tmp_path / "a_shiny_ball"
+    (folder / "asset.json").unlink()
+    (folder / "work" / "mesh.npz").write_bytes(b"PK")
+    assert report.run(main.app, [*command, "--quiet"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told == [*warned, "warning: mesh.npz is damaged; making it again"]
 
 
 def test_a_changed_file_is_not_done(tmp_path: Path) -> None:

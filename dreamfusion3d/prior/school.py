@@ -150,11 +150,13 @@ def _read_own(folder: Path, progress: Progress) -> own.OwnPictures:
             )
         if not found.cameras:
             progress.say(
-                "the pictures have no cameras (azimuth_deg, elevation_deg): each is learned alone, and the "
-                "prior will not know the sides of things"
+                "warning: the pictures have no cameras (azimuth_deg, elevation_deg): each is learned alone, "
+                "and the prior will not know the sides of things"
             )
         elif all(len(group) == 1 for group in found.groups):
-            progress.say("no two pictures share a group: views will be learned one by one, not together")
+            progress.say(
+                "warning: no two pictures share a group: views will be learned one by one, not together"
+            )
         return found
     raise AssertionError("read_folder ends with the pictures")
 

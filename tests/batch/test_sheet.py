@@ -68,6 +68,11 @@ def test_the_command(faked: None, tmp_path: Path, capsys: pytest.CaptureFixture[
     captured = capsys.readouterr()
     assert captured.out == f"{out / 'contact_sheet.html'}\n" and "2 made" in captured.err
     assert "warning: a warning" in captured.err
+    assert report.run(main.app, [*base, "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{out / 'contact_sheet.html'}\n" and captured.err == "", "nothing went wrong"
+    assert report.run(main.app, [*base, "--quiet", "--again", "rejected"]) == 0
+    assert capsys.readouterr().err == ""
     manifest.write_text("prompt\ngood\npoison\n")
     assert report.run(main.app, [*base, "--json", "--quiet", "--tries", "1", "--shard", "2/2"]) == 1
     captured = capsys.readouterr()
