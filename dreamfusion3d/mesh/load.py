@@ -159,7 +159,10 @@ def _scene(path: Path) -> trimesh.Scene:
     if not path.is_file():
         raise InputError(f"there is no mesh file {path}")
     if path.suffix.lower() not in (*SUFFIXES, *cloud.SUFFIXES):
-        raise InputError(f"{path} is not one of {', '.join(SUFFIXES)}; export the mesh as GLB")
+        raise InputError(
+            f"{path} is of no format that is read: {', '.join(SUFFIXES)} for meshes, "
+            f"{', '.join(('.ply', *cloud.SUFFIXES))} for points; export it as GLB"
+        )
     size = path.stat().st_size
     if size == 0:
         raise InputError(f"the mesh file {path} is empty")
