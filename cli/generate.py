@@ -39,9 +39,9 @@ def generate(
     refine: Annotated[
         int | None, typer.Option(metavar="N", help="Steps that improve the colours on the finished mesh.")
     ] = None,
-    init: Annotated[
-        Path | None, typer.Option(help="Start from this mesh (GLB, OBJ, PLY, STL) or scan (PLY, PCD, XYZ, PTS).")
-    ] = None,
+    init: Annotated[Path | None, typer.Option(
+        help="Start from this mesh (GLB, OBJ, PLY, STL) or scan (PLY, PCD, XYZ, PTS)."
+    )] = None,
     retexture: Annotated[
         Path | None, typer.Option(help="Keep this mesh (GLB, OBJ, PLY or STL) as it is and paint it.")
     ] = None,
