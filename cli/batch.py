@@ -25,6 +25,10 @@ def batch(
     seeds: Annotated[
         int | None, typer.Option(metavar="N", help="Seeds a row, from its own on; a row's list stays.")
     ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of rows without it; may be repeated."),
+    ] = None,
     keep: Annotated[
         str, typer.Option(help="all, or best: of a row's seeds the one with the fewest failed checks.")
     ] = "all",
@@ -67,7 +71,7 @@ def batch(
     if again is not None and not (out / INNER).is_dir():
         raise InputError(f"--again {again}: {out} is no batch's folder; name by --out the one that was made")
     try:
-        whole, weights, warnings = _checked(manifest, out, seeds, shard, dry_run)
+        whole, weights, warnings = _checked(manifest, out, seeds, sets or [], shard, dry_run)
     except ManifestError as error:
         for problem in error.problems:
             print(f"error: {' '.join(problem.split())}", file=sys.stderr)
@@ -106,7 +110,7 @@ def _check_options(
 
 
 def _checked(
-    manifest: Path, out: Path, seeds: int | None, shard: str | None, dry_run: bool
+    manifest: Path, out: Path, seeds: int | None, sets: list[str], shard: str | None, dry_run: bool
 ) -> tuple[Batch, Weights, list[str]]:
     """The batch, once nothing can be said against any of its rows."""
     from dreamfusion3d.batch import again, plan, run, state, verdicts
@@ -117,7 +121,7 @@ def _checked(
         plan.parse_shard(shard)
     problems: list[str] = []
     try:
-        rows = manifests.read(manifest)
+        rows = manifests.read(manifest, sets)
     except manifests.ManifestError as error:
         problems, rows = error.problems, error.rows
     try:

@@ -52,8 +52,14 @@ class ManifestError(InputError):
         super().__init__("; ".join(self.problems))
 
 
-def read(path: Path) -> list[Row]:
-    """The rows of a manifest. Raises ManifestError with every problem and its line."""
+def read(path: Path, sets: Sequence[str] = ()) -> list[Row]:
+    """The rows of a manifest; ``sets`` (KEY=VALUE) count for every row that does not say otherwise.
+
+    Raises ManifestError with every problem and its line, InputError for ``sets`` that no row could have.
+    """
+    from dreamfusion3d.mesh.wanted import check_wanted
+
+    check_wanted(resolve(sets=sets).mesh)  # once, not for every row
     text = _text(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -64,7 +70,7 @@ def read(path: Path) -> list[Row]:
         for count, (line, named, cells) in enumerate(reader(text)):
             if count >= MOST_ROWS:
                 raise _BrokenError(line, f"more than {MOST_ROWS:,} rows; split the manifest")
-            found = row_of(line, cells, named) if isinstance(cells, dict) else [(line, cells)]
+            found = row_of(line, cells, named, sets) if isinstance(cells, dict) else [(line, cells)]
             if isinstance(found, Row):
                 rows.append(found)
             else:
@@ -79,7 +85,9 @@ def read(path: Path) -> list[Row]:
     return rows
 
 
-def row_of(line: int, cells: Cells, named: int | None = None) -> Row | list[tuple[int, str]]:
+def row_of(
+    line: int, cells: Cells, named: int | None = None, sets: Sequence[str] = ()
+) -> Row | list[tuple[int, str]]:
     """The row of these cells, or all that is wrong with them, each with its line. Empty cells are cells not
     given. ``named`` is the line that names the columns, where it is another than the row's own.
     """
@@ -100,31 +108,36 @@ def row_of(line: int, cells: Cells, named: int | None = None) -> Row | list[tupl
     name = _tried(problems, lambda: _word(given["name"], "name") if "name" in given else None)
     seeds = _tried(problems, lambda: _seeds(given))
     quality = str(given.get("quality", "standard"))
-    config = _config(problems, quality, given, known)
+    config = _config(problems, quality, given, known, sets)
     if columns or problems or prompt is None or seeds is None or config is None:
         where = line if named is None else named
         return [(where, column) for column in columns] + [(line, problem) for problem in problems]
     return Row(line, prompt, name, seeds, "seeds" in given, quality, config)
 
 
-def _config(problems: list[str], quality: str, given: Cells, known: Mapping[str, Any]) -> Config | None:
-    """Quality, preset and settings together; each wrong setting is a problem of its own."""
+def _config(
+    problems: list[str], quality: str, given: Cells, known: Mapping[str, Any], sets: Sequence[str]
+) -> Config | None:
+    """Quality, preset, the batch's ``sets`` and the row's settings together; each wrong setting is a problem
+    of its own."""
     preset = None if given.get("preset") is None else str(given["preset"])
-    base = _tried(problems, lambda: resolve(quality, preset=preset))
+    base = _tried(problems, lambda: resolve(quality, None, sets, preset=preset))
     if base is None:
         quality, preset = "standard", None  # the rest is looked at all the same
     chosen = {k.replace(".", "__"): v for k, v in given.items() if k in known}
     before = len(problems)
     for key, value in chosen.items():
         # alone, so that one wrong value does not hide the next; rules over several are asked below
-        _tried(problems, lambda key=key, value=value: resolve(quality, preset=preset, **{key: value}))
+        _tried(
+            problems, lambda key=key, value=value: resolve(quality, None, sets, preset=preset, **{key: value})
+        )
     if len(problems) > before:
         whole: list[str] = []
-        _tried(whole, lambda: resolve(quality, preset=preset, **chosen))
+        _tried(whole, lambda: resolve(quality, None, sets, preset=preset, **chosen))
         if whole:
             return None
         del problems[before:]  # wrong alone, right together (optim.antipodal with optim.views)
-    config = _tried(problems, lambda: resolve(quality, preset=preset, **chosen))
+    config = _tried(problems, lambda: resolve(quality, None, sets, preset=preset, **chosen))
     if config is not None:
         from dreamfusion3d.mesh.wanted import check_wanted
 

@@ -88,6 +88,34 @@ def test_every_problem_with_its_line(tmp_path: Path) -> None:
         assert words in problem
 
 
+def test_sets_are_what_a_row_does_not_say_itself(tmp_path: Path) -> None:
+    text = "prompt,quality,faces,preset\na mug,draft,700,\na cup,high,,fast\n"
+    path = manifest(tmp_path, "m.csv", text)
+    sets = ["mesh.faces=900", "optim.steps=7"]
+    mug, cup = read(path, sets)
+    assert mug.config == resolve("draft", None, sets, mesh__faces=700)
+    assert cup.config == resolve("high", None, sets, preset="fast")
+    assert (cup.config.mesh.faces, cup.config.optim.steps) == (900, 7)
+    for wrong, words in (("mesh.faces=3", "mesh.faces = 3"), ("faces=900", "no setting"), ("x", "KEY")):
+        with pytest.raises(InputError, match=words) as caught:
+            read(path, [wrong])
+        assert not isinstance(caught.value, ManifestError), "said once, of no row"
+    # what does not go together is said of the row
+    odd = manifest(tmp_path, "n.csv", "prompt,optim.views\na mug,4\na cup,3\n")
+    with pytest.raises(ManifestError, match=":3: optim.antipodal needs an even number"):
+        read(odd, ["optim.antipodal=true"])
+
+
+def test_a_batch_is_planned_with_its_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = manifest(tmp_path, "m.csv", "prompt,optim.steps\na red mug,\na blue mug,9\n")
+    words = ["batch", str(path), "--out", str(tmp_path / "out"), "--dry-run", "--json"]
+    assert report.run(main.app, [*words, "--set", "optim.steps=5", "--set", "mesh.faces=600"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["steps"], row["faces"]) for row in rows[:2]] == [(5, 600), (9, 600)]
+    assert report.run(main.app, [*words, "--set", "mesh.faces=3"]) == 2
+    assert capsys.readouterr().err == "error: mesh.faces = 3 is too small; the minimum is 100\n"
+
+
 def test_a_mistyped_header_is_told_once_and_hides_nothing(tmp_path: Path) -> None:
     rows = "".join(f"a mug,{faces},{colour}\n" for faces, colour in [
         (500, "red"), (3, "blue"), (600, ""), ("many", "green")])
