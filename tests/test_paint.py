@@ -17,6 +17,7 @@ from dreamfusion3d import prior as priors
 from dreamfusion3d.config import resolve
 from dreamfusion3d.evaluate.truth import parts_at
 from dreamfusion3d.field.paint import PaintField, plain
+from dreamfusion3d.mesh.export import read_glb
 from dreamfusion3d.mesh.load import read_mesh
 from dreamfusion3d.mesh.simplify import simplify, vertex_normals
 from dreamfusion3d.mesh.truth import ground_truth_mesh
@@ -190,6 +191,18 @@ def test_retexture_keeps_the_mesh_bit_for_bit(tmp_path, quick):
     ball, result = read_mesh(tmp_path / "ball.stl"), read_mesh(other.main)
     assert np.array_equal(ball.vertices[ball.faces], result.vertices[result.faces])  # split by new UVs only
     assert result.uv is not None
+
+
+def test_a_box_without_normals_stays_one(tmp_path, quick):
+    box = trimesh.creation.box()
+    box.export(tmp_path / "box.obj", include_normals=False)
+    config = resolve(sets=[*SETS, "mesh.retexture_steps=1"])
+    asset = retexture("a red box", tmp_path / "box.obj", out=tmp_path / "out", config=config, device="cpu")
+    assert asset.passed and asset.record["mesh"]["vertices"] == 8 and asset.record["mesh"]["watertight"]
+    written = read_glb(asset.main)
+    assert np.array_equal(written.vertices[written.faces], box.vertices[box.faces].astype(np.float32))
+    flat = box.face_normals[:, None].repeat(3, 1)
+    np.testing.assert_allclose(written.normals[written.faces], flat, atol=1e-6)
 
 
 def test_refine_and_init_are_stages(tmp_path, quick):

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, Int64
 
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.mesh import cloud
+from dreamfusion3d.mesh.creases import creased_normals
 from dreamfusion3d.mesh.unwrap import OVERLAP_ALLOWED, unwrap
 from dreamfusion3d.raster import overlap_counts
 from dreamfusion3d.types import Mesh
@@ -33,15 +34,18 @@ UNSEEN = 1e-3  # of the surface may have UVs without area
 class UserMesh:
     """As it is in its file, nodes put in place; coordinates are the file's own, in float32 as in glTF.
 
-    Vertices, their order and the faces are the file's; several objects follow one another.
-    ``normals`` are the file's, or the mean of the faces around a vertex. ``uv`` is None when a
-    part has none, or when there are several parts (each with a texture of its own).
+    Vertices, their order and the faces are the file's, an OBJ's vertices parted where their corners
+    differ in UV or normal; several objects follow one another.
+    ``normals`` are the file's, one a vertex, or the mean of the faces around a vertex, parted at sharp edges
+    (`mesh.creases`): ``corners`` then says which of them each corner of a face has. ``uv`` is None
+    when a part has none, or when there are several parts (each with a texture of its own).
     """
 
     vertices: Float[np.ndarray, "v 3"]
     faces: Int64[np.ndarray, "f 3"]
-    normals: Float[np.ndarray, "v 3"]
+    normals: Float[np.ndarray, "n 3"]
     uv: Float[np.ndarray, "v 2"] | None
+    corners: Int64[np.ndarray, "f 3"] | None = None  # None: each corner has its vertex's
 
 
 class Placement(NamedTuple):
@@ -67,16 +71,27 @@ class Atlas:
 def read_mesh(path: Path) -> UserMesh:
     """The mesh of a file, or an InputError that says why it cannot be used."""
     parts = [_placed(geometry, matrix) for geometry, matrix in read_parts(path)]
-    starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
-    uv = parts[0].uv if len(parts) == 1 else None
+    corners = None
+    if any(part.corners is not None for part in parts):
+        corners = _stacked(
+            [part.faces if part.corners is None else part.corners for part in parts],
+            [len(part.normals) for part in parts],
+        )
     mesh = UserMesh(
         np.concatenate([part.vertices for part in parts]),
-        np.concatenate([part.faces + start for part, start in zip(parts, starts[:-1], strict=True)]),
+        _stacked([part.faces for part in parts], [len(part.vertices) for part in parts]),
         np.concatenate([part.normals for part in parts]),
-        uv,
+        parts[0].uv if len(parts) == 1 else None,
+        corners,
     )
     _check(mesh, path)
     return mesh
+
+
+def _stacked(indices: list[np.ndarray], counts: list[int]) -> Int64[np.ndarray, "f 3"]:
+    """Indices into arrays of ``counts`` rows, as of one array that they follow one another in."""
+    starts = np.cumsum([0, *counts[:-1]])
+    return np.concatenate([index + start for index, start in zip(indices, starts, strict=True)])
 
 
 def read_parts(path: Path) -> list[tuple[trimesh.Trimesh, np.ndarray]]:
@@ -115,18 +130,22 @@ def place_in_scene(vertices: Float[np.ndarray, "v 3"]) -> Placement:
 def atlas_of(mesh: UserMesh, texture_size: int, padding: int = 4) -> Atlas:
     """The mesh with UVs that can hold a picture: its own when they do, else new ones."""
     if mesh.uv is not None and uv_problem(mesh, texture_size) is None:
-        return Atlas(mesh.vertices, mesh.faces, mesh.normals, mesh.uv)
-    # welded first: split vertices would cut the charts apart
-    welded, flat = np.unique(mesh.vertices, axis=0, return_inverse=True)
-    welded_faces = flat.reshape(-1)[mesh.faces]
-    scaled = place_in_scene(welded).into_scene(welded)
-    charts = unwrap(Mesh(scaled, welded_faces), texture_size, padding)
-    # a corner is a vertex of the charts (its UV) and a vertex of the file (its place and normal)
-    pairs = np.stack([charts.faces.reshape(-1), mesh.faces.reshape(-1)], 1)
-    split, corners = np.unique(pairs, axis=0, return_inverse=True)
+        if mesh.corners is None:
+            return Atlas(mesh.vertices, mesh.faces, mesh.normals, mesh.uv)
+        uv, uv_faces = mesh.uv, mesh.faces
+    else:
+        # welded first: split vertices would cut the charts apart
+        welded, flat = np.unique(mesh.vertices, axis=0, return_inverse=True)
+        welded_faces = flat.reshape(-1)[mesh.faces]
+        scaled = place_in_scene(welded).into_scene(welded)
+        charts = unwrap(Mesh(scaled, welded_faces), texture_size, padding)
+        uv, uv_faces = charts.uv.astype(np.float32), charts.faces
+    # a corner has a UV, a vertex of the file (its place), and a normal
+    normal_faces = mesh.faces if mesh.corners is None else mesh.corners
+    triples = np.stack([uv_faces.reshape(-1), mesh.faces.reshape(-1), normal_faces.reshape(-1)], 1)
+    split, corners = np.unique(triples, axis=0, return_inverse=True)
     return Atlas(
-        mesh.vertices[split[:, 1]], corners.reshape(-1, 3), mesh.normals[split[:, 1]],
-        charts.uv[split[:, 0]].astype(np.float32),
+        mesh.vertices[split[:, 1]], corners.reshape(-1, 3), mesh.normals[split[:, 2]], uv[split[:, 0]]
     )
 
 
@@ -171,7 +190,8 @@ def _scene(path: Path) -> trimesh.Scene:
     if path.suffix.lower() in cloud.SUFFIXES:  # its reader is Open3D
         return trimesh.Scene([trimesh.PointCloud(np.zeros((1, 3)))])
     try:
-        return trimesh.load_scene(path, process=False, maintain_order=True)
+        # an OBJ's corners have UVs and normals of their own, which its vertices alone cannot hold
+        return trimesh.load_scene(path, process=False, maintain_order=path.suffix.lower() != ".obj")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # a reader of foreign files fails in as many ways as files can be broken
@@ -191,13 +211,13 @@ def _placed(geometry: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> User
     """One surface in the file's scene."""
     vertices = np.asarray(geometry.vertices, np.float64)
     with np.errstate(all="ignore"):  # coordinates that are not finite are named by _check
-        normals = np.asarray(geometry.vertex_normals, np.float64)
+        normals, corners = _normals_of(geometry)
     faces = np.asarray(geometry.faces, np.int64)
     if not np.array_equal(matrix, np.eye(4)):
         vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
         normals = normals @ np.linalg.pinv(matrix[:3, :3])
         if np.linalg.det(matrix[:3, :3]) < 0:  # mirrored: outside must stay outside
-            faces = faces[:, ::-1]
+            faces, corners = faces[:, ::-1], None if corners is None else corners[:, ::-1]
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     normals = np.where(length > 1e-12, normals / np.maximum(length, 1e-12), (0.0, 1.0, 0.0))
     uv = getattr(geometry.visual, "uv", None)
@@ -206,8 +226,19 @@ def _placed(geometry: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> User
     with np.errstate(over="ignore"):
         return UserMesh(
             vertices.astype(np.float32), faces, np.nan_to_num(normals).astype(np.float32),
-            None if uv is None else np.asarray(uv, np.float32),
+            None if uv is None else np.asarray(uv, np.float32), corners,
         )
+
+
+def _normals_of(
+    geometry: trimesh.Trimesh,
+) -> tuple[Float[np.ndarray, "n 3"], Int64[np.ndarray, "f 3"] | None]:
+    """The file's, one a vertex; where it has none those of the shape, parted at its sharp edges."""
+    normals = np.asarray(geometry.vertex_normals, np.float64)
+    # trimesh does not tell whether they were read or made; what is made anew is the same to the bit
+    made = trimesh.Trimesh(geometry.vertices, geometry.faces, process=False).vertex_normals
+    creased = creased_normals(geometry) if np.array_equal(normals, made) else None
+    return (normals, None) if creased is None else creased
 
 
 def _check_shape(vertices: np.ndarray, faces: np.ndarray, path: Path) -> None:
