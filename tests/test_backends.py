@@ -112,3 +112,20 @@ def test_triton_without_a_c_compiler_is_not_used(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert not has_triton()
     has_triton.cache_clear()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_kernels_leave_torch_its_number_of_threads(threads):
+    """Numba's threads are OpenMP's and so are torch's: to start the ones must not give the others more."""
+    program = (
+        "import numba, torch\n"
+        "from dreamfusion3d.field.hashgrid import HashGridLayout, hashgrid\n"
+        "layout = HashGridLayout(levels=2, log2_table_size=8)\n"
+        "hashgrid(torch.rand(5000, 3), torch.zeros(layout.rows, 2), layout)\n"
+        "print(torch.get_num_threads(), numba.get_num_threads())\n"
+    )
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    env.pop("NUMBA_NUM_THREADS", None)
+    said = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    most = min(threads, os.cpu_count() or 1)
+    assert said.stdout.split() == [str(threads), str(most)]
