@@ -126,6 +126,7 @@ def test_the_kernels_leave_torch_its_number_of_threads(threads):
     )
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     env.pop("NUMBA_NUM_THREADS", None)
-    said = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program]
+    said = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     most = min(threads, os.cpu_count() or 1)
     assert said.stdout.split() == [str(threads), str(most)]
