@@ -195,7 +195,7 @@ def test_without_a_way_left_the_run_ends_with_one_line(prior, text, monkeypatch)
 def test_predicted_peaks_are_the_measured_ones(prior, text, monkeypatch):
     """Of the step's parts, each in its turn the worst."""
     monkeypatch.setattr(amount, "held", lambda device: 0)
-    settings = config(render__size=24, render__step_size=0.05)
+    settings = config(render__size=32, render__step_size=0.05)
     nerf = field(settings)
     shown = optimize.pictures_for(nerf, settings)
     plans = ways.every_plan(shown, prior, text, settings, CPU)
