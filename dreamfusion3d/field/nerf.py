@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from dreamfusion3d.config import FieldConfig
 from dreamfusion3d.field.hashgrid import HashGridLayout, hashgrid
-from dreamfusion3d.field.mlp import perceptron
 from dreamfusion3d.field.start import EDGE, Start
 
 RAW_SCALE = 3.0  # the MLP moves u this much faster than it moves the albedo's logit
@@ -88,10 +87,8 @@ class NerfField(nn.Module):
         return self._density(x, self._logit(x, raw)), self._albedo(x, raw[:, 1:])
 
     def _raw(self, x: Float[Tensor, "n 3"], outputs: slice) -> Float[Tensor, "n o"]:
-        return perceptron(
-            self.features(x), self.hidden_weight, self.hidden_bias, self.out_weight[outputs],
-            self.out_bias[outputs],
-        )
+        hidden = F.relu(F.linear(self.features(x), self.hidden_weight, self.hidden_bias))
+        return F.linear(hidden, self.out_weight[outputs], self.out_bias[outputs])
 
     def _logit(self, x: Float[Tensor, "n 3"], raw: Float[Tensor, "n _"]) -> Float[Tensor, " n"]:
         if self.start is not None:

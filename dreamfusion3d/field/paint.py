@@ -9,12 +9,12 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dreamfusion3d.config import PaintConfig
 from dreamfusion3d.field.hashgrid import HashGridLayout, hashgrid
-from dreamfusion3d.field.mlp import perceptron
 
 DARKEST = 1 / 1024  # a channel of 0 or 1 has no logit; a quarter of a step of 8 bits
 
@@ -51,9 +51,10 @@ class PaintField(nn.Module):
         """Base colour in [0, 1], without light."""
         with torch.no_grad():
             base = torch.logit(self.first(x), eps=DARKEST)
-        features = hashgrid((x + 1) * 0.5, self.table, self.layout)
-        raw = perceptron(features, self.hidden_weight, self.hidden_bias, self.out_weight, self.out_bias)
-        return torch.sigmoid(base + raw)
+        hidden = F.relu(
+            F.linear(hashgrid((x + 1) * 0.5, self.table, self.layout), self.hidden_weight, self.hidden_bias)
+        )
+        return torch.sigmoid(base + F.linear(hidden, self.out_weight, self.out_bias))
 
 
 def plain(colour: float = 0.5) -> Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n 3"]]:
