@@ -32,6 +32,8 @@ def trilinear(
     if wanted or not fits:
         padding, grid = "border" if corners else "zeros", points[:, None, None]
         return F.grid_sample(volumes, grid, align_corners=corners, padding_mode=padding)[:, :, 0, 0]
+    if volumes.stride(0) == 0:  # one volume, expanded
+        volumes = volumes[:1]
     vertices = volumes.detach().flatten(2).transpose(1, 2).contiguous()
     out = torch.empty(len(points), volumes.shape[1], points.shape[1])
     follow_torch_threads()
@@ -92,13 +94,14 @@ def _sample(vertices, size, points, corners, out):
     count, channels = points.shape[1], vertices.shape[2]
     chunks = (count + _CHUNK - 1) // _CHUNK
     for part in numba.prange(chunks * points.shape[0]):
-        volume, begin = np.uint64(part // chunks), part % chunks * _CHUNK
+        picture, begin = np.uint64(part // chunks), part % chunks * _CHUNK
+        volume = picture if vertices.shape[0] > 1 else np.uint64(0)
         end = min(count, begin + _CHUNK)
         rows = np.empty((_CHUNK, channels), np.float32)
         for at in range(begin, end):
-            x, y, z = points[volume, at, 0], points[volume, at, 1], points[volume, at, 2]
+            x, y, z = points[picture, at, 0], points[picture, at, 1], points[picture, at, 2]
             x, y, z = _place(x, size[2], corners), _place(y, size[1], corners), _place(z, size[0], corners)
             _at(vertices, size, volume, x, y, z, rows, np.uint64(at - begin))
         for c in range(channels):
             for at in range(begin, end):
-                out[volume, c, at] = rows[at - begin, c]
+                out[picture, c, at] = rows[at - begin, c]

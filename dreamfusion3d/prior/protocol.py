@@ -29,9 +29,13 @@ class Text:
         return Text(self.embedding[rows], None if self.pooled is None else self.pooled[rows])
 
     def repeat(self, count: int) -> Text:
-        """Each row ``count`` times in a row."""
-        pooled = None if self.pooled is None else self.pooled.repeat_interleave(count, 0)
-        return Text(self.embedding.repeat_interleave(count, 0), pooled)
+        """Each row ``count`` times in a row; not to be changed in place, for a single one is not copied."""
+        def times(rows: Tensor) -> Tensor:
+            if len(rows) == 1:
+                return rows.expand(count, *rows.shape[1:])
+            return rows.repeat_interleave(count, 0)
+
+        return Text(times(self.embedding), None if self.pooled is None else times(self.pooled))
 
     def to(self, device: torch.device | str) -> Text:
         return Text(self.embedding.to(device), None if self.pooled is None else self.pooled.to(device))

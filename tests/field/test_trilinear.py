@@ -47,3 +47,9 @@ def test_gradients_are_torchs():
     ]
     for one, other in zip(*grads, strict=True):
         assert torch.equal(one, other)
+
+
+def test_one_volume_before_many_cameras_needs_no_copies():
+    volumes, points = problem()
+    one = volumes[:1].expand(2, -1, -1, -1, -1)
+    assert torch.equal(trilinear(one, points), trilinear(one.contiguous(), points))
