@@ -11,8 +11,11 @@ from dreamfusion3d.errors import InputError
 LONGEST_PROMPT = 1000  # characters; text encoders read at most some hundred tokens
 LONGEST_SLUG = 64
 
-# Godot's importer changes or deletes nodes whose name ends so, after '-' or '_'.
-ENGINE_SUFFIXES = frozenset("wheel vehicle col convcol colonly noimp rigid navmesh loop".split())
+# Godot's importer changes or deletes nodes and materials whose name ends so, after '-' or '_'
+# (editor/import/3d/resource_importer_scene.cpp).
+ENGINE_SUFFIXES = frozenset(
+    "noimp col convcol colonly convcolonly rigid navmesh occ occonly vehicle wheel alpha vcol loop".split()
+)
 # Windows refuses these as file names, whatever the extension.
 RESERVED = frozenset(["con", "prn", "aux", "nul", *(f"{p}{i}" for p in ("com", "lpt") for i in range(10))])
 
@@ -55,7 +58,7 @@ def slug(prompt: str) -> str:
         return f"asset_{hashed(prompt)}"
     if lost or len(name) > LONGEST_SLUG or name in RESERVED:
         return with_hash(name, prompt)
-    if name.rpartition("_")[2] in ENGINE_SUFFIXES:
+    if _is_order(name):
         # a bare trailing letter keeps the word readable and its end harmless
         name = f"{name}_x" if len(name) <= LONGEST_SLUG - 2 else with_hash(name, prompt)
     return name
@@ -64,4 +67,13 @@ def slug(prompt: str) -> str:
 def with_hash(name: str, text: str) -> str:
     """``name`` cut to make room for a hash of ``text``: two texts under one name get two folders."""
     tail = f"_{hashed(text)}"
-    return name[: LONGEST_SLUG - len(tail)].rstrip("_") + tail
+    hashed_name = name[: LONGEST_SLUG - len(tail)].rstrip("_") + tail
+    if _is_order(hashed_name):  # a hash of digits alone
+        tail += "x"
+        hashed_name = name[: LONGEST_SLUG - len(tail)].rstrip("_") + tail
+    return hashed_name
+
+
+def _is_order(name: str) -> bool:
+    """Whether Godot's importer acts on the end of ``name``: it passes over digits and '_' behind it."""
+    return name.rstrip("0123456789_").rpartition("_")[2] in ENGINE_SUFFIXES
