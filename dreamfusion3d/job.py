@@ -47,7 +47,7 @@ class Job:
     @property
     def name(self) -> str:
         """Of what is inside the files: node, mesh, material, textures. Not the folder's, whose hash or seed
-        depends on what else is in OUT: the bytes shall not."""
+        depends on what else is in OUT: the GLB's bytes shall not."""
         return self.called or slug(self.identity.prompt)
 
     @property

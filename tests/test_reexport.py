@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from dreamfusion3d import files, stages
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.config import as_dict, resolve
 from dreamfusion3d.errors import InputError
-from dreamfusion3d.mesh.export import place, read_glb
+from dreamfusion3d.mesh.export import companion, place, read_glb
 from dreamfusion3d.mesh.formats import extras_of, write
 from dreamfusion3d.progress import Quiet
 from dreamfusion3d.reexport import export
@@ -32,7 +34,10 @@ def pot() -> TexturedMesh:
 @pytest.fixture
 def run(pot: TexturedMesh, tmp_path: Path) -> Path:
     """A folder as a run leaves it, under a name that another run's folder made it take."""
-    folder = tmp_path / "out" / "a_pot_a1b2c3"
+    return finished(pot, tmp_path / "out" / "a_pot_a1b2c3")
+
+
+def finished(pot: TexturedMesh, folder: Path) -> Path:
     config = resolve(sets=["mesh.formats=glb,obj", f"mesh.height={HEIGHT}"])
     written = []
     for kind in config.mesh.formats:
@@ -56,7 +61,7 @@ def test_defaults_give_what_the_run_has(run: Path) -> None:
     written = export(run)
     assert written == [run / "export" / f"{run.name}.{kind}" for kind in ("glb", "obj")]
     again = contents(run / "export")
-    assert set(again) == {f"{run.name}.glb", f"{run.name}.obj", "a_pot.mtl", "a_pot.png"}
+    assert set(again) == {f"{run.name}.{kind}" for kind in ("glb", "obj", "mtl", "png")}
     assert all(data == before[name] for name, data in again.items())
     assert {name: data for name, data in contents(run).items() if not name.startswith("export")} == before
 
@@ -66,7 +71,34 @@ def test_a_name_of_its_own(name: str, called: str, run: Path) -> None:
     record = json.loads((run / "asset.json").read_text())
     (run / "asset.json").write_text(json.dumps({**record, "name": name}))
     export(run, "obj")
-    assert set(contents(run / "export")) == {f"{run.name}.obj", f"{called}.mtl", f"{called}.png"}
+    assert set(contents(run / "export")) == {f"{run.name}.{kind}" for kind in ("obj", "mtl", "png")}
+    assert f"usemtl {called}\n" in (run / "export" / f"{run.name}.obj").read_text()
+
+
+def test_two_assets_of_one_prompt_share_a_folder(run: Path, pot: TexturedMesh, tmp_path: Path) -> None:
+    """Exported to one, or copied into one as they are: each keeps its own picture."""
+    green = replace(pot, texture=np.full_like(pot.texture, (0, 200, 0)))
+    other = finished(green, run.parent / "a_pot")
+    for one in (run, other):
+        export(one, "obj,gltf", out=tmp_path / "delivery")
+        shutil.copytree(one, tmp_path / "flat", dirs_exist_ok=True)
+    for folder in ("delivery/{}.obj", "delivery/{}.gltf", "flat/{}.obj"):
+        for one, mesh in ((run, pot), (other, green)):
+            [part] = trimesh.load_scene(tmp_path / folder.format(one.name)).geometry.values()
+            material = part.visual.material
+            picture = material.image if hasattr(material, "image") else material.baseColorTexture
+            np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), mesh.texture)
+
+
+def test_a_renamed_run(run: Path) -> None:
+    """A space would end the name of an OBJ's material file, and is no part of a URI."""
+    folder = run.rename(run.parent / "my pot (final)")
+    (folder / f"{run.name}.glb").rename(folder / f"{folder.name}.glb")
+    for path in export(folder, "obj,gltf"):
+        [part] = trimesh.load_scene(path).geometry.values()
+        assert part.visual.uv is not None
+        beside = {p.stem for p in path.parent.iterdir() if p.suffix in (".mtl", ".bin", ".png")}
+        assert beside == {companion(path)} and re.fullmatch("my_pot_final_[0-9a-f]{6}", companion(path))
 
 
 @pytest.mark.parametrize("gone", ["work", "the npz is damaged"])

@@ -27,6 +27,7 @@ from dreamfusion3d.files import write_bytes, write_json
 from dreamfusion3d.mesh.frame import Frame, in_frame
 from dreamfusion3d.mesh.quads import paired
 from dreamfusion3d.mesh.tangents import vertex_tangents
+from dreamfusion3d.slug import slug, with_hash
 from dreamfusion3d.types import Mesh, TexturedMesh
 
 ROUGHNESS = 0.8  # the pictures are lit diffusely; trimesh's default is a mirror
@@ -72,19 +73,31 @@ def write_glb(
 def write_gltf(
     textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: Frame = GLTF_FRAME
 ) -> list[Path]:
-    """The same as readable JSON at ``path``, with ``<name>.bin`` and its pictures as PNG beside it.
+    """The same as readable JSON at ``path``, with a ``.bin`` and its pictures as PNG beside it, called
+    by ``path`` (`companion`).
 
     Returns the files written, the glTF first; it comes last on the disk, so that it is never
     without its companions.
     """
     tree, blob = read_chunks(_glb(textured, name, extras or {}, frame))
+    beside = companion(path)
+    for image in tree.get("images", []):
+        image["uri"] = f"{beside}{image['name'].removeprefix(name)}.png"
     data, pictures = _without_pictures(tree, blob)
-    tree["buffers"] = [{"uri": f"{name}.bin", "byteLength": len(data)}]
-    companions = {f"{name}.bin": data, **pictures}
-    for companion, content in companions.items():
-        write_bytes(path.parent / companion, content)
+    tree["buffers"] = [{"uri": f"{beside}.bin", "byteLength": len(data)}]
+    companions = {f"{beside}.bin": data, **pictures}
+    for file, content in companions.items():
+        write_bytes(path.parent / file, content)
     write_json(path, tree)
-    return [path, *(path.parent / companion for companion in companions)]
+    return [path, *(path.parent / file for file in companions)]
+
+
+def companion(path: Path) -> str:
+    """What the files beside ``path`` are called, without their endings: as ``path`` itself, so that assets
+    that are put into one folder do not share them. A slug, because OBJ's names end at a space and
+    glTF's are URIs: a run's folder may have been renamed."""
+    name = slug(path.stem)
+    return name if name == path.stem else with_hash(name, path.stem)
 
 
 def _with_quads(text: str) -> str:
@@ -101,9 +114,9 @@ def _with_quads(text: str) -> str:
 def write_obj(
     textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: Frame = GLTF_FRAME
 ) -> list[Path]:
-    """OBJ at ``path`` with ``<name>.mtl`` and ``<name>.png`` beside it; the OBJ comes last.
+    """OBJ at ``path`` with an ``.mtl`` and a ``.png`` of its name (`companion`); the OBJ comes last.
 
-    A normal map is ``<name>_normal.png``, named by ``norm``: ``map_Bump`` is a height to some readers
+    A normal map is ``_normal.png``, named by ``norm``: ``map_Bump`` is a height to some readers
     and normals to others, and a height read from normals is nonsense. ``extras`` and the frame
     stand in its comments: the format knows neither axes nor units. Quads are quads, except where
     a seam of the atlas runs along a quad's diagonal.
@@ -113,22 +126,27 @@ def write_obj(
         image=Image.fromarray(textured.texture), name=name, ambient=[255, 255, 255, 255],
         diffuse=[255, 255, 255, 255], specular=[0, 0, 0, 255], glossiness=0.0,
     )
+    beside = companion(path)
     text, companions = export_obj(
         as_trimesh(in_frame(textured, frame), material, name), include_normals=True, include_texture=True,
-        return_texture=True, write_texture=False, mtl_name=f"{name}.mtl",
+        return_texture=True, write_texture=False, mtl_name=f"{beside}.mtl",
         header="\n# ".join(comments(extras or {}, frame)),
     )
     if textured.quads is not None and textured.quads:
         text = _with_quads(text)
+    # trimesh calls the picture by its material
+    map_kd = [f"map_Kd {called}.png".encode() for called in (name, beside)]
+    lines = companions[f"{beside}.mtl"].replace(*map_kd)
     # the same bytes as glTF's picture, with which it shares its name
-    companions[f"{name}.png"] = png(textured.texture)
+    files = {f"{beside}.png": png(textured.texture)}
     if textured.normal_map is not None:
-        companions[f"{name}_normal.png"] = png(textured.normal_map)
-        companions[f"{name}.mtl"] += f"\nnorm {name}_normal.png".encode()
-    for companion, data in companions.items():
-        write_bytes(path.parent / companion, data + b"\n" if companion.endswith(".mtl") else data)
+        files[f"{beside}_normal.png"] = png(textured.normal_map)
+        lines += f"\nnorm {beside}_normal.png".encode()
+    files = {f"{beside}.mtl": lines + b"\n", **files}
+    for file, data in files.items():
+        write_bytes(path.parent / file, data)
     write_bytes(path, (text.rstrip("\n") + "\n").encode())
-    return [path, *(path.parent / companion for companion in sorted(companions))]
+    return [path, *(path.parent / file for file in files)]
 
 
 def read_glb(path: Path, *, maps: bool = True) -> TexturedMesh:
@@ -192,13 +210,12 @@ def _glb(textured: TexturedMesh, name: str, extras: Extras, frame: Frame) -> byt
 
 
 def _without_pictures(tree: dict[str, Any], blob: bytes) -> tuple[bytes, dict[str, bytes]]:
-    """The buffer without the pictures, which become files named by the tree; ``tree`` is changed to match."""
+    """The buffer without the pictures, which become files of their ``uri``; ``tree`` is changed to match."""
     views, pictures, kept = tree["bufferViews"], {}, bytearray()
     inside = {image["bufferView"] for image in tree.get("images", [])}
     for image in tree.get("images", []):
         view = views[image.pop("bufferView")]
         start = view.get("byteOffset", 0)
-        image["uri"] = f"{image['name']}.png"
         image.pop("mimeType", None)
         padded = blob[start : start + view["byteLength"]]
         pictures[image["uri"]] = padded[: padded.rindex(b"IEND") + 8]  # a PNG's last chunk and its checksum

@@ -139,7 +139,7 @@ def test_3mf_is_closed_textured_and_says_its_unit(pot: TexturedMesh, tmp_path: P
 def test_gltf_is_the_glb_in_files(pot: TexturedMesh, tmp_path: Path) -> None:
     write_glb(pot, tmp_path / "pot.glb", "pot", EXTRAS)
     written = write_gltf(pot, tmp_path / "x" / "pot_a1b2c3.gltf", "pot", EXTRAS)
-    assert [p.name for p in written] == ["pot_a1b2c3.gltf", "pot.bin", "pot.png"]
+    assert [p.name for p in written] == [f"pot_a1b2c3.{kind}" for kind in ("gltf", "bin", "png")]
     scene = trimesh.load(written[0])
     mesh, other = scene.geometry["pot"], read_glb(tmp_path / "pot.glb")
     np.testing.assert_array_equal(mesh.vertices, other.vertices)
@@ -150,7 +150,7 @@ def test_gltf_is_the_glb_in_files(pot: TexturedMesh, tmp_path: Path) -> None:
     tree, (inside, _) = json.loads(written[0].read_text()), read_chunks((tmp_path / "pot.glb").read_bytes())
     assert tree["nodes"] == inside["nodes"] and tree["nodes"][0]["extras"] == EXTRAS
     assert tree["asset"] == inside["asset"] and tree["asset"]["copyright"] == EXTRAS["license"]
-    assert tree["buffers"] == [{"uri": "pot.bin", "byteLength": written[1].stat().st_size}]
+    assert tree["buffers"] == [{"uri": "pot_a1b2c3.bin", "byteLength": written[1].stat().st_size}]
 
 
 def test_obj_and_gltf_share_one_picture(pot: TexturedMesh, tmp_path: Path) -> None:

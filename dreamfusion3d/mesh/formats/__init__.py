@@ -69,7 +69,7 @@ def write(
     format_name: FormatName, textured: TexturedMesh, path: Path, name: str, extras: Extras,
     frame: Frame | None = None,
 ) -> list[Path]:
-    """Writes the mesh (metres, +Y up) at ``path``, and companions called ``name`` beside it.
+    """Writes the mesh (metres, +Y up) at ``path``, ``name`` within, and companions of its name beside it.
 
     Returns the files written, the one at ``path`` first. Raises InputError where the format needs
     what is not installed.
