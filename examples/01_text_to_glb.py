@@ -18,12 +18,12 @@ def main() -> None:
     parser.add_argument("prompt", nargs="?", default="a pitcher with one handle")
     parser.add_argument("--quality", default="standard")
     parser.add_argument("--out", type=Path, default=Path("out"))
+    parser.add_argument("--set", action="append", default=[], dest="sets", help="as optim.steps=800")
     options = parser.parse_args()
 
     # the library never prints to stdout; the progress says its lines to stderr
-    asset = text_to_mesh(
-        options.prompt, out=options.out, seed=0, config=resolve(options.quality), progress=choose()
-    )
+    config = resolve(options.quality, sets=options.sets)
+    asset = text_to_mesh(options.prompt, out=options.out, seed=0, config=config, progress=choose())
     mesh = asset.record["mesh"]
     print(f"{asset.main}: {mesh['faces']:,} faces, genus {mesh['genus']}, checks passed: {asset.passed}")
 

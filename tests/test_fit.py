@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-import runpy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -171,13 +169,3 @@ def test_qualities_are_settings_and_rise() -> None:
     assert set(FIT_PRESETS) == set(PRESETS)
     steps = [resolve(q, qualities=FIT_PRESETS).optim.steps for q in FIT_PRESETS]
     assert steps == sorted(steps)
-
-
-def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    example = Path(__file__).parent.parent / "examples" / "03_photos_to_glb.py"
-    sets = [part for pair in SETS[:-1] for part in ("--set", pair)]
-    options = ["--kind", "mushroom", "--photos", "12", "--size", "24", "--out", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["03_photos_to_glb.py", *options, *sets])
-    runpy.run_path(str(example), run_name="__main__")
-    assert "PSNR" in capsys.readouterr().out and (tmp_path / "mushroom" / "mushroom.glb").exists()
-    assert (tmp_path / "photos" / "transforms.json").exists()

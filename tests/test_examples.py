@@ -1,0 +1,80 @@
+"""Every numbered script of examples/ runs, small, and makes what it says."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamfusion3d import surface
+from dreamfusion3d.mesh.export import read_glb
+from dreamfusion3d.prior.protocol import Prior
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SMALL = [
+    "field.max_resolution=48", "render.size=24", "render.coarse_size=24", "render.step_size=0.05",
+    "mesh.resolution=40", "mesh.faces=800", "mesh.texture_size=64", "mesh.normal_map=false",
+]
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs a script as its user does, with files under ``tmp_path``; what it printed on stdout."""
+    monkeypatch.setattr(surface, "VIEWS", 6)
+    monkeypatch.setattr(surface, "VIEW_SIZE", 32)
+    video = importlib.import_module("dreamfusion3d.render.video")
+    short = functools.partial(video.write_turntable, seconds=0.1, size=32)
+    monkeypatch.setattr(video, "write_turntable", short)
+    monkeypatch.setattr(video, "write_thumbnail", functools.partial(video.write_thumbnail, size=32))
+
+    def called(script: str, *arguments: str, sets: list[str]) -> str:
+        settings = [part for pair in [*SMALL, *sets] for part in ("--set", pair)]
+        monkeypatch.setattr(sys, "argv", [script, *arguments, "--out", str(tmp_path), *settings])
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+        return capsys.readouterr().out
+
+    return called
+
+
+def test_they_are_numbered_and_all_are_run_here() -> None:
+    scripts = sorted(path.name for path in EXAMPLES.glob("*.py"))
+    assert [int(name[:2]) for name in scripts] == list(range(1, len(scripts) + 1))
+    here = Path(__file__).read_text(encoding="utf-8")
+    assert all(f'run("{name}"' in here for name in scripts)
+
+
+def test_text_to_glb(run: Run, tmp_path: Path) -> None:
+    said = run("01_text_to_glb.py", "a red mug", "--quality", "draft", sets=["optim.steps=4"])
+    glb = tmp_path / "a_red_mug" / "a_red_mug.glb"
+    assert said.startswith(f"{glb}: ") and "checks passed" in said
+    red, green, blue = read_glb(glb).texture.reshape(-1, 3).mean(0)
+    assert red > 1.5 * max(green, blue)
+
+
+def test_swap_the_prior(run: Run, tmp_path: Path) -> None:
+    said = run("02_swap_the_prior.py", sets=["optim.steps=60"])
+    folder = tmp_path / "a_striped_ball"
+    assert said.startswith(f"{folder / 'a_striped_ball.glb'}: ")
+    record = json.loads((folder / "asset.json").read_text())
+    assert record["prior"] == {"name": "striped-ball", "sha256": "1"} and record["mesh"]["genus"] == 0
+    size = np.diff(record["mesh"]["bounds"], axis=0)[0]
+    np.testing.assert_allclose(size, 1.0, atol=0.15)  # a ball of one metre
+
+
+def test_its_prior_keeps_to_the_protocol() -> None:
+    assert isinstance(runpy.run_path(str(EXAMPLES / "02_swap_the_prior.py"))["BallPrior"](), Prior)
+
+
+def test_photos_to_glb(run: Run, tmp_path: Path) -> None:
+    photos = ("--kind", "mushroom", "--photos", "12", "--size", "24")
+    said = run("03_photos_to_glb.py", *photos, sets=["optim.steps=60", "fit.rays=512", "fit.holdout=2"])
+    assert "PSNR" in said and (tmp_path / "mushroom" / "mushroom.glb").exists()
+    assert (tmp_path / "photos" / "transforms.json").exists()
