@@ -79,7 +79,8 @@ class JudgeNet(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> JudgeNet:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model = cls(config["vocabulary"], tuple(config["widths"]))
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
+            model = cls(config["vocabulary"], tuple(config["widths"]))
         model.load_state_dict({k: v.float() for k, v in load_file(folder / _FILE).items()})
         return model.eval().requires_grad_(False)
 

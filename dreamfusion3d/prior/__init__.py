@@ -71,7 +71,13 @@ def load_prior(name: str | PriorConfig = EMBEDDED, *, device: torch.device | str
 
     Raises InputError when there is none, or it is gated, gone, damaged, pickled or of another kind.
     """
-    settings = PriorConfig(name=name) if isinstance(name, str) else name
+    import torch
+
+    with torch.random.fork_rng(devices=[]):  # modules draw weights from it before they get their own
+        return _load(PriorConfig(name=name) if isinstance(name, str) else name, device)
+
+
+def _load(settings: PriorConfig, device: torch.device | str) -> Prior:
     where = _device(settings.device, device)
     folder = folder_of(settings.name)
     if settings.name == EMBEDDED or is_pixel_folder(folder):
@@ -115,11 +121,14 @@ def load_pixel_prior(
     name: str = EMBEDDED, *, device: torch.device | str = "cpu", half: bool = True, graph: bool = False
 ) -> PixelPrior:
     """The embedded prior, or a folder that ``train-prior`` wrote. Raises InputError for any other."""
+    import torch
+
     from dreamfusion3d.prior.pixel import PixelPrior
 
     folder = folder_of(name)
     known_as = EMBEDDED if name == EMBEDDED else folder.name
-    return PixelPrior(folder, known_as, device=device, half=half, graph=graph)
+    with torch.random.fork_rng(devices=[]):  # as in load_prior
+        return PixelPrior(folder, known_as, device=device, half=half, graph=graph)
 
 
 def _plugin(settings: PriorConfig, device: torch.device) -> Prior | None:

@@ -118,9 +118,10 @@ class WordEncoder(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> WordEncoder:
         config = json.loads((folder / "config.json").read_text())
-        model = cls(
-            config["values"], width=config["width"], layers=config["layers"], buckets=config["buckets"]
-        )
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
+            model = cls(
+                config["values"], width=config["width"], layers=config["layers"], buckets=config["buckets"]
+            )
         model.load_state_dict({k: v.float() for k, v in load_file(folder / _FILE).items()})
         return model.eval()
 

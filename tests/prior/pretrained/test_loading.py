@@ -44,6 +44,13 @@ def copy(sd: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sd, tmp_path / "copy"))
 
 
+def test_the_callers_generator_is_left_alone(sd: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    load(sd).encode_text(["a mug", ""])  # for which the text encoders are loaded
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def error_of(name: Path | str, **settings) -> str:
     with pytest.raises(InputError) as caught:
         load(name, **settings)
