@@ -135,6 +135,20 @@ def test_architecture_names_every_part() -> None:
     assert not [part for part in parts if part not in text]
 
 
+def test_architecture_names_every_module() -> None:
+    """Each beside its package, in the picture; a twin for another back end goes with its module."""
+    picture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
+    entries = dict(re.findall(r"^ *(\w+)/ (.*\n(?: {8}.*\n)*)", picture, re.MULTILINE))
+    entries["cli"] = picture.split("dreamfusion3d/\n")[0]
+    absent = []
+    for path in [*(ROOT / "cli").glob("*.py"), *(ROOT / "dreamfusion3d").glob("*/**/*.py")]:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        package, name = parts[parts[0] == "dreamfusion3d"], re.sub("_(torch|numba|triton)$", "", parts[-1])
+        if name != "__init__" and not re.search(rf"\b{name}\b", entries.get(package, "")):
+            absent.append(f"{package}: {name}")
+    assert not absent
+
+
 def test_shipped_weights_are_as_described() -> None:
     path = embedded_folder() / "training.json"
     if not path.exists():

@@ -1,8 +1,9 @@
-"""The house stands: every part imports only from parts below it."""
+"""The house stands: every part imports only from parts below it, or beside it without a cycle."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,19 @@ def test_imports_go_down(path: Path) -> None:
         there = part_of(pieces) if pieces[0] == "dreamfusion3d" else None
         if there in HEIGHT:
             assert HEIGHT[there] <= HEIGHT[here], f"{here} must not know {there}: {name}"
+
+
+def test_no_floor_goes_in_circles() -> None:
+    """Within a floor parts may know each other, but in one direction; raises graphlib.CycleError."""
+    knows: dict[str, set[str]] = {}
+    for path in MODULES:
+        here = part_of(path.relative_to(ROOT).with_suffix("").parts)
+        names = (tuple(name.split(".")) for name in imported(path))
+        there = {part_of(pieces) for pieces in names if pieces[0] == "dreamfusion3d"}
+        if here is not None:
+            knows.setdefault(here, set()).update(name for name in there if name in HEIGHT and name != here)
+    order = list(graphlib.TopologicalSorter(knows).static_order())
+    assert order.index("config") < order.index("job") < order.index("finish") < order.index("pipeline")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
