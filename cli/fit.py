@@ -50,7 +50,7 @@ def fit(
         typer.Option("--set", metavar="KEY=VALUE", help="One setting, as optim.steps=800; may be repeated."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if it is done.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print asset.json, not the path.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print asset.json and its folder as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
 ) -> None:
     """Make a textured 3D mesh from photos whose cameras are known (NeRF), many or few.

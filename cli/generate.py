@@ -30,7 +30,7 @@ def generate(
     formats: Annotated[
         str | None, typer.Option("--format", help="Some of glb, gltf, obj, ply, stl, 3mf, usdz, fbx; glb.")
     ] = None,
-    faces: Annotated[int | None, typer.Option(help="Triangles at most.")] = None,
+    faces: Annotated[int | None, typer.Option(help="Triangles at most; a quad is two.")] = None,
     texture_size: Annotated[int | None, typer.Option(help="Pixels along a side of the texture.")] = None,
     quads: Annotated[bool, typer.Option("--quads", help="Quads (in OBJ) instead of triangles.")] = False,
     lods: Annotated[int | None, typer.Option(help="Levels of detail, the mesh itself included.")] = None,
@@ -56,7 +56,7 @@ def generate(
         typer.Option("--set", metavar="KEY=VALUE", help="One setting, as optim.steps=800; may be repeated."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if it is done.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print asset.json, not the path.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print asset.json and its folder as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
 ) -> None:
     """Make a textured 3D mesh from a sentence.
