@@ -24,7 +24,8 @@ def parse(text: str) -> int:
         raise InputError(f"--memory-budget {text!r} is not an amount of memory; for example 8GB or 900MB")
     amount = int(float(found[1]) * UNITS[found[2] or ""])
     if amount < LEAST:
-        raise InputError(f"--memory-budget {text!r} is less than 1 MiB; write the unit, for example 8GB")
+        mend = "give more" if text.strip()[-1].isalpha() else "write the unit"
+        raise InputError(f"--memory-budget {text!r} is less than 1 MiB; {mend}, for example 8GB")
     return amount
 
 

@@ -199,6 +199,14 @@ def test_what_is_no_amount_is_said(text):
         amount.parse(text)
 
 
+@pytest.mark.parametrize(("text", "mend"), [
+    ("8", "write the unit"), ("900000", "write the unit"), ("1MB", "give more"), ("5 k", "give more"),
+])
+def test_a_slip_of_the_pen(text, mend):
+    with pytest.raises(InputError, match=f"less than 1 MiB; {mend}"):
+        amount.parse(text)
+
+
 def test_amounts_are_shown_rounded_up():
     assert amount.shown(1_500_000_001) == "1.51 GB" and amount.shown(340_000_001) == "341 MB"
     assert amount.parse(amount.shown(123_456_789)) >= 123_456_789
