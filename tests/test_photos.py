@@ -241,9 +241,9 @@ def test_a_bad_folder_is_one_line_and_exit_2(
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["--holdout", "3"], "--holdout 3"), (["--holdout", "-1"], "fit.holdout"), (["--up", "x"], "fit.up"),
-    (["--offset", "1,0,0"], "fit.scale"), (["--offset", "1,0"], "fit.offset"),
-    (["--scale", "-1"], "fit.scale"),
+    (["--holdout", "3"], "--holdout 3"), (["--holdout", "-1"], "--holdout -1"), (["--up", "x"], "--up 'x'"),
+    (["--offset", "1,0,0"], "fit.scale"), (["--offset", "1,0"], "--offset needs 3"),
+    (["--scale", "-1"], "--scale -1"),
     (["--teacher", "clip"], "--encoder"), (["--quality", "ultra"], "draft"),
     (["--text", "a mug", "--name", "b"], "--name"), (["--text", "a quixnar"], "quixnar"),
     (["--set", "mesh.refine_steps=5"], "--text"),
