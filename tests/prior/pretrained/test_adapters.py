@@ -26,6 +26,8 @@ from tests.prior import families
 SIZE = 16  # pixels that the tiny networks are shown
 PROMPT = "a red mug, front view"
 each_family = pytest.mark.parametrize("family", families.FAMILIES)
+# a U-Net, transformers of both kinds, and joint views: for what does not look at the rest
+each_network = pytest.mark.parametrize("family", ["sd", "sd3_no_t5", "flux", "mvdream"])
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +190,7 @@ def test_the_background_is_one_for_all_pictures_of_a_call(folders):
         assert torch.equal(x, torch.full_like(x, level))
 
 
-@each_family
+@each_network
 def test_by_hub_id_from_the_cache(folders, family, tmp_path):
     name = families.cache(folders[family], tmp_path / "hub")
     by_id, by_folder = load(name), load(folders[family])
@@ -199,7 +201,7 @@ def test_by_hub_id_from_the_cache(folders, family, tmp_path):
     assert torch.equal(by_id.denoise(x, t, text, cameras), by_folder.denoise(x, t, text, cameras))
 
 
-@each_family
+@each_network
 def test_guidance_at_zero_and_one(folders, family):
     prior = load(folders[family])
     cameras, t, x = turntable(2, size=24), torch.full((2,), 0.5), noise(prior)
@@ -241,7 +243,7 @@ def test_pictures_pass_the_network_in_portions(folders):
         assert sizes == ([3, 1] if joint == 1 else [2, 2]), "scenes are not torn apart"
 
 
-@each_family
+@each_network
 def test_a_network_that_stays_in_main_memory_answers_the_same(folders, family):
     """A layer at a time comes to the device: here from nowhere (meta) to the CPU, and goes again."""
     plain, away = load(folders[family]), load(folders[family], offload=True)
@@ -259,7 +261,7 @@ def weights_of(prior) -> torch.nn.Module:
     return next(v for v in vars(prior.network).values() if isinstance(v, torch.nn.Module))
 
 
-@pytest.mark.parametrize("family", ["sd", "sd3"])  # a U-Net and a transformer
+@pytest.mark.parametrize("family", ["sd", "flux"])
 def test_weights_go_and_come_back(folders, family):
     prior = load(folders[family])
     text, cameras, x = prior.encode_text([PROMPT, ""]), turntable(2, size=24), noise(prior)
