@@ -131,9 +131,9 @@ def sds_curve(count: int, device: torch.device) -> dict[str, Any]:
         _backward(state, way, View(shown.cameras), 0.7, 0.0, prior, text, config)
 
     def run(way: Way) -> dict[str, Any]:
-        backward(way)
-        field.zero_grad(set_to_none=True)
         with metered(device, known) as meter:
+            backward(way)  # what it finds there, as the prompt's embedding, counts no more
+            field.zero_grad(set_to_none=True)
             meter.reset()
             start = meter.live()
             backward(way)

@@ -32,7 +32,7 @@ from dreamfusion3d.render.occupancy import Occupancy
 from dreamfusion3d.render.tiles import render_tiled
 from dreamfusion3d.render.volume import Detail, RenderSettings, march_ahead, render_detailed
 from dreamfusion3d.schedules import geometric, ramp
-from dreamfusion3d.trials import Pictures, of_field
+from dreamfusion3d.showing import Pictures, of_field
 from dreamfusion3d.types import Render
 from dreamfusion3d.ways import planned, unplanned
 
@@ -110,11 +110,11 @@ def pictures_for(field: NerfField, config: Config, sample_cameras: SampleCameras
     device = next(field.parameters()).device
     lot = torch.Generator(device).manual_seed(0)  # of the plan alone: the run draws what it would
 
-    def unseen(occupancy: Occupancy, cameras: Cameras, detail: Detail) -> Tensor:
-        return hidden_density(field, occupancy, cameras, detail, config.optim.hollow_points, generator=lot)
+    def losses(occupancy: Occupancy, cameras: Cameras, picture: Render, detail: Detail) -> Tensor:
+        return _losses(field, occupancy, cameras, picture, detail, config, 1.0, generator=lot)
 
     cameras = (sample_cameras or _orbit(config))(config.optim.views, generator=lot)
-    return of_field(field, config, cameras, unseen)
+    return of_field(field, config, cameras, losses)
 
 
 def steps_after(optim: OptimConfig, known: float) -> int:
@@ -228,7 +228,7 @@ def _backward(
     config: Config,
 ) -> Render:
     """Adds the gradient of the step's losses to the field's; the pictures."""
-    optim, field, generator, cameras = config.optim, run.field, run.generator, view.cameras
+    field, generator, cameras = run.field, run.generator, view.cameras
     settings, tiled = RenderSettings(step_size=config.render.step_size), None
     seen: dict[str, Any] = {
         "occupancy": run.occupancy, "generator": generator, "settings": settings, "marched": view.marched,
@@ -243,20 +243,29 @@ def _backward(
     loss = guidance_loss(
         run.guidance, picture, cameras, prior, text, config, now, generator=generator, way=way
     )
-    loss = loss + regularisers(picture, detail, config, progress)
-    if optim.hollow_weight > 0 and field.start is None:  # what a field starts from has said what is inside
-        density = hidden_density(
-            field, run.occupancy, cameras, detail, optim.hollow_points, generator=generator
-        )
-        loss = loss + optim.hollow_weight * torch.log1p(density).mean()
-    if field.start is not None and len(field.start.sure) > 0 and optim.anchor_weight > 0:
-        stray = field.start.strayed(field.density_logit, optim.anchor_points, generator=generator)
-        loss = loss + optim.anchor_weight * stray
+    loss = loss + _losses(
+        field, run.occupancy, cameras, picture, detail, config, progress, generator=generator
+    )
     loss.backward()
     if tiled is not None:
         del loss
         tiled.backward()
     return picture
+
+
+def _losses(
+    field: NerfField, occupancy: Occupancy, cameras: Cameras, picture: Render, detail: Detail, config: Config,
+    progress: float, *, generator: torch.Generator,
+) -> Float[Tensor, ""]:
+    """A step's, all but the guidance's."""
+    optim, loss = config.optim, regularisers(picture, detail, config, progress)
+    if optim.hollow_weight > 0 and field.start is None:  # what a field starts from has said what is inside
+        density = hidden_density(field, occupancy, cameras, detail, optim.hollow_points, generator=generator)
+        loss = loss + optim.hollow_weight * torch.log1p(density).mean()
+    if field.start is not None and len(field.start.sure) > 0 and optim.anchor_weight > 0:
+        stray = field.start.strayed(field.density_logit, optim.anchor_points, generator=generator)
+        loss = loss + optim.anchor_weight * stray
+    return loss
 
 
 def regularisers(picture: Render, detail: Detail, config: Config, progress: float) -> Float[Tensor, ""]:

@@ -26,7 +26,7 @@ from dreamfusion3d.optimize import SampleCameras, Step, take_steps, variation
 from dreamfusion3d.prior.protocol import Prior, Prompts
 from dreamfusion3d.render.painted import compose, see
 from dreamfusion3d.schedules import geometric
-from dreamfusion3d.trials import Pictures
+from dreamfusion3d.showing import Pictures, Shown
 from dreamfusion3d.types import Mesh, Render
 from dreamfusion3d.ways import planned, unplanned
 
@@ -83,8 +83,18 @@ def _pictures(
 
         return Block("painted", painted)
 
+    def shown(cameras: Cameras, tiles: int) -> Shown:
+        with torch.no_grad():
+            made = block(cameras)({})
+        rgb, albedo = (made[name].requires_grad_(True) for name in ("rgb", "albedo"))
+        return Shown(Render(rgb, made["opacity"], made["opacity"]), albedo, lambda: None)
+
+    def losses(cameras: Cameras, shown: Shown) -> Tensor:
+        return _smoothness(shown.detail, shown.picture, config)
+
     cameras = _cameras(config, sample_cameras, torch.Generator(device).manual_seed(0))
-    return Pictures(cameras, block, None, [p for p in field.parameters() if p.requires_grad])
+    learning: list[Tensor] = [p for p in field.parameters() if p.requires_grad]
+    return Pictures(cameras, block, shown, losses, learning, tiled=False)
 
 
 def from_grey(config: Config) -> Config:
@@ -121,11 +131,15 @@ def _step(
         loss = guidance_loss(
             run.guidance, picture, cameras, prior, text, config, progress, generator=run.generator, way=way
         )
-        (loss + config.paint.variation_weight * variation(albedo, picture.opacity)).backward()
+        (loss + _smoothness(albedo, picture, config)).backward()
         return picture
 
     picture = attempt(run, ladder, backward)
     return step_if_finite(run.optimiser), picture
+
+
+def _smoothness(albedo: Tensor, picture: Render, config: Config) -> Float[Tensor, ""]:
+    return config.paint.variation_weight * variation(albedo, picture.opacity)
 
 
 def _cameras(config: Config, sample_cameras: SampleCameras | None, generator: torch.Generator) -> Cameras:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,40 +14,46 @@ from torch import Tensor
 from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.config import Config
 from dreamfusion3d.distill import Way, chained, taught
-from dreamfusion3d.field.nerf import NerfField
 from dreamfusion3d.guidance import load_guidance
 from dreamfusion3d.memory import amount
-from dreamfusion3d.memory.chain import Chain, Cost, Edge, Point, Schedule, evaluate, front, keep_all
+from dreamfusion3d.memory.chain import Chain, Cost, Edge, Point, Schedule, evaluate, front, keep_all, kept_by
 from dreamfusion3d.memory.execute import Block, State
 from dreamfusion3d.memory.meter import measured, metered, scaled, seconds_of
 from dreamfusion3d.prior.guide import scene_of
 from dreamfusion3d.prior.protocol import Prior, Prompts
-from dreamfusion3d.render.occupancy import Occupancy
-from dreamfusion3d.render.tiles import TiledRender, render_tiled
-from dreamfusion3d.render.volume import Detail, RenderSettings, render_detailed
+from dreamfusion3d.showing import Pictures, Shown
 from dreamfusion3d.types import Render
 
-TILES = (1, 2, 4, 8, 16, 32, 64)
-LEFT = 200  # bytes a ray: gradients of the pictures, and the graph of their regularisers
+TILES = (2, 4, 8, 16, 32, 64)
+RUN = (64, 4)  # tiles of the two runs at full size: the rest lies on the line through them
+A_RAY = 16  # bytes of its colour and opacity
 GRAINS = 100  # a schedule's bytes are told apart to one part in so many
 A_QUESTION = 1e-4  # seconds: of two ways that measure alike the plainer one is taken
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """How the pictures of a step are made, for trials: ``block`` makes them with their graph, ``tiled``
-    without, where they can be made in tiles."""
+class Rendered:
+    """Making a step's pictures and handing their gradient on. Bytes in the order of a step: the peak of
+    making them, what is left of that for the guidance, what the other losses add to that and leave of it,
+    the pictures' gradients, and the peak of the backward pass with these."""
 
-    cameras: Cameras  # a step's, of full size
-    block: Callable[[Cameras], Block]
-    tiled: Callable[[Cameras], Any] | None
-    parameters: list[Tensor]  # that learn
-    # makes a small picture and gives what else a step asks of the field then
-    after: Callable[[Cameras], Callable[[], Any]] | None = None
+    tiles: int
+    making: int
+    kept: int
+    losses: int
+    graph: int
+    gradients: int
+    backward: int
+    seconds: float
 
-    @property
-    def rays(self) -> int:
-        return len(self.cameras) * self.cameras.height * self.cameras.width
+
+@dataclass(frozen=True)
+class Lesson:
+    """Encoding and asking: its peak, what is left of it for its backward pass, and the seconds of both."""
+
+    peak: int
+    kept: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -69,40 +76,6 @@ class Spent:
     peak: Line
     kept: Line
     seconds: Line
-
-
-def of_field(
-    field: NerfField, config: Config, cameras: Cameras,
-    unseen: Callable[[Occupancy, Cameras, Detail], Tensor],
-) -> Pictures:
-    """The pictures of a field as the run begins: later ones take fewer samples. ``unseen`` is what is asked
-    of the field where they do not show it."""
-    device = next(field.parameters()).device
-    occupancy = Occupancy(config.render.occupancy_resolution, device)
-    occupancy.update(field.density, generator=torch.Generator(device).manual_seed(0), step=0)
-    seen: dict[str, Any] = {
-        "occupancy": occupancy, "settings": RenderSettings(step_size=config.render.step_size)
-    }
-
-    def lot() -> torch.Generator:
-        return torch.Generator(device).manual_seed(0)
-
-    def block(cameras: Cameras) -> Block:
-        def run(_: State) -> State:
-            picture, detail = render_detailed(field, cameras, generator=lot(), **seen)
-            made = {"rgb": picture.rgb, "opacity": picture.opacity, "albedo": detail.albedo}
-            return made if picture.normals is None else {**made, "normals": picture.normals}
-
-        return Block("render", run)
-
-    def tiled(cameras: Cameras) -> TiledRender:
-        return render_tiled(field, cameras, generator=lot(), tiles=1, **seen)
-
-    def after(cameras: Cameras) -> Callable[[], Tensor]:
-        return functools.partial(unseen, occupancy, cameras, tiled(cameras).detail)
-
-    learning: list[Tensor] = [p for p in field.parameters() if p.requires_grad]
-    return Pictures(cameras, block, tiled, learning, after)
 
 
 class Trial:
@@ -135,45 +108,83 @@ class Trial:
 
     # the pictures
 
-    def renders(self) -> Iterator[tuple[int, float, float, float, float]]:
-        """Tiles, the peak of making the pictures, what is left of them, the peak of the backward pass with
-        that, and the seconds of all."""
+    def renders(self) -> Iterator[Rendered]:
+        """In one piece, as small pictures say; and in tiles, as runs at full size do."""
         low, high = self.trials
         sizes = (len(low) * low.height * low.width, len(high) * high.height * high.width)
         graph = [measured([self.pictures.block(c)], {}, self.device, self.pictures.parameters)
                  for c in self.trials]
-        rays = self.pictures.rays
+        rays, (least, most) = self.pictures.rays, RUN
+        small = self._shown(least)
         whole = scaled(graph[0], graph[1], sizes, rays).costs[0]
-        # the first gradient of the weights is the one that is held
-        backward = whole.kept + LEFT * rays + max(whole.backward_peak - self.weights, 0)
-        unseen = 0.0
-        if self.pictures.after is not None:
-            unseen = self._spent([self.pictures.after(c) for c in self.trials], sizes).peak.at(rays)
-        making = max(whole.full_peak, whole.kept + LEFT * rays + unseen)
-        yield 1, making, whole.kept + LEFT * rays, backward, whole.forward + whole.backward
-        tiled = self.pictures.tiled
-        if tiled is None:
+        held = small.gradients + whole.backward_peak
+        once = whole.forward + whole.backward + self._seconds_of_losses()
+        yield Rendered(
+            1, whole.full_peak, whole.kept, small.losses, small.graph, small.gradients, held, once
+        )
+        if not self.pictures.tiled:
             return
-        made = self._spent([functools.partial(tiled, c) for c in self.trials], sizes)
-        left = made.kept.at(rays) + LEFT * rays
-        for tiles in TILES[1:]:
+        large = self._shown(most)
+        ends = (rays // least, rays // most)
+        making, backward = (
+            Line(ends, (float(getattr(small, name)), float(getattr(large, name))))
+            for name in ("making", "backward")
+        )
+        slope = max(small.seconds - large.seconds, 0.0) / (least - most)
+        for tiles in TILES:
             size = -(-rays // tiles)
-            tile = scaled(graph[0], graph[1], sizes, size).costs[0]
-            making = made.kept.at(rays) + max(made.peak.at(size) - made.kept.at(size), 0)
-            again = left + max(tile.full_peak, tile.kept + tile.backward_peak)
-            seconds = tiles * (made.seconds.at(size) + tile.forward + tile.backward)
-            seconds = 1.001 * max(seconds, whole.forward + whole.backward)
-            yield tiles, max(making, left + unseen), left, again, seconds
+            yield replace(
+                small, tiles=tiles, making=int(making.at(size)), backward=int(backward.at(size)),
+                seconds=1.001 * max(large.seconds + slope * (tiles - most), once),
+            )
+
+    def _shown(self, tiles: int) -> Rendered:
+        """A step at full size but for the guidance, whose gradient of the pictures is as large as any."""
+        cameras, pictures = self.pictures.cameras, self.pictures
+
+        def all_losses(cameras: Cameras, shown: Shown) -> Tensor:
+            return pictures.losses(cameras, shown) + shown.picture.rgb.sum() + shown.picture.opacity.sum()
+
+        with _as_found(pictures.parameters) as there, metered(self.device, there) as meter:
+            def since(start: int) -> tuple[int, int]:
+                found = meter.peak() - start, meter.live() - start
+                meter.reset()
+                return found
+
+            warm = pictures.shown(self.trials[0], 1)  # what it finds there counts no more
+            all_losses(self.trials[0], warm).backward()
+            warm.backward()
+            del warm
+            start = meter.live()
+            meter.reset()
+            begun = time.perf_counter()
+            shown = pictures.shown(cameras, tiles)
+            making, kept = since(start)
+            loss = all_losses(cameras, shown)
+            losses, graph = since(start + kept)
+            loss.backward()
+            del loss
+            _, gradients = since(start + kept)
+            shown.backward()
+            backward, _ = since(start)
+            seconds = time.perf_counter() - begun
+        return Rendered(tiles, making, kept, losses, graph, gradients, backward, seconds)
+
+    def _seconds_of_losses(self) -> float:
+        shown = self.pictures.shown(self.pictures.cameras, RUN[0])
+        return seconds_of(
+            self.device, lambda: self.pictures.losses(self.pictures.cameras, shown).backward(), 1
+        )
 
     # the prior
 
-    def teachings(self) -> Iterator[tuple[Way, Point]]:
-        """Ways of encoding and asking, with their peak and seconds."""
+    def teachings(self) -> Iterator[tuple[Way, Lesson]]:
+        """Ways of encoding and asking."""
         ones, known = self._encoder()
         n = self.blocks = len(ones[0])
         guidance = self._spent_on_guidance()
         asked = self._spent([self._denoise(k * self.scene) for k in (1, 2)], (self.scene, 2 * self.scene))
-        x = self.x.numel() * self.x.element_size()
+        x, rays = self.x.numel() * self.x.element_size(), self.pictures.rays
         groups_of: list[tuple[int, Chain, list[Point]]] = []
         for views in sorted({1, -(-self.views // 2)} - {self.views}) if known else ():
             chain = scaled(ones[0], ones[1], (1, 2), views)
@@ -190,16 +201,18 @@ class Trial:
             both = Chain((*whole.costs, cost), (*whole.edges, Edge(n - 1, n, x, x)))
             for point in _front(both) if known else [evaluate(both, keep_all(n + 1))]:
                 schedule: Schedule | None = point.schedule[:-1]
-                yield Way(schedule=None if schedule == keep_all(n) else schedule, at_once=at_once), point
+                way = Way(schedule=None if schedule == keep_all(n) else schedule, at_once=at_once)
+                yield way, Lesson(point.peak, kept_by(both, point.schedule), point.seconds)
             for views, chain, points in groups_of:
                 groups = self.views / views
                 forward = sum(c.forward for c in chain.costs)
                 light = chain.light_peak(0, n - 1, n - 1)
+                part = A_RAY * rays * (1 + views / self.views)  # gradients, and the pictures of a group
                 for point in points:
-                    most = 2 * x + max(light, int(peak), point.peak)
+                    most = max(2 * x + max(light, int(peak)), x + part + point.peak)
                     took = seconds + groups * (forward + point.seconds)
                     schedule = None if point.schedule == keep_all(n) else point.schedule
-                    yield Way(1, views, schedule, at_once), Point(int(most), took, point.schedule)
+                    yield Way(1, views, schedule, at_once), Lesson(int(most), A_RAY * rays, took)
 
     def _encoder(self) -> tuple[list[Chain], bool]:
         """Of one and of two pictures; and whether its blocks may be computed twice."""
@@ -264,6 +277,19 @@ class Trial:
             rows.append((float(peak), float(kept), seconds_of(self.device, run, 1)))
         small, large = rows
         return Spent(*(Line(sizes, (a, b)) for a, b in zip(small, large, strict=True)))
+
+
+@contextlib.contextmanager
+def _as_found(parameters: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Parameters with gradients to add to, which are given back as they were."""
+    before = [p.grad for p in parameters]
+    for p in parameters:
+        p.grad = torch.zeros_like(p)
+    try:
+        yield [*parameters, *(p.grad for p in parameters if p.grad is not None)]
+    finally:
+        for p, grad in zip(parameters, before, strict=True):
+            p.grad = grad
 
 
 def _front(chain: Chain) -> list[Point]:

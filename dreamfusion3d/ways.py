@@ -20,10 +20,9 @@ from dreamfusion3d.prior.guide import scene_of
 from dreamfusion3d.prior.pretrained.adapter import DiffusionPrior
 from dreamfusion3d.prior.pretrained.spaces import Latents
 from dreamfusion3d.prior.protocol import Movable, Prior, Prompts, Weights
-from dreamfusion3d.trials import Pictures, Trial
+from dreamfusion3d.showing import Pictures
+from dreamfusion3d.trials import Lesson, Rendered, Trial
 from dreamfusion3d.types import Render
-
-SLACK = 1.03  # of predictions: an allocator rounds up
 
 
 def unplanned(prior: Prior, config: Config, device: torch.device, *, tiled: bool = True) -> Ladder[Way]:
@@ -74,14 +73,26 @@ def every_plan(
     network = sparable(prior, device)
     spared, crossing = (0, 0.0) if network is None else (network.bytes - network.largest, network.seconds())
     for way, lesson in trial.teachings():
-        for tiles, making, left, backward, seconds in renders:
-            peak = max(making, left + lesson.peak, backward)
+        for render in renders:
+            peak = amount.rounded(_peak(render, lesson, way), device)
             for offload in (False, True) if network is not None else (False,):
-                whole = Way(tiles, way.views, way.schedule, way.at_once, offload)
-                needed = trial.held + SLACK * peak - (spared if offload else 0)
-                took = seconds + lesson.seconds + (trial.calls(way.at_once) * crossing if offload else 0.0)
+                whole = Way(render.tiles, way.views, way.schedule, way.at_once, offload)
+                needed = trial.held + peak - (spared if offload else 0)
+                took = render.seconds + lesson.seconds
+                if offload:
+                    took += trial.calls(way.at_once) * crossing
                 plans.append(Plan(whole, words(whole, trial.views, trial.blocks), int(needed), took))
     return plans
+
+
+def _peak(render: Rendered, lesson: Lesson, way: Way) -> int:
+    """Bytes of a step, whose parts follow one another: pictures, guidance, other losses, and back."""
+    # an encoder whose graph is kept goes back when the other losses' gradients are there already
+    late = render.gradients if way.views is None else 0
+    return max(
+        render.making, render.kept + lesson.peak + late, render.kept + lesson.kept + render.losses,
+        render.kept + lesson.kept + render.graph, render.backward,
+    )
 
 
 def sparable(prior: Prior, device: torch.device) -> Weights | None:

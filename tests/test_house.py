@@ -17,7 +17,7 @@ FLOORS = (
         "surface",
     ),
     ("reconstruct", "unseen"), ("evaluate",),
-    ("optimize", "distill", "ways", "trials", "checkpoint", "lead", "paint"),
+    ("optimize", "distill", "ways", "trials", "showing", "checkpoint", "lead", "paint"),
     ("prior",), ("guidance",), ("render",), ("field",), ("mesh",), ("procedural",), ("memory",),
 )
 BASE = {

@@ -209,16 +209,17 @@ def test_predicted_peaks_are_the_measured_ones(prior, text, monkeypatch):
     occupancy.update(nerf.density, generator=generator(), step=0)
     known = [*prior.space.vae.parameters(), *prior.network.unet.parameters(), *nerf.parameters()]
     for way in some:
-        nerf.zero_grad(set_to_none=True)
         guidance = load_guidance(settings.guidance, device=CPU, warn=pytest.fail)
-        whole = Run(nerf, torch.optim.Adam(nerf.parameters()), occupancy, generator(), guidance)
         with metered(CPU, known) as meter:
-            start = meter.live()
-            meter.reset()
-            optimize._backward(whole, way, View(shown.cameras), 0.7, 0.0, prior, text, settings)
-            peak = meter.peak() - start
+            for _ in range(2):  # what the first finds there, as the prompt's embedding, counts no more
+                nerf.zero_grad(set_to_none=True)
+                whole = Run(nerf, torch.optim.Adam(nerf.parameters()), occupancy, generator(), guidance)
+                start = meter.live()
+                meter.reset()
+                optimize._backward(whole, way, View(shown.cameras), 0.7, 0.0, prior, text, settings)
+                peak = meter.peak() - start
         predicted = by_way[way].peak - weights
-        assert 0.8 < peak / predicted < 1.08, (way, peak, predicted)
+        assert 0.9 < predicted / peak < 1.1, (way, peak, predicted)
 
 
 def test_small_questions_are_the_large_one(prior, text):

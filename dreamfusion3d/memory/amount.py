@@ -14,6 +14,7 @@ UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4,
          "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
 LEAST = 1 << 20  # a smaller budget is a slip of the pen
 CONTEXT = 500 << 20  # bytes of a CUDA context, which the allocator does not count
+ROUNDED = 1.05  # of a prediction on CUDA, whose allocator rounds up; on a CPU every byte is counted
 _SAID = ("not enough memory", "can't allocate memory", "out of memory")
 
 
@@ -53,6 +54,11 @@ def held(device: torch.device) -> int:
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
     return 0
+
+
+def rounded(peak: int | float, device: torch.device) -> int | float:
+    """Bytes to plan for where tensors take ``peak``."""
+    return ROUNDED * peak if device.type == "cuda" else peak
 
 
 def enforce(budget: int, device: torch.device) -> None:

@@ -39,7 +39,7 @@ class Cost:
     light_peak: int  # the most during a forward pass that keeps nothing; its outputs are in it
     full_peak: int  # the same of one that keeps what the backward pass needs
     kept: int  # what such a one leaves, its outputs among it
-    backward_peak: int  # the most during the backward pass beyond that and the outputs' gradients
+    backward_peak: int  # the most during the backward pass, its graph with it, beyond the outputs' gradients
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Chain:
     def keep_peak(self, s: int, t: int) -> int:
         """Of keeping block ``s`` in a part that ends with ``t``, its own forward and backward pass."""
         c = self.costs[s]
-        return max(c.full_peak + self.gradients[t], c.kept + self.gradients[s] + c.backward_peak)
+        return max(c.full_peak + self.gradients[t], self.gradients[s] + c.backward_peak)
 
     def light_peak(self, s: int, e: int, t: int) -> int:
         """Of running s..e without keeping them, in a part that ends with ``t``."""
@@ -118,6 +118,14 @@ def _evaluate(chain: Chain, part: Schedule) -> tuple[int, float]:
         more, after = _evaluate(chain, rest)
         peak, seconds = max(peak, chain.cut(s, e) + more), seconds + after
     return peak, seconds
+
+
+def kept_by(chain: Chain, schedule: Schedule) -> int:
+    """Bytes that are there between the forward and the backward pass."""
+    return sum(
+        chain.costs[node].kept if isinstance(node, int) else chain.cut(_first(node), _last(node))
+        for node in schedule
+    )
 
 
 def _first(node: Any) -> int:

@@ -12,7 +12,7 @@ import functools
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, no_type_check
+from typing import Any, Protocol, no_type_check, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from dreamfusion3d.memory.execute import Block, State
 REPEATS = 2  # of a timed pass, of which the fastest counts
 
 
+@runtime_checkable
 class Meter(Protocol):
     def live(self) -> int: ...
 
@@ -146,9 +147,9 @@ def measured(
     costs, lives = [], _Edges(state)
     try:
         for i, block in enumerate(blocks):
-            cost, state = _measure(block, state, device, there)
+            cost, state, wanted = _measure(block, state, device, there)
             costs.append(cost)
-            lives.after(i, state)
+            lives.after(i, state, wanted)
     finally:
         for p, grad in zip(learning, before, strict=True):
             p.grad = grad
@@ -156,19 +157,24 @@ def measured(
 
 
 class _Edges:
-    """Who makes what crosses from block to block, and who is the last to take it; one entry a storage."""
+    """Who makes what crosses from block to block, and who is the last to take it, and the last to give it
+    a gradient; one entry a storage."""
 
     def __init__(self, state: State) -> None:
         self.given = {t.untyped_storage()._cdata for t in state.values()}
         self.open: dict[str, tuple[int, Tensor]] = {}  # name -> made
+        self.wanted: dict[str, int] = {}  # name -> the last block that gave it a gradient
         self.done: list[Edge] = []
 
-    def after(self, i: int, state: State) -> None:
+    def after(self, i: int, state: State, wanted: set[str]) -> None:
+        self.wanted.update(dict.fromkeys(wanted, i))
         for name, (made, value) in list(self.open.items()):
             if state.get(name) is not value:  # ended, or the name is another's from now on
                 del self.open[name]
-                size = value.untyped_storage().nbytes()
-                self.done.append(Edge(made, i, size, size if value.requires_grad else 0))
+                size, last = value.untyped_storage().nbytes(), self.wanted.get(name, made)
+                self.done.append(Edge(made, i, size, size if last == i else 0))
+                if made < last < i:
+                    self.done.append(Edge(made, last, 0, size))
         held = {value.untyped_storage()._cdata for _, value in self.open.values()}
         for name, value in state.items():
             key = value.untyped_storage()._cdata
@@ -181,7 +187,10 @@ class _Edges:
         return tuple(self.done)
 
 
-def _measure(block: Block, state: State, device: torch.device, there: list[Tensor]) -> tuple[Cost, State]:
+def _measure(
+    block: Block, state: State, device: torch.device, there: list[Tensor]
+) -> tuple[Cost, State, set[str]]:
+    """Its cost, what it gives, and which of its inputs have a gradient from it."""
     inputs = {k: v.detach().requires_grad_(v.requires_grad) for k, v in state.items()}
     with metered(device, [*there, *inputs.values()]) as meter:
         start = meter.live()
@@ -194,23 +203,30 @@ def _measure(block: Block, state: State, device: torch.device, there: list[Tenso
         meter.reset()
         made = block(inputs)
         full_peak, kept = meter.peak() - start, meter.live() - start
-        outputs = _roots(made, inputs)
-        given = sum(t.numel() * t.element_size() for t in outputs)
         # detached, so that this block's graph ends here
         after = {
             k: state[k] if v is inputs.get(k) else v.detach().requires_grad_(v.requires_grad)
             for k, v in made.items()
         }
-        backward_peak = 0
-        if outputs:
-            seed = _Seed.apply(*outputs)
-            del made, outputs
-            meter.reset()
-            begin = meter.live()
-            seed.backward()
-            backward_peak = max(0, meter.peak() - begin - given)
+        del made
+        backward_peak = _backward_peak(block, inputs, meter)
+    wanted = {name for name, value in inputs.items() if value.grad is not None}
     forward, whole = _timed(block, inputs, device)
-    return Cost(forward, max(whole - forward, 0.0), light_peak, full_peak, kept, backward_peak), after
+    return Cost(forward, max(whole - forward, 0.0), light_peak, full_peak, kept, backward_peak), after, wanted
+
+
+def _backward_peak(block: Block, inputs: State, meter: Meter) -> int:
+    """From a graph whose outputs nobody else holds: when a block's turn comes, later ones have let go."""
+    start = meter.live()
+    outputs = _roots(block(inputs), inputs)
+    if not outputs:
+        return 0
+    given = sum(t.numel() * t.element_size() for t in outputs)
+    seed = _Seed.apply(*outputs)
+    del outputs
+    meter.reset()
+    seed.backward()
+    return max(0, meter.peak() - start - given)
 
 
 class _Seed(torch.autograd.Function):

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from dreamfusion3d.prior.train import MakeBatch, TrainState
 
 TRIED = (1, 2)  # props of the two steps that are measured
-SLACK = 1.05  # of predictions: an allocator rounds up
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _ways(
             again = _again(point.schedule)
             plans.append(Plan(
                 Way(pieces, point.schedule), _words(pieces, props, again, len(chain)),
-                int(held + SLACK * point.peak), point.seconds * props / size,
+                int(held + amount.rounded(point.peak, lesson.device)), point.seconds * props / size,
             ))
     return plans
 

@@ -16,6 +16,7 @@ from dreamfusion3d.memory.chain import (
     evaluate,
     front,
     keep_all,
+    kept_by,
     recompute_all,
     square_root,
 )
@@ -36,7 +37,7 @@ def some_chain(n: int, seed: int, skips: int = 0) -> Chain:
         out = sum(e.bytes for e in edges if e.made == i)
         kept = out + lot.randint(0, 20)
         costs.append(Cost(float(lot.randint(1, 9)), float(lot.randint(1, 9)), out + lot.randint(0, 5),
-                          kept + lot.randint(0, 5), kept, lot.randint(0, 12)))
+                          kept + lot.randint(0, 5), kept, kept + lot.randint(-9, 12)))
     return Chain(tuple(costs), tuple(edges))
 
 
@@ -108,8 +109,8 @@ def played(chain: Chain, schedule) -> int:
         for node in reversed(part):
             if isinstance(node, int):
                 held["gradient"] = chain.gradients[node]
+                del held["kept", node]  # what of it the graph holds is in the peak
                 see(chain.costs[node].backward_peak)
-                del held["kept", node]
             else:
                 first, last = leaves(node)[0], leaves(node)[-1]
                 del held["cut", first, last]
@@ -169,6 +170,27 @@ def test_gradients_and_peaks_of_every_schedule_on_the_front():
         wanted = found if wanted is None else wanted
         assert (found - wanted).abs().max() <= 1e-6 * wanted.abs().max()
         assert abs(peak / point.peak - 1) < 0.1, (peak, point)
+
+
+def test_a_gradient_waits_no_longer_than_for_the_last_that_gives_one():
+    """A tensor that the last block looks at, and that learns from an earlier one."""
+    def begin(state):
+        return {"x": state["x"] * weight, "seen": state["x"] * weight}
+
+    def learn(state):
+        return {"x": state["x"] * state["seen"]}
+
+    def look(state):
+        return {"loss": (state["x"] * state["seen"].detach()).sum()}
+
+    weight, x = torch.ones(16).requires_grad_(), torch.ones(100, 16)
+    blocks = [Block("begin", begin), Block("learn", learn), Block("look", look, ("x", "seen"))]
+    chain = measured(blocks, {"x": x}, CPU, [weight])
+    size = x.nbytes
+    assert chain.cut(0, 1) == 2 * size and chain.cut(0, 0) == 2 * size
+    assert chain.gradients == [2 * size, size, 0], "the last one wants x alone"
+    assert kept_by(chain, (0, 1, 2)) == sum(c.kept for c in chain.costs)
+    assert kept_by(chain, ((0, 1), 2)) == 2 * size + chain.costs[2].kept
 
 
 def test_costs_grow_with_size_along_a_line():
