@@ -11,7 +11,8 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float, Int, Int32
-from numba import njit
+
+from dreamfusion3d.compiled import njit
 
 EDGE_SLACK = 1e-9  # of a triangle's area: neighbours round a shared edge alike, so no cracks
 INSIDE_MARGIN = 1e-4  # of a triangle's area: a texel on a shared edge is no overlap
@@ -27,7 +28,7 @@ class Raster(NamedTuple):
 
 
 @no_type_check
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _draw(points, faces, face, weights, depth, slack, near):
     height, width = face.shape
     for f in range(faces.shape[0]):
@@ -66,7 +67,7 @@ def _draw(points, faces, face, weights, depth, slack, near):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _count(points, faces, counts, margin):
     """How many triangles hold each pixel centre well inside, and per face whether any is shared."""
     height, width = counts.shape

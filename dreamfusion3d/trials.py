@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -145,19 +144,20 @@ class Trial:
         def all_losses(cameras: Cameras, shown: Shown) -> Tensor:
             return pictures.losses(cameras, shown) + shown.picture.rgb.sum() + shown.picture.opacity.sum()
 
+        def run(cameras: Cameras) -> None:
+            shown = pictures.shown(cameras, tiles)
+            all_losses(cameras, shown).backward()
+            shown.backward()
+
         with _as_found(pictures.parameters) as there, metered(self.device, there) as meter:
             def since(start: int) -> tuple[int, int]:
                 found = meter.peak() - start, meter.live() - start
                 meter.reset()
                 return found
 
-            warm = pictures.shown(self.trials[0], 1)  # what it finds there counts no more
-            all_losses(self.trials[0], warm).backward()
-            warm.backward()
-            del warm
+            run(self.trials[0])  # what it finds there counts no more
             start = meter.live()
             meter.reset()
-            begun = time.perf_counter()
             shown = pictures.shown(cameras, tiles)
             making, kept = since(start)
             loss = all_losses(cameras, shown)
@@ -167,7 +167,8 @@ class Trial:
             _, gradients = since(start + kept)
             shown.backward()
             backward, _ = since(start)
-            seconds = time.perf_counter() - begun
+        with _as_found(pictures.parameters):  # apart, for a meter takes time
+            seconds = seconds_of(self.device, lambda: run(cameras), 1)
         return Rendered(tiles, making, kept, losses, graph, gradients, backward, seconds)
 
     def _seconds_of_losses(self) -> float:

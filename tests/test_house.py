@@ -23,7 +23,7 @@ FLOORS = (
 BASE = {
     "cameras", "schedules", "config", "settings", "types", "errors", "files", "shading", "slug", "progress",
     "photos", "photo_files", "placing", "raster", "workspace", "stages", "adam", "backends", "plugins",
-    "presets", "loopback", "previews", "later",
+    "presets", "loopback", "previews", "later", "compiled",
 }
 HEIGHT = {name: len(FLOORS) - i for i, names in enumerate(FLOORS) for name in names} | dict.fromkeys(BASE, 0)
 MODULES = sorted([*(ROOT / "dreamfusion3d").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])

@@ -11,8 +11,8 @@ from typing import TypeVar, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float
-from numba import njit
 
+from dreamfusion3d.compiled import njit
 from dreamfusion3d.types import Mesh, TexturedMesh
 
 REACH = 0.8  # of the longest edge, either way
@@ -43,7 +43,7 @@ def solid(mesh: Shape, resolution: int = RESOLUTION) -> Bool[np.ndarray, "r r r"
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _flip(vertices, faces, inside):
     """Along z: every face turns over all voxels below it in each column that it covers."""
     resolution = inside.shape[0]

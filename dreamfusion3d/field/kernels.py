@@ -13,22 +13,25 @@ function before numba sees it.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numba
 import torch
+
+from dreamfusion3d.compiled import njit
 
 # torch's own threads are OpenMP's. Numba would rather have TBB where it finds one (Blender's package brings
 # it along); the two kinds of threads get in each other's way, which costs a third of a step on two cores.
 if not any(name.startswith("NUMBA_THREADING_LAYER") for name in os.environ):
     numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 # Multiplications and additions may be fused, nothing else: infinities and NaNs keep their meaning.
-kernel = numba.njit(parallel=True, fastmath={"contract"}, **_OPTIONS)
+kernel = njit(parallel=True, fastmath={"contract"}, **_OPTIONS)
 # Without any of that: bit for bit what the same expression gives in torch.
-exact_kernel = numba.njit(parallel=True, **_OPTIONS)
-serial_kernel = numba.njit(fastmath={"contract"}, **_OPTIONS)
-inline = numba.njit(inline="always", **_OPTIONS)
+exact_kernel = njit(parallel=True, **_OPTIONS)
+serial_kernel = njit(fastmath={"contract"}, **_OPTIONS)
+inline = njit(inline="always", **_OPTIONS)
 
 
 def follow_torch_threads() -> None:

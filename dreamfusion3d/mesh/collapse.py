@@ -12,8 +12,8 @@ import heapq
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from dreamfusion3d.compiled import njit
 from dreamfusion3d.types import Mesh
 
 PULL = 1e-3  # of the quadric's trace, towards the edge's middle: flat regions have no best point
@@ -31,7 +31,7 @@ def collapse(mesh: Mesh, target: int) -> Mesh:
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _normal(v, w, apex):
     """Normal, twice the area long, of the triangle (apex, v, w); in scalars: arrays are slow here."""
     ax, ay, az = v[0] - apex[0], v[1] - apex[1], v[2] - apex[2]
@@ -40,13 +40,13 @@ def _normal(v, w, apex):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _squared(v, w):
     return (v[0] - w[0]) ** 2 + (v[1] - w[1]) ** 2 + (v[2] - w[2]) ** 2
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _quadrics(vertices, faces):
     """Area-weighted sums of plane quadrics: xx xy xz xw yy yz yw zz zw ww for each vertex."""
     q = np.zeros((vertices.shape[0], 10))
@@ -74,7 +74,7 @@ def _quadrics(vertices, faces):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _best_point(q, middle, pull, out):
     """Where the quadric is least, near the middle; returns its value there."""
     e = pull * (q[0] + q[4] + q[7]) + 1e-30
@@ -96,7 +96,7 @@ def _best_point(q, middle, pull, out):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _shared(a, b, faces, alive, head, follow, mark, token):
     """Neighbours that a and b share; an edge may go only if there are exactly two."""
     corner = head[a]
@@ -122,7 +122,7 @@ def _shared(a, b, faces, alive, head, follow, mark, token):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _spoils(a, b, point, vertices, faces, alive, head, follow, max_turn, min_shape):
     """Whether moving a to the point would turn over or squash a face of a that survives."""
     corner = head[a]
@@ -149,7 +149,7 @@ def _spoils(a, b, point, vertices, faces, alive, head, follow, max_turn, min_sha
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _merge(a, b, faces, alive, head, follow):
     """Faces of both ends go, b's others become a's; returns how many went."""
     gone = 0
@@ -179,7 +179,7 @@ def _merge(a, b, faces, alive, head, follow):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _push(heap, a, b, q, vertices, stamp, pull, point):
     low, high = min(a, b), max(a, b)
     cost = _best_point(q[low] + q[high], 0.5 * (vertices[low] + vertices[high]), pull, point)
@@ -187,7 +187,7 @@ def _push(heap, a, b, q, vertices, stamp, pull, point):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _collapse(vertices, faces, target, pull, max_turn, min_shape):
     count = vertices.shape[0]
     q = _quadrics(vertices, faces)

@@ -6,8 +6,9 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Int
-from numba import njit, prange
+from numba import prange
 
+from dreamfusion3d.compiled import njit
 from dreamfusion3d.mesh.trees import DEPTH, LEAF, tree_of
 from dreamfusion3d.types import Mesh
 
@@ -34,7 +35,7 @@ def self_intersections(mesh: Mesh) -> Int[np.ndarray, "p 2"]:
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _side(t, p):
     """Six times the signed volume of the tetrahedron over the triangle with the apex p."""
     ax, ay, az = t[0, 0] - p[0], t[0, 1] - p[1], t[0, 2] - p[2]
@@ -44,7 +45,7 @@ def _side(t, p):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _turn(p, q, a, b):
     """Six times the signed volume of the tetrahedron p, q, a, b."""
     x, y, z = q[0] - p[0], q[1] - p[1], q[2] - p[2]
@@ -54,7 +55,7 @@ def _turn(p, q, a, b):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _pierces(p, q, t):
     """Whether the segment p, q passes through the inside of the triangle."""
     scale = 0.0
@@ -69,7 +70,7 @@ def _pierces(p, q, t):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _cross(t, s, f, g):
     """Whether triangles with corners t, s and vertex numbers f, g pass through each other."""
     shared, mine, its = 0, 0, 0
@@ -91,7 +92,7 @@ def _cross(t, s, f, g):
 
 
 @no_type_check
-@njit(cache=True, parallel=True)
+@njit(parallel=True)
 def _crossings(low, high, corners, faces, found):
     """Fill, for each face in tree order, the later faces that cross it."""
     first = low.shape[0] // 2

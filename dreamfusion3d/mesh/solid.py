@@ -16,10 +16,10 @@ from typing import Any, no_type_check
 import numpy as np
 import trimesh
 from jaxtyping import Bool, Float
-from numba import njit
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from dreamfusion3d.compiled import njit
 from dreamfusion3d.mesh.load import Placement, UserMesh, face_areas, read_parts
 from dreamfusion3d.types import Mesh
 
@@ -49,7 +49,7 @@ def solid_of(path: Path, mesh: UserMesh, place: Placement, resolution: int, colo
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _cross(a, b, c, counts, low, step):
     """Add each face's sign at the first sample behind it, on every line along the first axis."""
     r = counts.shape[0]

@@ -13,10 +13,11 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float
-from numba import njit, prange
+from numba import prange
 from scipy import ndimage
 
 from dreamfusion3d.cameras import Cameras, orbit
+from dreamfusion3d.compiled import njit
 
 STEP = 0.75  # of a voxel, along a ray
 SIDE = 112  # pixels of a view: about a pixel a voxel at resolution 128
@@ -165,7 +166,7 @@ def reachable(
 
 
 @no_type_check
-@njit(cache=True, parallel=True)
+@njit(parallel=True)
 def _first_crossing(grid, level, bound, pose, focal, height, width, step_share):
     """Distance at which each pixel's ray first meets {grid > level}; 1e9 where it never does."""
     r = grid.shape[0]
@@ -203,7 +204,7 @@ def _first_crossing(grid, level, bound, pose, focal, height, width, step_share):
 
 
 @no_type_check
-@njit(cache=True, parallel=True)
+@njit(parallel=True)
 def _mark_seen(part, low, r, bound, depth, pose, focal):
     """Set the samples of ``part`` that lie before the depth of the pixel they fall into."""
     height, width = depth.shape
@@ -226,7 +227,7 @@ def _mark_seen(part, low, r, bound, depth, pose, focal):
 
 
 @no_type_check
-@njit(cache=True, parallel=True)
+@njit(parallel=True)
 def _least_along(lines, reach, out):
     """out[i, j, k] = min over |s| <= reach of lines[i, j, k + s] + s^2."""
     length = lines.shape[2]

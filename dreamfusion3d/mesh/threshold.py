@@ -11,9 +11,9 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
 
 from dreamfusion3d.cameras import Cameras
+from dreamfusion3d.compiled import njit
 from dreamfusion3d.errors import EmptyFieldError
 
 OPAQUE = 0.5  # opacity from which a pixel counts as covered
@@ -31,7 +31,7 @@ class LevelChoice(NamedTuple):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _max_along(grid, origins, directions, bound, step, out):
     """Largest trilinear value of the grid along each ray within its box."""
     r = grid.shape[0]

@@ -11,8 +11,9 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float, Int
-from numba import njit, prange
+from numba import prange
 
+from dreamfusion3d.compiled import njit
 from dreamfusion3d.types import Mesh
 
 LEAF = 4  # triangles
@@ -90,7 +91,7 @@ def _allocate(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _box_distance(low, high, node, p):
     total = 0.0
     for k in range(3):
@@ -100,7 +101,7 @@ def _box_distance(low, high, node, p):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _closest_on_triangle(t, p, out):
     """Weights of the corners at the point of the triangle nearest to p (Ericson 2005, 5.1.5)."""
     abx, aby, abz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
@@ -138,7 +139,7 @@ def _closest_on_triangle(t, p, out):
 
 
 @no_type_check
-@njit(cache=True, parallel=True)
+@njit(parallel=True)
 def _nearest(low, high, corners, points, face, weights, distance):
     first = low.shape[0] // 2  # of the leaves
     for n in prange(points.shape[0]):
@@ -167,7 +168,7 @@ def _nearest(low, high, corners, points, face, weights, distance):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _meets_box(low, high, node, p, d, reach):
     near, far = -reach, reach
     for k in range(3):
@@ -181,7 +182,7 @@ def _meets_box(low, high, node, p, d, reach):
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _meet(t, p, d, out):
     """Signed distance along d to the triangle (Möller and Trumbore 1997), its side given; inf: none."""
     abx, aby, abz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
@@ -201,7 +202,7 @@ def _meet(t, p, d, out):
 
 
 @no_type_check
-@njit(cache=True, parallel=True)
+@njit(parallel=True)
 def _cross(low, high, corners, points, directions, reach, face, weights, distance):
     first = low.shape[0] // 2
     for n in prange(points.shape[0]):
@@ -239,7 +240,7 @@ def hidden(
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _is_hit(low, high, corners, p, d, reach, stack, here):
     """Whether either side of a triangle lies ahead of p."""
     first, back = low.shape[0] // 2, -d
@@ -263,7 +264,7 @@ def _is_hit(low, high, corners, p, d, reach, stack, here):
 
 
 @no_type_check
-@njit(cache=True, parallel=True)
+@njit(parallel=True)
 def _hidden(low, high, corners, points, normals, directions, reach, out):
     for n in prange(points.shape[0]):
         x, y, z = normals[n]

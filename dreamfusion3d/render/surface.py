@@ -7,16 +7,16 @@ from typing import no_type_check
 import numpy as np
 import torch
 from jaxtyping import Bool
-from numba import njit
 
 from dreamfusion3d.cameras import Cameras
+from dreamfusion3d.compiled import njit
 from dreamfusion3d.raster import rasterise
 from dreamfusion3d.shading import AMBIENT, DIFFUSE, light_direction
 from dreamfusion3d.types import Mesh, Render, TexturedMesh
 
 
 @no_type_check
-@njit(cache=True)
+@njit
 def _texture_at(texture, u, v, channel):
     """Bilinear, clamped at the border; v = 1 is the top row; texel centres lie at +0.5."""
     height, width = texture.shape[0], texture.shape[1]
@@ -30,7 +30,7 @@ def _texture_at(texture, u, v, channel):
 
 
 @no_type_check
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _resolve(face, weights, depth, faces, uv, normals, texture, light, ambient, diffuse, focal, s, out):
     """Shade every sub-pixel and average s*s of them: out is (h, w, 8): rgb, opacity, depth, normal."""
     tall, wide = face.shape

@@ -1,0 +1,43 @@
+"""Where compiled functions are kept."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numba
+import pytest
+
+import dreamfusion3d
+from dreamfusion3d import compiled
+
+
+def twice(x):
+    return 2 * x
+
+
+@pytest.mark.parametrize("chosen", [None, "elsewhere"])
+def test_nothing_is_left_within_the_package(tmp_path, monkeypatch, chosen):
+    """An uninstallation would leave it, and python take the folder for the package."""
+    before = str(tmp_path / chosen) if chosen else ""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", before)
+    monkeypatch.setattr(compiled, "KERNELS", tmp_path / "kernels")
+    function = compiled.njit(nogil=True)(twice)
+    assert function(3) == 6
+    kept = list(tmp_path.rglob("*.nbi"))
+    assert kept and all((tmp_path / (chosen or "kernels")) in path.parents for path in kept)
+    assert before == numba.config.CACHE_DIR, "other packages' stay where they are"
+
+
+def test_the_folder_lies_beside_the_package():
+    package = Path(dreamfusion3d.__file__).resolve().parent
+    assert compiled.KERNELS.parent.parent == package.parent and compiled.KERNELS.parent != package
+
+
+def test_every_kernel_is_compiled_so():
+    """numba alone would put it into the package."""
+    package = Path(dreamfusion3d.__file__).parent
+    own = [path for path in package.rglob("*.py") if path.name != "compiled.py"]
+    by_numba = re.compile(r"numba\.n?jit|from numba import .*jit")
+    found = [path.name for path in own if by_numba.search(path.read_text(encoding="utf-8"))]
+    assert not found and len(own) > 100
