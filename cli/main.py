@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import batch, config, doctor, evaluate, export, fit, generate, look, prior, readers
+from . import batch, config, doctor, evaluate, export, film, fit, generate, look, prior, readers
 from .report import run
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command("train-words")(readers.train_words)
 app.command("train-judge")(readers.train_judge)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("render")(film.render)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 

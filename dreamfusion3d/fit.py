@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.field.nerf import NerfField
     from dreamfusion3d.optimize import Step
     from dreamfusion3d.photos import Photos
+    from dreamfusion3d.placing import Placing
     from dreamfusion3d.prior.protocol import Prior, Prompts
     from dreamfusion3d.reconstruct import Ground, Unseen
 
@@ -55,7 +56,7 @@ def photos_to_mesh(
     if config.fit.teacher == "clip" and config.fit.encoder is None:
         raise InputError("the teacher clip needs a CLIP model: name its folder or hub id with --encoder")
     called = check_prompt(text or name or folder.resolve().name or "photos")
-    fitted, held, source = _photos_of(folder, text, config, progress)
+    fitted, held, placing, source = _photos_of(folder, text, config, progress)
     prior = _prior_of(text, called, config, device)
     found: dict[str, Any] = {}
 
@@ -69,6 +70,8 @@ def photos_to_mesh(
         with job.stages("judge"):
             found["fit"] = {
                 "photos": len(fitted), "held_out": _judged(field, held, ground, job) if len(held) else None,
+                # a place of the file, turned by `up`, times scale and plus offset is one of the scene
+                "up": job.config.fit.up, "scale": placing.scale, "offset": list(placing.offset),
             }
         return mesh_of(FromOutside(field), job)
 
@@ -89,8 +92,9 @@ def _prior_of(text: str | None, called: str, config: Config, device: str) -> Pri
 
 def _photos_of(
     folder: Path, text: str | None, config: Config, progress: progresses.Progress
-) -> tuple[Photos, Photos, Source]:
-    """The photos to fit and those to judge by, in scene units, and what they are known by."""
+) -> tuple[Photos, Photos, Placing, Source]:
+    """The photos to fit and those to judge by, in scene units, how they came there, and what they are
+    known by."""
     from dreamfusion3d.photos import read_photos
     from dreamfusion3d.placing import placing_of
     from dreamfusion3d.reconstruct import ground_of
@@ -117,7 +121,7 @@ def _photos_of(
     digest = hashlib.sha256(photos.rgba.numpy().tobytes())
     for part in (photos.cameras.camera_to_world, photos.cameras.focal, photos.cameras.centre):
         digest.update(part.contiguous().numpy().tobytes())
-    return fitted, held, Source("fit", folder.resolve().name, digest.hexdigest())
+    return fitted, held, placing, Source("fit", folder.resolve().name, digest.hexdigest())
 
 
 def _fitted(job: Job, photos: Photos, ground: Ground, told: bool) -> NerfField:

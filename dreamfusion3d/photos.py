@@ -63,6 +63,13 @@ class Pinholes:
             centre=self.centre.to(device),
         )
 
+    def resized(self, height: int, width: int) -> Pinholes:
+        """The same cameras with another picture size."""
+        by = self.focal.new_tensor([width / self.width, height / self.height])
+        return dataclasses.replace(
+            self, focal=self.focal * by, centre=self.centre * by, height=height, width=width
+        )
+
     def select(self, rows: Tensor) -> Pinholes:
         return dataclasses.replace(
             self, camera_to_world=self.camera_to_world[rows], focal=self.focal[rows], centre=self.centre[rows]
@@ -136,7 +143,10 @@ def read_photos(folder: Path, *, up: Up = "z", longest: int | None = None) -> Ph
     tree = _tree(path)
     rgba, focal, centre, cut_out = read_frames(folder, path.name, tree, longest)
     frames = tree["frames"]
-    poses = torch.from_numpy(np.stack([_pose(f, i, path.name) for i, f in enumerate(frames)]))
+    poses = torch.from_numpy(np.stack([
+        rigid(frame.get("transform_matrix"), f"{path.name}: frame {i}'s transform_matrix")
+        for i, frame in enumerate(frames)
+    ]))
     turn = torch.eye(4, dtype=torch.float64)
     turn[:3, :3] = torch.tensor(TURN[up], dtype=torch.float64)
     cameras = Pinholes((turn @ poses).float(), focal, centre, rgba.shape[1], rgba.shape[2])
@@ -178,19 +188,20 @@ def _tree(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _pose(frame: Mapping[str, Any], number: int, name: str) -> Float[np.ndarray, "4 4"]:
+def rigid(value: Any, what: str) -> Float[np.ndarray, "4 4"]:
+    """A camera-to-world matrix of three or four rows. Raises InputError about ``what`` where it is none."""
     try:
-        matrix = np.asarray(frame["transform_matrix"], np.float64)
-    except (KeyError, ValueError, TypeError, OverflowError):
+        matrix = np.array(value, np.float64)
+    except (ValueError, TypeError, OverflowError):
         matrix = np.zeros(0)
     if matrix.shape == (3, 4):
         matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise InputError(f"{name}: frame {number}'s transform_matrix is not four rows of four numbers")
+        raise InputError(f"{what} is not four rows of four numbers")
     rotation = matrix[:3, :3]
     if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
         raise InputError(
-            f"{name}: frame {number}'s transform_matrix does not turn and move alone; a camera-to-world "
+            f"{what} does not turn and move alone; a camera-to-world "
             "matrix with unit columns right, up, backward is wanted"
         )
     # numbers of few digits would leave the directions a little off unit length

@@ -65,7 +65,7 @@ def export(
     if folder.resolve() == found.space.folder.resolve():
         raise InputError(f"--out {folder} is the run's own folder, which asset.json records; name another")
     check_room(folder)
-    placed = place(_textured(found, progress), settings.height, foot)
+    placed = place(textured_of(found, progress), settings.height, foot)
     # as the run does it: the file is called like its folder, what is inside by name or prompt
     name, shipped = slug(found.called or found.prompt), is_shipped(found.prior_sha256)
     extras = extras_of(found.prompt, found.seed, found.prior, shipped=shipped)
@@ -119,7 +119,7 @@ def _unfinished(space: Workspace) -> str:
     return "is no run's folder (no asset.json): name OUT/<slug>, which text2mesh wrote"
 
 
-def _textured(run: Run, progress: Progress) -> TexturedMesh:
+def textured_of(run: Run, progress: Progress) -> TexturedMesh:
     """The mesh of the run's last stage, or of its GLB when work/ is gone."""
     kept, glb = run.space.work / "textured.npz", run.space.asset("glb")
     if kept.exists():

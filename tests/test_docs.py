@@ -16,7 +16,10 @@ from dreamfusion3d.prior import embedded_folder
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-FOREIGN = {"--version", "--head", "--port", "--address"}  # options of other programs that a page may name
+FOREIGN = {  # options of other programs that a page may name
+    "--version", "--head", "--port", "--address",
+    "--orientation-method", "--center-method", "--auto-scale-poses",
+}
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 

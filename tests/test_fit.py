@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
@@ -17,8 +18,9 @@ from dreamfusion3d.cameras import sample_orbit
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.config import FIT_PRESETS, PRESETS, resolve
 from dreamfusion3d.control import Wish, ask
+from dreamfusion3d.film import film
 from dreamfusion3d.fit import photos_to_mesh
-from dreamfusion3d.photos import write_photos
+from dreamfusion3d.photos import read_photos, write_photos
 from dreamfusion3d.pipeline import Asset
 from dreamfusion3d.procedural.photo_set import take_photos
 from dreamfusion3d.procedural.world import meant_instances, usual
@@ -51,6 +53,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def _the_photos_own_cameras_see_the_photos(folder: Path, asset: Path, out: Path) -> None:
+    """The file that the photos came with is a camera path, too: in their world, turned and placed."""
+    film(asset, str(folder / "transforms.json"), out=out, of="field", background="white")
+    seen = np.stack([imageio.imread(path) for path in sorted(out.glob("*.png"))]).astype(float) / 255
+    photos = read_photos(folder).rgba.numpy().astype(float) / 255
+    alpha = photos[..., 3:]
+    error = ((photos[..., :3] * alpha + 1 - alpha - seen) ** 2).mean()
+    assert seen.shape == (16, 32, 32, 3) and -10 * np.log10(error) > 18
+
+
 def make(folder: Path, out: Path, *sets: str, **options: Any) -> Asset:
     config = resolve(sets=[*SETS, *sets], qualities=FIT_PRESETS)
     return photos_to_mesh(folder, out=out, config=config, device="cpu", **options)
@@ -73,6 +85,7 @@ def test_folder_and_record(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     held = record["fit"]["held_out"]
     assert record["fit"]["photos"] == 14 and held["photos"] == len(held["views"]) == 2
     assert held["psnr"] > 18 and held["ssim"] > 0.7
+    _the_photos_own_cameras_see_the_photos(folder, asset, tmp_path / "again")
     assert f"PSNR {held['psnr']:.2f} dB" in captured.err and "optimise 60/60" in captured.err
     assert record["mesh"]["watertight"] and record["checks"]["silhouettes_match"]["passed"]
     # done already: the path alone, nothing made again

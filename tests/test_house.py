@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the top down; what is not named is a base module and may be used by all.
 FLOORS = (
-    ("cli",), ("view",), ("batch",),
+    ("cli",), ("view", "film"), ("batch",),
     (
         "doctor", "retexture", "fit", "pipeline", "finish", "job", "control", "live", "record", "reexport",
         "surface",
@@ -24,6 +24,7 @@ BASE = {
     "cameras", "schedules", "config", "settings", "types", "errors", "files", "shading", "slug", "progress",
     "photos", "photo_files", "placing", "raster", "workspace", "stages", "adam", "backends", "plugins",
     "presets", "loopback", "previews", "later", "compiled",
+    "camera_paths",
 }
 HEIGHT = {name: len(FLOORS) - i for i, names in enumerate(FLOORS) for name in names} | dict.fromkeys(BASE, 0)
 MODULES = sorted([*(ROOT / "dreamfusion3d").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])

@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.compiled import njit
+from dreamfusion3d.photos import Pinholes
 from dreamfusion3d.raster import rasterise
 from dreamfusion3d.shading import AMBIENT, DIFFUSE, light_direction
 from dreamfusion3d.types import Mesh, Render, TexturedMesh
@@ -31,7 +32,7 @@ def _texture_at(texture, u, v, channel):
 
 @no_type_check
 @njit(nogil=True)
-def _resolve(face, weights, depth, faces, uv, normals, texture, light, ambient, diffuse, focal, s, out):
+def _resolve(face, weights, depth, faces, uv, normals, texture, light, ambient, diffuse, lens, s, out):
     """Shade every sub-pixel and average s*s of them: out is (h, w, 8): rgb, opacity, depth, normal."""
     tall, wide = face.shape
     for row in range(tall):
@@ -50,7 +51,7 @@ def _resolve(face, weights, depth, faces, uv, normals, texture, light, ambient, 
             length = max(np.sqrt(nx * nx + ny * ny + nz * nz), 1e-9)
             nx, ny, nz = nx / length, ny / length, nz / length
             shade = ambient + diffuse * max(nx * light[0] + ny * light[1] + nz * light[2], 0.0)
-            x, y = (col + 0.5 - 0.5 * wide) / focal, (row + 0.5 - 0.5 * tall) / focal
+            x, y = (col + 0.5 - lens[2]) / lens[0], (row + 0.5 - lens[3]) / lens[1]
             pixel = out[row // s, col // s]
             for channel in range(3):
                 pixel[channel] += shade * _texture_at(texture, u, v, channel)
@@ -69,7 +70,7 @@ def _resolve(face, weights, depth, faces, uv, normals, texture, light, ambient, 
 
 
 def render_mesh(
-    textured: TexturedMesh, cameras: Cameras, *, supersample: int = 2, shading: bool = True
+    textured: TexturedMesh, cameras: Cameras | Pinholes, *, supersample: int = 2, shading: bool = True
 ) -> Render:
     """Anti-aliased pictures of the mesh; without ``shading`` the bare base colour.
 
@@ -81,6 +82,9 @@ def render_mesh(
     fine = cameras.resized(height, width)
     points = fine.project(torch.from_numpy(textured.vertices).float()).numpy()
     light = light_direction(cameras.camera_to_world).numpy()
+    # focal lengths and middle, in pixels
+    held = Pinholes.of(fine) if isinstance(fine, Cameras) else fine
+    lenses = torch.cat([held.focal, held.centre], 1).double().numpy()
     ambient, diffuse = (AMBIENT, DIFFUSE) if shading else (1.0, 0.0)
     faces = np.ascontiguousarray(textured.faces, np.int64)
     out = np.zeros((len(cameras), cameras.height, cameras.width, 8), np.float32)
@@ -89,7 +93,7 @@ def render_mesh(
         _resolve(
             seen.face, seen.weights, seen.depth, faces, np.ascontiguousarray(textured.uv, np.float32),
             np.ascontiguousarray(textured.normals, np.float32), np.ascontiguousarray(textured.texture),
-            light[view], ambient, diffuse, float(fine.focal[view]), supersample, out[view],
+            light[view], ambient, diffuse, lenses[view], supersample, out[view],
         )
     picture = torch.from_numpy(out)
     return Render(picture[..., :3], picture[..., 3], picture[..., 4], picture[..., 5:])

@@ -18,6 +18,7 @@ from scipy import ndimage
 from dreamfusion3d.cameras import Cameras, orbit
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.files import replacing
+from dreamfusion3d.photos import Pinholes
 from dreamfusion3d.raster import rasterise
 from dreamfusion3d.render.surface import render_mesh
 from dreamfusion3d.types import TexturedMesh
@@ -85,20 +86,25 @@ def _pictures(
 ) -> UInt8[np.ndarray, "b h w 3"]:
     """Lit pictures over the grey, with a soft shadow on the floor."""
     picture = render_mesh(textured, cameras, supersample=supersample)
-    rows = np.linspace(TOP, BOTTOM, cameras.height)[None, :, None, None]
-    background = rows * (1 - SHADOW * _floor_shadow(textured, cameras))[..., None]
+    background = studio(textured, cameras)
     over = picture.rgb.numpy() + (1 - picture.opacity.numpy())[..., None] * background
     return (np.clip(over, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _floor_shadow(textured: TexturedMesh, cameras: Cameras) -> Float[np.ndarray, "b h w"]:
+def studio(textured: TexturedMesh, cameras: Cameras | Pinholes) -> Float[np.ndarray, "b h w 1"]:
+    """The grey behind a mesh, with its soft shadow on the floor."""
+    rows = np.linspace(TOP, BOTTOM, cameras.height)[None, :, None, None]
+    return rows * (1 - SHADOW * _floor_shadow(textured, cameras))[..., None]
+
+
+def _floor_shadow(textured: TexturedMesh, cameras: Cameras | Pinholes) -> Float[np.ndarray, "b h w"]:
     """What lies low above the floor, dropped onto it and blurred: the object stands, not floats."""
     vertices = textured.vertices.copy()
     height = np.ptp(vertices[:, 1])
     floor = vertices[:, 1].min()
     low = (vertices[textured.faces][:, :, 1] < floor + 0.35 * height).all(1)
     vertices[:, 1] = floor
-    seen = cameras.project(torch.from_numpy(vertices)).numpy()
+    seen = cameras.project(torch.from_numpy(vertices).float()).numpy()
     covered = [
         rasterise(points, textured.faces[low], cameras.height, cameras.width).face >= 0 for points in seen
     ]
@@ -107,15 +113,17 @@ def _floor_shadow(textured: TexturedMesh, cameras: Cameras) -> Float[np.ndarray,
 
 
 def write_frames(
-    frames: Iterable[UInt8[np.ndarray, "h w 3"]], path: Path, fps: int, size: int
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]], path: Path, fps: int | float, size: int | tuple[int, int]
 ) -> None:
-    """Square frames as one MP4; ``path`` ends in .mp4, ``size`` is a multiple of 16."""
+    """Frames as one MP4; ``path`` ends in .mp4, ``size`` is their side, or width and height, all even."""
     import cv2
+
+    width, height = (size, size) if isinstance(size, int) else size
 
     with _quiet():
         writers = (
             cv2.VideoWriter(
-                str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), float(fps), (size, size)
+                str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), float(fps), (width, height)
             )
             for codec in CODECS
         )

@@ -90,6 +90,14 @@ def latest_field(run: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
+def config_of(run: Path) -> Config:
+    """What the run was told. Raises InputError where work/ no longer says it."""
+    try:
+        return from_dict(_small_json(run / "work" / "settings.json")["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{run / 'work' / 'settings.json'} cannot be read ({error})") from None
+
+
 class Fields:
     """The fields of one run. What they start from is made once."""
 

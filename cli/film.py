@@ -1,0 +1,50 @@
+"""``render``: a finished asset along a camera path."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def render(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished asset: OUT/<slug>.")],
+    path: Annotated[
+        str, typer.Option(help="turntable, spiral, swing, dolly, or a file of camera poses (.json).")
+    ] = "turntable",
+    out: Annotated[
+        Path | None, typer.Option(help="FILE.mp4, .gif or .webp, or a folder for PNGs; RUN/render/PATH.mp4.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Of the film; 4 (spiral 8), a file's own.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second; 24, or the file's.")] = None,
+    size: Annotated[str | None, typer.Option(help="Pixels: 720 or 1280x720; 720, or the file's.")] = None,
+    elevation: Annotated[float, typer.Option(help="Degrees above the horizon (not spiral, files).")] = 20.0,
+    fov: Annotated[float, typer.Option(help="Degrees of the picture's shorter side; not for files.")] = 33.0,
+    of: Annotated[str, typer.Option(help="mesh (what was shipped) or field (what it was made of).")] = "mesh",
+    show: Annotated[str, typer.Option(help="color, albedo, clay, normals or depth.")] = "color",
+    background: Annotated[
+        str | None, typer.Option(help="studio, white, black or transparent; by what is shown.")
+    ] = None,
+    up: Annotated[str | None, typer.Option(help="Axis of a file that points up: y or z.")] = None,
+    device: Annotated[str, typer.Option(help="Of --of field: auto, cpu or cuda.")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
+) -> None:
+    """Film a finished asset along a camera path: its mesh, or its radiance field.
+
+    Prints the path of the film, or of the folder of its frames. The run's own files stay as they are.
+    """
+    from dreamfusion3d.film import film, size_of
+    from dreamfusion3d.progress import choose
+
+    progress = choose(quiet)
+    # stdout carries the path alone, whatever a library prints
+    with contextlib.closing(progress), contextlib.redirect_stdout(sys.stderr):
+        written = film(
+            run, path, out=out, seconds=seconds, fps=fps, size=None if size is None else size_of(size),
+            elevation_deg=elevation, fov_deg=fov, of=of, show=show, background=background, up=up,
+            device=device, progress=progress,
+        )
+    print(written)

@@ -1,0 +1,218 @@
+"""Cameras along a path: round an object by name, or through the poses of a file.
+
+Files are nerfstudio's ``camera_path.json`` and the ``transforms.json`` of nerfstudio, instant-ngp and
+Blender's NeRF sets (their documentation; matrices as in `photos`). Between the poses of a file places
+follow a cubic spline and turns scipy's RotationSpline, both smooth to the second derivative.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation, RotationSpline
+
+from dreamfusion3d.cameras import ORBIT_DISTANCE, ORBIT_FOV_DEG, Cameras, orbit
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.photos import LARGEST_FILE, TURN, Pinholes, Up, rigid
+
+FRONT_DEG = 30.0  # azimuth of the three-quarter view, where named paths begin
+RISE_DEG = (5.0, 70.0)  # elevations of the spiral
+SWING_DEG = 40.0  # to either side
+FAR = 1.8  # distance at which `dolly` begins, over the one at which it ends
+MOST_FRAMES = 20_000
+FOVS_DEG = (1.0, 150.0)
+
+
+@dataclass(frozen=True)
+class FilePath:
+    """The poses of a file, in its own world and turned to +Y up, and what else it says of the film."""
+
+    camera_to_world: Float[np.ndarray, "n 4 4"]
+    lens: Float[np.ndarray, " n"]  # focal length over the picture's height, of each pose
+    size: tuple[int, int] | None  # width and height in pixels
+    fps: float | None
+    seconds: float | None
+
+
+def turntable(share: Float[np.ndarray, " n"], elevation_deg: float | int) -> Cameras:
+    """One turn as high as ``elevation_deg``."""
+    return _round(FRONT_DEG + 360 * share, np.full_like(share, elevation_deg))
+
+
+def spiral(share: Float[np.ndarray, " n"], elevation_deg: float | int) -> Cameras:
+    """Two turns from near the ground up to where one looks down into the object."""
+    low, high = RISE_DEG
+    return _round(FRONT_DEG + 720 * share, low + (high - low) * _eased(share))
+
+
+def swing(share: Float[np.ndarray, " n"], elevation_deg: float | int) -> Cameras:
+    """To either side of the front and back to where it began."""
+    return _round(SWING_DEG * np.sin(2 * np.pi * share), np.full_like(share, elevation_deg))
+
+
+def dolly(share: Float[np.ndarray, " n"], elevation_deg: float | int) -> Cameras:
+    """Straight towards the object."""
+    cameras = _round(np.full_like(share, FRONT_DEG), np.full_like(share, elevation_deg))
+    distance = ORBIT_DISTANCE * (FAR + (1 - FAR) * _eased(share))
+    return dataclasses.replace(cameras, distance=torch.from_numpy(distance).float())
+
+
+Along = Callable[[Float[np.ndarray, " n"], float | int], Cameras]
+# the path, and whether its end is its beginning
+NAMED: Mapping[str, tuple[Along, bool]] = {
+    "turntable": (turntable, True), "spiral": (spiral, False),
+    "swing": (swing, True), "dolly": (dolly, False),
+}
+
+
+def named_path(
+    name: str, count: int, *, elevation_deg: float | int, fov_deg: float | int, width: int, height: int
+) -> Cameras:
+    """``count`` cameras that look at the origin, of square pictures as wide as the shorter side.
+
+    ``fov_deg`` is the angle of that square. A path that ends where it began leaves the last camera out,
+    so that a film of it loops.
+    """
+    path, closed = NAMED[name]
+    share = np.arange(count) / count if closed else np.linspace(0, 1, count)
+    cameras = path(share, elevation_deg)
+    side = min(width, height)
+    return dataclasses.replace(
+        cameras, fov_deg=torch.full_like(cameras.fov_deg, fov_deg), height=side, width=side
+    )
+
+
+def widened(cameras: Cameras, width: int, height: int) -> Pinholes:
+    """The same cameras with more to see on two sides, where the picture is no square."""
+    middle = cameras.focal.new_tensor([width / 2, height / 2]).expand(len(cameras), 2)
+    return dataclasses.replace(Pinholes.of(cameras), centre=middle, width=width, height=height)
+
+
+def _round(azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> Cameras:
+    return orbit(
+        torch.from_numpy(azimuth_deg).float(), torch.from_numpy(elevation_deg).float(), fov_deg=ORBIT_FOV_DEG
+    )
+
+
+def _eased(share: np.ndarray) -> np.ndarray:
+    """From 0 to 1, at rest at both ends."""
+    return share * share * (3 - 2 * share)
+
+
+def read_path(path: Path, *, up: Up) -> FilePath:
+    """The poses of a camera path's or a transforms file. ``up`` is the axis of the file that points up.
+
+    Raises InputError for anything amiss.
+    """
+    tree = _tree(path)
+    frames = tree.get("camera_path", tree.get("frames"))
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise InputError(
+            f"{path} has no poses: nerfstudio's camera_path.json ('camera_path') or a transforms.json "
+            "('frames') is wanted"
+        )
+    if len(frames) > MOST_FRAMES:
+        raise InputError(f"{path} lists {len(frames):,} poses; at most {MOST_FRAMES:,} are read")
+    if (kind := str(tree.get("camera_type", "perspective")).lower()) != "perspective":
+        raise InputError(f"{path}: camera_type {kind[:40]!r} is not known; perspective is")
+    size = _size(tree, path)
+    turn = np.eye(4)
+    turn[:3, :3] = TURN[up]
+    poses = np.stack([turn @ _pose(frame, i, path) for i, frame in enumerate(frames)])
+    lens = np.array([_lens(frame, tree, size, i, path) for i, frame in enumerate(frames)])
+    return FilePath(poses, lens, size, _number(tree, "fps", path), _number(tree, "seconds", path))
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MB; that is no camera path")
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {' '.join(str(error).split())[:160]}") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{path} is not a camera path: it holds no JSON object")
+    return tree
+
+
+def _pose(frame: Mapping[str, Any], number: int, path: Path) -> Float[np.ndarray, "4 4"]:
+    value = frame.get("camera_to_world", frame.get("transform_matrix"))
+    if isinstance(value, list) and len(value) in (12, 16):  # nerfstudio's, row by row
+        value = [value[i : i + 4] for i in range(0, len(value), 4)]
+    return rigid(value, f"{path.name}: pose {number}")
+
+
+def _size(tree: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
+    found = [_number(tree, a, path) or _number(tree, b, path) for a, b in
+             (("render_width", "w"), ("render_height", "h"))]
+    width, height = found
+    return None if width is None or height is None else (int(width), int(height))
+
+
+def _lens(
+    frame: Mapping[str, Any], tree: Mapping[str, Any], size: tuple[int, int] | None, number: int, path: Path
+) -> float:
+    """Focal length over the picture's height."""
+    both: Mapping[str, Any] = {**tree, **frame}
+    fov = _number(both, "fov", path)
+    if fov is not None:
+        angle = math.radians(fov)
+    elif (found := _number(both, "camera_angle_y", path)) is not None:
+        angle = found
+    else:
+        aspect = 1.0 if size is None else size[0] / size[1]
+        if (focal := _number(both, "fl_y", path) or _number(both, "fl_x", path)) is not None and size:
+            angle = 2 * math.atan(size[1] / 2 / focal)
+        elif (found := _number(both, "camera_angle_x", path)) is not None:
+            angle = 2 * math.atan(math.tan(found / 2) / aspect) if 0 < found < math.pi else -1.0
+        else:
+            angle = math.radians(ORBIT_FOV_DEG)
+    if not math.radians(FOVS_DEG[0]) <= angle <= math.radians(FOVS_DEG[1]):
+        raise InputError(
+            f"{path.name}: pose {number} sees {math.degrees(angle):.4g} degrees of height; "
+            f"between {FOVS_DEG[0]:g} and {FOVS_DEG[1]:g} is possible"
+        )
+    return 0.5 / math.tan(angle / 2)
+
+
+def _number(tree: Mapping[str, Any], key: str, path: Path) -> float | None:
+    value = tree.get(key)
+    if value is None:
+        return None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:
+        raise InputError(f"{path.name}: {key} is {json.dumps(value)[:40]}; a number above zero is wanted")
+    return float(value)
+
+
+def through(found: FilePath, count: int | None, width: int, height: int) -> Pinholes:
+    """The poses of a file; with ``count`` so many along a smooth curve through them, evenly in time."""
+    poses, lens = found.camera_to_world, found.lens
+    if count is not None:
+        poses, lens = _between(poses, lens, count)
+    focal = torch.from_numpy(lens * height).float()[:, None].expand(-1, 2)
+    middle = focal.new_tensor([width / 2, height / 2]).expand(len(focal), 2)
+    return Pinholes(torch.from_numpy(poses).float(), focal, middle, height, width)
+
+
+def _between(poses: np.ndarray, lens: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    if len(poses) == 1:
+        return np.repeat(poses, count, 0), np.repeat(lens, count)
+    known, asked = np.arange(len(poses)), np.linspace(0, len(poses) - 1, count)
+    made = np.tile(np.eye(4), (count, 1, 1))
+    made[:, :3, 3] = CubicSpline(known, poses[:, :3, 3], bc_type="natural")(asked)
+    made[:, :3, :3] = RotationSpline(known, Rotation.from_matrix(poses[:, :3, :3]))(asked).as_matrix()
+    # of logarithms: a lens stays a lens, and zooming looks even
+    return made, np.exp(np.interp(asked, known, np.log(lens)))

@@ -1,0 +1,38 @@
+"""Pictures of a field from cameras anywhere, a part at a time, where no gradient is wanted."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion3d.photos import Pinholes
+from dreamfusion3d.render.occupancy import Occupancy
+from dreamfusion3d.render.volume import Rays, RenderSettings, light_up, lit_of, march_through, weigh
+from dreamfusion3d.shading import light_direction
+from dreamfusion3d.types import Field, Render
+
+CHUNK = 1 << 14  # rays of one call
+
+
+@torch.no_grad()
+def field_views(
+    field: Field, cameras: Pinholes, *, occupancy: Occupancy | Tensor, generator: torch.Generator,
+    settings: RenderSettings,
+) -> tuple[Render, Float[Tensor, "b h w 3"]]:
+    """As `volume.render`, for any pinhole cameras; and the albedo, premultiplied."""
+    pixels = cameras.height * cameras.width
+    every = torch.arange(len(cameras) * pixels, device=cameras.focal.device)
+    rays = Rays(*cameras.rays(every), light_direction(cameras.camera_to_world), pixels)
+    parts = []
+    for first in range(0, len(rays), CHUNK):
+        part = rays.part(first, min(first + CHUNK, len(rays)))
+        samples = march_through(part, occupancy, settings, generator)
+        weight, albedo = weigh(field, part, samples)
+        seen = light_up(field, part, samples, weight, albedo, lit_of(weight, part, settings, None), settings)
+        parts.append((seen.rgb, seen.opacity, seen.depth, seen.normals, seen.albedo))
+    shape = (len(cameras), cameras.height, cameras.width)
+    rgb, opacity, depth, normals, albedo = (
+        torch.cat(values).reshape(*shape, *values[0].shape[1:]) for values in zip(*parts, strict=True)
+    )
+    return Render(rgb, opacity, depth, normals), albedo

@@ -1,0 +1,173 @@
+"""A finished run along a path: the same pictures by name and by file, in every kind of file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+
+from dreamfusion3d.camera_paths import named_path
+from dreamfusion3d.cameras import orbit
+from dreamfusion3d.cli import main, report
+from dreamfusion3d.errors import InputError
+from dreamfusion3d.film import film, size_of
+from dreamfusion3d.photos import Pinholes, write_photos
+from dreamfusion3d.render.surface import render_mesh
+from dreamfusion3d.types import TexturedMesh
+from tests.mesh.shapes import textured_of, two_handles
+from tests.test_reexport import HEIGHT, contents, finished
+
+
+@pytest.fixture(scope="module")
+def pot() -> TexturedMesh:
+    return textured_of(two_handles, 48)
+
+
+@pytest.fixture
+def run(pot: TexturedMesh, tmp_path: Path) -> Path:
+    return finished(pot, tmp_path / "out" / "a_pot")
+
+
+def frames_in(folder: Path) -> np.ndarray:
+    return np.stack([imageio.imread(path) for path in sorted(folder.glob("*.png"))])
+
+
+def poses_around(pot: TexturedMesh, folder: Path, **options: float) -> tuple[Path, Pinholes]:
+    """A file of cameras round the asset as Blender has it: metres, +Z up, on its base; and the same cameras
+    in the scene."""
+    cameras = Pinholes.of(orbit([10.0, 120.0, 200.0], [5.0, 30.0, -10.0], height=32, width=48))
+    low, high = pot.vertices.min(0), pot.vertices.max(0)
+    scale = HEIGHT / float(high[1] - low[1])
+    origin = torch.tensor([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
+    pose = cameras.camera_to_world.clone()
+    pose[:, :3, 3] = (pose[:, :3, 3] - origin) * scale
+    moved = Pinholes(pose, cameras.focal, cameras.centre, 32, 48)
+    return write_photos(folder, np.zeros((3, 32, 48, 4), np.uint8), moved), cameras
+
+
+def test_a_file_of_poses_sees_the_asset_from_there(pot: TexturedMesh, run: Path, tmp_path: Path) -> None:
+    path, cameras = poses_around(pot, tmp_path / "poses")
+    before = contents(run)
+    out = film(run, str(path), out=tmp_path / "frames", background="black")
+    found = frames_in(out).astype(int)
+    wanted = (render_mesh(pot, cameras).rgb.numpy() * 255 + 0.5).astype(int)
+    assert out == tmp_path / "frames" and found.shape == (3, 32, 48, 3)
+    assert (abs(found - wanted) > 3).mean() < 0.01 and wanted.max() > 100
+    assert contents(run) == before, "the run's own files stay as they are"
+    keyed = film(run, str(path), out=tmp_path / "keyed", seconds=5, fps=1, background="black")
+    assert np.array_equal(frames_in(keyed)[::2], frames_in(out)), "through the poses"
+
+
+@pytest.mark.parametrize("name", ["turntable", "dolly"])
+def test_named_paths_fill_the_picture_and_cut_nothing_off(name: str, run: Path, tmp_path: Path) -> None:
+    out = film(run, name, out=tmp_path / name, seconds=1, fps=6, size=(96, 64), background="transparent")
+    alpha = frames_in(out)[..., 3]
+    assert alpha.shape == (6, 64, 96)
+    edge = np.concatenate([alpha[:, 0], alpha[:, -1], alpha[:, :, 0], alpha[:, :, -1]], 1)
+    assert not edge.any()
+    rows = (alpha > 0).any(2).sum(1)
+    assert rows.max() > 30 and (name == "turntable" or (np.diff(rows) >= 0).all())
+
+
+def test_what_is_left_when_work_is_gone_looks_the_same(run: Path, tmp_path: Path) -> None:
+    kept = film(run, out=tmp_path / "kept", seconds=0.5, fps=4, size=(48, 48))
+    (run / "work" / "textured.npz").unlink()
+    left = film(run, out=tmp_path / "left", seconds=0.5, fps=4, size=(48, 48))
+    difference = abs(frames_in(kept).astype(int) - frames_in(left))
+    assert difference.mean() < 0.5 and frames_in(kept).std() > 10
+    with pytest.raises(InputError, match="has no field any more"):
+        film(run, of="field")
+
+
+@pytest.mark.parametrize("show", ["albedo", "clay", "normals", "depth"])
+def test_what_is_shown(show: str, pot: TexturedMesh, run: Path, tmp_path: Path) -> None:
+    out = film(run, out=tmp_path / show, seconds=0.25, fps=4, size=(64, 64), show=show)
+    picture = frames_in(out)[0].astype(float) / 255
+    square = named_path("turntable", 1, elevation_deg=20, fov_deg=33, width=64, height=64)
+    plain = frames_in(film(run, out=tmp_path / "plain", seconds=0.25, fps=4, size=(64, 64)))[0]
+    assert picture.shape == (64, 64, 3) and not np.array_equal(picture, plain / 255)
+    inside = frames_in(
+        film(run, out=tmp_path / "cut", seconds=0.25, fps=4, size=(64, 64), background="transparent")
+    )[0, ..., 3] == 255
+    values = picture[inside]
+    if show in ("clay", "depth"):
+        assert np.ptp(values, axis=1).max() < 0.01, "grey"
+    if show == "normals":
+        assert abs(np.linalg.norm(2 * values - 1, axis=1) - 1).mean() < 0.1
+        assert np.array_equal(picture[0, 0], np.zeros(3)), "over black"
+    if show == "depth":
+        forward = square.camera_to_world[0, :3, 2]
+        assert forward.norm() == pytest.approx(1) and 0 < values.min() < values.max() < 1
+
+
+def test_videos_and_animated_pictures(run: Path, tmp_path: Path) -> None:
+    """A size that is no multiple of a codec's blocks, too."""
+    options = {"seconds": 1.0, "fps": 5.0, "size": (70, 50)}
+    video = film(run, **options)  # type: ignore[arg-type]
+    assert video == run / "render" / "turntable.mp4"
+    import cv2
+
+    reader = cv2.VideoCapture(str(video))
+    read = []
+    while (got := reader.read())[0]:
+        read.append(got[1][..., ::-1])
+    assert len(read) == 5 and read[0].shape == (50, 70, 3) and reader.get(cv2.CAP_PROP_FPS) == 5
+    frames = frames_in(film(run, out=tmp_path / "frames", **options))  # type: ignore[arg-type]
+    assert abs(np.stack(read).astype(int) - frames).mean() < 6
+    from PIL import Image, ImageSequence
+
+    for kind in (".gif", ".webp"):
+        with Image.open(film(run, out=tmp_path / f"x{kind}", **options)) as animated:  # type: ignore[arg-type]
+            shown = [np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(animated)]
+            assert animated.info["loop"] == 0 and animated.info["duration"] == 200
+        assert len(shown) == 5 and abs(np.stack(shown).astype(int) - frames).mean() < 6
+    with Image.open(film(run, out=tmp_path / "t.webp", background="transparent", **options)) as cut:  # type: ignore[arg-type]
+        assert cut.mode == "RGBA" and np.asarray(cut)[0, 0, 3] == 0
+    assert not list(tmp_path.rglob("*.tmp*"))
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"path": "loop"}, "--path 'loop' is neither one of turntable, spiral, swing, dolly nor a file"),
+    ({"path": "absent.json"}, "cannot read absent.json"),
+    ({"of": "points"}, "--of"), ({"show": "colour"}, "--show"), ({"background": "red"}, "--background"),
+    ({"out": "film.avi"}, "ends in .avi; .mp4, .gif, .webp or a folder"),
+    ({"background": "transparent"}, "has no transparency: name a folder"),
+    ({"seconds": 0.0}, "--seconds 0 is not between"), ({"seconds": 1e9}, "--seconds"),
+    ({"fps": 500.0}, "--fps 500"),
+    ({"size": (8, 700)}, "--size 8x700"), ({"elevation_deg": 90.0}, "--elevation 90"),
+    ({"fov_deg": 1.0}, "--fov 1"),
+    ({"of": "field"}, "has no field any more"),
+])
+def test_bad_input_is_one_line(options: dict[str, object], said: str, run: Path, tmp_path: Path,
+                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = contents(run)
+    with pytest.raises(InputError, match=said) as raised:
+        film(run, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value) and contents(run) == before
+
+
+def test_frames_of_two_films_do_not_mix(run: Path, tmp_path: Path) -> None:
+    short = {"fps": 4.0, "size": (16, 16), "out": tmp_path / "frames"}
+    film(run, seconds=1, **short)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="holds frames of a longer film"):
+        film(run, seconds=0.5, **short)  # type: ignore[arg-type]
+    film(run, seconds=1, **short)  # type: ignore[arg-type]
+    assert len(list((tmp_path / "frames").iterdir())) == 4
+
+
+def test_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["render", str(run), "--path", "swing", "--seconds", "0.5", "--fps", "4", "--size", "48x32"]
+    assert report.run(main.app, arguments) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{run / 'render' / 'swing.mp4'}\n" and "render 2/2" in said.err
+    assert report.run(main.app, [*arguments, "--size", "big"]) == 2
+    wanted = "error: --size 'big' is no size in pixels; for example 720 or 1280x720\n"
+    assert capsys.readouterr().err == wanted
+    assert report.run(main.app, ["render", str(tmp_path)]) == 2
+    assert size_of("720") == (720, 720) and size_of("1280x720") == (1280, 720)
+    assert json.loads((run / "asset.json").read_text())["prompt"] == "A pot"
