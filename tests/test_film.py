@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from dreamfusion3d.camera_paths import named_path
 from dreamfusion3d.cameras import orbit
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.errors import InputError
@@ -87,7 +86,6 @@ def test_what_is_left_when_work_is_gone_looks_the_same(run: Path, tmp_path: Path
 def test_what_is_shown(show: str, pot: TexturedMesh, run: Path, tmp_path: Path) -> None:
     out = film(run, out=tmp_path / show, seconds=0.25, fps=4, size=(64, 64), show=show)
     picture = frames_in(out)[0].astype(float) / 255
-    square = named_path("turntable", 1, elevation_deg=20, fov_deg=33, width=64, height=64)
     plain = frames_in(film(run, out=tmp_path / "plain", seconds=0.25, fps=4, size=(64, 64)))[0]
     assert picture.shape == (64, 64, 3) and not np.array_equal(picture, plain / 255)
     inside = frames_in(
@@ -99,9 +97,16 @@ def test_what_is_shown(show: str, pot: TexturedMesh, run: Path, tmp_path: Path) 
     if show == "normals":
         assert abs(np.linalg.norm(2 * values - 1, axis=1) - 1).mean() < 0.1
         assert np.array_equal(picture[0, 0], np.zeros(3)), "over black"
-    if show == "depth":
-        forward = square.camera_to_world[0, :3, 2]
-        assert forward.norm() == pytest.approx(1) and 0 < values.min() < values.max() < 1
+
+
+def test_depth_is_white_where_it_is_near(pot: TexturedMesh, run: Path, tmp_path: Path) -> None:
+    path, cameras = poses_around(pot, tmp_path / "poses")
+    seen = frames_in(film(run, str(path), out=tmp_path / "frames", show="depth"))[..., 0] / 255
+    picture = render_mesh(pot, cameras)
+    solid = picture.opacity.numpy() == 1
+    away = picture.depth.numpy()[solid]
+    assert np.corrcoef(seen[solid], away)[0, 1] < -0.999, "one scale for all frames"
+    assert seen[solid].min() < 0.2 and seen[solid].max() > 0.8 and not seen[picture.opacity.numpy() == 0].any()
 
 
 def test_videos_and_animated_pictures(run: Path, tmp_path: Path) -> None:
