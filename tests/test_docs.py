@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 FOREIGN = {  # options of other programs that a page may name
-    "--version", "--head", "--port", "--address",
+    "--version", "--head", "--port", "--address", "--python",
     "--orientation-method", "--center-method", "--auto-scale-poses",
 }
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")

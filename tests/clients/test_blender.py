@@ -11,9 +11,12 @@ import pytest
 from PIL import Image
 
 from dreamfusion3d.config import FormatName
+from dreamfusion3d.film import film
 from dreamfusion3d.mesh.formats import fbx
 from dreamfusion3d.mesh.frame import Frame
 from tests.clients.asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_ball
+from tests.mesh.shapes import textured_of, two_handles
+from tests.test_reexport import finished
 
 pytestmark = pytest.mark.clients
 
@@ -130,3 +133,28 @@ def test_bare_geometry_opens_upright(kind: FormatName, tmp_path: Path) -> None:
     # closed: V - E + F = 2 and 3 F = 2 E
     assert report["vertices"] == report["faces"] / 2 + 2
     assert report["colours"] == ([["Col", "CORNER"]] if kind == "ply" else [])
+
+
+def test_a_camera_of_blenders_films_what_blender_sees(tmp_path: Path) -> None:
+    """An asset as it is imported, a camera on a rig, and the example's path of it: the same outlines."""
+    program = fbx.blender()
+    if program is None:
+        pytest.skip(f"blender is not on PATH, and {fbx.BLENDER} names none")
+    run = finished(textured_of(two_handles, 48), tmp_path / "out" / "a_pot")
+    shot, path, drawn = tmp_path / "shot.blend", tmp_path / "shot.json", tmp_path / "drawn"
+    example = Path(__file__).parents[2] / "examples" / "blender" / "camera_path.py"
+    scene = [str(Path(__file__).with_name("blender_shot.py")), "--"]
+    scene += [str(run / "a_pot.glb"), str(shot), str(drawn)]
+    for arguments in (["--factory-startup", "--python", *scene],
+                      [str(shot), "--python", str(example), "--", str(path)]):
+        done = subprocess.run(
+            [program, "-b", "--python-exit-code", "3", *arguments], env=fbx.clean_environment(),
+            capture_output=True, text=True, timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    out = film(run, str(path), out=tmp_path / "frames", background="transparent")
+    ours, theirs = (np.stack([np.asarray(Image.open(p))[..., 3] > 127 for p in sorted(folder.glob("*.png"))])
+                    for folder in (out, drawn))
+    assert ours.shape == theirs.shape == (5, 80, 120)
+    both, either = (ours & theirs).sum((1, 2)), (ours | theirs).sum((1, 2))
+    assert both.min() > 300 and (both / either).min() > 0.95, both / either
