@@ -30,6 +30,7 @@ RISE_DEG = (5.0, 70.0)  # elevations of the spiral
 SWING_DEG = 40.0  # to either side
 FAR = 1.8  # distance at which `dolly` begins, over the one at which it ends
 MOST_FRAMES = 20_000
+FURTHEST = 1e6  # a file's coordinate, and any other of its numbers
 FOVS_DEG = (1.0, 150.0)
 
 
@@ -151,11 +152,14 @@ def _pose(frame: Mapping[str, Any], number: int, path: Path) -> Float[np.ndarray
     value = frame.get("camera_to_world", frame.get("transform_matrix"))
     if isinstance(value, list) and len(value) in (12, 16):  # nerfstudio's, row by row
         value = [value[i : i + 4] for i in range(0, len(value), 4)]
-    return rigid(value, f"{path.name}: pose {number}")
+    pose = rigid(value, f"{path.name}: pose {number}")
+    if np.abs(pose[:3, 3]).max() > FURTHEST:
+        raise InputError(f"{path.name}: pose {number} stands further away than {FURTHEST:g}")
+    return pose
 
 
 def _size(tree: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
-    found = [_number(tree, a, path) or _number(tree, b, path) for a, b in
+    found = [_number(tree, a, path, 1.0) or _number(tree, b, path, 1.0) for a, b in
              (("render_width", "w"), ("render_height", "h"))]
     width, height = found
     return None if width is None or height is None else (int(width), int(height))
@@ -187,13 +191,16 @@ def _lens(
     return 0.5 / math.tan(angle / 2)
 
 
-def _number(tree: Mapping[str, Any], key: str, path: Path) -> float | None:
+def _number(tree: Mapping[str, Any], key: str, path: Path, least: float = 1e-6) -> float | None:
     value = tree.get(key)
     if value is None:
         return None
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value < math.inf:
-        raise InputError(f"{path.name}: {key} is {json.dumps(value)[:40]}; a number above zero is wanted")
+    if not number or not least <= value <= FURTHEST:
+        raise InputError(
+            f"{path.name}: {key} is {json.dumps(value)[:40]}; a number from {least:g} to {FURTHEST:g} is "
+            "wanted"
+        )
     return float(value)
 
 

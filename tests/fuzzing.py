@@ -175,9 +175,44 @@ def check_mesh(drawn: tuple[str, bytes], folder: Path) -> None:
     assert np.isfinite(mesh.vertices).all() and mesh.faces.max() < len(mesh.vertices)
 
 
+POSE = st.sampled_from([
+    [1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 3e38]],
+])
+LENS = st.sampled_from(["fov", "fl_x", "fl_y", "w", "h", "render_width", "render_height", "fps", "seconds",
+                        "camera_angle_x", "camera_angle_y", "camera_type"])
+NUMBER = VALUE | st.sampled_from([0.5, 33, 1e-300, 10**400, 1e300, 64])
+FRAME = st.dictionaries(LENS, NUMBER, max_size=2).flatmap(
+    lambda more: (POSE | VALUE).map(lambda pose: {**more, "camera_to_world": pose})
+)
+PATHS = NOISE | st.builds(
+    lambda frames, more, key: json.dumps({**more, key: frames}),
+    st.lists(FRAME, max_size=3) | VALUE, st.dictionaries(LENS, NUMBER, max_size=4),
+    st.sampled_from(["camera_path", "frames"]),
+)
+
+
+def check_path(text: str, folder: Path) -> None:
+    import torch
+
+    from dreamfusion3d.camera_paths import read_path, through
+
+    path = folder / "p.json"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        found = read_path(path, up="z")
+    except InputError:
+        return
+    for count in (None, 4):
+        cameras = through(found, count, 64, 32)
+        assert torch.isfinite(cameras.camera_to_world).all() and (cameras.focal > 0).all()
+    assert found.size is None or min(found.size) > 0
+
+
 # Name: the inputs, the check, the share of the harness's inputs.
 TARGETS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any, Path], None], float]] = {
-    "manifest": (MANIFESTS, check_manifest, 0.3), "config": (YAMLS, check_config, 0.25),
+    "manifest": (MANIFESTS, check_manifest, 0.25), "path": (PATHS, check_path, 0.05),
+    "config": (YAMLS, check_config, 0.25),
     "prompt": (TEXT, check_prompts, 0.2),
-    "checkpoint": (st.tuples(RECORD, CHECKPOINTS), check_checkpoint, 0.1), "mesh": (MESHES, check_mesh, 0.15),
+    "checkpoint": (st.tuples(RECORD, CHECKPOINTS), check_checkpoint, 0.1),
+    "mesh": (MESHES, check_mesh, 0.15),
 }
