@@ -23,6 +23,7 @@ from scipy.spatial.transform import Rotation, RotationSpline
 
 from dreamfusion3d.cameras import ORBIT_DISTANCE, ORBIT_FOV_DEG, Cameras, orbit
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.photo_files import first_size, pinhole_of
 from dreamfusion3d.photos import LARGEST_FILE, TURN, Pinholes, Up, rigid
 
 FRONT_DEG = 30.0  # azimuth of the three-quarter view, where named paths begin
@@ -39,10 +40,10 @@ class FilePath:
     """The poses of a file, in its own world and turned to +Y up, and what else it says of the film."""
 
     camera_to_world: Float[np.ndarray, "n 4 4"]
-    lens: Float[np.ndarray, " n"]  # focal length over the picture's height, of each pose
+    # of each pose, over the picture's height: focal lengths, and how far right and down the axis meets it
+    lens: Float[np.ndarray, "n 4"]
     size: tuple[int, int] | None  # width and height in pixels
     fps: float | None
-    seconds: float | None
 
 
 def turntable(share: Float[np.ndarray, " n"], elevation_deg: float | int) -> Cameras:
@@ -126,12 +127,14 @@ def read_path(path: Path, *, up: Up) -> FilePath:
         raise InputError(f"{path} lists {len(frames):,} poses; at most {MOST_FRAMES:,} are read")
     if (kind := str(tree.get("camera_type", "perspective")).lower()) != "perspective":
         raise InputError(f"{path}: camera_type {kind[:40]!r} is not known; perspective is")
-    size = _size(tree, path)
+    size = _size({**tree, **frames[0]}, path) or first_size(path.parent, frames)
+    common = {key: value for key, value in tree.items() if key not in ("frames", "camera_path")}
     turn = np.eye(4)
     turn[:3, :3] = TURN[up]
     poses = np.stack([turn @ _pose(frame, i, path) for i, frame in enumerate(frames)])
-    lens = np.array([_lens(frame, tree, size, i, path) for i, frame in enumerate(frames)])
-    return FilePath(poses, lens, size, _number(tree, "fps", path), _number(tree, "seconds", path))
+    lens = np.stack([_lens({**common, **frame}, size, i, path) for i, frame in enumerate(frames)])
+    rate, seconds = _number(tree, "fps", path), _number(tree, "seconds", path)
+    return FilePath(poses, lens, size, len(frames) / seconds if rate is None and seconds else rate)
 
 
 def _tree(path: Path) -> dict[str, Any]:
@@ -166,29 +169,27 @@ def _size(tree: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
 
 
 def _lens(
-    frame: Mapping[str, Any], tree: Mapping[str, Any], size: tuple[int, int] | None, number: int, path: Path
-) -> float:
-    """Focal length over the picture's height."""
-    both: Mapping[str, Any] = {**tree, **frame}
-    fov = _number(both, "fov", path)
-    if fov is not None:
-        angle = math.radians(fov)
-    elif (found := _number(both, "camera_angle_y", path)) is not None:
-        angle = found
+    values: Mapping[str, Any], known: tuple[int, int] | None, number: int, path: Path
+) -> Float[np.ndarray, "4"]:
+    where = f"{path.name}: pose {number}"
+    size = _size(values, path) or known
+    if (fov := _number(values, "fov", path)) is not None:  # of the height
+        lens = np.array([1, 1, 0, 0]) * 0.5 / math.tan(math.radians(min(fov, 179.0)) / 2)
+    elif any(values.get(key) is not None for key in ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")):
+        if size is None and any(values.get(key) is not None for key in ("fl_x", "fl_y", "cx", "cy")):
+            raise InputError(f"{where} has its lens in pixels, and nothing says of how many: give w and h")
+        width, height = size or (2, 2)  # angles alone need none: the picture is a square
+        focal, centre = pinhole_of(values, width, height, where)
+        lens = np.concatenate([focal, centre - np.array([width, height]) / 2]) / height
     else:
-        aspect = 1.0 if size is None else size[0] / size[1]
-        if (focal := _number(both, "fl_y", path) or _number(both, "fl_x", path)) is not None and size:
-            angle = 2 * math.atan(size[1] / 2 / focal)
-        elif (found := _number(both, "camera_angle_x", path)) is not None:
-            angle = 2 * math.atan(math.tan(found / 2) / aspect) if 0 < found < math.pi else -1.0
-        else:
-            angle = math.radians(ORBIT_FOV_DEG)
-    if not math.radians(FOVS_DEG[0]) <= angle <= math.radians(FOVS_DEG[1]):
+        lens = np.array([1, 1, 0, 0]) * 0.5 / math.tan(math.radians(ORBIT_FOV_DEG) / 2)
+    angle = math.degrees(2 * math.atan(0.5 / lens[1])) if fov is None else fov
+    if not FOVS_DEG[0] <= angle <= FOVS_DEG[1] or not abs(lens).max() < FURTHEST:
         raise InputError(
-            f"{path.name}: pose {number} sees {math.degrees(angle):.4g} degrees of height; "
+            f"{where} sees {angle:.4g} degrees of height; "
             f"between {FOVS_DEG[0]:g} and {FOVS_DEG[1]:g} is possible"
         )
-    return 0.5 / math.tan(angle / 2)
+    return lens
 
 
 def _number(tree: Mapping[str, Any], key: str, path: Path, least: float = 1e-6) -> float | None:
@@ -209,17 +210,19 @@ def through(found: FilePath, count: int | None, width: int, height: int) -> Pinh
     poses, lens = found.camera_to_world, found.lens
     if count is not None:
         poses, lens = _between(poses, lens, count)
-    focal = torch.from_numpy(lens * height).float()[:, None].expand(-1, 2)
-    middle = focal.new_tensor([width / 2, height / 2]).expand(len(focal), 2)
-    return Pinholes(torch.from_numpy(poses).float(), focal, middle, height, width)
+    pixels = torch.from_numpy(lens * height).float()
+    centre = pixels[:, 2:] + pixels.new_tensor([width / 2, height / 2])
+    return Pinholes(torch.from_numpy(poses).float(), pixels[:, :2], centre, height, width)
 
 
 def _between(poses: np.ndarray, lens: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     if len(poses) == 1:
-        return np.repeat(poses, count, 0), np.repeat(lens, count)
+        return np.repeat(poses, count, 0), np.repeat(lens, count, 0)
     known, asked = np.arange(len(poses)), np.linspace(0, len(poses) - 1, count)
     made = np.tile(np.eye(4), (count, 1, 1))
     made[:, :3, 3] = CubicSpline(known, poses[:, :3, 3], bc_type="natural")(asked)
     made[:, :3, :3] = RotationSpline(known, Rotation.from_matrix(poses[:, :3, :3]))(asked).as_matrix()
-    # of logarithms: a lens stays a lens, and zooming looks even
-    return made, np.exp(np.interp(asked, known, np.log(lens)))
+    # focal lengths by their logarithms: zooming looks even
+    values = np.concatenate([np.log(lens[:, :2]), lens[:, 2:]], 1)
+    values = np.stack([np.interp(asked, known, column) for column in values.T], 1)
+    return made, np.concatenate([np.exp(values[:, :2]), values[:, 2:]], 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numba
 # Beside the package and not in it, where numba would put them: what an uninstallation leaves in a folder of
 # the package's name is to Python a package of that name, and hides one installed with `pip install -e`.
 KERNELS = Path(__file__).resolve().parent.parent / "__pycache__" / "dreamfusion3d"
+_turn = threading.Lock()
 
 
 def njit(function: Any = None, **options: Any) -> Any:
@@ -26,9 +29,20 @@ def njit(function: Any = None, **options: Any) -> Any:
 @contextlib.contextmanager
 def _kept_in(folder: Path) -> Iterator[None]:
     """For this function alone: other packages' stay where they are."""
-    chosen = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = chosen or str(folder)
-    try:
-        yield
-    finally:
-        numba.config.CACHE_DIR = chosen
+    with _turn:
+        chosen = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = chosen or str(folder if _takes_files(folder) else _users())
+        try:
+            yield
+        finally:
+            numba.config.CACHE_DIR = chosen
+
+
+def _takes_files(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _users() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dreamfusion3d" / "kernels"

@@ -7,11 +7,11 @@ own files and its asset.json stay as they are.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
+import re
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -24,15 +24,15 @@ from dreamfusion3d.camera_paths import MOST_FRAMES, NAMED, FilePath, named_path,
 from dreamfusion3d.cameras import ORBIT_FOV_DEG
 from dreamfusion3d.config import choice
 from dreamfusion3d.errors import InputError
+from dreamfusion3d.framing import Scene, framing, reach, scene_of
+from dreamfusion3d.job import choose_device
 from dreamfusion3d.photos import Pinholes, Up
-from dreamfusion3d.placing import Placing
 from dreamfusion3d.progress import Progress, Quiet
-from dreamfusion3d.reexport import Run, read_run, textured_of
+from dreamfusion3d.reexport import Run, read_run
 from dreamfusion3d.render.strip import KINDS, write_strip
 from dreamfusion3d.render.surface import render_mesh
-from dreamfusion3d.render.video import framed, studio
-from dreamfusion3d.stages import load_arrays
-from dreamfusion3d.types import Render, TexturedMesh
+from dreamfusion3d.render.video import studio
+from dreamfusion3d.types import Render
 from dreamfusion3d.workspace import check_room, folder_errors
 
 Of = Literal["mesh", "field"]
@@ -42,6 +42,8 @@ SECONDS = {"spiral": 8.0}  # of a named path; others take 4
 FPS = 24.0
 SIZE = (720, 720)
 SIDES = (16, 4096)  # pixels
+MOST_BYTES = 2 << 30  # that pictures in the making may take
+A_PIXEL = 180  # bytes, of a mesh's picture with its sub-pixels
 CLAY = 190  # grey of a texture that is left out, of 255
 Shot = Callable[[Pinholes], tuple[Render, Float[Tensor, "b h w 3"]]]  # pictures, and without light
 
@@ -66,61 +68,29 @@ def film(
     usual = "black" if what in ("normals", "depth") else "studio"
     behind = choice(background or usual, get_args(Background), "--background")
     target = _target(out, found, path, behind)
-    scene = _scene(found, path not in NAMED, progress)
-    cameras, rate = _cameras(path, scene, seconds, fps, size, elevation_deg, fov_deg, up)
-    shot = _mesh_shot(scene.mesh, what) if subject == "mesh" else _field_shot(found, scene, what, device)
-    reach = _reach(scene.mesh, cameras)
+    scene = scene_of(found, path not in NAMED, progress)
+    cameras, rate = _cameras(path, scene, target, seconds, fps, size, elevation_deg, fov_deg, up)
+    chosen = choose_device(device)
+    shot = _mesh_shot(scene, what) if subject == "mesh" else _field_shot(found, scene, what, chosen)
+    near_and_far = reach(scene.mesh, cameras)
+    check_room(target.parent if target.suffix.lower() in KINDS else target)
 
     def frame(i: int) -> UInt8[np.ndarray, "h w c"]:
         one = cameras.select(torch.tensor([i]))
         picture, albedo = shot(one)
         grey = studio(scene.mesh, one)[0] if behind == "studio" else None
-        value, opacity = _values(picture, albedo, what, reach)[0], picture.opacity[0].cpu().numpy()
+        value, opacity = _values(picture, albedo, what, near_and_far)[0], picture.opacity[0].cpu().numpy()
         return _composed(value, opacity, grey, behind)
 
+    workers = _workers(cameras, subject)
     progress.stage("render", 1, 1)
-    with folder_errors(target), contextlib.closing(_drawn(frame, len(cameras), subject, progress)) as frames:
+    with folder_errors(target), contextlib.closing(_drawn(frame, len(cameras), workers, progress)) as frames:
         write_strip(frames, len(cameras), target, rate, (cameras.width, cameras.height))
     return target
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A run's mesh, and how poses of a file come into its world."""
-
-    mesh: TexturedMesh  # scene units; metres where only the GLB is left
-    in_scene: bool
-    placing: Placing
-    up: Up  # of the files that it takes
-    photographed: bool  # light is a part of the field's colours
-
-
-def _scene(run: Run, from_file: bool, progress: Progress) -> Scene:
-    """Raises InputError where a file's poses cannot be brought into the world of what is left of the run."""
-    kept = run.space.work / "textured.npz"
-    mesh = load_arrays(kept, TexturedMesh) if kept.exists() else None
-    in_scene = mesh is not None
-    if mesh is None:
-        mesh = textured_of(run, progress)
-    fit = json.loads(run.space.report.read_text(encoding="utf-8")).get("fit")
-    if isinstance(fit, dict) and from_file:
-        if not in_scene or "scale" not in fit:
-            raise InputError(
-                f"{run.space.folder} no longer knows where its photos' cameras stood (work/ is gone, or an "
-                f"earlier version made it): take one of {', '.join(NAMED)}, or fit it again with --fresh"
-            )
-        x, y, z = fit["offset"]
-        return Scene(mesh, True, Placing(float(fit["scale"]), (x, y, z)), cast(Up, fit["up"]), True)
-    low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
-    # `export.place` the other way
-    scale = max(high[1] - low[1], 1e-9) / run.height if in_scene else 1.0
-    offset = ((low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2) if in_scene else (0.0, 0.0, 0.0)
-    x, y, z = map(float, offset)
-    return Scene(mesh, in_scene, Placing(float(scale), (x, y, z)), "z", isinstance(fit, dict))
-
-
 def _cameras(
-    path: str, scene: Scene, seconds: float | int | None, fps: float | int | None,
+    path: str, scene: Scene, target: Path, seconds: float | int | None, fps: float | int | None,
     size: tuple[int, int] | None, elevation_deg: float | int, fov_deg: float | int, up: str | None,
 ) -> tuple[Pinholes, float]:
     """The cameras of every frame, in the world of the scene's mesh, and frames a second."""
@@ -131,8 +101,7 @@ def _cameras(
                 f"--path {path!r} is neither one of {', '.join(NAMED)} nor a file of poses (.json)"
             )
         known = read_path(Path(path), up=cast(Up, choice(up, ("y", "z"), "--up")) if up else scene.up)
-    width, height = _even(size or (known and known.size) or SIZE)
-    rate = _within(fps or (known and known.fps) or FPS, 1, 120, "--fps")
+    (width, height), rate = _size(size, known, path, target), _rate(fps, known, path, target)
     count = None
     if known is None or seconds is not None:
         length = SECONDS.get(path, 4.0) if seconds is None else seconds
@@ -144,36 +113,23 @@ def _cameras(
         path, count, elevation_deg=_within(elevation_deg, -89, 89, "--elevation"),
         fov_deg=_within(fov_deg, 5, 120, "--fov"), width=width, height=height,
     )
-    # a dozen views, and the last, bound the object well enough to frame it for all of them
-    some = sorted({*range(0, count, max(1, count // 12)), count - 1})
-    moved = framed(scene.mesh, square.select(torch.tensor(some)))
-    return _to(scene.mesh, moved).moved(widened(square, width, height)), rate
+    return framing(scene.mesh, square).moved(widened(square, width, height)), rate
 
 
-def _to(mesh: TexturedMesh, moved: TexturedMesh) -> Placing:
-    """What brings cameras from the world of ``moved``, which is ``mesh`` in another size and place, to it."""
-    lows, highs = (getattr(np, name)([m.vertices.astype(np.float64) for m in (mesh, moved)], axis=1)
-                   for name in ("min", "max"))
-    longest = int(np.argmax(highs[0] - lows[0]))
-    scale = float((highs[0] - lows[0])[longest] / max((highs[1] - lows[1])[longest], 1e-12))
-    x, y, z = map(float, lows[0] - scale * lows[1])
-    return Placing(scale, (x, y, z))
-
-
-def _mesh_shot(mesh: TexturedMesh, show: str) -> Shot:
+def _mesh_shot(scene: Scene, show: str) -> Shot:
+    mesh, lit = scene.mesh, show != "albedo" and not (scene.photographed and show == "color")
     if show == "clay":
         mesh = replace(mesh, texture=np.full_like(mesh.texture, CLAY))
 
     def shot(cameras: Pinholes) -> tuple[Render, Tensor]:
-        picture = render_mesh(mesh, cameras, shading=show != "albedo")
+        picture = render_mesh(mesh, cameras, shading=lit)
         return picture, picture.rgb
 
     return shot
 
 
-def _field_shot(run: Run, scene: Scene, show: str, device: str) -> Shot:
-    """Raises InputError where the run's field is gone."""
-    from dreamfusion3d.job import choose_device
+def _field_shot(run: Run, scene: Scene, show: str, chosen: torch.device) -> Shot:
+    """Raises InputError where the run has no field."""
     from dreamfusion3d.reconstruct import filled
     from dreamfusion3d.render.views import field_views
     from dreamfusion3d.render.volume import RenderSettings
@@ -182,9 +138,9 @@ def _field_shot(run: Run, scene: Scene, show: str, device: str) -> Shot:
     file = run.space.work / "field.safetensors"
     if not file.exists() or not scene.in_scene:
         raise InputError(
-            f"{run.space.folder} has no field any more (work/ is gone): --of mesh shows what was shipped"
+            f"{run.space.folder} has no field (a mesh was painted, or work/ is not whole any more): "
+            "--of mesh shows what was shipped"
         )
-    chosen = choose_device(device)
     config, field = config_of(run.space.folder), Fields(run.space.folder).read(file).to(chosen)
     occupancy = filled(field, config, torch.Generator(chosen).manual_seed(0))
     settings = RenderSettings(step_size=config.render.step_size)
@@ -204,16 +160,8 @@ def _field_shot(run: Run, scene: Scene, show: str, device: str) -> Shot:
     return shot
 
 
-def _reach(mesh: TexturedMesh, cameras: Pinholes) -> tuple[float, float]:
-    """The least and the greatest distance of the mesh from any camera, for depth's greys."""
-    points = torch.from_numpy(mesh.vertices[:: max(1, len(mesh.vertices) // 2000)]).double()
-    places = cameras.camera_to_world[:: max(1, len(cameras) // 50), :3, 3].double()
-    away = torch.cdist(places, points)
-    return float(away.min()), float(away.max())
-
-
 def _values(
-    picture: Render, albedo: Tensor, show: str, reach: tuple[float, float]
+    picture: Render, albedo: Tensor, show: str, near_and_far: tuple[float, float]
 ) -> Float[np.ndarray, "b h w 3"]:
     """What is shown, premultiplied by opacity, in [0, 1]."""
     opacity = picture.opacity[..., None]
@@ -221,7 +169,7 @@ def _values(
         assert picture.normals is not None, "they were asked for"
         value = 0.5 * (picture.normals + opacity)
     elif show == "depth":
-        near, far = reach
+        near, far = near_and_far
         grey = ((far - picture.depth) / max(far - near, 1e-9)).clamp(0, 1)
         value = (grey[..., None] * opacity).expand(*picture.rgb.shape)
     else:
@@ -243,11 +191,11 @@ def _composed(
 
 
 def _drawn(
-    frame: Callable[[int], np.ndarray], count: int, subject: str, progress: Progress
+    frame: Callable[[int], np.ndarray], count: int, workers: int, progress: Progress
 ) -> Generator[np.ndarray, None, None]:
     """Frames in turn. A mesh's kernels let go of the interpreter: the next ones are drawn meanwhile."""
-    workers = torch.get_num_threads() if subject == "mesh" else 1
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         waiting = [pool.submit(frame, i) for i in range(min(2 * workers, count))]
         for i in range(count):
             made = waiting.pop(0).result()
@@ -255,29 +203,52 @@ def _drawn(
                 waiting.append(pool.submit(frame, i + 2 * workers))
             progress.step(i + 1, count)
             yield made
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _workers(cameras: Pinholes, subject: str) -> int:
+    """As many as there are threads, and memory: a picture of a mesh takes A_PIXEL bytes of its pixels."""
+    room = MOST_BYTES // (A_PIXEL * cameras.width * cameras.height)
+    return max(1, min(torch.get_num_threads(), room)) if subject == "mesh" else 1
+
 
 def _target(out: Path | str | None, run: Run, path: str, background: str) -> Path:
     name = path if path in NAMED else Path(path).stem
-    target = run.space.folder / "render" / f"{name}.mp4" if out is None else Path(out)
-    if target.suffix and target.suffix.lower() not in KINDS:
+    home = run.space.folder.resolve()
+    target = home / "render" / f"{name}.mp4" if out is None else Path(out)
+    kind = target.suffix.lower()
+    if kind and kind not in KINDS and not target.is_dir():
         raise InputError(
-            f"--out {target} ends in {target.suffix}; {', '.join(KINDS)} or a folder of frames is written"
+            f"--out {target} ends in {kind}; {', '.join(KINDS)} or a folder of frames is written"
         )
-    if background == "transparent" and target.suffix.lower() in (".mp4", ".gif"):
+    if background == "transparent" and kind in (".mp4", ".gif"):
+        raise InputError(f"{kind} has no transparency: name a folder (PNG frames) or a .webp with --out")
+    place = target.resolve()
+    if place.is_relative_to(home) and not place.is_relative_to(home / "render"):
         raise InputError(
-            f"{target.suffix.lower()} has no transparency: name a folder (PNG frames) or a .webp with --out"
+            f"--out {target} is among the run's own files, which asset.json records; name another"
         )
-    if target.resolve() == run.space.folder.resolve():
-        raise InputError(f"--out {target} is the run's own folder, which asset.json records; name another")
-    check_room(target.parent if target.suffix else target)
-    return target
+    return target if out is not None else run.space.folder / "render" / target.name
 
 
-def _even(size: tuple[int, int]) -> tuple[int, int]:
+def _size(asked: tuple[int, int] | None, known: FilePath | None, path: str, target: Path) -> tuple[int, int]:
     low, high = SIDES
-    if not all(low <= side <= high for side in size):
-        raise InputError(f"--size {size[0]}x{size[1]}: both must be between {low} and {high} pixels")
-    return size[0] + size[0] % 2, size[1] + size[1] % 2
+    width, height = asked or (known and known.size) or SIZE
+    if not (low <= width <= high and low <= height <= high):
+        what = f"--size {width}x{height}"
+        if not asked:
+            what = f"{path}'s {width} x {height} pixels (--size overrides)"
+        raise InputError(f"{what}: both sides must be between {low} and {high}")
+    # codecs halve the colours' sides
+    return (width + width % 2, height + height % 2) if target.suffix.lower() == ".mp4" else (width, height)
+
+
+def _rate(asked: float | int | None, known: FilePath | None, path: str, target: Path) -> float:
+    found = asked if asked is not None else (known and known.fps) or FPS
+    high = 50 if target.suffix.lower() == ".gif" else 120  # viewers slow down faster GIFs
+    what = "--fps" if asked is not None or known is None else f"{path}'s fps (--fps overrides it)"
+    return _within(found, 0.1, high, what)
 
 
 def _within(value: float | int, low: float | int, high: float | int, option: str) -> float:
@@ -289,6 +260,6 @@ def _within(value: float | int, low: float | int, high: float | int, option: str
 def size_of(text: str) -> tuple[int, int]:
     """``1280x720``, or one number for a square. Raises InputError."""
     sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
+    if len(sides) > 2 or not all(re.fullmatch(r"\s*[0-9]{1,6}\s*", side) for side in sides):
         raise InputError(f"--size {text!r} is no size in pixels; for example 720 or 1280x720")
     return int(sides[0]), int(sides[-1])

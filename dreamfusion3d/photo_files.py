@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -136,32 +137,80 @@ def _pinhole(
     return np.array([x, y]) * scale, np.array(middle)
 
 
-def _straight(
-    picture: np.ndarray, focal: np.ndarray, centre: np.ndarray, values: Mapping[str, Any], where: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The picture that a pinhole would have taken: the largest one without places that were not seen."""
+def pinhole_of(
+    values: Mapping[str, Any], width: int, height: int, where: str
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    """Focal lengths and centre, in pixels, of what `read_frames` makes of a photo of this size."""
+    focal, centre = _pinhole(values, width, height, where)
+    lens = _lens(focal, centre, (width, height), values, where)
+    return (focal, centre) if lens is None else lens.straight
+
+
+def first_size(folder: Path, frames: list[Any]) -> tuple[int, int] | None:
+    """Width and height of the first photo that ``frames`` name, where it is there."""
+    text = frames[0].get("file_path")
+    if not isinstance(text, str):
+        return None
+    try:
+        return _size(_found(folder, "", [text])[0])
+    except InputError:
+        return None
+
+
+@dataclass(frozen=True)
+class _Lens:
+    """Distorted; ``new`` is the pinhole's matrix that takes its place. OpenCV's: pixel centres lie at whole
+    numbers."""
+
+    fisheye: bool
+    matrix: Float[np.ndarray, "3 3"]
+    coefficients: Float[np.ndarray, " n"]
+    new: Float[np.ndarray, "3 3"]
+
+    @property
+    def straight(self) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+        """Focal lengths and centre of the pinhole."""
+        new = self.new
+        return np.array([new[0, 0], new[1, 1]]), np.array([new[0, 2], new[1, 2]]) + 0.5
+
+
+def _lens(
+    focal: np.ndarray, centre: np.ndarray, size: tuple[int, int], values: Mapping[str, Any], where: str
+) -> _Lens | None:
+    """None where nothing is distorted. The pinhole sees the largest picture without places unseen."""
     import cv2
 
     model = str(values.get("camera_model", "OPENCV"))
     if model not in LENSES or values.get("is_fisheye") is True and model == "OPENCV":
         known = ", ".join(LENSES)
         raise InputError(f"{where} has the camera_model {model[:40]!r}, which is not one of {known}")
-    lens = np.array([_number(values, key, where) or 0.0 for key in LENSES[model]])
-    if not lens.any():
-        return picture, focal, centre
-    size = (picture.shape[1], picture.shape[0])
-    # OpenCV's pixel centres lie at whole numbers
+    found = np.array([_number(values, key, where) or 0.0 for key in LENSES[model]])
+    if not found.any():
+        return None
     matrix = np.array([[focal[0], 0, centre[0] - 0.5], [0, focal[1], centre[1] - 0.5], [0, 0, 1.0]])
     if model == "OPENCV_FISHEYE":
         new = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(
-            matrix, lens, size, np.eye(3), balance=0.0
+            matrix, found, size, np.eye(3), balance=0.0
         )
-        maps = cv2.fisheye.initUndistortRectifyMap(matrix, lens, np.eye(3), new, size, cv2.CV_32FC1)
     else:
-        new, _ = cv2.getOptimalNewCameraMatrix(matrix, lens, size, 0.0)
-        maps = cv2.initUndistortRectifyMap(matrix, lens, np.eye(3), new, size, cv2.CV_32FC1)
+        new, _ = cv2.getOptimalNewCameraMatrix(matrix, found, size, 0.0)
+    return _Lens(model == "OPENCV_FISHEYE", matrix, found, np.asarray(new, np.float64))
+
+
+def _straight(
+    picture: np.ndarray, focal: np.ndarray, centre: np.ndarray, values: Mapping[str, Any], where: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The picture that a pinhole would have taken."""
+    import cv2
+
+    size = (picture.shape[1], picture.shape[0])
+    lens = _lens(focal, centre, size, values, where)
+    if lens is None:
+        return picture, focal, centre
+    undistort = cv2.fisheye.initUndistortRectifyMap if lens.fisheye else cv2.initUndistortRectifyMap
+    maps = undistort(lens.matrix, lens.coefficients, np.eye(3), lens.new, size, cv2.CV_32FC1)
     straight = cv2.remap(picture, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return straight, np.array([new[0, 0], new[1, 1]]), np.array([new[0, 2], new[1, 2]]) + 0.5
+    return straight, *lens.straight
 
 
 def _shrunk(
@@ -188,7 +237,7 @@ def _number(values: Mapping[str, Any], key: str, where: str) -> float | None:
     value = values.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e30:
         raise InputError(f"{where}: {key} is not a number")
     return float(value)
 

@@ -14,7 +14,7 @@ import torch
 from dreamfusion3d.camera_paths import NAMED, named_path, read_path, through, widened
 from dreamfusion3d.cameras import orbit
 from dreamfusion3d.errors import InputError
-from dreamfusion3d.photos import TURN, Pinholes
+from dreamfusion3d.photos import TURN, Pinholes, read_photos, write_photos
 
 
 def written(path: Path, tree: Any) -> Path:
@@ -74,8 +74,8 @@ def test_poses_of_both_kinds_of_files(up: str, form: str, tmp_path: Path) -> Non
                 "frames": [{"transform_matrix": cut(p), "file_path": "x"} for p in for_file]}
     found = read_path(written(tmp_path / "path.json", tree), up=up)  # type: ignore[arg-type]
     assert np.allclose(found.camera_to_world, poses, atol=1e-6) and found.size == (80, 40)
-    assert np.allclose(found.lens, 0.5 / math.tan(math.radians(25)))
-    assert (found.fps, found.seconds) == ((12, 2.5) if form == "nerfstudio" else (None, None))
+    assert np.allclose(found.lens, [*[0.5 / math.tan(math.radians(25))] * 2, 0, 0])
+    assert found.fps == (12 if form == "nerfstudio" else None)
     cameras = through(found, None, 80, 40)
     assert isinstance(cameras, Pinholes) and len(cameras) == 5
     assert torch.allclose(cameras.focal, torch.tensor(20 / math.tan(math.radians(25))).float())
@@ -91,6 +91,36 @@ def test_the_angle_across_is_one_of_the_width(tmp_path: Path) -> None:
     assert focal == pytest.approx(100 / math.tan(math.radians(30)))
 
 
+KEYS: dict[str, dict[str, Any]] = {
+    "both focal lengths and a centre": {"fl_x": 54.0, "fl_y": 70.0, "cx": 30.0, "cy": 13.0, "w": 48, "h": 32},
+    "the photo's own size": {"fl_x": 54.0},
+    "of another size": {"fl_x": 108.0, "cx": 40.0, "cy": 30.0, "w": 96, "h": 64},
+    "an angle alone": {"camera_angle_x": 0.8}, "the other": {"camera_angle_y": 0.7},
+    "a lens": {"fl_x": 54.0, "w": 48, "h": 32, "camera_model": "OPENCV", "k1": 0.1, "p1": 0.01},
+    "a fisheye": {"fl_x": 40.0, "w": 48, "h": 32, "camera_model": "OPENCV_FISHEYE", "k1": 0.05},
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("of_frames", [False, True])
+def test_a_photos_file_has_the_cameras_of_its_photos(name: str, of_frames: bool, tmp_path: Path) -> None:
+    """As `read_photos` finds them: focal lengths, centres and what is left of a distorted lens."""
+    cameras = Pinholes.of(orbit([0.0, 50.0], 10.0, height=32, width=48))
+    path = write_photos(tmp_path, np.full((2, 32, 48, 4), 255, np.uint8), cameras)
+    tree = {"frames": json.loads(path.read_text())["frames"]}
+    for frame in tree["frames"]:
+        for key in ("fl_x", "fl_y", "cx", "cy"):
+            del frame[key]
+        frame.update(KEYS[name] if of_frames else {})
+    written(path, tree if of_frames else {**tree, **KEYS[name]})
+    wanted = read_photos(tmp_path).cameras
+    found = read_path(path, up="z")
+    assert found.size in ((48, 32), (KEYS[name].get("w"), KEYS[name].get("h")))
+    seen = through(found, None, 48, 32)
+    for part in ("camera_to_world", "focal", "centre"):
+        assert torch.allclose(getattr(seen, part), getattr(wanted, part), atol=1e-3), part
+
+
 def test_between_poses_the_way_is_smooth_and_goes_through_them(tmp_path: Path) -> None:
     poses = some_poses(4)
     frames = [{"camera_to_world": p.flatten().tolist(), "fov": fov}
@@ -98,7 +128,7 @@ def test_between_poses_the_way_is_smooth_and_goes_through_them(tmp_path: Path) -
     found = read_path(written(tmp_path / "path.json", {"camera_path": frames}), up="y")
     cameras = through(found, 31, 64, 64)
     assert torch.allclose(cameras.camera_to_world[::10], torch.from_numpy(poses).float(), atol=1e-5)
-    assert np.allclose(cameras.focal[::10, 0], 64 * found.lens)
+    assert np.allclose(cameras.focal[::10], 64 * found.lens[:, :2])
     turned = cameras.camera_to_world[:, :3, :3]
     assert torch.allclose(turned @ turned.mT, torch.eye(3), atol=1e-5), "nothing but turns"
     places = cameras.camera_to_world[:, :3, 3].double()
@@ -122,7 +152,8 @@ EYE = np.eye(4).tolist()
     ({"frames": [{"transform_matrix": EYE}], "w": 0.5, "h": 4}, "w is 0.5"),
     ({"frames": [{"transform_matrix": [[1, 0, 0, 1e9], [0, 1, 0, 0], [0, 0, 1, 0]]}]}, "stands further"),
     ({"frames": [{"transform_matrix": EYE, "fov": 200}]}, "pose 0 sees 200 degrees"),
-    ({"frames": [{"transform_matrix": EYE}], "camera_angle_x": 4}, "pose 0 sees"),
+    ({"frames": [{"transform_matrix": EYE}], "camera_angle_x": 4}, "pose 0 has no focal length"),
+    ({"frames": [{"transform_matrix": EYE, "fl_x": 50}]}, "pose 0 has its lens in pixels"),
     ({"frames": [{"transform_matrix": EYE}], "camera_type": "fisheye"}, "camera_type 'fisheye'"),
     ({"frames": [{"transform_matrix": EYE}] * 20_001}, "20,001 poses; at most"),
 ])

@@ -29,6 +29,16 @@ def test_nothing_is_left_within_the_package(tmp_path, monkeypatch, chosen):
     assert before == numba.config.CACHE_DIR, "other packages' stay where they are"
 
 
+def test_where_it_cannot_be_written_the_user_keeps_them(tmp_path, monkeypatch):
+    """And not the package, which numba would take next."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(compiled, "KERNELS", tmp_path / "file" / "kernels")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    assert compiled.njit(twice)(3) == 6
+    assert list((tmp_path / "home" / "dreamfusion3d" / "kernels").rglob("*.nbi"))
+
+
 def test_the_folder_lies_beside_the_package():
     package = Path(dreamfusion3d.__file__).resolve().parent
     assert compiled.KERNELS.parent.parent == package.parent and compiled.KERNELS.parent != package
@@ -38,6 +48,6 @@ def test_every_kernel_is_compiled_so():
     """numba alone would put it into the package."""
     package = Path(dreamfusion3d.__file__).parent
     own = [path for path in package.rglob("*.py") if path.name != "compiled.py"]
-    by_numba = re.compile(r"numba\.n?jit|from numba import .*jit")
+    by_numba = re.compile(r"(numba\.|from numba import .*)(n?jit|vectorize|guvectorize|cfunc|stencil)")
     found = [path.name for path in own if by_numba.search(path.read_text(encoding="utf-8"))]
     assert not found and len(own) > 100

@@ -161,36 +161,38 @@ class _Edges:
     a gradient; one entry a storage."""
 
     def __init__(self, state: State) -> None:
-        self.given = {t.untyped_storage()._cdata for t in state.values()}
-        self.open: dict[str, tuple[int, Tensor]] = {}  # name -> made
-        self.wanted: dict[str, int] = {}  # name -> the last block that gave it a gradient
+        self.given = set(map(_storage, state.values()))
+        self.open: dict[int, tuple[int, Tensor]] = {}  # storage -> made; held, so that none takes its place
+        self.wanted: dict[int, int] = {}  # storage -> the last block that gave it a gradient
         self.done: list[Edge] = []
 
-    def after(self, i: int, state: State, wanted: set[str]) -> None:
+    def after(self, i: int, state: State, wanted: set[int]) -> None:
         self.wanted.update(dict.fromkeys(wanted, i))
-        for name, (made, value) in list(self.open.items()):
-            if state.get(name) is not value:  # ended, or the name is another's from now on
-                del self.open[name]
-                size, last = value.untyped_storage().nbytes(), self.wanted.get(name, made)
+        there = {_storage(value): value for value in state.values()}
+        for key, (made, value) in list(self.open.items()):
+            if key not in there:
+                del self.open[key]
+                size, last = value.untyped_storage().nbytes(), self.wanted.pop(key, made)
                 self.done.append(Edge(made, i, size, size if last == i else 0))
                 if made < last < i:
                     self.done.append(Edge(made, last, 0, size))
-        held = {value.untyped_storage()._cdata for _, value in self.open.values()}
-        for name, value in state.items():
-            key = value.untyped_storage()._cdata
-            if name not in self.open and key not in self.given and key not in held:
-                self.open[name] = (i, value)
-                held.add(key)
+        for key, value in there.items():
+            if key not in self.open and key not in self.given:
+                self.open[key] = (i, value)
 
     def edges(self) -> tuple[Edge, ...]:
         """What is left at the end is nobody's input."""
         return tuple(self.done)
 
 
+def _storage(value: Tensor) -> int:
+    return int(value.untyped_storage()._cdata)
+
+
 def _measure(
     block: Block, state: State, device: torch.device, there: list[Tensor]
-) -> tuple[Cost, State, set[str]]:
-    """Its cost, what it gives, and which of its inputs have a gradient from it."""
+) -> tuple[Cost, State, set[int]]:
+    """Its cost, what it gives, and the storages of the inputs that have a gradient from it."""
     inputs = {k: v.detach().requires_grad_(v.requires_grad) for k, v in state.items()}
     with metered(device, [*there, *inputs.values()]) as meter:
         start = meter.live()
@@ -210,7 +212,7 @@ def _measure(
         }
         del made
         backward_peak = _backward_peak(block, inputs, meter)
-    wanted = {name for name, value in inputs.items() if value.grad is not None}
+    wanted = {_storage(value) for value in inputs.values() if value.grad is not None}
     forward, whole = _timed(block, inputs, device)
     return Cost(forward, max(whole - forward, 0.0), light_peak, full_peak, kept, backward_peak), after, wanted
 

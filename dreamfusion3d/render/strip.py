@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from dreamfusion3d.files import replacing
 from dreamfusion3d.render.video import write_frames
 
 KINDS = (".mp4", ".gif", ".webp")
+MOST_BYTES = 1 << 30  # of the frames of an animated picture, which Pillow holds
 _FRAME = re.compile(r"\d{5}\.png")
 
 
@@ -29,33 +33,45 @@ def write_strip(
     InputError for a folder that holds more frames than these.
     """
     kind = target.suffix.lower()
-    if not kind:
+    if kind not in KINDS:
         _write_folder(frames, count, target)
         return
+    if kind != ".mp4" and count * size[0] * size[1] * 4 > MOST_BYTES:
+        raise InputError(
+            f"{count} frames of {size[0]} x {size[1]} pixels are too many for a {kind}, put together in "
+            "memory: take .mp4 or a folder of frames, or make it shorter or smaller"
+        )
     with replacing(target) as temporary:
         if kind == ".mp4":
             write_frames(frames, temporary, fps, size)
         else:
-            _write_animated(frames, temporary, kind, fps)
+            _write_animated(frames, count, temporary, kind, fps)
 
 
 def _write_folder(frames: Iterator[np.ndarray], count: int, folder: Path) -> None:
-    wanted = {f"{i:05d}.png" for i in range(count)}
+    """All of them or none: an interrupted film leaves an earlier one as it was."""
+    wanted = [f"{i:05d}.png" for i in range(count)]
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if other := sorted(name for name in there - wanted if _FRAME.fullmatch(name)):
+    if other := sorted(name for name in there - set(wanted) if _FRAME.fullmatch(name)):
         raise InputError(
             f"{folder} holds frames of a longer film ({other[0]} and {len(other) - 1} more): "
             "name another folder with --out, or empty it"
         )
-    for i, frame in enumerate(frames):
-        with replacing(folder / f"{i:05d}.png") as temporary:
-            imageio.imwrite(temporary, frame)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".frames.", suffix=".tmp", dir=folder) as made:
+        for name, frame in zip(wanted, frames, strict=True):
+            imageio.imwrite(Path(made) / name, frame)
+        for name in wanted:
+            os.replace(Path(made) / name, folder / name)
 
 
-def _write_animated(frames: Iterator[np.ndarray], path: Path, kind: str, fps: float) -> None:
+def _write_animated(frames: Iterator[np.ndarray], count: int, path: Path, kind: str, fps: float) -> None:
     from PIL import Image
 
     pictures = (Image.fromarray(frame) for frame in frames)
     first = next(pictures)
+    unit = 10 if kind == ".gif" else 1  # milliseconds; the sum of all is right
+    ends = [unit * round(1000 * i / fps / unit) for i in range(count + 1)]
+    times = [b - a for a, b in itertools.pairwise(ends)]
     more: dict[str, Any] = {"quality": 90, "method": 4} if kind == ".webp" else {"optimize": False}
-    first.save(path, save_all=True, append_images=pictures, duration=round(1000 / fps), loop=0, **more)
+    first.save(path, save_all=True, append_images=pictures, duration=times, loop=0, **more)

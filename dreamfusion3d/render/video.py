@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -133,12 +134,21 @@ def write_frames(
             "this build of OpenCV can write neither VP9 nor MPEG-4 video:"
             " pip install --force-reinstall opencv-python-headless"
         )
+    count = 0
     try:
         for frame in frames:
             writer.write(np.ascontiguousarray(frame[..., ::-1]))
+            count += 1
     finally:
         with _quiet():
             writer.release()
+    # the writer says nothing of a full disk
+    with _quiet():
+        reader = cv2.VideoCapture(str(path))
+        whole = reader.isOpened() and round(reader.get(cv2.CAP_PROP_FRAME_COUNT)) == count
+        reader.release()
+    if count and not whole:
+        raise OSError(errno.ENOSPC, "the video could not be written whole", str(path.parent))
 
 
 @contextlib.contextmanager

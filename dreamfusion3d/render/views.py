@@ -22,11 +22,10 @@ def field_views(
 ) -> tuple[Render, Float[Tensor, "b h w 3"]]:
     """As `volume.render`, for any pinhole cameras; and the albedo, premultiplied."""
     pixels = cameras.height * cameras.width
-    every = torch.arange(len(cameras) * pixels, device=cameras.focal.device)
-    rays = Rays(*cameras.rays(every), light_direction(cameras.camera_to_world), pixels)
-    parts = []
-    for first in range(0, len(rays), CHUNK):
-        part = rays.part(first, min(first + CHUNK, len(rays)))
+    light, total, parts = light_direction(cameras.camera_to_world), len(cameras) * pixels, []
+    for first in range(0, total, CHUNK):
+        which = torch.arange(first, min(first + CHUNK, total), device=cameras.focal.device)
+        part = Rays(*cameras.rays(which), light, pixels, first)
         samples = march_through(part, occupancy, settings, generator)
         weight, albedo = weigh(field, part, samples)
         seen = light_up(field, part, samples, weight, albedo, lit_of(weight, part, settings, None), settings)

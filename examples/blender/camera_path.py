@@ -4,7 +4,7 @@
     dreamfusion3d render out/SLUG --path shot.json --background transparent --out frames
 
 The asset stands in the scene as its GLB was imported: not moved, turned or scaled. The film has the scene's
-size, frames and rate. Lens shift, depth of field and motion blur are not taken over.
+size, frames and rate. Not taken over: lens shift, pixels that are no squares, depth of field, motion blur.
 """
 
 import json
@@ -13,6 +13,9 @@ import sys
 
 import bpy
 
+after = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+if len(after) != 1:
+    sys.exit("error: name the file to write behind two dashes: -- shot.json")
 scene = bpy.context.scene
 camera = scene.camera
 if camera is None or camera.data.type != "PERSP":
@@ -33,9 +36,9 @@ for frame in range(scene.frame_start, scene.frame_end + 1, scene.frame_step):
         "fov": math.degrees(2 * math.atan(1 / lens[1][1])),
     })
 rate = scene.render.fps / scene.render.fps_base / scene.frame_step
-with open(sys.argv[-1], "w", encoding="utf-8") as file:
+with open(after[0], "w", encoding="utf-8") as file:
     json.dump({
         "camera_type": "perspective", "render_width": width, "render_height": height, "fps": rate,
         "seconds": len(frames) / rate, "camera_path": frames,
     }, file, indent=1)
-print(f"{len(frames)} frames of {width} x {height} pixels: {sys.argv[-1]}")
+print(f"{len(frames)} frames of {width} x {height} pixels: {after[0]}")
