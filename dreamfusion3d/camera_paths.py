@@ -111,8 +111,9 @@ def _eased(share: np.ndarray) -> np.ndarray:
     return share * share * (3 - 2 * share)
 
 
-def read_path(path: Path, *, up: Up) -> FilePath:
-    """The poses of a camera path's or a transforms file. ``up`` is the axis of the file that points up.
+def read_path(path: Path, *, up: Up, size: tuple[int, int] | None = None) -> FilePath:
+    """The poses of a camera path's or a transforms file. ``up`` is the axis of the file that points up;
+    ``size`` (width, height) is the picture's where the file says none.
 
     Raises InputError for anything amiss.
     """
@@ -127,14 +128,14 @@ def read_path(path: Path, *, up: Up) -> FilePath:
         raise InputError(f"{path} lists {len(frames):,} poses; at most {MOST_FRAMES:,} are read")
     if (kind := str(tree.get("camera_type", "perspective")).lower()) != "perspective":
         raise InputError(f"{path}: camera_type {kind[:40]!r} is not known; perspective is")
-    size = _size({**tree, **frames[0]}, path) or first_size(path.parent, frames)
+    known = _size({**tree, **frames[0]}, path) or first_size(path.parent, frames)
     common = {key: value for key, value in tree.items() if key not in ("frames", "camera_path")}
     turn = np.eye(4)
     turn[:3, :3] = TURN[up]
     poses = np.stack([turn @ _pose(frame, i, path) for i, frame in enumerate(frames)])
-    lens = np.stack([_lens({**common, **frame}, size, i, path) for i, frame in enumerate(frames)])
+    lens = np.stack([_lens({**common, **frame}, known or size, i, path) for i, frame in enumerate(frames)])
     rate, seconds = _number(tree, "fps", path), _number(tree, "seconds", path)
-    return FilePath(poses, lens, size, len(frames) / seconds if rate is None and seconds else rate)
+    return FilePath(poses, lens, known, len(frames) / seconds if rate is None and seconds else rate)
 
 
 def _tree(path: Path) -> dict[str, Any]:
@@ -175,14 +176,12 @@ def _lens(
     size = _size(values, path) or known
     if (fov := _number(values, "fov", path)) is not None:  # of the height
         lens = np.array([1, 1, 0, 0]) * 0.5 / math.tan(math.radians(min(fov, 179.0)) / 2)
-    elif any(values.get(key) is not None for key in ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")):
+    else:
         if size is None and any(values.get(key) is not None for key in ("fl_x", "fl_y", "cx", "cy")):
             raise InputError(f"{where} has its lens in pixels, and nothing says of how many: give w and h")
         width, height = size or (2, 2)  # angles alone need none: the picture is a square
         focal, centre = pinhole_of(values, width, height, where)
         lens = np.concatenate([focal, centre - np.array([width, height]) / 2]) / height
-    else:
-        lens = np.array([1, 1, 0, 0]) * 0.5 / math.tan(math.radians(ORBIT_FOV_DEG) / 2)
     angle = math.degrees(2 * math.atan(0.5 / lens[1])) if fov is None else fov
     if not FOVS_DEG[0] <= angle <= FOVS_DEG[1] or not abs(lens).max() < FURTHEST:
         raise InputError(

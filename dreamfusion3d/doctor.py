@@ -277,7 +277,7 @@ def step_memory(prior: Prior, config: Config, device: torch.device, budget: int 
 
     field = NerfField(config.field, generator=generator_for(0, "field", device))
     text = encode_prompts(prior, _askable(prior), config.prompts)
-    every = every_plan(pictures_for(field, config), prior, text, config, device)
+    every = every_plan(pictures_for(field, config), prior, text, config, device, budget)
     plans = within(every, sys.maxsize, "a step")
     chosen = plans if budget is None else within(plans, budget, "a step", spared(prior, config, device))
     return {

@@ -31,7 +31,7 @@ from dreamfusion3d.progress import Progress, Quiet
 from dreamfusion3d.reexport import Run, read_run
 from dreamfusion3d.render.strip import KINDS, write_strip
 from dreamfusion3d.render.surface import render_mesh
-from dreamfusion3d.render.video import studio
+from dreamfusion3d.render.video import ELEVATION_DEG, studio
 from dreamfusion3d.types import Render
 from dreamfusion3d.workspace import check_room, folder_errors
 
@@ -40,6 +40,7 @@ Show = Literal["color", "albedo", "clay", "normals", "depth"]
 Background = Literal["studio", "white", "black", "transparent"]
 SECONDS = {"spiral": 8.0}  # of a named path; others take 4
 FPS = 24.0
+OTHERS = (".avi", ".mov", ".mkv", ".webm", ".png", ".jpg", ".jpeg", ".exr", ".apng")  # not folders' names
 SIZE = (720, 720)
 SIDES = (16, 4096)  # pixels
 MOST_BYTES = 2 << 30  # that pictures in the making may take
@@ -51,23 +52,26 @@ Shot = Callable[[Pinholes], tuple[Render, Float[Tensor, "b h w 3"]]]  # pictures
 def film(
     run: Path | str, path: str = "turntable", *, out: Path | str | None = None,
     seconds: float | int | None = None, fps: float | int | None = None, size: tuple[int, int] | None = None,
-    elevation_deg: float | int = 20.0, fov_deg: float | int = ORBIT_FOV_DEG, of: str = "mesh",
+    elevation_deg: float | int | None = None, fov_deg: float | int | None = None, of: str = "mesh",
     show: str = "color", background: str | None = None, up: str | None = None, device: str = "auto",
     progress: Progress | None = None,
 ) -> Path:
     """Writes a film of a finished run's folder; returns its file, or the folder of its frames.
 
     ``path`` is one of camera_paths.NAMED, which frame the object by themselves and take ``elevation_deg``
-    and ``fov_deg``, or a file of poses (`camera_paths.read_path`). Its poses are in the world of the run's
-    photos, where it has some, else in that of the exported asset, metres; ``up`` is the axis that points up
-    there. Without ``seconds`` a file's poses are the frames, with it they are keys. ``out`` ends in .mp4,
-    .gif or .webp, or is a folder of PNGs; RUN/render/NAME.mp4 if None. Raises InputError.
+    (20) and ``fov_deg`` (33), or a file of poses (`camera_paths.read_path`). Its poses are in the world of
+    the run's photos, where it has some, else in that of the exported asset, metres; ``up`` is the axis that
+    points up there. Without ``seconds`` a file's poses are the frames, with it they are keys. ``out`` ends
+    in .mp4, .gif or .webp, or is a folder of PNGs; RUN/render/NAME.mp4 if None. Raises InputError.
     """
     found, progress = read_run(Path(run)), progress or Quiet()
     subject, what = choice(of, get_args(Of), "--of"), choice(show, get_args(Show), "--show")
     usual = "black" if what in ("normals", "depth") else "studio"
     behind = choice(background or usual, get_args(Background), "--background")
-    target = _target(out, found, path, behind)
+    called = "_".join([path if path in NAMED else Path(path).stem, *(["field"] if subject == "field" else []),
+                       *([what] if what != "color" else [])])
+    target = _target(out, found, called, behind)
+    _tell_unused(path, elevation_deg, fov_deg, up, progress)
     scene = scene_of(found, path not in NAMED, progress)
     cameras, rate = _cameras(path, scene, target, seconds, fps, size, elevation_deg, fov_deg, up)
     chosen = choose_device(device)
@@ -91,7 +95,8 @@ def film(
 
 def _cameras(
     path: str, scene: Scene, target: Path, seconds: float | int | None, fps: float | int | None,
-    size: tuple[int, int] | None, elevation_deg: float | int, fov_deg: float | int, up: str | None,
+    size: tuple[int, int] | None, elevation_deg: float | int | None, fov_deg: float | int | None,
+    up: str | None,
 ) -> tuple[Pinholes, float]:
     """The cameras of every frame, in the world of the scene's mesh, and frames a second."""
     known: FilePath | None = None
@@ -100,7 +105,8 @@ def _cameras(
             raise InputError(
                 f"--path {path!r} is neither one of {', '.join(NAMED)} nor a file of poses (.json)"
             )
-        known = read_path(Path(path), up=cast(Up, choice(up, ("y", "z"), "--up")) if up else scene.up)
+        axis = cast(Up, choice(up, ("y", "z"), "--up")) if up else scene.up
+        known = read_path(Path(path), up=axis, size=size)
     (width, height), rate = _size(size, known, path, target), _rate(fps, known, path, target)
     count = None
     if known is None or seconds is not None:
@@ -109,10 +115,9 @@ def _cameras(
     if known is not None:
         return scene.placing.moved(through(known, count, width, height)), rate
     assert count is not None
-    square = named_path(
-        path, count, elevation_deg=_within(elevation_deg, -89, 89, "--elevation"),
-        fov_deg=_within(fov_deg, 5, 120, "--fov"), width=width, height=height,
-    )
+    high = _within(ELEVATION_DEG if elevation_deg is None else elevation_deg, -89, 89, "--elevation")
+    wide = _within(ORBIT_FOV_DEG if fov_deg is None else fov_deg, 5, 120, "--fov")
+    square = named_path(path, count, elevation_deg=high, fov_deg=wide, width=width, height=height)
     return framing(scene.mesh, square).moved(widened(square, width, height)), rate
 
 
@@ -213,23 +218,35 @@ def _workers(cameras: Pinholes, subject: str) -> int:
     return max(1, min(torch.get_num_threads(), room)) if subject == "mesh" else 1
 
 
-def _target(out: Path | str | None, run: Run, path: str, background: str) -> Path:
-    name = path if path in NAMED else Path(path).stem
+def _tell_unused(
+    path: str, elevation: float | int | None, fov: float | int | None, up: str | None, progress: Progress
+) -> None:
+    given = {"--elevation": elevation, "--fov": fov, "--up": up}
+    used = {"--up"} if path not in NAMED else {"--fov"} if path == "spiral" else {"--elevation", "--fov"}
+    for option, value in given.items():
+        if value is not None and option not in used:
+            progress.say(f"warning: {option} is not for --path {path}; it changes nothing")
+
+
+def _target(out: Path | str | None, run: Run, called: str, background: str) -> Path:
     home = run.space.folder.resolve()
-    target = home / "render" / f"{name}.mp4" if out is None else Path(out)
-    kind = target.suffix.lower()
-    if kind and kind not in KINDS and not target.is_dir():
+    target = run.space.folder / "render" / f"{called}.mp4" if out is None else Path(out)
+    kind, place = target.suffix.lower(), target.resolve()
+    if kind in OTHERS and not target.is_dir():
         raise InputError(
             f"--out {target} ends in {kind}; {', '.join(KINDS)} or a folder of frames is written"
         )
+    if kind in KINDS and target.is_dir():
+        raise InputError(f"--out {target} is a folder; name a file, or a folder without {kind}")
     if background == "transparent" and kind in (".mp4", ".gif"):
-        raise InputError(f"{kind} has no transparency: name a folder (PNG frames) or a .webp with --out")
-    place = target.resolve()
+        raise InputError(
+            f"a transparent {kind} is not written: name a folder (PNG frames) or a .webp with --out"
+        )
     if place.is_relative_to(home) and not place.is_relative_to(home / "render"):
         raise InputError(
             f"--out {target} is among the run's own files, which asset.json records; name another"
         )
-    return target if out is not None else run.space.folder / "render" / target.name
+    return target
 
 
 def _size(asked: tuple[int, int] | None, known: FilePath | None, path: str, target: Path) -> tuple[int, int]:

@@ -38,6 +38,7 @@ class Run:
     prior_sha256: str
     height: float  # metres
     formats: tuple[str, ...]
+    glb: Path  # where the run wrote it, if it did
     glb_sha256: str | None  # as it was written; None when the run wrote none
     called: str | None = None  # the name inside its files, where that is not the prompt's
 
@@ -93,6 +94,8 @@ def read_run(folder: Path) -> Run:
             space, str(record["prompt"]), int(record["seed"]), str(record["prior"]["name"]),
             str(record["prior"]["sha256"]),
             float(mesh["height"]), tuple(mesh["formats"]),
+            # by the record's name: a folder may have been copied under another one
+            space.folder / f"{slug(str(record['slug']))}.glb",
             record["files"].get(f"{record['slug']}.glb", {}).get("sha256"),
             str(record["name"]) if "name" in record else None,
         )
@@ -121,7 +124,7 @@ def _unfinished(space: Workspace) -> str:
 
 def textured_of(run: Run, progress: Progress) -> TexturedMesh:
     """The mesh of the run's last stage, or of its GLB when work/ is gone."""
-    kept, glb = run.space.work / "textured.npz", run.space.asset("glb")
+    kept, glb = run.space.work / "textured.npz", run.glb
     if kept.exists():
         mesh = load_arrays(kept, TexturedMesh)
         if mesh is not None:
@@ -129,12 +132,12 @@ def textured_of(run: Run, progress: Progress) -> TexturedMesh:
         progress.say(f"warning: {kept} is damaged; reading the GLB")
     if not glb.exists():
         raise InputError(
-            f"{run.space.folder} has neither {kept.relative_to(run.space.folder)} nor a GLB to export from;"
+            f"{run.space.folder} has neither {kept.relative_to(run.space.folder)} nor a GLB with the mesh;"
             " make the asset again with glb among its formats"
         )
     try:
         if run.glb_sha256 != files.sha256(glb):
-            progress.say(f"warning: {glb.name} is not as the run wrote it; exporting what it holds now")
+            progress.say(f"warning: {glb.name} is not as the run wrote it; taking what it holds now")
         return read_glb(glb)
     except PermissionError:
         raise InputError(f"cannot read {glb}: permission denied") from None

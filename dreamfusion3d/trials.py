@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,30 +20,13 @@ from dreamfusion3d.memory.execute import Block, State
 from dreamfusion3d.memory.meter import measured, metered, scaled, seconds_of
 from dreamfusion3d.prior.guide import scene_of
 from dreamfusion3d.prior.protocol import Prior, Prompts
-from dreamfusion3d.showing import Pictures, Shown
+from dreamfusion3d.renders import Line, Rendered, Renders
+from dreamfusion3d.showing import Pictures
 from dreamfusion3d.types import Render
 
-TILES = (2, 4, 8, 16, 32, 64)
-RUN = (64, 4)  # tiles of the two runs at full size: the rest lies on the line through them
 A_RAY = 16  # bytes of its colour and opacity
 GRAINS = 100  # a schedule's bytes are told apart to one part in so many
 A_QUESTION = 1e-4  # seconds: of two ways that measure alike the plainer one is taken
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """Making a step's pictures and handing their gradient on. Bytes in the order of a step: the peak of
-    making them, what is left of that for the guidance, what the other losses add to that and leave of it,
-    the pictures' gradients, and the peak of the backward pass with these."""
-
-    tiles: int
-    making: int
-    kept: int
-    losses: int
-    graph: int
-    gradients: int
-    backward: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -53,19 +36,6 @@ class Lesson:
     peak: int
     kept: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class Line:
-    """Bytes or seconds by size, through two measured sizes; never falling."""
-
-    sizes: tuple[int, int]
-    values: tuple[float, float]
-
-    def at(self, size: int) -> float:
-        (a, b), (low, high) = self.sizes, self.values
-        slope = min(max((high - low) / (b - a), 0.0), high / b)
-        return max(high + slope * (size - b), 0.0)
 
 
 @dataclass(frozen=True)
@@ -81,18 +51,21 @@ class Trial:
     """Small runs of a step's parts, and what they say of larger ones."""
 
     def __init__(
-        self, pictures: Pictures, prior: Prior, text: Prompts, config: Config, device: torch.device
+        self, pictures: Pictures, prior: Prior, text: Prompts, config: Config, device: torch.device,
+        budget: int | None = None,
     ) -> None:
         self.pictures, self.prior, self.text, self.config, self.device = pictures, prior, text, config, device
         self.views = len(pictures.cameras)
         self.scene = scene_of(prior, self.views if config.guidance.joint_views else 1)
         self.weights = sum(p.numel() * p.element_size() for p in pictures.parameters)
         side = pictures.cameras.height
-        self.trials = [pictures.cameras.resized(s, s) for s in (max(side // 4, 4), max(side // 2, 8))]
+        self.small = pictures.cameras.resized(max(side // 4, 4), max(side // 4, 4))
         self.x = self._first_x()
         self._denoise(self.scene)()  # loads and compiles what there is
         # gradients and Adam's moments; on a CPU also two copies of good states
         self.held = amount.held(device) + self.weights * (3 if device.type == "cuda" else 9)
+        # of trials themselves; what they run out of in spite of it is met, too
+        self.room = math.inf if budget is None else max(budget - self.held, 0)
 
     def lot(self) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(0)
@@ -100,84 +73,14 @@ class Trial:
     @torch.no_grad()
     def _first_x(self) -> Tensor:
         """A view in the prior's space, in place of every view."""
-        state = self.pictures.block(self.trials[0])({})
+        state = self.pictures.block(self.small)({})
         picture = Render(state["rgb"][:1], state["opacity"][:1], state["opacity"][:1])
         x = self.prior.encode(picture, generator=self.lot())
         return x.repeat(self.views, *[1] * (x.ndim - 1))
 
-    # the pictures
-
     def renders(self) -> Iterator[Rendered]:
-        """In one piece, as small pictures say; and in tiles, as runs at full size do."""
-        low, high = self.trials
-        sizes = (len(low) * low.height * low.width, len(high) * high.height * high.width)
-        graph = [measured([self.pictures.block(c)], {}, self.device, self.pictures.parameters)
-                 for c in self.trials]
-        rays, (least, most) = self.pictures.rays, RUN
-        small = self._shown(least)
-        whole = scaled(graph[0], graph[1], sizes, rays).costs[0]
-        held = small.gradients + whole.backward_peak
-        once = whole.forward + whole.backward + self._seconds_of_losses()
-        yield Rendered(
-            1, whole.full_peak, whole.kept, small.losses, small.graph, small.gradients, held, once
-        )
-        if not self.pictures.tiled:
-            return
-        large = self._shown(most)
-        ends = (rays // least, rays // most)
-        making, backward = (
-            Line(ends, (float(getattr(small, name)), float(getattr(large, name))))
-            for name in ("making", "backward")
-        )
-        slope = max(small.seconds - large.seconds, 0.0) / (least - most)
-        for tiles in TILES:
-            size = -(-rays // tiles)
-            yield replace(
-                small, tiles=tiles, making=int(making.at(size)), backward=int(backward.at(size)),
-                seconds=1.001 * max(large.seconds + slope * (tiles - most), once),
-            )
-
-    def _shown(self, tiles: int) -> Rendered:
-        """A step at full size but for the guidance, whose gradient of the pictures is as large as any."""
-        cameras, pictures = self.pictures.cameras, self.pictures
-
-        def all_losses(cameras: Cameras, shown: Shown) -> Tensor:
-            return pictures.losses(cameras, shown) + shown.picture.rgb.sum() + shown.picture.opacity.sum()
-
-        def run(cameras: Cameras) -> None:
-            shown = pictures.shown(cameras, tiles)
-            all_losses(cameras, shown).backward()
-            shown.backward()
-
-        with _as_found(pictures.parameters) as there, metered(self.device, there) as meter:
-            def since(start: int) -> tuple[int, int]:
-                found = meter.peak() - start, meter.live() - start
-                meter.reset()
-                return found
-
-            run(self.trials[0])  # what it finds there counts no more
-            start = meter.live()
-            meter.reset()
-            shown = pictures.shown(cameras, tiles)
-            making, kept = since(start)
-            loss = all_losses(cameras, shown)
-            losses, graph = since(start + kept)
-            loss.backward()
-            del loss
-            _, gradients = since(start + kept)
-            shown.backward()
-            backward, _ = since(start)
-        with _as_found(pictures.parameters):  # apart, for a meter takes time
-            seconds = seconds_of(self.device, lambda: run(cameras), 1)
-        return Rendered(tiles, making, kept, losses, graph, gradients, backward, seconds)
-
-    def _seconds_of_losses(self) -> float:
-        shown = self.pictures.shown(self.pictures.cameras, RUN[0])
-        return seconds_of(
-            self.device, lambda: self.pictures.losses(self.pictures.cameras, shown).backward(), 1
-        )
-
-    # the prior
+        """The pictures, in one piece and in tiles."""
+        return Renders(self.pictures, self.device, self.room).every()
 
     def teachings(self) -> Iterator[tuple[Way, Lesson]]:
         """Ways of encoding and asking."""
@@ -278,19 +181,6 @@ class Trial:
             rows.append((float(peak), float(kept), seconds_of(self.device, run, 1)))
         small, large = rows
         return Spent(*(Line(sizes, (a, b)) for a, b in zip(small, large, strict=True)))
-
-
-@contextlib.contextmanager
-def _as_found(parameters: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Parameters with gradients to add to, which are given back as they were."""
-    before = [p.grad for p in parameters]
-    for p in parameters:
-        p.grad = torch.zeros_like(p)
-    try:
-        yield [*parameters, *(p.grad for p in parameters if p.grad is not None)]
-    finally:
-        for p, grad in zip(parameters, before, strict=True):
-            p.grad = grad
 
 
 def _front(chain: Chain) -> list[Point]:

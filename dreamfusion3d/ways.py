@@ -20,8 +20,9 @@ from dreamfusion3d.prior.guide import scene_of
 from dreamfusion3d.prior.pretrained.adapter import DiffusionPrior
 from dreamfusion3d.prior.pretrained.spaces import Latents
 from dreamfusion3d.prior.protocol import Movable, Prior, Prompts, Weights
+from dreamfusion3d.renders import Rendered
 from dreamfusion3d.showing import Pictures
-from dreamfusion3d.trials import Lesson, Rendered, Trial
+from dreamfusion3d.trials import Lesson, Trial
 from dreamfusion3d.types import Render
 
 
@@ -47,7 +48,7 @@ def planned(
     pictures: Pictures, prior: Prior, text: Prompts, config: Config, budget: int, device: torch.device
 ) -> Ladder[Way]:
     """The fastest ways that fit ``budget`` bytes. Raises InputError with the least that would do."""
-    plans = every_plan(pictures, prior, text, config, device)
+    plans = every_plan(pictures, prior, text, config, device, budget)
     ladder = Ladder(within(plans, budget, "a step", spared(prior, config, device)), device)
     amount.enforce(budget, device)
     return ladder
@@ -65,10 +66,12 @@ def spared(prior: Prior, config: Config, device: torch.device) -> str:
 
 
 def every_plan(
-    pictures: Pictures, prior: Prior, text: Prompts, config: Config, device: torch.device
+    pictures: Pictures, prior: Prior, text: Prompts, config: Config, device: torch.device,
+    budget: int | None = None,
 ) -> list[Plan[Way]]:
-    """All ways with their predicted peak and time."""
-    trial = Trial(pictures, prior, text, config, device)
+    """All ways with their predicted peak and time. ``budget``: bytes that the trials should stay below, as
+    far as they can."""
+    trial = Trial(pictures, prior, text, config, device, budget)
     renders, plans = list(trial.renders()), []
     network = sparable(prior, device)
     spared, crossing = (0, 0.0) if network is None else (network.bytes - network.largest, network.seconds())

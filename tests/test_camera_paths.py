@@ -83,10 +83,12 @@ def test_poses_of_both_kinds_of_files(up: str, form: str, tmp_path: Path) -> Non
     assert torch.allclose(double.focal, 2 * cameras.focal), "a larger picture shows the same"
 
 
-def test_the_angle_across_is_one_of_the_width(tmp_path: Path) -> None:
-    tree = {"camera_angle_x": math.radians(60), "w": 200, "h": 100,
-            "frames": [{"transform_matrix": np.eye(4).tolist()}]}
-    found = read_path(written(tmp_path / "path.json", tree), up="y")
+@pytest.mark.parametrize("told", [True, False])
+def test_the_angle_across_is_one_of_the_width(told: bool, tmp_path: Path) -> None:
+    """Of the file's picture, or of the one that is asked for."""
+    tree = {"camera_angle_x": math.radians(60), "frames": [{"transform_matrix": np.eye(4).tolist()}]}
+    path = written(tmp_path / "path.json", {**tree, "w": 200, "h": 100} if told else tree)
+    found = read_path(path, up="y", size=None if told else (200, 100))
     focal = float(through(found, None, 200, 100).focal[0, 0])
     assert focal == pytest.approx(100 / math.tan(math.radians(30)))
 
@@ -146,9 +148,10 @@ EYE = np.eye(4).tolist()
     ({"frames": [3]}, "has no poses"),
     ({"frames": [{}]}, "pose 0 is not four rows"),
     ({"camera_path": [{"camera_to_world": [1.0] * 16}]}, "pose 0 does not turn and move alone"),
-    ({"frames": [{"transform_matrix": EYE}], "fps": -1}, "fps is -1; a number from"),
-    ({"frames": [{"transform_matrix": EYE}], "fps": True}, "fps is true"),
-    ({"frames": [{"transform_matrix": EYE}], "fps": 10**400}, "fps is 1000"),
+    ({"frames": [{"transform_matrix": EYE}]}, "pose 0 has no focal length"),
+    ({"frames": [{"transform_matrix": EYE, "fov": 40}], "fps": -1}, "fps is -1; a number from"),
+    ({"frames": [{"transform_matrix": EYE, "fov": 40}], "fps": True}, "fps is true"),
+    ({"frames": [{"transform_matrix": EYE, "fov": 40}], "fps": 10**400}, "fps is 1000"),
     ({"frames": [{"transform_matrix": EYE}], "w": 0.5, "h": 4}, "w is 0.5"),
     ({"frames": [{"transform_matrix": [[1, 0, 0, 1e9], [0, 1, 0, 0], [0, 0, 1, 0]]}]}, "stands further"),
     ({"frames": [{"transform_matrix": EYE, "fov": 200}]}, "pose 0 sees 200 degrees"),

@@ -167,9 +167,10 @@ def test_videos_and_animated_pictures(run: Path, tmp_path: Path) -> None:
     ({"path": "absent.json"}, "cannot read absent.json"),
     ({"of": "points"}, "--of"), ({"show": "colour"}, "--show"), ({"background": "red"}, "--background"),
     ({"out": "film.avi"}, "ends in .avi; .mp4, .gif, .webp or a folder"),
+    ({"out": ".", "path": "absent.json"}, "cannot read absent.json"),
     ({"out": "out/a_pot/turntable.mp4"}, "is among the run's own files"),
     ({"out": "out/a_pot/work"}, "is among the run's own files"),
-    ({"background": "transparent"}, "has no transparency: name a folder"),
+    ({"background": "transparent"}, "a transparent .mp4 is not written: name a folder"),
     ({"out": "x.gif", "fps": 60.0}, "--fps 60 is not between 0.1 and 50"),
     ({"out": "x.webp", "seconds": 100.0, "size": (2000, 2000)}, "too many for a .webp"),
     ({"device": "banana"}, "device 'banana'"), ({"fps": 0}, "--fps 0"),
@@ -186,6 +187,23 @@ def test_bad_input_is_one_line(options: dict[str, object], said: str, run: Path,
     with pytest.raises(InputError, match=said) as raised:
         film(run, **options)  # type: ignore[arg-type]
     assert "\n" not in str(raised.value) and contents(run) == before
+
+
+def test_names(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of what is shown; a folder may have a dot; a copy of a run under another name is one, too."""
+    options = {"seconds": 0.25, "fps": 4, "size": (16, 16)}
+    assert film(run, show="depth", **options).name == "turntable_depth.mp4"  # type: ignore[arg-type]
+    assert film(run, out=tmp_path / "shot.v001", **options).is_dir()  # type: ignore[arg-type]
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(InputError, match="folder.mp4 is a folder"):
+        film(run, out=tmp_path / "folder.mp4", **options)  # type: ignore[arg-type]
+    copied = run.rename(run.with_name("copied"))
+    (copied / "work" / "textured.npz").unlink()
+    assert film(copied, **options).exists()  # type: ignore[arg-type]
+    capsys.readouterr()
+    film(copied, "spiral", elevation_deg=5, up="y", **options)  # type: ignore[arg-type]
+    said = capsys.readouterr().err
+    assert said.count("warning: ") == 2 and "--elevation is not for --path spiral" in said and "--up" in said
 
 
 def test_a_full_disk_is_no_film(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the top down; what is not named is a base module and may be used by all.
 FLOORS = (
-    ("cli",), ("view", "film"), ("batch",),
+    ("cli",), ("view", "film", "framing"), ("batch",),
     (
         "doctor", "retexture", "fit", "pipeline", "finish", "job", "control", "live", "record", "reexport",
         "surface",
     ),
     ("reconstruct", "unseen"), ("evaluate",),
-    ("optimize", "distill", "ways", "trials", "showing", "checkpoint", "lead", "paint"),
+    ("optimize", "distill", "ways", "trials", "renders", "showing", "checkpoint", "lead", "paint"),
     ("prior",), ("guidance",), ("render",), ("field",), ("mesh",), ("procedural",), ("memory",),
 )
 BASE = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
 
-from dreamfusion3d import distill, optimize, ways
+from dreamfusion3d import distill, optimize, renders, showing, ways
 from dreamfusion3d.cameras import sample_orbit
 from dreamfusion3d.checkpoint import Run
 from dreamfusion3d.config import Config, PriorConfig, with_values
@@ -24,6 +25,7 @@ from dreamfusion3d.memory.meter import metered
 from dreamfusion3d.prior import load_prior
 from dreamfusion3d.prior.protocol import Text
 from dreamfusion3d.render.occupancy import Occupancy
+from dreamfusion3d.renders import Renders
 from dreamfusion3d.types import Render
 from tests.prior.families import WIDTH, build, tiny_vae
 
@@ -114,8 +116,15 @@ def run(prior, text, settings: Config, **options) -> tuple[list[optimize.Step], 
     return steps, torch.cat([p.detach().flatten() for p in nerf.parameters()])
 
 
+def quickly(monkeypatch):
+    """Fewer tiles are tried: of small pictures they take most of the time."""
+    monkeypatch.setattr(renders, "RUN", 8)
+    monkeypatch.setattr(renders, "SECOND", (2, 4))
+
+
 def test_a_budget_changes_the_way_and_not_the_result(prior, text, monkeypatch):
     monkeypatch.setattr(amount, "held", lambda device: 0)
+    quickly(monkeypatch)
     settings, told = config(), []
     _, wanted = run(prior, text, settings)
     with pytest.raises(InputError, match="the least that would do is ") as refused:
@@ -164,6 +173,7 @@ def test_the_network_leaves_a_device_that_is_full(prior, text, monkeypatch):
     """Here a CPU stands in for the device, and the budget is a byte short of what all else can do."""
     monkeypatch.setattr(amount, "held", lambda device: prior.placed.bytes)
     monkeypatch.setattr(ways, "sparable", lambda prior, device: prior.placed)
+    quickly(monkeypatch)
     settings, told, plans, within = config(), [], [], ways.within
 
     def tight(every, budget, what, advice):
@@ -220,6 +230,34 @@ def test_predicted_peaks_are_the_measured_ones(prior, text, monkeypatch):
                 peak = meter.peak() - start
         predicted = by_way[way].peak - weights
         assert 0.9 < predicted / peak < 1.1, (way, peak, predicted)
+
+
+def test_planning_does_with_the_memory_that_is_planned_for(monkeypatch):
+    """Of a small device, where some trials do not fit, and of a budget, which they are told."""
+    settings, tiled, asked = config(render__size=16, render__step_size=0.05), showing.render_tiled, []
+
+    def small(*args, tiles, **options):
+        asked.append(tiles)
+        if 1 < tiles < 8:
+            raise MemoryError("no room")
+        return tiled(*args, tiles=tiles, **options)
+
+    def measured(room):
+        shown = optimize.pictures_for(field(settings), settings)
+        return {found.tiles: found for found in Renders(shown, CPU, room).every()}
+
+    wanted = measured(math.inf)
+    assert set(wanted) == {1, *renders.TILES}
+    monkeypatch.setattr(showing, "render_tiled", small)
+    found = measured(math.inf)
+    assert {4, 8} <= set(asked)
+    asked.clear()
+    little = measured(0)
+    assert not {4, 8} & set(asked) and renders.SECOND[-1] in asked
+    for other in (found, little):
+        for tiles, row in wanted.items():
+            assert other[tiles].kept == pytest.approx(row.kept, rel=0.2)
+            assert other[tiles].backward == pytest.approx(row.backward, rel=0.25)
 
 
 def test_small_questions_are_the_large_one(prior, text):

@@ -109,7 +109,7 @@ def _floor_shadow(textured: TexturedMesh, cameras: Cameras | Pinholes) -> Float[
     covered = [
         rasterise(points, textured.faces[low], cameras.height, cameras.width).face >= 0 for points in seen
     ]
-    sigma = cameras.height / 45
+    sigma = min(cameras.height, cameras.width) / 45
     return np.stack([ndimage.gaussian_filter(c.astype(np.float32), (0.6 * sigma, sigma)) for c in covered])
 
 
