@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from .report import Stopped
+
 
 def render(
     run: Annotated[Path, typer.Argument(help="Folder of a finished asset: OUT/<slug>.")],
@@ -16,7 +18,7 @@ def render(
         str, typer.Option(help="turntable, spiral, swing, dolly, or a file of camera poses (.json).")
     ] = "turntable",
     out: Annotated[
-        Path | None, typer.Option(help="FILE.mp4, .gif or .webp, or a folder for PNGs; RUN/render/PATH.mp4.")
+        Path | None, typer.Option(help="FILE.mp4, .gif or .webp, or a folder for PNGs; an MP4 in RUN/render.")
     ] = None,
     seconds: Annotated[float | None, typer.Option(help="Of the film; 4 (spiral 8), a file's own.")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second; 24, or the file's.")] = None,
@@ -46,9 +48,12 @@ def render(
     progress = choose(quiet)
     # stdout carries the path alone, whatever a library prints
     with contextlib.closing(progress), contextlib.redirect_stdout(sys.stderr):
-        written = film(
-            run, path, out=out, seconds=seconds, fps=fps, size=None if size is None else size_of(size),
-            elevation_deg=elevation, fov_deg=fov, of=of, show=show, background=background, up=up,
-            device=device, progress=progress,
-        )
+        try:
+            written = film(
+                run, path, out=out, seconds=seconds, fps=fps, size=None if size is None else size_of(size),
+                elevation_deg=elevation, fov_deg=fov, of=of, show=show, background=background, up=up,
+                device=device, progress=progress,
+            )
+        except KeyboardInterrupt:
+            raise Stopped("stopped; nothing was written") from None
     print(written)

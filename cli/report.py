@@ -15,6 +15,10 @@ from dreamfusion3d.errors import InputError
 DEBUG = "DREAMFUSION3D_DEBUG"  # set to 1: tracebacks on stderr
 
 
+class Stopped(Exception):
+    """Ctrl-C, of a command that says itself what became of its work."""
+
+
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
     """Runs ``app``: 0 done, 2 bad input, 130 interrupted, 1 anything else."""
     try:
@@ -24,6 +28,8 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
         return result if isinstance(result, int) else 0
     except InputError as error:
         return _fail(str(error), 2)
+    except Stopped as stopped:
+        return _fail(str(stopped), 130, prefix="")
     except (KeyboardInterrupt, typer.Abort):
         return _fail("stopped; the same command goes on where it was", 130, prefix="")
     except BrokenPipeError:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dreamfusion3d import optimize
+from dreamfusion3d import optimize, renders, trials
 from dreamfusion3d.lead import Lead
+from dreamfusion3d.memory import chain
 
 
 @pytest.fixture
@@ -29,3 +30,12 @@ def leading(monkeypatch) -> Callable[[], None]:
         monkeypatch.setattr(Lead, "of", staticmethod(lead))
 
     return begin
+
+
+@pytest.fixture
+def quick_plans(monkeypatch) -> None:
+    """Plans of fewer tiles and coarser schedules, where it is not they that are tested."""
+    monkeypatch.setattr(renders, "RUN", 8)
+    monkeypatch.setattr(renders, "SECOND", (2, 4))
+    monkeypatch.setattr(trials, "GRAINS", 20)
+    monkeypatch.setattr(chain, "GRAINS", 400)

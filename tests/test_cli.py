@@ -92,7 +92,7 @@ def test_an_option_is_refused_by_its_own_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reexport, "read_run", lambda _: reexport.Run(
-        Workspace(tmp_path), "a mug", 0, "embedded", "", 1.0, ("glb",), None
+        Workspace(tmp_path), "a mug", 0, "embedded", "", 1.0, ("glb",), tmp_path / "a_mug.glb", None
     ))
     also = [] if command == "export" else ["--set", f"{options.SETTINGS[option]}=!"]  # what is typed wins
     assert report.run(main.app, [command, "a mug", *also, option, REFUSED[option]]) == 2

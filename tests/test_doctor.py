@@ -34,7 +34,7 @@ def run(*arguments: object) -> int:
 
 
 def test_the_report_is_json_and_a_table(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, quick_plans: None
 ) -> None:
     monkeypatch.setattr(doctor, "STEPS", 3)
     folder = tiny_folder(tmp_path / "tiny", vocabulary=["kind:key", "word:corgi"])

@@ -17,6 +17,7 @@ from dreamfusion3d.errors import InputError
 from dreamfusion3d.film import film, size_of
 from dreamfusion3d.framing import framing
 from dreamfusion3d.photos import Pinholes, write_photos
+from dreamfusion3d.progress import Plain
 from dreamfusion3d.render.surface import render_mesh
 from dreamfusion3d.types import TexturedMesh
 from tests.mesh.shapes import textured_of, two_handles
@@ -257,7 +258,11 @@ def test_frames_of_two_films_do_not_mix(run: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "frames").iterdir())) == 4
 
 
-def test_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                 monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
     arguments = ["render", str(run), "--path", "swing", "--seconds", "0.5", "--fps", "4", "--size", "48x32"]
     assert report.run(main.app, arguments) == 0
     said = capsys.readouterr()
@@ -266,5 +271,9 @@ def test_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     wanted = "error: --size 'big' is no size in pixels; for example 720 or 1280x720\n"
     assert capsys.readouterr().err == wanted
     assert report.run(main.app, ["render", str(tmp_path)]) == 2
+    capsys.readouterr()
+    monkeypatch.setattr(Plain, "step", stopped)
+    assert report.run(main.app, arguments) == 130
+    assert capsys.readouterr().err.endswith("\nstopped; nothing was written\n")
     assert size_of("720") == (720, 720) and size_of("1280x720") == (1280, 720)
     assert json.loads((run / "asset.json").read_text())["prompt"] == "A pot"

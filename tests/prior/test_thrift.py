@@ -149,7 +149,7 @@ def weights(state) -> torch.Tensor:
 MIXED = replace(CONFIG, scene_share=0.5, pictures=6, learning_rate=1e-4, scene_rate=1e-4)
 
 
-def test_a_budget_changes_the_way_and_not_the_result(monkeypatch):
+def test_a_budget_changes_the_way_and_not_the_result(monkeypatch, quick_plans):
     plain, thrifty, told = tiny_state(config=MIXED), tiny_state(config=MIXED), {}
     monkeypatch.setattr(amount, "held", lambda device: 0)
     with pytest.raises(InputError, match="the least that would do is ") as refused:
