@@ -187,9 +187,10 @@ def main() -> None:
         reports.append(curve(arguments.props, arguments.points, device))
     if arguments.step != "train":
         reports.append(sds_curve(arguments.points, device))
-    if arguments.plot:
-        plot(reports, arguments.plot)
     print(json.dumps(reports, indent=2))
+    if arguments.plot:
+        arguments.plot.parent.mkdir(parents=True, exist_ok=True)
+        plot(reports, arguments.plot)
 
 
 if __name__ == "__main__":

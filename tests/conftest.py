@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,13 @@ import torch
 from dreamfusion3d import optimize, renders, trials
 from dreamfusion3d.lead import Lead
 from dreamfusion3d.memory import chain
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made stays: a full collection, as after every planted out-of-memory, looks at the
+    rest alone."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ class _Counted(TorchDispatchMode):
     def reset(self) -> None:
         self._peak = self._live
 
+    @no_type_check
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
