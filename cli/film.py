@@ -20,7 +20,7 @@ def render(
     out: Annotated[
         Path | None, typer.Option(help="FILE.mp4, .gif or .webp, or a folder for PNGs; an MP4 in RUN/render.")
     ] = None,
-    seconds: Annotated[float | None, typer.Option(help="Of the film; 4 (spiral 8), a file's own.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Of the film; 4 (spiral 8), a file's poses.")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second; 24, or the file's.")] = None,
     size: Annotated[str | None, typer.Option(help="Pixels: 720 or 1280x720; 720, or the file's.")] = None,
     elevation: Annotated[

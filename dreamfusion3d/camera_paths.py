@@ -24,7 +24,7 @@ from scipy.spatial.transform import Rotation, RotationSpline
 from dreamfusion3d.cameras import ORBIT_DISTANCE, ORBIT_FOV_DEG, Cameras, orbit
 from dreamfusion3d.errors import InputError
 from dreamfusion3d.photo_files import first_size, pinhole_of
-from dreamfusion3d.photos import LARGEST_FILE, TURN, Pinholes, Up, rigid
+from dreamfusion3d.photos import TURN, Pinholes, Up, read_json, rigid
 
 FRONT_DEG = 30.0  # azimuth of the three-quarter view, where named paths begin
 RISE_DEG = (5.0, 70.0)  # elevations of the spiral
@@ -117,7 +117,9 @@ def read_path(path: Path, *, up: Up, size: tuple[int, int] | None = None) -> Fil
 
     Raises InputError for anything amiss.
     """
-    tree = _tree(path)
+    tree = read_json(path, "camera path")
+    if not isinstance(tree, dict):
+        raise InputError(f"{path} is not a camera path: it holds no JSON object")
     frames = tree.get("camera_path", tree.get("frames"))
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
         raise InputError(
@@ -136,20 +138,6 @@ def read_path(path: Path, *, up: Up, size: tuple[int, int] | None = None) -> Fil
     lens = np.stack([_lens({**common, **frame}, known or size, i, path) for i, frame in enumerate(frames)])
     rate, seconds = _number(tree, "fps", path), _number(tree, "seconds", path)
     return FilePath(poses, lens, known, len(frames) / seconds if rate is None and seconds else rate)
-
-
-def _tree(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MB; that is no camera path")
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {' '.join(str(error).split())[:160]}") from None
-    if not isinstance(tree, dict):
-        raise InputError(f"{path} is not a camera path: it holds no JSON object")
-    return tree
 
 
 def _pose(frame: Mapping[str, Any], number: int, path: Path) -> Float[np.ndarray, "4 4"]:

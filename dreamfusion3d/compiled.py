@@ -11,6 +11,8 @@ from typing import Any
 
 import numba
 
+from dreamfusion3d.files import cache_folder
+
 # Beside the package and not in it, where numba would put them: what an uninstallation leaves in a folder of
 # the package's name is to Python a package of that name, and hides one installed with `pip install -e`.
 KERNELS = Path(__file__).resolve().parent.parent / "__pycache__" / "dreamfusion3d"
@@ -31,7 +33,7 @@ def _kept_in(folder: Path) -> Iterator[None]:
     """For this function alone: other packages' stay where they are."""
     with _turn:
         chosen = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = chosen or str(folder if _takes_files(folder) else _users())
+        numba.config.CACHE_DIR = chosen or str(folder if _takes_files(folder) else cache_folder() / "kernels")
         try:
             yield
         finally:
@@ -42,7 +44,3 @@ def _takes_files(folder: Path) -> bool:
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
-
-
-def _users() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dreamfusion3d" / "kernels"

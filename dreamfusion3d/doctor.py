@@ -172,7 +172,7 @@ def cache() -> dict[str, Any]:
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
-    from dreamfusion3d.prior.pretrained.cache import cache_folder
+    from dreamfusion3d.files import cache_folder
 
     folder = Path(constants.HF_HUB_CACHE)
     models = []

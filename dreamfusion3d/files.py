@@ -10,6 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+CACHE = "DREAMFUSION3D_CACHE"  # environment variable
+
+
+def cache_folder() -> Path:
+    """$DREAMFUSION3D_CACHE, or dreamfusion3d/ in the user's cache."""
+    if named := os.environ.get(CACHE):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dreamfusion3d"
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -78,7 +78,7 @@ def framing(mesh: TexturedMesh, cameras: Cameras) -> Placing:
     low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
     radius = max(float(np.linalg.norm(high - low)) / 2, 1e-9)
     points = torch.from_numpy((mesh.vertices - (low + high) / 2) / radius).double()
-    # a dozen views, and the last, bound the object well enough to frame it for all of them
+    # two dozen views, and the last, bound the object well enough to frame it for all of them
     some = torch.tensor(sorted({*range(0, len(cameras), max(1, len(cameras) // 24)), len(cameras) - 1}))
     seen = cameras.select(some)
     turn, distance = seen.camera_to_world[:, :3, :3].double(), seen.distance.double()[:, None]

@@ -167,16 +167,21 @@ def transforms_of(folder: Path) -> Path:
     )
 
 
-def _tree(path: Path) -> dict[str, Any]:
-    """The file's content, so far checked that it is an object with frames that name their files."""
+def read_json(path: Path, what: str) -> Any:
+    """Its content, at most LARGEST_FILE bytes. Raises InputError: ``what`` is wanted."""
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MB; that is no list of photos")
-        tree = json.loads(path.read_text(encoding="utf-8"))
+            raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MB; that is no {what}")
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {' '.join(str(error).split())[:160]}") from None
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    """The file's content, so far checked that it is an object with frames that name their files."""
+    tree = read_json(path, "list of photos")
     frames = tree.get("frames") if isinstance(tree, dict) else None
     if not isinstance(frames, list) or not frames:
         raise InputError(f"{path} lists no frames: 'frames' must hold one object a photo")
@@ -185,7 +190,7 @@ def _tree(path: Path) -> dict[str, Any]:
     for number, frame in enumerate(frames):
         if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
             raise InputError(f"{path}: frame {number} names no file_path")
-    return tree
+    return dict(tree)
 
 
 def rigid(value: Any, what: str) -> Float[np.ndarray, "4 4"]:

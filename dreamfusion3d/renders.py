@@ -13,7 +13,7 @@ from torch import Tensor
 from dreamfusion3d.cameras import Cameras
 from dreamfusion3d.memory import amount
 from dreamfusion3d.memory.chain import Chain
-from dreamfusion3d.memory.meter import measured, metered, scaled, seconds_of
+from dreamfusion3d.memory.meter import as_found, measured, metered, scaled, seconds_of
 from dreamfusion3d.showing import Pictures, Shown
 
 TILES = (2, 4, 8, 16, 32, 64)
@@ -141,7 +141,7 @@ class Renders:
             all_losses(cameras, shown).backward()
             shown.backward()
 
-        with _as_found(pictures.parameters) as there, metered(self.device, there) as meter:
+        with as_found(pictures.parameters) as there, metered(self.device, there) as meter:
             def since(start: int) -> tuple[int, int]:
                 found = meter.peak() - start, meter.live() - start
                 meter.reset()
@@ -159,22 +159,9 @@ class Renders:
             _, gradients = since(start + kept)
             shown.backward()
             backward, _ = since(start)
-        with _as_found(pictures.parameters):  # apart, for a meter takes time
+        with as_found(pictures.parameters):  # apart, for a meter takes time
             made: list[Shown] = []
             seconds = seconds_of(self.device, lambda: made.append(pictures.shown(cameras, tiles)), 1)
             of_losses = seconds_of(self.device, lambda: all_losses(cameras, made[0]).backward(), 1)
             seconds += of_losses + seconds_of(self.device, made[0].backward, 1)
         return Rendered(tiles, making, kept, losses, graph, gradients, backward, seconds, of_losses)
-
-
-@contextlib.contextmanager
-def _as_found(parameters: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Parameters with gradients to add to, which are given back as they were."""
-    before = [p.grad for p in parameters]
-    for p in parameters:
-        p.grad = torch.zeros_like(p)
-    try:
-        yield [*parameters, *(p.grad for p in parameters if p.grad is not None)]
-    finally:
-        for p, grad in zip(parameters, before, strict=True):
-            p.grad = grad

@@ -34,6 +34,7 @@ def test_where_it_cannot_be_written_the_user_keeps_them(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     monkeypatch.setattr(compiled, "KERNELS", tmp_path / "file" / "kernels")
+    monkeypatch.delenv("DREAMFUSION3D_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     assert compiled.njit(twice)(3) == 6
     assert list((tmp_path / "home" / "dreamfusion3d" / "kernels").rglob("*.nbi"))

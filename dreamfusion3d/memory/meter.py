@@ -132,6 +132,19 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+@contextlib.contextmanager
+def as_found(parameters: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Parameters with gradients of zero, the parameters' own being given back at the end; all of them."""
+    before = [p.grad for p in parameters]
+    for p in parameters:
+        p.grad = torch.zeros_like(p)
+    try:
+        yield [*parameters, *(p.grad for p in parameters if p.grad is not None)]
+    finally:
+        for p, grad in zip(parameters, before, strict=True):
+            p.grad = grad
+
+
 def measured(
     blocks: Sequence[Block], state: State, device: torch.device, parameters: Sequence[Tensor] = ()
 ) -> Chain:
@@ -140,20 +153,14 @@ def measured(
     ``parameters`` and their gradients, which are given back as they were, count as being there already.
     The last block's outputs are what the backward pass begins with.
     """
-    learning = [p for p in parameters if p.requires_grad]
-    before = [p.grad for p in learning]
-    for p in learning:
-        p.grad = torch.zeros_like(p)  # what backward adds to: the real one's is a part of what is held
-    there = [*parameters, *(p.grad for p in learning if p.grad is not None), *state.values()]
     costs, lives = [], _Edges(state)
-    try:
+    # what backward adds to: the real one's is a part of what is held
+    with as_found([p for p in parameters if p.requires_grad]) as learning:
+        there = [*parameters, *learning, *state.values()]
         for i, block in enumerate(blocks):
             cost, state, wanted = _measure(block, state, device, there)
             costs.append(cost)
             lives.after(i, state, wanted)
-    finally:
-        for p, grad in zip(learning, before, strict=True):
-            p.grad = grad
     return Chain(tuple(costs), lives.edges())
 
 

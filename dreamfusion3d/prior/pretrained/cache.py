@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +15,7 @@ from safetensors.torch import load, save
 from dreamfusion3d import files
 from dreamfusion3d.prior.protocol import Text
 
-FOLDER = "DREAMFUSION3D_CACHE"  # environment variable
 LARGE = 16 << 20  # bytes; digests of smaller files are not kept
-
-
-def cache_folder() -> Path:
-    """$DREAMFUSION3D_CACHE, or dreamfusion3d/ in the user's cache."""
-    if named := os.environ.get(FOLDER):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dreamfusion3d"
 
 
 def digest(path: Path) -> str:
@@ -37,7 +28,7 @@ def digest(path: Path) -> str:
     if facts.st_size < LARGE:
         return files.sha256(real)
     key = hashlib.sha256(f"{real} {facts.st_size} {facts.st_mtime_ns}".encode()).hexdigest()
-    kept = cache_folder() / "digests" / f"{key}.txt"
+    kept = files.cache_folder() / "digests" / f"{key}.txt"
     with contextlib.suppress(OSError):
         if re.fullmatch("[0-9a-f]{64}", text := kept.read_text()):
             return text
@@ -71,7 +62,7 @@ class KeptTexts:
 
     def _path(self, prompt: str) -> Path:
         key = hashlib.sha256(f"{self.identity}\n{prompt}".encode()).hexdigest()
-        return cache_folder() / "text" / f"{key}.safetensors"
+        return files.cache_folder() / "text" / f"{key}.safetensors"
 
     def _read(self, prompt: str) -> Text | None:
         with contextlib.suppress(OSError, SafetensorError, KeyError):
