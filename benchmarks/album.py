@@ -18,12 +18,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras import Cameras
-from dreamfusion3d.errors import InputError
-from dreamfusion3d.prior import own
-from dreamfusion3d.prior.ideal import rgba
-from dreamfusion3d.prior.protocol import Text
-from dreamfusion3d.types import Render
+from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.types import Render
+from dreamfusion3d.priors.oracle import rgba
+from dreamfusion3d.priors.pixel import image_folder
+from dreamfusion3d.priors.protocol import Text
 
 
 class Album:
@@ -34,7 +34,7 @@ class Album:
     camera_conditioned = False
 
     def __init__(self, folder: Path) -> None:
-        *_, (_, _, pictures) = own.read_folder(folder)
+        *_, (_, _, pictures) = image_folder.read_folder(folder)
         assert pictures is not None, "read_folder ends with the pictures"
         self.pictures = pictures.pixels.float() / 127.5 - 1
         self.captions = [line.text for line in pictures.lines]

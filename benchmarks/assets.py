@@ -25,18 +25,19 @@ import torch.nn.functional as F
 from PIL import Image
 
 from benchmarks.mesh import bake_psnr, field_of, field_pictures
-from dreamfusion3d.cameras import Cameras
-from dreamfusion3d.config import Config
-from dreamfusion3d.field.nerf import NerfField
-from dreamfusion3d.mesh.detail import fine_surface
+from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.core.config import Config
+from dreamfusion3d.core.shading import light_direction, shade
+from dreamfusion3d.core.types import Mesh, TexturedMesh
+from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.mesh.lods import dress
-from dreamfusion3d.mesh.simplify import simplify, smooth, vertex_normals
-from dreamfusion3d.render.painted import see, texture_at
-from dreamfusion3d.render.surface import render_mesh
-from dreamfusion3d.shading import light_direction, shade
-from dreamfusion3d.stages import load_arrays
-from dreamfusion3d.surface import Surface, numpy_of, silhouette_cameras
-from dreamfusion3d.types import Mesh, TexturedMesh
+from dreamfusion3d.mesh.normal_map import fine_surface
+from dreamfusion3d.mesh.simplify import simplify, smooth
+from dreamfusion3d.mesh.tangents import vertex_normals
+from dreamfusion3d.pipelines.stages import load_arrays
+from dreamfusion3d.pipelines.surface_extraction import Surface, numpy_of, silhouette_cameras
+from dreamfusion3d.rendering.deferred import see, texture_at
+from dreamfusion3d.rendering.mesh_renderer import render_mesh
 from tests.clients.test_blender import blender_report
 from tests.clients.test_gltf_validator import validate
 from tests.clients.test_godot import godot_report

@@ -17,16 +17,18 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion3d.cameras import turntable
-from dreamfusion3d.evaluate.meaning import meaning_of
-from dreamfusion3d.evaluate.retrieval import Encoder, load_encoder, r_precision, ranks, scores
-from dreamfusion3d.prior import load_prior
-from dreamfusion3d.prior.protocol import Prior
-from dreamfusion3d.prior.sampling import ddim, noise_for, write_grid
-from dreamfusion3d.procedural.kinds import KINDS
-from dreamfusion3d.procedural.pictures import draw
-from dreamfusion3d.procedural.world import COLOURS, Meaning, meant_instances
-from dreamfusion3d.progress import choose
+from dreamfusion3d.cameras.orbit import turntable
+from dreamfusion3d.core.progress import choose
+from dreamfusion3d.evaluation.retrieval import r_precision, ranks, scores
+from dreamfusion3d.priors.image_text.loading import load_encoder
+from dreamfusion3d.priors.image_text.prompt_spec import meaning_of
+from dreamfusion3d.priors.image_text.protocol import Encoder
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.protocol import Prior
+from dreamfusion3d.priors.sampling import ddim, noise_for, write_grid
+from dreamfusion3d.procedural.categories import KINDS
+from dreamfusion3d.procedural.objects import COLOURS, Meaning, meant_instances
+from dreamfusion3d.procedural.renderer import draw
 
 VIEWS = 4
 SHOWN = 24  # pairs on the picture

@@ -2,7 +2,7 @@
 
     python -m benchmarks.families
 
-Each family's pipeline is built offline (``tests/prior/families.py``), saved, and loaded by the code that
+Each family's pipeline is built offline (``tests/support/families.py``), saved, and loaded by the code that
 loads the real ones: by its folder, and by a hub id from a cache made by hand. Prints JSON: the gradient norms
 at the first and the last step, and whether all of them were finite and the field moved.
 """
@@ -20,12 +20,12 @@ from unittest import mock
 
 import torch
 
-from dreamfusion3d.config import GUIDANCES, Config, PriorConfig, with_values
-from dreamfusion3d.field.nerf import NerfField
-from dreamfusion3d.optimize import optimize
-from dreamfusion3d.prior import load_prior
-from dreamfusion3d.prior.prompts import encode_prompts
-from dreamfusion3d.prior.protocol import Prior
+from dreamfusion3d.core.config import GUIDANCES, Config, PriorConfig, with_values
+from dreamfusion3d.fields.nerf import NerfField
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.protocol import Prior
+from dreamfusion3d.priors.view_prompts import encode_prompts
+from dreamfusion3d.training.distillation import optimize
 
 SIZE = 16
 SETTINGS = {
@@ -61,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work, mock.patch.object(socket.socket, "connect", refuse):
         hub = Path(work) / "hub"
         os.environ |= {"HF_HUB_CACHE": str(hub), "DREAMFUSION3D_CACHE": str(Path(work) / "texts")}
-        from tests.prior import families  # the hub's library reads its cache's place as it is imported
+        from tests.support import families  # the hub's library reads its cache's place as it is imported
 
         rows = {}
         for family in families.FAMILIES:

@@ -20,16 +20,18 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
-from dreamfusion3d.cameras import sample_orbit
-from dreamfusion3d.config import FIT_PRESETS, Config, resolve
-from dreamfusion3d.field.nerf import NerfField
-from dreamfusion3d.photos import Photos
-from dreamfusion3d.prior import load_prior
-from dreamfusion3d.prior.prompts import encode_prompts
-from dreamfusion3d.procedural.photo_set import take_photos
-from dreamfusion3d.procedural.world import meant_instances, usual
-from dreamfusion3d.reconstruct import Unseen, filled, fit, ground_of, likeness, side_by_side
-from dreamfusion3d.unseen import Distilled, Semantic, load_eye
+from dreamfusion3d.cameras.capture import Photos
+from dreamfusion3d.cameras.orbit import sample_orbit
+from dreamfusion3d.core.config import FIT_PRESETS, Config, resolve
+from dreamfusion3d.fields.nerf import NerfField
+from dreamfusion3d.priors.image_text.image_encoder import load_eye
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.view_prompts import encode_prompts
+from dreamfusion3d.procedural.objects import meant_instances, usual
+from dreamfusion3d.procedural.posed_photos import take_photos
+from dreamfusion3d.rendering.occupancy_grid import filled
+from dreamfusion3d.training.novel_views import Distilled, Semantic
+from dreamfusion3d.training.photometric import Unseen, fit, ground_of, likeness, side_by_side
 
 MODES = ("plain", "semantic", "prior")
 HELD = 12

@@ -34,14 +34,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import peers
-from dreamfusion3d.cameras import sample_orbit
-from dreamfusion3d.config import FIT_PRESETS, Config, resolve, with_values
-from dreamfusion3d.field.nerf import NerfField
-from dreamfusion3d.files import write_json
-from dreamfusion3d.photos import Photos, Pinholes
-from dreamfusion3d.procedural.photo_set import take_photos
-from dreamfusion3d.procedural.world import meant_instances, usual
-from dreamfusion3d.reconstruct import decibels, fit, ground_of, likeness, true_colours
+from dreamfusion3d.cameras.capture import Photos
+from dreamfusion3d.cameras.orbit import sample_orbit
+from dreamfusion3d.cameras.pinhole import Pinholes
+from dreamfusion3d.core.config import FIT_PRESETS, Config, resolve, with_values
+from dreamfusion3d.core.files import write_json
+from dreamfusion3d.core.image_metrics import decibels
+from dreamfusion3d.fields.nerf import NerfField
+from dreamfusion3d.procedural.objects import meant_instances, usual
+from dreamfusion3d.procedural.posed_photos import take_photos
+from dreamfusion3d.training.photometric import fit, ground_of, likeness, true_colours
 
 SECONDS = (4.0, 8.0, 16.0)
 RECORDED = {"hash grid": (27.8, 31.8, 33.5), "dense grid": (22.5, 30.6, 32.9)}  # dB

@@ -29,17 +29,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.peers import commit
-from dreamfusion3d.cameras import Cameras, sample_orbit
-from dreamfusion3d.config import PriorConfig
+from dreamfusion3d.cameras.orbit import Cameras, sample_orbit
+from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.guidance.protocol import Weighting
 from dreamfusion3d.guidance.sds import sds
 from dreamfusion3d.guidance.vsd import vsd
-from dreamfusion3d.prior import load_prior
-from dreamfusion3d.prior.guide import guided
-from dreamfusion3d.prior.pretrained.adapter import DiffusionPrior
-from dreamfusion3d.prior.pretrained.networks import Network
-from dreamfusion3d.prior.protocol import Asked, Prompts, Text
-from tests.prior import families
+from dreamfusion3d.priors.cfg import guided
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
+from dreamfusion3d.priors.pretrained.networks import Network
+from dreamfusion3d.priors.protocol import Asked, Prompts, Text
+from tests.support import families
 
 THREESTUDIO = "threestudio"
 TIMES = (100, 500, 900)  # of 1000, one a picture

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from benchmarks import charts, peers
-from dreamfusion3d.cameras import sample_orbit
-from dreamfusion3d.config import resolve
-from dreamfusion3d.field.hashgrid import HashGridLayout
+from dreamfusion3d.cameras.orbit import sample_orbit
+from dreamfusion3d.core.config import resolve
+from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
 
 Row = dict[str, Any]
 # of each curve: the values of its setting, on a CPU and on a GPU

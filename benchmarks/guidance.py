@@ -22,9 +22,9 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from dreamfusion3d.config import GuidanceConfig
+from dreamfusion3d.core.config import GuidanceConfig
 from dreamfusion3d.guidance import Guidance, Teacher, load_guidance
-from dreamfusion3d.schedules import ramp
+from dreamfusion3d.training.schedules import ramp
 
 WINDOW = GuidanceConfig(t_start=(0.02, 0.98), t_end=(0.02, 0.15), score_rate=0.002)
 # title, settings

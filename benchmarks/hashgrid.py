@@ -19,8 +19,9 @@ from collections.abc import Callable
 
 import torch
 
-from dreamfusion3d.backends import Backend
-from dreamfusion3d.field.hashgrid import HashGridLayout, hashgrid
+from dreamfusion3d.core.backends import Backend
+from dreamfusion3d.fields.hashgrid import hashgrid
+from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
 
 CUDA_LAYOUT = HashGridLayout(16, 2, 19, 16, 2048)
 

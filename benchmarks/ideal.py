@@ -19,21 +19,21 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
-from dreamfusion3d.cameras import orbit
-from dreamfusion3d.config import Config, resolve
-from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.cameras.orbit import orbit
+from dreamfusion3d.core.config import Config, resolve
+from dreamfusion3d.core.types import Mesh, TexturedMesh
+from dreamfusion3d.evaluation.ground_truth import BOUND, ground_truth_grid
+from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.mesh.clean import clean_grid
-from dreamfusion3d.mesh.extract import log_ratio, sample_grid
+from dreamfusion3d.mesh.isosurface import log_ratio, sample_grid
 from dreamfusion3d.mesh.quality import quality
-from dreamfusion3d.mesh.simplify import vertex_normals
-from dreamfusion3d.mesh.solidify import solidify
-from dreamfusion3d.mesh.truth import BOUND, ground_truth_grid
-from dreamfusion3d.optimize import optimize
-from dreamfusion3d.prior.ideal import IdealPrior
-from dreamfusion3d.procedural.world import Instances, Meaning, instances
-from dreamfusion3d.render.surface import render_mesh
-from dreamfusion3d.surface import numpy_of, surface_of
-from dreamfusion3d.types import Mesh, TexturedMesh
+from dreamfusion3d.mesh.space_carving import solidify
+from dreamfusion3d.mesh.tangents import vertex_normals
+from dreamfusion3d.pipelines.surface_extraction import numpy_of, surface_of
+from dreamfusion3d.priors.oracle import IdealPrior
+from dreamfusion3d.procedural.objects import Instances, Meaning, instances
+from dreamfusion3d.rendering.mesh_renderer import render_mesh
+from dreamfusion3d.training.distillation import optimize
 
 RESOLUTION = 96  # of the overlaps
 CASES = ("pitcher:1", "vase:2", "chair:0", "donut:0")

@@ -20,19 +20,19 @@ import torch
 import trimesh
 from PIL import Image
 
-from dreamfusion3d.cameras import Cameras, orbit
-from dreamfusion3d.config import Config, resolve
-from dreamfusion3d.mesh.load import place_in_scene, read_mesh
+from dreamfusion3d.cameras.orbit import Cameras, orbit
+from dreamfusion3d.core.config import Config, resolve
+from dreamfusion3d.core.progress import choose
+from dreamfusion3d.core.types import Mesh, TexturedMesh
+from dreamfusion3d.evaluation.ground_truth import ground_truth_mesh
+from dreamfusion3d.mesh.io.load import place_in_scene, read_mesh
 from dreamfusion3d.mesh.quality import quality
-from dreamfusion3d.mesh.simplify import vertex_normals
-from dreamfusion3d.mesh.truth import ground_truth_mesh
-from dreamfusion3d.pipeline import text_to_mesh
-from dreamfusion3d.procedural.world import instances
-from dreamfusion3d.progress import choose
-from dreamfusion3d.render.surface import render_mesh, render_silhouettes
-from dreamfusion3d.stages import load_arrays
-from dreamfusion3d.surface import silhouette_cameras
-from dreamfusion3d.types import Mesh, TexturedMesh
+from dreamfusion3d.mesh.tangents import vertex_normals
+from dreamfusion3d.pipelines.stages import load_arrays
+from dreamfusion3d.pipelines.surface_extraction import silhouette_cameras
+from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
+from dreamfusion3d.procedural.objects import instances
+from dreamfusion3d.rendering.mesh_renderer import render_mesh, render_silhouettes
 
 PROPS = {
     "a blue pitcher with one handle": ("pitcher", 1),

@@ -21,28 +21,28 @@ import torch
 
 from benchmarks import charts
 from benchmarks.models import MODELS, random_prior, shrunk
-from dreamfusion3d.checkpoint import Run
-from dreamfusion3d.config import resolve
-from dreamfusion3d.distill import Way
-from dreamfusion3d.field.nerf import NerfField
+from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.types import Render
+from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.guidance import load_guidance
-from dreamfusion3d.lead import View
-from dreamfusion3d.memory import amount
-from dreamfusion3d.memory.chain import Point, evaluate, front, keep_all, recompute_all, square_root
-from dreamfusion3d.memory.execute import execute
-from dreamfusion3d.memory.ladder import within
-from dreamfusion3d.memory.meter import measured, metered, scaled, seconds_of
-from dreamfusion3d.optimize import _backward, pictures_for
-from dreamfusion3d.prior.conditioner import world_vocabulary
-from dreamfusion3d.prior.losses import draw
-from dreamfusion3d.prior.pieces import Lesson, blocks_of
-from dreamfusion3d.prior.prompts import encode_prompts
-from dreamfusion3d.prior.train import TrainConfig, new_state
-from dreamfusion3d.prior.unet import attend_across_views, build_scheduler
+from dreamfusion3d.memory import budget
+from dreamfusion3d.memory.checkpoint_plan import Point, evaluate, front, keep_all, recompute_all, square_root
+from dreamfusion3d.memory.checkpointed import execute
+from dreamfusion3d.memory.oom_fallback import within
+from dreamfusion3d.memory.profiler import measured, metered, scaled, seconds_of
+from dreamfusion3d.priors.pixel.conditioner import world_vocabulary
+from dreamfusion3d.priors.pixel.losses import draw
+from dreamfusion3d.priors.pixel.train_blocks import Lesson, blocks_of
+from dreamfusion3d.priors.pixel.train_state import TrainConfig, new_state
+from dreamfusion3d.priors.pixel.unet import attend_across_views, build_scheduler
+from dreamfusion3d.priors.view_prompts import encode_prompts
 from dreamfusion3d.procedural.dataset import Batch
-from dreamfusion3d.render.occupancy import Occupancy
-from dreamfusion3d.types import Render
-from dreamfusion3d.ways import every_plan, words
+from dreamfusion3d.rendering.occupancy_grid import Occupancy
+from dreamfusion3d.training.checkpoint import Run
+from dreamfusion3d.training.distillation import _backward, pictures_for
+from dreamfusion3d.training.guidance_loss import Way
+from dreamfusion3d.training.prefetch import View
+from dreamfusion3d.training.step_planner import every_plan, words
 
 WAYS = {"keep all": keep_all, "compute all twice": recompute_all, "square root": square_root}
 TRIED = (1, 2)
@@ -112,7 +112,7 @@ def sds_curve(count: int, device: torch.device) -> dict[str, Any]:
     field = NerfField(config.field, generator=lot())
     begun = time.perf_counter()
     shown = pictures_for(field, config)
-    with mock.patch.object(amount, "held", lambda device: 0):
+    with mock.patch.object(budget, "held", lambda device: 0):
         plans = every_plan(shown, prior, text, config, device)
     front_plans = within(plans, 1 << 62, "a step")
     planning = time.perf_counter() - begun

@@ -23,28 +23,34 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
-from dreamfusion3d.cameras import Cameras
-from dreamfusion3d.config import Config, from_dict
-from dreamfusion3d.field.nerf import NerfField
-from dreamfusion3d.field.start import Start
+from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.core.config import Config, from_dict
+from dreamfusion3d.core.types import Field, Mesh, Render, TexturedMesh
+from dreamfusion3d.fields.initialization import Start
+from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.mesh.checks import finish_report
-from dreamfusion3d.mesh.detail import fine_surface
-from dreamfusion3d.mesh.export import place, write_glb
+from dreamfusion3d.mesh.io.axes import place
+from dreamfusion3d.mesh.io.gltf import write_glb
 from dreamfusion3d.mesh.lods import dress
+from dreamfusion3d.mesh.normal_map import fine_surface
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.mesh.simplify import simplify, smooth
-from dreamfusion3d.mesh.solid import Solid
-from dreamfusion3d.pipeline import FOG_SAMPLES
-from dreamfusion3d.prior import load_prior
-from dreamfusion3d.prior.protocol import foresees
-from dreamfusion3d.procedural.world import Instances, instances
-from dreamfusion3d.render.occupancy import Occupancy
-from dreamfusion3d.render.surface import render_mesh
-from dreamfusion3d.render.video import write_thumbnail, write_turntable
-from dreamfusion3d.render.volume import RenderSettings, render
-from dreamfusion3d.stages import load_arrays
-from dreamfusion3d.surface import mesh_silhouette_iou, numpy_of, silhouette_cameras, surface_of
-from dreamfusion3d.types import Field, Mesh, Render, TexturedMesh
+from dreamfusion3d.mesh.voxelize import Solid
+from dreamfusion3d.pipelines.context import FOG_SAMPLES
+from dreamfusion3d.pipelines.stages import load_arrays
+from dreamfusion3d.pipelines.surface_extraction import (
+    mesh_silhouette_iou,
+    numpy_of,
+    silhouette_cameras,
+    surface_of,
+)
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.protocol import foresees
+from dreamfusion3d.procedural.objects import Instances, instances
+from dreamfusion3d.rendering.mesh_renderer import render_mesh
+from dreamfusion3d.rendering.occupancy_grid import Occupancy
+from dreamfusion3d.rendering.turntable import write_thumbnail, write_turntable
+from dreamfusion3d.rendering.volume import RenderSettings, render
 
 RESOLUTIONS = (128, 256, 384, 512)
 SOLID = 0.99  # opacity from which a pixel's colour is the surface's alone

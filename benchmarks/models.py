@@ -15,11 +15,11 @@ from unittest import mock
 
 import torch
 
-from dreamfusion3d.config import PriorConfig
-from dreamfusion3d.prior.pretrained import families
-from dreamfusion3d.prior.pretrained.adapter import DiffusionPrior
-from dreamfusion3d.prior.pretrained.text import CLIP_TOKENS
-from dreamfusion3d.prior.protocol import Text
+from dreamfusion3d.core.config import PriorConfig
+from dreamfusion3d.priors.pretrained import families
+from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
+from dreamfusion3d.priors.pretrained.text_encoders import CLIP_TOKENS
+from dreamfusion3d.priors.protocol import Text
 
 Options = dict[str, Any]
 

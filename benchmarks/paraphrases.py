@@ -15,15 +15,15 @@ import json
 from functools import cache
 from pathlib import Path
 
-from dreamfusion3d.config import resolve
-from dreamfusion3d.evaluate import lists
-from dreamfusion3d.evaluate.colour import judge_colours
-from dreamfusion3d.evaluate.evidence import Evidence, of_folder
-from dreamfusion3d.evaluate.geometry import judge_geometry, nearest
-from dreamfusion3d.evaluate.meaning import meaning_of
-from dreamfusion3d.evaluate.truth import true_mesh
-from dreamfusion3d.pipeline import text_to_mesh
-from dreamfusion3d.progress import choose
+from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.progress import choose
+from dreamfusion3d.evaluation import prompt_lists
+from dreamfusion3d.evaluation.color import judge_colours
+from dreamfusion3d.evaluation.geometry import judge_geometry, nearest
+from dreamfusion3d.evaluation.ground_truth import true_mesh
+from dreamfusion3d.evaluation.subject import Evidence, of_folder
+from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
+from dreamfusion3d.priors.image_text.prompt_spec import meaning_of
 
 
 def digest(asset: Evidence) -> str:
@@ -61,7 +61,7 @@ def main() -> None:
         asset = text_to_mesh(prompt, out=arguments.out, seed=0, config=config, progress=choose(quiet=True))
         return of_folder(asset.folder)
 
-    pairs = lists.paraphrases()[: arguments.pairs]
+    pairs = prompt_lists.paraphrases()[: arguments.pairs]
     progress.stage("pairs", 1, 1)
     same, alike, differ = 0, 0, []
     for i, pair in enumerate(pairs):

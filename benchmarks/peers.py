@@ -25,13 +25,14 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from dreamfusion3d.cameras import Cameras, sample_orbit
-from dreamfusion3d.config import Config
-from dreamfusion3d.field.hashgrid import HashGridLayout, hashgrid
-from dreamfusion3d.field.nerf import NerfField
-from dreamfusion3d.field.start import Start
-from dreamfusion3d.render.occupancy import Occupancy
-from dreamfusion3d.render.volume import RenderSettings, render_detailed
+from dreamfusion3d.cameras.orbit import Cameras, sample_orbit
+from dreamfusion3d.core.config import Config
+from dreamfusion3d.fields.hashgrid import hashgrid
+from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
+from dreamfusion3d.fields.initialization import Start
+from dreamfusion3d.fields.nerf import NerfField
+from dreamfusion3d.rendering.occupancy_grid import Occupancy
+from dreamfusion3d.rendering.volume import RenderSettings, render_detailed
 
 NERFSTUDIO, STABLE_DREAMFUSION = "nerfstudio", "stable-dreamfusion"
 ORIENTATION = 0.01  # weight of the loss that makes either renderer compute its normals

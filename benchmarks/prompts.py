@@ -19,12 +19,12 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 
-from dreamfusion3d.config import resolve
-from dreamfusion3d.evaluate import lists
-from dreamfusion3d.pipeline import Asset, text_to_mesh
-from dreamfusion3d.procedural.kinds import KINDS
-from dreamfusion3d.procedural.reading import read
-from dreamfusion3d.progress import choose
+from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.progress import choose
+from dreamfusion3d.evaluation import prompt_lists
+from dreamfusion3d.pipelines.text_to_mesh import Asset, text_to_mesh
+from dreamfusion3d.procedural.categories import KINDS
+from dreamfusion3d.procedural.prompt_rules import read
 
 PROMPTS = (
     "a pitcher with one handle", "a red mug with one handle", "a blue vase with two handles",
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/prompts"))
     arguments = parser.parse_args()
     config = resolve(arguments.quality, None, arguments.sets, prior__name=arguments.prior)
-    wanted = arguments.prompt or (lists.prompts(arguments.list) if arguments.list else PROMPTS)
+    wanted = arguments.prompt or (prompt_lists.prompts(arguments.list) if arguments.list else PROMPTS)
     assets = [
         text_to_mesh(
             prompt, out=arguments.out / f"seed{seed}", seed=seed, config=config, progress=choose(quiet=True)

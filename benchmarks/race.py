@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dreamfusion3d.config import resolve
-from dreamfusion3d.evaluate import lists
-from dreamfusion3d.evaluate.evidence import Evidence, cameras, of_folder
-from dreamfusion3d.evaluate.geometry import judge_geometry
-from dreamfusion3d.evaluate.meaning import meaning_of
-from dreamfusion3d.pipeline import text_to_mesh
-from dreamfusion3d.prior import load_prior
-from dreamfusion3d.prior.protocol import Prior
-from dreamfusion3d.progress import choose
+from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.progress import choose
+from dreamfusion3d.evaluation import prompt_lists
+from dreamfusion3d.evaluation.geometry import judge_geometry
+from dreamfusion3d.evaluation.subject import Evidence, cameras, of_folder
+from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
+from dreamfusion3d.priors.image_text.prompt_spec import meaning_of
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.protocol import Prior
 
 TIMES = (0.2, 0.4, 0.6, 0.8)
 JOINT = 4  # views that are denoised together
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/race"))
     arguments = parser.parse_args()
     prior, progress = load_prior("embedded"), choose(quiet=False)
-    every = lists.prompts(arguments.list)
+    every = prompt_lists.prompts(arguments.list)
     prompts = every[:: max(1, len(every) // arguments.prompts)][: arguments.prompts]
     progress.stage("race", 1, 1)
     rows = []

@@ -31,15 +31,15 @@ from typing import Any
 import torch
 
 from benchmarks import charts, hashgrid, memory, peers, sds, step
-from dreamfusion3d.backends import keep_freed_memory
-from dreamfusion3d.cameras import sample_orbit
-from dreamfusion3d.config import resolve
-from dreamfusion3d.field.hashgrid import HashGridLayout
-from dreamfusion3d.field.start import Start
-from dreamfusion3d.pipeline import fog_of
-from dreamfusion3d.prior import load_prior
-from dreamfusion3d.render.composite import weights
-from dreamfusion3d.render.march import march
+from dreamfusion3d.cameras.orbit import sample_orbit
+from dreamfusion3d.core.backends import keep_freed_memory
+from dreamfusion3d.core.config import resolve
+from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
+from dreamfusion3d.fields.initialization import Start
+from dreamfusion3d.pipelines.context import fog_of
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.rendering.compositing import weights
+from dreamfusion3d.rendering.ray_march import march
 
 PROMPT = step.PROMPT
 INSTANT_NGP = hashgrid.CUDA_LAYOUT

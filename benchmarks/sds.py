@@ -38,16 +38,16 @@ import torch
 import dreamfusion3d
 from benchmarks.models import MODELS, random_prior, shrunk
 from benchmarks.step import Clock
-from dreamfusion3d import distill, optimize
-from dreamfusion3d.cameras import sample_orbit
-from dreamfusion3d.config import Config, resolve
-from dreamfusion3d.field.nerf import NerfField
-from dreamfusion3d.pipeline import text_to_mesh
-from dreamfusion3d.prior import load_prior
-from dreamfusion3d.prior.prompts import encode_prompts
-from dreamfusion3d.prior.protocol import Prior
-from dreamfusion3d.render.occupancy import Occupancy
-from dreamfusion3d.render.volume import RenderSettings, render_detailed
+from dreamfusion3d.cameras.orbit import sample_orbit
+from dreamfusion3d.core.config import Config, resolve
+from dreamfusion3d.fields.nerf import NerfField
+from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.protocol import Prior
+from dreamfusion3d.priors.view_prompts import encode_prompts
+from dreamfusion3d.rendering.occupancy_grid import Occupancy
+from dreamfusion3d.rendering.volume import RenderSettings, render_detailed
+from dreamfusion3d.training import distillation, guidance_loss
 
 PROMPT = "a pitcher with one handle"
 WARM_UP, REPEATS, PARTED = 5, 20, 5  # steps: not counted, timed as they run, timed part by part
@@ -97,7 +97,7 @@ def distilled(bench: Bench, name: str, *sets: str) -> Report:
     text = encode_prompts(prior, PROMPT, config.prompts)
     built = time.perf_counter() - begun
     field = NerfField(config.field, generator=bench.generator())
-    run = optimize.optimize(field, prior, text, config, generator=bench.generator())
+    run = distillation.optimize(field, prior, text, config, generator=bench.generator())
     milliseconds, norm = [], 0.0
     for number, step in enumerate(itertools.islice(run, WARM_UP + REPEATS)):
         if number >= WARM_UP:
@@ -118,7 +118,7 @@ def distilled(bench: Bench, name: str, *sets: str) -> Report:
     }
 
 
-def parts(run: Iterator[optimize.Step], prior: Prior, bench: Bench) -> Report:
+def parts(run: Iterator[distillation.Step], prior: Prior, bench: Bench) -> Report:
     """Milliseconds of a step's parts; the host waits between them, so they add up to more than a step."""
     clock = Clock(bench.device)
     clock.seconds = dict.fromkeys(("render", *PRIOR_PARTS, "backward"), 0.0)
@@ -134,8 +134,8 @@ def parts(run: Iterator[optimize.Step], prior: Prior, bench: Bench) -> Report:
 
     with (
         mock.patch.object(prior, "encode", watched),
-        mock.patch.object(optimize, "render_detailed", clock.wrap("render", optimize.render_detailed)),
-        mock.patch.object(distill, "guided", clock.wrap("network", distill.guided)),
+        mock.patch.object(distillation, "render_detailed", clock.wrap("render", distillation.render_detailed)),
+        mock.patch.object(guidance_loss, "guided", clock.wrap("network", guidance_loss.guided)),
         mock.patch.object(torch.Tensor, "backward", clock.wrap("backward", torch.Tensor.backward)),
     ):
         begun = clock.now()
@@ -219,7 +219,7 @@ def waits(prior: Prior, config: Config, bench: Bench) -> Report:
     the occupancy. Torch does not see all: its own synchronize() and Triton's are not counted."""
     text = encode_prompts(prior, PROMPT, config.prompts)
     field = NerfField(config.field, generator=bench.generator())
-    run = optimize.optimize(field, prior, text, config, generator=bench.generator())
+    run = distillation.optimize(field, prior, text, config, generator=bench.generator())
     steps = config.optim.occupancy_every
     sum(1 for _ in itertools.islice(run, steps))  # compiles and loads
     places: collections.Counter[str] = collections.Counter()

@@ -24,11 +24,11 @@ from unittest import mock
 
 import torch
 
-from dreamfusion3d import distill, optimize
-from dreamfusion3d.config import resolve
-from dreamfusion3d.field.nerf import NerfField
-from dreamfusion3d.pipeline import fog_of
-from dreamfusion3d.prior import load_prior
+from dreamfusion3d.core.config import resolve
+from dreamfusion3d.fields.nerf import NerfField
+from dreamfusion3d.pipelines.context import fog_of
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.training import distillation, guidance_loss
 
 PROMPT = "a pitcher with one handle"
 PARTS = ("render", "prior", "backward")
@@ -69,11 +69,11 @@ def shares(
     begin = fog_of(prior, prompt, device) if start == "prior" else None
     field = NerfField(config.field, generator=generator, start=begin)
     with (
-        mock.patch.object(optimize, "render_detailed", clock.wrap("render", optimize.render_detailed)),
-        mock.patch.object(distill, "guided", clock.wrap("prior", distill.guided)),
+        mock.patch.object(distillation, "render_detailed", clock.wrap("render", distillation.render_detailed)),
+        mock.patch.object(guidance_loss, "guided", clock.wrap("prior", guidance_loss.guided)),
         mock.patch.object(torch.Tensor, "backward", clock.wrap("backward", torch.Tensor.backward)),
     ):
-        run = optimize.optimize(field, prior, text, config, generator=generator)
+        run = distillation.optimize(field, prior, text, config, generator=generator)
         next(run)  # compiles and loads
         clock.seconds = dict.fromkeys(PARTS, 0.0)
         begun = clock.now()
@@ -92,9 +92,9 @@ _STEPS = """
 import hashlib, json, sys, time
 import torch
 from dreamfusion3d import optimize, pipeline
-from dreamfusion3d.config import resolve
-from dreamfusion3d.field.nerf import NerfField
-from dreamfusion3d.prior import load_prior
+from dreamfusion3d.core.config import resolve
+from dreamfusion3d.fields.nerf import NerfField
+from dreamfusion3d.priors.loading import load_prior
 prompt, start, steps, sets = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
 config, device = resolve("standard", None, ["optim.steps=" + steps, *sets]), torch.device("cpu")
 prior = load_prior("embedded", device=device)

@@ -18,10 +18,10 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
-from dreamfusion3d.cameras import ORBIT_ELEVATION_DEG, orbit
-from dreamfusion3d.prior.prompts import OVERHEAD_DEG
-from dreamfusion3d.procedural.pictures import draw
-from dreamfusion3d.procedural.world import Instances, Meaning, meant_instances, usual
+from dreamfusion3d.cameras.orbit import ORBIT_ELEVATION_DEG, orbit
+from dreamfusion3d.priors.view_prompts import OVERHEAD_DEG
+from dreamfusion3d.procedural.objects import Instances, Meaning, meant_instances, usual
+from dreamfusion3d.procedural.renderer import draw
 
 KINDS = ("duck", "chair", "bed")
 SIZE = 96  # pixels; the training crops and shrinks to 64

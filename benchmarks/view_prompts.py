@@ -23,13 +23,13 @@ import numpy as np
 from benchmarks.album import Album
 from benchmarks.view_pictures import KINDS
 from benchmarks.ways import figures, judged, made, sheet
-from dreamfusion3d.config import Config, resolve
-from dreamfusion3d.errors import InputError
-from dreamfusion3d.evaluate.evidence import of_truth
-from dreamfusion3d.evaluate.meaning import meaning_of
-from dreamfusion3d.evaluate.retrieval import over_grey
-from dreamfusion3d.evaluate.verdict import TRUTH_SEED, Verdict
-from dreamfusion3d.prior import load_prior
+from dreamfusion3d.core.config import Config, resolve
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.evaluation.evaluate import TRUTH_SEED, Verdict
+from dreamfusion3d.evaluation.subject import of_truth
+from dreamfusion3d.priors.image_text.prompt_spec import meaning_of
+from dreamfusion3d.priors.image_text.protocol import over_grey
+from dreamfusion3d.priors.loading import load_prior
 
 WAYS = {"off": ("prompts.views=false",), "on": (), "perp-neg": ("prompts.perp_neg=1",)}
 SCALE = 3.0  # of classifier-free guidance; what suits latents, 20 to 100, is too much for such a prior

@@ -21,15 +21,15 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dreamfusion3d.config import GUIDANCES, Config, resolve
-from dreamfusion3d.evaluate import lists, verdict
-from dreamfusion3d.evaluate.evidence import of_folder
-from dreamfusion3d.evaluate.retrieval import load_encoder
-from dreamfusion3d.evaluate.verdict import Verdict
-from dreamfusion3d.pipeline import Asset, text_to_mesh
-from dreamfusion3d.prior import load_prior
-from dreamfusion3d.prior.protocol import Prior
-from dreamfusion3d.progress import choose
+from dreamfusion3d.core.config import GUIDANCES, Config, resolve
+from dreamfusion3d.core.progress import choose
+from dreamfusion3d.evaluation import evaluate, prompt_lists
+from dreamfusion3d.evaluation.evaluate import Verdict
+from dreamfusion3d.evaluation.subject import of_folder
+from dreamfusion3d.pipelines.text_to_mesh import Asset, text_to_mesh
+from dreamfusion3d.priors.image_text.loading import load_encoder
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.protocol import Prior
 
 CELL = 128  # pixels of a thumbnail on the picture
 LABEL = 64  # pixels of the names on its left
@@ -57,7 +57,7 @@ def made(
 def judged(assets: Sequence[Asset], rivals: Sequence[str]) -> list[Verdict]:
     """By all judges of ``evaluate``."""
     evidence = [of_folder(asset.folder) for asset in assets]
-    found = [v for _, v in verdict.judge_all(evidence, load_encoder(), rivals) if v is not None]
+    found = [v for _, v in evaluate.judge_all(evidence, load_encoder(), rivals) if v is not None]
     return found[0]
 
 
@@ -72,7 +72,7 @@ def seconds(assets: Sequence[Asset]) -> dict[str, float]:
 
 def figures(assets: Sequence[Asset], verdicts: Sequence[Verdict]) -> dict[str, Any]:
     return {
-        **verdict.summary(verdicts), "checks_passed": sum(asset.passed for asset in assets),
+        **evaluate.summary(verdicts), "checks_passed": sum(asset.passed for asset in assets),
         "seconds": seconds(assets),
     }
 
@@ -114,7 +114,7 @@ def main() -> None:
         )
         for kind in arguments.guidance or GUIDANCES
     }
-    every = lists.prompts("development")
+    every = prompt_lists.prompts("development")
     prompts = arguments.prompt or every[: arguments.count]
     prior = load_prior(next(iter(ways.values())).prior)
     assets = made(ways, prompts, arguments.out, seed=arguments.seed, prior=prior)

@@ -14,9 +14,9 @@ import typer
 from .batch_report import end, print_end, print_plan, print_rejected
 
 if TYPE_CHECKING:
-    from dreamfusion3d.batch.crew import Crew, Team
     from dreamfusion3d.batch.run import Weights
     from dreamfusion3d.batch.state import Batch
+    from dreamfusion3d.batch.workers import Crew, Team
 
 
 def batch(
@@ -65,7 +65,7 @@ def batch(
     """
     from dreamfusion3d.batch.manifest import ManifestError
     from dreamfusion3d.batch.state import INNER
-    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.core.errors import InputError
 
     _check_options(seeds, keep, workers, timeout, tries, again)
     if again is not None and not (out / INNER).is_dir():
@@ -93,7 +93,7 @@ def _check_options(
     again: str | None,
 ) -> None:
     from dreamfusion3d.batch.plan import MOST_SEEDS
-    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.core.errors import InputError
 
     if seeds is not None and not 1 <= seeds <= MOST_SEEDS:
         raise InputError(f"--seeds {seeds} is not between 1 and {MOST_SEEDS}")
@@ -113,9 +113,10 @@ def _checked(
     manifest: Path, out: Path, seeds: int | None, sets: list[str], shard: str | None, dry_run: bool
 ) -> tuple[Batch, Weights, list[str]]:
     """The batch, once nothing can be said against any of its rows."""
-    from dreamfusion3d.batch import again, plan, run, state, verdicts
     from dreamfusion3d.batch import manifest as manifests
-    from dreamfusion3d.workspace import check_room
+    from dreamfusion3d.batch import plan, reviews, run, state
+    from dreamfusion3d.batch import remake as again
+    from dreamfusion3d.pipelines.workspace import check_room
 
     if shard is not None:
         plan.parse_shard(shard)
@@ -139,7 +140,7 @@ def _checked(
             problems += error.problems
     if problems:
         raise manifests.ManifestError(plan.by_line(problems))
-    items = again.present(items, verdicts.read(out))
+    items = again.present(items, reviews.read(out))
     if not dry_run:
         check_room(out)
     mine = items if shard is None else plan.shard_of(items, shard)
@@ -151,7 +152,7 @@ def _crew(
     out: Path, workers: int | None, devices: str, ray: str | None, cpus: int, gpus: float
 ) -> Iterator[Crew]:
     """Processes of this machine, or actors on the cluster at ``ray``."""
-    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.core.errors import InputError
 
     if ray is None:
         if (cpus, gpus) != (1, 0.0):
@@ -162,22 +163,22 @@ def _crew(
         raise InputError("--devices has no meaning with --ray: give --gpus, and leave it out")
     if not (1 <= cpus <= 1024 and 0 <= gpus <= 64):
         raise InputError(f"--cpus {cpus}, --gpus {gpus:g}: from 1 to 1024 and from 0 to 64")
-    from dreamfusion3d.batch import on_ray
+    from dreamfusion3d.batch import ray_workers
 
     with contextlib.ExitStack() as stack:
         with _stdout_to_stderr():
-            stack.enter_context(on_ray.connected(ray))
-        fit = on_ray.slots(cpus, gpus)
-        yield on_ray.RayCrew(out, workers or fit, cpus, gpus)
+            stack.enter_context(ray_workers.connected(ray))
+        fit = ray_workers.slots(cpus, gpus)
+        yield ray_workers.RayCrew(out, workers or fit, cpus, gpus)
 
 
 def _team(workers: int | None, devices: str) -> Team:
     """A device for each worker, dealt in turn; workers that share the CPU share its cores."""
     import os
 
-    from dreamfusion3d.batch.crew import Team
-    from dreamfusion3d.errors import InputError
-    from dreamfusion3d.job import choose_device
+    from dreamfusion3d.batch.workers import Team
+    from dreamfusion3d.core.backends import choose_device
+    from dreamfusion3d.core.errors import InputError
 
     names = [name.strip() for name in devices.split(",") if name.strip()]
     if not names:
@@ -200,13 +201,14 @@ def _team(workers: int | None, devices: str) -> Team:
 def _run_again(
     whole: Batch, crew: Crew, limit: tuple[float, int], flags: tuple[bool, bool, bool]
 ) -> int:
-    from dreamfusion3d.batch import again, run, table, verdicts
+    from dreamfusion3d.batch import live_table, reviews, run
+    from dreamfusion3d.batch import remake as again
     from dreamfusion3d.batch.supervisor import Limits
 
     dry_run, as_json, quiet = flags
     if not dry_run:
-        again.adopt(whole.out, whole.items, verdicts.read(whole.out))
-    review = verdicts.read(whole.out)
+        again.adopt(whole.out, whole.items, reviews.read(whole.out))
+    review = reviews.read(whole.out)
     mine = {item.name for item in whole.items}
     new = [item for item in again.rejected(whole.out, whole.everything, review) if item.name in mine]
     if dry_run:
@@ -218,7 +220,7 @@ def _run_again(
         if as_json:
             print_end(whole, {}, stopped=False)
         return 0
-    watch = table.choose(len(new), as_json=as_json, quiet=quiet)
+    watch = live_table.choose(len(new), as_json=as_json, quiet=quiet)
     limits = Limits(timeout=limit[0], tries=limit[1])
     return end(whole, as_json, quiet, *run.run_again(whole, new, crew, watch, limits=limits))
 
@@ -226,12 +228,12 @@ def _run_again(
 def _run(
     whole: Batch, crew: Crew, weights: Weights, limit: tuple[float, int], flags: tuple[bool, bool, bool, bool]
 ) -> int:
-    from dreamfusion3d.batch import run, table
+    from dreamfusion3d.batch import live_table, run
     from dreamfusion3d.batch.supervisor import Limits
 
     keep_best, remake, as_json, quiet = flags
     whole = dataclasses.replace(whole, facts={"devices": list(crew.devices), "workers": len(crew.devices)})
-    watch = table.choose(len(whole.items), as_json=as_json, quiet=quiet)
+    watch = live_table.choose(len(whole.items), as_json=as_json, quiet=quiet)
     outcomes, stopped = run.run(
         whole, crew, watch, weights=weights, limits=Limits(timeout=limit[0], tries=limit[1]), remake=remake,
         keep_best=keep_best,

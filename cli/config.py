@@ -31,7 +31,7 @@ def show(
     """
     import yaml
 
-    from dreamfusion3d.config import as_dict, resolve
+    from dreamfusion3d.core.config import as_dict, resolve
 
     tree = as_dict(resolve(quality, config, sets or (), preset=preset))
     for section, values in tree.items():

@@ -23,10 +23,10 @@ def doctor(
 
     Nothing is fetched. Ends with exit code 2 when the prior cannot be used.
     """
+    from dreamfusion3d.core.errors import InputError
+    from dreamfusion3d.core.progress import Plain
     from dreamfusion3d.doctor import examine
-    from dreamfusion3d.errors import InputError
-    from dreamfusion3d.memory import amount
-    from dreamfusion3d.progress import Plain
+    from dreamfusion3d.memory import budget as amount
 
     budget = None if memory_budget is None else amount.parse(memory_budget)
     report = examine(prior, step=step, budget=budget, say=Plain().say)

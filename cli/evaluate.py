@@ -12,10 +12,10 @@ import typer
 from .options import resolved
 
 if TYPE_CHECKING:
-    from dreamfusion3d.evaluate.evidence import Evidence
-    from dreamfusion3d.evaluate.retrieval import Encoder
-    from dreamfusion3d.evaluate.verdict import Verdict
-    from dreamfusion3d.progress import Progress
+    from dreamfusion3d.core.progress import Progress
+    from dreamfusion3d.evaluation.evaluate import Verdict
+    from dreamfusion3d.evaluation.subject import Evidence
+    from dreamfusion3d.priors.image_text.protocol import Encoder
 
 
 def evaluate(
@@ -46,13 +46,13 @@ def evaluate(
     Beside every figure stand what true props get (the best there is) and what misnamed assets
     get (chance). Prints the path of report.html.
     """
-    from dreamfusion3d.errors import InputError
-    from dreamfusion3d.evaluate import lists
-    from dreamfusion3d.evaluate.retrieval import load_encoder
-    from dreamfusion3d.prior import folder_of, vocabulary_of
-    from dreamfusion3d.prior import mark_weak as record_weak
-    from dreamfusion3d.progress import choose
-    from dreamfusion3d.workspace import check_room, folder_errors
+    from dreamfusion3d.core.errors import InputError
+    from dreamfusion3d.core.progress import choose
+    from dreamfusion3d.evaluation import prompt_lists
+    from dreamfusion3d.pipelines.workspace import check_room, folder_errors
+    from dreamfusion3d.priors.image_text.loading import load_encoder
+    from dreamfusion3d.priors.vocabulary import folder_of, vocabulary_of
+    from dreamfusion3d.priors.vocabulary import mark_weak as record_weak
 
     if (assets is None) == (prompts is None):
         raise InputError(
@@ -62,7 +62,7 @@ def evaluate(
     progress = choose(quiet)
     # stdout carries the report's path alone, whatever a library prints
     with contextlib.closing(progress), contextlib.redirect_stdout(sys.stderr), folder_errors(out):
-        rivals = lists.prompts(prompts or "reporting")
+        rivals = prompt_lists.prompts(prompts or "reporting")
         judge = load_encoder(encoder)
         judge.sentences(rivals[:1])  # before the assets, which take hours
         if prompts is None:
@@ -79,7 +79,7 @@ def evaluate(
 
 
 def _found(folder: Path) -> list[Path]:
-    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.core.errors import InputError
 
     found = sorted(path.parent for path in folder.resolve().glob("**/asset.json"))
     if not found:
@@ -92,10 +92,10 @@ def _made(
 ) -> list[Path]:
     """The list's assets, those that are done already taken as they are. A prompt that the prior does
     not serve is named and left out."""
-    from dreamfusion3d.errors import InputError
-    from dreamfusion3d.pipeline import text_to_mesh
-    from dreamfusion3d.prior import load_prior
-    from dreamfusion3d.slug import check_prompt
+    from dreamfusion3d.core.errors import InputError
+    from dreamfusion3d.core.slug import check_prompt
+    from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
+    from dreamfusion3d.priors.loading import load_prior
 
     config = resolved({"--prior": prior}, quality, None, sets)
     if "glb" not in config.mesh.formats:
@@ -120,8 +120,8 @@ def _made(
 
 def _evidence(folders: list[Path], progress: Progress) -> list[Evidence]:
     """What can be judged; a damaged asset is named and left out."""
-    from dreamfusion3d.errors import InputError
-    from dreamfusion3d.evaluate.evidence import of_folder
+    from dreamfusion3d.core.errors import InputError
+    from dreamfusion3d.evaluation.subject import of_folder
 
     found = []
     for folder in folders:
@@ -138,9 +138,9 @@ def _judged(
     folders: list[Path], rivals: list[str], encoder: Encoder, out: Path, progress: Progress
 ) -> tuple[Path, list[str]]:
     """Writes the report's two files; the path of the page, and the kinds that lost."""
-    from dreamfusion3d import files
-    from dreamfusion3d.evaluate import verdict
-    from dreamfusion3d.evaluate.report import page
+    from dreamfusion3d.core import files
+    from dreamfusion3d.evaluation import evaluate as verdict
+    from dreamfusion3d.evaluation.report import page
 
     found = _ranked(_evidence(folders, progress), encoder, progress)
     prompts = [e.prompt for e in found]
@@ -176,7 +176,7 @@ def _judged(
 
 def _ranked(found: list[Evidence], encoder: Encoder, progress: Progress) -> list[Evidence]:
     """Those whose prompt the encoder can read."""
-    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.core.errors import InputError
 
     kept = []
     for evidence in found:

@@ -29,8 +29,8 @@ def export(
 
     Prints the path of every format's file, one a line. The run's own files stay as they are.
     """
-    from dreamfusion3d.progress import choose
-    from dreamfusion3d.reexport import export as again
+    from dreamfusion3d.core.progress import choose
+    from dreamfusion3d.pipelines.export import export as again
 
     progress = choose(quiet)
     # stdout carries the paths alone, whatever a library prints

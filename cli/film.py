@@ -42,8 +42,8 @@ def render(
 
     Prints the path of the film, or of the folder of its frames. The run's own files stay as they are.
     """
-    from dreamfusion3d.film import film, size_of
-    from dreamfusion3d.progress import choose
+    from dreamfusion3d.core.progress import choose
+    from dreamfusion3d.pipelines.video import film, size_of
 
     progress = choose(quiet)
     # stdout carries the path alone, whatever a library prints

@@ -58,7 +58,7 @@ def fit(
     Writes OUT/<slug>/ as text2mesh does, and prints the GLB's path. Ctrl-C is safe: the same
     command goes on where it stopped.
     """
-    from dreamfusion3d.config import FIT_PRESETS
+    from dreamfusion3d.core.config import FIT_PRESETS
 
     options = {
         "--teacher": teacher, "--encoder": encoder, "--holdout": holdout, "--up": up, "--scale": scale,
@@ -66,8 +66,8 @@ def fit(
         "--texture-size": texture_size, "--height": height,
     }
     settings = resolved(options, quality, config, sets or (), qualities=FIT_PRESETS)
-    from dreamfusion3d.fit import photos_to_mesh
-    from dreamfusion3d.progress import choose
+    from dreamfusion3d.core.progress import choose
+    from dreamfusion3d.pipelines.photos_to_mesh import photos_to_mesh
 
     # stdout carries the result alone, whatever a library prints
     with contextlib.redirect_stdout(sys.stderr):

@@ -75,16 +75,16 @@ def generate(
         "--collision": collision, "--refine": refine, "--quads": quads or None,
     }
     settings = resolved(options, quality, config, sets or (), preset=preset)
-    from dreamfusion3d.memory import amount
+    from dreamfusion3d.memory import budget as amount
 
     budget = None if memory_budget is None else amount.parse(memory_budget)
-    from dreamfusion3d.pipeline import text_to_mesh
-    from dreamfusion3d.progress import choose
+    from dreamfusion3d.core.progress import choose
+    from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 
     # stdout carries the result alone, whatever a library prints
     with contextlib.redirect_stdout(sys.stderr):
         if retexture is not None:
-            from dreamfusion3d.retexture import retexture as paint_mesh
+            from dreamfusion3d.pipelines.retexture import retexture as paint_mesh
 
             asset = paint_mesh(
                 prompt, retexture, out=out, seed=seed, config=settings, device=device, fresh=fresh,
@@ -99,7 +99,7 @@ def generate(
 
 
 def _refuse_with_retexture(options: dict[str, Any]) -> None:
-    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.core.errors import InputError
 
     for name, value in options.items():
         if value is not None:

@@ -19,8 +19,8 @@ def review(
 
     Prints the address; the token in it is the key. Finished assets appear as they come. Ctrl-C ends it.
     """
-    from dreamfusion3d.batch.review import Gallery, Server
-    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.batch.review_server import Gallery, Server
+    from dreamfusion3d.core.errors import InputError
 
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name the one that `dreamfusion3d batch` wrote to")
@@ -53,7 +53,7 @@ def view(
     Prints the address; the token in it is the key. Ctrl-C ends the view, not the run.
     """
     check_port(port)
-    from dreamfusion3d.view.window import watch
+    from dreamfusion3d.viewer.app import watch
 
     def ready(url: str) -> None:
         print(url, file=stdout, flush=True)
@@ -72,7 +72,7 @@ def view(
 
 
 def check_port(port: int) -> None:
-    from dreamfusion3d.errors import InputError
+    from dreamfusion3d.core.errors import InputError
 
     if not 0 <= port < 65536:
         raise InputError(f"--port {port} is not between 0 and 65535")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dreamfusion3d.config import Config
+    from dreamfusion3d.core.config import Config
 
 SETTINGS = {
     "--prior": "prior.name", "--negative": "prompts.negative", "--guidance": "guidance.kind",
@@ -25,7 +25,7 @@ def resolved(
     **more: Any,
 ) -> Config:
     """`config.resolve`, ``options`` (their names and values, None where not given) over all else."""
-    from dreamfusion3d.config import resolve
+    from dreamfusion3d.core.config import resolve
 
     overrides = {SETTINGS[name].replace(".", "__"): value for name, value in options.items()}
     with named(options):
@@ -35,7 +35,7 @@ def resolved(
 @contextlib.contextmanager
 def named(options: Mapping[str, Any]) -> Iterator[None]:
     """An error about a setting that one of ``options`` has set speaks of the option: that was typed."""
-    from dreamfusion3d.errors import SettingError
+    from dreamfusion3d.core.errors import SettingError
 
     try:
         yield

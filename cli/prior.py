@@ -27,12 +27,12 @@ def sample(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
 ) -> None:
     """Draw pictures from the prior: a grid over views, a denoising strip, or a video between prompts."""
-    from dreamfusion3d.errors import InputError
-    from dreamfusion3d.prior import load_pixel_prior
-    from dreamfusion3d.prior.sampling import sample_grid_png, sample_morph_mp4
-    from dreamfusion3d.progress import choose
-    from dreamfusion3d.slug import check_prompt
-    from dreamfusion3d.workspace import check_room, folder_errors
+    from dreamfusion3d.core.errors import InputError
+    from dreamfusion3d.core.progress import choose
+    from dreamfusion3d.core.slug import check_prompt
+    from dreamfusion3d.pipelines.workspace import check_room, folder_errors
+    from dreamfusion3d.priors.loading import load_pixel_prior
+    from dreamfusion3d.priors.sampling import sample_grid_png, sample_morph_mp4
 
     progress = choose(quiet)
     prompts = [check_prompt(p) for p in ([prompt] if to is None else [prompt, to])]
@@ -90,11 +90,11 @@ def train_prior(
     Writes a diffusers folder with the averaged weights in half precision, a checkpoint that the
     same command takes up, log.jsonl, and samples.png to look at.
     """
-    from dreamfusion3d.job import choose_device
-    from dreamfusion3d.memory import amount
-    from dreamfusion3d.prior.school import run_training
-    from dreamfusion3d.progress import choose
-    from dreamfusion3d.workspace import check_room, folder_errors
+    from dreamfusion3d.core.backends import choose_device
+    from dreamfusion3d.core.progress import choose
+    from dreamfusion3d.memory import budget as amount
+    from dreamfusion3d.pipelines.workspace import check_room, folder_errors
+    from dreamfusion3d.priors.pixel.train_command import run_training
 
     budget = None if memory_budget is None else amount.parse(memory_budget)
     where = choose_device(device)
@@ -116,11 +116,10 @@ def kinds(
     ] = False,
 ) -> None:
     """List the kinds of props, colours and words that a prior knows, or draw the kinds."""
-    from dreamfusion3d.prior import folder_of, known_kinds, vocabulary_of, weak_kinds
-    from dreamfusion3d.prior.tokens import words_of
-    from dreamfusion3d.procedural.kinds import KINDS
-    from dreamfusion3d.procedural.wording import FINISH_WORDS, SIZE_WORDS
-    from dreamfusion3d.procedural.world import COLOURS
+    from dreamfusion3d.priors.vocabulary import folder_of, known_kinds, vocabulary_of, weak_kinds, words_of
+    from dreamfusion3d.procedural.categories import KINDS
+    from dreamfusion3d.procedural.lexicon import FINISH_WORDS, SIZE_WORDS
+    from dreamfusion3d.procedural.objects import COLOURS
 
     vocabulary = vocabulary_of(prior)
     words = words_of(vocabulary)
@@ -154,11 +153,11 @@ def _draw_kinds(names: list[str], path: Path) -> None:
     """The usual form of each, as the procedural world draws it."""
     import imageio.v3 as iio
 
-    from dreamfusion3d.errors import InputError
-    from dreamfusion3d.files import replacing
-    from dreamfusion3d.procedural.sheet import sheet
-    from dreamfusion3d.procedural.world import usual
-    from dreamfusion3d.workspace import check_room, folder_errors
+    from dreamfusion3d.core.errors import InputError
+    from dreamfusion3d.core.files import replacing
+    from dreamfusion3d.pipelines.workspace import check_room, folder_errors
+    from dreamfusion3d.procedural.catalog import sheet
+    from dreamfusion3d.procedural.objects import usual
 
     if path.suffix.lower() != ".png":
         raise InputError(f"--picture {path} is not the name of a PNG; for example kinds.png")

@@ -18,9 +18,9 @@ def train_words(
     """Train the network that reads prompts where the rules know a word not; prints how well it reads."""
     import torch
 
-    from dreamfusion3d.prior import train_words as school
-    from dreamfusion3d.progress import choose
-    from dreamfusion3d.workspace import check_room, folder_errors
+    from dreamfusion3d.core.progress import choose
+    from dreamfusion3d.pipelines.workspace import check_room, folder_errors
+    from dreamfusion3d.priors.pixel import train_text_encoder as school
 
     progress = choose(quiet)
     check_room(out)
@@ -47,10 +47,10 @@ def train_judge(
     """Train the image-text encoder that `evaluate` judges with; prints OUT."""
     import torch
 
-    from dreamfusion3d.evaluate import train_judge as school
-    from dreamfusion3d.prior.school import pictures_of
-    from dreamfusion3d.progress import choose
-    from dreamfusion3d.workspace import check_room, folder_errors
+    from dreamfusion3d.core.progress import choose
+    from dreamfusion3d.pipelines.workspace import check_room, folder_errors
+    from dreamfusion3d.priors.image_text import train as school
+    from dreamfusion3d.priors.pixel.train_command import pictures_of
 
     progress = choose(quiet)
     check_room(out)

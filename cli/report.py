@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from dreamfusion3d.errors import InputError
+from dreamfusion3d.core.errors import InputError
 
 DEBUG = "DREAMFUSION3D_DEBUG"  # set to 1: tracebacks on stderr
 

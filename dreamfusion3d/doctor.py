@@ -17,14 +17,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dreamfusion3d import presets
-from dreamfusion3d.config import QUALITIES, Config, PriorConfig, resolve
-from dreamfusion3d.errors import InputError
+from dreamfusion3d.core.config import QUALITIES, Config, PriorConfig, presets, resolve
+from dreamfusion3d.core.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from dreamfusion3d.prior.protocol import Prior
+    from dreamfusion3d.priors.protocol import Prior
 
 PACKAGE = "dreamfusion3d"
 EXTRAS = {  # those for users, and what for
@@ -47,7 +46,7 @@ def examine(
 
     A prior that is absent or broken is told under "step", as "problem".
     """
-    from dreamfusion3d.job import choose_device
+    from dreamfusion3d.core.backends import choose_device
 
     device = choose_device("auto")
     settings = PriorConfig(name=prior)
@@ -159,7 +158,7 @@ def extras() -> dict[str, dict[str, Any]]:
 
 
 def programs() -> dict[str, dict[str, Any]]:
-    from dreamfusion3d.mesh.formats import fbx
+    from dreamfusion3d.mesh.io import fbx
 
     return {"Blender": {
         "path": fbx.blender(), "for": "--format fbx",
@@ -172,7 +171,7 @@ def cache() -> dict[str, Any]:
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
-    from dreamfusion3d.files import cache_folder
+    from dreamfusion3d.core.files import cache_folder
 
     folder = Path(constants.HF_HUB_CACHE)
     models = []
@@ -195,8 +194,8 @@ def preset(name: str, device: torch.device, free: int | None) -> dict[str, Any]:
 
 def prior_facts(settings: PriorConfig, device: torch.device, free: int | None) -> dict[str, Any]:
     """Where the prior is, how much its weights take, and whether that fits (None: cannot be told)."""
-    from dreamfusion3d.prior.pretrained.hub import MIRRORS
-    from dreamfusion3d.prior.whereabouts import find, memory
+    from dreamfusion3d.priors.locate import find, memory
+    from dreamfusion3d.priors.pretrained.hub import MIRRORS
 
     found = find(settings)
     needs = memory(found, settings, device)
@@ -219,9 +218,9 @@ def timed(settings: PriorConfig, device: torch.device, budget: int | None, say: 
     and from them those of the steps of an asset. A model that is not here is not fetched for it."""
     import torch
 
-    from dreamfusion3d.prior import load_prior
-    from dreamfusion3d.prior.protocol import foresees
-    from dreamfusion3d.prior.whereabouts import find
+    from dreamfusion3d.priors.loading import load_prior
+    from dreamfusion3d.priors.locate import find
+    from dreamfusion3d.priors.protocol import foresees
 
     found = find(settings)
     if found.hub:
@@ -249,10 +248,10 @@ def timed(settings: PriorConfig, device: torch.device, budget: int | None, say: 
 
 def step_seconds(prior: Prior, config: Config, device: torch.device) -> tuple[float, float]:
     """Of one step on small and on large pictures."""
-    from dreamfusion3d.field.nerf import NerfField
-    from dreamfusion3d.job import generator_for
-    from dreamfusion3d.optimize import optimize
-    from dreamfusion3d.prior.prompts import encode_prompts
+    from dreamfusion3d.fields.nerf import NerfField
+    from dreamfusion3d.pipelines.context import generator_for
+    from dreamfusion3d.priors.view_prompts import encode_prompts
+    from dreamfusion3d.training.distillation import optimize
 
     short = dataclasses.replace(config, optim=dataclasses.replace(config.optim, steps=STEPS))
     field = NerfField(config.field, generator=generator_for(0, "field", device))
@@ -268,12 +267,12 @@ def step_seconds(prior: Prior, config: Config, device: torch.device) -> tuple[fl
 def step_memory(prior: Prior, config: Config, device: torch.device, budget: int | None) -> dict[str, Any]:
     """The plan for ``budget`` bytes, that of a step which keeps everything, and the least that would do;
     predictions. Raises InputError where the budget is less."""
-    from dreamfusion3d.field.nerf import NerfField
-    from dreamfusion3d.job import generator_for
-    from dreamfusion3d.memory.ladder import within
-    from dreamfusion3d.optimize import pictures_for
-    from dreamfusion3d.prior.prompts import encode_prompts
-    from dreamfusion3d.ways import every_plan, spared
+    from dreamfusion3d.fields.nerf import NerfField
+    from dreamfusion3d.memory.oom_fallback import within
+    from dreamfusion3d.pipelines.context import generator_for
+    from dreamfusion3d.priors.view_prompts import encode_prompts
+    from dreamfusion3d.training.distillation import pictures_for
+    from dreamfusion3d.training.step_planner import every_plan, spared
 
     field = NerfField(config.field, generator=generator_for(0, "field", device))
     text = encode_prompts(prior, _askable(prior), config.prompts)
@@ -288,7 +287,7 @@ def step_memory(prior: Prior, config: Config, device: torch.device, budget: int 
 
 def steps_seconds(config: Config, small: float, large: float, foreseen: bool) -> float:
     """Of all steps of an asset; ``foreseen``: the prior gives them a head start."""
-    from dreamfusion3d.optimize import steps_after
+    from dreamfusion3d.training.distillation import steps_after
 
     share, started = config.render.coarse_share, foreseen and config.field.start == "prior"
     steps = steps_after(config.optim, config.optim.head_start if started else 0.0)
@@ -297,9 +296,8 @@ def steps_seconds(config: Config, small: float, large: float, foreseen: bool) ->
 
 def _askable(prior: Prior) -> str:
     """A prompt that the prior serves: pixel priors know some nouns only."""
-    from dreamfusion3d.prior import known_kinds
-    from dreamfusion3d.prior.pixel import PixelPrior
-    from dreamfusion3d.prior.tokens import words_of
+    from dreamfusion3d.priors.pixel.prior import PixelPrior
+    from dreamfusion3d.priors.vocabulary import known_kinds, words_of
 
     if isinstance(prior, PixelPrior):
         vocabulary = prior.conditioner.vocabulary

@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dreamfusion3d.config import resolve
-from dreamfusion3d.pipeline import text_to_mesh
-from dreamfusion3d.progress import choose
+from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.progress import choose
+from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 
 
 def main() -> None:

@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras import Cameras
-from dreamfusion3d.config import resolve
-from dreamfusion3d.pipeline import text_to_mesh
-from dreamfusion3d.prior.protocol import Text
-from dreamfusion3d.progress import choose
-from dreamfusion3d.shading import light_direction, shade
-from dreamfusion3d.types import Render
+from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.progress import choose
+from dreamfusion3d.core.shading import light_direction, shade
+from dreamfusion3d.core.types import Render
+from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
+from dreamfusion3d.priors.protocol import Text
 
 RADIUS = 0.5  # scene units
 SIZE = 64  # pixels of the prior's pictures
@@ -33,7 +33,7 @@ STRIPES = 6  # of each colour, around the ball
 
 
 class BallPrior:
-    """What `dreamfusion3d/prior/protocol.py` asks of a prior."""
+    """What `dreamfusion3d/priors/protocol.py` asks of a prior."""
 
     name = "striped-ball"
     sha256 = "1"  # of the weights: what tells two versions apart in asset.json

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion3d.cameras import sample_orbit
-from dreamfusion3d.config import FIT_PRESETS, resolve
-from dreamfusion3d.fit import photos_to_mesh
-from dreamfusion3d.photos import write_photos
-from dreamfusion3d.procedural.photo_set import take_photos
-from dreamfusion3d.procedural.world import meant_instances, usual
-from dreamfusion3d.progress import choose
+from dreamfusion3d.cameras.capture import write_photos
+from dreamfusion3d.cameras.orbit import sample_orbit
+from dreamfusion3d.core.config import FIT_PRESETS, resolve
+from dreamfusion3d.core.progress import choose
+from dreamfusion3d.pipelines.photos_to_mesh import photos_to_mesh
+from dreamfusion3d.procedural.objects import meant_instances, usual
+from dreamfusion3d.procedural.posed_photos import take_photos
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dreamfusion3d import optimize, renders, trials
-from dreamfusion3d.lead import Lead
-from dreamfusion3d.memory import chain
+from dreamfusion3d.memory import checkpoint_plan
+from dreamfusion3d.training import distillation, render_profiler, step_profiler
+from dreamfusion3d.training.prefetch import Lead
 
 
 def pytest_collection_finish() -> None:
@@ -24,7 +24,7 @@ def pytest_collection_finish() -> None:
 def leading(monkeypatch) -> Callable[[], None]:
     """Lets runs on a CPU run as on a GPU: with a lead and a fused optimiser."""
     def begin() -> None:
-        plain = optimize.adam_for
+        plain = distillation.adam_for
 
         def fused(field, config):
             adam = plain(field, config)
@@ -34,7 +34,7 @@ def leading(monkeypatch) -> Callable[[], None]:
         def lead(generator: torch.Generator) -> Lead:
             return Lead(torch.Generator().manual_seed(generator.initial_seed() + 1))
 
-        monkeypatch.setattr(optimize, "adam_for", fused)
+        monkeypatch.setattr(distillation, "adam_for", fused)
         monkeypatch.setattr(Lead, "of", staticmethod(lead))
 
     return begin
@@ -43,7 +43,7 @@ def leading(monkeypatch) -> Callable[[], None]:
 @pytest.fixture
 def quick_plans(monkeypatch) -> None:
     """Plans of fewer tiles and coarser schedules, where it is not they that are tested."""
-    monkeypatch.setattr(renders, "RUN", 8)
-    monkeypatch.setattr(renders, "SECOND", (2, 4))
-    monkeypatch.setattr(trials, "GRAINS", 20)
-    monkeypatch.setattr(chain, "GRAINS", 400)
+    monkeypatch.setattr(render_profiler, "RUN", 8)
+    monkeypatch.setattr(render_profiler, "SECOND", (2, 4))
+    monkeypatch.setattr(step_profiler, "GRAINS", 20)
+    monkeypatch.setattr(checkpoint_plan, "GRAINS", 400)

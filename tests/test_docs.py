@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from dreamfusion3d.cli import main
-from dreamfusion3d.config import PRESETS, Config, as_dict, settings
-from dreamfusion3d.prior import embedded_folder
+from dreamfusion3d.core.config import PRESETS, Config, as_dict, settings
+from dreamfusion3d.priors.vocabulary import embedded_folder
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dreamfusion3d import doctor, presets
+from dreamfusion3d import doctor
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.cli.doctor import lines
-from dreamfusion3d.config import PriorConfig, resolve
-from dreamfusion3d.prior import embedded_folder
-from dreamfusion3d.prior.pretrained import hub
-from dreamfusion3d.prior.whereabouts import find, memory, parameters
-from tests.prior.tiny import tiny_folder
+from dreamfusion3d.core.config import PriorConfig, presets, resolve
+from dreamfusion3d.priors.locate import find, memory, parameters
+from dreamfusion3d.priors.pretrained import hub
+from dreamfusion3d.priors.vocabulary import embedded_folder
+from tests.support.tiny import tiny_folder
 
 CPU = torch.device("cpu")
 MODEL = "someone/model"
@@ -152,7 +152,7 @@ def test_a_prior_is_found_and_weighed_without_loading_it(
 
 
 def test_a_plug_in_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dreamfusion3d.plugins.names", lambda _: ["toy"])
+    monkeypatch.setattr("dreamfusion3d.core.plugins.names", lambda _: ["toy"])
     found = find(PriorConfig(name="toy"))
     assert found.state == "plug-in" and memory(found, PriorConfig(name="toy"), CPU) is None
 

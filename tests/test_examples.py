@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamfusion3d import surface
-from dreamfusion3d.mesh.export import read_glb
-from dreamfusion3d.prior.protocol import Prior
+from dreamfusion3d.mesh.io.gltf import read_glb
+from dreamfusion3d.pipelines import surface_extraction
+from dreamfusion3d.priors.protocol import Prior
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SMALL = [
@@ -28,9 +28,9 @@ Run = Callable[..., str]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Runs a script as its user does, with files under ``tmp_path``; what it printed on stdout."""
-    monkeypatch.setattr(surface, "VIEWS", 6)
-    monkeypatch.setattr(surface, "VIEW_SIZE", 32)
-    video = importlib.import_module("dreamfusion3d.render.video")
+    monkeypatch.setattr(surface_extraction, "VIEWS", 6)
+    monkeypatch.setattr(surface_extraction, "VIEW_SIZE", 32)
+    video = importlib.import_module("dreamfusion3d.rendering.turntable")
     short = functools.partial(video.write_turntable, seconds=0.1, size=32)
     monkeypatch.setattr(video, "write_turntable", short)
     monkeypatch.setattr(video, "write_thumbnail", functools.partial(video.write_thumbnail, size=32))

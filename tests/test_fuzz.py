@@ -8,10 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as options
 
-from dreamfusion3d.config import resolve
-from dreamfusion3d.errors import InputError
-
-from .fuzzing import TARGETS
+from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.errors import InputError
+from tests.support.fuzzing import TARGETS
 
 
 @pytest.mark.parametrize("name", TARGETS)

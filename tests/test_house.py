@@ -1,48 +1,56 @@
-"""The house stands: every part imports only from parts below it, or beside it without a cycle."""
+"""Structure of the package: floors, cycles, foreign imports, file sizes."""
 
 from __future__ import annotations
 
 import ast
 import graphlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# From the top down; what is not named is a base module and may be used by all.
+# Lowest floor first. A package imports from lower floors, and from its own floor without a cycle.
 FLOORS = (
-    ("cli",), ("view", "film", "framing"), ("batch",),
-    (
-        "doctor", "retexture", "fit", "pipeline", "finish", "job", "control", "live", "record", "reexport",
-        "surface",
-    ),
-    ("reconstruct", "unseen"), ("evaluate",),
-    ("optimize", "distill", "ways", "trials", "renders", "showing", "checkpoint", "lead", "paint"),
-    ("prior",), ("guidance",), ("render",), ("field",), ("mesh",), ("procedural",), ("memory",),
+    ("core", "memory"),
+    ("fields", "cameras", "guidance"),
+    ("mesh", "procedural"),
+    ("priors", "rendering"),
+    ("training", "evaluation"),
+    ("pipelines",),
+    ("batch", "viewer", "doctor", "local_auth", "cli"),
 )
-BASE = {
-    "cameras", "schedules", "config", "settings", "types", "errors", "files", "shading", "slug", "progress",
-    "photos", "photo_files", "placing", "raster", "workspace", "stages", "adam", "backends", "plugins",
-    "presets", "loopback", "previews", "later", "compiled",
-    "camera_paths",
-}
-HEIGHT = {name: len(FLOORS) - i for i, names in enumerate(FLOORS) for name in names} | dict.fromkeys(BASE, 0)
+FLOOR = {name: i for i, names in enumerate(FLOORS, 1) for name in names}
+MOST_PACKAGE_PAIRS = 60
 MODULES = sorted([*(ROOT / "dreamfusion3d").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])
 
 
-def part_of(parts: tuple[str, ...]) -> str | None:
-    """The floor of a module: 'render' for dreamfusion3d/render/volume.py, None for the package itself."""
-    inner = parts if parts[0] == "cli" else parts[1:]
-    return None if not inner or inner[0] == "__init__" else inner[0]
+def module_name(path: Path) -> str:
+    """Dotted name below the package: "rendering.volume", "cli.batch", "" for dreamfusion3d itself."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "cli" else parts[1:]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path: Path) -> set[str]:
-    """Full names of all imports, late and type-checking ones included; relative ones resolved."""
+NAMES = {module_name(path): path for path in MODULES}
+
+
+def walk(tree: ast.AST, *, typing: bool) -> Iterator[ast.AST]:
+    """All nodes; those under `if TYPE_CHECKING:` only with ``typing``."""
+    for node in ast.iter_child_nodes(tree):
+        if not typing and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from walk(node, typing=typing)
+
+
+def imported(path: Path, *, typing: bool = True) -> set[str]:
+    """Full names of all imports, function-level ones included; relative ones resolved."""
     package = list(path.relative_to(ROOT).parent.parts)
     if package[0] == "cli":
         package = ["dreamfusion3d", *package]
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in walk(ast.parse(path.read_text(encoding="utf-8")), typing=typing):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -52,44 +60,79 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_go_down(path: Path) -> None:
-    here = part_of(path.relative_to(ROOT).with_suffix("").parts)
-    if here is None:
+def dependencies(path: Path, *, typing: bool = True) -> set[str]:
+    """Modules of this package that ``path`` imports."""
+    found = set()
+    for name in imported(path, typing=typing):
+        if name.startswith("dreamfusion3d."):
+            inner = name.removeprefix("dreamfusion3d.")
+            found.add(inner if inner in NAMES else inner.rpartition(".")[0])
+    return found - {"", module_name(path)}
+
+
+def package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_imports_go_down(name: str) -> None:
+    if not name or name == "__main__":
         return
-    assert here in HEIGHT, f"give {here!r} its floor in this test and in docs/architecture.md"
-    for name in imported(path):
-        pieces = tuple(name.split("."))
-        there = part_of(pieces) if pieces[0] == "dreamfusion3d" else None
-        if there in HEIGHT:
-            assert HEIGHT[there] <= HEIGHT[here], f"{here} must not know {there}: {name}"
+    here = package(name)
+    assert here in FLOOR, f"give {here!r} its floor in this test and in docs/architecture.md"
+    for other in dependencies(NAMES[name]):
+        assert FLOOR[package(other)] <= FLOOR[here], f"{name} imports {other} from a higher floor"
 
 
-def test_no_floor_goes_in_circles() -> None:
-    """Within a floor parts may know each other, but in one direction; raises graphlib.CycleError."""
-    knows: dict[str, set[str]] = {}
-    for path in MODULES:
-        here = part_of(path.relative_to(ROOT).with_suffix("").parts)
-        names = (tuple(name.split(".")) for name in imported(path))
-        there = {part_of(pieces) for pieces in names if pieces[0] == "dreamfusion3d"}
-        if here is not None:
-            knows.setdefault(here, set()).update(name for name in there if name in HEIGHT and name != here)
-    order = list(graphlib.TopologicalSorter(knows).static_order())
-    assert order.index("config") < order.index("job") < order.index("finish") < order.index("pipeline")
+def package_graph() -> dict[str, set[str]]:
+    graph: dict[str, set[str]] = {}
+    for name, path in NAMES.items():
+        if name in ("", "__main__"):
+            continue
+        others = {package(other) for other in dependencies(path)} - {package(name)}
+        graph.setdefault(package(name), set()).update(others)
+    return graph
+
+
+def test_packages_have_no_cycle() -> None:
+    """Raises graphlib.CycleError."""
+    assert list(graphlib.TopologicalSorter(package_graph()).static_order())
+
+
+def test_packages_know_few_others() -> None:
+    pairs = [(a, b) for a, others in package_graph().items() for b in others]
+    assert len(pairs) <= MOST_PACKAGE_PAIRS, f"{len(pairs)} pairs of packages import one another"
+
+
+def test_modules_have_no_cycle() -> None:
+    """Also inside a package, and counting imports inside functions; raises graphlib.CycleError."""
+    graph = {name: dependencies(path, typing=False) for name, path in NAMES.items() if name}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_public_names_are_unique() -> None:
+    """No public function or class of the package is defined twice."""
+    places: dict[str, list[str]] = {}
+    for name, path in NAMES.items():
+        if package(name) == "cli" or name.startswith("procedural.shapes"):
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name)
+    twice = {name: where for name, where in places.items() if len(where) > 1 and name != "main"}
+    assert not twice
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_foreign_packages_stay_in_their_room(path: Path) -> None:
-    here = part_of(path.relative_to(ROOT).with_suffix("").parts)
+def test_foreign_packages_stay_in_their_place(path: Path) -> None:
+    here = package(module_name(path))
     roots = {name.split(".")[0] for name in imported(path)}
-    if here != "prior":
-        assert "diffusers" not in roots
-    if here not in ("prior", "evaluate"):  # an evaluation may look through CLIP
-        assert "transformers" not in roots
+    if here != "priors":
+        assert not roots & {"diffusers", "transformers"}
     assert "pickle" not in roots
     assert "click" not in roots, "Typer brings its own copy"
     if here == "mesh":
-        assert not any(n.startswith("dreamfusion3d.field") for n in imported(path))
+        assert not any(n.startswith("dreamfusion3d.fields") for n in imported(path))
 
 
 def test_every_package_is_installed() -> None:
@@ -115,10 +158,11 @@ def test_nothing_unpickles_and_yaml_is_safe(path: Path) -> None:
         "torch.load", "torch.hub.load", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load",
         "eval", "exec", "os.system", "csv.writer", "csv.DictWriter",
     }
+    loaders = ("kind", "model_class", "tokenizer_class", "CLIP")
     for name, node in calls(path):
         assert name not in forbidden, f"{name} in line {node.lineno}"
         options = {k.arg: ast.unparse(k.value) for k in node.keywords}
         assert options.get("allow_pickle", "False") == "False" and options.get("shell", "False") == "False"
         assert options.get("trust_remote_code", "False") == "False"
-        if name.rpartition(".")[2] == "from_pretrained" and name.startswith(("kind", "CLIP")):
+        if name.rpartition(".")[2] == "from_pretrained" and name.startswith(loaders):
             assert options.get("use_safetensors", "True") == "True"

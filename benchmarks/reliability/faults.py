@@ -30,7 +30,7 @@ from benchmarks.reliability.common import (
     strays,
     write_manifest,
 )
-from dreamfusion3d.prior import embedded_folder
+from dreamfusion3d.priors.vocabulary import embedded_folder
 
 STAGES = ("prior", "optimise", "extract", "simplify", "texture", "export", "pictures")
 TMPFS_MB = 160  # more than the 64 MB that a batch asks for

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dreamfusion3d.batch.crew import Team
 from dreamfusion3d.batch.worker import Made, Make, Task, make_assets
+from dreamfusion3d.batch.workers import Team
 from dreamfusion3d.cli import batch as command
 from dreamfusion3d.cli import main
-from dreamfusion3d.progress import Progress
+from dreamfusion3d.core.progress import Progress
 
 out = Path()  # of the task in hand
 
@@ -47,7 +47,7 @@ def after(module: Any, name: str, change: Callable[[Any], Any]) -> None:
 
 
 def nan_denoised() -> None:
-    from dreamfusion3d.prior.pixel import PixelPrior
+    from dreamfusion3d.priors.pixel.prior import PixelPrior
 
     after(PixelPrior, "denoise", lambda x: x * float("nan"))
 
@@ -55,38 +55,38 @@ def nan_denoised() -> None:
 def nan_rendered() -> None:
     import dataclasses
 
-    from dreamfusion3d import optimize
+    from dreamfusion3d.training import distillation
 
     def spoil(found: Any) -> Any:
         return dataclasses.replace(found[0], rgb=found[0].rgb * float("nan")), found[1]
 
-    after(optimize, "render_detailed", spoil)
+    after(distillation, "render_detailed", spoil)
 
 
 def nan_trained() -> None:
-    from dreamfusion3d import optimize
+    from dreamfusion3d.training import distillation
 
-    plain = optimize.optimize
+    plain = distillation.optimize
 
     def spoiled(field: Any, *args: Any, **options: Any) -> Any:
         yield from plain(field, *args, **options)
         if once():
             field.table.data[:] = float("nan")
 
-    optimize.optimize = spoiled
+    distillation.optimize = spoiled
 
 
 def nan_extracted() -> None:
     import dataclasses
 
-    from dreamfusion3d import surface
+    from dreamfusion3d.pipelines import surface_extraction
 
     def spoil(found: Any) -> Any:
         vertices = found.vertices.copy()
         vertices[::7] = float("nan")
         return dataclasses.replace(found, vertices=vertices)
 
-    after(surface, "surface_of", spoil)
+    after(surface_extraction, "surface_of", spoil)
 
 
 def nan_sampled() -> None:
@@ -99,25 +99,25 @@ def nan_baked() -> None:
 
 def spoil_answers(of: str) -> None:
     """The mesh side gets no numbers where it asks the field for its density, or for its colours."""
-    from dreamfusion3d import surface
+    from dreamfusion3d.pipelines import surface_extraction
 
-    plain = surface.numpy_of
+    plain = surface_extraction.numpy_of
 
     def spoiled(function: Callable[..., Any], *args: Any) -> Any:
         ask = plain(function, *args)
         return (lambda x: ask(x) * float("nan")) if function.__name__ == of and once() else ask
 
-    surface.numpy_of = spoiled
+    surface_extraction.numpy_of = spoiled
 
 
 def hang() -> None:
-    from dreamfusion3d import optimize
+    from dreamfusion3d.training import distillation
 
     def sleep(result: Any) -> Any:
         time.sleep(3600)
         return result
 
-    after(optimize, "render_detailed", sleep)
+    after(distillation, "render_detailed", sleep)
 
 
 def starve() -> None:
@@ -144,9 +144,9 @@ def clock() -> None:
 
 def short_film() -> None:
     """No fault: half a second of turntable, which else takes longer than all other stages together."""
-    from dreamfusion3d.render import video
+    from dreamfusion3d.rendering import turntable
 
-    video.write_turntable = functools.partial(video.write_turntable, seconds=0.5, size=160)
+    turntable.write_turntable = functools.partial(turntable.write_turntable, seconds=0.5, size=160)
 
 
 FAULTS = {

@@ -16,7 +16,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.fuzzing import TARGETS
+from tests.support.fuzzing import TARGETS
 
 
 def fuzz(name: str, count: int, number: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["dreamfusion3d", "yaml", "trimesh"]):
     import trimesh.exchange.stl  # noqa: F401  (read late by what is asked)
 
     import dreamfusion3d.mesh.load  # noqa: F401
-    from tests import fuzzing
+    from tests.support import fuzzing
 
 ROW = {"prompt": "a red mug", "name": "mug", "seeds": "1,2", "quality": "draft", "optim.steps": 20}
 POINTS = fuzzing.PLY.replace(b"element face 1\nproperty list uchar int vertex_indices\n", b"")

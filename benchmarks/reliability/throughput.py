@@ -41,8 +41,8 @@ LOOP = """
 import json, sys
 from pathlib import Path
 from dreamfusion3d.batch import manifest, plan
-from dreamfusion3d.pipeline import text_to_mesh
-from dreamfusion3d.prior import load_prior
+from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
+from dreamfusion3d.priors.loading import load_prior
 path, out, number, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 prior = load_prior("embedded")
 for item in plan.items_of(path, manifest.read(path))[number::count]:

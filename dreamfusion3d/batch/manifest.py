@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from dreamfusion3d.config import Config, nearest, resolve, settings
-from dreamfusion3d.errors import InputError
-from dreamfusion3d.slug import check_prompt
+from dreamfusion3d.core.config import Config, nearest, resolve, settings
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.slug import check_prompt
 
 LARGEST = 32 << 20  # bytes of a manifest
 MOST_ROWS = 100_000
@@ -57,7 +57,7 @@ def read(path: Path, sets: Sequence[str] = ()) -> list[Row]:
 
     Raises ManifestError with every problem and its line, InputError for ``sets`` that no row could have.
     """
-    from dreamfusion3d.mesh.wanted import check_wanted
+    from dreamfusion3d.mesh.preflight import check_wanted
 
     check_wanted(resolve(sets=sets).mesh)  # once, not for every row
     text = _text(path)
@@ -139,7 +139,7 @@ def _config(
         del problems[before:]  # wrong alone, right together (optim.antipodal with optim.views)
     config = _tried(problems, lambda: resolve(quality, None, sets, preset=preset, **chosen))
     if config is not None:
-        from dreamfusion3d.mesh.wanted import check_wanted
+        from dreamfusion3d.mesh.preflight import check_wanted
 
         _tried(problems, lambda: check_wanted(config.mesh))
     return config

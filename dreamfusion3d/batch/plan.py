@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamfusion3d import config as configs
 from dreamfusion3d.batch.manifest import LAST_SEED, ManifestError, Row
-from dreamfusion3d.config import Config, resolve
-from dreamfusion3d.errors import InputError
-from dreamfusion3d.slug import LONGEST_SLUG, hashed, slug, with_hash
-from dreamfusion3d.workspace import Identity
+from dreamfusion3d.core import config as configs
+from dreamfusion3d.core.config import Config, resolve
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.slug import LONGEST_SLUG, hashed, slug, with_hash
+from dreamfusion3d.pipelines.workspace import Identity
 
 # The embedded prior on two idle cores, from the medians of docs/benchmarks.md (draft: 11 s, 150 steps, of
 # which half are taken; standard: 18 s, 300 steps): seconds an asset = these times its steps, and the rest.

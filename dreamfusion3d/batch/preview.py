@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from dreamfusion3d import files
+from dreamfusion3d.core import files
 
 FACES = 1600  # triangles at most
 STEPS = 2**14  # to which positions are rounded along the longest side: no step shows on a thumbnail
@@ -44,8 +44,8 @@ def preview(glb: Path, sha256: str, kept: Path) -> str | None:
 
 
 def _made(glb: Path) -> bytes | None:
-    from dreamfusion3d.mesh.export import read_glb
-    from dreamfusion3d.mesh.formats.solids import vertex_colours, weld
+    from dreamfusion3d.mesh.io.gltf import read_glb
+    from dreamfusion3d.mesh.io.ply_stl import vertex_colours, weld
 
     try:
         textured = read_glb(glb, maps=False)

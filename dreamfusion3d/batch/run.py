@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dreamfusion3d.batch import again, sheet, state, verdicts
-from dreamfusion3d.batch.crew import Crew
+from dreamfusion3d.batch import contact_sheet, reviews, state
+from dreamfusion3d.batch import remake as again
 from dreamfusion3d.batch.events import Event, Watch
 from dreamfusion3d.batch.manifest import ManifestError
 from dreamfusion3d.batch.plan import Item, groups
 from dreamfusion3d.batch.state import Batch, Outcome
 from dreamfusion3d.batch.supervisor import Limits, Supervisor
-from dreamfusion3d.config import PriorConfig
-from dreamfusion3d.errors import InputError
-from dreamfusion3d.workspace import check_room, folder_errors, locked
+from dreamfusion3d.batch.workers import Crew
+from dreamfusion3d.core.config import PriorConfig
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.pipelines.workspace import check_room, folder_errors, locked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +34,9 @@ def check_prompts(manifest: Path, items: Sequence[Item]) -> tuple[dict[PriorConf
 
     Raises ManifestError with every prompt that is refused, and every prior that is not there.
     """
-    from dreamfusion3d.prior import EMBEDDED, folder_of, is_pixel_folder, is_there, load_prior
-    from dreamfusion3d.prior.prompts import remarks
+    from dreamfusion3d.priors.loading import is_pixel_folder, is_there, load_prior
+    from dreamfusion3d.priors.view_prompts import remarks
+    from dreamfusion3d.priors.vocabulary import EMBEDDED, folder_of
 
     weights: dict[PriorConfig, str] = {}
     problems: list[str] = []
@@ -73,7 +75,7 @@ def run(
     check_room(batch.out)
     begun, stopped = time.monotonic(), True
     with contextlib.closing(watch), folder_errors(batch.out), _alone(batch):
-        again.adopt(batch.out, batch.items, verdicts.read(batch.out))
+        again.adopt(batch.out, batch.items, reviews.read(batch.out))
         outcomes = _before(batch, weights or {}, remake, keep_best)
         for name, outcome in outcomes.items():
             watch.see(Event(outcome.status, name))
@@ -84,7 +86,7 @@ def run(
                 state.write_failures(batch, outcomes)
                 return
             if outcome.status == "made":
-                sheet.prepare(batch.out, item.name)
+                contact_sheet.prepare(batch.out, item.name)
             if keep_best:
                 _keep_best(batch, item, outcomes)
 
@@ -185,4 +187,4 @@ def _reports(batch: Batch, outcomes: dict[str, Outcome], seconds: float, stopped
     state.verify(batch, outcomes)
     state.write_failures(batch, outcomes)
     state.write_summary(batch, outcomes, seconds, stopped)
-    sheet.write(batch.out)
+    contact_sheet.write(batch.out)

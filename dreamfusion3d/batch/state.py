@@ -15,10 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from dreamfusion3d import files
 from dreamfusion3d.batch.plan import Item, groups, settings_given
-from dreamfusion3d.slug import hashed
-from dreamfusion3d.workspace import Workspace
+from dreamfusion3d.core import files
+from dreamfusion3d.core.slug import hashed
+from dreamfusion3d.pipelines.workspace import Workspace, record_of
 
 INNER = ".batch"  # a slug has no dot: no asset can have this name
 # made: by this batch; there: done before; other: done with other settings or weights, and left so;
@@ -62,15 +62,6 @@ class Batch:
     def lock(self) -> Path:
         """The folder whose lock says that this batch runs."""
         return self.inner / f"lock{self.tail}"
-
-
-def record_of(space: Workspace) -> dict[str, Any] | None:
-    """Its asset.json; None while there is none, or none that can be read."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads(space.report.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
-    return None
 
 
 def standing(out: Path, item: Item, prior_sha256: str | None = None) -> Literal["there", "other", "open"]:

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreamfusion3d import config as configs
-from dreamfusion3d.batch.crew import Crew, Hand
 from dreamfusion3d.batch.events import Event, Watch
 from dreamfusion3d.batch.plan import Item
 from dreamfusion3d.batch.state import INNER, Outcome
 from dreamfusion3d.batch.worker import Message, Task
-from dreamfusion3d.errors import InputError
-from dreamfusion3d.workspace import check_room
+from dreamfusion3d.batch.workers import Crew, Hand
+from dreamfusion3d.core import config as configs
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.pipelines.workspace import check_room
 
 POLL_SECONDS = 0.5
 LONGEST_PAUSE = 120.0  # seconds between two tries

@@ -21,11 +21,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from dreamfusion3d.errors import InputError, LockedError
+from dreamfusion3d.core.errors import InputError, LockedError
 
 if TYPE_CHECKING:
-    from dreamfusion3d.prior.protocol import Prior
-    from dreamfusion3d.progress import Progress
+    from dreamfusion3d.core.progress import Progress
+    from dreamfusion3d.priors.protocol import Prior
 
 SECONDS_BETWEEN_STEPS = 0.5  # a table is not read faster
 
@@ -51,13 +51,13 @@ Maker: TypeAlias = Callable[[str], Make]  # of a device; called once in each wor
 
 def make_assets(device: str) -> Make:
     """The real thing: `text_to_mesh` with a prior that stays loaded from one asset to the next."""
-    from dreamfusion3d.config import PriorConfig, from_dict
+    from dreamfusion3d.core.config import PriorConfig, from_dict
 
     loaded: dict[PriorConfig, Prior] = {}
 
     def make(task: Task, progress: Progress) -> Made:
-        from dreamfusion3d.job import choose_device
-        from dreamfusion3d.prior import load_prior
+        from dreamfusion3d.core.backends import choose_device
+        from dreamfusion3d.priors.loading import load_prior
 
         config = from_dict(task.config)
         if config.prior not in loaded:
@@ -71,9 +71,9 @@ def make_assets(device: str) -> Make:
 
 def make_with(prior: Prior, task: Task, device: str, progress: Progress) -> Made:
     """The task's asset by this prior, unless its folder holds it, or another that is to stay."""
-    from dreamfusion3d.config import from_dict
-    from dreamfusion3d.pipeline import text_to_mesh
-    from dreamfusion3d.workspace import Identity, Workspace, locked
+    from dreamfusion3d.core.config import from_dict
+    from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
+    from dreamfusion3d.pipelines.workspace import Identity, Workspace, locked
 
     config, out = from_dict(task.config), Path(task.out)
     identity, space = Identity(task.prompt, task.seed, config, prior.sha256), Workspace(out / task.name)

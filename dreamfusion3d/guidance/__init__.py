@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d import plugins
-from dreamfusion3d.config import GUIDANCE_GROUP, GuidanceConfig
-from dreamfusion3d.errors import InputError
+from dreamfusion3d.core import plugins
+from dreamfusion3d.core.config import GUIDANCE_GROUP, GuidanceConfig
+from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.guidance.csd import csd
 from dreamfusion3d.guidance.ism import ism
 from dreamfusion3d.guidance.protocol import Guidance, Guide, Guided, Stateless, Teacher, noise_like

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.config import GuidanceConfig
+from dreamfusion3d.core.config import GuidanceConfig
 
 Denoise = Callable[[Float[Tensor, "b c u v"], Float[Tensor, " b"]], Float[Tensor, "b c u v"]]
 AlphaSigma = tuple[Float[Tensor, " b"], Float[Tensor, " b"]]

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.adam import adam_tensors, restore_adam
-from dreamfusion3d.config import GuidanceConfig
+from dreamfusion3d.core.config import GuidanceConfig
+from dreamfusion3d.core.optimizers import adam_tensors, restore_adam
 from dreamfusion3d.guidance.protocol import (
     AlphaSigma,
     Denoise,

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
-from dreamfusion3d.mesh.simplify import vertex_normals
+from dreamfusion3d.core.types import Mesh, TexturedMesh
+from dreamfusion3d.mesh.rasterize import atlas_points, rasterise
+from dreamfusion3d.mesh.tangents import vertex_normals
 from dreamfusion3d.mesh.unwrap import Unwrap, unwrap
-from dreamfusion3d.raster import atlas_points, rasterise
-from dreamfusion3d.types import Mesh, TexturedMesh
 
 PROBES = np.array(
     [[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [1, 0, 0], [0, 1, 0], [0, 0, 1]],

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from dreamfusion3d.core.types import Mesh, TexturedMesh
+from dreamfusion3d.mesh.bvh import Tree, nearest, tree_of
 from dreamfusion3d.mesh.intersections import self_intersections
-from dreamfusion3d.mesh.trees import Tree, nearest, tree_of
-from dreamfusion3d.raster import overlap_counts
-from dreamfusion3d.types import Mesh, TexturedMesh
+from dreamfusion3d.mesh.rasterize import overlap_counts
 
 SAMPLES = 20_000  # points on each surface: the mean of their distances is steady to about a percent
 FACTOR = 2.0  # a texel density this far from the median still counts as even

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from dreamfusion3d.errors import EmptyFieldError
-from dreamfusion3d.mesh.extract import marching_cubes
+from dreamfusion3d.core.errors import EmptyFieldError
+from dreamfusion3d.core.types import Mesh, TexturedMesh
+from dreamfusion3d.mesh.isosurface import marching_cubes
 from dreamfusion3d.mesh.quality import quality
-from dreamfusion3d.types import Mesh
 
 ROUNDS = 32  # of filling and mending; each only adds voxels, so it ends; 2 or 3 are usual
 CLEARANCE = 0.05  # of a typical step across the surface: a sample this near the level is moved off it
@@ -201,3 +201,9 @@ def _clear_of_level(
     return np.where(
         inside, np.maximum(grid, level + margin), np.minimum(grid, level - margin)
     ).astype(grid.dtype)
+
+
+def welded(mesh: TexturedMesh) -> Mesh:
+    """Corners at one place as one vertex."""
+    _, first, inverse = np.unique(mesh.vertices, axis=0, return_index=True, return_inverse=True)
+    return Mesh(mesh.vertices[first], inverse.reshape(-1)[mesh.faces])

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import ConvexHull
 
-from dreamfusion3d.errors import MissingExtraError
+from dreamfusion3d.core.errors import MissingExtraError
+from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.simplify import tidy
-from dreamfusion3d.types import Mesh
 
 DIRECTIONS = 64  # a hull has at most so many corners and twice as many faces: Unity refuses more than 255
 CONCAVITY = 0.05  # CoACD's threshold: how far a part may be from convex

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Int
 from numba import prange
 
-from dreamfusion3d.compiled import njit
-from dreamfusion3d.mesh.trees import DEPTH, LEAF, tree_of
-from dreamfusion3d.types import Mesh
+from dreamfusion3d.core.numba_cache import njit
+from dreamfusion3d.core.types import Mesh
+from dreamfusion3d.mesh.bvh import DEPTH, LEAF, tree_of
 
 MOST = 32  # crossings kept a face; a face that meets more is counted with so many
 EDGE = 1e-9  # of a triangle's side: a touch is no crossing

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.mesh.bake import bake
-from dreamfusion3d.mesh.detail import Fine, with_normal_map, with_occlusion
+from dreamfusion3d.mesh.normal_map import Fine, with_normal_map, with_occlusion
 from dreamfusion3d.mesh.simplify import simplify
-from dreamfusion3d.types import Mesh, TexturedMesh
 
 FEWEST = 64  # faces below which a level is not worth having
 SMALLEST = 64  # pixels along a side of a level's texture

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from dreamfusion3d.raster import atlas_points, overlap_counts, rasterise
-from dreamfusion3d.types import Mesh
+from dreamfusion3d.core.types import Mesh
+from dreamfusion3d.mesh.rasterize import atlas_points, overlap_counts, rasterise
 
 CUTS = 12  # rounds of halving a folded chart along its depth; then it falls apart into faces
 # For a face that looks along +x, -x, +y, ...: the axes that become u and v, and u's sign, so that

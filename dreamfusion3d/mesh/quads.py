@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dreamfusion3d.errors import MissingExtraError
+from dreamfusion3d.core.errors import MissingExtraError
+from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.quality import quality
 from dreamfusion3d.mesh.simplify import VOLUME_DRIFT, simplify
-from dreamfusion3d.types import Mesh
 
 TIME_LIMIT_S = 300.0  # 10,000 quads take 10 to 45 s of one core
 TRIES = 4  # each from the number of quads that the one before laid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,8 +11,8 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from dreamfusion3d.mesh.extract import signed_volume
-from dreamfusion3d.types import Mesh
+from dreamfusion3d.core.types import Mesh, TexturedMesh
+from dreamfusion3d.mesh.isosurface import signed_volume
 
 FLAT = 1e-12  # of the squared bounding diagonal: a triangle of less area is degenerate
 
@@ -114,3 +115,16 @@ def _fans(faces: Int[np.ndarray, "f 3"], count: int) -> int:
         shape=(3 * len(faces), 3 * len(faces)),
     )
     return int(connected_components(corners, directed=False, return_labels=False))
+
+
+def face_areas(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> Float[np.ndarray, " f"]:
+    a, b, c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+
+def in_metres(quality: MeshQuality, placed: TexturedMesh) -> MeshQuality:
+    """The facts of the mesh in scene units (its UV split would tear the edges), as of the placed one."""
+    low, high = placed.vertices.min(0), placed.vertices.max(0)
+    scale = float(high[1] - low[1]) / (quality.bounds[1][1] - quality.bounds[0][1])
+    bounds = (_triple(low), _triple(high))
+    return dataclasses.replace(quality, volume=quality.volume * scale**3, bounds=bounds)

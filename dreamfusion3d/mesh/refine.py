@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from dreamfusion3d.mesh.extract import CHUNK, check_finite
+from dreamfusion3d.mesh.isosurface import CHUNK, check_finite
 
 SATURATED = 3.0  # |log(density / level)| beyond which `extract.log_ratio` clips anyway
 MARGIN = 1  # coarse cells around those that must be asked

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fast_simplification
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from scipy.sparse import coo_matrix, csr_matrix, diags
 
-from dreamfusion3d.mesh.collapse import collapse
+from dreamfusion3d.core.types import Mesh
+from dreamfusion3d.mesh.edge_collapse import collapse
 from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.quality import MeshQuality, quality
-from dreamfusion3d.types import Mesh
 
 # Taubin 1995, "A signal processing approach to fair surface design": a step inwards and a
 # slightly longer one outwards pass the shape and stop the ripple, and the volume stays.
@@ -120,19 +120,3 @@ def _neighbour_mean(faces: Int[np.ndarray, "f 3"], count: int) -> csr_matrix:
     pairs.data[:] = 1  # an edge is met from both of its faces
     degree = np.maximum(np.asarray(pairs.sum(1)).ravel(), 1)
     return diags(1 / degree) @ pairs
-
-
-def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "v 3"]:
-    """Smooth unit normals: face normals weighted by the face's angle at the vertex."""
-    f = mesh.faces
-    corners = [mesh.vertices[f[:, k]].astype(np.float64) for k in range(3)]
-    face_normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
-    face_normal /= np.maximum(np.linalg.norm(face_normal, axis=1, keepdims=True), 1e-30)
-    total = np.zeros((len(mesh.vertices), 3))
-    for k in range(3):
-        one, two = corners[(k + 1) % 3] - corners[k], corners[(k + 2) % 3] - corners[k]
-        angle = np.arctan2(np.linalg.norm(np.cross(one, two), axis=1), np.einsum("ij,ij->i", one, two))
-        for axis in range(3):  # bincount adds in a fixed order, and fast
-            total[:, axis] += np.bincount(f[:, k], angle * face_normal[:, axis], len(total))
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    return np.where(length > 1e-12, total / np.maximum(length, 1e-12), (0.0, 1.0, 0.0))

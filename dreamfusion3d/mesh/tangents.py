@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from dreamfusion3d.types import TexturedMesh
+from dreamfusion3d.core.types import Mesh, TexturedMesh
 
 FLAT = 1e-20  # of the texture's area: a face without room there has no tangent of its own
 
@@ -58,3 +58,19 @@ def _across(v: Float[np.ndarray, "n 3"], normal: Float[np.ndarray, "n 3"]) -> Fl
 
 def _unit(v: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     return v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-30)
+
+
+def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "v 3"]:
+    """Smooth unit normals: face normals weighted by the face's angle at the vertex."""
+    f = mesh.faces
+    corners = [mesh.vertices[f[:, k]].astype(np.float64) for k in range(3)]
+    face_normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
+    face_normal /= np.maximum(np.linalg.norm(face_normal, axis=1, keepdims=True), 1e-30)
+    total = np.zeros((len(mesh.vertices), 3))
+    for k in range(3):
+        one, two = corners[(k + 1) % 3] - corners[k], corners[(k + 2) % 3] - corners[k]
+        angle = np.arctan2(np.linalg.norm(np.cross(one, two), axis=1), np.einsum("ij,ij->i", one, two))
+        for axis in range(3):  # bincount adds in a fixed order, and fast
+            total[:, axis] += np.bincount(f[:, k], angle * face_normal[:, axis], len(total))
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.where(length > 1e-12, total / np.maximum(length, 1e-12), (0.0, 1.0, 0.0))

@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.project_charts import project_charts
-from dreamfusion3d.raster import overlap_counts
-from dreamfusion3d.types import Mesh
+from dreamfusion3d.mesh.rasterize import overlap_counts
 
 TIME_LIMIT_S = 120.0  # 20k faces take 2 s; a hang is for ever
 OVERLAP_ALLOWED = 1e-3  # of the covered texels

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from dreamfusion3d.procedural.kinds import HANDLES, KINDS, Kind
-from dreamfusion3d.procedural.wording import FINISH_WORDS, PLURALS, SIZE_WORDS, article
-from dreamfusion3d.procedural.world import COLOURS, Meaning
+from dreamfusion3d.procedural.categories import HANDLES, KINDS, Kind
+from dreamfusion3d.procedural.lexicon import FINISH_WORDS, PLURALS, SIZE_WORDS, article
+from dreamfusion3d.procedural.objects import COLOURS, Meaning
 
 Pick = Callable[[Sequence[str]], str]
 _NUMBERS = {0: ("no", "zero"), 1: ("one", "a single", "1"), 2: ("two", "2", "a pair of"), 3: ("three", "3"),
@@ -88,11 +88,3 @@ def _compound(meaning: Meaning, kind: Kind) -> str | None:
 def _without(rest: str) -> str:
     """"with no lid" as "without a lid"."""
     return rest.replace(" with no ", " without ", 1) if rest.count(" and ") == 0 else rest
-
-
-def world_summary(kinds: Sequence[str] | None = None) -> str:
-    """One line for error messages: every kind."""
-    return ", ".join(sorted(KINDS if kinds is None else kinds))
-
-
-

@@ -14,11 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dreamfusion3d.cameras import Cameras, orbit, sample_orbit
-from dreamfusion3d.files import replacing
-from dreamfusion3d.procedural.pictures import draw
-from dreamfusion3d.procedural.solid import filled
-from dreamfusion3d.procedural.world import COLOURS, KINDS, Instances, Meaning, instances
+from dreamfusion3d.cameras.orbit import Cameras, orbit, sample_orbit
+from dreamfusion3d.core.files import replacing
+from dreamfusion3d.procedural.objects import COLOURS, KINDS, Instances, Meaning, instances
+from dreamfusion3d.procedural.occupancy import filled
+from dreamfusion3d.procedural.renderer import draw
 
 PICTURE_SIZE = 64
 _SIZE_WEIGHTS = {"normal": 0.52, "tall": 0.12, "short": 0.12, "wide": 0.12, "small": 0.12}

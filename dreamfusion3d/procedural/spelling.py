@@ -5,8 +5,8 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 
-from dreamfusion3d.procedural.kinds import KINDS
-from dreamfusion3d.procedural.wording import (
+from dreamfusion3d.procedural.categories import KINDS
+from dreamfusion3d.procedural.lexicon import (
     COLOUR_WORDS,
     COUNTED_WORDS,
     FINISH_WORDS,

@@ -18,17 +18,16 @@ import numpy as np
 import pytest
 import torch
 
-from dreamfusion3d import workspace
-from dreamfusion3d.batch import on_ray
-from dreamfusion3d.batch.state import record_of
+from dreamfusion3d.batch import ray_workers
 from dreamfusion3d.batch.worker import Task
-from dreamfusion3d.config import Config
-from dreamfusion3d.errors import LockedError
-from dreamfusion3d.job import Job, trained
-from dreamfusion3d.progress import Quiet
-from dreamfusion3d.stages import Stages, kept
-from dreamfusion3d.workspace import Identity, Workspace, locked, release
-from tests.test_pipeline import FakePrior
+from dreamfusion3d.core.config import Config
+from dreamfusion3d.core.errors import LockedError
+from dreamfusion3d.core.progress import Quiet
+from dreamfusion3d.pipelines import workspace
+from dreamfusion3d.pipelines.context import Job, trained
+from dreamfusion3d.pipelines.stages import Stages, kept
+from dreamfusion3d.pipelines.workspace import Identity, Workspace, locked, record_of, release
+from tests.pipelines.test_text_to_mesh import FakePrior
 
 
 @dataclass
@@ -169,8 +168,8 @@ def test_who_was_thought_to_be_gone_leaves_the_others_lock(tmp_path: Path) -> No
 
 def test_a_lock_taken_after_its_actor_was_given_up_is_taken_away(tmp_path: Path) -> None:
     """Its machine is gone for us, and it took the lock while it went."""
-    crew = on_ray.RayCrew(tmp_path, 1, 1, 0.0)
-    hand = object.__new__(on_ray.RayHand)
+    crew = ray_workers.RayCrew(tmp_path, 1, 1, 0.0)
+    hand = object.__new__(ray_workers.RayHand)
     hand.crew, hand.actor = crew, mock.MagicMock()
     task = Task("red_mug", "a red mug", 0, {}, str(tmp_path), False)
     lock = tmp_path / "red_mug" / ".lock"

@@ -13,8 +13,8 @@ from dreamfusion3d.batch import plan, state
 from dreamfusion3d.batch.manifest import ManifestError, read
 from dreamfusion3d.batch.plan import Item, items_of, shard_of
 from dreamfusion3d.cli import main, report
-from dreamfusion3d.config import Config, resolve
-from dreamfusion3d.errors import InputError
+from dreamfusion3d.core.config import Config, resolve
+from dreamfusion3d.core.errors import InputError
 
 CSV = """\
 prompt,name,seed,quality,faces,texture size,height,formats,optim.steps

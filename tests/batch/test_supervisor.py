@@ -14,16 +14,15 @@ from pathlib import Path
 import pytest
 
 from dreamfusion3d.batch import run, state
-from dreamfusion3d.batch.crew import Team
 from dreamfusion3d.batch.events import Event
 from dreamfusion3d.batch.manifest import Row
 from dreamfusion3d.batch.plan import Item, items_of
 from dreamfusion3d.batch.state import Batch, Outcome
 from dreamfusion3d.batch.supervisor import Limits
-from dreamfusion3d.config import Config, PriorConfig, resolve
-from dreamfusion3d.errors import InputError, LockedError
-
-from .fakes import SHA, broken_maker, fake_maker, pids, tries
+from dreamfusion3d.batch.workers import Team
+from dreamfusion3d.core.config import Config, PriorConfig, resolve
+from dreamfusion3d.core.errors import InputError, LockedError
+from tests.support.fakes import SHA, broken_maker, fake_maker, pids, tries
 
 QUICK = Limits(timeout=30.0, tries=2, pause=0.05)
 WEIGHTS = {PriorConfig(): SHA}
@@ -174,7 +173,7 @@ PROGRAM = """
     from tests.batch.test_supervisor import Heard, QUICK, WEIGHTS, fake_maker, items
     from dreamfusion3d.batch import run
     from dreamfusion3d.batch.state import Batch
-    from dreamfusion3d.batch.crew import Team
+    from dreamfusion3d.batch.workers import Team
 
     if __name__ == "__main__":
         batch = Batch(Path("m.csv"), Path(sys.argv[1]), items("slow one", "slow two"))

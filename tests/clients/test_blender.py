@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamfusion3d.config import FormatName
-from dreamfusion3d.film import film
-from dreamfusion3d.mesh.formats import fbx
-from dreamfusion3d.mesh.frame import Frame
-from tests.clients.asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_ball
-from tests.mesh.shapes import textured_of, two_handles
-from tests.test_reexport import finished
+from dreamfusion3d.core.config import FormatName
+from dreamfusion3d.mesh.io import fbx
+from dreamfusion3d.mesh.io.axes import Frame
+from dreamfusion3d.pipelines.video import film
+from tests.pipelines.test_export import finished
+from tests.support.client_asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_ball
+from tests.support.shapes import textured_of, two_handles
 
 pytestmark = pytest.mark.clients
 

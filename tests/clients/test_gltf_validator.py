@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dreamfusion3d.config import FormatName
-from tests.clients.asset import NAME, clay_ball
-from tests.clients.programs import package, program
+from dreamfusion3d.core.config import FormatName
+from tests.support.client_asset import NAME, clay_ball
+from tests.support.programs import package, program
 
 pytestmark = pytest.mark.clients
 

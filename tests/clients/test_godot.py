@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamfusion3d.mesh.export import write_glb
-from dreamfusion3d.slug import slug
-from tests.clients.asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_ball
-from tests.clients.programs import program
+from dreamfusion3d.core.slug import slug
+from dreamfusion3d.mesh.io.gltf import write_glb
+from tests.support.client_asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_ball
+from tests.support.programs import program
 
 pytestmark = pytest.mark.clients
 

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamfusion3d.cameras import ORBIT_FOV_DEG, orbit
-from dreamfusion3d.mesh.export import write_glb
-from dreamfusion3d.mesh.frame import turned
-from dreamfusion3d.render.surface import render_mesh
-from dreamfusion3d.render.video import AZIMUTH_DEG, ELEVATION_DEG, framed
-from dreamfusion3d.types import TexturedMesh
-from tests.clients.asset import EXTRAS, NAME, SIZE, ball
-from tests.clients.programs import package, program
+from dreamfusion3d.cameras.orbit import ORBIT_FOV_DEG, orbit
+from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.mesh.io.axes import turned
+from dreamfusion3d.mesh.io.gltf import write_glb
+from dreamfusion3d.rendering.mesh_renderer import render_mesh
+from dreamfusion3d.rendering.turntable import AZIMUTH_DEG, ELEVATION_DEG, framed
+from tests.support.client_asset import EXTRAS, NAME, SIZE, ball
+from tests.support.programs import package, program
 
 pytestmark = pytest.mark.clients
 

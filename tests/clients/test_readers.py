@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamfusion3d.config import FormatName
-from dreamfusion3d.mesh.formats import frame_of
-from dreamfusion3d.mesh.frame import turned
-from tests.clients.asset import EXTRAS, HEIGHT, NAME, ball, clay_ball, colour
+from dreamfusion3d.core.config import FormatName
+from dreamfusion3d.mesh.io.axes import turned
+from dreamfusion3d.mesh.io.formats import frame_of
+from tests.support.client_asset import EXTRAS, HEIGHT, NAME, ball, clay_ball, colour
 
 pytestmark = pytest.mark.clients
 

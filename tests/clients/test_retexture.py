@@ -9,10 +9,10 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from dreamfusion3d.config import resolve
-from dreamfusion3d.mesh.formats import fbx
-from dreamfusion3d.mesh.load import read_mesh
-from dreamfusion3d.retexture import retexture
+from dreamfusion3d.core.config import resolve
+from dreamfusion3d.mesh.io import fbx
+from dreamfusion3d.mesh.io.load import read_mesh
+from dreamfusion3d.pipelines.retexture import retexture
 
 pytestmark = pytest.mark.clients
 

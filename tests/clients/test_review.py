@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from dreamfusion3d import files
-from dreamfusion3d.batch import sheet
-from dreamfusion3d.batch.review import Gallery, Server
-from dreamfusion3d.mesh.export import write_glb
-from dreamfusion3d.render.video import write_thumbnail
-from tests.batch import test_again, test_sheet
-from tests.clients.asset import EXTRAS, NAME, ball
-from tests.clients.browser import Page, browser
+from dreamfusion3d.batch import contact_sheet
+from dreamfusion3d.batch.review_server import Gallery, Server
+from dreamfusion3d.core import files
+from dreamfusion3d.mesh.io.gltf import write_glb
+from dreamfusion3d.rendering.turntable import write_thumbnail
+from tests.batch import test_contact_sheet as test_sheet
+from tests.batch import test_remake as test_again
+from tests.support.browser import Page, browser
+from tests.support.client_asset import EXTRAS, NAME, ball
 
 pytestmark = pytest.mark.clients
 faked = test_sheet.faked
@@ -79,7 +80,7 @@ def turned(page: Page) -> None:
 
 
 def test_the_sheet_as_a_file(batch: tuple[Path, Path], page: Page, tmp_path: Path) -> None:
-    page.open(sheet.write(batch[1]).as_uri())
+    page.open(contact_sheet.write(batch[1]).as_uri())
     assert page.run("document.querySelectorAll('article').length") == 2
     turned(page)
     shot(page, "file", tmp_path)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamfusion3d.mesh.formats import extras_of, write
-from dreamfusion3d.mesh.frame import Frame, in_frame
-from tests.clients.asset import EXTRAS, HEIGHT, NAME, ball, clay_ball
+from dreamfusion3d.mesh.io.axes import Frame, in_frame
+from dreamfusion3d.mesh.io.formats import extras_of, write
+from tests.support.client_asset import EXTRAS, HEIGHT, NAME, ball, clay_ball
 
 pytestmark = pytest.mark.clients
 

@@ -16,18 +16,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dreamfusion3d import files
-from dreamfusion3d.config import Config, as_dict, with_values
-from dreamfusion3d.control import Wish, wish_of
-from dreamfusion3d.errors import InputError
-from dreamfusion3d.field.nerf import NerfField
-from dreamfusion3d.loopback import HOST, Guard
-from dreamfusion3d.mesh.export import write_glb
-from dreamfusion3d.view.guard import guarded_server
-from dreamfusion3d.view.window import Window
-from tests.clients.asset import EXTRAS, NAME, ball
-from tests.clients.browser import Page, browser
+from dreamfusion3d.core import files
+from dreamfusion3d.core.config import Config, as_dict, with_values
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.fields.nerf import NerfField
+from dreamfusion3d.local_auth import HOST, Guard
+from dreamfusion3d.mesh.io.gltf import write_glb
+from dreamfusion3d.pipelines.live_control import Wish, wish_of
+from dreamfusion3d.viewer.app import Window
+from dreamfusion3d.viewer.proxy import guarded_server
 from tests.clients.test_review import shot
+from tests.support.browser import Page, browser
+from tests.support.client_asset import EXTRAS, NAME, ball
 
 pytestmark = pytest.mark.clients
 EVIL = "a ball <img src=x onerror=\"document.title='hacked'\"> **{1+1}**"

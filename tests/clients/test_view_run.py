@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamfusion3d.control import Wish, ask
-from tests.clients.browser import Page, browser
+from dreamfusion3d.pipelines.live_control import Wish, ask
 from tests.clients.test_review import shot
 from tests.clients.test_view import fields, press
+from tests.support.browser import Page, browser
 
 pytestmark = pytest.mark.clients
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.guidance import WINDOW, distil, figures, square
-from dreamfusion3d.config import GuidanceConfig
+from dreamfusion3d.core.config import GuidanceConfig
 from dreamfusion3d.guidance import Teacher, Vsd
 
 MIXTURE = square()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.guidance import Mixture, square
-from dreamfusion3d.config import GuidanceConfig
+from dreamfusion3d.core.config import GuidanceConfig
 from dreamfusion3d.guidance import Teacher, csd, ism, load_guidance, sds, vsd
 
 SHAPE = (3, 4, 6, 6)

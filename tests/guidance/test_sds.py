@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from dreamfusion3d.cameras import Cameras, turntable
+from dreamfusion3d.cameras.orbit import Cameras, turntable
 from dreamfusion3d.guidance import sds
-from dreamfusion3d.prior.guide import guided
-from dreamfusion3d.prior.protocol import Prior, Text
+from dreamfusion3d.priors.cfg import guided
+from dreamfusion3d.priors.protocol import Prior, Text
 
 SHAPE = (3, 4, 8, 8)
 

@@ -15,19 +15,21 @@ import numpy as np
 import pytest
 import trimesh
 
-from dreamfusion3d.errors import InputError
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh import simplify as simplifying
 from dreamfusion3d.mesh.bake import bake
 from dreamfusion3d.mesh.clean import solid_mesh
-from dreamfusion3d.mesh.collapse import collapse
-from dreamfusion3d.mesh.export import place, write_glb, write_gltf, write_obj
+from dreamfusion3d.mesh.edge_collapse import collapse
+from dreamfusion3d.mesh.io.axes import place
+from dreamfusion3d.mesh.io.gltf import write_glb, write_gltf
+from dreamfusion3d.mesh.io.obj import write_obj
 from dreamfusion3d.mesh.quality import quality
-from dreamfusion3d.mesh.simplify import simplify, smooth, vertex_normals
-from dreamfusion3d.mesh.tangents import vertex_tangents
+from dreamfusion3d.mesh.rasterize import overlap_counts
+from dreamfusion3d.mesh.simplify import simplify, smooth
+from dreamfusion3d.mesh.tangents import vertex_normals, vertex_tangents
 from dreamfusion3d.mesh.unwrap import unwrap
-from dreamfusion3d.raster import overlap_counts
-from dreamfusion3d.types import Mesh
-from tests.mesh.shapes import (
+from tests.support.shapes import (
     GENUS,
     grid_of,
     mesh_of,

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.checks import atlas_report, chamfer, finish_report, sample_surface
-from dreamfusion3d.types import Mesh
-from tests.mesh.shapes import mesh_of, sphere, textured_of, torus
+from tests.support.shapes import mesh_of, sphere, textured_of, torus
 
 
 def test_distance_of_concentric_balls():

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamfusion3d.errors import MissingExtraError
+from dreamfusion3d.core.errors import MissingExtraError
+from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh import quads
 from dreamfusion3d.mesh.bake import bake
-from dreamfusion3d.mesh.export import write_obj
+from dreamfusion3d.mesh.io.obj import write_obj
 from dreamfusion3d.mesh.quality import quality
-from dreamfusion3d.types import Mesh
-from tests.mesh.shapes import mesh_of, torus
+from tests.support.shapes import mesh_of, torus
 
 
 def grid_torus(n: int = 24, m: int = 12) -> Mesh:

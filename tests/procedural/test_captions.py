@@ -7,10 +7,10 @@ import itertools
 import pytest
 import torch
 
-from dreamfusion3d.procedural.captions import caption, world_summary
-from dreamfusion3d.procedural.kinds import HANDLES, KINDS
-from dreamfusion3d.procedural.reading import read
-from dreamfusion3d.procedural.world import COLOURS, SIZES, Meaning
+from dreamfusion3d.procedural.captions import caption
+from dreamfusion3d.procedural.categories import HANDLES, KINDS, world_summary
+from dreamfusion3d.procedural.objects import COLOURS, SIZES, Meaning
+from dreamfusion3d.procedural.prompt_rules import read
 
 
 def meanings():

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from dreamfusion3d.procedural import dataset
+from dreamfusion3d.procedural.categories import KINDS
 from dreamfusion3d.procedural.dataset import Pictures, cameras_of, load, make
-from dreamfusion3d.procedural.kinds import KINDS
-from dreamfusion3d.procedural.pictures import draw
-from dreamfusion3d.procedural.solid import EXTENT, RESOLUTION, filled
-from dreamfusion3d.procedural.world import COLOURS, SIZES, instances
+from dreamfusion3d.procedural.objects import COLOURS, SIZES, instances
+from dreamfusion3d.procedural.occupancy import EXTENT, RESOLUTION, filled
+from dreamfusion3d.procedural.renderer import draw
 
 
 def generator(seed=0):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from scipy import ndimage
 
+from dreamfusion3d.evaluation.ground_truth import BOUND, ground_truth_grid, ground_truth_mesh
 from dreamfusion3d.mesh.clean import solid_mesh
 from dreamfusion3d.mesh.quality import quality
-from dreamfusion3d.mesh.truth import BOUND, ground_truth_grid, ground_truth_mesh
 from dreamfusion3d.procedural import sdf
-from dreamfusion3d.procedural.kinds import KINDS
-from dreamfusion3d.procedural.world import SIZES, Instances, instances
+from dreamfusion3d.procedural.categories import KINDS
+from dreamfusion3d.procedural.objects import SIZES, Instances, instances
 
 FORMS = [(kind.name, count, option) for kind in KINDS.values() for count, option in kind.forms()]
 REACH = 0.8

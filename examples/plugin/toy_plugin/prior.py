@@ -1,4 +1,4 @@
-"""A prior is a class with the methods of dreamfusion3d/prior/protocol.py. This one knows a ball."""
+"""A prior is a class with the methods of dreamfusion3d/priors/protocol.py. This one knows a ball."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras import Cameras
-from dreamfusion3d.config import PriorConfig
-from dreamfusion3d.prior.protocol import Text
-from dreamfusion3d.types import Render
+from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.core.config import PriorConfig
+from dreamfusion3d.core.types import Render
+from dreamfusion3d.priors.protocol import Text
 
 SIZE = 64
 RADIUS = 0.5  # of the ball, scene units

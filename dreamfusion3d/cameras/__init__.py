@@ -1,0 +1,1 @@
+"""Pinhole cameras: random orbits, paths, and the cameras of photos."""

@@ -1,0 +1,181 @@
+"""Photos with known cameras: the transforms.json of nerfstudio, instant-ngp and Blender's NeRF sets.
+
+The file (nerfstudio's documentation, "Data conventions"; NeRF's Blender sets, arXiv 2003.08934) holds a
+4 x 4 camera-to-world matrix a frame, columns right, up, backward and position (OpenGL, as ours), and a
+pinhole: ``fl_x``, ``fl_y``, ``cx``, ``cy`` in pixels or ``camera_angle_x`` in radians; pixel centres lie
+at +0.5. Its world has +Z up as a rule, ours has +Y up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from dreamfusion3d.cameras.pinhole import Pinholes
+from dreamfusion3d.core import files
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.types import Up
+
+LARGEST_FILE = 64 << 20  # bytes of a transforms.json
+MOST_PHOTOS = 10_000
+# columns: where the file's axes point in our world; +Z up becomes +Y up, and -Y (Blender's front) +Z
+TURN: Mapping[str, tuple[tuple[int, ...], ...]] = {
+    "y": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "z": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
+}
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Pictures and the cameras that took them."""
+
+    rgba: UInt8[Tensor, "b h w 4"]  # sRGB, alpha straight; 255 where a file has none
+    cameras: Pinholes
+    names: tuple[str, ...]  # as the file names them
+    cut_out: bool  # whether alpha tells the object from what is behind it
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def select(self, rows: Sequence[int]) -> Photos:
+        chosen = torch.as_tensor(rows, dtype=torch.int64)
+        return Photos(
+            self.rgba[chosen], self.cameras.select(chosen), tuple(self.names[i] for i in rows), self.cut_out
+        )
+
+    def to(self, device: torch.device | str) -> Photos:
+        return dataclasses.replace(self, rgba=self.rgba.to(device), cameras=self.cameras.to(device))
+
+    def split(self, holdout: int) -> tuple[Photos, Photos]:
+        """Those to fit, and ``holdout`` of them, evenly spread, to be judged by.
+
+        Raises InputError when none would be left to fit.
+        """
+        if not 0 <= holdout < len(self):
+            raise InputError(
+                f"--holdout {holdout} of {len(self)} photos leaves none to fit; hold out fewer"
+                if holdout > 0 else f"--holdout {holdout} is below zero"
+            )
+        held = [int((i + 0.5) * len(self) / holdout) for i in range(holdout)]
+        return self.select([i for i in range(len(self)) if i not in set(held)]), self.select(held)
+
+
+def read_photos(folder: Path, *, up: Up = "z", longest: int | None = None) -> Photos:
+    """The photos of FOLDER/transforms.json (or transforms_train.json), turned to +Y up, in the file's
+    length unit. Pictures whose longer side exceeds ``longest`` pixels are shrunk to it.
+
+    A lens's distortion (OpenCV's models) is taken out. Raises InputError for anything amiss, and names it.
+    """
+    from dreamfusion3d.cameras.undistort import read_frames
+
+    path = transforms_of(folder)
+    tree = _tree(path)
+    rgba, focal, centre, cut_out = read_frames(folder, path.name, tree, longest)
+    frames = tree["frames"]
+    poses = torch.from_numpy(np.stack([
+        rigid(frame.get("transform_matrix"), f"{path.name}: frame {i}'s transform_matrix")
+        for i, frame in enumerate(frames)
+    ]))
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:3, :3] = torch.tensor(TURN[up], dtype=torch.float64)
+    cameras = Pinholes((turn @ poses).float(), focal, centre, rgba.shape[1], rgba.shape[2])
+    return Photos(rgba, cameras, tuple(str(f["file_path"]) for f in frames), cut_out)
+
+
+def transforms_of(folder: Path) -> Path:
+    """The file that describes the photos of ``folder``; raises InputError where there is none."""
+    if not folder.is_dir():
+        what = "is a file; name the folder it is in" if folder.is_file() else "does not exist"
+        raise InputError(f"{folder} {what}: a folder with a transforms.json and its photos is wanted")
+    for name in ("transforms.json", "transforms_train.json"):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(
+        f"{folder} has no transforms.json (nor transforms_train.json): COLMAP's poses become one by "
+        "nerfstudio's ns-process-data or instant-ngp's colmap2nerf.py"
+    )
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Its content, at most LARGEST_FILE bytes. Raises InputError: ``what`` is wanted."""
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MB; that is no {what}")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {' '.join(str(error).split())[:160]}") from None
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    """The file's content, so far checked that it is an object with frames that name their files."""
+    tree = read_json(path, "list of photos")
+    frames = tree.get("frames") if isinstance(tree, dict) else None
+    if not isinstance(frames, list) or not frames:
+        raise InputError(f"{path} lists no frames: 'frames' must hold one object a photo")
+    if len(frames) > MOST_PHOTOS:
+        raise InputError(f"{path} lists {len(frames):,} frames; at most {MOST_PHOTOS:,} are read")
+    for number, frame in enumerate(frames):
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
+            raise InputError(f"{path}: frame {number} names no file_path")
+    return dict(tree)
+
+
+def rigid(value: Any, what: str) -> Float[np.ndarray, "4 4"]:
+    """A camera-to-world matrix of three or four rows. Raises InputError about ``what`` where it is none."""
+    try:
+        matrix = np.array(value, np.float64)
+    except (ValueError, TypeError, OverflowError):
+        matrix = np.zeros(0)
+    if matrix.shape == (3, 4):
+        matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise InputError(f"{what} is not four rows of four numbers")
+    rotation = matrix[:3, :3]
+    if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
+        raise InputError(
+            f"{what} does not turn and move alone; a camera-to-world "
+            "matrix with unit columns right, up, backward is wanted"
+        )
+    # numbers of few digits would leave the directions a little off unit length
+    left, _, right = np.linalg.svd(rotation)
+    matrix[:3, :3] = left @ right
+    return matrix
+
+
+def write_photos(
+    folder: Path, rgba: UInt8[np.ndarray, "b h w 4"], cameras: Pinholes, *, up: Up = "z"
+) -> Path:
+    """FOLDER/transforms.json and FOLDER/images/*.png: the inverse of `read_photos`."""
+    from dreamfusion3d.cameras.undistort import write_picture
+
+    turn = np.eye(4)
+    turn[:3, :3] = np.array(TURN[up]).T
+    frames = []
+    for i in range(len(cameras)):
+        name = f"images/{i:04d}.png"
+        write_picture(folder / name, rgba[i])
+        pose = turn @ cameras.camera_to_world[i].double().cpu().numpy()
+        (fl_x, fl_y), (cx, cy) = cameras.focal[i].tolist(), cameras.centre[i].tolist()
+        frames.append({
+            "file_path": name, "fl_x": fl_x, "fl_y": fl_y, "cx": cx, "cy": cy,
+            "transform_matrix": pose.tolist(),
+        })
+    angle = 2 * math.atan(0.5 * cameras.width / float(cameras.focal[0, 0]))
+    path = folder / "transforms.json"
+    files.write_json(path, {
+        "camera_model": "OPENCV", "camera_angle_x": angle, "w": cameras.width, "h": cameras.height,
+        "frames": frames,
+    })
+    return path

@@ -1,0 +1,163 @@
+"""Cameras on an orbit, their rays and their matrices.
+
+World: right-handed, +Y up, front faces +Z. A camera looks along its own -Z (OpenGL);
+pixel centres lie at +0.5. Azimuth 0 sees the front (+Z) and grows towards +X;
+elevation 0 is the horizon and grows upwards.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion3d.core.errors import InputError
+
+ORBIT_DISTANCE = 2.9  # scene units from the origin
+ORBIT_FOV_DEG = 33.0  # sees the ball of radius 0.82: asin(0.82 / 2.9) = 16.4 degrees
+# up to nearly overhead: what no camera looks into, a jug's inside, nobody learns to be empty
+ORBIT_ELEVATION_DEG = (-10.0, 85.0)
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """``b`` pinhole cameras on orbits around the origin, sharing one picture size."""
+
+    azimuth_deg: Float[Tensor, " b"]
+    elevation_deg: Float[Tensor, " b"]
+    distance: Float[Tensor, " b"]
+    fov_deg: Float[Tensor, " b"]  # vertical
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return self.azimuth_deg.shape[0]
+
+    def to(self, device: torch.device | str) -> Cameras:
+        return Cameras(
+            self.azimuth_deg.to(device), self.elevation_deg.to(device),
+            self.distance.to(device), self.fov_deg.to(device), self.height, self.width,
+        )
+
+    def resized(self, height: int, width: int) -> Cameras:
+        """The same cameras with another picture size."""
+        return Cameras(
+            self.azimuth_deg, self.elevation_deg, self.distance, self.fov_deg, height, width
+        )
+
+    def select(self, rows: Tensor) -> Cameras:
+        """The cameras with these indices, in this order."""
+        return Cameras(
+            self.azimuth_deg[rows], self.elevation_deg[rows], self.distance[rows], self.fov_deg[rows],
+            self.height, self.width,
+        )
+
+    @property
+    def camera_to_world(self) -> Float[Tensor, "b 4 4"]:
+        """Rigid transforms; columns are right, up, backward and the position."""
+        azimuth, elevation = torch.deg2rad(self.azimuth_deg), torch.deg2rad(self.elevation_deg)
+        cos_e, sin_e = torch.cos(elevation), torch.sin(elevation)
+        cos_a, sin_a = torch.cos(azimuth), torch.sin(azimuth)
+        zero = torch.zeros_like(azimuth)
+        backward = torch.stack([sin_a * cos_e, sin_e, cos_a * cos_e], -1)
+        right = torch.stack([cos_a, zero, -sin_a], -1)
+        up = torch.linalg.cross(backward, right)
+        matrix = torch.zeros(len(self), 4, 4, device=azimuth.device, dtype=azimuth.dtype)
+        matrix[:, :3, 0], matrix[:, :3, 1], matrix[:, :3, 2] = right, up, backward
+        matrix[:, :3, 3] = backward * self.distance[:, None]
+        matrix[:, 3, 3] = 1
+        return matrix
+
+    @property
+    def focal(self) -> Float[Tensor, " b"]:
+        """Focal length in pixels."""
+        return 0.5 * self.height / torch.tan(torch.deg2rad(self.fov_deg) / 2)
+
+    def rays(self) -> tuple[Float[Tensor, "b h w 3"], Float[Tensor, "b h w 3"]]:
+        """Origins and unit directions through every pixel centre."""
+        device, dtype = self.azimuth_deg.device, self.azimuth_deg.dtype
+        v, u = torch.meshgrid(
+            torch.arange(self.height, device=device, dtype=dtype) + 0.5,
+            torch.arange(self.width, device=device, dtype=dtype) + 0.5,
+            indexing="ij",
+        )
+        focal = self.focal[:, None, None]
+        local = torch.stack(
+            torch.broadcast_tensors(
+                (u - 0.5 * self.width) / focal, (0.5 * self.height - v) / focal, -torch.ones_like(focal)
+            ),
+            -1,
+        )
+        pose = self.camera_to_world
+        directions = torch.einsum("bij,bhwj->bhwi", pose[:, :3, :3], local)
+        directions = directions / directions.norm(dim=-1, keepdim=True)
+        origins = pose[:, None, None, :3, 3].expand_as(directions)
+        return origins, directions
+
+    def project(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "b n 3"]:
+        """Pixel coordinates (u, v) and distance along the optical axis of world points."""
+        pose = self.camera_to_world
+        local = torch.einsum("bij,bnj->bni", pose[:, :3, :3].transpose(1, 2), points - pose[:, None, :3, 3])
+        depth = -local[..., 2]
+        scale = self.focal[:, None] / depth
+        return torch.stack(
+            [0.5 * self.width + local[..., 0] * scale, 0.5 * self.height - local[..., 1] * scale, depth], -1
+        )
+
+
+def orbit(
+    azimuth_deg: Float[Tensor, " b"] | list[float],
+    elevation_deg: Float[Tensor, " b"] | list[float] | float,
+    *,
+    height: int = 64,
+    width: int = 64,
+    distance: float = ORBIT_DISTANCE,
+    fov_deg: float = ORBIT_FOV_DEG,
+) -> Cameras:
+    """Cameras at the given azimuths and elevations (degrees), all looking at the origin."""
+    azimuth = torch.as_tensor(azimuth_deg, dtype=torch.float32)
+    elevation = torch.as_tensor(elevation_deg, dtype=torch.float32, device=azimuth.device).expand_as(azimuth)
+    return Cameras(
+        azimuth, elevation, torch.full_like(azimuth, distance), torch.full_like(azimuth, fov_deg),
+        height, width,
+    )
+
+
+def turntable(views: int, elevation_deg: float = 15.0, *, size: int = 64) -> Cameras:
+    """``views`` cameras evenly around the object, the first one in front."""
+    return orbit([360.0 * i / views for i in range(views)], elevation_deg, height=size, width=size)
+
+
+def sample_orbit(
+    count: int,
+    *,
+    generator: torch.Generator,
+    elevation_range_deg: tuple[float, float] = ORBIT_ELEVATION_DEG,
+    size: int = 64,
+    spread: bool = True,
+    antipodal: bool = False,
+) -> Cameras:
+    """Random cameras. With ``spread`` the azimuths are 360/count apart with one random offset,
+    so that no step looks at a single side only (MVDream draws orthogonal views the same way).
+    With ``antipodal`` the second half look from across the first: half a turn on, as high."""
+    if antipodal and count % 2:
+        raise InputError(f"antipodal views come in pairs: {count} of them is not an even number")
+    device = generator.device
+    low, high = (math.sin(math.radians(e)) for e in elevation_range_deg)
+    # uniform on the sphere's band, so that the poles are not over-represented
+    heights = torch.rand(count, generator=generator, device=device) * (high - low) + low
+    elevation = torch.rad2deg(torch.asin(heights))
+    half = count // 2
+    if antipodal:
+        elevation = elevation[:half].repeat(2)
+    if spread:
+        offset = torch.rand(1, generator=generator, device=device) * 360
+        azimuth = (offset + torch.arange(count, device=device) * (360 / count)) % 360
+    else:
+        azimuth = torch.rand(count, generator=generator, device=device) * 360
+    if antipodal:
+        azimuth = torch.cat([azimuth[:half], (azimuth[:half] + 180) % 360])
+    return orbit(azimuth, elevation, height=size, width=size)

@@ -1,0 +1,1 @@
+"""Types, errors, files, progress and settings: what every part of the package shares."""

@@ -1,0 +1,98 @@
+"""Which implementation of an operation runs where; all give the same numbers."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from dreamfusion3d.core.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+import ctypes
+import functools
+import importlib.util
+import os
+import platform
+import shutil
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Backend = Literal["auto", "torch", "numba", "triton"]
+
+
+def fastest(tensor: Tensor) -> Backend:
+    """numba on the CPU, Triton on a GPU where it is installed (torch's builds for CUDA and ROCm bring
+    it), both for float32; torch, the reference, elsewhere."""
+    if tensor.dtype != torch.float32:
+        return "torch"
+    if tensor.device.type == "cpu":
+        return "numba"
+    return "triton" if tensor.device.type == "cuda" and has_triton() else "torch"
+
+
+def constant(values: tuple[float, ...] | tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
+    """``values`` in the type and on the device of ``like``, not to be changed in place. Made once: the
+    host waits for a GPU's work before it hands over numbers."""
+    return _constant(values, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(values: tuple[object, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Whether it is there and can build what starts its kernels, for which it needs any C compiler."""
+    compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("clang", "gcc", "cc"))), None)
+    return compiler is not None and importlib.util.find_spec("triton") is not None
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Let this process keep what it frees, up to a gigabyte, from now on; whether it does.
+
+    A step on the CPU takes and frees the same hundreds of megabytes every time. glibc's malloc hands each
+    large piece back to the system, which must fill it with zeros before it is had again: a fifth
+    of a step. Settings that the user has made by the environment stay (mallopt(3)).
+    """
+    chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if chosen or platform.libc_ver()[0] != "glibc":
+        return False
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # of malloc.h
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        # glibc up to 2.34 takes no more than 32 MB as the last
+        return bool(
+            mallopt(trim_threshold, 1 << 30) and mallopt(top_pad, 1 << 26)
+            and (mallopt(mmap_threshold, 1 << 30) or mallopt(mmap_threshold, 1 << 25))
+        )
+    return False
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``name``; "auto" is the GPU where there is one."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device {name!r} is not one of auto, cpu, cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device {name!r} is not one of auto, cpu, cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {name!r}: torch finds no such CUDA device; use --device cpu")
+    return device

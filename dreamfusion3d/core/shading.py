@@ -1,0 +1,31 @@
+"""The one light of this project: diffuse, fixed to the camera, over an ambient term.
+
+The procedural pictures that teach the embedded prior and the field that is distilled from
+it are lit by the same rule, so the field can keep the light out of its albedo
+(DreamFusion, arXiv 2209.14988, section 3.2, equation 4).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion3d.core.backends import constant
+
+AMBIENT = 0.4
+DIFFUSE = 0.6
+LIGHT_IN_CAMERA = (0.35, 0.55, 0.76)  # right, up, towards the viewer; unit length to 1 %
+MEAN_SHADE = 0.8  # of a pixel whose normal is unknown
+
+
+def light_direction(camera_to_world: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 3"]:
+    """Unit vectors from the object towards each camera's light, in world space."""
+    local = constant(LIGHT_IN_CAMERA, camera_to_world)
+    local = local / local.norm()
+    return camera_to_world[:, :3, :3] @ local
+
+
+def shade(normals: Float[Tensor, "*n 3"], light: Float[Tensor, "*#n 3"]) -> Float[Tensor, "*n"]:
+    """Factor on the albedo, in [AMBIENT, AMBIENT + DIFFUSE], for unit normals."""
+    return AMBIENT + DIFFUSE * torch.clamp((normals * light).sum(-1), min=0)

@@ -1,0 +1,108 @@
+"""The report of an evaluation: one JSON file, and one HTML page with pictures beside the figures."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+
+from dreamfusion3d.evaluation.evaluate import Verdict
+from dreamfusion3d.priors.image_text.protocol import over_grey
+
+ROWS = {
+    "assets": "assets", "kind_wins": "asked kind wins by overlap", "iou": "overlap with the best instance",
+    "r_precision": "R-precision, coloured", "r_precision_textureless": "R-precision, textureless",
+    "colours_right": "named colours right", "colours_named": "named colours", "genus_right": "genus as asked",
+    "watertight": "watertight", "one_component": "one component", "janus_score": "multi-face score",
+    "fronts_repeated": "fronts repeated",
+}
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem;background:#fafafa;color:#222}
+table{border-collapse:collapse;margin:1rem 0 2rem}td,th{padding:.3rem .8rem;border-bottom:1px solid #ddd;
+text-align:right}td:first-child,th:first-child{text-align:left}
+.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(270px,1fr));gap:1rem}
+.card{background:#fff;border:1px solid #ddd;border-radius:8px;padding:.8rem}
+.card img{width:100%;image-rendering:pixelated;border-radius:4px}
+.card h2{font-size:1rem;margin:.4rem 0}.bad{color:#b00020;font-weight:600}.good{color:#2e7d32}
+ul{margin:.3rem 0;padding-left:1.1rem}
+"""
+
+
+def page(
+    title: str, columns: dict[str, dict[str, Any]], verdicts: Sequence[Verdict], notes: Sequence[str] = ()
+) -> str:
+    """Self-contained HTML: the summary's columns side by side, then a card an asset, worst first."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    body = ""
+    for key, label in ROWS.items():
+        cells = "".join(f"<td>{_figure(c.get(key), key)}</td>" for c in columns.values())
+        body += f"<tr><td>{label}</td>{cells}</tr>"
+    cards = "".join(_card(v) for v in sorted(verdicts, key=_merit))
+    said = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
+        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>{said}"
+        f"<table><tr><th></th>{head}</tr>{body}</table><div class=grid>{cards}</div></html>"
+    )
+
+
+def _figure(value: Any, key: str) -> str:
+    if value is None:
+        return "-"
+    if key in ("assets", "colours_named"):
+        return str(value)
+    return f"{value:.3f}" if key in ("iou", "janus_score") else f"{100 * value:.1f} %"
+
+
+def faults(v: Verdict) -> list[str]:
+    """What is wrong with an asset, in words."""
+    out = []
+    if v.geometry is not None:
+        g = v.geometry
+        if not g.kind_wins:
+            out.append(f"overlaps more with a {g.other_kind} ({g.other_iou:.2f} against {g.iou:.2f})")
+        if not g.genus_right:
+            out.append(f"genus {g.genus}, asked {g.genus_asked}")
+        if not g.watertight:
+            out.append("not watertight")
+        if g.components != 1:
+            out.append(f"{g.components} components")
+    out += [f"{c.part} part is {c.seen}, asked {c.asked}" for c in v.colours if not c.right]
+    if v.consistency is not None and v.consistency.repeats_a_front:
+        side = int(np.argmax(v.consistency.excess))
+        out.append(f"front repeated at {v.consistency.azimuth_deg[side]:.0f} degrees")
+    if v.place != 1:
+        out.append(f"its prompt is number {v.place} among all")
+    return out
+
+
+def _merit(v: Verdict) -> tuple[int, float]:
+    return -len(faults(v)), v.geometry.iou if v.geometry else 0.0
+
+
+def _card(v: Verdict) -> str:
+    wrong = faults(v)
+    lines = "".join(f"<li class=bad>{html.escape(w)}</li>" for w in wrong)
+    lines = lines or "<li class=good>nothing wrong</li>"
+    figures = f"place {v.place}, textureless {v.grey_place}"
+    if v.geometry is not None:
+        g = v.geometry
+        figures = f"overlap {g.iou:.2f}, next {g.other_kind} {g.other_iou:.2f}, {figures}"
+    return (
+        f"<div class=card><img alt='' src='data:image/png;base64,{_strip(v)}'>"
+        f"<h2>{html.escape(v.evidence.prompt)}</h2><ul>{lines}</ul><small>{figures}</small></div>"
+    )
+
+
+def _strip(v: Verdict) -> str:
+    """Four views, a quarter turn apart, and the same without texture below."""
+    rows = [over_grey(views[::2]) for views in (v.evidence.views, v.evidence.grey_views)]
+    picture = np.concatenate([np.concatenate(list(row), 1) for row in rows])
+    stream = io.BytesIO()
+    iio.imwrite(stream, (picture * 255).round().astype(np.uint8), extension=".png")
+    return base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,107 @@
+"""Volumes at points, as ``F.grid_sample`` has them: on the CPU in half the time, and with the same bits."""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numba
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion3d.core.numba_kernels import exact_kernel, follow_torch_threads, inline
+
+_CHUNK = 256  # points that a thread takes at a time
+_ONE, _TWO, _ZERO = np.float32(1), np.float32(2), np.float32(0)
+
+
+def trilinear(
+    volumes: Float[Tensor, "b c z y x"], points: Float[Tensor, "b n 3"], *, corners: bool = False
+) -> Float[Tensor, "b c n"]:
+    """Volume i at its points, whose x, y, z in [-1, 1] span it from edge to edge; zero beyond it.
+
+    With ``corners`` -1 and 1 are the middles of the outermost samples, and beyond the volume lies its surface
+    (``align_corners`` and "border"). Torch's own takes one thread a volume, and reads the channels of a
+    vertex from as many places; here they lie side by side (volumes in channels_last_3d need no copy).
+    Where gradients are wanted, or not on the CPU, it is torch's.
+    """
+    wanted = torch.is_grad_enabled() and (volumes.requires_grad or points.requires_grad)
+    fits = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (volumes, points))
+    if wanted or not fits:
+        padding, grid = "border" if corners else "zeros", points[:, None, None]
+        return F.grid_sample(volumes, grid, align_corners=corners, padding_mode=padding)[:, :, 0, 0]
+    if volumes.stride(0) == 0:  # one volume, expanded
+        volumes = volumes[:1]
+    vertices = volumes.detach().flatten(2).transpose(1, 2).contiguous()
+    out = torch.empty(len(points), volumes.shape[1], points.shape[1])
+    follow_torch_threads()
+    size = tuple(volumes.shape[2:])
+    _sample(vertices.numpy(), size, points.detach().contiguous().numpy(), corners, out.numpy())
+    return out
+
+
+@inline
+@no_type_check
+def _place(coordinate, size, corners):
+    """In samples."""
+    cells = np.float32(size)
+    if corners:
+        return min(max(((coordinate + _ONE) / _TWO) * (cells - _ONE), _ZERO), cells - _ONE)
+    return ((coordinate + _ONE) * cells - _ONE) / _TWO
+
+
+@inline
+@no_type_check
+def _at(vertices, size, volume, x, y, z, out, n):
+    """out[n]: the sum over the vertices around a place, in torch's order and from zero as there."""
+    depth, height, width = size
+    for c in range(vertices.shape[2]):
+        out[n, c] = _ZERO
+    # far outside, and what is no number, has no vertex (nor a whole number that could be relied on)
+    if -_ONE <= x <= width and -_ONE <= y <= height and -_ONE <= z <= depth:
+        i, j, k = np.int64(np.floor(x)), np.int64(np.floor(y)), np.int64(np.floor(z))
+        x0, y0, z0 = x - np.float32(i), y - np.float32(j), z - np.float32(k)
+        x1, y1, z1 = np.float32(i + 1) - x, np.float32(j + 1) - y, np.float32(k + 1) - z
+        w0, w1, w2, w3 = x1 * y1 * z1, x0 * y1 * z1, x1 * y0 * z1, x0 * y0 * z1
+        w4, w5, w6, w7 = x1 * y1 * z0, x0 * y1 * z0, x1 * y0 * z0, x0 * y0 * z0
+        if 0 <= i < width - 1 and 0 <= j < height - 1 and 0 <= k < depth - 1:
+            row = np.uint64((k * height + j) * width + i)
+            up, back, one = row + np.uint64(width), np.uint64(height * width), np.uint64(1)
+            for c in range(vertices.shape[2]):
+                total = _ZERO + vertices[volume, row, c] * w0
+                total += vertices[volume, row + one, c] * w1
+                total += vertices[volume, up, c] * w2
+                total += vertices[volume, up + one, c] * w3
+                total += vertices[volume, row + back, c] * w4
+                total += vertices[volume, row + back + one, c] * w5
+                total += vertices[volume, up + back, c] * w6
+                out[n, c] = total + vertices[volume, up + back + one, c] * w7
+        else:
+            for corner in range(8):
+                a, b, d = i + (corner & 1), j + (corner >> 1 & 1), k + (corner >> 2)
+                weight = (x0 if a > i else x1) * (y0 if b > j else y1) * (z0 if d > k else z1)
+                if 0 <= a < width and 0 <= b < height and 0 <= d < depth:
+                    row = np.uint64((d * height + b) * width + a)
+                    for c in range(vertices.shape[2]):
+                        out[n, c] += vertices[volume, row, c] * weight
+
+
+@exact_kernel
+@no_type_check
+def _sample(vertices, size, points, corners, out):
+    count, channels = points.shape[1], vertices.shape[2]
+    chunks = (count + _CHUNK - 1) // _CHUNK
+    for part in numba.prange(chunks * points.shape[0]):
+        picture, begin = np.uint64(part // chunks), part % chunks * _CHUNK
+        volume = picture if vertices.shape[0] > 1 else np.uint64(0)
+        end = min(count, begin + _CHUNK)
+        rows = np.empty((_CHUNK, channels), np.float32)
+        for at in range(begin, end):
+            x, y, z = points[picture, at, 0], points[picture, at, 1], points[picture, at, 2]
+            x, y, z = _place(x, size[2], corners), _place(y, size[1], corners), _place(z, size[0], corners)
+            _at(vertices, size, volume, x, y, z, rows, np.uint64(at - begin))
+        for c in range(channels):
+            for at in range(begin, end):
+                out[picture, c, at] = rows[at - begin, c]

@@ -1,0 +1,62 @@
+"""Multiresolution hash grid (instant-ngp, arXiv 2201.05989): one op, one table layout.
+
+Letters: n points, L levels, F features a level, N_l cells along an axis of level l,
+T = 2^log2_table_size rows at most a level.
+
+The table of all levels is one (rows, F) array; level l owns the rows
+``offsets[l]:offsets[l + 1]``. Vertex (i, j, k) of level l, 0 <= i, j, k <= N_l, lies in row
+
+    i + (N_l + 1) (j + (N_l + 1) k)                          if (N_l + 1)^3 <= T   (dense)
+    (i XOR 2654435761 j XOR 805459861 k) mod T               otherwise             (eq. 4)
+
+of its level. A point's feature is the trilinear interpolation of its cell's eight vertices,
+the levels side by side.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion3d.core.backends import Backend, fastest
+from dreamfusion3d.fields.hashgrid.layout import HashGridLayout as HashGridLayout
+
+
+def hashgrid(
+    x: Float[Tensor, "n 3"],
+    table: Float[Tensor, "rows f"],
+    layout: HashGridLayout,
+    backend: Backend = "auto",
+    *,
+    half_sums: bool = False,
+) -> Float[Tensor, "n c"]:
+    """Features (n, levels * features) of points in [0, 1]^3, differentiable in table and points.
+
+    Points outside the unit cube are clamped onto it (and get no gradient). ``auto`` is
+    the fastest back end that takes the numbers as they are (``backends.fastest``). ``half_sums``: the
+    table's gradient may add up in float16, where the back end is Triton's; the others have no use for it.
+    """
+    if tuple(table.shape) != (shape := (layout.rows, layout.features)):
+        raise ValueError(f"this layout needs a table of shape {shape}, not {tuple(table.shape)}")
+    if backend == "auto":
+        backend = _fastest(x, table, layout)
+    # imported here: numba takes half a second, which a CUDA or reference run need not pay
+    if backend == "numba":
+        from dreamfusion3d.fields.hashgrid.numba_kernels import hashgrid_numba
+
+        return hashgrid_numba(x, table, layout)
+    if backend == "triton":
+        from dreamfusion3d.fields.hashgrid.triton_kernels import hashgrid_triton
+
+        return hashgrid_triton(x, table, layout, half_sums)
+    from dreamfusion3d.fields.hashgrid.torch_reference import hashgrid_torch
+
+    return hashgrid_torch(x, table, layout)
+
+
+def _fastest(x: Tensor, table: Tensor, layout: HashGridLayout) -> Backend:
+    backend = fastest(x)
+    power_of_two = layout.features & (layout.features - 1) == 0
+    taken = table.dtype == torch.float32 if backend == "numba" else power_of_two
+    return backend if taken else "torch"

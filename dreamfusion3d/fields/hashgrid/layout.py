@@ -1,0 +1,66 @@
+"""Row layout of the multiresolution hash table (instant-ngp, arXiv 2201.05989)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+PRIME_Y = 2654435761
+PRIME_Z = 805459861
+# The products above must stay inside an int64 in torch and inside a float32's integers.
+MAX_RESOLUTION = 1 << 20
+
+
+@dataclass(frozen=True)
+class HashGridLayout:
+    """Where the vertices of every level lie in the table."""
+
+    levels: int = 8
+    features: int = 2
+    log2_table_size: int = 15
+    base_resolution: int = 8
+    max_resolution: int = 128
+
+    def __post_init__(self) -> None:
+        if self.levels < 1 or self.features < 1:
+            raise ValueError(f"levels and features must be >= 1, not {self.levels} and {self.features}")
+        if not 1 <= self.base_resolution <= self.max_resolution <= MAX_RESOLUTION:
+            raise ValueError(
+                f"resolutions must satisfy 1 <= base <= max <= {MAX_RESOLUTION}, "
+                f"not {self.base_resolution} and {self.max_resolution}"
+            )
+        if not 1 <= self.log2_table_size <= 30:
+            raise ValueError(f"log2_table_size must lie in 1..30, not {self.log2_table_size}")
+
+    @cached_property
+    def resolutions(self) -> tuple[int, ...]:
+        """Cells along an axis of each level, a geometric progression (eq. 2 and 3)."""
+        if self.levels == 1:
+            return (self.base_resolution,)
+        growth = math.log(self.max_resolution / self.base_resolution) / (self.levels - 1)
+        # the last level is max_resolution itself whatever the rounding of exp and log
+        exact = (self.base_resolution * math.exp(growth * i) for i in range(self.levels - 1))
+        return (*(math.floor(n + 1e-6) for n in exact), self.max_resolution)
+
+    @cached_property
+    def dense(self) -> tuple[bool, ...]:
+        """Whether each level has a row for every vertex (no collisions)."""
+        return tuple((n + 1) ** 3 <= 1 << self.log2_table_size for n in self.resolutions)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """First row of each level, and the number of rows of the whole table at the end."""
+        offsets = [0]
+        for resolution, dense in zip(self.resolutions, self.dense, strict=True):
+            offsets.append(offsets[-1] + ((resolution + 1) ** 3 if dense else 1 << self.log2_table_size))
+        return tuple(offsets)
+
+    @property
+    def rows(self) -> int:
+        return self.offsets[-1]
+
+    @property
+    def width(self) -> int:
+        """Columns of the op's result."""
+        return self.levels * self.features

@@ -1,0 +1,284 @@
+"""A tree of boxes over triangles: the nearest point of a surface, where a line meets it, which pairs cross.
+
+The triangles are sorted along a Morton curve and the boxes form a complete binary tree over them
+(Lauterbach et al., "Fast BVH Construction on GPUs", 2009): no pointers, built in numpy, the same
+for the same mesh. ``no_type_check`` keeps the test run's shape checker out of compiled code.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, no_type_check
+
+import numpy as np
+from jaxtyping import Float, Int
+from numba import prange
+
+from dreamfusion3d.core.numba_cache import njit
+from dreamfusion3d.core.types import Mesh
+
+LEAF = 4  # triangles
+DEPTH = 64  # of the stack: a tree over 2^60 triangles
+BITS = 10  # of the Morton code along each axis
+SLACK = 1e-12  # of a cosine: a ray that runs within the plane meets nothing
+
+
+class Tree(NamedTuple):
+    """Boxes in heap order (children of k: 2k + 1, 2k + 2); triangles sorted, the last ones repeated."""
+
+    low: Float[np.ndarray, "nodes 3"]
+    high: Float[np.ndarray, "nodes 3"]
+    corners: Float[np.ndarray, "t 3 3"]
+    order: Int[np.ndarray, " t"]  # which face of the mesh each is
+
+
+class Hits(NamedTuple):
+    """Per query: the face (-1: none), the weights of its corners there, and the distance along the line."""
+
+    face: Int[np.ndarray, " n"]
+    weights: Float[np.ndarray, "n 3"]
+    distance: Float[np.ndarray, " n"]
+
+
+def tree_of(mesh: Mesh) -> Tree:
+    """The tree of a mesh with at least one face."""
+    corners = np.ascontiguousarray(mesh.vertices[mesh.faces], np.float64)
+    middle = (corners.min(1) + corners.max(1)) / 2
+    low, extent = middle.min(0), max(float(np.ptp(middle, axis=0).max()), 1e-30)
+    cell = np.minimum(((middle - low) / extent * 2**BITS).astype(np.int64), 2**BITS - 1)
+    code = np.zeros(len(cell), np.int64)
+    for bit in range(BITS):
+        for axis in range(3):
+            code |= ((cell[:, axis] >> bit) & 1) << (3 * bit + axis)
+    order = np.argsort(code, kind="stable")
+    leaves = 1 << max(-(-len(order) // LEAF) - 1, 0).bit_length()
+    order = np.concatenate([order, np.full(leaves * LEAF - len(order), order[-1])])
+    corners = corners[order]
+    levels_low = [corners.min(1).reshape(leaves, LEAF, 3).min(1)]
+    levels_high = [corners.max(1).reshape(leaves, LEAF, 3).max(1)]
+    while len(levels_low[0]) > 1:
+        levels_low.insert(0, levels_low[0].reshape(-1, 2, 3).min(1))
+        levels_high.insert(0, levels_high[0].reshape(-1, 2, 3).max(1))
+    return Tree(np.concatenate(levels_low), np.concatenate(levels_high), corners, order)
+
+
+def nearest(tree: Tree, points: Float[np.ndarray, "n 3"]) -> Hits:
+    """The point of the surface nearest to each of ``points``; ``distance`` >= 0."""
+    face, weights, distance = _allocate(len(points))
+    _nearest(tree.low, tree.high, tree.corners, _wide(points), face, weights, distance)
+    return Hits(tree.order[face], weights, distance)
+
+
+def cross(
+    tree: Tree, points: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"], reach: float
+) -> Hits:
+    """Where the line through each point along its unit direction meets the surface nearest to the point.
+
+    Both ways up to ``reach``; ``distance`` is signed. Only sheets that face along the direction
+    count: a line along a surface's own normal must not stop at the far side of a thin wall.
+    """
+    face, weights, distance = _allocate(len(points))
+    lines = _wide(points), _wide(directions)
+    _cross(tree.low, tree.high, tree.corners, *lines, reach, face, weights, distance)
+    return Hits(np.where(face >= 0, tree.order[face], -1), weights, distance)
+
+
+def _wide(points: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(points, np.float64)
+
+
+def _allocate(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.full(count, -1, np.int64), np.zeros((count, 3)), np.full(count, np.inf)
+
+
+@no_type_check
+@njit
+def _box_distance(low, high, node, p):
+    total = 0.0
+    for k in range(3):
+        gap = max(low[node, k] - p[k], p[k] - high[node, k], 0.0)
+        total += gap * gap
+    return total
+
+
+@no_type_check
+@njit
+def _closest_on_triangle(t, p, out):
+    """Weights of the corners at the point of the triangle nearest to p (Ericson 2005, 5.1.5)."""
+    abx, aby, abz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
+    acx, acy, acz = t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2]
+    apx, apy, apz = p[0] - t[0, 0], p[1] - t[0, 1], p[2] - t[0, 2]
+    d1, d2 = abx * apx + aby * apy + abz * apz, acx * apx + acy * apy + acz * apz
+    bpx, bpy, bpz = p[0] - t[1, 0], p[1] - t[1, 1], p[2] - t[1, 2]
+    d3, d4 = abx * bpx + aby * bpy + abz * bpz, acx * bpx + acy * bpy + acz * bpz
+    cpx, cpy, cpz = p[0] - t[2, 0], p[1] - t[2, 1], p[2] - t[2, 2]
+    d5, d6 = abx * cpx + aby * cpy + abz * cpz, acx * cpx + acy * cpy + acz * cpz
+    va, vb, vc = d3 * d6 - d5 * d4, d5 * d2 - d1 * d6, d1 * d4 - d3 * d2
+    v = w = 0.0
+    if d1 <= 0.0 and d2 <= 0.0:
+        pass
+    elif d3 >= 0.0 and d4 <= d3:
+        v = 1.0
+    elif d6 >= 0.0 and d5 <= d6:
+        w = 1.0
+    elif vc <= 0.0 and d1 >= 0.0 and d3 <= 0.0:
+        v = d1 / (d1 - d3)
+    elif vb <= 0.0 and d2 >= 0.0 and d6 <= 0.0:
+        w = d2 / (d2 - d6)
+    elif va <= 0.0 and d4 - d3 >= 0.0 and d5 - d6 >= 0.0:
+        w = (d4 - d3) / max((d4 - d3) + (d5 - d6), 1e-300)
+        v = 1.0 - w
+    else:
+        total = max(va + vb + vc, 1e-300)
+        v, w = vb / total, vc / total
+    out[0], out[1], out[2] = 1.0 - v - w, v, w
+    gap = 0.0
+    for k in range(3):
+        d = (1.0 - v - w) * t[0, k] + v * t[1, k] + w * t[2, k] - p[k]
+        gap += d * d
+    return gap
+
+
+@no_type_check
+@njit(parallel=True)
+def _nearest(low, high, corners, points, face, weights, distance):
+    first = low.shape[0] // 2  # of the leaves
+    for n in prange(points.shape[0]):
+        p = points[n]
+        stack, here = np.empty(DEPTH, np.int64), np.empty(3)
+        stack[0], top, best = 0, 1, np.inf
+        while top > 0:
+            top -= 1
+            node = stack[top]
+            if _box_distance(low, high, node, p) >= best:
+                continue
+            if node < first:
+                one, two = 2 * node + 1, 2 * node + 2
+                if _box_distance(low, high, one, p) < _box_distance(low, high, two, p):
+                    one, two = two, one
+                stack[top], stack[top + 1] = one, two  # the nearer one is looked into first
+                top += 2
+                continue
+            for i in range(LEAF * (node - first), LEAF * (node - first + 1)):
+                gap = _closest_on_triangle(corners[i], p, here)
+                if gap < best:
+                    best = gap
+                    face[n] = i
+                    weights[n, 0], weights[n, 1], weights[n, 2] = here[0], here[1], here[2]
+        distance[n] = np.sqrt(best)
+
+
+@no_type_check
+@njit
+def _meets_box(low, high, node, p, d, reach):
+    near, far = -reach, reach
+    for k in range(3):
+        if abs(d[k]) < 1e-15:
+            if p[k] < low[node, k] or p[k] > high[node, k]:
+                return False
+            continue
+        a, b = (low[node, k] - p[k]) / d[k], (high[node, k] - p[k]) / d[k]
+        near, far = max(near, min(a, b)), min(far, max(a, b))
+    return near <= far
+
+
+@no_type_check
+@njit
+def _meet(t, p, d, out):
+    """Signed distance along d to the triangle (Möller and Trumbore 1997), its side given; inf: none."""
+    abx, aby, abz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
+    acx, acy, acz = t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2]
+    nx, ny, nz = aby * acz - abz * acy, abz * acx - abx * acz, abx * acy - aby * acx
+    along = nx * d[0] + ny * d[1] + nz * d[2]
+    if along <= SLACK * np.sqrt(nx * nx + ny * ny + nz * nz):
+        return np.inf
+    rx, ry, rz = t[0, 0] - p[0], t[0, 1] - p[1], t[0, 2] - p[2]
+    qx, qy, qz = ry * d[2] - rz * d[1], rz * d[0] - rx * d[2], rx * d[1] - ry * d[0]
+    v = (acx * qx + acy * qy + acz * qz) / along
+    w = -(abx * qx + aby * qy + abz * qz) / along
+    if v < -1e-9 or w < -1e-9 or v + w > 1.0 + 1e-9:
+        return np.inf
+    out[0], out[1], out[2] = 1.0 - v - w, v, w
+    return (nx * rx + ny * ry + nz * rz) / along
+
+
+@no_type_check
+@njit(parallel=True)
+def _cross(low, high, corners, points, directions, reach, face, weights, distance):
+    first = low.shape[0] // 2
+    for n in prange(points.shape[0]):
+        p, d = points[n], directions[n]
+        stack, here = np.empty(DEPTH, np.int64), np.empty(3)
+        stack[0], top, best = 0, 1, reach
+        while top > 0:
+            top -= 1
+            node = stack[top]
+            if not _meets_box(low, high, node, p, d, best):
+                continue
+            if node < first:
+                stack[top], stack[top + 1] = 2 * node + 1, 2 * node + 2
+                top += 2
+                continue
+            for i in range(LEAF * (node - first), LEAF * (node - first + 1)):
+                along = _meet(corners[i], p, d, here)
+                if abs(along) < best:
+                    best = abs(along)
+                    face[n], distance[n] = i, along
+                    weights[n, 0], weights[n, 1], weights[n, 2] = here[0], here[1], here[2]
+
+
+def hidden(
+    tree: Tree,
+    points: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+    directions: Float[np.ndarray, "d 3"],
+    reach: float,
+) -> Float[np.ndarray, " n"]:
+    """Share of the ``directions`` (around +z, turned to each unit normal) that meet the surface in reach."""
+    out = np.zeros(len(points))
+    _hidden(tree.low, tree.high, tree.corners, _wide(points), _wide(normals), _wide(directions), reach, out)
+    return out
+
+
+@no_type_check
+@njit
+def _is_hit(low, high, corners, p, d, reach, stack, here):
+    """Whether either side of a triangle lies ahead of p."""
+    first, back = low.shape[0] // 2, -d
+    stack[0], top = 0, 1
+    half, middle = 0.5 * reach, np.empty(3)
+    for k in range(3):
+        middle[k] = p[k] + half * d[k]  # the segment ahead is a line about its middle
+    while top > 0:
+        top -= 1
+        node = stack[top]
+        if not _meets_box(low, high, node, middle, d, half):
+            continue
+        if node < first:
+            stack[top], stack[top + 1] = 2 * node + 1, 2 * node + 2
+            top += 2
+            continue
+        for i in range(LEAF * (node - first), LEAF * (node - first + 1)):
+            if 0.0 < _meet(corners[i], p, d, here) < reach or 0.0 < -_meet(corners[i], p, back, here) < reach:
+                return True
+    return False
+
+
+@no_type_check
+@njit(parallel=True)
+def _hidden(low, high, corners, points, normals, directions, reach, out):
+    for n in prange(points.shape[0]):
+        x, y, z = normals[n]
+        # an orthonormal frame around the normal (Duff et al. 2017)
+        sign = 1.0 if z >= 0 else -1.0
+        a = -1.0 / (sign + z)
+        b = x * y * a
+        stack, here, d = np.empty(DEPTH, np.int64), np.empty(3), np.empty(3)
+        hits = 0
+        for k in range(directions.shape[0]):
+            u, v, w = directions[k]
+            d[0] = u * (1.0 + sign * x * x * a) + v * b + w * x
+            d[1] = u * sign * b + v * (sign + y * y * a) + w * y
+            d[2] = -u * sign * x - v * y + w * z
+            if _is_hit(low, high, corners, points[n], d, reach, stack, here):
+                hits += 1
+        out[n] = hits / directions.shape[0]

@@ -1,0 +1,1 @@
+"""Mesh files: readers, writers, axes and units."""

@@ -1,0 +1,63 @@
+"""GLB files whose node names a game engine acts on: levels of detail, and bodies for collision.
+
+Both are files of their own beside the plain GLB: a viewer draws every node, so that all levels
+and the hull would lie on top of each other. Within each file the names are what the engines look
+for: Unity groups ``<name>_LOD0``, ``_LOD1``, ... under one root; Unreal makes ``UCX_<mesh>_00`` the
+collision of the mesh of that name in the same file; Godot makes a static body of a ``-convcolonly``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import trimesh
+from trimesh.exchange.gltf import export_glb
+
+from dreamfusion3d.core.files import write_bytes
+from dreamfusion3d.core.types import Mesh, TexturedMesh
+from dreamfusion3d.mesh.io.gltf import GENERATOR, as_trimesh, pbr_material, settle_parts
+
+Style = Literal["unreal", "godot"]
+
+
+def write_lods(levels: Sequence[TexturedMesh], path: Path, name: str) -> list[Path]:
+    """``<name>_LOD0`` and so on, the finest first, under one root ``name``. Returns the files written."""
+    parts = {f"{name}_LOD{i}": level for i, level in enumerate(levels)}
+    _write(parts, path, root=name)
+    return [path]
+
+
+def write_collision(
+    textured: TexturedMesh, bodies: Sequence[Mesh], path: Path, name: str, style: Style = "unreal"
+) -> list[Path]:
+    """The mesh ``name`` and its collision ``bodies``, which have no material. Returns the files written."""
+    pattern = {"unreal": "UCX_{name}_{i:02d}", "godot": "{name}_{i:02d}-convcolonly"}[style]
+    parts: dict[str, TexturedMesh | Mesh] = {name: textured}
+    parts |= {pattern.format(name=name, i=i): body for i, body in enumerate(bodies)}
+    _write(parts, path, root=None)
+    return [path]
+
+
+def _write(parts: dict[str, Any], path: Path, root: str | None) -> None:
+    scene = trimesh.Scene()
+    for name, part in parts.items():
+        if isinstance(part, TexturedMesh):
+            mesh = as_trimesh(part, pbr_material(part, name), name)
+        else:
+            mesh = trimesh.Trimesh(part.vertices.astype(np.float32), part.faces, process=False)
+        scene.add_geometry(mesh, node_name=name, geom_name=name)
+
+    def settle(tree: dict[str, Any]) -> None:
+        tree["asset"] = {"version": "2.0", "generator": GENERATOR}
+        nodes = [{"name": mesh["name"], "mesh": i} for i, mesh in enumerate(tree["meshes"])]
+        above = [{"name": root, "children": list(range(len(nodes)))}] if root else []
+        tree["nodes"] = [*nodes, *above]
+        tree["scenes"] = [{"nodes": [len(nodes)] if root else list(range(len(nodes)))}]
+        tree["scene"] = 0
+        tree.pop("extras", None)
+        settle_parts(tree)
+
+    write_bytes(path, export_glb(scene, include_normals=True, tree_postprocessor=settle))

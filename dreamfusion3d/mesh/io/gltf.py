@@ -1,0 +1,246 @@
+"""Files that open elsewhere: GLB, glTF and OBJ, by trimesh, with what its defaults get wrong put right.
+
+glTF's frame is this project's own (+Y up, front +Z, metres), so nothing is rotated there. Every writer
+takes a mesh in this frame; `dreamfusion3d.mesh.io.formats` has the table of them all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from jaxtyping import Float, UInt8
+from PIL import Image
+from trimesh.exchange.gltf import export_glb
+from trimesh.visual.material import PBRMaterial, SimpleMaterial
+from trimesh.visual.texture import TextureVisuals
+
+from dreamfusion3d.core.files import write_bytes, write_json
+from dreamfusion3d.core.slug import slug, with_hash
+from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.mesh.io.axes import Frame
+from dreamfusion3d.mesh.tangents import vertex_tangents
+
+ROUGHNESS = 0.8  # the pictures are lit diffusely; trimesh's default is a mirror
+GENERATOR = "dreamfusion3d"
+GLTF_FRAME = Frame("y", "m")
+VERTEX_BUFFER, INDEX_BUFFER = 34962, 34963  # glTF 2.0, bufferView.target
+
+Extras = Mapping[str, str | int]  # what a file says of its asset: prompt, seed, generator, license
+
+
+def write_glb(
+    textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: Frame = GLTF_FRAME
+) -> list[Path]:
+    """One node, one mesh, one material, all called ``name``; ``extras`` on the node.
+
+    glTF 2.0 has one ``frame``, +Y up and metres; no other may be asked for. Returns the files written.
+    """
+    write_bytes(path, _glb(textured, name, extras or {}, frame))
+    return [path]
+
+
+def write_gltf(
+    textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: Frame = GLTF_FRAME
+) -> list[Path]:
+    """The same as readable JSON at ``path``, with a ``.bin`` and its pictures as PNG beside it, called
+    by ``path`` (`companion`).
+
+    Returns the files written, the glTF first; it comes last on the disk, so that it is never
+    without its companions.
+    """
+    tree, blob = read_chunks(_glb(textured, name, extras or {}, frame))
+    beside = companion(path)
+    for image in tree.get("images", []):
+        image["uri"] = f"{beside}{image['name'].removeprefix(name)}.png"
+    data, pictures = _without_pictures(tree, blob)
+    tree["buffers"] = [{"uri": f"{beside}.bin", "byteLength": len(data)}]
+    companions = {f"{beside}.bin": data, **pictures}
+    for file, content in companions.items():
+        write_bytes(path.parent / file, content)
+    write_json(path, tree)
+    return [path, *(path.parent / file for file in companions)]
+
+
+def companion(path: Path) -> str:
+    """What the files beside ``path`` are called, without their endings: as ``path`` itself, so that assets
+    that are put into one folder do not share them. A slug, because OBJ's names end at a space and
+    glTF's are URIs: a run's folder may have been renamed."""
+    name = slug(path.stem)
+    return name if name == path.stem else with_hash(name, path.stem)
+
+
+def read_glb(path: Path, *, maps: bool = True) -> TexturedMesh:
+    """The mesh of a GLB that `write_glb` wrote, without ``maps`` its colours alone; ValueError and its kin
+    when it is another sort of file."""
+    scene: Any = trimesh.load_scene(path, process=False)
+    if len(scene.geometry) != 1 or len(scene.graph.nodes_geometry) != 1:
+        raise ValueError(f"it holds {len(scene.geometry)} meshes, not one")
+    # not by force="mesh", which makes new normals from the split vertices: the seams would show
+    transform, geometry = scene.graph[scene.graph.nodes_geometry[0]]
+    mesh = scene.geometry[geometry].apply_transform(transform)
+    material = mesh.visual.material
+    found = TexturedMesh(
+        np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64),
+        np.asarray(mesh.vertex_normals, np.float64), np.asarray(mesh.visual.uv, np.float64),
+        np.asarray(material.baseColorTexture.convert("RGB")),
+    )
+    if not maps:
+        return found
+    if material.occlusionTexture is not None:
+        found = replace(found, occlusion=np.asarray(material.occlusionTexture.convert("RGB"))[..., 0])
+    if material.normalTexture is None:
+        return found
+    # trimesh does not read TANGENT; what is made anew is what was made before
+    normal_map = np.asarray(material.normalTexture.convert("RGB"))
+    return replace(found, normal_map=normal_map, tangents=vertex_tangents(found))
+
+
+def comments(extras: Extras, frame: Frame) -> list[str]:
+    """Lines of ASCII for formats whose only place for words is a comment."""
+    lines = [GENERATOR, f"frame: {frame}"]
+    # JSON escapes what is not ASCII, and line breaks
+    return lines + [f"{key}: {json.dumps(value)}" for key, value in extras.items() if key != "generator"]
+
+
+def png(texture: UInt8[np.ndarray, "h w c"]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(texture).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def read_chunks(glb: bytes) -> tuple[dict[str, Any], bytes]:
+    """The JSON and the binary buffer of a GLB (glTF 2.0, 4.4)."""
+    length = int.from_bytes(glb[12:16], "little")
+    start = 20 + length + 8
+    size = int.from_bytes(glb[20 + length : 24 + length], "little")
+    return json.loads(glb[20 : 20 + length]), glb[start : start + size]
+
+
+def _glb(textured: TexturedMesh, name: str, extras: Extras, frame: Frame) -> bytes:
+    if frame != GLTF_FRAME:
+        raise ValueError(f"glTF is {GLTF_FRAME}, not {frame}")
+    scene = trimesh.Scene()
+    mesh = as_trimesh(textured, pbr_material(textured, name), name)
+    scene.add_geometry(mesh, node_name=name, geom_name=name)
+
+    def settle(tree: dict[str, Any]) -> None:
+        _settle(tree, name, extras)
+
+    return export_glb(scene, include_normals=True, tree_postprocessor=settle)
+
+
+def _without_pictures(tree: dict[str, Any], blob: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """The buffer without the pictures, which become files of their ``uri``; ``tree`` is changed to match."""
+    views, pictures, kept = tree["bufferViews"], {}, bytearray()
+    inside = {image["bufferView"] for image in tree.get("images", [])}
+    for image in tree.get("images", []):
+        view = views[image.pop("bufferView")]
+        start = view.get("byteOffset", 0)
+        image.pop("mimeType", None)
+        padded = blob[start : start + view["byteLength"]]
+        pictures[image["uri"]] = padded[: padded.rindex(b"IEND") + 8]  # a PNG's last chunk and its checksum
+    moved: dict[int, int] = {}
+    for i, view in enumerate(views):
+        if i in inside:
+            continue
+        start = view.get("byteOffset", 0)
+        moved[i], view["byteOffset"] = len(moved), len(kept)
+        kept += blob[start : start + view["byteLength"]]
+        kept += b"\0" * (-len(kept) % 4)  # accessors are aligned to four bytes
+    tree["bufferViews"] = [views[i] for i in moved]
+    for accessor in tree["accessors"]:
+        accessor["bufferView"] = moved[accessor["bufferView"]]
+    return bytes(kept), pictures
+
+
+def pbr_material(textured: TexturedMesh, name: str) -> PBRMaterial:
+    """The one material of a mesh; normal map and occlusion where the mesh has them."""
+    normal, shade = textured.normal_map, textured.occlusion
+    return PBRMaterial(
+        name=name, baseColorTexture=Image.fromarray(textured.texture), metallicFactor=0.0,
+        roughnessFactor=ROUGHNESS, baseColorFactor=np.full(4, 255, np.uint8), doubleSided=False,
+        normalTexture=None if normal is None else Image.fromarray(normal),
+        # glTF reads the red channel
+        occlusionTexture=None if shade is None else Image.fromarray(shade).convert("RGB"),
+    )
+
+
+def as_trimesh(
+    textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, name: str
+) -> trimesh.Trimesh:
+    """The mesh as trimesh's writers take it; vertices and their order are kept."""
+    mesh = trimesh.Trimesh(
+        vertices=textured.vertices, faces=textured.faces, vertex_normals=_unit(textured.normals),
+        visual=TextureVisuals(uv=textured.uv, material=material), process=False, validate=False,
+    )
+    mesh.metadata = {"name": name}
+    if textured.tangents is not None:
+        mesh.vertex_attributes["_TANGENT"] = textured.tangents.astype(np.float32)
+    return mesh
+
+
+def _unit(normals: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
+    wide = normals.astype(np.float64)
+    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+
+
+def _settle(tree: dict[str, Any], name: str, extras: Extras) -> None:
+    """The glTF tree as an artist expects it: no empty parent, names, and buffer targets.
+
+    trimesh hangs the mesh under an empty node "world", which Blender would show, and leaves the
+    buffer views without a target, which the validator hints at.
+    """
+    tree["asset"] = {"version": "2.0", "generator": GENERATOR}
+    if "license" in extras:
+        tree["asset"]["copyright"] = extras["license"]  # where viewers look for it
+    tree["nodes"] = [{"name": name, "mesh": 0, **({"extras": dict(extras)} if extras else {})}]
+    # without a name: Godot gives each name once, and the node would become "<name> 2"
+    tree["scenes"] = [{"nodes": [0]}]
+    tree["scene"] = 0
+    tree.pop("extras", None)
+    for mesh in tree["meshes"]:
+        mesh["name"] = name
+    settle_parts(tree)
+    if len(tree.get("materials", [])) != 1:
+        raise AssertionError("one mesh, one material")
+
+
+def settle_parts(tree: dict[str, Any]) -> None:
+    """What is alike in every file: attributes, buffer targets, names of pictures, samplers."""
+    for mesh in tree["meshes"]:
+        mesh.pop("extras", None)
+        for primitive in mesh["primitives"]:
+            _target(tree, primitive["indices"], INDEX_BUFFER)
+            # trimesh knows it as an attribute of the application's own
+            if "_TANGENT" in primitive["attributes"]:
+                primitive["attributes"]["TANGENT"] = primitive["attributes"].pop("_TANGENT")
+            for accessor in primitive["attributes"].values():
+                _target(tree, accessor, VERTEX_BUFFER)
+    for material in tree.get("materials", []):
+        _name_images(tree, material)
+    for sampler in tree.get("samplers", []):
+        sampler.setdefault("magFilter", 9729)  # linear
+        sampler.setdefault("minFilter", 9987)  # linear, with mip levels
+
+
+def _name_images(tree: dict[str, Any], material: dict[str, Any]) -> None:
+    uses = {
+        "": material.get("pbrMetallicRoughness", {}).get("baseColorTexture"),
+        "_normal": material.get("normalTexture"),
+        "_occlusion": material.get("occlusionTexture"),
+    }
+    for suffix, texture in uses.items():
+        if texture is not None:
+            source = tree["textures"][texture["index"]]["source"]
+            tree["images"][source]["name"] = material["name"] + suffix
+
+
+def _target(tree: dict[str, Any], accessor: int, target: int) -> None:
+    tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target

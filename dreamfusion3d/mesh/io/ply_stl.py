@@ -1,0 +1,90 @@
+"""PLY and STL, by trimesh: formats of bare geometry, so the mesh is closed again first.
+
+A UV atlas repeats vertices along its seams. A slicer would take those for holes, and a tool that
+measures would count open edges.
+
+PLY gets a colour a vertex, not texture coordinates: those have no agreed names in it (s t, u v and
+texture_u texture_v are all in use), the name of the picture would stand in a comment that most
+readers skip, and a point cloud tool shows colours at once. The price is a detail as fine as the
+triangles; whoever wants the texture takes GLB or OBJ.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from jaxtyping import Float, Int, UInt8
+from trimesh.exchange.ply import export_ply
+from trimesh.exchange.stl import export_stl
+
+from dreamfusion3d.core.files import write_bytes
+from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.mesh.io.axes import Frame, in_frame
+from dreamfusion3d.mesh.io.gltf import GENERATOR, Extras, comments
+
+STL_HEADER = 80  # bytes
+
+
+def weld(textured: TexturedMesh) -> tuple[Int[np.ndarray, " w"], Int[np.ndarray, " v"]]:
+    """Vertices at one place made one: ``first`` copy of each of the w places, and each vertex's place."""
+    _, first, place = np.unique(textured.vertices, axis=0, return_index=True, return_inverse=True)
+    return first, place.reshape(-1)
+
+
+def vertex_colours(textured: TexturedMesh) -> UInt8[np.ndarray, "v 3"]:
+    """The texture at every vertex, bilinear, in sRGB as the texture is."""
+    height, width = textured.texture.shape[:2]
+    # texel centres lie at +0.5; v = 1 is the top row
+    x = np.clip(textured.uv[:, 0] * width - 0.5, 0, width - 1)
+    y = np.clip((1 - textured.uv[:, 1]) * height - 0.5, 0, height - 1)
+    j, i = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
+    fx, fy = (x - j)[:, None], (y - i)[:, None]
+    texels = textured.texture.astype(np.float64)
+    top = texels[i, j] * (1 - fx) + texels[i, j + 1] * fx
+    low = texels[i + 1, j] * (1 - fx) + texels[i + 1, j + 1] * fx
+    return np.round(top * (1 - fy) + low * fy).astype(np.uint8)
+
+
+def _averaged(
+    values: Float[np.ndarray, "v 3"], place: Int[np.ndarray, " v"], count: int
+) -> Float[np.ndarray, "w 3"]:
+    """Means over the copies of a vertex."""
+    total = np.zeros((count, 3))
+    np.add.at(total, place, values)
+    return total / np.bincount(place, minlength=count)[:, None]
+
+
+def _closed(textured: TexturedMesh, frame: Frame) -> trimesh.Trimesh:
+    first, place = weld(textured)
+    turned = in_frame(textured, frame)
+    colours = _averaged(vertex_colours(textured).astype(np.float64), place, len(first))
+    normals = turned.normals[first].astype(np.float64)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return trimesh.Trimesh(
+        vertices=turned.vertices[first], faces=place[textured.faces], vertex_normals=normals,
+        vertex_colors=np.round(colours).astype(np.uint8), process=False, validate=False,
+    )
+
+
+def write_ply(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: Frame) -> list[Path]:
+    """Binary PLY: closed mesh, normals, a colour (sRGB bytes) a vertex; ``extras`` in its comments."""
+    data = export_ply(_closed(textured, frame), vertex_normal=True)
+    head, end, body = data.partition(b"end_header\n")
+    lines = [line for line in head.decode("ascii").splitlines() if not line.startswith("comment")]
+    said = [f"comment {line}" for line in (name, *comments(extras, frame))]
+    # "ply" and "format" must come first
+    write_bytes(path, "\n".join([*lines[:2], *said, *lines[2:], ""]).encode("ascii") + end + body)
+    return [path]
+
+
+def write_stl(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: Frame) -> list[Path]:
+    """Binary STL: triangles and nothing else; its name and frame in the header, which has no more room.
+
+    The format has no colours, no units and no place for ``extras``.
+    """
+    # must not begin with "solid", by which readers tell the ASCII form
+    header = f"{GENERATOR} {name[:40]}, {frame}".encode("ascii").ljust(STL_HEADER)
+    write_bytes(path, header + export_stl(_closed(textured, frame))[STL_HEADER:])
+    return [path]

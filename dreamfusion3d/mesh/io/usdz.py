@@ -1,0 +1,127 @@
+"""USDZ, by Pixar's own library (the extra `usd`): one binary layer and its texture in one archive.
+
+    /<name>            Xform, the default prim, a component
+    /<name>/mesh       the triangles, with normals and the primvar st
+    /<name>/material   UsdPreviewSurface; its diffuse colour is the texture, read as sRGB
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamfusion3d.core.errors import InputError, MissingExtraError
+from dreamfusion3d.core.files import replacing, write_bytes
+from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.mesh.io.axes import Frame, in_frame
+from dreamfusion3d.mesh.io.gltf import GENERATOR, ROUGHNESS, Extras, png
+
+LONG_AGO = 315_619_200.0  # 1980-01-02, the time of every file in the archive: same mesh, same bytes
+
+
+def check() -> None:
+    """Raises InputError where usd-core is not installed."""
+    if importlib.util.find_spec("pxr") is None:
+        raise MissingExtraError("usd-core", "usd", "the format usdz")
+
+
+def write_usdz(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: Frame) -> list[Path]:
+    """One component called ``name``; up axis and unit declared; ``extras`` as the layer's data."""
+    check()
+    from pxr import UsdUtils
+
+    with tempfile.TemporaryDirectory() as folder:
+        layer = Path(folder) / f"{name}.usdc"
+        write_bytes(layer.with_suffix(".png"), png(textured.texture))
+        _write_layer(in_frame(textured, frame), layer, name, extras, frame)
+        for part in Path(folder).iterdir():
+            os.utime(part, (LONG_AGO, LONG_AGO))
+        with replacing(path) as temporary:
+            # the order and alignment within the archive that AR Quick Look asks for
+            if not UsdUtils.CreateNewARKitUsdzPackage(str(layer), str(temporary), f"{name}.usdc"):
+                raise InputError(f"usd-core could not write {path}; choose another format")
+    return [path]
+
+
+def _write_layer(mesh: TexturedMesh, path: Path, name: str, extras: Extras, frame: Frame) -> None:
+    from pxr import Kind, Sdf, Usd, UsdGeom, UsdShade
+
+    stage = Usd.Stage.CreateNew(str(path))
+    UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y if frame.up == "y" else UsdGeom.Tokens.z)
+    UsdGeom.SetStageMetersPerUnit(stage, frame.metres)
+    layer = stage.GetRootLayer()
+    layer.comment = str(extras.get("license", ""))
+    layer.customLayerData = {"creator": GENERATOR, **_plain(extras)}
+    # an identifier of USD does not begin with a digit, a slug may
+    root = Sdf.Path.absoluteRootPath.AppendChild(f"_{name}" if name[0].isdigit() else name)
+    thing = UsdGeom.Xform.Define(stage, root)
+    stage.SetDefaultPrim(thing.GetPrim())
+    Usd.ModelAPI(thing).SetKind(Kind.Tokens.component)
+    thing.GetPrim().SetDisplayName(name)
+    geometry = _geometry(stage, root.AppendChild("mesh"), mesh)
+    material = _material(stage, root.AppendChild("material"), f"{path.stem}.png")
+    UsdShade.MaterialBindingAPI.Apply(geometry.GetPrim()).Bind(material)
+    layer.Save()
+
+
+def _plain(extras: Extras) -> dict[str, Any]:
+    # a seed may be larger than the 32 bits of an int in a layer's data
+    return {key: value if isinstance(value, str) else str(value) for key, value in extras.items()}
+
+
+def _geometry(stage: Any, path: Any, mesh: TexturedMesh) -> Any:
+    from pxr import Sdf, UsdGeom, Vt
+
+    def vectors(values: np.ndarray, kind: Any) -> Any:
+        return kind.FromNumpy(np.ascontiguousarray(values, np.float32))
+
+    geometry = UsdGeom.Mesh.Define(stage, path)
+    points = vectors(mesh.vertices, Vt.Vec3fArray)
+    geometry.CreatePointsAttr(points)
+    geometry.CreateExtentAttr(UsdGeom.PointBased.ComputeExtent(points))
+    geometry.CreateFaceVertexCountsAttr(Vt.IntArray(len(mesh.faces), 3))
+    geometry.CreateFaceVertexIndicesAttr(
+        Vt.IntArray.FromNumpy(np.ascontiguousarray(mesh.faces.reshape(-1), np.int32))
+    )
+    geometry.CreateNormalsAttr(vectors(mesh.normals, Vt.Vec3fArray))
+    geometry.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
+    geometry.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)  # the default would smooth the triangles
+    geometry.CreateDoubleSidedAttr(False)
+    st = UsdGeom.PrimvarsAPI(geometry).CreatePrimvar(
+        "st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.vertex
+    )
+    st.Set(vectors(mesh.uv, Vt.Vec2fArray))
+    return geometry
+
+
+def _material(stage: Any, path: Any, picture: str) -> Any:
+    from pxr import Sdf, UsdShade
+
+    kinds = Sdf.ValueTypeNames
+    material = UsdShade.Material.Define(stage, path)
+    reader = UsdShade.Shader.Define(stage, path.AppendChild("st"))
+    reader.CreateIdAttr("UsdPrimvarReader_float2")
+    reader.CreateInput("varname", kinds.String).Set("st")
+    texture = UsdShade.Shader.Define(stage, path.AppendChild("texture"))
+    texture.CreateIdAttr("UsdUVTexture")
+    texture.CreateInput("file", kinds.Asset).Set(Sdf.AssetPath(f"./{picture}"))
+    texture.CreateInput("sourceColorSpace", kinds.Token).Set("sRGB")
+    for axis in ("wrapS", "wrapT"):
+        texture.CreateInput(axis, kinds.Token).Set("clamp")
+    texture.CreateInput("st", kinds.Float2).ConnectToSource(
+        reader.CreateOutput("result", kinds.Float2)
+    )
+    surface = UsdShade.Shader.Define(stage, path.AppendChild("surface"))
+    surface.CreateIdAttr("UsdPreviewSurface")
+    surface.CreateInput("diffuseColor", kinds.Color3f).ConnectToSource(
+        texture.CreateOutput("rgb", kinds.Float3)
+    )
+    surface.CreateInput("metallic", kinds.Float).Set(0.0)
+    surface.CreateInput("roughness", kinds.Float).Set(ROUGHNESS)
+    material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", kinds.Token))
+    return material

@@ -1,0 +1,133 @@
+"""Which level of the density is the surface: the one whose silhouettes are the field's own.
+
+A pixel lies in the silhouette of {grid > level} exactly when the largest value along its ray
+exceeds the level. One maximum-intensity projection a view therefore holds the silhouettes of
+every level at once; no mesh is made to choose one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, no_type_check
+
+import numpy as np
+from jaxtyping import Float
+
+from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.core.errors import EmptyFieldError
+from dreamfusion3d.core.numba_cache import njit
+
+OPAQUE = 0.5  # opacity from which a pixel counts as covered
+CANDIDATES = 48  # levels tried in each of the two rounds
+MAX_SIDE = 96  # pixels of a view looked at along each axis; more adds time, not precision
+DECADES = 6  # below the maximum; a density under it is empty space
+STEP = 0.75  # of a voxel, along a ray
+TIE = 1e-3  # levels whose score is this near the best are one plateau
+
+
+class LevelChoice(NamedTuple):
+    level: float
+    iou: float  # mean silhouette IoU over the views at `level`
+    tried: list[tuple[float, float]]  # (level, iou), by level
+
+
+@no_type_check
+@njit
+def _max_along(grid, origins, directions, bound, step, out):
+    """Largest trilinear value of the grid along each ray within its box."""
+    r = grid.shape[0]
+    scale = (r - 1) / (2 * bound)
+    for n in range(origins.shape[0]):
+        near, far = 0.0, 1e9
+        for k in range(3):
+            d = directions[n, k]
+            d = d if abs(d) > 1e-9 else 1e-9
+            t0, t1 = (-bound - origins[n, k]) / d, (bound - origins[n, k]) / d
+            near, far = max(near, min(t0, t1)), min(far, max(t0, t1))
+        best = 0.0
+        t = near + 0.5 * step
+        while t < far:
+            x = (origins[n, 0] + t * directions[n, 0] + bound) * scale
+            y = (origins[n, 1] + t * directions[n, 1] + bound) * scale
+            z = (origins[n, 2] + t * directions[n, 2] + bound) * scale
+            i, j, k = min(max(int(x), 0), r - 2), min(max(int(y), 0), r - 2), min(max(int(z), 0), r - 2)
+            fx, fy, fz = x - i, y - j, z - k
+            c00 = grid[i, j, k] * (1 - fz) + grid[i, j, k + 1] * fz
+            c01 = grid[i, j + 1, k] * (1 - fz) + grid[i, j + 1, k + 1] * fz
+            c10 = grid[i + 1, j, k] * (1 - fz) + grid[i + 1, j, k + 1] * fz
+            c11 = grid[i + 1, j + 1, k] * (1 - fz) + grid[i + 1, j + 1, k + 1] * fz
+            value = (c00 * (1 - fy) + c01 * fy) * (1 - fx) + (c10 * (1 - fy) + c11 * fy) * fx
+            best = max(best, value)
+            t += step
+        out[n] = best
+
+
+def project_maximum(
+    grid: Float[np.ndarray, "r r r"], cameras: Cameras, bound: float = 1.0, stride: int = 1
+) -> Float[np.ndarray, "v h w"]:
+    """The largest grid value along the ray of every ``stride``-th pixel, for each camera."""
+    rays = [t[:, stride // 2 :: stride, stride // 2 :: stride] for t in cameras.to("cpu").rays()]
+    origins, directions = (t.reshape(-1, 3).double().numpy() for t in rays)
+    out = np.empty(len(origins), np.float32)
+    step = STEP * 2 * bound / (grid.shape[0] - 1)
+    _max_along(np.ascontiguousarray(grid, np.float32), origins, directions, bound, step, out)
+    return out.reshape(rays[0].shape[:3])
+
+
+def silhouette_iou(
+    maximum: Float[np.ndarray, "v n"], covered: np.ndarray, level: float
+) -> float:
+    """Mean over views of intersection over union of {maximum > level} and ``covered`` (v n) bool."""
+    silhouette = maximum > level
+    union = (silhouette | covered).sum(1)
+    shared = (silhouette & covered).sum(1)
+    return float(np.mean(np.where(union > 0, shared / np.maximum(union, 1), 1.0)))
+
+
+def choose_level(
+    grid: Float[np.ndarray, "r r r"],
+    cameras: Cameras,
+    opacity: Float[np.ndarray, "v h w"],
+    bound: float = 1.0,
+) -> LevelChoice:
+    """The level whose silhouettes match {opacity > 0.5} best, by mean IoU over the cameras.
+
+    Levels are log-spaced over the grid's range, then once more around the best one; of a
+    plateau of equally good ones the geometric middle is taken. About 24 cameras are enough.
+    """
+    stride = max(1, -(-max(cameras.height, cameras.width) // MAX_SIDE))
+    covered = (opacity[:, stride // 2 :: stride, stride // 2 :: stride] > OPAQUE).reshape(len(cameras), -1)
+    if not covered.any():
+        raise EmptyFieldError(
+            "the optimised field is transparent from every side, so there is no surface to mesh:"
+            " run again with more steps, another seed, or a simpler prompt"
+        )
+    maximum = project_maximum(grid, cameras, bound, stride).reshape(len(cameras), -1)
+    top = float(maximum.max())
+    if not top > 0:
+        raise EmptyFieldError(
+            "the density is zero in all of the grid, so there is no surface to mesh:"
+            " run again with more steps or another seed"
+        )
+    bottom = max(float(maximum[maximum > 0].min()), top * 10.0**-DECADES)
+    tried: dict[float, float] = {}
+    low, high = bottom * 0.999, top * 0.999
+    for _ in range(2):
+        levels = np.geomspace(low, high, CANDIDATES)
+        for level in levels:
+            tried[float(level)] = silhouette_iou(maximum, covered, float(level))
+        near = [level for level in sorted(tried) if tried[level] >= max(tried.values()) - TIE]
+        ratio = levels[1] / levels[0]
+        low, high = max(near[0] / ratio, bottom * 0.999), min(near[-1] * ratio, top * 0.999)
+    best = max(tried.values())
+    if best <= 0:
+        raise EmptyFieldError(
+            "no level of the density gives a silhouette like the field's pictures:"
+            " run again with more steps or another seed"
+        )
+    near = [level for level in sorted(tried) if tried[level] >= best - TIE]
+    middle = float(np.sqrt(near[0] * near[-1]))
+    iou = silhouette_iou(maximum, covered, middle)
+    if iou < best - TIE:  # two separate plateaus: take the best level itself
+        middle, iou = max(tried.items(), key=lambda item: item[1])
+    tried[middle] = iou
+    return LevelChoice(middle, iou, sorted(tried.items()))

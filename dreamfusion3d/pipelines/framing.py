@@ -1,0 +1,108 @@
+"""What is filmed of a run, and where cameras stand round it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion3d.cameras.normalize import Placing
+from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.paths import NAMED
+from dreamfusion3d.cameras.pinhole import Pinholes
+from dreamfusion3d.core.config import choice
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.progress import Progress
+from dreamfusion3d.core.types import TexturedMesh, Up
+from dreamfusion3d.pipelines.export import Run, textured_of
+from dreamfusion3d.pipelines.stages import load_arrays
+from dreamfusion3d.rendering.turntable import FILL
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A run's mesh, and how poses of a file come into its world."""
+
+    mesh: TexturedMesh  # scene units; metres where only the GLB is left
+    in_scene: bool
+    placing: Placing
+    up: Up  # of the files that it takes
+    photographed: bool  # light is a part of the field's colours
+
+
+def scene_of(run: Run, from_file: bool, progress: Progress) -> Scene:
+    """Raises InputError where a file's poses cannot be brought into the world of what is left of the run."""
+    kept = run.space.work / "textured.npz"
+    mesh = load_arrays(kept, TexturedMesh) if kept.exists() else None
+    in_scene = mesh is not None
+    if mesh is None:
+        mesh = textured_of(run, progress)
+    fit = json.loads(run.space.report.read_text(encoding="utf-8")).get("fit")
+    if isinstance(fit, dict) and from_file:
+        placed = _placed(fit) if in_scene else None
+        if placed is None:
+            raise InputError(
+                f"{run.space.folder} no longer knows where its photos' cameras stood (work/ is gone, or an "
+                f"earlier version made it): take one of {', '.join(NAMED)}, or fit it again with --fresh"
+            )
+        return Scene(mesh, True, *placed, True)
+    low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
+    # `export.place` the other way
+    scale = max(high[1] - low[1], 1e-9) / run.height if in_scene else 1.0
+    offset = ((low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2) if in_scene else (0.0, 0.0, 0.0)
+    x, y, z = map(float, offset)
+    return Scene(mesh, in_scene, Placing(float(scale), (x, y, z)), "z", isinstance(fit, dict))
+
+
+def _placed(fit: dict[str, Any]) -> tuple[Placing, Up] | None:
+    """How the photos' world became the scene, and its axis that points up, where a run has said so."""
+    try:
+        x, y, z = map(float, fit["offset"])
+        return Placing(float(fit["scale"]), (x, y, z)), cast(Up, choice(fit["up"], ("y", "z"), "fit.up"))
+    except (KeyError, TypeError, ValueError, InputError):
+        return None
+
+
+def framing(mesh: TexturedMesh, cameras: Cameras) -> Placing:
+    """Where to put cameras that look at the origin so that the mesh fills their pictures and none cuts it
+    off: in the middle between the highest and the lowest that they see of it.
+
+    Of a vertex at (x, y, z) along a camera's axes, z towards it from distance d, |x| and |y| are at most
+    k (d - z), where k is FILL times the tangent of half the angle. So each allows a size of its own.
+    """
+    low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
+    radius = max(float(np.linalg.norm(high - low)) / 2, 1e-9)
+    points = torch.from_numpy((mesh.vertices - (low + high) / 2) / radius).double()
+    # two dozen views, and the last, bound the object well enough to frame it for all of them
+    some = torch.tensor(sorted({*range(0, len(cameras), max(1, len(cameras) // 24)), len(cameras) - 1}))
+    seen = cameras.select(some)
+    turn, distance = seen.camera_to_world[:, :3, :3].double(), seen.distance.double()[:, None]
+    k = FILL * torch.tan(torch.deg2rad(seen.fov_deg.double()) / 2)[:, None]
+
+    def along(lift: float) -> Float[Tensor, "b n 3"]:
+        return torch.einsum("bji,nj->bni", turn, points + points.new_tensor([0.0, lift, 0.0]))
+
+    def largest(local: Float[Tensor, "b n 3"]) -> float:
+        needed = local[..., :2].abs().amax(-1) / k + local[..., 2]
+        return float((distance / needed.clamp(min=1e-9)).min())
+
+    lift = 0.0
+    for _ in range(30):  # perspective makes the middle a fixed point
+        local = along(lift)
+        scale = largest(local)
+        slope = scale * local[..., 1] / (distance - scale * local[..., 2])
+        lift -= 0.25 * float(slope.max() + slope.min()) * float(distance.min()) / scale
+    x, y, z = map(float, (low + high) / 2)
+    return Placing(radius / largest(along(lift)), (x, y - lift * radius, z))
+
+
+def reach(mesh: TexturedMesh, cameras: Pinholes) -> tuple[float, float]:
+    """The least and the greatest distance of the mesh from any camera, for depth's greys."""
+    points = torch.from_numpy(mesh.vertices).double()
+    away = [torch.cdist(part, points) for part in cameras.camera_to_world[:, :3, 3].double().split(16)]
+    return min(float(part.min()) for part in away), max(float(part.max()) for part in away)

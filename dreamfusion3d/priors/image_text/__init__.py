@@ -1,0 +1,1 @@
+"""Image-text encoders for evaluation and for DietNeRF's semantic loss."""

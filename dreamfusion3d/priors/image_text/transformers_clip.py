@@ -1,0 +1,47 @@
+"""CLIP models by transformers (Radford et al., arXiv 2103.00020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+
+from dreamfusion3d.core.errors import InputError, MissingExtraError
+from dreamfusion3d.priors.image_text.protocol import _unit, over_grey
+
+
+class Clip:
+    """A CLIP model by transformers (Radford et al., arXiv 2103.00020)."""
+
+    def __init__(self, name: str) -> None:
+        try:
+            from transformers import CLIPModel, CLIPProcessor
+        except ImportError:
+            raise MissingExtraError("transformers", "clip", "retrieval by CLIP") from None
+        self.name = Path(name).name
+        try:
+            self.model = CLIPModel.from_pretrained(name, use_safetensors=True).eval()
+            self.processor = CLIPProcessor.from_pretrained(name)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise InputError(f"no CLIP model can be loaded from {name!r} ({reason})") from None
+
+    @torch.no_grad()
+    def pictures(self, views: Float[np.ndarray, "v h w 4"]) -> Float[np.ndarray, "v d"]:
+        rgb = (over_grey(views) * 255).round().astype(np.uint8)
+        inputs = self.processor(images=list(rgb), return_tensors="pt")
+        return _unit(_vectors(self.model.get_image_features(**inputs)))
+
+    @torch.no_grad()
+    def sentences(self, prompts: Sequence[str]) -> Float[np.ndarray, "p d"]:
+        inputs = self.processor(text=list(prompts), return_tensors="pt", padding=True, truncation=True)
+        return _unit(_vectors(self.model.get_text_features(**inputs)))
+
+
+def _vectors(output: object) -> Float[np.ndarray, "n d"]:
+    """Newer transformers return an output object, older ones the tensor."""
+    return getattr(output, "pooler_output", output).float().numpy()  # type: ignore[attr-defined]

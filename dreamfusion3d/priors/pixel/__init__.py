@@ -1,0 +1,1 @@
+"""The pixel-space prior that this package trains and ships."""

@@ -1,0 +1,168 @@
+"""Folders in diffusers' format: which files a part is loaded from, and what is said of bad ones."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from dreamfusion3d.core.errors import InputError
+
+INDEX = "model_index.json"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+# diffusion_pytorch_model.safetensors, model.fp16.safetensors, model.fp16-00001-of-00002.safetensors, ...
+WEIGHTS = re.compile(
+    r"(?:diffusion_pytorch_model|model)(?:\.(\w+))?(?:-\d{5}-of-\d{5})?(?:\.(\w+))?\.safetensors"
+)
+DAMAGE = (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError)
+# loading does not miss what encoders share with another tensor
+TIED = ("embed_tokens.weight", "position_ids")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of parts (unet/, vae/, text_encoder/, ...), and the wished variant of their weights."""
+
+    path: Path
+    variant: str | None = None
+
+    def index(self) -> dict[str, Any]:
+        """model_index.json; raises InputError."""
+        return read_json(self.path / INDEX, self.path)
+
+    def config(self, part: str) -> dict[str, Any]:
+        name = "scheduler_config.json" if part == "scheduler" else "config.json"
+        return read_json(self.path / part / name, self.path)
+
+    def lists(self, part: str) -> bool:
+        """Whether the model has this part; the index of a model without it names it with nothing."""
+        entry = self.index().get(part)
+        return bool(entry and entry[0] is not None)
+
+    def names(self, part: str) -> list[str]:
+        folder = self.path / part
+        return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+
+    def module(self, part: str, kind: Any, dtype: torch.dtype) -> Any:
+        """The network of ``part``, an object of diffusers' or transformers' class ``kind``, frozen.
+
+        Raises InputError when it is missing, pickled, damaged or incomplete.
+        """
+        where = self.path / part
+        variant = chosen(self.names(part), part, self.variant, str(self.path))[1]
+        # the libraries name it differently, and each warns of the other's name
+        precision = {"dtype" if kind.__module__.startswith("transformers") else "torch_dtype": dtype}
+        with quiet():
+            try:
+                module, info = kind.from_pretrained(
+                    where, variant=variant, use_safetensors=True, local_files_only=True,
+                    output_loading_info=True, **precision,
+                )
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except DAMAGE as error:
+                raise damaged(where, error) from None
+        if missing := sorted(k for k in info["missing_keys"] if not k.endswith(TIED)):
+            raise damaged(where, f"its weights lack {len(missing)} tensors, as {missing[0]}")
+        if not getattr(module, "_keep_in_fp32_modules", None):
+            with quiet():  # it warns of modules to be kept in float32, of which there are none
+                module = module.to(dtype)  # without accelerate, diffusers 0.42 leaves some classes at float32
+        return module.eval().requires_grad_(False)
+
+    def foreign(
+        self, part: str, build: Callable[[dict[str, Any], dict[str, torch.Tensor]], Any], dtype: torch.dtype
+    ) -> Any:
+        """What ``build`` makes of the config and the tensors of ``part``, whose class diffusers does not
+        have, frozen. Raises InputError as ``module`` does."""
+        where, config = self.path / part, self.config(part)
+        weights = chosen(self.names(part), part, self.variant, str(self.path))[0]
+        try:
+            tensors = {k: v.to(dtype) for name in weights for k, v in load_file(where / name).items()}
+            return build(config, tensors).eval().requires_grad_(False)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except DAMAGE as error:
+            raise damaged(where, error) from None
+
+    def files(self, parts: Iterable[str]) -> list[Path]:
+        """All that decides what ``parts`` compute: their chosen weights and their small files."""
+        found = []
+        for part in parts:
+            names = self.names(part)
+            weights = {n for n in names if n.endswith((".safetensors", *PICKLED))}
+            kept = set(names) - weights
+            if weights:
+                kept |= set(chosen(names, part, self.variant, str(self.path))[0])
+            found += [self.path / part / n for n in kept if (self.path / part / n).is_file()]
+        return found
+
+
+def chosen(names: Iterable[str], part: str, variant: str | None, where: str) -> tuple[list[str], str | None]:
+    """The weight files of ``part`` and the variant that they are: ``variant``, or the plain ones where
+    there is none of it, or the only ones there are (fp16 before others). Raises InputError."""
+    names = list(names)
+    kinds: dict[str | None, list[str]] = {}
+    for name in names:
+        if match := WEIGHTS.fullmatch(name):
+            kinds.setdefault(match[1] or match[2], []).append(name)
+    if not kinds:
+        if any(name.endswith(PICKLED) for name in names):
+            raise InputError(
+                f"{part}/ of {where} holds pickled weights only, which can run code and are not loaded; "
+                "give a model with .safetensors files, or save it anew from diffusers "
+                "(safe_serialization=True)"
+            )
+        raise InputError(
+            f"{part}/ of {where} holds no weights (.safetensors); complete the folder, or give another prior"
+        )
+    best = variant if variant in kinds else None
+    if best not in kinds:
+        best = "fp16" if "fp16" in kinds else sorted(k for k in kinds if k is not None)[0]
+    return sorted(kinds[best]), best
+
+
+def read_json(path: Path, folder: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"the folder {folder} is not that of a prior: {path.name} is missing; "
+            "give one in diffusers' format or one that train-prior wrote, or leave --prior out"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from None
+    if not isinstance(value, dict):
+        raise damaged(path, "it holds no object")
+    return value
+
+
+def damaged(where: Path, why: Exception | str) -> InputError:
+    reason = " ".join(str(why).split())[:160]
+    return InputError(f"{where} is damaged ({reason}); fetch it again, or give another prior")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without diffusers' and transformers' bars, and their remarks about what they skip."""
+    libraries = [m for name in ("diffusers", "transformers") if (m := sys.modules.get(name)) is not None]
+    loggers = [logging.getLogger(m.__name__) for m in libraries]
+    levels = [logger.level for logger in loggers]
+    for module, logger in zip(libraries, loggers, strict=True):
+        logger.setLevel(logging.CRITICAL)
+        module.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for module, logger, level in zip(libraries, loggers, levels, strict=True):
+            logger.setLevel(level)
+            module.utils.logging.enable_progress_bar()

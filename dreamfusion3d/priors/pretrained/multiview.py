@@ -1,0 +1,78 @@
+"""Camera-conditioned priors in MVDream's form (Shi et al., arXiv 2308.16512, section 3.1).
+
+Several views of one object are denoised in one batch. Self-attention runs over the tokens of all of
+them, so that they agree, and each view's camera enters beside the time: its camera-to-world matrix,
+flattened, through a two-layer perceptron that is added to the time embedding. In diffusers' terms
+this is a UNet2DConditionModel with ``class_embed_type="projection"`` and 16 numbers a picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers.models.attention_processor import AttnProcessor2_0
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.priors.protocol import Text
+
+CAMERA_NUMBERS = 16
+
+
+class JointAttention:
+    """Attention processor: ``views`` consecutive pictures of a batch attend to each other."""
+
+    def __init__(self) -> None:
+        self.views = 1
+        self.plain = AttnProcessor2_0()
+
+    def __call__(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None, temb: Tensor | None = None,
+    ) -> Tensor:
+        b, n, d = hidden_states.shape
+        scenes = hidden_states.reshape(b // self.views, self.views * n, d)
+        return self.plain(attn, scenes, encoder_hidden_states, attention_mask, temb).reshape(b, n, d)
+
+
+def join_views(unet: Any) -> JointAttention:
+    """Put one shared processor into every self-attention of ``unet`` and return it."""
+    joint = JointAttention()
+    # attn1 is self-attention; attn2 looks at the prompt, and stays as it is
+    unet.set_attn_processor({
+        name: joint if name.endswith("attn1.processor") else processor
+        for name, processor in unet.attn_processors.items()
+    })
+    return joint
+
+
+class MultiView:
+    """A UNet2DConditionModel that is told its cameras as class embedding; ``attention`` is that of
+    ``join_views``."""
+
+    def __init__(self, unet: Any, attention: JointAttention) -> None:
+        self.unet = unet
+        self.attention = attention
+
+    def __call__(
+        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: Text, cameras: Cameras, views: int
+    ) -> Float[Tensor, "b c u v"]:
+        self.attention.views = views
+        output = self.unet(
+            x_t, timestep, encoder_hidden_states=text.embedding.to(x_t),
+            class_labels=camera_numbers(cameras).to(x_t),
+        ).sample
+        return output[:, : x_t.shape[1]]
+
+
+def camera_numbers(cameras: Cameras) -> Float[Tensor, "b 16"]:
+    """Camera-to-world matrices row by row, as MVDream was trained with them: in Blender's world (+Z up,
+    the front of the object towards -Y), the camera one unit from the origin."""
+    pose = cameras.camera_to_world
+    x, y, z, last = pose.unbind(1)
+    turned = torch.stack([x, -z, y, last], 1)
+    away = turned[:, :3, 3].norm(dim=1, keepdim=True)
+    turned[:, :3, 3] = turned[:, :3, 3] / away
+    return turned.flatten(1)

@@ -1,0 +1,94 @@
+"""How each family's network is called. All answer with the raw prediction for each picture."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.core.backends import constant
+from dreamfusion3d.priors.protocol import Text
+
+
+@runtime_checkable
+class Network(Protocol):
+    def __call__(
+        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: Text, cameras: Cameras, views: int
+    ) -> Float[Tensor, "b c u v"]: ...
+
+
+class UNet:
+    """UNet2DConditionModel with cross-attention to the prompt: Stable Diffusion, DeepFloyd IF.
+
+    IF predicts a variance beside the noise; only the first half of its channels is the prediction.
+    ``size`` is told to networks that take it and the pooled prompt (SDXL): an uncropped square.
+    """
+
+    def __init__(self, unet: Any, size: int | None = None) -> None:
+        self.unet = unet
+        self.size = size
+
+    def __call__(
+        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: Text, cameras: Cameras, views: int
+    ) -> Float[Tensor, "b c u v"]:
+        added = None
+        if self.size is not None:
+            side = float(self.size)
+            ids = constant((side, side, 0.0, 0.0, side, side), x_t).expand(len(x_t), -1)
+            assert text.pooled is not None, "SDXL's texts have a pooled vector"
+            added = {"text_embeds": text.pooled.to(x_t), "time_ids": ids}
+        output = self.unet(
+            x_t, timestep, encoder_hidden_states=text.embedding.to(x_t), added_cond_kwargs=added
+        ).sample
+        return output[:, : x_t.shape[1]]
+
+
+class SD3:
+    """SD3Transformer2DModel."""
+
+    def __init__(self, transformer: Any) -> None:
+        self.transformer = transformer
+
+    def __call__(
+        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: Text, cameras: Cameras, views: int
+    ) -> Float[Tensor, "b c u v"]:
+        assert text.pooled is not None, "SD3's texts have a pooled vector"
+        return self.transformer(
+            hidden_states=x_t, timestep=timestep, encoder_hidden_states=text.embedding.to(x_t),
+            pooled_projections=text.pooled.to(x_t),
+        ).sample
+
+
+class Flux:
+    """FluxTransformer2DModel, which takes latents as tokens of 2x2 pixels with their places.
+
+    ``distilled_scale`` is the guidance that a guidance-distilled network (FLUX.1-dev) is told.
+    """
+
+    def __init__(self, transformer: Any, distilled_scale: float) -> None:
+        self.transformer = transformer
+        self.scale = distilled_scale if transformer.config.guidance_embeds else None
+
+    def __call__(
+        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: Text, cameras: Cameras, views: int
+    ) -> Float[Tensor, "b c u v"]:
+        assert text.pooled is not None, "Flux's texts have a pooled vector"
+        rows, columns = x_t.shape[-2] // 2, x_t.shape[-1] // 2
+        tokens = F.pixel_unshuffle(x_t, 2).flatten(2).transpose(1, 2)
+        scale = None if self.scale is None else x_t.new_full((len(x_t),), self.scale, dtype=torch.float32)
+        output = self.transformer(
+            hidden_states=tokens, timestep=timestep.to(x_t), guidance=scale,
+            pooled_projections=text.pooled.to(x_t), encoder_hidden_states=text.embedding.to(x_t),
+            txt_ids=x_t.new_zeros(text.embedding.shape[1], 3), img_ids=places(rows, columns).to(x_t),
+        ).sample
+        return F.pixel_shuffle(output.transpose(1, 2).unflatten(2, (rows, columns)), 2)
+
+
+def places(rows: int, columns: int) -> Float[Tensor, "{rows}*{columns} 3"]:
+    """(0, row, column) of every token, row by row."""
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    return torch.stack([torch.zeros_like(y), y, x], -1).flatten(0, 1).float()

@@ -1,0 +1,49 @@
+"""What is worth keeping between runs: encoded prompts, and the digests of large weight files."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from dreamfusion3d.core import files
+from dreamfusion3d.priors.protocol import Text
+
+
+class KeptTexts:
+    """Encoded sentences by content: equal weights and equal words are one file."""
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+
+    def encode(self, prompts: list[str], encode: Callable[[list[str]], list[Text]]) -> Text:
+        """One row a prompt; ``encode`` is called for those that are not kept, and gives one row each."""
+        rows = {prompt: self._read(prompt) for prompt in prompts}
+        missing = [prompt for prompt, row in rows.items() if row is None]
+        if missing:
+            for prompt, new in zip(missing, encode(missing), strict=True):
+                rows[prompt] = new
+                self._write(prompt, new)
+        return Text.cat([row for prompt in prompts if (row := rows[prompt]) is not None])
+
+    def _path(self, prompt: str) -> Path:
+        key = hashlib.sha256(f"{self.identity}\n{prompt}".encode()).hexdigest()
+        return files.cache_folder() / "text" / f"{key}.safetensors"
+
+    def _read(self, prompt: str) -> Text | None:
+        with contextlib.suppress(OSError, SafetensorError, KeyError):
+            tensors = load(self._path(prompt).read_bytes())
+            return Text(tensors["embedding"], tensors.get("pooled"))
+        return None
+
+    def _write(self, prompt: str, row: Text) -> None:
+        tensors: dict[str, torch.Tensor] = {"embedding": row.embedding}
+        if row.pooled is not None:
+            tensors["pooled"] = row.pooled
+        with contextlib.suppress(OSError):  # a full or read-only disk costs the next run its time, no more
+            files.write_bytes(self._path(prompt), save({k: v.contiguous() for k, v in tensors.items()}))

@@ -1,0 +1,68 @@
+"""The encoder of a VAE as a chain of blocks, from ``h``, pictures, to ``h``, what it says of the latents."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from dreamfusion3d.memory.checkpointed import Block, State
+
+Layer = Callable[[Tensor], Tensor]
+
+
+def is_tiny(vae: Any) -> bool:
+    """Whether it is an AutoencoderTiny."""
+    return hasattr(vae.config, "encoder_block_out_channels")
+
+
+def encoder_blocks(vae: Any) -> list[Block]:
+    """Of an AutoencoderKL or AutoencoderTiny: the operations of its ``encode``, in their order."""
+    return [Block(name, functools.partial(_plain, layer)) for name, layer in _layers(vae)]
+
+
+def _plain(layer: Layer, state: State) -> State:
+    return {"h": layer(state["h"])}
+
+
+def _layers(vae: Any) -> list[tuple[str, Layer]]:
+    encoder = vae.encoder
+    if is_tiny(vae):
+        first, *others = encoder.layers
+        return [("in", lambda h: first(h.add(1).div(2))), *(("layer", layer) for layer in others)]
+    layers: list[tuple[str, Layer]] = [("in", encoder.conv_in)]
+    for depth, down in enumerate(encoder.down_blocks):
+        if getattr(down, "attentions", None):  # of another order; as one block
+            layers.append((f"down{depth}", down))
+            continue
+        *firsts, last = down.resnets
+        layers += [(f"down{depth}", functools.partial(_resnet, resnet)) for resnet in firsts]
+        # with what makes it smaller, which needs its result no more once it has padded it: as a block by
+        # itself that would count as kept
+        samplers = list(down.downsamplers or [])
+        layers.append((f"down{depth}", functools.partial(_shrunk, last, samplers)))
+    first, *others = encoder.mid_block.resnets
+    layers.append(("middle", functools.partial(_resnet, first)))
+    for attention, resnet in zip(encoder.mid_block.attentions, others, strict=True):
+        if attention is not None:
+            layers.append(("middle", attention))
+        layers.append(("middle", functools.partial(_resnet, resnet)))
+
+    def out(h: Tensor) -> Tensor:
+        h = encoder.conv_out(encoder.conv_act(encoder.conv_norm_out(h)))
+        return h if vae.quant_conv is None else vae.quant_conv(h)
+
+    return [*layers, ("out", out)]
+
+
+def _shrunk(resnet: Any, samplers: list[Layer], h: Tensor) -> Tensor:
+    h = _resnet(resnet, h)
+    for sampler in samplers:
+        h = sampler(h)
+    return h
+
+
+def _resnet(resnet: Any, h: Tensor) -> Tensor:
+    return resnet(h, temb=None)

@@ -1,0 +1,100 @@
+"""What covers a prop: patterns and materials, each a share of the surface in a second colour.
+
+All depend on the place and the normal alone, never on the camera: a highlight that moved with
+the viewer could not be baked, and would teach a field that is the same from all sides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dreamfusion3d.procedural.categories import WOOD, Colour
+
+Mask = Callable[[Tensor, Tensor], Tensor]  # (points, normals), both (n, 3) -> (n,) in [0, 1]
+LIGHT_ABOVE = 0.72  # luma: on lighter colours a pattern is dark
+_PALE, _INK = (0.95, 0.95, 0.94), (0.16, 0.17, 0.22)
+
+
+@dataclass(frozen=True)
+class Finish:
+    """``shift`` moves the colour of a part towards white (above 0) or black, for the second colour
+    of a material; patterns have none, theirs contrasts."""
+
+    mask: Mask
+    natural: Colour | None = None  # the colour of the material, when the prompt names none
+    shift: float | None = None
+
+    def second(self, base: Colour) -> Colour:
+        """The colour inside the mask, on a part of colour ``base``."""
+        if self.shift is None:
+            luma = 0.3 * base[0] + 0.59 * base[1] + 0.11 * base[2]
+            return _INK if luma > LIGHT_ABOVE else _PALE
+        goal, share = (1.0 if self.shift > 0 else 0.0), abs(self.shift)
+        r, g, b = (c + share * (goal - c) for c in base)
+        return r, g, b
+
+
+def _stripes(p: Tensor, n: Tensor) -> Tensor:
+    """Level bands, four pixels each in a picture of 64."""
+    return (0.5 + 3 * torch.sin(p[:, 1] * (2 * torch.pi / 0.26))).clamp(0, 1)
+
+
+def _spots(p: Tensor, n: Tensor) -> Tensor:
+    """Balls on a body-centred lattice, cut by the surface into round spots."""
+    q = p / 0.34 + 0.25
+    off = torch.minimum((q - q.round()).square().sum(-1), (q + 0.5 - (q + 0.5).round()).square().sum(-1))
+    return ((0.34 - off.sqrt()) / 0.06 + 0.5).clamp(0, 1)
+
+
+def _checks(p: Tensor, n: Tensor) -> Tensor:
+    """Cubes of alternating colour, set off from the planes of symmetry so that no face lies in one."""
+    waves = torch.sin((p + 0.043) * (torch.pi / 0.17))
+    return (0.5 + 4 * waves.prod(-1)).clamp(0, 1)
+
+
+def _grain(p: Tensor, n: Tensor) -> Tensor:
+    """Upright fibres that waver."""
+    across = 0.8 * p[:, 0] + 0.6 * p[:, 2] + 0.05 * torch.sin(6 * p[:, 1] + 9 * p[:, 2])
+    return (0.5 + 0.8 * torch.sin(across * (2 * torch.pi / 0.15))).clamp(0, 1)
+
+
+def _gleam(p: Tensor, n: Tensor) -> Tensor:
+    """The sky in polished metal: bright where it looks somewhat upwards, dark just below."""
+    return (1 - (n[:, 1] - 0.3).abs() / 0.3).clamp(0, 1) + 0.5 * (n[:, 1] > 0.9).to(n.dtype)
+
+
+def _speckle(p: Tensor, n: Tensor) -> Tensor:
+    """Sines whose lengths have no common measure: blotches without a visible period."""
+    coarse = torch.sin(p * p.new_tensor([19.0, 23.3, 21.1]) + p[:, [1, 2, 0]] * 7.7).sum(-1)
+    fine = torch.sin(p * p.new_tensor([41.3, 37.7, 44.9]) + 1.3).sum(-1)
+    return (0.45 + 0.35 * coarse + 0.2 * fine).clamp(0, 1)
+
+
+def _streaks(p: Tensor, n: Tensor) -> Tensor:
+    """Four tall windows that glass reflects, one a quarter."""
+    side = torch.maximum((n[:, 0] + n[:, 2]).abs(), (n[:, 0] - n[:, 2]).abs()) / 2**0.5
+    return ((side - 0.93) / 0.04).clamp(0, 1)
+
+
+FINISHES: dict[str, Finish] = {
+    "plain": Finish(lambda p, n: torch.zeros_like(p[:, 0]), shift=0.0),
+    "striped": Finish(_stripes),
+    "spotted": Finish(_spots),
+    "checkered": Finish(_checks),
+    "wooden": Finish(_grain, WOOD, -0.3),
+    "metal": Finish(_gleam, (0.55, 0.57, 0.6), 0.7),
+    "stone": Finish(_speckle, (0.58, 0.56, 0.52), -0.38),
+    "glass": Finish(_streaks, (0.58, 0.8, 0.82), 0.75),
+}
+
+
+def masks(
+    finish: str, points: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"]
+) -> Float[Tensor, " n"]:
+    """Share of the finish's second colour at each point."""
+    return FINISHES[finish].mask(points, normals).clamp(0, 1)

@@ -1,0 +1,119 @@
+"""Packed compositing on the CPU: one pass per ray forwards, one backwards."""
+
+from __future__ import annotations
+
+import math
+from typing import no_type_check
+
+import numba
+import numpy as np
+import torch
+
+from dreamfusion3d.core.numba_kernels import follow_torch_threads, kernel, serial_kernel
+
+_ONE = np.float32(1)
+_ZERO = np.float32(0)
+
+
+def weights_numba(density, lengths, packed_info):
+    """(n,) weights; density and lengths (n,) float32, packed_info (r, 2)."""
+    return _Weights.apply(density, lengths, packed_info)
+
+
+def accumulate_numba(weights, values, ray_indices, rays):
+    """(rays, c) sums; weights (n,), values (n, c) float32."""
+    return _Accumulate.apply(weights, values, ray_indices, rays)
+
+
+class _Weights(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, density, lengths, packed_info):
+        density, lengths = density.detach().contiguous(), lengths.detach().contiguous()
+        out, after = torch.empty_like(density), torch.empty_like(density)
+        follow_torch_threads()
+        _weights(density.numpy(), lengths.numpy(), packed_info.numpy(), out.numpy(), after.numpy())
+        ctx.save_for_backward(lengths, packed_info, out, after)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        arrays = [tensor.detach().numpy() for tensor in ctx.saved_tensors]
+        out = torch.empty(grad.shape)
+        follow_torch_threads()
+        _weights_backward(grad.contiguous().numpy(), *arrays, out.numpy())
+        return out, None, None
+
+
+class _Accumulate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, weights, values, ray_indices, rays):
+        weights, values = weights.detach().contiguous(), values.detach().contiguous()
+        ctx.save_for_backward(weights, values, ray_indices)
+        out = torch.zeros(rays, values.shape[1])
+        _accumulate(weights.numpy(), values.numpy(), ray_indices.numpy(), out.numpy())
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        weights, values, ray_indices = ctx.saved_tensors
+        grad_weights, grad_values = torch.empty(weights.shape), torch.empty(values.shape)
+        follow_torch_threads()
+        _accumulate_backward(
+            grad.contiguous().numpy(), weights.numpy(), values.numpy(), ray_indices.numpy(),
+            grad_weights.numpy(), grad_values.numpy(),
+        )
+        return (
+            grad_weights if ctx.needs_input_grad[0] else None,
+            grad_values if ctx.needs_input_grad[1] else None,
+            None,
+            None,
+        )
+
+
+@kernel
+@no_type_check
+def _weights(density, lengths, packed_info, out, after):
+    """``after`` is the transmittance behind each sample, which the gradient needs."""
+    for ray in numba.prange(packed_info.shape[0]):
+        transmittance = _ONE
+        for i in range(packed_info[ray, 0], packed_info[ray, 0] + packed_info[ray, 1]):
+            optical = density[i] * lengths[i]
+            out[i] = transmittance * -np.float32(math.expm1(-optical))
+            transmittance *= np.float32(math.exp(-optical))
+            after[i] = transmittance
+
+
+@kernel
+@no_type_check
+def _weights_backward(grad, lengths, packed_info, weights, after, out):
+    """d w_i / d s_i = T_{i+1}, d w_j / d s_i = -w_j for j > i, with s = sigma delta."""
+    for ray in numba.prange(packed_info.shape[0]):
+        start = packed_info[ray, 0]
+        behind = _ZERO  # sum of grad_j w_j over j > i
+        for back in range(packed_info[ray, 1]):
+            i = start + packed_info[ray, 1] - 1 - back
+            out[i] = lengths[i] * (grad[i] * after[i] - behind)
+            behind += grad[i] * weights[i]
+
+
+@serial_kernel
+@no_type_check
+def _accumulate(weights, values, ray_indices, out):
+    # Serial: rays may share no order, and the sum costs less than waking the other threads.
+    for i in range(values.shape[0]):
+        for c in range(values.shape[1]):
+            out[ray_indices[i], c] += weights[i] * values[i, c]
+
+
+@kernel
+@no_type_check
+def _accumulate_backward(grad, weights, values, ray_indices, grad_weights, grad_values):
+    for i in numba.prange(values.shape[0]):
+        ray = ray_indices[i]
+        total = _ZERO
+        for c in range(values.shape[1]):
+            total += grad[ray, c] * values[i, c]
+            grad_values[i, c] = grad[ray, c] * weights[i]
+        grad_weights[i] = total

@@ -1,0 +1,95 @@
+"""Pictures of a mesh that are differentiable in its colours; its shape and the cameras are given.
+
+Which face a sub-pixel sees is the z-buffer's business and has no gradient. What is seen there is
+asked of the caller as a colour a hit, so that a texture, a field on the surface, or anything else
+can be painted. The light is the field's and `render.surface`'s.
+
+Letters: n hits, b cameras of h x w pixels, s sub-pixels along a pixel's side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.core.shading import light_direction, shade
+from dreamfusion3d.core.types import Mesh, Render
+from dreamfusion3d.mesh.rasterize import rasterise
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What the sub-pixels of some cameras see, in the order of views, rows and columns."""
+
+    subpixel: Int64[Tensor, " n"]  # flat index into b x (h s) x (w s)
+    face: Int64[Tensor, " n"]
+    weights: Float[Tensor, "n 3"]  # of the face's corners
+    positions: Float[Tensor, "n 3"]
+    normals: Float[Tensor, "n 3"]  # unit
+    shade: Float[Tensor, " n"]
+    distance: Float[Tensor, " n"]  # along the ray
+    shape: tuple[int, int, int, int]  # b, h, w, s
+
+    def interpolate(self, values: Float[Tensor, "v c"], faces: Int64[Tensor, "f 3"]) -> Float[Tensor, "n c"]:
+        """Values at vertices (such as UVs) carried to the hits."""
+        return (values[faces[self.face]] * self.weights[..., None]).sum(1)
+
+
+def see(
+    mesh: Mesh, normals: Float[np.ndarray, "v 3"], cameras: Cameras, *, supersample: int = 1
+) -> Hits:
+    """The nearest face at every sub-pixel centre, on the cameras' device."""
+    device, origin = cameras.azimuth_deg.device, cameras.to("cpu")
+    height, width = origin.height * supersample, origin.width * supersample
+    fine = origin.resized(height, width)
+    points = fine.project(torch.from_numpy(mesh.vertices).float()).numpy()
+    rasters = [rasterise(view, mesh.faces, height, width) for view in points]
+    face = torch.from_numpy(np.stack([r.face for r in rasters]).reshape(-1)).long()
+    subpixel = torch.nonzero(face >= 0)[:, 0]
+    face = face[subpixel]
+    weights = torch.from_numpy(np.stack([r.weights for r in rasters]).reshape(-1, 3))[subpixel]
+    corners = torch.from_numpy(np.ascontiguousarray(mesh.faces)).long()[face]
+    vertices, vertex_normals = (torch.from_numpy(np.ascontiguousarray(a)).float()
+                                for a in (mesh.vertices, normals))
+    positions = (vertices[corners] * weights[..., None]).sum(1)
+    normal = F.normalize((vertex_normals[corners] * weights[..., None]).sum(1), dim=-1, eps=1e-9)
+    view = subpixel // (height * width)
+    light = light_direction(fine.camera_to_world)[view]
+    distance = (positions - fine.camera_to_world[view, :3, 3]).norm(dim=-1)
+    return Hits(
+        subpixel.to(device), face.to(device), weights.to(device), positions.to(device), normal.to(device),
+        shade(normal, light).to(device), distance.to(device),
+        (len(origin), origin.height, origin.width, supersample),
+    )
+
+
+def compose(hits: Hits, colours: Float[Tensor, "n 3"]) -> tuple[Render, Float[Tensor, "b h w 3"]]:
+    """Lit pictures with the given colour at each hit, and the same without light; both premultiplied."""
+    b, h, w, s = hits.shape
+    one = torch.ones_like(hits.shade)[:, None]
+    values = torch.cat(
+        [colours * hits.shade[:, None], colours, one, hits.distance[:, None], hits.normals], -1
+    )
+    fine = values.new_zeros(b * h * s * w * s, values.shape[1]).index_copy(0, hits.subpixel, values)
+    mean = F.avg_pool2d(fine.view(b, h * s, w * s, -1).permute(0, 3, 1, 2), s).permute(0, 2, 3, 1)
+    opacity = mean[..., 6]
+    # the distance of what was hit, not of the void beside it
+    depth = mean[..., 7] / opacity.clamp(min=1 / (2 * s * s))
+    return Render(mean[..., :3], opacity, depth, mean[..., 8:]), mean[..., 3:6]
+
+
+def texture_at(texture: Float[Tensor, "h w 3"], uv: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
+    """Bilinear, clamped at the border; v = 1 is the top row; texel centres lie at +0.5.
+
+    Differentiable in the texture.
+    """
+    grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], -1)[None, None]
+    planes = texture.permute(2, 0, 1)[None]
+    seen = F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return seen[0, :, 0].T

@@ -1,0 +1,108 @@
+"""The thumbnail and the turntable: what one looks at before opening the asset."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from scipy import ndimage
+
+from dreamfusion3d.cameras.orbit import Cameras, orbit
+from dreamfusion3d.cameras.pinhole import Pinholes
+from dreamfusion3d.core.files import replacing
+from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.mesh.rasterize import rasterise
+from dreamfusion3d.rendering.mesh_renderer import render_mesh
+from dreamfusion3d.rendering.video_writer import write_frames
+
+AZIMUTH_DEG, ELEVATION_DEG = 30.0, 20.0  # the three-quarter view
+FILL = 0.84  # of the picture's side that the object takes
+TOP, BOTTOM = 0.93, 0.78  # greys of the background
+SHADOW = 0.30  # how much the floor under the object darkens
+
+
+def write_thumbnail(textured: TexturedMesh, path: Path, size: int = 512) -> None:
+    """PNG of the three-quarter view over a light grey, ``size`` pixels square."""
+    camera = orbit([AZIMUTH_DEG], ELEVATION_DEG, height=size, width=size)
+    picture = _pictures(framed(textured, camera), camera, supersample=3)[0]
+    with replacing(path) as temporary:
+        imageio.imwrite(temporary, picture)
+
+
+def write_turntable(
+    textured: TexturedMesh, path: Path, seconds: float = 4, fps: int = 15, size: int = 480
+) -> None:
+    """MP4 of one turn, without a jump where it loops; ``size`` is rounded up to a multiple of 16."""
+    size = -(-size // 16) * 16
+    count = max(1, round(seconds * fps))
+    azimuths = [AZIMUTH_DEG + 360.0 * i / count for i in range(count)]
+    # a dozen views bound the object well enough to frame it for all of them
+    shown = framed(textured, orbit(azimuths[:: max(1, count // 12)], ELEVATION_DEG, height=size, width=size))
+
+    def frame(azimuth: float) -> UInt8[np.ndarray, "h w 3"]:
+        camera = orbit([azimuth], ELEVATION_DEG, height=size, width=size)
+        return _pictures(shown, camera, supersample=2)[0]
+
+    # the kernels let go of the interpreter, so that the next frames are drawn while one is encoded
+    with replacing(path) as temporary, ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        write_frames(pool.map(frame, azimuths), temporary, fps, size)
+
+
+def framed(textured: TexturedMesh, cameras: Cameras, fill: float = FILL) -> TexturedMesh:
+    """The mesh moved and scaled so that it fills the pictures of all the cameras, centred.
+
+    Cameras look at the origin from a fixed distance, so the object comes to them. With several
+    cameras it is moved along +Y only, to stay on the axis that they go round.
+    """
+    vertices = textured.vertices.astype(np.float64)
+    low, high = vertices.min(0), vertices.max(0)
+    vertices = (vertices - (low + high) / 2) / max(float(np.linalg.norm(high - low)) / 2, 1e-9)
+    pose = cameras.camera_to_world[0, :3, :3].double().numpy()
+    half = cameras.height / 2
+    for _ in range(8):  # perspective makes this a fixed point, reached to a pixel in a few rounds
+        seen = cameras.project(torch.from_numpy(vertices).float()).numpy()
+        start, end = seen[..., :2].min((0, 1)), seen[..., :2].max((0, 1))
+        metres = float(cameras.distance[0]) / float(cameras.focal[0])  # a pixel at the origin
+        aside, up = ((start + end) / 2 - half) * metres
+        if len(cameras) == 1:
+            vertices = vertices - aside * pose[:, 0] + up * pose[:, 1]
+        else:
+            vertices = vertices + up * np.array([0.0, 1.0, 0.0])
+        vertices = vertices * (fill * 2 * half / max(end - start))
+    return replace(textured, vertices=vertices.astype(np.float32))
+
+
+def _pictures(
+    textured: TexturedMesh, cameras: Cameras, supersample: int
+) -> UInt8[np.ndarray, "b h w 3"]:
+    """Lit pictures over the grey, with a soft shadow on the floor."""
+    picture = render_mesh(textured, cameras, supersample=supersample)
+    background = studio(textured, cameras)
+    over = picture.rgb.numpy() + (1 - picture.opacity.numpy())[..., None] * background
+    return (np.clip(over, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def studio(textured: TexturedMesh, cameras: Cameras | Pinholes) -> Float[np.ndarray, "b h w 1"]:
+    """The grey behind a mesh, with its soft shadow on the floor."""
+    rows = np.linspace(TOP, BOTTOM, cameras.height)[None, :, None, None]
+    return rows * (1 - SHADOW * _floor_shadow(textured, cameras))[..., None]
+
+
+def _floor_shadow(textured: TexturedMesh, cameras: Cameras | Pinholes) -> Float[np.ndarray, "b h w"]:
+    """What lies low above the floor, dropped onto it and blurred: the object stands, not floats."""
+    vertices = textured.vertices.copy()
+    height = np.ptp(vertices[:, 1])
+    floor = vertices[:, 1].min()
+    low = (vertices[textured.faces][:, :, 1] < floor + 0.35 * height).all(1)
+    vertices[:, 1] = floor
+    seen = cameras.project(torch.from_numpy(vertices).float()).numpy()
+    covered = [
+        rasterise(points, textured.faces[low], cameras.height, cameras.width).face >= 0 for points in seen
+    ]
+    sigma = min(cameras.height, cameras.width) / 45
+    return np.stack([ndimage.gaussian_filter(c.astype(np.float32), (0.6 * sigma, sigma)) for c in covered])

@@ -1,0 +1,1 @@
+"""Optimization loops: score distillation, photometric fitting, texture."""

@@ -1,0 +1,198 @@
+"""The command line's promises: help at once, one line for bad input, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import typer
+
+from dreamfusion3d.cli import generate, main, options, report
+from dreamfusion3d.core.config import settings
+from dreamfusion3d.pipelines import export, text_to_mesh
+from dreamfusion3d.pipelines.workspace import Workspace
+
+HEAVY = ("torch", "diffusers", "numba", "trimesh", "scipy", "nerfacc", "numpy", "cv2")
+
+
+@pytest.mark.parametrize("module", ["generate", "main"])
+@pytest.mark.parametrize("argument", ["--help", "--no-such-option"])
+def test_help_imports_nothing_heavy(module: str, argument: str) -> None:
+    code = (
+        "import sys\n"
+        f"from dreamfusion3d.cli.{module} import app\n"
+        "from dreamfusion3d.cli.report import run\n"
+        f"code = run(app, [{argument!r}])\n"
+        f"print(code, [m for m in {HEAVY!r} if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ("0 []" if argument == "--help" else "2 []")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([""], "empty"),
+        (["x" * 10_000], "10,000"),
+        (["a\x00mug"], "U+0000"),
+        (["a mug", "--quality", "ultra"], "draft, standard, high"),
+        (["a mug", "--faces", "3"], "minimum is 100"),
+        (["a mug", "--faces", "many"], "integer"),
+        (["a mug", "--height", "0"], "--height 0.0 is too small"),
+        (["a mug", "--texture-size", "1"], "--texture-size 1 is too small"),
+        (["a mug", "--set", "mesh.height=0"], "mesh.height = 0.0 is too small"),
+        (["a mug", "--format", "glb,usd"], "did you mean 'usdz'?"),
+        (["a mug", "--guidance", "magic"], "sds"),
+        (["a mug", "--set", "optim.stesp=3"], "optim.steps"),
+        (["a mug", "--set", "optim.steps=few"], "whole number"),
+        (["a mug", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["a mug", "--seed", "-1"], "seed"),
+        (["a mug", "--device", "abacus"], "auto, cpu, cuda"),
+        (["a mug", "--device", "cuda:99"], "CUDA"),
+        (["a mug", "--wings"], "--wings"),
+        ([], "prompt"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert report.run(generate.app, [*arguments, "--out", str(out)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if not line.startswith("[1/")]
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    assert words in lines[0]
+    assert not list(out.rglob("*")) if out.exists() else True
+
+
+# A value that each option refuses, whatever the other settings.
+REFUSED = {
+    "--prior": "", "--negative": "", "--guidance": "magic", "--format": "usd", "--faces": "3",
+    "--texture-size": "1", "--lods": "99", "--collision": "maybe", "--height": "0", "--refine": "-1",
+    "--teacher": "me", "--encoder": "", "--holdout": "-1", "--up": "x", "--scale": "-1", "--offset": "1,2",
+}
+
+
+def options_for(command: str) -> set[str]:
+    found = typer.main.get_command(main.app).commands[command]  # type: ignore[attr-defined]
+    return {option for parameter in found.params for option in parameter.opts}
+
+
+@pytest.mark.parametrize(("command", "option"), [
+    (command, option) for command in ("generate", "fit", "export") for option in options.SETTINGS
+    if option in options_for(command) and option in REFUSED and (command, option) != ("export", "--up")
+])
+def test_an_option_is_refused_by_its_own_name(
+    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(export, "read_run", lambda _: export.Run(
+        Workspace(tmp_path), "a mug", 0, "embedded", "", 1.0, ("glb",), tmp_path / "a_mug.glb", None
+    ))
+    also = [] if command == "export" else ["--set", f"{options.SETTINGS[option]}=!"]  # what is typed wins
+    assert report.run(main.app, [command, "a mug", *also, option, REFUSED[option]]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {option} ") and captured.err.count("\n") == 1
+    assert options.SETTINGS[option] not in captured.err and captured.out == ""
+
+
+def test_every_option_that_is_a_setting_is_tried() -> None:
+    assert set(options.SETTINGS) - set(REFUSED) == {"--quads"}, "a flag, which has no wrong value"
+    assert set(options.SETTINGS.values()) <= set(settings())
+    assert set(options.SETTINGS) <= options_for("generate") | options_for("fit")
+
+
+def test_a_setting_that_was_not_an_option_keeps_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("mesh: {faces: 3}\n")
+    for given in (["--set", "mesh.faces=3"], ["--config", str(file)]):
+        assert report.run(main.app, ["generate", "a mug", "--height", "2", *given]) == 2
+        assert capsys.readouterr().err.startswith("error: mesh.faces = 3 is too small")
+
+
+def test_out_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    for out in (blocked, blocked / "below"):
+        assert report.run(generate.app, ["a mug", "--out", str(out)]) == 2
+        assert "--out" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "goes on where it was"),
+        (RuntimeError("odd\nthing"), 1, "odd thing (the log is"),
+    ],
+)
+def test_other_ends(
+    error: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(text_to_mesh, "text_to_mesh", fail)
+    assert report.run(generate.app, ["a mug"]) == code
+    captured = capsys.readouterr()
+    assert words in captured.err and len(captured.err.splitlines()) == 1
+    assert captured.out == ""
+
+
+def test_stdout_holds_the_result_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = {"prompt": "a mug", "config": {"mesh": {"formats": ["obj", "glb"]}}}
+
+    def fake(*_: object, **__: object) -> text_to_mesh.Asset:
+        print("a library that chatters")
+        return text_to_mesh.Asset(tmp_path / "a_mug", record)
+
+    monkeypatch.setattr(text_to_mesh, "text_to_mesh", fake)
+    assert report.run(generate.app, ["a mug"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'a_mug' / 'a_mug.glb'}\n"
+    assert report.run(main.app, ["generate", "a mug", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["prompt"] == "a mug" and printed["folder"] == str(tmp_path / "a_mug")
+
+
+def test_the_two_names_are_one_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.run(main.app, []) == 2
+    assert "generate" in capsys.readouterr().out
+    for arguments in (["--help"], ["generate", "--help"]):
+        assert report.run(main.app, arguments) == 0
+    assert "--texture-size" in capsys.readouterr().out
+
+
+def test_config_show_prints_what_config_takes_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dreamfusion3d.core.config import resolve
+
+    arguments = ["config", "show", "--quality", "draft", "--preset", "mvdream", "--set", "optim.steps=5"]
+    assert report.run(main.app, arguments) == 0
+    file = tmp_path / "run.yaml"
+    file.write_text(capsys.readouterr().out)
+    assert resolve(file=file) == resolve("draft", sets=["optim.steps=5"], preset="mvdream")
+    assert report.run(main.app, ["config", "show", "--preset", "nothing"]) == 2
+    captured = capsys.readouterr()
+    assert not captured.out and "mvdream" in captured.err
+
+
+def test_the_version_is_told(capsys):
+    assert report.run(main.app, ["--version"]) == 0
+    assert capsys.readouterr().out == f"dreamfusion3d {metadata.version('dreamfusion3d')}\n"
+
+
+def test_what_is_not_installed_is_told_before_anything_is_made(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "coacd", None)
+    words = ["generate", "a mug", "--collision", "parts", "--out", str(tmp_path / "out")]
+    assert report.run(main.app, words) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "out").exists()

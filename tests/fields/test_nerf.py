@@ -1,0 +1,175 @@
+"""The field: what its generator, its blob, its box and its sharpness promise."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dreamfusion3d.fields.initialization import (
+    EDGE,
+    FOG_CELL,
+    FOG_GAIN,
+    FOG_LEAST,
+    FOG_SHARE,
+    Start,
+    outer_colour,
+)
+from dreamfusion3d.fields.nerf import FieldConfig, NerfField
+
+
+def make(seed=0, **config):
+    return NerfField(FieldConfig(**config), generator=torch.Generator().manual_seed(seed))
+
+
+def points(n=100, seed=1):
+    return torch.rand(n, 3, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_the_generator_alone_decides():
+    state = torch.random.get_rng_state()
+    a, b, other = make(3), make(3), make(4)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for name, value in a.state_dict().items():
+        assert torch.equal(value, b.state_dict()[name])
+    assert not torch.equal(a.table, other.table)
+
+
+def test_it_starts_as_the_blob():
+    field, x = make(), points()
+    config = field.config
+    blob = config.blob_density * (1 - x.norm(dim=-1) / config.blob_radius)
+    expected = config.density_scale * torch.nn.functional.softplus(blob)
+    torch.testing.assert_close(field.density(x).detach(), expected, rtol=1e-2, atol=1e-3)
+    assert (field.albedo(x) - 0.5).abs().max() < 0.01
+
+
+def test_it_starts_as_the_fog_that_it_is_given():
+    generator = torch.Generator().manual_seed(2)
+    density = torch.rand(9, 9, 9, generator=generator) * 30
+    colour = torch.rand(9, 9, 9, 3, generator=generator)
+    start = Start.of_fog(density, 0.1 + 0.8 * colour, torch.device("cpu"))
+    field = NerfField(FieldConfig(), generator=generator, start=start)
+    at = torch.randint(0, 9, (50, 3), generator=generator)
+    x, (i, j, k) = at / 4 - 1.0, at.unbind(1)
+    # by hand: what is near is the mean over 27 samples of the most among each one's 125
+    opacity = 1 - torch.exp(-density * FOG_CELL)
+    around = torch.nn.functional.pad(opacity[None, None], [2] * 6, value=-1.0)[0, 0]
+    most = torch.zeros(11, 11, 11)
+    for n in torch.cartesian_prod(*[torch.arange(9)] * 3):
+        p, q, r = n.tolist()
+        most[p + 1, q + 1, r + 1] = around[p : p + 5, q : q + 5, r : r + 5].max()
+    for row in range(50):
+        p, q, r = at[row].tolist()
+        near = most[p : p + 3, q : q + 3, r : r + 3].sum() / 27
+        edge = max(FOG_SHARE * float(near), FOG_LEAST)
+        u = EDGE + FOG_GAIN * (float(torch.logit(opacity[p, q, r])) - math.log(edge / (1 - edge)))
+        found = float(field.density_logit(x[row : row + 1]).detach())
+        assert found == pytest.approx(max(min(u, 12.0), -12.0), abs=2e-2)
+    seen = outer_colour(density, 0.1 + 0.8 * colour)[i, j, k]
+    torch.testing.assert_close(field.albedo(x).detach(), seen, rtol=0, atol=1e-2)
+
+
+def test_together_is_the_same_as_apart():
+    field, x = make(), points()
+    density, albedo = field.density_and_albedo(x)
+    torch.testing.assert_close(density, field.density(x))
+    torch.testing.assert_close(albedo, field.albedo(x))
+    assert density.shape == (100,) and albedo.shape == (100, 3)
+    assert field.features(x).shape == (100, field.layout.width)
+    assert (density >= 0).all() and ((albedo >= 0) & (albedo <= 1)).all()
+
+
+def test_nothing_outside_the_box():
+    x = torch.tensor([[1.001, 0.0, 0.0], [0.0, -1.5, 0.0], [0.0, 0.0, 0.9]])
+    density = make(blob_radius=2.0).density(x)
+    assert density[0] == density[1] == 0 and density[2] > 0
+
+
+def test_sharpness_turns_about_the_edge_and_is_saved():
+    field, x = make(), points()
+    before, denser = field.density(x), field.density_logit(x) > EDGE
+    field.set_sharpness(5.0)
+    after = field.density(x)
+    assert denser.any() and not denser.all()
+    assert (after[denser] > before[denser]).all() and (after[~denser] < before[~denser]).all()
+    twin = make(9)
+    twin.load_state_dict(field.state_dict())
+    assert torch.equal(twin.density(x), field.density(x))
+    with pytest.raises(ValueError, match="positive"):
+        field.set_sharpness(0.0)
+
+
+def test_every_parameter_learns():
+    field = make()
+    density, albedo = field.density_and_albedo(points())
+    (density.sum() + albedo[:, 0].sum()).backward()
+    for name, parameter in field.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_no_points_and_the_origin():
+    field = make()
+    density, albedo = field.density_and_albedo(torch.empty(0, 3))
+    assert density.shape == (0,) and albedo.shape == (0, 3)
+    origin = torch.zeros(1, 3, requires_grad=True)
+    field.density(origin).sum().backward()
+    assert torch.isfinite(origin.grad).all()
+
+
+def fogged(generator: torch.Generator) -> NerfField:
+    """A ball of fog whose u is 0.85 above EDGE within, and 1.5 below it around."""
+    axis = torch.linspace(-1, 1, 17)
+    radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1)
+    u = torch.where(radius < 0.5, EDGE + 0.85, EDGE - 1.5)
+    start = Start(u, torch.full((17, 17, 17, 3), 0.5), torch.device("cpu"), keep=True)
+    return NerfField(FieldConfig(), generator=generator, start=start)
+
+
+def test_a_field_that_keeps_its_sides_has_not_strayed():
+    generator = torch.Generator().manual_seed(3)
+    field = fogged(generator)
+    assert field.start is not None
+    assert field.start.strayed(field.density_logit, 500, generator=generator).item() < 1e-3
+
+    def steeper(x: torch.Tensor) -> torch.Tensor:
+        assert field.start is not None
+        return EDGE + 9 * (field.density_logit(x) - EDGE)
+
+    bolder = field.start.strayed(steeper, 500, generator=generator)
+    assert bolder.item() < 1e-3  # sharper is not astray
+
+
+@pytest.mark.parametrize("shift", [-2.0, 3.0])
+def test_a_hole_that_is_filled_or_a_wall_that_is_lost_is_pulled_back(shift: float):
+    generator = torch.Generator().manual_seed(3)
+    field = fogged(generator)
+    assert field.start is not None
+    with torch.no_grad():
+        field.out_bias[0] += shift / 3.0  # RAW_SCALE
+    strayed = field.start.strayed(field.density_logit, 4000, generator=generator)
+    assert strayed.item() > 0.05
+    (gradient,) = torch.autograd.grad(strayed, field.out_bias)
+    assert gradient[0] * shift > 0  # descending undoes the shift
+
+
+def test_a_users_solid_is_a_start_and_no_hold():
+    start = Start.of_solid(torch.zeros(5, 5, 5), torch.zeros(5, 5, 5, 3), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    assert float(start.strayed(lambda x: x[:, 0] * 0 + 100, 50, generator=generator)) == 0
+
+
+def test_colours_that_no_picture_shows_give_way_to_those_around_them():
+    """A white ball with a black heart, in clear air of another colour."""
+    axis = torch.linspace(-1, 1, 33)
+    radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1)
+    density = 40.0 * (radius < 0.6)
+    colour = torch.where((radius < 0.35)[..., None], torch.zeros(3), torch.ones(3))
+    out = outer_colour(density, colour)
+    assert out.shape == colour.shape and torch.isfinite(out).all()
+    assert (out[(radius > 0.35) & (radius < 0.6)] > 0.9).all()  # and so is what lies close below
+    assert out[(radius > 0.3) & (radius < 0.35)].min() > 0.9
+    clear = outer_colour(torch.zeros(33, 33, 33), colour)
+    assert torch.isfinite(clear).all()

@@ -1,0 +1,71 @@
+"""What the field joins at a lower density, the mesh joins; what nothing joins is left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from dreamfusion3d.mesh.bridge_components import LEAST, joined
+from dreamfusion3d.mesh.clean import solid_mesh
+from dreamfusion3d.mesh.quality import quality
+
+R = 48
+
+
+def ball(y: float, radius: float) -> np.ndarray:
+    """Log density: positive within."""
+    axis = np.linspace(-1, 1, R)
+    x, up, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    return np.clip(10 * (radius - np.sqrt(x**2 + (up - y) ** 2 + z**2)), -3, 3).astype(np.float32)
+
+
+def mast(value: float) -> np.ndarray:
+    axis = np.linspace(-1, 1, R)
+    x, up, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    thin = (np.hypot(x, z) < 0.05) & (np.abs(up) < 0.5)
+    return np.where(thin, value, -3).astype(np.float32)
+
+
+def bodies(grid: np.ndarray) -> int:
+    return int(ndimage.label(grid > 0)[1])
+
+
+def sailing(mast_value: float) -> np.ndarray:
+    return np.maximum.reduce([ball(-0.5, 0.35), ball(0.55, 0.25), mast(mast_value)])
+
+
+def test_a_sail_stays_on_its_thin_mast() -> None:
+    grid = sailing(-1.0)
+    assert bodies(grid) == 2
+    bridged = joined(grid, 0.0)
+    assert bodies(bridged) == 1
+    assert (bridged >= grid).all()
+    mesh = solid_mesh(bridged, 0.0)
+    facts = quality(mesh)
+    assert (facts.components, facts.genus, facts.watertight) == (1, 0, True)
+    assert mesh.vertices[:, 1].max() > 0.7, "the sail is there"
+    assert solid_mesh(grid, 0.0).vertices[:, 1].max() < 0, "and without the bridge it is not"
+
+
+def test_the_bridge_is_thin() -> None:
+    grid = sailing(-1.0)
+    added = (joined(grid, 0.0) > 0) & (grid <= 0)
+    x, _, z = np.argwhere(added).T
+    assert np.ptp(x) <= 5 and np.ptp(z) <= 5
+    assert 0 < added.sum() < 0.05 * (grid > 0).sum()
+
+
+def test_what_nothing_joins_is_left() -> None:
+    grid = sailing(-3.0)
+    np.testing.assert_array_equal(joined(grid, 0.0), grid)
+
+
+def test_a_crumb_is_no_body() -> None:
+    grid = sailing(-1.0)
+    crumb = np.maximum.reduce([ball(-0.5, 0.35), ball(0.3, 0.06), mast(-1.0)])
+    sizes = np.bincount(ndimage.label(crumb > 0)[0].ravel())[1:]
+    assert sizes.min() < LEAST * sizes.max()
+    np.testing.assert_array_equal(joined(crumb, 0.0), crumb)
+    one = ball(0.0, 0.4)
+    assert joined(one, 0.0) is one
+    assert bodies(grid) == 2, "the input is not written to"

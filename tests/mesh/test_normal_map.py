@@ -1,0 +1,131 @@
+"""The normal map gives back what simplification took, in the frame that glTF reads it in."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dreamfusion3d.mesh.bake import bake
+from dreamfusion3d.mesh.bvh import nearest, tree_of
+from dreamfusion3d.mesh.clean import solid_mesh
+from dreamfusion3d.mesh.normal_map import fine_surface, with_normal_map, with_occlusion
+from dreamfusion3d.mesh.rasterize import atlas_points, rasterise
+from dreamfusion3d.mesh.simplify import simplify
+from dreamfusion3d.mesh.tangents import vertex_normals, vertex_tangents
+from tests.support.shapes import grid_of, position_colour, sphere, textured_of, torus
+
+SIZE = 256
+
+
+def bumpy(p: np.ndarray) -> np.ndarray:
+    return sphere(p) + 0.012 * np.sin(18 * p[:, 0]) * np.sin(18 * p[:, 1])
+
+
+@pytest.fixture(scope="module")
+def fine():
+    return solid_mesh(grid_of(bumpy, 80), 0.0)
+
+
+@pytest.fixture(scope="module")
+def dressed(fine):
+    return with_normal_map(bake(simplify(fine, 400), position_colour, SIZE), fine_surface(fine))
+
+
+def pixels(textured):
+    """What a renderer has at every covered texel: position, unit normal, tangent, sign, and the map there."""
+    face, weights, _ = rasterise(atlas_points(textured.uv, SIZE), textured.faces, SIZE, SIZE)
+    where = face >= 0
+
+    def mixed(values):
+        return np.einsum("nk,nkc->nc", weights[where], values[textured.faces[face[where]]])
+
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True)
+            for v in (mixed(textured.normals), mixed(textured.tangents[:, :3]))]
+    return mixed(textured.vertices), *unit, mixed(textured.tangents[:, 3:]), textured.normal_map[where]
+
+
+def test_a_renderer_gets_the_fine_normals_back(fine, dressed):
+    place, normal, tangent, sign, stored = pixels(dressed)
+    bitangent = np.sign(sign) * np.cross(normal, tangent)
+    x, y, z = (stored / 127.5 - 1).T
+    shown = x[:, None] * tangent + y[:, None] * bitangent + z[:, None] * normal
+    shown /= np.linalg.norm(shown, axis=1, keepdims=True)
+    hit = nearest(tree_of(fine), place)
+    truth = np.einsum("nk,nkc->nc", hit.weights, vertex_normals(fine)[fine.faces[hit.face]])
+    truth /= np.linalg.norm(truth, axis=1, keepdims=True)
+
+    def degrees(a):
+        return np.degrees(np.arccos(np.clip((a * truth).sum(1), -1, 1)))
+
+    assert np.median(degrees(normal)) > 5  # the bumps are lost on the coarse mesh
+    assert np.median(degrees(shown)) < 1.5
+    assert np.percentile(degrees(shown), 95) < 8
+
+
+def test_tangents_follow_the_texture(dressed):
+    t, n = dressed.tangents, dressed.normals
+    np.testing.assert_allclose(np.linalg.norm(t[:, :3], axis=1), 1, atol=1e-5)
+    assert np.abs((t[:, :3] * n).sum(1)).max() < 1e-5
+    assert (t[:, 3] == 1).all()  # no chart is mirrored
+    corners, uv = dressed.vertices[dressed.faces].astype(float), dressed.uv[dressed.faces].astype(float)
+    edges = np.stack([corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]], axis=1)
+    flat = np.stack([uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]], axis=1)
+    along_u, along_v = np.moveaxis(np.linalg.solve(flat, edges), 1, 0)
+    bitangent = np.cross(n, t[:, :3]) * t[:, 3:]
+    for direction, vectors in ((along_u, t[:, :3]), (along_v, bitangent)):
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        cosine = np.einsum("fc,fkc->fk", direction, vectors[dressed.faces])
+        assert np.median(cosine) > 0.98 and (cosine > 0).mean() > 0.99
+
+
+def slow_tangent(mesh, vertex: int) -> np.ndarray:
+    """MikkTSpace at one vertex, face by face as its thesis puts it."""
+    n, total = mesh.normals[vertex].astype(float), np.zeros(3)
+
+    def flat(v):
+        v = v - n * (n @ v)
+        return v / np.linalg.norm(v)
+
+    for face in mesh.faces[(mesh.faces == vertex).any(1)]:
+        k = int(np.flatnonzero(face == vertex)[0])
+        p, uv = mesh.vertices[face].astype(float), mesh.uv[face].astype(float)
+        (a, b), (c, d) = uv[1] - uv[0], uv[2] - uv[0]
+        direction = (d * (p[1] - p[0]) - b * (p[2] - p[0])) * np.sign(a * d - b * c)
+        before, after = flat(p[k - 1] - p[k]), flat(p[(k + 1) % 3] - p[k])
+        total += np.arccos(np.clip(before @ after, -1, 1)) * flat(direction)
+    return total / np.linalg.norm(total)
+
+
+def test_tangents_are_those_of_the_rule():
+    mesh = textured_of(torus, 64)
+    tangents = vertex_tangents(mesh)
+    for vertex in np.random.default_rng(0).integers(len(mesh.vertices), size=60):
+        np.testing.assert_allclose(tangents[vertex, :3], slow_tangent(mesh, vertex), atol=1e-5)
+
+
+def test_mirrored_texture_turns_the_bitangent_round():
+    mesh = textured_of(torus, 64)
+    mirrored = dataclasses.replace(mesh, uv=mesh.uv * np.float32([-1, 1]) + np.float32([1, 0]))
+    one, two = vertex_tangents(mesh), vertex_tangents(mirrored)
+    assert (two[:, 3] == -1).all()
+    np.testing.assert_allclose(two[:, :3], -one[:, :3], atol=1e-5)
+
+
+def test_a_face_without_texture_still_has_a_frame():
+    mesh = textured_of(torus, 64)
+    tangents = vertex_tangents(dataclasses.replace(mesh, uv=np.zeros_like(mesh.uv)))
+    assert np.isfinite(tangents).all()
+    np.testing.assert_allclose(np.linalg.norm(tangents[:, :3], axis=1), 1, atol=1e-5)
+
+
+def test_occlusion_is_dark_in_the_hole_of_a_ring():
+    ring = solid_mesh(grid_of(lambda p: torus(p, 0.45, 0.3), 32), 0.0)
+    shaded = with_occlusion(bake(simplify(ring, 600), position_colour, 64), fine_surface(ring))
+    face, weights, _ = rasterise(atlas_points(shaded.uv, 64), shaded.faces, 64, 64)
+    where = face >= 0
+    place = np.einsum("nk,nkc->nc", weights[where], shaded.vertices[shaded.faces[face[where]]])
+    light, radius = shaded.occlusion[where], np.hypot(place[:, 0], place[:, 1])
+    assert light[radius > 0.6].mean() > 250  # convex there: nothing is in the way
+    assert light[(radius < 0.25)].mean() < 180

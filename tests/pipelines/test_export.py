@@ -1,0 +1,231 @@
+"""A finished run written again: the same asset in another frame, its own files untouched."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from dreamfusion3d.cli import main, report
+from dreamfusion3d.core import files
+from dreamfusion3d.core.config import as_dict, resolve
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.progress import Quiet
+from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.mesh.io.axes import place
+from dreamfusion3d.mesh.io.formats import extras_of, write
+from dreamfusion3d.mesh.io.gltf import companion, read_glb
+from dreamfusion3d.pipelines import stages
+from dreamfusion3d.pipelines.export import export
+from tests.support.shapes import textured_of, two_handles
+
+HEIGHT = 0.5
+
+
+@pytest.fixture(scope="module")
+def pot() -> TexturedMesh:
+    return textured_of(two_handles, 64)
+
+
+@pytest.fixture
+def run(pot: TexturedMesh, tmp_path: Path) -> Path:
+    """A folder as a run leaves it, under a name that another run's folder made it take."""
+    return finished(pot, tmp_path / "out" / "a_pot_a1b2c3")
+
+
+def finished(pot: TexturedMesh, folder: Path) -> Path:
+    config = resolve(sets=["mesh.formats=glb,obj", f"mesh.height={HEIGHT}"])
+    written = []
+    for kind in config.mesh.formats:
+        path = folder / f"{folder.name}.{kind}"
+        written += write(kind, place(pot, HEIGHT), path, "a_pot", extras_of("A pot", 3, "embedded"))
+    (folder / "work").mkdir()
+    stages.kept(folder / "work" / "textured.npz", TexturedMesh, lambda: pot, Quiet())
+    facts = {p.name: {"sha256": files.sha256(p), "bytes": p.stat().st_size} for p in written}
+    record = {"prompt": "A pot", "seed": 3, "slug": folder.name, "config": as_dict(config),
+              "prior": {"name": "embedded", "sha256": "0" * 64}, "files": facts}
+    files.write_json(folder / "asset.json", record)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_defaults_give_what_the_run_has(run: Path) -> None:
+    before = contents(run)
+    written = export(run)
+    assert written == [run / "export" / f"{run.name}.{kind}" for kind in ("glb", "obj")]
+    again = contents(run / "export")
+    assert set(again) == {f"{run.name}.{kind}" for kind in ("glb", "obj", "mtl", "png")}
+    assert all(data == before[name] for name, data in again.items())
+    assert {name: data for name, data in contents(run).items() if not name.startswith("export")} == before
+
+
+@pytest.mark.parametrize(("name", "called"), [("My vase", "my_vase"), ("../../x", "x"), ("", "a_pot")])
+def test_a_name_of_its_own(name: str, called: str, run: Path) -> None:
+    record = json.loads((run / "asset.json").read_text())
+    (run / "asset.json").write_text(json.dumps({**record, "name": name}))
+    export(run, "obj")
+    assert set(contents(run / "export")) == {f"{run.name}.{kind}" for kind in ("obj", "mtl", "png")}
+    assert f"usemtl {called}\n" in (run / "export" / f"{run.name}.obj").read_text()
+
+
+def test_two_assets_of_one_prompt_share_a_folder(run: Path, pot: TexturedMesh, tmp_path: Path) -> None:
+    """Exported to one, or copied into one as they are: each keeps its own picture."""
+    green = replace(pot, texture=np.full_like(pot.texture, (0, 200, 0)))
+    other = finished(green, run.parent / "a_pot")
+    for one in (run, other):
+        export(one, "obj,gltf", out=tmp_path / "delivery")
+        shutil.copytree(one, tmp_path / "flat", dirs_exist_ok=True)
+    for folder in ("delivery/{}.obj", "delivery/{}.gltf", "flat/{}.obj"):
+        for one, mesh in ((run, pot), (other, green)):
+            [part] = trimesh.load_scene(tmp_path / folder.format(one.name)).geometry.values()
+            material = part.visual.material
+            picture = material.image if hasattr(material, "image") else material.baseColorTexture
+            np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), mesh.texture)
+
+
+def test_a_renamed_run(run: Path) -> None:
+    """A space would end the name of an OBJ's material file, and is no part of a URI."""
+    folder = run.rename(run.parent / "my pot (final)")
+    (folder / f"{run.name}.glb").rename(folder / f"{folder.name}.glb")
+    for path in export(folder, "obj,gltf"):
+        [part] = trimesh.load_scene(path).geometry.values()
+        assert part.visual.uv is not None
+        beside = {p.stem for p in path.parent.iterdir() if p.suffix in (".mtl", ".bin", ".png")}
+        assert beside == {companion(path)} and re.fullmatch("my_pot_final_[0-9a-f]{6}", companion(path))
+
+
+@pytest.mark.parametrize("gone", ["work", "the npz is damaged"])
+def test_from_the_glb_alone(gone: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if gone == "work":
+        shutil.rmtree(run / "work")
+    else:
+        (run / "work" / "textured.npz").write_bytes(b"PK")
+    [path] = export(run, "glb")
+    assert ("damaged" in capsys.readouterr().err) == (gone != "work")
+    one, two = read_glb(run / f"{run.name}.glb"), read_glb(path)
+    np.testing.assert_allclose(two.vertices, one.vertices, atol=1e-6)
+    np.testing.assert_allclose(two.normals, one.normals, atol=1e-6)
+    np.testing.assert_array_equal(two.texture, one.texture)
+    np.testing.assert_array_equal(two.faces, one.faces)
+
+
+def test_an_edited_glb_is_said_to_be_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(run / "work")
+    glb = run / f"{run.name}.glb"
+    write("glb", place(read_glb(glb), 7.0), glb, "edited", {})
+    [path] = export(run, "glb")
+    assert "not as the run wrote it" in capsys.readouterr().err
+    assert np.ptp(read_glb(path).vertices[:, 1]) == pytest.approx(HEIGHT, rel=1e-5)
+
+
+def test_frame_height_pivot(run: Path, tmp_path: Path) -> None:
+    [path] = export(run, ["obj"], out=tmp_path / "x", up="z", units="cm", height=0.25, pivot="center")
+    assert path == tmp_path / "x" / f"{run.name}.obj" and not (run / "export").exists()
+    bounds = trimesh.load(path, process=False).bounds
+    np.testing.assert_allclose(bounds[0], -bounds[1], atol=1e-4)
+    assert bounds[1, 2] == pytest.approx(12.5, rel=1e-5)
+    assert "# frame: +Z up, cm" in path.read_text()
+
+
+def test_what_gltf_does_not_allow_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [path] = export(run, "glb", up="z", units="cm")
+    assert "glb is always +Y up, m" in capsys.readouterr().err
+    assert path.read_bytes() == (run / f"{run.name}.glb").read_bytes()
+    export(run, "glb", up="y", units="m")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "x"
+    arguments = [str(run), "--format", "ply,stl,3mf,gltf", "--out", str(out), "--height", "2", "--quiet"]
+    assert report.run(main.app, ["export", *arguments]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.split() == [str(out / f"{run.name}.{k}") for k in ("ply", "stl", "3mf", "gltf")]
+    assert captured.err == ""
+    assert not [p for p in out.iterdir() if "tmp" in p.name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--format", "usd"], "did you mean 'usdz'?"),
+        (["--format", "gltff,glb"], "did you mean 'gltf'?"),
+        (["--format", ""], "name at least one of glb, gltf"),
+        (["--up", "x"], "--up 'x' is not one of y, z"),
+        (["--units", "inch"], "m, cm, mm"),
+        (["--pivot", "centre"], "did you mean 'center'?"),
+        (["--height", "0"], "--height 0.0 is too small"),
+        (["--height", "nan"], "not a finite number"),
+        (["--out", "."], "the run's own folder"),
+    ],
+)
+def test_bad_options(
+    arguments: list[str], words: str, run: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(run)
+    before = contents(run)
+    assert report.run(main.app, ["export", str(run), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err and len(captured.err.splitlines()) == 1 and captured.out == ""
+    assert contents(run) == before
+
+
+def test_folders_that_are_no_finished_run(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        export(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is a file"):
+        export(run / "asset.json")
+    with pytest.raises(InputError, match=r"holds 1 runs and is none itself.*a_pot_a1b2c3"):
+        export(run.parent)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no run's folder"):
+        export(tmp_path / "empty")
+    record = json.loads((run / "asset.json").read_text())
+    for broken in ("{", "[]", json.dumps({**record, "config": {}})):
+        (run / "asset.json").write_text(broken)
+        with pytest.raises(InputError, match="not the record of a run"):
+            export(run)
+    (run / "asset.json").unlink()
+    (run / "work" / "run.json").write_text(json.dumps({"prompt": "A pot"}))
+    with pytest.raises(InputError, match='not finished.*text2mesh "A pot"'):
+        export(run)
+
+
+def test_nothing_to_export_from(run: Path) -> None:
+    shutil.rmtree(run / "work")
+    (run / f"{run.name}.glb").write_bytes(b"glTF?")
+    with pytest.raises(InputError, match="cannot be read"):
+        export(run, "obj")
+    (run / f"{run.name}.glb").unlink()
+    with pytest.raises(InputError, match="neither work/textured.npz nor a GLB"):
+        export(run, "obj")
+
+
+def test_read_only(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    # by hand: whoever runs the tests may be root, whom no permission stops
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", denied)
+        with pytest.raises(InputError, match="Permission denied. Choose another with --out"):
+            export(run, "obj")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", denied)
+        with pytest.raises(InputError, match="Permission denied"):
+            export(run, "obj", out=tmp_path / "x")
+    assert not list((tmp_path / "x").iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", denied)
+        with pytest.raises(InputError, match="cannot read .*asset.json"):
+            export(run, "obj")

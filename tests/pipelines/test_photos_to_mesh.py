@@ -1,0 +1,197 @@
+"""Photos to a finished folder: done, resumed to the same bytes, and apart from other photos."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+
+from dreamfusion3d.cameras.capture import read_photos, write_photos
+from dreamfusion3d.cameras.normalize import Placing
+from dreamfusion3d.cameras.orbit import sample_orbit
+from dreamfusion3d.cli import main, report
+from dreamfusion3d.core import files
+from dreamfusion3d.core.config import FIT_PRESETS, PRESETS, resolve
+from dreamfusion3d.pipelines import photos_to_mesh as fit
+from dreamfusion3d.pipelines import surface_extraction
+from dreamfusion3d.pipelines.export import export
+from dreamfusion3d.pipelines.live_control import Wish, ask
+from dreamfusion3d.pipelines.photos_to_mesh import photos_to_mesh
+from dreamfusion3d.pipelines.run_reader import Fields, config_of
+from dreamfusion3d.pipelines.text_to_mesh import Asset
+from dreamfusion3d.pipelines.video import film
+from dreamfusion3d.procedural.objects import meant_instances, usual
+from dreamfusion3d.procedural.posed_photos import take_photos
+from dreamfusion3d.rendering.occupancy_grid import filled
+from dreamfusion3d.rendering.pinhole import photograph
+
+SETS = [
+    "optim.steps=60", "fit.rays=512", "field.max_resolution=48", "render.step_size=0.04",
+    "mesh.resolution=40", "mesh.faces=800", "mesh.texture_size=64", "mesh.normal_map=false", "fit.holdout=2",
+]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surface_extraction, "VIEWS", 6)
+    monkeypatch.setattr(surface_extraction, "VIEW_SIZE", 32)
+    video = importlib.import_module("dreamfusion3d.rendering.turntable")
+    short = functools.partial(video.write_turntable, seconds=0.1, size=32)
+    monkeypatch.setattr(video, "write_turntable", short)
+    monkeypatch.setattr(video, "write_thumbnail", functools.partial(video.write_thumbnail, size=32))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    meaning = usual("mushroom")
+    props = meant_instances(meaning, 1, generator=torch.Generator().manual_seed(0))
+    cameras = sample_orbit(16, generator=torch.Generator().manual_seed(1), size=32)
+    photos = take_photos(props, 0, meaning, cameras)
+    place = tmp_path_factory.mktemp("set") / "my mushroom"
+    write_photos(place, photos.rgba.numpy(), photos.cameras)
+    return place
+
+
+def _the_photos_own_cameras_see_the_photos(folder: Path, asset: Path, out: Path) -> None:
+    """The file that the photos came with is a camera path, too: in their world, turned and placed."""
+    film(asset, str(folder / "transforms.json"), out=out, of="field", background="white")
+    seen = np.stack([imageio.imread(path) for path in sorted(out.glob("*.png"))]).astype(float) / 255
+    config, field = config_of(asset), Fields(asset).read(asset / "work" / "field.safetensors")
+    photos, told = read_photos(folder), json.loads((asset / "asset.json").read_text())["fit"]
+    cameras = Placing(told["scale"], tuple(told["offset"])).moved(photos.cameras)
+    lot = torch.Generator().manual_seed(0)
+    rgb, opacity = photograph(
+        field, cameras, filled(field, config, lot), step_size=config.render.step_size, generator=lot
+    )
+    wanted = (rgb + 1 - opacity[..., None]).numpy()
+    errors = ((wanted[None] - seen[:, None]) ** 2).mean((2, 3, 4))
+    assert seen.shape == (16, 32, 32, 3) and -10 * np.log10(errors.diagonal().max()) > 30
+    assert (errors.argmin(1) == np.arange(16)).all(), "each is most like its own"
+
+
+def make(folder: Path, out: Path, *sets: str, **options: Any) -> Asset:
+    config = resolve(sets=[*SETS, *sets], qualities=FIT_PRESETS)
+    return photos_to_mesh(folder, out=out, config=config, device="cpu", **options)
+
+
+def test_folder_and_record(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = [part for pair in SETS for part in ("--set", pair)]
+    arguments = ["fit", str(folder), "--out", str(tmp_path), "--format", "glb,obj", "--json", *sets]
+    assert report.run(main.app, arguments) == 0
+    captured = capsys.readouterr()
+    printed = json.loads(captured.out)
+    asset = tmp_path / "my_mushroom"
+    record = json.loads((asset / "asset.json").read_text())
+    assert printed == {**record, "folder": str(asset)}
+    assert {"my_mushroom.glb", "my_mushroom.obj", "thumbnail.png", "turntable.mp4"} <= set(record["files"])
+    assert set(record["seconds"]) == set(fit.STAGES)
+    assert record["source"]["use"] == "fit" and record["source"]["file"] == "my mushroom"
+    assert record["prior"] == {"name": "none", "sha256": ""}
+    assert b"the photos may come with terms" in (asset / "my_mushroom.glb").read_bytes()
+    held = record["fit"]["held_out"]
+    assert record["fit"]["photos"] == 14 and held["photos"] == len(held["views"]) == 2
+    assert held["psnr"] > 18 and held["ssim"] > 0.7
+    _the_photos_own_cameras_see_the_photos(folder, asset, tmp_path / "again")
+    assert f"PSNR {held['psnr']:.2f} dB" in captured.err and "optimise 60/60" in captured.err
+    assert record["mesh"]["watertight"] and record["checks"]["silhouettes_match"]["passed"]
+    # done already: the path alone, nothing made again
+    before = (asset / "my_mushroom.glb").stat().st_mtime_ns
+    assert report.run(main.app, [a for a in arguments if a != "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{asset / 'my_mushroom.glb'}\n" and "done already" in captured.err
+    assert (asset / "my_mushroom.glb").stat().st_mtime_ns == before
+    written = export(asset, "glb")[0]
+    assert files.sha256(written) == record["files"]["my_mushroom.glb"]["sha256"]
+
+
+def test_interrupted_again_and_again_goes_on_to_the_same_bytes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dreamfusion3d.training.photometric.EVERY", 8)
+    monkeypatch.setattr("dreamfusion3d.training.distillation.KEEP_EVERY", 6)
+    sets = ("optim.steps=14", "fit.rays=256", "mesh.resolution=32")
+    whole = make(folder, tmp_path / "1", *sets)
+    torn = tmp_path / "2" / "my_mushroom"
+    for where, number in (
+        ("dreamfusion3d.training.photometric.Previews.show", 2), ("dreamfusion3d.training.photometric.likeness", 1),
+        ("dreamfusion3d.pipelines.surface_extraction.solid_mesh", 1), ("dreamfusion3d.pipelines.text_to_mesh.asset_record", 1),
+    ):
+        calls = 0
+
+        def interrupt(*_: object, last: int = number, **__: object) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == last:
+                raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(where, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                make(folder, tmp_path / "2", *sets)
+        assert not (torn / "asset.json").exists() and not (torn / ".lock").exists()
+    again = make(folder, tmp_path / "2", *sets)
+    assert again.record["files"] == whole.record["files"] and again.record["fit"] == whole.record["fit"]
+
+
+def test_other_photos_are_another_asset(folder: Path, tmp_path: Path) -> None:
+    sets = ("optim.steps=4", "fit.rays=64")
+    one = make(folder, tmp_path / "out", *sets)
+    assert make(folder, tmp_path / "out", *sets) == one
+    rgba = np.full((16, 32, 32, 4), 255, np.uint8)
+    rgba[:, :8] = 0
+    other = tmp_path / "my mushroom"
+    from dreamfusion3d.cameras.capture import read_photos
+
+    write_photos(other, rgba, read_photos(folder).cameras)
+    two = make(other, tmp_path / "out", *sets)
+    assert two.folder != one.folder and two.folder.name.startswith("my_mushroom_")
+
+
+def test_a_run_without_a_prior_takes_no_prompt(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = ("optim.steps=6", "fit.rays=64")
+    plain = make(folder, tmp_path / "1", *sets)
+
+    def begun(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dreamfusion3d.training.photometric.fit", begun)
+        with pytest.raises(KeyboardInterrupt):
+            make(folder, tmp_path / "2", *sets)
+    ask(tmp_path / "2" / "my_mushroom" / "work", Wish(prompt="a red mug"))
+    asked = make(folder, tmp_path / "2", *sets)
+    assert "no prompt can change it" in capsys.readouterr().err
+    assert asked.record["files"] == plain.record["files"]
+
+
+def test_few_photos_are_remarked_on(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = ("optim.steps=2", "fit.rays=64", "fit.holdout=6")
+    make(folder, tmp_path, *sets, progress=None)
+    assert "10 photos leave much open" in capsys.readouterr().err
+    taught = make(folder, tmp_path, *sets, "fit.teacher=judge", name="taught")
+    assert "leave much open" not in capsys.readouterr().err
+    assert taught.main.name == "taught.glb"
+
+
+def test_a_prior_is_told_the_text(folder: Path, tmp_path: Path) -> None:
+    asset = make(
+        folder, tmp_path, "optim.steps=2", "fit.rays=64", "fit.unseen_views=1", text="a mushroom"
+    )
+    assert asset.folder.name == "a_mushroom" and asset.record["prior"]["name"] == "embedded"
+
+
+def test_qualities_are_settings_and_rise() -> None:
+    assert set(FIT_PRESETS) == set(PRESETS)
+    steps = [resolve(q, qualities=FIT_PRESETS).optim.steps for q in FIT_PRESETS]
+    assert steps == sorted(steps)

@@ -1,0 +1,138 @@
+"""Hostile fields end in one clear line or a closed, outward mesh; fine grids are asked near the surface."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from dreamfusion3d.core.errors import EmptyFieldError, InputError
+from dreamfusion3d.core.types import Mesh
+from dreamfusion3d.mesh import space_carving as solidifying
+from dreamfusion3d.mesh.clean import solid_mesh
+from dreamfusion3d.mesh.isosurface import log_ratio, sample_grid
+from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.refine import refine_grid
+from dreamfusion3d.mesh.simplify import simplify, smooth
+from dreamfusion3d.mesh.space_carving import solidify, within
+from dreamfusion3d.pipelines import surface_extraction
+from dreamfusion3d.pipelines.surface_extraction import mesh_silhouette_iou, surface_of
+from tests.mesh.test_space_carving import cup, shell
+from tests.support.shapes import grid_of, sphere, torus
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surface_extraction, "VIEWS", 6)
+    monkeypatch.setattr(surface_extraction, "VIEW_SIZE", 24)
+
+
+def field(density):
+    """A grey field of a density of (n, 3) tensors."""
+    return SimpleNamespace(density=density, albedo=lambda x: torch.full_like(x, 0.5))
+
+
+def noise(x):
+    """White, and the same at the same place."""
+    return 40 * ((torch.sin(x @ x.new_tensor([127.1, 311.7, 74.7])) * 43758.5453) % 1) ** 4
+
+
+def soft(distance):
+    return torch.clamp(10 * torch.exp(-distance / 0.03), max=500)
+
+
+HOSTILE = {
+    "noise": noise,
+    "plane": lambda x: soft(x[:, 1] + 0.1 * x[:, 0]),
+    "two bodies": lambda x: soft(torch.minimum(
+        (x - x.new_tensor([0.45, 0, 0])).norm(dim=1), (x + x.new_tensor([0.45, 0, 0])).norm(dim=1)) - 0.3),
+    "thin shell": lambda x: soft((x.norm(dim=1) - 0.6).abs() - 1 / 47),
+    "all full": lambda x: torch.full_like(x[:, 0], 300.0),
+    "a point": lambda x: soft(x.norm(dim=1) - 0.05),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_field_gives_a_closed_mesh(name):
+    found = surface_of(field(HOSTILE[name]), 48, torch.Generator().manual_seed(0))
+    rough = smooth(Mesh(found.vertices, found.faces))
+    for mesh in (Mesh(found.vertices, found.faces), rough, simplify(rough, 400)):
+        report = quality(mesh)
+        assert report.watertight and report.manifold and report.components == 1
+        assert report.volume > 0
+        assert np.abs(report.bounds).max() < 1 + 3 / 47
+    assert 0 <= mesh_silhouette_iou(rough, found.opacity) <= 1
+    if name == "thin shell":
+        # nobody sees inside: the ball is full, where the shell alone would have half of this
+        assert 4 / 3 * np.pi * 0.6**3 < report.volume < 4 / 3 * np.pi * 0.7**3
+
+
+@pytest.mark.parametrize("density, error, words", [
+    (lambda x: torch.zeros_like(x[:, 0]), EmptyFieldError, "transparent from every side"),
+    (lambda x: torch.full_like(x[:, 0], 1e-4), EmptyFieldError, "transparent from every side"),
+    (lambda x: torch.where(x[:, 0] > 0, torch.nan, 1.0), InputError, "not a finite number"),
+    (lambda x: torch.where(x.norm(dim=1) < 0.5, torch.inf, 0.0), InputError, "not a finite number"),
+], ids=["empty", "fog", "nan", "infinite"])
+def test_what_has_no_surface_says_so(density, error, words):
+    with pytest.raises(error, match=words):
+        surface_of(field(density), 48, torch.Generator().manual_seed(0))
+
+
+def test_a_mesh_shows_the_silhouettes_it_was_made_of():
+    found = surface_of(
+        field(lambda x: soft(x.norm(dim=1) - 0.6)), 48, torch.Generator().manual_seed(0))
+    whole = Mesh(found.vertices, found.faces)
+    assert mesh_silhouette_iou(whole, found.opacity) > 0.93
+    assert mesh_silhouette_iou(Mesh(0.5 * whole.vertices, whole.faces), found.opacity) < 0.4
+
+
+def pin(p: np.ndarray) -> np.ndarray:
+    """A ball with an antenna thinner than a coarse cell."""
+    axis = np.maximum(np.hypot(p[:, 0] - 0.013, p[:, 2] - 0.01) - 0.02, np.abs(p[:, 1] - 0.4) - 0.4)
+    return np.minimum(sphere(p, 0.4), axis)
+
+
+@pytest.mark.parametrize("shape", [sphere, torus, pin])
+def test_a_refined_grid_is_the_whole_one(shape):
+    asked = []
+
+    def density(p: np.ndarray) -> np.ndarray:
+        asked.append(len(p))
+        return np.minimum(10 * np.exp(-shape(p) / 0.02), 1000).astype(np.float32)
+
+    coarse, whole = sample_grid(density, 32), sample_grid(density, 101)
+    asked.clear()
+    refined = refine_grid(density, coarse, 10.0, 101)
+    assert sum(asked) < 0.5 * 101**3
+    np.testing.assert_array_equal(log_ratio(refined, 10.0), log_ratio(whole, 10.0))
+
+
+def test_a_refined_grid_names_what_is_not_a_number():
+    coarse = sample_grid(lambda p: np.exp(-sphere(p) / 0.05), 16)
+    with pytest.raises(InputError, match="not a finite number"):
+        refine_grid(lambda p: np.full(len(p), np.nan), coarse, 1.0, 40)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize("shape, genus", [(shell, 0), (cup, 0), (torus, 1)])
+def test_carving_by_blocks_is_as_good_as_by_samples(shape, genus, factor, monkeypatch):
+    grid = grid_of(shape, 64)
+    exact = quality(solid_mesh(solidify(grid, 0.0), 0.0))
+    monkeypatch.setattr(solidifying, "CARVING", 64 // factor)
+    blocks = solidify(grid, 0.0)
+    assert (blocks >= grid).all() and np.array_equal(blocks[grid > 0], grid[grid > 0])
+    report = quality(solid_mesh(blocks, 0.0))
+    assert report.genus == exact.genus == genus
+    assert report.volume == pytest.approx(exact.volume, rel=0.02)
+
+
+def test_distance_by_axes_is_distance():
+    from scipy import ndimage
+
+    mask = np.random.default_rng(0).random((20, 23, 17)) < 0.01
+    true = ndimage.distance_transform_edt(~mask)
+    for voxels in (0.5, 1.0, 2.9, 6.4):
+        assert np.array_equal(within(mask, voxels), true <= voxels)
+    assert not within(np.zeros((4, 4, 4), bool), 2.0).any()

@@ -1,0 +1,78 @@
+"""CLIP by transformers, with a tiny model of random weights: the real loading code."""
+
+from __future__ import annotations
+
+import json
+import string
+
+import numpy as np
+import pytest
+
+from dreamfusion3d.core.errors import InputError, MissingExtraError
+from dreamfusion3d.evaluation.retrieval import scores
+from dreamfusion3d.priors.image_text.image_encoder import load_eye
+from dreamfusion3d.priors.image_text.loading import load_encoder
+from dreamfusion3d.priors.image_text.protocol import Encoder
+from dreamfusion3d.priors.image_text.transformers_clip import Clip
+
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    import torch
+
+    path = tmp_path_factory.mktemp("clip")
+    letters = string.ascii_lowercase
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
+    (path / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}))
+    (path / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = transformers.CLIPTokenizer(vocab=str(path / "vocab.json"), merges=str(path / "merges.txt"))
+    side = {"shortest_edge": 32}
+    images = transformers.CLIPImageProcessor(size=side, crop_size={"height": 32, "width": 32})
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"vocab_size": len(words), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    config = transformers.CLIPConfig(
+        text_config=small | ends, vision_config=small | {"image_size": 32, "patch_size": 16}, projection_dim=8
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.CLIPModel(config).save_pretrained(path)
+    transformers.CLIPProcessor(images, tokenizer).save_pretrained(path)
+    return path
+
+
+def test_clip_from_a_folder(folder):
+    clip = load_encoder(str(folder))
+    assert isinstance(clip, Encoder)
+    views = np.random.default_rng(0).random((3, 64, 64, 4))
+    prompts = ["a red mug", "a blue chair"]
+    assert np.linalg.norm(clip.pictures(views), axis=1) == pytest.approx(1, abs=1e-5)
+    assert clip.sentences(prompts).shape == (2, 8)
+    assert not np.allclose(*clip.sentences(prompts)), "words are told apart"
+    assert scores(clip, [views], prompts).shape == (1, 2)
+
+
+def test_clip_teaches_what_it_judges_by(folder):
+    """`unseen`'s eye gives the vectors of the processor's way, with a gradient to the picture."""
+    import torch
+
+    views = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 4)) / 255
+    views[..., 3] = 1
+    pictures = torch.from_numpy(views[..., :3]).float().permute(0, 3, 1, 2).requires_grad_(True)
+    eye = load_eye("clip", str(folder))
+    seen = eye.look(pictures)
+    assert seen.detach().numpy() == pytest.approx(Clip(str(folder)).pictures(views), abs=1e-5)
+    seen[:, 0].sum().backward()
+    assert pictures.grad is not None and pictures.grad.abs().amax() > 0
+    assert not any(p.requires_grad for p in eye.model.parameters())
+    with pytest.raises(InputError, match="--encoder"):
+        load_eye("clip")
+
+
+def test_what_is_missing_is_said(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="no CLIP model"):
+        Clip(str(tmp_path / "nowhere"))
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(MissingExtraError, match=r"dreamfusion3d\[clip\]"):
+        Clip(str(tmp_path))

@@ -1,0 +1,320 @@
+"""Every family against diffusers itself: pictures, text, latents, loading by folder and by hub id."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+
+from dreamfusion3d.cameras.orbit import turntable
+from dreamfusion3d.core.config import Config, PriorConfig, with_values
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.types import Render
+from dreamfusion3d.fields.nerf import NerfField
+from dreamfusion3d.priors.cfg import guided
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
+from dreamfusion3d.priors.pretrained.noise_schedule import Discrete, Flow
+from dreamfusion3d.priors.protocol import Prior
+from dreamfusion3d.priors.view_prompts import encode_prompts
+from dreamfusion3d.training.distillation import optimize
+from tests.support import families
+
+SIZE = 16  # pixels that the tiny networks are shown
+PROMPT = "a red mug, front view"
+each_family = pytest.mark.parametrize("family", families.FAMILIES)
+# a U-Net, transformers of both kinds, and joint views: for what does not look at the rest
+each_network = pytest.mark.parametrize("family", ["sd", "sd3_no_t5", "flux", "mvdream"])
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("families")
+    return {family: families.build(family, root / family) for family in families.FAMILIES}
+
+
+def load(folder: Path | str, **settings) -> DiffusionPrior:
+    prior = load_prior(PriorConfig(name=str(folder), size=SIZE, **settings))
+    assert isinstance(prior, DiffusionPrior) and isinstance(prior, Prior)
+    return prior
+
+
+def noise(prior: DiffusionPrior, count: int = 2, seed: int = 0) -> torch.Tensor:
+    shape = prior.encode(picture(count), generator=torch.Generator()).shape
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def picture(count: int = 2, size: int = 24) -> Render:
+    generator = torch.Generator().manual_seed(3)
+    opacity = torch.rand(count, size, size, generator=generator)
+    rgb = torch.rand(count, size, size, 3, generator=generator) * opacity[..., None]
+    return Render(rgb, opacity, torch.zeros_like(opacity))
+
+
+def pipeline(folder: Path, family: str):
+    index = {"mvdream": diffusers.StableDiffusionPipeline}
+    kind = index.get(family, diffusers.DiffusionPipeline)
+    absent = {"tokenizer_3": None, "text_encoder_3": None} if family == "sd3_no_t5" else {}
+    return kind.from_pretrained(folder, local_files_only=True, **absent)
+
+
+@each_family
+@pytest.mark.parametrize(("dtype", "close"), [("float32", 1e-5), ("bfloat16", 1e-2)])
+def test_x0_is_the_schedulers_own(folders, family, dtype, close):
+    """The raw output of the network through diffusers' own step gives the same x_0."""
+    prior = load(folders[family], dtype=dtype)
+    cameras, text = turntable(1, size=24), prior.encode_text([PROMPT])
+    x, outputs = noise(prior, 1), []
+    network = prior.network
+    prior.network = lambda *asked: outputs.append(network(*asked)) or outputs[-1]  # type: ignore[assignment]
+    for time in (0.05, 0.5, 0.95):
+        x0 = prior.denoise(x, torch.full((1,), time), text, cameras)
+        output = outputs[-1].float()
+        if isinstance(prior.levels, Flow):  # a step down to no noise at all ends at x_0
+            scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+            scheduler.set_timesteps(sigmas=[time])
+            expected = scheduler.step(output, scheduler.timesteps[0], x).prev_sample
+        else:
+            scheduler = diffusers.DDIMScheduler.from_pretrained(
+                folders[family] / "scheduler", clip_sample=False, thresholding=False
+            )
+            scheduler.set_timesteps(1000)
+            expected = scheduler.step(output, round(time * 999), x).pred_original_sample
+        assert x0.dtype == torch.float32 and x0.shape == x.shape
+        torch.testing.assert_close(x0, expected, atol=close, rtol=close)
+
+
+@each_family
+def test_noise_is_added_as_the_scheduler_adds_it(folders, family):
+    prior = load(folders[family])
+    x, eps, t = noise(prior, 1), noise(prior, 1, seed=1), torch.tensor([0.6])
+    alpha, sigma = prior.alpha_sigma(t)
+    if isinstance(prior.levels, Discrete):
+        scheduler = diffusers.DDPMScheduler.from_pretrained(folders[family] / "scheduler")
+        expected = scheduler.add_noise(x, eps, (t * 999).round().long())
+        torch.testing.assert_close(alpha**2 + sigma**2, torch.ones(1))
+    else:
+        expected = 0.4 * x + 0.6 * eps
+        torch.testing.assert_close(alpha + sigma, torch.ones(1))
+    torch.testing.assert_close(alpha * x + sigma * eps, expected)
+
+
+@each_family
+def test_text_is_the_pipelines_own(folders, family):
+    prior, whole = load(folders[family]), pipeline(folders[family], family)
+    text = prior.encode_text([PROMPT])
+    if family in ("sdxl", "sd3", "sd3_no_t5"):
+        embedding, _, pooled, _ = whole.encode_prompt(
+            PROMPT, *([None] if family == "sdxl" else [None, None]), do_classifier_free_guidance=False
+        )
+    elif family.startswith("flux"):
+        length = 512 if family == "flux" else 256
+        embedding, pooled, _ = whole.encode_prompt(PROMPT, None, max_sequence_length=length)
+    elif family == "if":
+        embedding, pooled = whole.encode_prompt(PROMPT, do_classifier_free_guidance=False)[0], None
+    else:
+        embedding, pooled = whole.encode_prompt(PROMPT, "cpu", 1, False)[0], None
+    torch.testing.assert_close(text.embedding, embedding, atol=1e-4, rtol=1e-3)
+    if pooled is None:
+        assert text.pooled is None
+    else:
+        torch.testing.assert_close(text.pooled, pooled)
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl", "if", "sd3", "flux"])
+def test_the_network_is_called_as_the_pipeline_calls_it(folders, family, monkeypatch):
+    """One step of the pipeline from the same noise: its network gives what ours gives."""
+    prior, whole = load(folders[family]), pipeline(folders[family], family)
+    x, seen, ours = noise(prior, 1), {}, []
+    module = whole.transformer if hasattr(whole, "transformer") else whole.unet
+    forward, network = module.forward, prior.network
+
+    def spy(*args, **named):
+        seen["t"] = named["timestep"] if "timestep" in named else args[1]
+        seen["x"] = named["hidden_states"] if "hidden_states" in named else args[0]
+        seen["output"] = forward(*args, **named)[0]
+        return (seen["output"],)
+
+    def packed(latents):
+        return torch.nn.functional.pixel_unshuffle(latents, 2).flatten(2).transpose(1, 2)
+
+    def unpacked(tokens):
+        return torch.nn.functional.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (4, 4)), 2)
+
+    monkeypatch.setattr(module, "forward", spy)
+    options = {"latents": packed(x) if family == "flux" else x, "output_type": "latent"}
+    if family == "if":
+        options = {"output_type": "pt"}
+        monkeypatch.setattr(type(whole), "prepare_intermediate_images", lambda *_: x)
+    whole.set_progress_bar_config(disable=True)
+    scale = 3.5 if family == "flux" else 1.0  # Flux's network is told it; the others' are not
+    whole(PROMPT, num_inference_steps=1, height=SIZE, width=SIZE, guidance_scale=scale, **options)
+    steps = 999 if isinstance(prior.levels, Discrete) else prior.levels.steps
+    given = unpacked(seen["x"]) if family == "flux" else seen["x"]  # some samplers scale it first
+    prior.network = lambda *asked: ours.append(network(*asked)) or ours[-1]  # type: ignore[assignment]
+    t = (seen["t"].flatten()[:1] / steps).float()
+    prior.denoise(given, t, prior.encode_text([PROMPT]), turntable(1, size=24))
+    expected = unpacked(seen["output"]) if family == "flux" else seen["output"][:, : x.shape[1]]
+    torch.testing.assert_close(ours[0], expected)
+
+
+@each_family
+def test_a_render_becomes_latents_as_the_pipeline_makes_them(folders, family):
+    prior = load(folders[family], background="white")
+    given = picture(2, SIZE)
+    given.rgb.requires_grad_(True)
+    x = prior.encode(given, generator=torch.Generator().manual_seed(0))
+    rgb = given.over(torch.ones(1, 3)).permute(0, 3, 1, 2) * 2 - 1
+    if family == "if":
+        expected = rgb
+    else:
+        vae = diffusers.AutoencoderKL.from_pretrained(folders[family] / "vae")
+        z = vae.encode(rgb).latent_dist.sample(torch.Generator().manual_seed(0))
+        expected = (z - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    torch.testing.assert_close(x, expected)
+    x.sum().backward()
+    gradient = given.rgb.grad
+    assert gradient is not None and torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+
+
+def test_the_background_is_one_for_all_pictures_of_a_call(folders):
+    clear = Render(torch.zeros(3, SIZE, SIZE, 3), torch.zeros(3, SIZE, SIZE), torch.zeros(3, SIZE, SIZE))
+    prior, generator = load(folders["if"]), torch.Generator().manual_seed(0)
+    first, second = (prior.encode(clear, generator=generator) for _ in range(2))
+    assert torch.equal(first, first[:1, :, :1, :1].expand_as(first)) and not torch.equal(first, second)
+    for name, level in (("white", 1.0), ("grey", 0.0), ("black", -1.0)):
+        x = load(folders["if"], background=name).encode(clear, generator=generator)
+        assert torch.equal(x, torch.full_like(x, level))
+
+
+@each_network
+def test_by_hub_id_from_the_cache(folders, family, tmp_path):
+    name = families.cache(folders[family], tmp_path / "hub")
+    by_id, by_folder = load(name), load(folders[family])
+    assert by_id.name == "acme/tiny" and by_folder.name == folders[family].name
+    assert by_id.sha256 == by_folder.sha256
+    x, t, cameras = noise(by_id), torch.full((2,), 0.5), turntable(2, size=24)
+    text = by_id.encode_text([PROMPT, ""])
+    assert torch.equal(by_id.denoise(x, t, text, cameras), by_folder.denoise(x, t, text, cameras))
+
+
+@each_network
+def test_guidance_at_zero_and_one(folders, family):
+    prior = load(folders[family])
+    cameras, t, x = turntable(2, size=24), torch.full((2,), 0.5), noise(prior)
+    text = prior.encode_text([PROMPT, "a blue chair"])
+    for scale, row in ((0.0, 1), (1.0, 0)):
+        alone = prior.denoise(x, t, text.select(slice(row, row + 1)).repeat(2), cameras, views=2)
+        mixed = guided(prior, x, t, text, cameras, scale=scale, views=2)
+        torch.testing.assert_close(mixed, alone, atol=1e-5, rtol=1e-4)
+    other = guided(prior, x, t, text, cameras, scale=0.0, views=2)
+    assert not torch.allclose(other, alone, atol=1e-6), "the prompt matters"
+
+
+@each_family
+def test_a_few_steps_of_distillation_are_finite(folders, family):
+    prior = load(folders[family])
+    config = with_values(Config(), {
+        "optim.steps": 2, "optim.views": 2, "guidance.scale": 7.5, "render.size": SIZE,
+        "render.coarse_size": SIZE, "render.step_size": 0.1, "render.occupancy_resolution": 8,
+        "field.levels": 2, "field.log2_table_size": 8, "field.hidden": 8, "prompts.perp_neg": 1.0,
+    })
+    field = NerfField(config.field, generator=torch.Generator().manual_seed(0))
+    text = encode_prompts(prior, "a red mug", config.prompts)
+    before = {k: v.clone() for k, v in field.state_dict().items()}
+    steps = list(optimize(field, prior, text, config, generator=torch.Generator().manual_seed(0)))
+    assert len(steps) == 2 and all(s.note is None and s.gradient_norm > 0 for s in steps)
+    assert any(not torch.equal(v, before[k]) for k, v in field.state_dict().items())
+
+
+def test_pictures_pass_the_network_in_portions(folders):
+    for family, joint in (("sd", 1), ("mvdream", 2)):
+        whole, portions = load(folders[family]), load(folders[family], batch=3)
+        sizes = []
+        network = portions.network
+        portions.network = lambda x, *rest, n=network, s=sizes: s.append(len(x)) or n(x, *rest)  # type: ignore[assignment]
+        x, t, cameras = noise(whole, 4), torch.full((4,), 0.5), turntable(4, size=24)
+        text = whole.encode_text([PROMPT] * 4)
+        expected = whole.denoise(x, t, text, cameras, views=2)
+        torch.testing.assert_close(portions.denoise(x, t, text, cameras, views=2), expected)
+        assert sizes == ([3, 1] if joint == 1 else [2, 2]), "scenes are not torn apart"
+
+
+@each_network
+def test_a_network_that_stays_in_main_memory_answers_the_same(folders, family):
+    """A layer at a time comes to the device: here from nowhere (meta) to the CPU, and goes again."""
+    plain, away = load(folders[family]), load(folders[family], offload=True)
+    module = weights_of(away)
+    assert {p.device.type for p in module.parameters()} == {"meta"}
+    text, cameras, x = plain.encode_text([PROMPT, ""]), turntable(2, size=24), noise(plain)
+    t = torch.tensor([0.3, 0.8])
+    for views in (1, 2):
+        asked = [prior.denoise(x, t, text, cameras, views=views) for prior in (plain, away)]
+        assert torch.equal(*asked)
+    assert {p.device.type for p in module.parameters()} == {"meta"} and plain.sha256 == away.sha256
+
+
+def weights_of(prior) -> torch.nn.Module:
+    return next(v for v in vars(prior.network).values() if isinstance(v, torch.nn.Module))
+
+
+@pytest.mark.parametrize("family", ["sd", "flux"])
+def test_weights_go_and_come_back(folders, family):
+    prior = load(folders[family])
+    text, cameras, x = prior.encode_text([PROMPT, ""]), turntable(2, size=24), noise(prior)
+    t, module, placed = torch.tensor([0.3, 0.8]), weights_of(prior), prior.placed
+    before = [p.clone() for p in module.parameters()]
+    expected = prior.denoise(x, t, text, cameras, views=2)
+    assert placed.bytes == sum(v.numel() * v.element_size() for v in (*before, *module.buffers()))
+    assert 0 < placed.largest < placed.bytes and placed.seconds() > 0
+    for _ in range(2):
+        placed.put(True)
+        placed.put(True)  # they are there
+        assert {p.device.type for p in module.parameters()} == {"meta"}
+        assert torch.equal(prior.denoise(x, t, text, cameras, views=2), expected)
+        placed.put(False)
+        assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+        assert torch.equal(prior.denoise(x, t, text, cameras, views=2), expected)
+
+
+def test_a_network_without_room_stays_in_main_memory(folders, monkeypatch):
+    from dreamfusion3d.priors.pretrained.diffusers_folder import Folder
+
+    plain, module_of = load(folders["sd"]), Folder.module
+
+    def crowded(self, part, kind, dtype):
+        module = module_of(self, part, kind, dtype)
+        to = module.to
+
+        def full(*args, **options):
+            if args and args[0] == torch.device("cpu"):  # where it was asked to compute
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            return to(*args, **options)
+
+        if part == "unet":
+            module.to = full
+        return module
+
+    monkeypatch.setattr(Folder, "module", crowded)
+    with pytest.warns(UserWarning, match="does not fit on cpu: its layers come from main memory in turn"):
+        away = load(folders["sd"])
+    assert away.placed is None and {p.device.type for p in weights_of(away).parameters()} == {"meta"}
+    text, cameras, x = plain.encode_text([PROMPT, ""]), turntable(2, size=24), noise(plain)
+    t = torch.tensor([0.3, 0.8])
+    asked = [prior.denoise(x, t, text, cameras, views=1) for prior in (plain, away)]
+    assert torch.equal(*asked)
+
+
+@pytest.mark.parametrize("also", ["compile", "graph"])
+def test_offload_is_refused_beside_what_fixes_the_layers(folders, also):
+    with pytest.raises(InputError, match="leave one of them out"):
+        load(folders["sd"], offload=True, **{also: True})
+
+
+def test_offload_names_the_extra_that_it_needs(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(InputError, match=r"pip install 'dreamfusion3d\[priors\]'"):
+        load(folders["sd"], offload=True)

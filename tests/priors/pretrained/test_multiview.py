@@ -1,0 +1,122 @@
+"""MVDream's form: what is told of a camera, and who sees whom."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreamfusion3d.cameras.orbit import orbit, turntable
+from dreamfusion3d.core.config import PriorConfig
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.pretrained import mvdream
+from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
+from dreamfusion3d.priors.pretrained.multiview import camera_numbers
+from tests.support import families
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> DiffusionPrior:
+    folder: Path = families.build("mvdream", tmp_path_factory.mktemp("mvdream"))
+    found = load_prior(PriorConfig(name=str(folder), size=16))
+    assert isinstance(found, DiffusionPrior) and found.camera_conditioned
+    return found
+
+
+def noise(seed: int = 0) -> torch.Tensor:
+    return torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_camera_in_blenders_world():
+    """Azimuth 0 looks along +Y from -Y; a quarter turn on it stands at +X; up is +Z."""
+    pose = camera_numbers(orbit([0.0, 90.0], [0.0, 30.0], distance=7.0)).view(2, 4, 4)
+    torch.testing.assert_close(pose[0, :3, 3], torch.tensor([0.0, -1.0, 0.0]), atol=1e-6, rtol=0)
+    raised = torch.tensor([math.cos(math.pi / 6), 0.0, 0.5])
+    torch.testing.assert_close(pose[1, :3, 3], raised, atol=1e-6, rtol=0)
+    torch.testing.assert_close(pose[0, :3, 1], torch.tensor([0.0, 0.0, 1.0]), atol=1e-6, rtol=0)
+    rotation = pose[:, :3, :3]
+    torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(2, 3, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(2))
+    torch.testing.assert_close(rotation[:, :, 2], pose[:, :3, 3], atol=1e-6, rtol=0)  # it looks at the middle
+    assert pose[:, 3].tolist() == [[0, 0, 0, 1]] * 2
+
+
+def test_views_of_a_scene_see_each_other_and_nobody_else(prior):
+    x, t, cameras = noise(), torch.full((4,), 0.5), turntable(4, size=16)
+    changed = x.clone()
+    changed[3] = noise(9)[3]
+    text = prior.encode_text(["a mug"] * 4)
+    for views, touched in ((1, [3]), (2, [2, 3]), (4, [0, 1, 2, 3])):
+        one, other = (prior.denoise(given, t, text, cameras, views=views) for given in (x, changed))
+        moved = (one - other).abs().amax((1, 2, 3)) > 1e-6
+        assert moved.nonzero().flatten().tolist() == touched
+
+
+def test_joint_attention_is_attention_over_all_tokens(prior):
+    """A scene of n views is one picture with n times the tokens, as its slow twin says."""
+    joint = prior.network.attention
+    layer = next(
+        m for name, m in prior.network.unet.named_modules() if name.endswith("attn1")
+    )
+    tokens = torch.randn(4, 5, layer.to_q.in_features, generator=torch.Generator().manual_seed(0))
+    joint.views = 2
+    with torch.no_grad():
+        together = layer(tokens)
+        for scene in range(2):
+            rows = tokens[2 * scene : 2 * scene + 2].flatten(0, 1)
+            q, k, v = (
+                f(rows).unflatten(-1, (layer.heads, -1)).transpose(0, 1)
+                for f in (layer.to_q, layer.to_k, layer.to_v)
+            )
+            weights = (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)
+            slow = layer.to_out[0]((weights @ v).transpose(0, 1).flatten(1))
+            torch.testing.assert_close(together[2 * scene : 2 * scene + 2].flatten(0, 1), slow)
+    joint.views = 1
+
+
+def test_the_camera_matters(prior):
+    x, t, text = noise()[:1], torch.full((1,), 0.5), prior.encode_text(["a mug"])
+    front, side = (prior.denoise(x, t, text, orbit([a], 15.0)) for a in (0.0, 90.0))
+    assert not torch.equal(front, side)
+    again = prior.denoise(x, t, text, orbit([360.0], 15.0))
+    torch.testing.assert_close(front, again, atol=1e-4, rtol=1e-4)
+
+
+def test_the_authors_own_class_is_the_same_network(tmp_path):
+    """Its tensors have other names; nothing of its program is there, or run."""
+    families.own_class(tmp_path / "plain", tmp_path / "own")
+    name = families.cache(tmp_path / "own", tmp_path / "hub")
+    x, t, cameras = noise(), torch.full((4,), 0.5), turntable(4, size=16)
+    answers = []
+    for where in (str(tmp_path / "plain"), str(tmp_path / "own"), name):
+        found = load_prior(PriorConfig(name=where, size=16))
+        assert found.camera_conditioned
+        text = found.encode_text(["a mug", "a chair"]).repeat(2)
+        answers.append(found.denoise(x, t, text, cameras, views=4))
+    torch.testing.assert_close(answers[1], answers[0], rtol=0, atol=0)
+    torch.testing.assert_close(answers[2], answers[0], rtol=0, atol=0)
+
+
+def test_a_class_that_would_need_its_program_is_refused(tmp_path):
+    """One line that says what to do: in a folder, and by hub id before any weights are fetched."""
+    families.own_class(tmp_path / "plain", tmp_path / "own")
+    config, index = tmp_path / "own/unet/config.json", tmp_path / "own/model_index.json"
+    given = config.read_text()
+    for text, words in (
+        (given.replace("camera_dim", "ip_dim"), "ip_dim in its config.*give MVDream's"),
+        (given.replace("context_dim", "else"), "unet is damaged"),
+        (given.replace(mvdream.NAME, "DeepNet"), "holds a DeepNet.*never run: give a copy in diffusers' classes"),
+    ):
+        config.write_text(text)
+        with pytest.raises(InputError, match=words):
+            load_prior(str(tmp_path / "own"))
+    index.write_text(index.read_text().replace(mvdream.NAME, "DeepNet"))
+    for part in ("unet", "vae", "text_encoder"):
+        shutil.rmtree(tmp_path / "own" / part)
+    name = families.cache(tmp_path / "own", tmp_path / "hub")
+    with pytest.raises(InputError, match="the hub's acme/tiny holds a DeepNet.*give a copy"):
+        load_prior(name)

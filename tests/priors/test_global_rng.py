@@ -1,0 +1,37 @@
+"""No code draws from torch's global generator: what loads weights leaves the caller's as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from dreamfusion3d.priors.image_text.embedded_clip import JudgeNet, shipped_folder
+from dreamfusion3d.priors.loading import load_pixel_prior, load_prior
+from dreamfusion3d.priors.pixel.prior import WORDS
+from dreamfusion3d.priors.pixel.text_encoder import WordEncoder
+from dreamfusion3d.priors.vocabulary import embedded_folder
+
+
+def read_a_prompt() -> None:
+    prior = load_prior()
+    prior.check_prompt("a rde jug thingy wiht two hndles")  # the rules do not know it: the network is asked
+    prior.encode_text(["a red mug", ""])
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        load_prior, load_pixel_prior, read_a_prompt,
+        lambda: WordEncoder.load(embedded_folder() / WORDS), lambda: JudgeNet.load(shipped_folder()),
+    ],
+    ids=["prior", "pixel prior", "prompt", "words", "judge"],
+)
+def test_loading_leaves_the_callers_generator_alone(load: Callable[[], object]) -> None:
+    torch.manual_seed(5)
+    before, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()
+    load()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], numpys)

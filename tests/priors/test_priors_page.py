@@ -1,0 +1,42 @@
+"""The code of docs/priors.md runs, and its prior teaches a field."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from dreamfusion3d.core.config import Config, with_values
+from dreamfusion3d.fields.nerf import NerfField
+from dreamfusion3d.priors.pretrained.families import FAMILIES
+from dreamfusion3d.priors.protocol import Prior
+from dreamfusion3d.priors.view_prompts import encode_prompts, remarks
+from dreamfusion3d.training.distillation import optimize
+
+PAGE = (Path(__file__).parents[2] / "docs" / "priors.md").read_text(encoding="utf-8")
+
+
+def test_the_prior_in_30_lines_teaches_a_field() -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    within: dict[str, object] = {}
+    exec(code, within)
+    lines = [line for line in code.splitlines() if line.strip()]
+    assert len(lines) <= 30
+    prior = within["prior"]
+    assert isinstance(prior, Prior)
+    config = with_values(Config(), {
+        "optim.steps": 3, "optim.views": 2, "render.size": 16, "render.coarse_size": 16,
+        "render.step_size": 0.1, "render.occupancy_resolution": 8, "field.levels": 2,
+        "field.log2_table_size": 8, "field.hidden": 8,
+    })
+    assert remarks(prior, "a mug", config) == ["'a mug' will be a ball"]
+    field = NerfField(config.field, generator=torch.Generator().manual_seed(0))
+    text = encode_prompts(prior, "a mug", config.prompts)
+    steps = list(optimize(field, prior, text, config, generator=torch.Generator().manual_seed(0)))
+    assert len(steps) == 3 and all(step.gradient_norm > 0 and step.note is None for step in steps)
+
+
+def test_the_table_names_every_family() -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith("| ") and "Pipeline`" in line]
+    assert set(re.findall(r"`(\w+Pipeline)`", "".join(rows))) == set(FAMILIES)

@@ -1,0 +1,95 @@
+"""The occupancy grid: it finds what is there, forgets what is gone, and leaves the global RNG alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from dreamfusion3d.rendering.occupancy_grid import WARM_UP_STEPS, Occupancy
+
+
+def ball(x):
+    return 50.0 * (x.norm(dim=-1) < 0.5)
+
+
+def cell_centres(resolution):
+    axis = (torch.arange(resolution) + 0.5) * 2 / resolution - 1
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_it_starts_full_and_finds_a_ball():
+    occupancy = Occupancy(32)
+    assert occupancy.binary.all()
+    occupancy.update(ball, generator=generator(), step=0)
+    radius, reach = cell_centres(32).norm(dim=-1), 3**0.5 / 32
+    assert occupancy.binary[radius < 0.5 - reach].all()
+    assert not occupancy.binary[radius > 0.5 + reach].any()
+
+
+def test_axes_are_x_y_z():
+    occupancy = Occupancy(8)
+    occupancy.update(lambda x: 9.0 * (x[:, 0] > 0.5) * (x[:, 1] < 0), generator=generator(), step=0)
+    assert occupancy.binary[6:, :4].all() and occupancy.binary.sum() == 2 * 4 * 8
+
+
+@pytest.mark.parametrize("step", [0, WARM_UP_STEPS])
+def test_what_is_gone_is_forgotten_and_what_comes_is_found(step):
+    occupancy, rng = Occupancy(16), generator()
+    occupancy.update(ball, generator=rng, step=0)
+    for _ in range(120):
+        occupancy.update(lambda x: 50.0 * (x[:, 2] > 0.5), generator=rng, step=step)
+    assert occupancy.binary[:, :, 12:].all() and not occupancy.binary[:, :, :12].any()
+
+
+def test_an_empty_field_gives_an_empty_grid():
+    occupancy = Occupancy(8)
+    occupancy.update(lambda x: torch.zeros(len(x)), generator=generator(), step=0)
+    assert not occupancy.binary.any()
+
+
+def test_a_faint_field_is_judged_by_its_mean():
+    occupancy = Occupancy(16)
+    occupancy.update(lambda x: 1e-3 * ball(x), generator=generator(), step=0)
+    assert 0.03 < occupancy.binary.float().mean() < 0.2
+
+
+def test_the_generator_alone_decides():
+    def density(x):
+        return x[:, 0].abs() * 0.6
+
+    results, state = [], torch.random.get_rng_state()
+    for seed in (1, 1, 2):
+        occupancy, rng = Occupancy(16), generator(seed)
+        for step in (0, WARM_UP_STEPS):
+            occupancy.update(density, generator=rng, step=step)
+        results.append(occupancy.state_dict()["values"])
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
+
+
+def test_the_state_comes_back():
+    a, b = Occupancy(16), Occupancy(16)
+    a.update(ball, generator=generator(), step=0)
+    b.load_state_dict(a.state_dict())
+    assert torch.equal(a.binary, b.binary)
+    assert torch.equal(a.state_dict()["values"], b.state_dict()["values"])
+    with pytest.raises(ValueError, match="saved one"):
+        Occupancy(8).load_state_dict(a.state_dict())
+
+
+def test_nerfacc_is_imported_late_and_in_silence():
+    code = (
+        "import sys, dreamfusion3d.rendering.volume\n"
+        "from dreamfusion3d.rendering.occupancy_grid import Occupancy\n"
+        "assert 'nerfacc' not in sys.modules and 'numba' not in sys.modules\n"
+        "Occupancy(8)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,58 @@
+"""What a ray from outside sees of a surface, against the renderer's own pictures."""
+
+from __future__ import annotations
+
+import torch
+
+from dreamfusion3d.rendering.surface_color import FromOutside
+
+
+class Shell:
+    """A ball of radius 0.5, red in its outermost 0.03 and blue within; ``steep`` tells haze from a wall."""
+
+    def __init__(self, steep: float) -> None:
+        self.steep = steep
+
+    def density_logit(self, x):
+        return self.steep * (0.5 - x.norm(dim=-1))
+
+    def density(self, x):
+        return 300 * torch.sigmoid(self.density_logit(x))
+
+    def albedo(self, x):
+        outer = (x.norm(dim=-1) > 0.47).float()[:, None]
+        return outer * torch.tensor([1.0, 0, 0]) + (1 - outer) * torch.tensor([0, 0, 1.0])
+
+    def density_and_albedo(self, x):
+        return self.density(x), self.albedo(x)
+
+
+def points(radius: float) -> torch.Tensor:
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    return radius * x / x.norm(dim=-1, keepdim=True)
+
+
+def test_the_colour_is_the_one_that_is_seen():
+    """A level a little too deep asks blue points; from outside they are red."""
+    ball = Shell(steep=400.0)
+    deep = points(0.46)
+    assert (ball.albedo(deep)[:, 2] == 1).all()
+    seen = FromOutside(ball).albedo(deep)
+    assert (seen[:, 0] > 0.95).all() and torch.allclose(seen.sum(-1), torch.ones(200), atol=1e-4)
+
+
+def test_an_opaque_wall_of_one_colour_keeps_it():
+    seen = FromOutside(Shell(steep=400.0)).albedo(points(0.5))
+    assert torch.allclose(seen, torch.tensor([1.0, 0, 0]).expand(200, 3), atol=0.05)
+
+
+def test_empty_space_has_a_colour():
+    assert FromOutside(Shell(steep=400.0)).albedo(points(0.9)).isfinite().all()
+
+
+def test_the_density_is_the_fields():
+    ball = Shell(steep=30.0)
+    outside = FromOutside(ball)
+    x = points(0.5)
+    assert torch.equal(outside.density(x), ball.density(x))
+    assert torch.equal(outside.density_and_albedo(x)[1], ball.albedo(x))

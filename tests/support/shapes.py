@@ -1,0 +1,47 @@
+"""Signed distances with known topology, and the whole chain from a grid to a textured mesh."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dreamfusion3d.core.types import Mesh, TexturedMesh
+from dreamfusion3d.mesh.bake import bake
+from dreamfusion3d.mesh.clean import solid_mesh
+from dreamfusion3d.mesh.isosurface import sample_grid
+from dreamfusion3d.mesh.simplify import simplify, smooth
+
+
+def sphere(p: np.ndarray, radius: float = 0.6, centre: tuple[float, ...] = (0, 0, 0)) -> np.ndarray:
+    return np.linalg.norm(p - np.array(centre, np.float32), axis=1) - radius
+
+
+def torus(
+    p: np.ndarray, ring: float = 0.5, tube: float = 0.18, centre: tuple[float, ...] = (0, 0, 0)
+) -> np.ndarray:
+    q = p - np.array(centre, np.float32)
+    return np.hypot(np.hypot(q[:, 0], q[:, 1]) - ring, q[:, 2]) - tube
+
+
+def two_handles(p: np.ndarray) -> np.ndarray:
+    handles = [torus(p, 0.25, 0.08, (side, 0, 0)) for side in (-0.45, 0.45)]
+    return np.minimum.reduce([sphere(p, 0.4), *handles])
+
+
+GENUS = {sphere: 0, torus: 1, two_handles: 2}
+
+
+def grid_of(shape, resolution: int = 64) -> np.ndarray:
+    """Positive inside; the level is 0."""
+    return sample_grid(lambda p: -shape(p), resolution)
+
+
+def mesh_of(shape, resolution: int = 64, faces: int = 3000) -> Mesh:
+    return simplify(smooth(solid_mesh(grid_of(shape, resolution), 0.0)), faces)
+
+
+def position_colour(p: np.ndarray) -> np.ndarray:
+    return 0.5 + 0.45 * p
+
+
+def textured_of(shape, size: int = 256) -> TexturedMesh:
+    return bake(mesh_of(shape), position_colour, size)
