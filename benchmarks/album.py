@@ -18,12 +18,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Render
-from dreamfusion3d.priors.oracle import rgba
+from dreamfusion3d.priors.oracle import render_to_rgba
 from dreamfusion3d.priors.pixel import image_folder
-from dreamfusion3d.priors.protocol import Text
+from dreamfusion3d.priors.protocol import TextEmbedding
 
 
 class Album:
@@ -34,10 +34,10 @@ class Album:
     camera_conditioned = False
 
     def __init__(self, folder: Path) -> None:
-        *_, (_, _, pictures) = image_folder.read_folder(folder)
+        *_, (_, _, pictures) = image_folder.read_image_folder(folder)
         assert pictures is not None, "read_folder ends with the pictures"
         self.pictures = pictures.pixels.float() / 127.5 - 1
-        self.captions = [line.text for line in pictures.lines]
+        self.captions = [line.text for line in pictures.records]
         contents = repr(self.captions).encode() + pictures.pixels.numpy().tobytes()
         self.sha256 = hashlib.sha256(contents).hexdigest()
 
@@ -46,19 +46,24 @@ class Album:
             raise InputError(f"no picture of the album has the caption {prompt!r}; give one that is there")
         return []
 
-    def encode_text(self, prompts: list[str]) -> Text:
+    def encode_text(self, prompts: list[str]) -> TextEmbedding:
         shares = torch.tensor([[not p or p == caption for caption in self.captions] for p in prompts])
-        return Text(shares / shares.sum(1, keepdim=True))
+        return TextEmbedding(shares / shares.sum(1, keepdim=True))
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         return torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
 
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b 4 h w"]:
-        return rgba(render, self.pictures.shape[-1])
+        return render_to_rgba(render, self.pictures.shape[-1])
 
     def denoise(
-        self, x_t: Float[Tensor, "b 4 h w"], t: Float[Tensor, " b"], text: Text, cameras: Cameras,
-        *, views: int = 1,
+        self,
+        x_t: Float[Tensor, "b 4 h w"],
+        t: Float[Tensor, " b"],
+        text: TextEmbedding,
+        cameras: OrbitCameras,
+        *,
+        views: int = 1,
     ) -> Float[Tensor, "b 4 h w"]:
         alpha, sigma = (c[:, None] for c in self.alpha_sigma(t))
         known = self.pictures.flatten(1)

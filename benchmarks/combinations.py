@@ -17,18 +17,18 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion3d.cameras.orbit import turntable
-from dreamfusion3d.core.progress import choose
-from dreamfusion3d.evaluation.retrieval import r_precision, ranks, scores
-from dreamfusion3d.priors.image_text.loading import load_encoder
-from dreamfusion3d.priors.image_text.prompt_spec import meaning_of
-from dreamfusion3d.priors.image_text.protocol import Encoder
+from dreamfusion3d.cameras.orbit import turntable_cameras
+from dreamfusion3d.core.progress import default_progress
+from dreamfusion3d.evaluation.retrieval import prompt_ranks, r_precision, similarity_matrix
+from dreamfusion3d.priors.image_text.loading import load_image_text_encoder
+from dreamfusion3d.priors.image_text.prompt_spec import prompt_to_spec
+from dreamfusion3d.priors.image_text.protocol import ImageTextEncoder
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.protocol import Prior
-from dreamfusion3d.priors.sampling import ddim, noise_for, write_grid
-from dreamfusion3d.procedural.categories import KINDS
-from dreamfusion3d.procedural.objects import COLOURS, Meaning, meant_instances
-from dreamfusion3d.procedural.renderer import draw
+from dreamfusion3d.priors.sampling import initial_noise, sample_ddim, write_image_grid
+from dreamfusion3d.procedural.categories import CATEGORIES
+from dreamfusion3d.procedural.objects import COLORS, ObjectSpec, sample_objects_for_spec
+from dreamfusion3d.procedural.renderer import render_objects
 
 VIEWS = 4
 SHOWN = 24  # pairs on the picture
@@ -38,40 +38,44 @@ def pairs() -> tuple[list[str], list[str], list[str]]:
     """(prompts of all held-out pairs, of as many seen ones of the same kinds, of every pair there is)."""
     held, seen, everything = [], [], []
     generator = torch.Generator().manual_seed(0)
-    for kind in KINDS:
-        unseen = {c for c in COLOURS if Meaning(kind, c).held_out()}
-        rest = [c for c in COLOURS if c not in unseen]
+    for kind in CATEGORIES:
+        unseen = {c for c in COLORS if ObjectSpec(kind, c).is_held_out()}
+        rest = [c for c in COLORS if c not in unseen]
         order = torch.randperm(len(rest), generator=generator).tolist()
-        held += [f"a {c} {kind}" for c in COLOURS if c in unseen]
+        held += [f"a {c} {kind}" for c in COLORS if c in unseen]
         seen += [f"a {rest[i]} {kind}" for i in order[: len(unseen)]]
-        everything += [f"a {c} {kind}" for c in COLOURS]
+        everything += [f"a {c} {kind}" for c in COLORS]
     return held, seen, everything
 
 
 def views_of(prior: Prior, prompt: str, *, steps: int, scale: float) -> torch.Tensor:
     """Four sides of one sample, (v 4 h w) in [-1, 1]."""
-    cameras = turntable(VIEWS, 20.0)
+    cameras = turntable_cameras(VIEWS, 20.0)
     text = prior.encode_text([prompt, ""])
-    *_, x0 = ddim(
-        prior, text, cameras, steps=steps, scale=scale, views=VIEWS, noise=noise_for(cameras, seed=0)
+    *_, x0 = sample_ddim(
+        prior, text, cameras, steps=steps, scale=scale, views=VIEWS, noise=initial_noise(cameras, seed=0)
     )
     return x0
 
 
 def true_views(prompt: str) -> torch.Tensor:
     """The same four sides of a true prop: what the judge can tell at best."""
-    meaning = meaning_of(prompt)
+    meaning = prompt_to_spec(prompt)
     assert meaning is not None, "every prompt here is of the procedural world"
-    props = meant_instances(meaning, 1, generator=torch.Generator().manual_seed(7))
-    drawn = draw(props[[0] * VIEWS], turntable(VIEWS, 20.0), meaning.finish)
-    rgb = drawn.paint(torch.tensor([meaning.paints()] * VIEWS)).permute(0, 3, 1, 2)
+    props = sample_objects_for_spec(meaning, 1, generator=torch.Generator().manual_seed(7))
+    drawn = render_objects(props[[0] * VIEWS], turntable_cameras(VIEWS, 20.0), meaning.finish)
+    rgb = drawn.colorize(torch.tensor([meaning.part_colors()] * VIEWS)).permute(0, 3, 1, 2)
     return torch.cat([rgb, drawn.opacity[:, None]], 1) * 2 - 1
 
 
-def judged(judge: Encoder, drawn: list[torch.Tensor], prompts: list[str], everything: list[str]) -> list[int]:
+def judged(
+    judge: ImageTextEncoder, drawn: list[torch.Tensor], prompts: list[str], everything: list[str]
+) -> list[int]:
     """The place of each prompt among all."""
     pictures = [((x0 + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy() for x0 in drawn]
-    return ranks(scores(judge, pictures, everything), [everything.index(p) for p in prompts])
+    return prompt_ranks(
+        similarity_matrix(judge, pictures, everything), [everything.index(p) for p in prompts]
+    )
 
 
 def main() -> None:
@@ -82,7 +86,11 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=2.0)
     parser.add_argument("--out", type=Path, default=Path("out/combinations"))
     arguments = parser.parse_args()
-    prior, judge, progress = load_prior(arguments.prior), load_encoder(), choose(quiet=False)
+    prior, judge, progress = (
+        load_prior(arguments.prior),
+        load_image_text_encoder(),
+        default_progress(quiet=False),
+    )
     held, seen, everything = pairs()
     result: dict[str, object] = {"benchmark": "combinations", "rivals": len(everything)}
     for sort, prompts in (("held_out", held[: arguments.each]), ("seen", seen[: arguments.each])):
@@ -94,14 +102,15 @@ def main() -> None:
         places = judged(judge, drawn, prompts, everything)
         bound = judged(judge, [true_views(p) for p in prompts], prompts, everything)
         result[sort] = {
-            "pairs": len(prompts), "r_precision": round(r_precision(places), 4),
+            "pairs": len(prompts),
+            "r_precision": round(r_precision(places), 4),
             "true_props": round(r_precision(bound), 4),
             "among_first_three": round(sum(p <= 3 for p in places) / len(places), 4),
             "missed": [p for p, place in zip(prompts, places, strict=True) if place > 1],
         }
         arguments.out.mkdir(parents=True, exist_ok=True)
         shown = torch.cat([d[:1] for d in drawn[:SHOWN]])
-        write_grid(shown, arguments.out / f"{sort}.png", columns=8, enlarge=2)
+        write_image_grid(shown, arguments.out / f"{sort}.png", columns=8, upscale=2)
     progress.close()
     print(json.dumps(result, indent=2))
 

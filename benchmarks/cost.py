@@ -31,10 +31,16 @@ PUBLISHED_PARAMETERS = {"sd14": 860e6, "sd21": 865e6, "sdxl": 2.6e9, "if-m": 400
 # the layers alone, without attention's own products
 PUBLISHED_OPERATIONS = {"sd14": 2 * 338.7e9}
 # CompVis/stable-diffusion-v1-4: unet/config.json, for the sake of that count
-SD14 = dataclasses.replace(MODELS["sd21"], width=768, unet={
-    **MODELS["sd21"].unet, "attention_head_dim": 8, "cross_attention_dim": 768,
-    "use_linear_projection": False,
-})
+SD14 = dataclasses.replace(
+    MODELS["sd21"],
+    width=768,
+    unet={
+        **MODELS["sd21"].unet,
+        "attention_head_dim": 8,
+        "cross_attention_dim": 768,
+        "use_linear_projection": False,
+    },
+)
 ATTENTION = ("attention", "bmm", "baddbmm")  # the products of queries, keys and values
 
 
@@ -78,8 +84,11 @@ def encoder_cost(model: Model) -> dict[str, float]:
     encoder = vae.encoder
     forward, _ = counted(lambda: encoder(picture))
     both, _ = counted(lambda: encoder(picture).sum().backward())
-    return {"encode": tera(forward), "encode_backward": tera(both - forward),
-            "encoder_bytes": HALF * parameters(encoder)}
+    return {
+        "encode": tera(forward),
+        "encode_backward": tera(both - forward),
+        "encoder_bytes": HALF * parameters(encoder),
+    }
 
 
 def tera(operations: float) -> float:
@@ -99,20 +108,31 @@ def cost(name: str, model: Model) -> dict[str, float | None]:
     published = PUBLISHED_OPERATIONS.get(name)
     total = GUIDED * network_once / 1e12 + encoder.get("encode", 0) + encoder.get("encode_backward", 0)
     return {
-        "parameters": parameters(network), "parameters_published": PUBLISHED_PARAMETERS.get(name),
-        "network_bytes": HALF * parameters(network), "network": tera(network_once),
+        "parameters": parameters(network),
+        "parameters_published": PUBLISHED_PARAMETERS.get(name),
+        "network_bytes": HALF * parameters(network),
+        "network": tera(network_once),
         "network_without_attention": tera(network_once - attention),
-        "without_attention_published": None if published is None else tera(published), **encoder,
+        "without_attention_published": None if published is None else tera(published),
+        **encoder,
         "step": round(total, 3),
     }
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    print(json.dumps({
-        "benchmark": "cost", "unit": "10^12 operations, bytes in half precision",
-        "models": {name: cost(name, model) for name, model in {"sd14": SD14, **MODELS, "sd3": SD3}.items()},
-    }, indent=2))
+    print(
+        json.dumps(
+            {
+                "benchmark": "cost",
+                "unit": "10^12 operations, bytes in half precision",
+                "models": {
+                    name: cost(name, model) for name, model in {"sd14": SD14, **MODELS, "sd3": SD3}.items()
+                },
+            },
+            indent=2,
+        )
+    )
 
 
 if __name__ == "__main__":

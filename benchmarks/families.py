@@ -20,32 +20,42 @@ from unittest import mock
 
 import torch
 
-from dreamfusion3d.core.config import GUIDANCES, Config, PriorConfig, with_values
+from dreamfusion3d.core.config import BUILTIN_GUIDANCES, Config, PriorConfig, override_config
 from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.protocol import Prior
 from dreamfusion3d.priors.view_prompts import encode_prompts
-from dreamfusion3d.training.distillation import optimize
+from dreamfusion3d.training.distillation import distill_field
 
 SIZE = 16
 SETTINGS = {
-    "optim.views": 2, "guidance.scale": 7.5, "prompts.perp_neg": 1.0, "render.size": SIZE,
-    "render.coarse_size": SIZE, "render.step_size": 0.1, "render.occupancy_resolution": 8, "field.levels": 2,
-    "field.log2_table_size": 8, "field.hidden": 8, "guidance.score_width": 8,
+    "optim.num_views": 2,
+    "guidance.scale": 7.5,
+    "prompts.perp_neg": 1.0,
+    "render.resolution": SIZE,
+    "render.coarse_resolution": SIZE,
+    "render.step_size": 0.1,
+    "render.occupancy_grid_resolution": 8,
+    "field.num_levels": 2,
+    "field.log2_table_size": 8,
+    "field.hidden_dim": 8,
+    "guidance.vsd_width": 8,
 }
 
 
 def distilled(prior: Prior, kind: str, steps: int) -> dict[str, object]:
     """A small field after some steps of a guidance."""
-    config = with_values(Config(), {**SETTINGS, "optim.steps": steps, "guidance.kind": kind})
+    config = override_config(Config(), {**SETTINGS, "optim.steps": steps, "guidance.type": kind})
     field = NerfField(config.field, generator=torch.Generator().manual_seed(0))
     before = {name: value.clone() for name, value in field.state_dict().items()}
     text = encode_prompts(prior, "a red mug", config.prompts)
-    taken = list(optimize(field, prior, text, config, generator=torch.Generator().manual_seed(0)))
+    taken = list(distill_field(field, prior, text, config, generator=torch.Generator().manual_seed(0)))
     norms = [step.gradient_norm for step in taken]
     return {
-        "steps": len(taken), "first": float(f"{norms[0]:.3g}"), "last": float(f"{norms[-1]:.3g}"),
-        "finite": all(map(math.isfinite, norms)) and not any(step.note for step in taken),
+        "steps": len(taken),
+        "first": float(f"{norms[0]:.3g}"),
+        "last": float(f"{norms[-1]:.3g}"),
+        "finite": all(map(math.isfinite, norms)) and not any(step.warning for step in taken),
         "moved": any(not torch.equal(value, before[name]) for name, value in field.state_dict().items()),
     }
 
@@ -67,10 +77,10 @@ def main() -> None:
         for family in families.FAMILIES:
             folder = families.build(family, Path(work) / family)
             name = families.cache(folder, hub, f"acme/{family}")
-            by_folder, by_id = (load_prior(PriorConfig(name=n, size=SIZE)) for n in (str(folder), name))
+            by_folder, by_id = (load_prior(PriorConfig(name=n, resolution=SIZE)) for n in (str(folder), name))
             rows[family] = {
                 "same_weights_by_id": by_folder.sha256 == by_id.sha256,
-                **{kind: distilled(by_id, kind, steps) for kind in GUIDANCES},
+                **{kind: distilled(by_id, kind, steps) for kind in BUILTIN_GUIDANCES},
             }
     print(json.dumps({"benchmark": "families", "steps": steps, "families": rows}, indent=2))
 

@@ -21,31 +21,39 @@ import numpy as np
 import torch
 
 from dreamfusion3d.cameras.capture import Photos
-from dreamfusion3d.cameras.orbit import sample_orbit
-from dreamfusion3d.core.config import FIT_PRESETS, Config, resolve
+from dreamfusion3d.cameras.orbit import sample_orbit_cameras
+from dreamfusion3d.core.config import RECONSTRUCTION_QUALITY_PRESETS, Config, resolve_config
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.priors.image_text.image_encoder import load_eye
+from dreamfusion3d.priors.image_text.image_encoder import load_image_encoder
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.view_prompts import encode_prompts
-from dreamfusion3d.procedural.objects import meant_instances, usual
-from dreamfusion3d.procedural.posed_photos import take_photos
-from dreamfusion3d.rendering.occupancy_grid import filled
-from dreamfusion3d.training.novel_views import Distilled, Semantic
-from dreamfusion3d.training.photometric import Unseen, fit, ground_of, likeness, side_by_side
+from dreamfusion3d.procedural.objects import default_spec, sample_objects_for_spec
+from dreamfusion3d.procedural.posed_photos import render_photos
+from dreamfusion3d.rendering.occupancy_grid import occupied_cells
+from dreamfusion3d.training.novel_views import DistillationLoss, SemanticConsistencyLoss
+from dreamfusion3d.training.photometric import (
+    NovelViewLoss,
+    estimate_background,
+    evaluate_views,
+    fit_photos,
+    render_with_targets,
+)
 
 MODES = ("plain", "semantic", "prior")
 HELD = 12
 SIZE = 64
 
 
-def teacher(mode: str, kind: str, photos: Photos, config: Config) -> Unseen | None:
+def teacher(mode: str, kind: str, photos: Photos, config: Config) -> NovelViewLoss | None:
     if mode == "semantic":
-        ground = ground_of(photos).colour
-        return Semantic.of(load_eye("judge"), photos, config.fit, ground)
+        ground = estimate_background(photos).color
+        return SemanticConsistencyLoss.from_photos(
+            load_image_encoder("judge"), photos, config.reconstruction, ground
+        )
     if mode == "prior":
         prior = load_prior(config.prior)
         text = encode_prompts(prior, f"a {kind}", config.prompts)
-        return Distilled.of(prior, text, config, torch.device("cpu"), print)
+        return DistillationLoss.from_config(prior, text, config, torch.device("cpu"), print)
     return None
 
 
@@ -54,30 +62,38 @@ def run(
 ) -> tuple[dict, np.ndarray]:
     """Figures by mode, and a row of pictures."""
     generator = torch.Generator().manual_seed(seed)
-    meaning = usual(kind)
-    props = meant_instances(meaning, 1, generator=generator)
-    taken = take_photos(props, 0, meaning, sample_orbit(count, generator=generator, size=SIZE))
-    held = take_photos(props, 0, meaning, sample_orbit(HELD, generator=generator, size=SIZE))
+    meaning = default_spec(kind)
+    props = sample_objects_for_spec(meaning, 1, generator=generator)
+    taken = render_photos(props, 0, meaning, sample_orbit_cameras(count, generator=generator, size=SIZE))
+    held = render_photos(props, 0, meaning, sample_orbit_cameras(HELD, generator=generator, size=SIZE))
     report: dict = {"kind": kind, "photos": count}
     row, worst = [], 0
     for mode in modes:
         field = NerfField(config.field, generator=torch.Generator().manual_seed(seed))
         begun = time.perf_counter()
-        steps = fit(
-            field, taken, config, generator=torch.Generator().manual_seed(seed + 1),
-            unseen=teacher(mode, kind, taken, config),
+        steps = fit_photos(
+            field,
+            taken,
+            config,
+            generator=torch.Generator().manual_seed(seed + 1),
+            novel_view_loss=teacher(mode, kind, taken, config),
         )
         for _ in steps:
             pass
         lot = torch.Generator().manual_seed(seed + 2)
-        found = likeness(field, held, config, generator=lot)
+        found = evaluate_views(field, held, config, generator=lot)
         psnr, ssim = found.means
         if mode == modes[0]:
             worst = found.psnr.index(min(found.psnr))
         seconds = time.perf_counter() - begun
         report[mode] = {"psnr": round(psnr, 2), "ssim": round(ssim, 4), "seconds": round(seconds, 1)}
-        seen, truth = side_by_side(
-            field, held.select([worst]), filled(field, config, lot), ground_of(held), config, lot
+        seen, truth = render_with_targets(
+            field,
+            held.select([worst]),
+            occupied_cells(field, config, lot),
+            estimate_background(held),
+            config,
+            lot,
         )
         row.append(seen[0])
     rgba = taken.rgba[:4].float() / 255
@@ -94,7 +110,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--out", type=Path, default=Path("out/few_photos"))
     arguments = parser.parse_args()
-    config = resolve("draft", sets=arguments.sets, qualities=FIT_PRESETS)
+    config = resolve_config("draft", sets=arguments.sets, quality_presets=RECONSTRUCTION_QUALITY_PRESETS)
     arguments.out.mkdir(parents=True, exist_ok=True)
     reports, rows = [], []
     for kind in arguments.kind or ("pitcher", "chair", "mushroom"):

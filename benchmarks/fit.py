@@ -35,21 +35,24 @@ from torch import Tensor
 
 from benchmarks import peers
 from dreamfusion3d.cameras.capture import Photos
-from dreamfusion3d.cameras.orbit import sample_orbit
-from dreamfusion3d.cameras.pinhole import Pinholes
-from dreamfusion3d.core.config import FIT_PRESETS, Config, resolve, with_values
+from dreamfusion3d.cameras.orbit import sample_orbit_cameras
+from dreamfusion3d.cameras.pinhole import PinholeCameras
+from dreamfusion3d.core.config import RECONSTRUCTION_QUALITY_PRESETS, Config, override_config, resolve_config
 from dreamfusion3d.core.files import write_json
-from dreamfusion3d.core.image_metrics import decibels
+from dreamfusion3d.core.image_metrics import psnr
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.procedural.objects import meant_instances, usual
-from dreamfusion3d.procedural.posed_photos import take_photos
-from dreamfusion3d.training.photometric import fit, ground_of, likeness, true_colours
+from dreamfusion3d.procedural.objects import default_spec, sample_objects_for_spec
+from dreamfusion3d.procedural.posed_photos import render_photos
+from dreamfusion3d.training.photometric import estimate_background, evaluate_views, fit_photos, photo_colors
 
 SECONDS = (4.0, 8.0, 16.0)
 RECORDED = {"hash grid": (27.8, 31.8, 33.5), "dense grid": (22.5, 30.6, 32.9)}  # dB
 PHOTOS, HELD, SIZE = 40, 10, 64
 DENSE = {  # 16, 32 and 64 cells along an edge, 4 features each, no collisions
-    "field.levels": 3, "field.features": 4, "field.base_resolution": 16, "field.max_resolution": 64,
+    "field.num_levels": 3,
+    "field.features_per_level": 4,
+    "field.base_resolution": 16,
+    "field.max_resolution": 64,
     "field.log2_table_size": 19,
 }
 # Of 64 to 1024 rays a step and rates of .001 (its own) to .01, what its figures are best with after 16 s.
@@ -76,10 +79,10 @@ class DenseField(NerfField):
 
 def photo_set(kind: str, seed: int, held: int = HELD) -> tuple[Photos, Photos]:
     generator = torch.Generator().manual_seed(seed)
-    meaning = usual(kind)
-    props = meant_instances(meaning, 1, generator=generator)
-    cameras = sample_orbit(PHOTOS + held, generator=generator, size=SIZE)
-    return take_photos(props, 0, meaning, cameras).split(held)
+    meaning = default_spec(kind)
+    props = sample_objects_for_spec(meaning, 1, generator=generator)
+    cameras = sample_orbit_cameras(PHOTOS + held, generator=generator, size=SIZE)
+    return render_photos(props, 0, meaning, cameras).split(held)
 
 
 def begin(name: str, photos: Photos, held: Photos, config: Config) -> tuple[Iterator[Any], Judge]:
@@ -88,19 +91,19 @@ def begin(name: str, photos: Photos, held: Photos, config: Config) -> tuple[Iter
     field = kind(config.field, generator=torch.Generator().manual_seed(0))
 
     def judge() -> float:
-        return likeness(field, held, config, generator=torch.Generator().manual_seed(1)).means[0]
+        return evaluate_views(field, held, config, generator=torch.Generator().manual_seed(1)).means[0]
 
-    return fit(field, photos, config, generator=torch.Generator().manual_seed(0)), judge
+    return fit_photos(field, photos, config, generator=torch.Generator().manual_seed(0)), judge
 
 
 def begin_peer(clone: Path, photos: Photos, held: Photos, config: Config) -> tuple[Iterator[Any], Judge]:
     """As ``begin``: vanilla backbone, uniform and importance sampling, its rate falling to a tenth."""
-    network, ground = peers.vanilla_nerf(clone, torch.device("cpu")), ground_of(photos)
+    network, ground = peers.vanilla_nerf(clone, torch.device("cpu")), estimate_background(photos)
     adam = torch.optim.Adam(network.get_params(PEER_RATE), betas=(0.9, 0.99), eps=1e-15)  # its own
     lots = torch.Generator().manual_seed(0)
 
-    def shot(cameras: Pinholes, pixels: Tensor, behind: Tensor) -> Tensor:
-        origins, directions = cameras.rays(pixels)
+    def shot(cameras: PinholeCameras, pixels: Tensor, behind: Tensor) -> Tensor:
+        origins, directions = cameras.rays_through(pixels)
         seen: Tensor = network.run(
             origins[None], directions[None], shading="albedo", bg_color=behind, perturb=network.training
         )["image"]
@@ -112,7 +115,7 @@ def begin_peer(clone: Path, photos: Photos, held: Photos, config: Config) -> tup
             adam.param_groups[0]["lr"] = PEER_RATE * 0.1 ** (step / config.optim.steps)
             pixels = torch.randint(total, (PEER_RAYS,), generator=lots)
             behind = torch.rand(PEER_RAYS, 3, generator=lots)
-            error = (shot(photos.cameras, pixels, behind) - true_colours(photos, pixels, behind)).square()
+            error = (shot(photos.cameras, pixels, behind) - photo_colors(photos, pixels, behind)).square()
             adam.zero_grad(set_to_none=True)
             error.mean().backward()
             adam.step()
@@ -121,21 +124,21 @@ def begin_peer(clone: Path, photos: Photos, held: Photos, config: Config) -> tup
     @torch.no_grad()
     def judge() -> float:
         network.eval()
-        white = torch.tensor(ground.colour)
+        white = torch.tensor(ground.color)
         pixels = torch.arange(held.rgba[..., 0].numel())
-        seen = torch.cat([
-            shot(held.cameras, part, white.expand(len(part), 3)) for part in pixels.split(1 << 12)
-        ])
+        seen = torch.cat(
+            [shot(held.cameras, part, white.expand(len(part), 3)) for part in pixels.split(1 << 12)]
+        )
         network.train()
-        truth = true_colours(held, pixels, white.expand(len(pixels), 3))
+        truth = photo_colors(held, pixels, white.expand(len(pixels), 3))
         errors = (seen.clamp(0, 1) - truth).square().view(len(held), -1).mean(1)
-        return statistics.fmean(map(decibels, errors.tolist()))
+        return statistics.fmean(map(psnr, errors.tolist()))
 
     return steps(), judge
 
 
 def config_of(name: str, config: Config) -> Config:
-    return config if name == "hash grid" else with_values(config, DENSE)
+    return config if name == "hash grid" else override_config(config, DENSE)
 
 
 FIELDS: dict[str, type[NerfField]] = {"hash grid": NerfField, "dense grid": DenseField}
@@ -187,15 +190,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/fit"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    config = resolve("standard", sets=arguments.sets, qualities=FIT_PRESETS)
+    config = resolve_config("standard", sets=arguments.sets, quality_presets=RECONSTRUCTION_QUALITY_PRESETS)
     photos, held = photo_set(arguments.kind, arguments.seed)
     fields = {name: functools.partial(begin, name, photos, held) for name in FIELDS}
     if peers.commit(clone := arguments.peers / peers.STABLE_DREAMFUSION):
         fields[f"{peers.STABLE_DREAMFUSION} -O2"] = functools.partial(begin_peer, clone, photos, held)
     marks = tuple(arguments.seconds * m / SECONDS[-1] for m in SECONDS)
     report = {
-        "benchmark": "fit", "kind": arguments.kind, "photos": PHOTOS, "held_out": HELD, "size": SIZE,
-        "threads": arguments.threads, "clock": arguments.clock,
+        "benchmark": "fit",
+        "kind": arguments.kind,
+        "photos": PHOTOS,
+        "held_out": HELD,
+        "size": SIZE,
+        "threads": arguments.threads,
+        "clock": arguments.clock,
         "fields": [
             race(name, begin, marks, config, CLOCKS[arguments.clock]) for name, begin in fields.items()
         ],

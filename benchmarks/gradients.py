@@ -29,16 +29,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.peers import commit
-from dreamfusion3d.cameras.orbit import Cameras, sample_orbit
+from dreamfusion3d.cameras.orbit import OrbitCameras, sample_orbit_cameras
 from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.guidance.protocol import Weighting
 from dreamfusion3d.guidance.sds import sds
 from dreamfusion3d.guidance.vsd import vsd
-from dreamfusion3d.priors.cfg import guided
+from dreamfusion3d.priors.cfg import cfg_denoise
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
 from dreamfusion3d.priors.pretrained.networks import Network
-from dreamfusion3d.priors.protocol import Asked, Prompts, Text
+from dreamfusion3d.priors.protocol import Conditioning, Prompts, TextEmbedding
 from tests.support import families
 
 THREESTUDIO = "threestudio"
@@ -77,8 +77,10 @@ def bound(methods: types.SimpleNamespace, **parts: object) -> types.SimpleNamesp
 @contextlib.contextmanager
 def lots(noise: Tensor, t: Tensor) -> Iterator[None]:
     """They draw ``noise`` and ``t`` here."""
-    with mock.patch.object(torch, "randn_like", lambda _: noise.clone()), \
-            mock.patch.object(torch, "randint", lambda *_, **__: t.clone()):
+    with (
+        mock.patch.object(torch, "randn_like", lambda _: noise.clone()),
+        mock.patch.object(torch, "randint", lambda *_, **__: t.clone()),
+    ):
         yield
 
 
@@ -86,7 +88,7 @@ class Scene:
     """Pictures, noise, times and prompts that both sides are given."""
 
     def __init__(self, work: Path, pictures: int) -> None:
-        found = load_prior(PriorConfig(name=str(families.build("sd", work / "sd")), size=16))
+        found = load_prior(PriorConfig(name=str(families.build("sd", work / "sd")), resolution=16))
         assert isinstance(found, DiffusionPrior)
         self.prior, draw = found, torch.Generator().manual_seed(0)
         self.unet = self.prior.network.unet  # type: ignore[attr-defined]
@@ -103,10 +105,10 @@ class Scene:
         self.negatives = torch.randn(pictures, 2, TOKENS, families.WIDTH, generator=draw)
         self.strengths = torch.tensor(STRENGTHS[:pictures])
         self.poses = torch.randn(pictures, 4, 4, generator=draw)
-        self.cameras = sample_orbit(pictures, generator=draw, size=8)
-        self.alpha_bar = self.prior.levels.alpha_bar  # type: ignore[attr-defined]
+        self.cameras = sample_orbit_cameras(pictures, generator=draw, size=8)
+        self.alpha_bar = self.prior.noise_schedule.alpha_bar  # type: ignore[attr-defined]
         self.t = self.steps / (len(self.alpha_bar) - 1)
-        assert torch.equal(self.prior.levels.timestep(self.t), self.steps)
+        assert torch.equal(self.prior.noise_schedule.timestep(self.t), self.steps)
 
     def noisy(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         alpha_bar = self.alpha_bar[t].view(-1, 1, 1, 1)
@@ -122,9 +124,15 @@ class Scene:
         else:
             asked["get_text_embeddings"] = lambda *_: torch.cat([self.cond, self.uncond])  # type: ignore[assignment]
         made = bound(
-            methods, unet=self.unet, alphas=self.alpha_bar, decode_latents=lambda latents: None,
-            scheduler=types.SimpleNamespace(add_noise=self.noisy), cfg=types.SimpleNamespace(
-                guidance_scale=scale, weighting_strategy=weighting, use_img_loss=False,
+            methods,
+            unet=self.unet,
+            alphas=self.alpha_bar,
+            decode_latents=lambda latents: None,
+            scheduler=types.SimpleNamespace(add_noise=self.noisy),
+            cfg=types.SimpleNamespace(
+                guidance_scale=scale,
+                weighting_strategy=weighting,
+                use_img_loss=False,
                 view_dependent_prompting=True,
             ),
         )
@@ -140,8 +148,16 @@ class Scene:
             add_noise=self.noisy, config=types.SimpleNamespace(prediction_type="epsilon")
         )
         made = bound(
-            methods, unet=self.unet, unet_lora=self.own, single_model=False, alphas=self.alpha_bar,
-            scheduler=scheduler, scheduler_lora=scheduler, device="cpu", min_step=0, max_step=999,
+            methods,
+            unet=self.unet,
+            unet_lora=self.own,
+            single_model=False,
+            alphas=self.alpha_bar,
+            scheduler=scheduler,
+            scheduler_lora=scheduler,
+            device="cpu",
+            min_step=0,
+            max_step=999,
             cfg=types.SimpleNamespace(guidance_scale=scale, guidance_scale_lora=1.0, use_img_loss=False),
         )
         both = torch.cat([self.cond, self.uncond])
@@ -152,20 +168,25 @@ class Scene:
     # --- ours ---
 
     def prompts(self, negatives: Tensor | None = None) -> Prompts:
-        found = Asked(Text(self.cond), Text(self.uncond), tuple(
-            (Text(negatives[:, i]), self.strengths[:, i]) for i in range(2)
-        ) if negatives is not None else ())
+        found = Conditioning(
+            TextEmbedding(self.cond),
+            TextEmbedding(self.uncond),
+            tuple((TextEmbedding(negatives[:, i]), self.strengths[:, i]) for i in range(2))
+            if negatives is not None
+            else (),
+        )
         return types.SimpleNamespace(asked=lambda cameras: found)  # type: ignore[return-value]
 
     def denoise(self, scale: float, prompts: Prompts) -> Any:
         def asked(x_t: Tensor, t: Tensor) -> Tensor:
-            return guided(self.prior, x_t, t, prompts, self.cameras, scale=scale, views=1)
+            return cfg_denoise(self.prior, x_t, t, prompts, self.cameras, scale=scale, views=1)
+
         return asked
 
     def own_x0(self, x_t: Tensor, t: Tensor) -> Tensor:
         poses = self.poses.flatten(1)
         output = self.own(x_t, self.steps, encoder_hidden_states=self.cond, class_labels=poses).sample
-        return self.prior.levels.x0(x_t, t, output)
+        return self.prior.noise_schedule.x0(x_t, t, output)
 
     def ours(
         self, prompts: Prompts, scale: float, weighting: Weighting, *, variational: bool = False
@@ -189,7 +210,9 @@ class Mispaired:
         place = torch.arange(2 * pictures)
         self.rows = torch.cat([place, place[0::2], place[1::2]]) % pictures
 
-    def __call__(self, x_t: Tensor, timestep: Tensor, text: Text, cameras: Cameras, views: int) -> Tensor:
+    def __call__(
+        self, x_t: Tensor, timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
+    ) -> Tensor:
         return self.network(x_t[self.rows], timestep[self.rows], text, cameras, views)
 
 
@@ -205,20 +228,26 @@ def compare(clone: Path, work: Path) -> dict[str, Row]:
     batch = three.theirs_sds(plain, 100.0, "sds", True)
     rows = {
         "sds, sigma^2, their scale 100, ours 101": row(
-            three.theirs_sds(plain, 100.0, "sds", False), three.ours(free, 101.0, "sigma2")),
+            three.theirs_sds(plain, 100.0, "sds", False), three.ours(free, 101.0, "sigma2")
+        ),
         "sds, w = 1, their scale 100, ours 101": row(
-            three.theirs_sds(plain, 100.0, "uniform", False), three.ours(free, 101.0, "uniform")),
+            three.theirs_sds(plain, 100.0, "uniform", False), three.ours(free, 101.0, "uniform")
+        ),
         "sds, sigma^2, their scale 0, ours 1": row(
-            three.theirs_sds(plain, 0.0, "sds", False), three.ours(free, 1.0, "sigma2")),
+            three.theirs_sds(plain, 0.0, "sds", False), three.ours(free, 1.0, "sigma2")
+        ),
         "vsd, sigma^2, scale 7.5": row(
-            three.theirs_vsd(variational, 7.5), three.ours(free, 7.5, "sigma2", variational=True)),
+            three.theirs_vsd(variational, 7.5), three.ours(free, 7.5, "sigma2", variational=True)
+        ),
         "perp-neg, scale 100, one picture": row(
-            one.theirs_sds(plain, 100.0, "sds", True), one.ours(one.prompts(one.negatives), 100.0, "sigma2")),
+            one.theirs_sds(plain, 100.0, "sds", True), one.ours(one.prompts(one.negatives), 100.0, "sigma2")
+        ),
         "perp-neg, scale 100, three pictures": row(batch, three.ours(asked, 100.0, "sigma2")),
     }
-    three.prior.network, three.prior.batch = Mispaired(three.prior.network, 3), 12
+    three.prior.network, three.prior.batch_size = Mispaired(three.prior.network, 3), 12
     rows["perp-neg, scale 100, three pictures paired as theirs"] = row(
-        batch, three.ours(asked, 100.0, "sigma2"))
+        batch, three.ours(asked, 100.0, "sigma2")
+    )
     return rows
 
 

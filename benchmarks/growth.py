@@ -20,20 +20,22 @@ from typing import Any
 import torch
 
 from benchmarks import charts, peers
-from dreamfusion3d.cameras.orbit import sample_orbit
-from dreamfusion3d.core.config import resolve
+from dreamfusion3d.cameras.orbit import sample_orbit_cameras
+from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
 
 Row = dict[str, Any]
 # of each curve: the values of its setting, on a CPU and on a GPU
 CURVES: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
-    "rays": ("render.size", (16, 32, 64, 128), (64, 128, 256, 512)),
+    "rays": ("render.resolution", (16, 32, 64, 128), (64, 128, 256, 512)),
     "samples": ("render.step_size", (0.08, 0.04, 0.02, 0.01), (0.04, 0.02, 0.01, 0.005)),
     "table": ("field.log2_table_size", (12, 14, 16, 18, 20), (14, 16, 18, 20, 22)),
     "resolution": ("field.max_resolution", (30, 60, 120, 240, 480), (60, 240, 960, 3840)),
 }
 ACROSS = {
-    "rays": "rays", "samples": "samples on all rays", "table": "rows of the table, all levels",
+    "rays": "rays",
+    "samples": "samples on all rays",
+    "table": "rows of the table, all levels",
     "resolution": "cells along an edge of the finest level",
 }
 
@@ -42,24 +44,40 @@ def curve(name: str, device: torch.device, repeats: int, size: int, views: int) 
     """Milliseconds of a step at each value of the curve's setting."""
     setting, on_cpu, on_gpu = CURVES[name]
     # a coarse field has no use for a large table
-    also = ("field.max_resolution=480", "field.levels=8") if name == "table" else ()
+    also = ("field.max_resolution=480", "field.num_levels=8") if name == "table" else ()
     steps: dict[str, Callable[[], object]] = {}
     rows: list[Row] = []
     for value in on_gpu if device.type == "cuda" else on_cpu:
-        config = resolve("standard", None, [f"render.size={size}", *also, f"{setting}={value}"])
+        config = resolve_config("standard", None, [f"render.resolution={size}", *also, f"{setting}={value}"])
         generator = torch.Generator(device).manual_seed(0)
-        cameras = sample_orbit(views, generator=generator, size=config.render.size)
-        shape = (views, config.render.size, config.render.size, 3)
-        pull = torch.randn(shape, generator=generator, device=device) / config.render.size**2
+        cameras = sample_orbit_cameras(views, generator=generator, size=config.render.resolution)
+        shape = (views, config.render.resolution, config.render.resolution, 3)
+        pull = torch.randn(shape, generator=generator, device=device) / config.render.resolution**2
         steps[str(value)], samples = peers.our_step(cameras, config, None, pull, update=True)
         field = config.field
         layout = HashGridLayout(
-            field.levels, field.features, field.log2_table_size, field.base_resolution, field.max_resolution
+            field.num_levels,
+            field.features_per_level,
+            field.log2_table_size,
+            field.base_resolution,
+            field.max_resolution,
         )
-        rays = views * config.render.size**2
-        across = {"rays": rays, "samples": samples, "table": layout.rows, "resolution": field.max_resolution}
-        rows.append({setting: value, "across": across[name], "rays": rays, "samples": samples,
-                     "table_rows": layout.rows})
+        rays = views * config.render.resolution**2
+        across = {
+            "rays": rays,
+            "samples": samples,
+            "table": layout.num_rows,
+            "resolution": field.max_resolution,
+        }
+        rows.append(
+            {
+                setting: value,
+                "across": across[name],
+                "rays": rays,
+                "samples": samples,
+                "table_rows": layout.num_rows,
+            }
+        )
     found = peers.median_ms(steps, repeats, device)
     return [row | {"ms": ms} for row, ms in zip(rows, found.values(), strict=True)]
 
@@ -83,19 +101,29 @@ def main() -> None:
         parser.error(f"there is no curve {', '.join(sorted(unknown))}; there are: {', '.join(CURVES)}")
     device = torch.device(arguments.device)
     report: dict[str, Any] = {
-        "benchmark": "growth", "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu", "curves": {},
+        "benchmark": "growth",
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "curves": {},
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.curves.split(","):
         rows = curve(name, device, arguments.repeats, arguments.size, arguments.views)
         report["curves"][name] = {"power_at_the_end": slope(rows), "rows": rows}
         (arguments.out / "growth.json").write_text(json.dumps(report, indent=2) + "\n")
-    charts.curves([
-        charts.Chart(name, ACROSS[name], "milliseconds of a step",
-                     {setting: [(row["across"], row["ms"]) for row in found["rows"]]})
-        for name, found in report["curves"].items() for setting in [CURVES[name][0]]
-    ], arguments.out / "growth.png")
+    charts.curves(
+        [
+            charts.Chart(
+                name,
+                ACROSS[name],
+                "milliseconds of a step",
+                {setting: [(row["across"], row["ms"]) for row in found["rows"]]},
+            )
+            for name, found in report["curves"].items()
+            for setting in [CURVES[name][0]]
+        ],
+        arguments.out / "growth.png",
+    )
     print(json.dumps(report, indent=2))
 
 

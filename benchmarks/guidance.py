@@ -23,17 +23,17 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dreamfusion3d.core.config import GuidanceConfig
-from dreamfusion3d.guidance import Guidance, Teacher, load_guidance
-from dreamfusion3d.training.schedules import ramp
+from dreamfusion3d.guidance import Guidance, ScoreModel, load_guidance
+from dreamfusion3d.training.schedules import linear_ramp
 
-WINDOW = GuidanceConfig(t_start=(0.02, 0.98), t_end=(0.02, 0.15), score_rate=0.002)
+WINDOW = GuidanceConfig(t_range_start=(0.02, 0.98), t_range_end=(0.02, 0.15), vsd_lr=0.002)
 # title, settings
 CASES = (
-    ("sds, scale 1", replace(WINDOW, kind="sds")),
-    ("sds, scale 7.5", replace(WINDOW, kind="sds", scale=7.5)),
-    ("csd", replace(WINDOW, kind="csd")),
-    ("ism, scale 1", replace(WINDOW, kind="ism")),
-    ("vsd, scale 1", replace(WINDOW, kind="vsd")),
+    ("sds, scale 1", replace(WINDOW, type="sds")),
+    ("sds, scale 7.5", replace(WINDOW, type="sds", scale=7.5)),
+    ("csd", replace(WINDOW, type="csd")),
+    ("ism, scale 1", replace(WINDOW, type="ism")),
+    ("vsd, scale 1", replace(WINDOW, type="vsd")),
 )
 BOUND = 1.5
 PANEL, EXTENT = 260, 1.6  # pixels, and half the width that they show
@@ -70,12 +70,12 @@ class Mixture:
         owner = self.log_density(x_t, t, shares).softmax(-1)
         return (owner[..., None] * own).sum(1)[..., None, None]
 
-    def teacher(self, settings: GuidanceConfig, particles: int) -> Teacher:
+    def teacher(self, settings: GuidanceConfig, particles: int) -> ScoreModel:
         def ask(x_t: Tensor, t: Tensor, scale: float) -> Tensor:
             cond, uncond = (self.denoise(x_t, t, shares) for shares in (self.cond, self.uncond))
             return uncond + scale * (cond - uncond)
 
-        return Teacher(settings, self.alpha_sigma, ask, torch.zeros(particles, 0))
+        return ScoreModel(settings, self.alpha_sigma, ask, torch.zeros(particles, 0))
 
     def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "{count} 2"]:
         """Samples of what the prompt asks for."""
@@ -90,8 +90,14 @@ def square() -> Mixture:
 
 
 def distil(
-    mixture: Mixture, settings: GuidanceConfig, *, particles: int = 128, steps: int = 600, rate: float = 0.02,
-    generator: torch.Generator, guidance: Guidance | None = None,
+    mixture: Mixture,
+    settings: GuidanceConfig,
+    *,
+    particles: int = 128,
+    steps: int = 600,
+    rate: float = 0.02,
+    generator: torch.Generator,
+    guidance: Guidance | None = None,
 ) -> Float[Tensor, "{particles} 2"]:
     """Particles after ``steps`` of Adam under a guidance, from a wide normal cloud."""
     guidance = guidance or load_guidance(settings)
@@ -101,7 +107,8 @@ def distil(
     for step in range(steps):
         adam.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         low, high = (
-            ramp(step / steps, *ends) for ends in zip(settings.t_start, settings.t_end, strict=True)
+            linear_ramp(step / steps, *ends)
+            for ends in zip(settings.t_range_start, settings.t_range_end, strict=True)
         )
         t = low + (high - low) * torch.rand(particles, generator=generator)
         loss = guidance(x, t, teacher, generator=generator).loss
@@ -184,9 +191,17 @@ def main() -> None:
         sheet.paste(image, (i % columns * PANEL, i // columns * PANEL))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(arguments.out)
-    print(json.dumps({
-        "benchmark": "guidance", "particles": arguments.particles, "steps": arguments.steps, "cases": reports,
-    }, indent=2))
+    print(
+        json.dumps(
+            {
+                "benchmark": "guidance",
+                "particles": arguments.particles,
+                "steps": arguments.steps,
+                "cases": reports,
+            },
+            indent=2,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 On the CPU: numba, 16,384 samples of the default layout, in turn with the reference, so that the
 ratio survives a busy machine. On CUDA: Triton, 2^18 to 2^21 samples of instant-ngp's layout (16
 levels of 2 features, 2^19 rows), tables of floats and of halves, timed by the device's own clock,
-beside the time that the bytes alone would take; ``both_half_sums_ms``: with ``field.half_sums``. Prints JSON.
+beside the time that the bytes alone would take; ``both_half_precision_grads_ms``: with ``field.half_precision_grads``. Prints JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ def bytes_moved(samples: int, layout: HashGridLayout, size: int) -> int:
     sector of 32 bytes for every corner, read once, then read and written; and the table's gradient."""
     hashed = sum(not dense for dense in layout.dense)
     corners = samples * hashed * 8 * 32 * 3
-    return corners + samples * (2 * 12 + 2 * 4 * layout.width) + layout.rows * layout.features * (4 + size)
+    return (
+        corners
+        + samples * (2 * 12 + 2 * 4 * layout.output_dim)
+        + layout.num_rows * layout.features * (4 + size)
+    )
 
 
 def bandwidth(device: torch.device) -> float:
@@ -60,23 +64,31 @@ def measure_cuda(
 ) -> dict[str, object]:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(samples, 3, generator=generator).to(device)
-    table = torch.randn(layout.rows, layout.features, generator=generator).to(device, dtype).requires_grad_()
-    pull = torch.randn(samples, layout.width, generator=generator).to(device)
+    table = (
+        torch.randn(layout.num_rows, layout.features, generator=generator).to(device, dtype).requires_grad_()
+    )
+    pull = torch.randn(samples, layout.output_dim, generator=generator).to(device)
 
-    def both(backend: Backend, half_sums: bool = False) -> None:
+    def both(backend: Backend, half_precision_grads: bool = False) -> None:
         table.grad = None
-        hashgrid(x, table, layout, backend, half_sums=half_sums).backward(pull)
+        hashgrid(x, table, layout, backend, half_precision_grads=half_precision_grads).backward(pull)
 
     with torch.no_grad():
         forward = events(lambda: hashgrid(x, table, layout, "triton"), repeats)
     whole, slow = events(lambda: both("triton"), repeats), events(lambda: both("torch"), 3)
-    halves = events(lambda: both("triton", half_sums=True), repeats)
+    halves = events(lambda: both("triton", half_precision_grads=True), repeats)
     least = bytes_moved(samples, layout, table.element_size()) / rate * 1000
     return {
-        "samples": samples, "table": str(dtype).removeprefix("torch."), "forward_ms": round(forward, 3),
-        "both_ms": round(whole, 3), "both_half_sums_ms": round(halves, 3), "torch_ms": round(slow, 3),
-        "samples_per_second": round(1000 * samples / whole), "ratio": round(slow / whole, 2),
-        "least_ms": round(least, 3), "share_of_least": round(least / whole, 3),
+        "samples": samples,
+        "table": str(dtype).removeprefix("torch."),
+        "forward_ms": round(forward, 3),
+        "both_ms": round(whole, 3),
+        "both_half_precision_grads_ms": round(halves, 3),
+        "torch_ms": round(slow, 3),
+        "samples_per_second": round(1000 * samples / whole),
+        "ratio": round(slow / whole, 2),
+        "least_ms": round(least, 3),
+        "share_of_least": round(least / whole, 3),
     }
 
 
@@ -91,7 +103,7 @@ def step(x: torch.Tensor, table: torch.Tensor, layout: HashGridLayout, backend: 
 def measure(samples: int, repeats: int, layout: HashGridLayout) -> dict[str, object]:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(samples, 3, generator=generator)
-    table = torch.randn(layout.rows, layout.features, generator=generator).requires_grad_()
+    table = torch.randn(layout.num_rows, layout.features, generator=generator).requires_grad_()
     times: dict[Backend, list[float]] = {"numba": [], "torch": []}
     for repeat in range(repeats + 1):
         for backend, seconds in times.items():
@@ -121,7 +133,8 @@ def main() -> None:
         report |= {"device": torch.cuda.get_device_name(device), "copy_gb_per_second": round(rate / 1e9)}
         report["rows"] = [
             measure_cuda(samples, repeats, CUDA_LAYOUT, device, dtype, rate)
-            for dtype in (torch.float32, torch.float16) for samples in sizes
+            for dtype in (torch.float32, torch.float16)
+            for samples in sizes
         ]
     else:
         repeats = arguments.repeats or 7

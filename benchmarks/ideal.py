@@ -19,21 +19,21 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
-from dreamfusion3d.cameras.orbit import orbit
-from dreamfusion3d.core.config import Config, resolve
+from dreamfusion3d.cameras.orbit import orbit_cameras
+from dreamfusion3d.core.config import Config, resolve_config
 from dreamfusion3d.core.types import Mesh, TexturedMesh
-from dreamfusion3d.evaluation.ground_truth import BOUND, ground_truth_grid
+from dreamfusion3d.evaluation.ground_truth import TRUE_GRID_BOUND, ground_truth_grid
 from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.mesh.clean import clean_grid
 from dreamfusion3d.mesh.isosurface import log_ratio, sample_grid
-from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.mesh.space_carving import solidify
 from dreamfusion3d.mesh.tangents import vertex_normals
-from dreamfusion3d.pipelines.surface_extraction import numpy_of, surface_of
-from dreamfusion3d.priors.oracle import IdealPrior
-from dreamfusion3d.procedural.objects import Instances, Meaning, instances
+from dreamfusion3d.pipelines.surface_extraction import as_numpy_function, extract_surface
+from dreamfusion3d.priors.oracle import OraclePrior
+from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, sample_objects
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
-from dreamfusion3d.training.distillation import optimize
+from dreamfusion3d.training.distillation import distill_field
 
 RESOLUTION = 96  # of the overlaps
 CASES = ("pitcher:1", "vase:2", "chair:0", "donut:0")
@@ -41,33 +41,42 @@ CASES = ("pitcher:1", "vase:2", "chair:0", "donut:0")
 
 def run(kind: str, handles: int, count: int, config: Config, seed: int) -> tuple[dict, Mesh, NerfField]:
     generator = torch.Generator().manual_seed(seed)
-    props = instances(kind, handles, "normal", count, generator=generator)
-    prior = IdealPrior(props, Meaning(kind, count=handles), rounds=8, generator=generator)
+    props = sample_objects(kind, handles, "normal", count, generator=generator)
+    prior = OraclePrior(props, ObjectSpec(kind, count=handles), num_camera_sets=8, generator=generator)
     field = NerfField(config.field, generator=generator)
     begun = time.perf_counter()
     text = prior.encode_text(["", ""])
-    for _ in optimize(field, prior, text, config, generator=generator, sample_cameras=prior.sample_cameras):
+    for _ in distill_field(
+        field, prior, text, config, generator=generator, sample_cameras=prior.sample_cameras
+    ):
         pass
     seconds = time.perf_counter() - begun
 
-    surface = surface_of(field, config.mesh.resolution, generator)
+    surface = extract_surface(field, config.mesh.grid_resolution, generator)
     mesh = Mesh(surface.vertices, surface.faces)
-    facts = quality(mesh)
-    grid = sample_grid(numpy_of(field.density, generator.device), RESOLUTION, BOUND)
+    facts = mesh_quality(mesh)
+    grid = sample_grid(as_numpy_function(field.density, generator.device), RESOLUTION, TRUE_GRID_BOUND)
     level_grid = log_ratio(grid, float(surface.level))
-    cleaned = clean_grid(solidify(level_grid, 0.0, BOUND), 0.0)
+    cleaned = clean_grid(solidify(level_grid, 0.0, TRUE_GRID_BOUND), 0.0)
     seen, raw = overlaps(cleaned > 0, level_grid > 0, props)
     report = {
-        "kind": kind, "handles": handles, "instances": count, "steps": config.optim.steps,
-        "seconds": round(seconds, 1), "iou": round(seen, 3), "iou_raw": round(raw, 3),
-        "silhouette_iou": round(float(surface.silhouette_iou), 3), "genus": facts.genus,
-        "genus_asked": props.kind.genus_of(handles),
-        "components": facts.components, "watertight": facts.watertight,
+        "kind": kind,
+        "handles": handles,
+        "instances": count,
+        "steps": config.optim.steps,
+        "seconds": round(seconds, 1),
+        "iou": round(seen, 3),
+        "iou_raw": round(raw, 3),
+        "silhouette_iou": round(float(surface.silhouette_iou), 3),
+        "genus": facts.genus,
+        "genus_asked": props.category.expected_genus(handles),
+        "components": facts.components,
+        "watertight": facts.watertight,
     }
     return report, mesh, field
 
 
-def overlaps(seen: np.ndarray, raw: np.ndarray, props: Instances) -> tuple[float, float]:
+def overlaps(seen: np.ndarray, raw: np.ndarray, props: ObjectBatch) -> tuple[float, float]:
     """Best IoU over the instances: of the solids that cameras see, and of the fields as they are."""
 
     def iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -77,17 +86,20 @@ def overlaps(seen: np.ndarray, raw: np.ndarray, props: Instances) -> tuple[float
     for i in range(len(props)):
         truth = ground_truth_grid(props, i, RESOLUTION)
         best_raw = max(best_raw, iou(raw, truth > 0))
-        best_seen = max(best_seen, iou(seen, solidify(truth, 0.0, BOUND) > 0))
+        best_seen = max(best_seen, iou(seen, solidify(truth, 0.0, TRUE_GRID_BOUND) > 0))
     return best_seen, best_raw
 
 
 def picture(mesh: Mesh) -> np.ndarray:
     """Clay views from the front, above, the right and behind."""
     clay = TexturedMesh(
-        mesh.vertices, mesh.faces, vertex_normals(mesh), np.zeros((len(mesh.vertices), 2)),
+        mesh.vertices,
+        mesh.faces,
+        vertex_normals(mesh),
+        np.zeros((len(mesh.vertices), 2)),
         np.full((4, 4, 3), 205, np.uint8),
     )
-    shown = render_mesh(clay, orbit([0, 35, 90, 200], [10.0, 50, 15, 15], height=224, width=224))
+    shown = render_mesh(clay, orbit_cameras([0, 35, 90, 200], [10.0, 50, 15, 15], height=224, width=224))
     return np.concatenate(list(shown.over(torch.full((1, 3), 0.93)).clamp(0, 1).numpy()), axis=1)
 
 
@@ -99,7 +111,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--out", type=Path, default=Path("out/ideal"))
     arguments = parser.parse_args()
-    config = resolve("standard", None, ["guidance.scale=1", *arguments.sets])
+    config = resolve_config("standard", None, ["guidance.scale=1", *arguments.sets])
     arguments.out.mkdir(parents=True, exist_ok=True)
     reports, rows = [], []
     for case in arguments.case or CASES:

@@ -20,18 +20,18 @@ import torch
 import trimesh
 from PIL import Image
 
-from dreamfusion3d.cameras.orbit import Cameras, orbit
-from dreamfusion3d.core.config import Config, resolve
-from dreamfusion3d.core.progress import choose
+from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
+from dreamfusion3d.core.config import Config, resolve_config
+from dreamfusion3d.core.progress import default_progress
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.evaluation.ground_truth import ground_truth_mesh
-from dreamfusion3d.mesh.io.load import place_in_scene, read_mesh
-from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.io.load import mesh_normalization, read_mesh
+from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.mesh.tangents import vertex_normals
 from dreamfusion3d.pipelines.stages import load_arrays
 from dreamfusion3d.pipelines.surface_extraction import silhouette_cameras
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
-from dreamfusion3d.procedural.objects import instances
+from dreamfusion3d.procedural.objects import sample_objects
 from dreamfusion3d.rendering.mesh_renderer import render_mesh, render_silhouettes
 
 PROPS = {
@@ -45,13 +45,13 @@ SIZE = 200  # pixels of a picture
 
 def true_prop(kind: str, count: int, path: Path) -> Path:
     """A grey GLB of one instance."""
-    props = instances(kind, count, "normal", 1, generator=torch.Generator().manual_seed(0))
+    props = sample_objects(kind, count, "normal", 1, generator=torch.Generator().manual_seed(0))
     body = ground_truth_mesh(props, 0, 128)
     trimesh.Trimesh(body.vertices, body.faces, process=False).export(path)
     return path
 
 
-def shown(mesh: TexturedMesh, cameras: Cameras) -> np.ndarray:
+def shown(mesh: TexturedMesh, cameras: OrbitCameras) -> np.ndarray:
     """The pictures side by side over light grey, as bytes."""
     picture = render_mesh(mesh, cameras, supersample=2)
     rgb = picture.over(torch.full((1, 3), 0.85)).clamp(0, 1).numpy()
@@ -67,9 +67,9 @@ def bare(mesh: Mesh) -> TexturedMesh:
 def row_of(prompt: str, path: Path, out: Path, config: Config) -> tuple[dict[str, Any], np.ndarray]:
     """One run: its figures, and its pictures under those of what was given."""
     given = read_mesh(path)
-    place = place_in_scene(given.vertices[np.unique(given.faces)])
-    before = Mesh(place.into_scene(given.vertices), given.faces)
-    asset = text_to_mesh(prompt, out=out, init=path, config=config, progress=choose(quiet=False))
+    place = mesh_normalization(given.vertices[np.unique(given.faces)])
+    before = Mesh(place.to_scene(given.vertices), given.faces)
+    asset = text_to_mesh(prompt, out=out, init=path, config=config, progress=default_progress(quiet=False))
     textured = load_arrays(asset.folder / "work" / "textured.npz", TexturedMesh)
     assert textured is not None, f"{asset.folder} has no work/textured.npz"
     after = Mesh(textured.vertices, textured.faces)
@@ -80,12 +80,12 @@ def row_of(prompt: str, path: Path, out: Path, config: Config) -> tuple[dict[str
         "prompt": prompt,
         "silhouette_iou_with_the_given": round(float((shared / union).mean()), 4),
         "silhouette_iou_with_the_field": asset.record["mesh"]["silhouette_iou"],
-        "genus_given": quality(Mesh(welded.vertices, welded.faces)).genus,
+        "genus_given": mesh_quality(Mesh(welded.vertices, welded.faces)).genus,
         "genus_made": asset.record["mesh"]["genus"],
         "checks_failed": [name for name, check in asset.record["checks"].items() if not check["passed"]],
     }
     heights = torch.tensor([15.0, 15.0, 15.0, 70.0])
-    cameras = orbit([20.0, 110.0, 200.0, 20.0], heights, height=SIZE, width=SIZE)
+    cameras = orbit_cameras([20.0, 110.0, 200.0, 20.0], heights, height=SIZE, width=SIZE)
     return row, np.concatenate([shown(bare(before), cameras), shown(textured, cameras)])
 
 
@@ -103,7 +103,7 @@ def main() -> None:
             prompt: true_prop(kind, count, arguments.out / f"{kind}.glb")
             for prompt, (kind, count) in PROPS.items()
         }
-    config = resolve(arguments.quality, None, arguments.sets)
+    config = resolve_config(arguments.quality, None, arguments.sets)
     found = [row_of(prompt, path, arguments.out, config) for prompt, path in cases.items()]
     Image.fromarray(np.concatenate([picture for _, picture in found])).save(arguments.out / "init.png")
     print(json.dumps({"benchmark": "init", "assets": [row for row, _ in found]}, indent=2))

@@ -21,77 +21,106 @@ import torch
 
 from benchmarks import charts
 from benchmarks.models import MODELS, random_prior, shrunk
-from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.guidance import load_guidance
 from dreamfusion3d.memory import budget
-from dreamfusion3d.memory.checkpoint_plan import Point, evaluate, front, keep_all, recompute_all, square_root
-from dreamfusion3d.memory.checkpointed import execute
-from dreamfusion3d.memory.oom_fallback import within
-from dreamfusion3d.memory.profiler import measured, metered, scaled, seconds_of
-from dreamfusion3d.priors.pixel.conditioner import world_vocabulary
-from dreamfusion3d.priors.pixel.losses import draw
-from dreamfusion3d.priors.pixel.train_blocks import Lesson, blocks_of
-from dreamfusion3d.priors.pixel.train_state import TrainConfig, new_state
-from dreamfusion3d.priors.pixel.unet import attend_across_views, build_scheduler
+from dreamfusion3d.memory.checkpoint_plan import (
+    ParetoPoint,
+    pareto_front,
+    recompute_all_schedule,
+    save_all_schedule,
+    schedule_cost,
+    sqrt_schedule,
+)
+from dreamfusion3d.memory.checkpointed import run_checkpointed
+from dreamfusion3d.memory.oom_fallback import select_plans
+from dreamfusion3d.memory.profiler import extrapolate_chain, measure_memory, profile_chain, time_call
+from dreamfusion3d.priors.pixel.conditioner import procedural_vocabulary
+from dreamfusion3d.priors.pixel.losses import sample_step_randomness
+from dreamfusion3d.priors.pixel.train_blocks import TrainStepContext, train_step_blocks
+from dreamfusion3d.priors.pixel.train_state import PriorTrainConfig, new_train_state
+from dreamfusion3d.priors.pixel.unet import build_scheduler, install_view_attention
 from dreamfusion3d.priors.view_prompts import encode_prompts
-from dreamfusion3d.procedural.dataset import Batch
-from dreamfusion3d.rendering.occupancy_grid import Occupancy
-from dreamfusion3d.training.checkpoint import Run
-from dreamfusion3d.training.distillation import _backward, pictures_for
-from dreamfusion3d.training.guidance_loss import Way
-from dreamfusion3d.training.prefetch import View
-from dreamfusion3d.training.step_planner import every_plan, words
+from dreamfusion3d.procedural.dataset import TrainingBatch
+from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
+from dreamfusion3d.training.checkpoint import OptimizationState
+from dreamfusion3d.training.distillation import _backward, distillation_workload
+from dreamfusion3d.training.guidance_loss import StepPlan
+from dreamfusion3d.training.prefetch import RayBatch
+from dreamfusion3d.training.step_planner import describe_step_plan, enumerate_step_plans
 
-WAYS = {"keep all": keep_all, "compute all twice": recompute_all, "square root": square_root}
+WAYS = {
+    "keep all": save_all_schedule,
+    "compute all twice": recompute_all_schedule,
+    "square root": sqrt_schedule,
+}
 TRIED = (1, 2)
 REPEATS = 8  # of a timed gradient, of which the fastest counts
 
 
 def curve(props: int, count: int, device: torch.device) -> dict[str, Any]:
     """``count`` schedules of the front, and the known ways."""
-    config = TrainConfig()
-    state = new_state(world_vocabulary(), config, seed=0, device=device)
+    config = PriorTrainConfig()
+    state = new_train_state(procedural_vocabulary(), config, seed=0, device=device)
     levels = build_scheduler().alphas_cumprod.to(device)
-    lesson = Lesson(state.model, config.scene_weight, attend_across_views(state.model.unet), levels)
+    lesson = TrainStepContext(
+        state.model, config.scene_weight, install_view_attention(state.model.unet), levels
+    )
     parameters = list(state.model.parameters())
 
     def blocks(number: int) -> list[Any]:
         generator = torch.Generator().manual_seed(0)
-        shape = (number, config.views)
-        batch = Batch(
-            torch.rand(*shape, 4, 64, 64, generator=generator) * 2 - 1, [["kind:mug"]] * number,
-            torch.rand(shape, generator=generator) * 360, torch.rand(shape, generator=generator) * 60,
+        shape = (number, config.views_per_object)
+        batch = TrainingBatch(
+            torch.rand(*shape, 4, 64, 64, generator=generator) * 2 - 1,
+            [["kind:mug"]] * number,
+            torch.rand(shape, generator=generator) * 360,
+            torch.rand(shape, generator=generator) * 60,
         )
-        return blocks_of(lesson, batch, draw(batch, 0.1, len(levels), generator=generator, device=device))
+        return train_step_blocks(
+            lesson, batch, sample_step_randomness(batch, 0.1, len(levels), generator=generator, device=device)
+        )
 
     begun = time.perf_counter()
-    chain = scaled(*(measured(blocks(n), {}, device, parameters) for n in TRIED), TRIED, props)
-    points = front(chain)
+    chain = extrapolate_chain(
+        *(profile_chain(blocks(n), {}, device, parameters) for n in TRIED), TRIED, props
+    )
+    points = pareto_front(chain)
     planning = time.perf_counter() - begun
     whole = blocks(props)
 
-    def run(point: Point) -> dict[str, Any]:
+    def run(point: ParetoPoint) -> dict[str, Any]:
         for p in parameters:
             p.grad = torch.zeros_like(p)
-        with metered(device, [*parameters, *(p.grad for p in parameters if p.grad is not None)]) as meter:
+        with measure_memory(
+            device, [*parameters, *(p.grad for p in parameters if p.grad is not None)]
+        ) as meter:
             meter.reset()
-            start = meter.live()
-            execute(whole, point.schedule, {})["loss"].backward()
-            peak = meter.peak() - start
-        seconds = seconds_of(device, lambda: execute(whole, point.schedule, {})["loss"].backward(), REPEATS)
+            start = meter.live_bytes()
+            run_checkpointed(whole, point.schedule, {})["loss"].backward()
+            peak = meter.peak_bytes() - start
+        seconds = time_call(
+            device, lambda: run_checkpointed(whole, point.schedule, {})["loss"].backward(), REPEATS
+        )
         return {
-            "peak_bytes": peak, "predicted_peak_bytes": point.peak, "seconds": round(seconds, 4),
-            "predicted_seconds": round(point.seconds, 4), "schedule": str(point.schedule),
+            "peak_bytes": peak,
+            "predicted_peak_bytes": point.peak,
+            "seconds": round(seconds, 4),
+            "predicted_seconds": round(point.seconds, 4),
+            "schedule": str(point.schedule),
         }
 
     chosen = points[:: max(1, len(points) // count)]
     return {
-        "benchmark": "memory of a training step", "device": str(device),
-        "threads": torch.get_num_threads(), "props": props,
-        "planning_seconds": round(planning, 2), "ours": [run(p) for p in [*chosen, points[-1]]],
-        "known": {name: run(evaluate(chain, way(len(chain)))) for name, way in WAYS.items()},
+        "benchmark": "memory of a training step",
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "props": props,
+        "planning_seconds": round(planning, 2),
+        "ours": [run(p) for p in [*chosen, points[-1]]],
+        "known": {name: run(schedule_cost(chain, way(len(chain)))) for name, way in WAYS.items()},
     }
 
 
@@ -100,9 +129,13 @@ def sds_curve(count: int, device: torch.device) -> dict[str, Any]:
     model = shrunk(MODELS["sd21"])
     model = dataclasses.replace(model, unet={**model.unet, "sample_size": 16})
     sets = (
-        "render.size=48", "optim.views=4", "field.levels=4", "field.log2_table_size=12", "guidance.scale=50",
+        "render.resolution=48",
+        "optim.num_views=4",
+        "field.num_levels=4",
+        "field.log2_table_size=12",
+        "guidance.scale=50",
     )
-    config = resolve("standard", None, sets)
+    config = resolve_config("standard", None, sets)
     prior = random_prior(model, config.prior, device)
     text = encode_prompts(prior, "a pitcher", config.prompts)
 
@@ -111,66 +144,85 @@ def sds_curve(count: int, device: torch.device) -> dict[str, Any]:
 
     field = NerfField(config.field, generator=lot())
     begun = time.perf_counter()
-    shown = pictures_for(field, config)
-    with mock.patch.object(budget, "held", lambda device: 0):
-        plans = every_plan(shown, prior, text, config, device)
-    front_plans = within(plans, 1 << 62, "a step")
+    shown = distillation_workload(field, config)
+    with mock.patch.object(budget, "used_bytes", lambda device: 0):
+        plans = enumerate_step_plans(shown, prior, text, config, device)
+    front_plans = select_plans(plans, 1 << 62, "a step")
     planning = time.perf_counter() - begun
-    occupancy = Occupancy(config.render.occupancy_resolution, device)
+    occupancy = OccupancyGrid(config.render.occupancy_grid_resolution, device)
     occupancy.update(field.density, generator=lot(), step=0)
-    known = [*prior.space.vae.parameters(), *prior.network.unet.parameters(), *field.parameters()]
+    known = [*prior.render_encoder.vae.parameters(), *prior.network.unet.parameters(), *field.parameters()]
     # what a plan adds for the field's gradients, moments and copies is there before a step
     weights = sum(p.numel() * p.element_size() for p in field.parameters())
     there = weights * (3 if device.type == "cuda" else 9)
-    predicted = {plan.choice: plan for plan in plans}
+    predicted = {plan.plan: plan for plan in plans}
     guidance = load_guidance(config.guidance, device=device, warn=print)
-    state = Run(field, torch.optim.Adam(field.parameters()), occupancy, lot(), guidance)
+    state = OptimizationState(field, torch.optim.Adam(field.parameters()), occupancy, lot(), guidance)
 
-    def backward(way: Way) -> None:
+    def backward(way: StepPlan) -> None:
         field.zero_grad(set_to_none=True)
-        _backward(state, way, View(shown.cameras), 0.7, 0.0, prior, text, config)
+        _backward(state, way, RayBatch(shown.cameras), 0.7, 0.0, prior, text, config)
 
-    def run(way: Way) -> dict[str, Any]:
-        with metered(device, known) as meter:
+    def run(way: StepPlan) -> dict[str, Any]:
+        with measure_memory(device, known) as meter:
             backward(way)  # what it finds there, as the prompt's embedding, counts no more
             field.zero_grad(set_to_none=True)
             meter.reset()
-            start = meter.live()
+            start = meter.live_bytes()
             backward(way)
-            peak = meter.peak() - start
+            peak = meter.peak_bytes() - start
         plan = predicted.get(way)
         return {
-            "peak_bytes": peak, "seconds": round(seconds_of(device, lambda: backward(way), REPEATS), 4),
+            "peak_bytes": peak,
+            "seconds": round(time_call(device, lambda: backward(way), REPEATS), 4),
             "predicted_peak_bytes": None if plan is None else (plan.peak or 0) - there,
             "predicted_seconds": None if plan is None else round(plan.seconds or 0.0, 4),
-            "way": words(way, config.optim.views),
+            "way": describe_step_plan(way, config.optim.num_views),
         }
 
     blank = torch.zeros(1, 8, 8)
-    chain = prior.chained(Render(torch.zeros(1, 8, 8, 3), blank, blank), generator=lot())
+    chain = prior.encode_in_blocks(Render(torch.zeros(1, 8, 8, 3), blank, blank), generator=lot())
     assert chain is not None, "it has a VAE"
     blocks = len(chain.blocks(slice(0, 1)))
     chosen = front_plans[:: max(1, len(front_plans) // count)]
     return {
-        "benchmark": "memory of a distillation step", "device": str(device),
-        "threads": torch.get_num_threads(), "planning_seconds": round(planning, 2), "plans": len(plans),
-        "ours": [run(plan.choice) for plan in [*chosen, front_plans[-1]]],
-        "known": {name: run(Way(schedule=None if name == "keep all" else way(blocks)))
-                  for name, way in WAYS.items()},
+        "benchmark": "memory of a distillation step",
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "planning_seconds": round(planning, 2),
+        "plans": len(plans),
+        "ours": [run(plan.plan) for plan in [*chosen, front_plans[-1]]],
+        "known": {
+            name: run(StepPlan(encoder_schedule=None if name == "keep all" else way(blocks)))
+            for name, way in WAYS.items()
+        },
     }
 
 
 def plot(reports: list[dict[str, Any]], path: Path) -> None:
     """Peaks across, seconds up: ours as measured and as predicted, and each known way as measured."""
+
     def points(rows: list[dict[str, Any]], which: str = "") -> list[tuple[float, float]]:
         return sorted((row[f"{which}peak_bytes"], row[f"{which}seconds"]) for row in rows)
 
-    charts.curves([charts.Chart(
-        report["benchmark"], "bytes at the peak", "seconds of a gradient", {
-            "ours, measured": points(report["ours"]), "ours, predicted": points(report["ours"], "predicted_"),
-            **{f"{name}, measured": points([row]) for name, row in report["known"].items()},
-        },
-    ) for report in reports], path, width=560, height=400)
+    charts.curves(
+        [
+            charts.Chart(
+                report["benchmark"],
+                "bytes at the peak",
+                "seconds of a gradient",
+                {
+                    "ours, measured": points(report["ours"]),
+                    "ours, predicted": points(report["ours"], "predicted_"),
+                    **{f"{name}, measured": points([row]) for name, row in report["known"].items()},
+                },
+            )
+            for report in reports
+        ],
+        path,
+        width=560,
+        height=400,
+    )
 
 
 def main() -> None:

@@ -23,34 +23,34 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
-from dreamfusion3d.cameras.orbit import Cameras
-from dreamfusion3d.core.config import Config, from_dict
+from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.core.config import Config, config_from_dict
 from dreamfusion3d.core.types import Field, Mesh, Render, TexturedMesh
-from dreamfusion3d.fields.initialization import Start
+from dreamfusion3d.fields.initialization import FieldInit
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.mesh.checks import finish_report
-from dreamfusion3d.mesh.io.axes import place
+from dreamfusion3d.mesh.checks import mesh_report
+from dreamfusion3d.mesh.io.axes import scale_to_height
 from dreamfusion3d.mesh.io.gltf import write_glb
-from dreamfusion3d.mesh.lods import dress
-from dreamfusion3d.mesh.normal_map import fine_surface
-from dreamfusion3d.mesh.quality import quality
-from dreamfusion3d.mesh.simplify import simplify, smooth
-from dreamfusion3d.mesh.voxelize import Solid
-from dreamfusion3d.pipelines.context import FOG_SAMPLES
+from dreamfusion3d.mesh.lods import unwrap_and_bake
+from dreamfusion3d.mesh.normal_map import build_high_poly
+from dreamfusion3d.mesh.quality import mesh_quality
+from dreamfusion3d.mesh.simplify import simplify, taubin_smooth
+from dreamfusion3d.mesh.voxelize import VoxelizedMesh
+from dreamfusion3d.pipelines.context import INITIAL_VOLUME_RESOLUTION
 from dreamfusion3d.pipelines.stages import load_arrays
 from dreamfusion3d.pipelines.surface_extraction import (
+    as_numpy_function,
+    extract_surface,
     mesh_silhouette_iou,
-    numpy_of,
     silhouette_cameras,
-    surface_of,
 )
 from dreamfusion3d.priors.loading import load_prior
-from dreamfusion3d.priors.protocol import foresees
-from dreamfusion3d.procedural.objects import Instances, instances
+from dreamfusion3d.priors.protocol import predicts_initial_volume
+from dreamfusion3d.procedural.objects import ObjectBatch, sample_objects
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
-from dreamfusion3d.rendering.occupancy_grid import Occupancy
+from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
 from dreamfusion3d.rendering.turntable import write_thumbnail, write_turntable
-from dreamfusion3d.rendering.volume import RenderSettings, render
+from dreamfusion3d.rendering.volume import RenderSettings, render_field
 
 RESOLUTIONS = (128, 256, 384, 512)
 SOLID = 0.99  # opacity from which a pixel's colour is the surface's alone
@@ -60,7 +60,7 @@ SHARPNESS = 0.01  # scene units over which a prop's density grows by e
 class PropField:
     """A true prop as a field: a density that is exponential in the distance, a smooth colour."""
 
-    def __init__(self, props: Instances) -> None:
+    def __init__(self, props: ObjectBatch) -> None:
         self.props = props
 
     def density(self, x: torch.Tensor) -> torch.Tensor:
@@ -75,14 +75,14 @@ class PropField:
 def field_of(run: Path) -> NerfField:
     """The trained field of a finished run. What it started from is no part of its file, and is made again."""
     record = json.loads((run / "asset.json").read_text())
-    config, device, start = from_dict(record["config"]), torch.device("cpu"), None
+    config, device, start = config_from_dict(record["config"]), torch.device("cpu"), None
     prior = load_prior(config.prior, device=device)
-    if solid := load_arrays(run / "work" / "start.npz", Solid):
-        start = Start.of_solid(torch.from_numpy(solid.depth), torch.from_numpy(solid.colour), device)
-    elif config.field.start == "prior" and foresees(prior):
-        fog = prior.fog(prior.encode_text([record["prompt"]]), FOG_SAMPLES)
-        start = Start.of_fog(*fog, device)
-    field = NerfField(config.field, generator=torch.Generator().manual_seed(0), start=start)
+    if solid := load_arrays(run / "work" / "start.npz", VoxelizedMesh):
+        start = FieldInit.from_solid(torch.from_numpy(solid.depth), torch.from_numpy(solid.color), device)
+    elif config.field.init == "prior" and predicts_initial_volume(prior):
+        fog = prior.initial_volume(prior.encode_text([record["prompt"]]), INITIAL_VOLUME_RESOLUTION)
+        start = FieldInit.from_initial_volume(*fog, device)
+    field = NerfField(config.field, generator=torch.Generator().manual_seed(0), init=start)
     field.load_state_dict(load_file(run / "work" / "field.safetensors"))
     return field
 
@@ -94,7 +94,7 @@ def fields_of(arguments: argparse.Namespace) -> dict[str, Field]:
     for case in arguments.prop:
         kind, _, count = case.partition(":")
         generator = torch.Generator().manual_seed(arguments.seed)
-        found[case] = PropField(instances(kind, int(count or 0), "normal", 1, generator=generator))
+        found[case] = PropField(sample_objects(kind, int(count or 0), "normal", 1, generator=generator))
     return found
 
 
@@ -110,41 +110,51 @@ def files_of(
         seconds[name] = round(time.perf_counter() - begun, 3)
         begun = time.perf_counter()
 
-    found = surface_of(field, resolution, generator)
+    found = extract_surface(field, resolution, generator)
     whole = Mesh(found.vertices, found.faces)
     stage("extract")
-    rough = smooth(whole, config.smoothing)
+    rough = taubin_smooth(whole, config.smooth_iterations)
     mesh = simplify(rough, faces)
     stage("simplify")
-    albedo = numpy_of(field.albedo, generator.device)
-    textured = dress(mesh, albedo, fine_surface(rough), texture_size, config.texture_samples)
+    albedo = as_numpy_function(field.albedo, generator.device)
+    textured = unwrap_and_bake(mesh, albedo, build_high_poly(rough), texture_size, config.texture_supersample)
     stage("texture")
     with tempfile.TemporaryDirectory() as folder:
-        write_glb(place(textured, config.height), Path(folder, "asset.glb"), "asset")
+        write_glb(scale_to_height(textured, config.height_m), Path(folder, "asset.glb"), "asset")
         stage("export")
         write_thumbnail(textured, Path(folder, "thumbnail.png"))
         write_turntable(textured, Path(folder, "turntable.mp4"))
         stage("pictures")
-    finish = finish_report(mesh, textured, whole, mesh_silhouette_iou(mesh, found.opacity))
-    facts = quality(mesh)
+    finish = mesh_report(mesh, textured, whole, mesh_silhouette_iou(mesh, found.opacity))
+    facts = mesh_quality(mesh)
     return {
-        "resolution": resolution, "seconds": seconds, "total_seconds": round(sum(seconds.values()), 3),
-        "surface_faces": len(whole.faces), "faces": facts.faces, "genus": facts.genus,
-        "watertight": facts.watertight, "manifold": facts.manifold,
+        "resolution": resolution,
+        "seconds": seconds,
+        "total_seconds": round(sum(seconds.values()), 3),
+        "surface_faces": len(whole.faces),
+        "faces": facts.faces,
+        "genus": facts.genus,
+        "watertight": facts.watertight,
+        "manifold": facts.manifold,
         **{name: round(value, 6) for name, value in finish.as_dict().items()},
     }, textured
 
 
-def field_pictures(field: Field, cameras: Cameras, seed: int) -> Render:
+def field_pictures(field: Field, cameras: OrbitCameras, seed: int) -> Render:
     """The field's bare colour from every camera."""
     generator = torch.Generator().manual_seed(seed)
-    occupancy = Occupancy(device=generator.device)
+    occupancy = OccupancyGrid(device=generator.device)
     with torch.no_grad():
         for sweep in range(4):
             occupancy.update(field.density, generator=generator, step=sweep)
         views = [
-            render(field, cameras.select(torch.tensor([view])), occupancy=occupancy, generator=generator,
-                   settings=RenderSettings(shading="albedo"))
+            render_field(
+                field,
+                cameras.select(torch.tensor([view])),
+                occupancy=occupancy,
+                generator=generator,
+                settings=RenderSettings(shading="albedo"),
+            )
             for view in range(len(cameras))
         ]
     return Render(*(torch.cat([getattr(v, name) for v in views]) for name in ("rgb", "opacity", "depth")))
@@ -169,8 +179,10 @@ def plot(rows: list[dict[str, Any]], out: Path) -> None:
     most, widest = max(r["total_seconds"] for r in rows), max(r["resolution"] for r in rows)
 
     def at(row: dict[str, Any]) -> tuple[float, float]:
-        return (left + (width - left - 30) * row["resolution"] / widest,
-                height - bottom - (height - bottom - 40) * row["total_seconds"] / most)
+        return (
+            left + (width - left - 30) * row["resolution"] / widest,
+            height - bottom - (height - bottom - 40) * row["total_seconds"] / most,
+        )
 
     for k in range(5):
         y = height - bottom - (height - bottom - 40) * k / 4
@@ -195,7 +207,7 @@ def main() -> None:
     parser.add_argument("--field", action="append", type=Path, default=[], help="a run's folder")
     parser.add_argument("--prop", action="append", default=[], help="kind:count; may be repeated")
     parser.add_argument("--resolution", action="append", type=int, help="may be repeated")
-    parser.add_argument("--faces", type=int, default=Config().mesh.faces)
+    parser.add_argument("--faces", type=int, default=Config().mesh.max_faces)
     parser.add_argument("--texture-size", type=int, default=Config().mesh.texture_size)
     parser.add_argument("--size", type=int, default=256, help="pixels of the views of the bake")
     parser.add_argument("--seed", type=int, default=0)
@@ -217,7 +229,8 @@ def main() -> None:
             )
             shown = render_mesh(textured, cameras, shading=False)
             row |= {
-                "field": name, "bake_psnr_db": round(bake_psnr(shown, wanted), 2),
+                "field": name,
+                "bake_psnr_db": round(bake_psnr(shown, wanted), 2),
                 "peak_resident_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             }
             rows.append(row)

@@ -15,34 +15,34 @@ import json
 from functools import cache
 from pathlib import Path
 
-from dreamfusion3d.core.config import resolve
-from dreamfusion3d.core.progress import choose
+from dreamfusion3d.core.config import resolve_config
+from dreamfusion3d.core.progress import default_progress
 from dreamfusion3d.evaluation import prompt_lists
-from dreamfusion3d.evaluation.color import judge_colours
-from dreamfusion3d.evaluation.geometry import judge_geometry, nearest
-from dreamfusion3d.evaluation.ground_truth import true_mesh
-from dreamfusion3d.evaluation.subject import Evidence, of_folder
+from dreamfusion3d.evaluation.color import evaluate_colors
+from dreamfusion3d.evaluation.geometry import evaluate_geometry, nearest_reference
+from dreamfusion3d.evaluation.ground_truth import colored_ground_truth_mesh
+from dreamfusion3d.evaluation.subject import EvalSubject, load_subject
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
-from dreamfusion3d.priors.image_text.prompt_spec import meaning_of
+from dreamfusion3d.priors.image_text.prompt_spec import prompt_to_spec
 
 
-def digest(asset: Evidence) -> str:
+def digest(asset: EvalSubject) -> str:
     """Of what is seen of the asset; its file differs by the prompt that it records."""
     mesh = asset.mesh
     parts = (mesh.vertices, mesh.faces, mesh.uv, mesh.texture)
     return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
 
-def judged(asset: Evidence) -> dict:
+def judged(asset: EvalSubject) -> dict:
     """Kind, colours and topology."""
-    meaning = meaning_of(asset.prompt)
+    meaning = prompt_to_spec(asset.prompt)
     assert meaning is not None, "every pair is of the procedural world"
-    props = nearest(asset, meaning).props
-    geometry = judge_geometry(asset, meaning)
-    colours = judge_colours(asset, meaning, props, true_mesh(props, 0, meaning, 72))
+    props = nearest_reference(asset, meaning).objects
+    geometry = evaluate_geometry(asset, meaning)
+    colours = evaluate_colors(asset, meaning, props, colored_ground_truth_mesh(props, 0, meaning, 72))
     return {
-        "kind": meaning.kind if geometry.kind_wins else geometry.other_kind,
-        "colours": [c.right for c in colours],
+        "kind": meaning.kind if geometry.category_correct else geometry.best_other_category,
+        "colours": [c.correct for c in colours],
         "topology": [geometry.genus, geometry.components, geometry.watertight],
     }
 
@@ -54,14 +54,16 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, help="only the first; all by default")
     parser.add_argument("--out", type=Path, default=Path("out/paraphrases"))
     arguments = parser.parse_args()
-    config, progress = resolve(arguments.quality, None, arguments.sets), choose(quiet=False)
+    config, progress = resolve_config(arguments.quality, None, arguments.sets), default_progress(quiet=False)
 
     @cache
-    def made(prompt: str) -> Evidence:
-        asset = text_to_mesh(prompt, out=arguments.out, seed=0, config=config, progress=choose(quiet=True))
-        return of_folder(asset.folder)
+    def made(prompt: str) -> EvalSubject:
+        asset = text_to_mesh(
+            prompt, out=arguments.out, seed=0, config=config, progress=default_progress(quiet=True)
+        )
+        return load_subject(asset.folder)
 
-    pairs = prompt_lists.paraphrases()[: arguments.pairs]
+    pairs = prompt_lists.load_paraphrases()[: arguments.pairs]
     progress.stage("pairs", 1, 1)
     same, alike, differ = 0, 0, []
     for i, pair in enumerate(pairs):
@@ -74,10 +76,18 @@ def main() -> None:
             differ.append({prompt: judged(made(prompt)) for prompt in pair})
         progress.step(i + 1, len(pairs), pair[1])
     progress.close()
-    print(json.dumps({
-        "benchmark": "paraphrases", "pairs": len(pairs), "same_to_the_bit": same,
-        "same_kind_colours_topology": same + alike, "differ": differ,
-    }, indent=2))
+    print(
+        json.dumps(
+            {
+                "benchmark": "paraphrases",
+                "pairs": len(pairs),
+                "same_to_the_bit": same,
+                "same_kind_colours_topology": same + alike,
+                "differ": differ,
+            },
+            indent=2,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -19,17 +19,24 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 
-from dreamfusion3d.core.config import resolve
-from dreamfusion3d.core.progress import choose
+from dreamfusion3d.core.config import resolve_config
+from dreamfusion3d.core.progress import default_progress
 from dreamfusion3d.evaluation import prompt_lists
 from dreamfusion3d.pipelines.text_to_mesh import Asset, text_to_mesh
-from dreamfusion3d.procedural.categories import KINDS
-from dreamfusion3d.procedural.prompt_rules import read
+from dreamfusion3d.procedural.categories import CATEGORIES
+from dreamfusion3d.procedural.prompt_rules import parse_with_rules
 
 PROMPTS = (
-    "a pitcher with one handle", "a red mug with one handle", "a blue vase with two handles",
-    "a yellow bowl", "a green bottle",
-    "a brown chair", "a wooden table", "a purple mushroom", "a snowman", "a pink donut",
+    "a pitcher with one handle",
+    "a red mug with one handle",
+    "a blue vase with two handles",
+    "a yellow bowl",
+    "a green bottle",
+    "a brown chair",
+    "a wooden table",
+    "a purple mushroom",
+    "a snowman",
+    "a pink donut",
 )
 CELL = 256  # pixels of a thumbnail on the sheet
 
@@ -37,14 +44,19 @@ CELL = 256  # pixels of a thumbnail on the sheet
 def row(asset: Asset) -> dict:
     """What one asset came out as."""
     record = asset.record
-    mesh, meaning = record["mesh"], read(record["prompt"]).meaning
-    asked = KINDS[meaning.kind].genus_of(meaning.count) if meaning else None
+    mesh, meaning = record["mesh"], parse_with_rules(record["prompt"]).spec
+    asked = CATEGORIES[meaning.kind].expected_genus(meaning.count) if meaning else None
     return {
-        "prompt": record["prompt"], "seed": record["seed"], "seconds": record["seconds"],
-        "total_seconds": round(sum(record["seconds"].values()), 1), "faces": mesh["faces"],
-        "components": mesh["components"], "watertight": mesh["watertight"],
+        "prompt": record["prompt"],
+        "seed": record["seed"],
+        "seconds": record["seconds"],
+        "total_seconds": round(sum(record["seconds"].values()), 1),
+        "faces": mesh["faces"],
+        "components": mesh["components"],
+        "watertight": mesh["watertight"],
         "volume": round(mesh["volume"], 4),
-        "euler_number": mesh["euler_number"], "euler_asked": None if asked is None else 2 - 2 * asked,
+        "euler_number": mesh["euler_number"],
+        "euler_asked": None if asked is None else 2 - 2 * asked,
         "checks_failed": [name for name, check in record["checks"].items() if not check["passed"]],
     }
 
@@ -71,7 +83,8 @@ def summary(rows: list[dict]) -> dict:
         "watertight": sum(r["watertight"] for r in rows),
         "one_component": sum(r["components"] == 1 for r in rows),
         "median_seconds": statistics.median(totals),
-        "least_seconds": min(totals), "most_seconds": max(totals),
+        "least_seconds": min(totals),
+        "most_seconds": max(totals),
         "share_by_stage": {name: round(value / sum(stages.values()), 3) for name, value in stages.items()},
         "peak_resident_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
@@ -88,13 +101,20 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--out", type=Path, default=Path("out/prompts"))
     arguments = parser.parse_args()
-    config = resolve(arguments.quality, None, arguments.sets, prior__name=arguments.prior)
-    wanted = arguments.prompt or (prompt_lists.prompts(arguments.list) if arguments.list else PROMPTS)
+    config = resolve_config(arguments.quality, None, arguments.sets, prior__name=arguments.prior)
+    wanted = arguments.prompt or (
+        prompt_lists.load_prompt_list(arguments.list) if arguments.list else PROMPTS
+    )
     assets = [
         text_to_mesh(
-            prompt, out=arguments.out / f"seed{seed}", seed=seed, config=config, progress=choose(quiet=True)
+            prompt,
+            out=arguments.out / f"seed{seed}",
+            seed=seed,
+            config=config,
+            progress=default_progress(quiet=True),
         )
-        for prompt in wanted for seed in range(arguments.seeds)
+        for prompt in wanted
+        for seed in range(arguments.seeds)
     ]
     sheet(assets, arguments.out / "sheet.png", arguments.columns)
     rows = [row(asset) for asset in assets]

@@ -1,7 +1,7 @@
 """Would a race of seeds pay? Short runs of several seeds, and whether the prior's loss knows the best.
 
     python -m benchmarks.race --out out/race
-    python -m benchmarks.race --seeds 4 --prompts 10 --set field.start=blob
+    python -m benchmarks.race --seeds 4 --prompts 10 --set field.init=blob
 
 Every prompt is made at draft with every seed. ``loss``: the prior's own on the finished mesh, a mean over the
 same eight views, times and noises for all (nothing that a judge knows). A race keeps the least. Prints
@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dreamfusion3d.core.config import resolve
-from dreamfusion3d.core.progress import choose
+from dreamfusion3d.core.config import resolve_config
+from dreamfusion3d.core.progress import default_progress
 from dreamfusion3d.evaluation import prompt_lists
-from dreamfusion3d.evaluation.geometry import judge_geometry
-from dreamfusion3d.evaluation.subject import Evidence, cameras, of_folder
+from dreamfusion3d.evaluation.geometry import evaluate_geometry
+from dreamfusion3d.evaluation.subject import EvalSubject, evaluation_cameras, load_subject
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
-from dreamfusion3d.priors.image_text.prompt_spec import meaning_of
+from dreamfusion3d.priors.image_text.prompt_spec import prompt_to_spec
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.protocol import Prior
 
@@ -32,11 +32,11 @@ TIMES = (0.2, 0.4, 0.6, 0.8)
 JOINT = 4  # views that are denoised together
 
 
-def prior_loss(prior: Prior, asset: Evidence) -> float:
+def prior_loss(prior: Prior, asset: EvalSubject) -> float:
     """Mean squared error of the predicted pictures, over TIMES."""
-    ring = cameras()
+    ring = evaluation_cameras()
     x = torch.from_numpy(asset.views).permute(0, 3, 1, 2).float() * 2 - 1
-    text = prior.encode_text([asset.prompt, ""]).asked(ring).cond
+    text = prior.encode_text([asset.prompt, ""]).conditioning(ring).cond
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     errors = []
     for time in TIMES:
@@ -49,15 +49,20 @@ def prior_loss(prior: Prior, asset: Evidence) -> float:
 
 def one(prior: Prior, prompt: str, seed: int, out: Path, sets: list[str]) -> dict:
     asset = text_to_mesh(
-        prompt, out=out / f"seed{seed}", seed=seed, config=resolve("draft", None, sets),
-        progress=choose(quiet=True),
+        prompt,
+        out=out / f"seed{seed}",
+        seed=seed,
+        config=resolve_config("draft", None, sets),
+        progress=default_progress(quiet=True),
     )
-    evidence, meaning = of_folder(asset.folder), meaning_of(prompt)
+    evidence, meaning = load_subject(asset.folder), prompt_to_spec(prompt)
     assert meaning is not None, "every prompt of the lists is of the procedural world"
-    geometry = judge_geometry(evidence, meaning)
+    geometry = evaluate_geometry(evidence, meaning)
     return {
-        "seed": seed, "loss": round(prior_loss(prior, evidence), 5), "overlap": round(geometry.iou, 4),
-        "genus_right": geometry.genus_right,
+        "seed": seed,
+        "loss": round(prior_loss(prior, evidence), 5),
+        "overlap": round(geometry.iou, 4),
+        "genus_right": geometry.genus_correct,
     }
 
 
@@ -69,8 +74,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--out", type=Path, default=Path("out/race"))
     arguments = parser.parse_args()
-    prior, progress = load_prior("embedded"), choose(quiet=False)
-    every = prompt_lists.prompts(arguments.list)
+    prior, progress = load_prior("embedded"), default_progress(quiet=False)
+    every = prompt_lists.load_prompt_list(arguments.list)
     prompts = every[:: max(1, len(every) // arguments.prompts)][: arguments.prompts]
     progress.stage("race", 1, 1)
     rows = []
@@ -95,12 +100,14 @@ def summary(rows: list[dict]) -> dict:
     both = np.sqrt((spread**2).sum() * (stray**2).sum())
     return {
         "overlap": {
-            "mean": round(float(overlap.mean()), 4), "kept": round(float(overlap[at, kept].mean()), 4),
+            "mean": round(float(overlap.mean()), 4),
+            "kept": round(float(overlap[at, kept].mean()), 4),
             "best": round(float(overlap.max(1).mean()), 4),
             "deviation_between_seeds": round(float(overlap.std(1).mean()), 4),
         },
         "genus_right": {
-            "mean": round(float(genus.mean()), 3), "kept": round(float(genus[at, kept].mean()), 3),
+            "mean": round(float(genus.mean()), 3),
+            "kept": round(float(genus[at, kept].mean()), 3),
             "best": round(float(genus.max(1).mean()), 3),
         },
         "correlation_of_loss_and_overlap_within_prompts": round(float((spread * stray).sum() / both), 3),

@@ -31,14 +31,14 @@ from typing import Any
 import torch
 
 from benchmarks import charts, hashgrid, memory, peers, sds, step
-from dreamfusion3d.cameras.orbit import sample_orbit
-from dreamfusion3d.core.backends import keep_freed_memory
-from dreamfusion3d.core.config import resolve
+from dreamfusion3d.cameras.orbit import sample_orbit_cameras
+from dreamfusion3d.core.backends import retain_freed_memory
+from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
-from dreamfusion3d.fields.initialization import Start
-from dreamfusion3d.pipelines.context import fog_of
+from dreamfusion3d.fields.initialization import FieldInit
+from dreamfusion3d.pipelines.context import predict_field_init
 from dreamfusion3d.priors.loading import load_prior
-from dreamfusion3d.rendering.compositing import weights
+from dreamfusion3d.rendering.compositing import compositing_weights
 from dreamfusion3d.rendering.ray_march import march
 
 PROMPT = step.PROMPT
@@ -60,8 +60,8 @@ class Bench:
     def repeats(self) -> int:
         return 1 if self.short else 20 if self.cuda else 7
 
-    def fog(self) -> Start | None:
-        return fog_of(load_prior("embedded", device=self.device), PROMPT, self.device)
+    def fog(self) -> FieldInit | None:
+        return predict_field_init(load_prior("embedded", device=self.device), PROMPT, self.device)
 
 
 def encoding(bench: Bench) -> Report:
@@ -69,29 +69,30 @@ def encoding(bench: Bench) -> Report:
     cases = [(n, layout) for layout in (HashGridLayout(), INSTANT_NGP) for n in sizes]
     if bench.short:
         cases = [(1 << 10, HashGridLayout())]
-    return {"rows": [
-        peers.encoding(n, layout, bench.peers, min(bench.repeats, 3) if n > 1 << 16 else bench.repeats,
-                       bench.device)
-        for n, layout in cases
-    ]}
+    return {
+        "rows": [
+            peers.encoding(
+                n, layout, bench.peers, min(bench.repeats, 3) if n > 1 << 16 else bench.repeats, bench.device
+            )
+            for n, layout in cases
+        ]
+    }
 
 
 def field_step(bench: Bench) -> Report:
     sizes = [(1, 64), (1, 256), (1, 512)] if bench.cuda else [(1, 32), (1, 64)]
-    config, start = resolve(), bench.fog()
+    config, start = resolve_config(), bench.fog()
     rows = []
     for views, size in [(1, 8)] if bench.short else sizes:
         # the peer keeps every sample of every layer: more rays than these do not fit
         there = bench.peers if views * size**2 <= 1 << 16 else Path("absent")
-        rows.append(peers.field_step(
-            views, size, config, there, min(bench.repeats, 3), bench.device, start
-        ))
+        rows.append(peers.field_step(views, size, config, there, min(bench.repeats, 3), bench.device, start))
     return {"rows": rows}
 
 
 def one_step(bench: Bench) -> Report:
     steps = 8 if bench.short else 100
-    config = resolve("standard", None, [f"optim.steps={steps}"])
+    config = resolve_config("standard", None, [f"optim.steps={steps}"])
     return {
         name: step.shares(PROMPT, config, "embedded", bench.device, start)
         for name, start in (("from_blob", "blob"), ("from_fog", "prior"))
@@ -102,10 +103,14 @@ def hash_grid(bench: Bench) -> Report:
     if not bench.cuda:
         return {"skipped": "it is the section encoding on a CPU"}
     rate = hashgrid.bandwidth(bench.device)
-    return {"copy_gb_per_second": round(rate / 1e9), "rows": [
-        hashgrid.measure_cuda(1 << k, 20, INSTANT_NGP, bench.device, dtype, rate)
-        for dtype in (torch.float32, torch.float16) for k in range(18, 22)
-    ]}
+    return {
+        "copy_gb_per_second": round(rate / 1e9),
+        "rows": [
+            hashgrid.measure_cuda(1 << k, 20, INSTANT_NGP, bench.device, dtype, rate)
+            for dtype in (torch.float32, torch.float16)
+            for k in range(18, 22)
+        ],
+    }
 
 
 def packed(bench: Bench) -> Report:
@@ -119,13 +124,13 @@ def packed(bench: Bench) -> Report:
     estimator = nerfacc.OccGridEstimator([-1.0] * 3 + [1.0] * 3, 48, levels=1).to(device)
     estimator.binaries.copy_(torch.rand(estimator.binaries.shape, generator=generator, device=device) < 0.5)
     for size in (64, 256, 512):
-        cameras = sample_orbit(1, generator=generator, size=size)
+        cameras = sample_orbit_cameras(1, generator=generator, size=size)
         origins, directions = (t.reshape(-1, 3).contiguous() for t in cameras.rays())
 
         def ours(origins: torch.Tensor = origins, directions: torch.Tensor = directions) -> None:
             samples = march(origins, directions, estimator.binaries[0], step_size=0.02, generator=generator)
             density = torch.ones_like(samples.t_starts, requires_grad=True)
-            weights(density, samples).sum().backward()
+            compositing_weights(density, samples).sum().backward()
 
         def theirs(origins: torch.Tensor = origins, directions: torch.Tensor = directions) -> None:
             rays, starts, ends = estimator.sampling(
@@ -162,16 +167,18 @@ def published(bench: Bench) -> Report:
 
 def memory_curves(bench: Bench) -> Report:
     props, points = (2, 1) if bench.short else (4, 4)
-    return {
-        "train": memory.curve(props, points, bench.device),
-        "sds": memory.sds_curve(points, bench.device),
-    }
+    return {"train": memory.curve(props, points, bench.device), "sds": memory.sds_curve(points, bench.device)}
 
 
 # in the order of their importance
 SECTIONS: dict[str, Callable[[Bench], Report]] = {
-    "encoding": encoding, "field_step": field_step, "step": one_step, "hashgrid": hash_grid,
-    "packed": packed, "sds": published, "memory": memory_curves,
+    "encoding": encoding,
+    "field_step": field_step,
+    "step": one_step,
+    "hashgrid": hash_grid,
+    "packed": packed,
+    "sds": published,
+    "memory": memory_curves,
 }
 
 
@@ -210,14 +217,17 @@ def main() -> None:
     bench = Bench(torch.device(arguments.device), arguments.peers, arguments.short)
     names = (peers.NERFSTUDIO, peers.STABLE_DREAMFUSION)
     report: Report = {
-        "benchmark": "run", "torch": torch.__version__, "threads": torch.get_num_threads(),
+        "benchmark": "run",
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(bench.device) if bench.cuda else "cpu",
-        "short": bench.short, "peers": {name: peers.commit(bench.peers / name) for name in names},
+        "short": bench.short,
+        "peers": {name: peers.commit(bench.peers / name) for name in names},
         "sections": {},
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     if not bench.cuda:
-        keep_freed_memory()  # as a run has it, and for all alike
+        retain_freed_memory()  # as a run has it, and for all alike
     started = time.perf_counter()
     for name in arguments.sections.split(","):
         begun = time.perf_counter()

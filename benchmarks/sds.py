@@ -9,7 +9,7 @@ results. A case that fails says so and the next one goes on. The cases:
 
     sd21, sd21-tiny-vae, if-m, sdxl   a step of a preset: render, encode, network, backward, Adam
     sd21-bfloat16                     sd21 with prior.dtype=bfloat16: its VAE leaves float32
-    sd21-graph, embedded-graph        with prior.graph=true: the network as a CUDA graph
+    sd21-graph, embedded-graph        with prior.cuda_graph=true: the network as a CUDA graph
     asset         text_to_mesh with the embedded prior, twice: the second run compiles nothing
     render        the preset's field alone, forward and backward, as the run begins
     syncs         where a step makes the host wait for the GPU, and how often
@@ -38,15 +38,15 @@ import torch
 import dreamfusion3d
 from benchmarks.models import MODELS, random_prior, shrunk
 from benchmarks.step import Clock
-from dreamfusion3d.cameras.orbit import sample_orbit
-from dreamfusion3d.core.config import Config, resolve
+from dreamfusion3d.cameras.orbit import sample_orbit_cameras
+from dreamfusion3d.core.config import Config, resolve_config
 from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.protocol import Prior
 from dreamfusion3d.priors.view_prompts import encode_prompts
-from dreamfusion3d.rendering.occupancy_grid import Occupancy
-from dreamfusion3d.rendering.volume import RenderSettings, render_detailed
+from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
+from dreamfusion3d.rendering.volume import RenderSettings, render_field_with_aux
 from dreamfusion3d.training import distillation, guidance_loss
 
 PROMPT = "a pitcher with one handle"
@@ -70,8 +70,13 @@ class Bench:
         return self.device.type == "cuda"
 
     def config(self, preset: str | None, *sets: str) -> Config:
-        small = ("field.log2_table_size=12", "field.levels=4", "render.size=16", "mesh.resolution=32")
-        return resolve("standard", None, [*(small if self.tiny else ()), *sets], preset=preset)
+        small = (
+            "field.log2_table_size=12",
+            "field.num_levels=4",
+            "render.resolution=16",
+            "mesh.grid_resolution=32",
+        )
+        return resolve_config("standard", None, [*(small if self.tiny else ()), *sets], preset=preset)
 
     def generator(self) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(0)
@@ -97,7 +102,7 @@ def distilled(bench: Bench, name: str, *sets: str) -> Report:
     text = encode_prompts(prior, PROMPT, config.prompts)
     built = time.perf_counter() - begun
     field = NerfField(config.field, generator=bench.generator())
-    run = distillation.optimize(field, prior, text, config, generator=bench.generator())
+    run = distillation.distill_field(field, prior, text, config, generator=bench.generator())
     milliseconds, norm = [], 0.0
     for number, step in enumerate(itertools.islice(run, WARM_UP + REPEATS)):
         if number >= WARM_UP:
@@ -107,12 +112,20 @@ def distilled(bench: Bench, name: str, *sets: str) -> Report:
             break
     median = statistics.median(milliseconds)
     return {
-        "preset": model.preset, "pixels": getattr(prior.space, "pixels", prior.space).size,
-        "dtype": str(prior.dtype), "views": config.optim.views, "render_size": config.render.size,
-        "build_seconds": round(built, 2), "steps_timed": len(milliseconds), "gradient_norm": norm,
-        "ms_a_step": round(median, 2), "ms_fastest": round(min(milliseconds), 2),
-        "ms_slowest": round(max(milliseconds), 2), "steps_a_second": round(1000 / median, 2),
-        **bench.peak(), **parts(run, prior, bench),
+        "preset": model.preset,
+        "pixels": getattr(prior.render_encoder, "pixels", prior.render_encoder).size,
+        "dtype": str(prior.dtype),
+        "views": config.optim.num_views,
+        "render_size": config.render.resolution,
+        "build_seconds": round(built, 2),
+        "steps_timed": len(milliseconds),
+        "gradient_norm": norm,
+        "ms_a_step": round(median, 2),
+        "ms_fastest": round(min(milliseconds), 2),
+        "ms_slowest": round(max(milliseconds), 2),
+        "steps_a_second": round(1000 / median, 2),
+        **bench.peak(),
+        **parts(run, prior, bench),
         "optim_steps": config.optim.steps,
         "projected_seconds_of_all_steps": round(config.optim.steps * median / 1000, 1),
     }
@@ -134,8 +147,10 @@ def parts(run: Iterator[distillation.Step], prior: Prior, bench: Bench) -> Repor
 
     with (
         mock.patch.object(prior, "encode", watched),
-        mock.patch.object(distillation, "render_detailed", clock.wrap("render", distillation.render_detailed)),
-        mock.patch.object(guidance_loss, "guided", clock.wrap("network", guidance_loss.guided)),
+        mock.patch.object(
+            distillation, "render_field_with_aux", clock.wrap("render", distillation.render_field_with_aux)
+        ),
+        mock.patch.object(guidance_loss, "cfg_denoise", clock.wrap("network", guidance_loss.cfg_denoise)),
         mock.patch.object(torch.Tensor, "backward", clock.wrap("backward", torch.Tensor.backward)),
     ):
         begun = clock.now()
@@ -154,19 +169,19 @@ def parts(run: Iterator[distillation.Step], prior: Prior, bench: Bench) -> Repor
 
 def asset(bench: Bench, *sets: str) -> Report:
     """The whole of ``text_to_mesh`` with the embedded prior, twice."""
-    small = ("optim.steps=12", "mesh.faces=1000", "mesh.texture_size=128") if bench.tiny else ()
+    small = ("optim.steps=12", "mesh.max_faces=1000", "mesh.texture_size=128") if bench.tiny else ()
     config, runs = bench.config(None, *small, *sets), []
     with tempfile.TemporaryDirectory() as out:
         for number in range(2):
             begun = time.perf_counter()
-            made = text_to_mesh(
-                PROMPT, out=Path(out) / str(number), config=config, device=str(bench.device)
+            made = text_to_mesh(PROMPT, out=Path(out) / str(number), config=config, device=str(bench.device))
+            runs.append(
+                {
+                    "seconds": round(time.perf_counter() - begun, 2),
+                    "stages": {name: round(s, 2) for name, s in made.record["seconds"].items()},
+                    "checks_passed": made.passed,
+                }
             )
-            runs.append({
-                "seconds": round(time.perf_counter() - begun, 2),
-                "stages": {name: round(s, 2) for name, s in made.record["seconds"].items()},
-                "checks_passed": made.passed,
-            })
     return {"runs": runs, **bench.peak()}
 
 
@@ -175,7 +190,7 @@ def rendered(bench: Bench) -> Report:
     config = bench.config("dreamfusion-sd")
     generator = bench.generator()
     field = NerfField(config.field, generator=generator)
-    occupancy = Occupancy(config.render.occupancy_resolution, bench.device)
+    occupancy = OccupancyGrid(config.render.occupancy_grid_resolution, bench.device)
     for step in range(4):
         occupancy.update(field.density, generator=generator, step=step)
     settings = RenderSettings(step_size=config.render.step_size)
@@ -184,21 +199,28 @@ def rendered(bench: Bench) -> Report:
         bench.forget()
         times, counts = [], []
         for _ in range(2 + (2 if bench.tiny else 10)):
-            cameras = sample_orbit(views, generator=generator, size=size // 4 if bench.tiny else size)
+            cameras = sample_orbit_cameras(views, generator=generator, size=size // 4 if bench.tiny else size)
             begun = clock.now()
-            picture, detail = render_detailed(
+            picture, detail = render_field_with_aux(
                 field, cameras, occupancy=occupancy, generator=generator, settings=settings
             )
             drawn = clock.now()
             (picture.rgb.square().mean() + picture.opacity.mean()).backward()
             times.append((drawn - begun, clock.now() - drawn))
-            counts.append((len(detail.weights), len(detail.lit)))
+            counts.append((len(detail.weights), len(detail.shaded)))
             field.zero_grad(set_to_none=True)
         forward, backward = (1000 * statistics.median(part) for part in zip(*times[2:], strict=True))
-        rows.append({
-            "pixels": cameras.width, "views": views, "ms_forward": round(forward, 2),
-            "ms_backward": round(backward, 2), "samples": counts[-1][0], "lit": counts[-1][1], **bench.peak(),
-        })
+        rows.append(
+            {
+                "pixels": cameras.width,
+                "views": views,
+                "ms_forward": round(forward, 2),
+                "ms_backward": round(backward, 2),
+                "samples": counts[-1][0],
+                "lit": counts[-1][1],
+                **bench.peak(),
+            }
+        )
     return {"rows": rows}
 
 
@@ -219,8 +241,8 @@ def waits(prior: Prior, config: Config, bench: Bench) -> Report:
     the occupancy. Torch does not see all: its own synchronize() and Triton's are not counted."""
     text = encode_prompts(prior, PROMPT, config.prompts)
     field = NerfField(config.field, generator=bench.generator())
-    run = distillation.optimize(field, prior, text, config, generator=bench.generator())
-    steps = config.optim.occupancy_every
+    run = distillation.distill_field(field, prior, text, config, generator=bench.generator())
+    steps = config.optim.occupancy_update_interval
     sum(1 for _ in itertools.islice(run, steps))  # compiles and loads
     places: collections.Counter[str] = collections.Counter()
 
@@ -237,7 +259,8 @@ def waits(prior: Prior, config: Config, bench: Bench) -> Report:
         finally:
             torch.cuda.set_sync_debug_mode("default")
     return {
-        "steps": steps, "a_step": round(places.total() / steps, 2),
+        "steps": steps,
+        "a_step": round(places.total() / steps, 2),
         "lines": {place: round(count / steps, 3) for place, count in places.most_common()},
     }
 
@@ -260,8 +283,8 @@ CASES: dict[str, Callable[[Bench], Report]] = {
     "render": rendered,
     "syncs": synchronisations,
     "sd21-bfloat16": lambda bench: distilled(bench, "sd21", "prior.dtype=bfloat16"),
-    "sd21-graph": lambda bench: distilled(bench, "sd21", "prior.graph=true"),
-    "embedded-graph": lambda bench: asset(bench, "prior.graph=true"),
+    "sd21-graph": lambda bench: distilled(bench, "sd21", "prior.cuda_graph=true"),
+    "embedded-graph": lambda bench: asset(bench, "prior.cuda_graph=true"),
 }
 
 
@@ -274,8 +297,11 @@ def main() -> None:
     arguments = parser.parse_args()
     bench = Bench(torch.device(arguments.device), arguments.tiny)
     report: Report = {
-        "benchmark": "sds", "tiny": bench.tiny, "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(bench.device) if bench.cuda else "cpu", "cases": {},
+        "benchmark": "sds",
+        "tiny": bench.tiny,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(bench.device) if bench.cuda else "cpu",
+        "cases": {},
     }
     for name in arguments.cases.split(","):
         bench.forget()

@@ -24,9 +24,9 @@ from unittest import mock
 
 import torch
 
-from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.pipelines.context import fog_of
+from dreamfusion3d.pipelines.context import predict_field_init
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.training import distillation, guidance_loss
 
@@ -66,14 +66,16 @@ def shares(
     prior = load_prior(prior_name, device=device)
     text = prior.encode_text([prompt, ""])
     generator = torch.Generator(device).manual_seed(0)
-    begin = fog_of(prior, prompt, device) if start == "prior" else None
-    field = NerfField(config.field, generator=generator, start=begin)
+    begin = predict_field_init(prior, prompt, device) if start == "prior" else None
+    field = NerfField(config.field, generator=generator, init=begin)
     with (
-        mock.patch.object(distillation, "render_detailed", clock.wrap("render", distillation.render_detailed)),
-        mock.patch.object(guidance_loss, "guided", clock.wrap("prior", guidance_loss.guided)),
+        mock.patch.object(
+            distillation, "render_field_with_aux", clock.wrap("render", distillation.render_field_with_aux)
+        ),
+        mock.patch.object(guidance_loss, "cfg_denoise", clock.wrap("prior", guidance_loss.cfg_denoise)),
         mock.patch.object(torch.Tensor, "backward", clock.wrap("backward", torch.Tensor.backward)),
     ):
-        run = distillation.optimize(field, prior, text, config, generator=generator)
+        run = distillation.distill_field(field, prior, text, config, generator=generator)
         next(run)  # compiles and loads
         clock.seconds = dict.fromkeys(PARTS, 0.0)
         begun = clock.now()
@@ -81,8 +83,13 @@ def shares(
         total = clock.now() - begun
     parts = clock.seconds | {"rest": total - sum(clock.seconds.values())}
     return {
-        "benchmark": "step", "device": str(device), "threads": torch.get_num_threads(), "prompt": prompt,
-        "start": start, "steps": taken, "seconds_a_step": round(total / taken, 4),
+        "benchmark": "step",
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "prompt": prompt,
+        "start": start,
+        "steps": taken,
+        "seconds_a_step": round(total / taken, 4),
         "share": {name: round(seconds / total, 3) for name, seconds in parts.items()},
     }
 
@@ -92,11 +99,11 @@ _STEPS = """
 import hashlib, json, sys, time
 import torch
 from dreamfusion3d import optimize, pipeline
-from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.priors.loading import load_prior
 prompt, start, steps, sets = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
-config, device = resolve("standard", None, ["optim.steps=" + steps, *sets]), torch.device("cpu")
+config, device = resolve_config("standard", None, ["optim.steps=" + steps, *sets]), torch.device("cpu")
 prior = load_prior("embedded", device=device)
 generator = torch.Generator().manual_seed(0)
 begin = pipeline.fog_of(prior, prompt, device) if start == "prior" else None
@@ -119,17 +126,27 @@ def against(other: Path, prompt: str, start: str, steps: int, rounds: int, sets:
     for _ in range(rounds):
         for name, root in (("other", other), ("this", ROOT)):
             made = subprocess.run(
-                [sys.executable, "-c", _STEPS, prompt, start, str(steps), *sets], cwd=root, check=True,
-                env=os.environ | {"PYTHONPATH": str(root.resolve())}, capture_output=True, text=True,
+                [sys.executable, "-c", _STEPS, prompt, start, str(steps), *sets],
+                cwd=root,
+                check=True,
+                env=os.environ | {"PYTHONPATH": str(root.resolve())},
+                capture_output=True,
+                text=True,
             )
             runs[name].append(json.loads(made.stdout.splitlines()[-1]))
     # the least of a step's times in all rounds is what it takes when nothing disturbs it
-    mean = {name: statistics.fmean(map(min, zip(*(r["seconds"] for r in found), strict=True)))
-            for name, found in runs.items()}
+    mean = {
+        name: statistics.fmean(map(min, zip(*(r["seconds"] for r in found), strict=True)))
+        for name, found in runs.items()
+    }
     fields = {r["field"] for found in runs.values() for r in found}
     return {
-        "benchmark": "step against another checkout", "threads": torch.get_num_threads(), "start": start,
-        "steps": steps, "rounds": rounds, "same_field": len(fields) == 1,
+        "benchmark": "step against another checkout",
+        "threads": torch.get_num_threads(),
+        "start": start,
+        "steps": steps,
+        "rounds": rounds,
+        "same_field": len(fields) == 1,
         "seconds_a_step": {name: round(value, 4) for name, value in mean.items()},
         "ratio": round(mean["other"] / mean["this"], 3),
     }
@@ -147,11 +164,17 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="sets")
     arguments = parser.parse_args()
     if arguments.against:
-        report = against(arguments.against, arguments.prompt, arguments.start, arguments.steps,
-                         arguments.rounds, arguments.sets)
+        report = against(
+            arguments.against,
+            arguments.prompt,
+            arguments.start,
+            arguments.steps,
+            arguments.rounds,
+            arguments.sets,
+        )
         print(json.dumps(report, indent=2))
         return
-    config = resolve("standard", None, [f"optim.steps={arguments.steps}", *arguments.sets])
+    config = resolve_config("standard", None, [f"optim.steps={arguments.steps}", *arguments.sets])
     report = shares(
         arguments.prompt, config, arguments.prior, torch.device(arguments.device), arguments.start
     )

@@ -18,10 +18,10 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
-from dreamfusion3d.cameras.orbit import ORBIT_ELEVATION_DEG, orbit
+from dreamfusion3d.cameras.orbit import ORBIT_ELEVATION_DEG, orbit_cameras
 from dreamfusion3d.priors.view_prompts import OVERHEAD_DEG
-from dreamfusion3d.procedural.objects import Instances, Meaning, meant_instances, usual
-from dreamfusion3d.procedural.renderer import draw
+from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, default_spec, sample_objects_for_spec
+from dreamfusion3d.procedural.renderer import render_objects
 
 KINDS = ("duck", "chair", "bed")
 SIZE = 96  # pixels; the training crops and shrinks to 64
@@ -50,11 +50,15 @@ def cameras_deg(count: int, named: bool, generator: torch.Generator) -> list[tup
     return list(zip(azimuth.tolist(), (low + (high - low) * lot[1]).tolist(), strict=True))
 
 
-def picture_of(meaning: Meaning, prop: Instances, azimuth_deg: float, elevation_deg: float) -> np.ndarray:
+def picture_of(
+    meaning: ObjectSpec, prop: ObjectBatch, azimuth_deg: float, elevation_deg: float
+) -> np.ndarray:
     """Straight RGBA, uint8."""
-    camera = orbit([azimuth_deg], elevation_deg, height=SIZE, width=SIZE)
-    planes = draw(prop, camera, meaning.finish)
-    rgb = planes.paint(torch.tensor([meaning.paints()]))[0] / planes.opacity[0, ..., None].clamp(min=1e-3)
+    camera = orbit_cameras([azimuth_deg], elevation_deg, height=SIZE, width=SIZE)
+    planes = render_objects(prop, camera, meaning.finish)
+    rgb = planes.colorize(torch.tensor([meaning.part_colors()]))[0] / planes.opacity[0, ..., None].clamp(
+        min=1e-3
+    )
     rgba = torch.cat([rgb.clamp(0, 1), planes.opacity[0, ..., None]], -1)
     return (rgba * 255).round().to(torch.uint8).numpy()
 
@@ -66,8 +70,8 @@ def make_folder(out: Path, kinds: list[str], each: int, count: int, *, seed: int
     out.mkdir(parents=True, exist_ok=True)
     lines, counts = [], dict.fromkeys(("bare", "front", "side", "back", "overhead"), 0)
     for kind in kinds:
-        meaning = usual(kind)
-        props = meant_instances(meaning, count, generator=generator)
+        meaning = default_spec(kind)
+        props = sample_objects_for_spec(meaning, count, generator=generator)
         for named in (True, False):
             for i, camera in enumerate(cameras_deg(each, named, generator)):
                 side = side_of(*camera)

@@ -23,38 +23,39 @@ import numpy as np
 from benchmarks.album import Album
 from benchmarks.view_pictures import KINDS
 from benchmarks.ways import figures, judged, made, sheet
-from dreamfusion3d.core.config import Config, resolve
+from dreamfusion3d.core.config import Config, resolve_config
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.evaluation.evaluate import TRUTH_SEED, Verdict
-from dreamfusion3d.evaluation.subject import of_truth
-from dreamfusion3d.priors.image_text.prompt_spec import meaning_of
-from dreamfusion3d.priors.image_text.protocol import over_grey
+from dreamfusion3d.evaluation.evaluate import GROUND_TRUTH_SEED, EvalResult
+from dreamfusion3d.evaluation.subject import ground_truth_subject
+from dreamfusion3d.priors.image_text.prompt_spec import prompt_to_spec
+from dreamfusion3d.priors.image_text.protocol import composite_over_gray
 from dreamfusion3d.priors.loading import load_prior
 
-WAYS = {"off": ("prompts.views=false",), "on": (), "perp-neg": ("prompts.perp_neg=1",)}
+WAYS = {"off": ("prompts.view_dependent=false",), "on": (), "perp-neg": ("prompts.perp_neg=1",)}
 SCALE = 3.0  # of classifier-free guidance; what suits latents, 20 to 100, is too much for such a prior
 
 
 def cells(views: np.ndarray) -> list[np.ndarray]:
-    return [(view * 255).round().astype(np.uint8) for view in over_grey(views)]
+    return [(view * 255).round().astype(np.uint8) for view in composite_over_gray(views)]
 
 
 def rows_of(
-    prompt: str, verdicts: Mapping[str, Sequence[Verdict]], place: int
+    prompt: str, verdicts: Mapping[str, Sequence[EvalResult]], place: int
 ) -> dict[str, list[np.ndarray]]:
     """What is seen of a true prop, and of the asset of each way."""
-    meaning = meaning_of(prompt)
+    meaning = prompt_to_spec(prompt)
     assert meaning is not None, "every prompt here is of the procedural world"
-    true = of_truth(prompt, meaning, seed=TRUTH_SEED)
+    true = ground_truth_subject(prompt, meaning, seed=GROUND_TRUTH_SEED)
     name = f"{prompt}\n"
     return {f"{name}true": cells(true.views)} | {
-        f"{name}{way}": cells(group[place].evidence.views) for way, group in verdicts.items()
+        f"{name}{way}": cells(group[place].subject.views) for way, group in verdicts.items()
     }
 
 
 def ways_of(quality: str, sets: Sequence[str]) -> dict[str, Config]:
     return {
-        way: resolve(quality, None, [f"guidance.scale={SCALE}", *sets, *own]) for way, own in WAYS.items()
+        way: resolve_config(quality, None, [f"guidance.scale={SCALE}", *sets, *own])
+        for way, own in WAYS.items()
     }
 
 
@@ -81,12 +82,21 @@ def main() -> None:
     for prompt in arguments.shown or prompts:
         rows |= rows_of(prompt, verdicts, prompts.index(prompt))
     sheet(rows, arguments.out / "view_prompts.png", colours=128)
-    print(json.dumps({
-        "benchmark": "view_prompts", "prior": prior.name, "quality": arguments.quality,
-        "seed": arguments.seed, "prompts": prompts, "scale": next(iter(ways.values())).guidance.scale,
-        "ways": {way: figures(assets[way], verdicts[way]) for way in ways},
-        "assets": {way: [v.as_dict() for v in group] for way, group in verdicts.items()},
-    }, indent=2))
+    print(
+        json.dumps(
+            {
+                "benchmark": "view_prompts",
+                "prior": prior.name,
+                "quality": arguments.quality,
+                "seed": arguments.seed,
+                "prompts": prompts,
+                "scale": next(iter(ways.values())).guidance.scale,
+                "ways": {way: figures(assets[way], verdicts[way]) for way in ways},
+                "assets": {way: [v.as_dict() for v in group] for way, group in verdicts.items()},
+            },
+            indent=2,
+        )
+    )
 
 
 if __name__ == "__main__":

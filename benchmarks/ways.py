@@ -21,13 +21,13 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dreamfusion3d.core.config import GUIDANCES, Config, resolve
-from dreamfusion3d.core.progress import choose
+from dreamfusion3d.core.config import BUILTIN_GUIDANCES, Config, resolve_config
+from dreamfusion3d.core.progress import default_progress
 from dreamfusion3d.evaluation import evaluate, prompt_lists
-from dreamfusion3d.evaluation.evaluate import Verdict
-from dreamfusion3d.evaluation.subject import of_folder
+from dreamfusion3d.evaluation.evaluate import EvalResult
+from dreamfusion3d.evaluation.subject import load_subject
 from dreamfusion3d.pipelines.text_to_mesh import Asset, text_to_mesh
-from dreamfusion3d.priors.image_text.loading import load_encoder
+from dreamfusion3d.priors.image_text.loading import load_image_text_encoder
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.protocol import Prior
 
@@ -41,23 +41,32 @@ def made(
 ) -> dict[str, list[Asset]]:
     """Every prompt in every way, in OUT/<way>/, the ways taking turns: a disturbance of the machine
     meets all of them."""
-    progress = choose(quiet=False)
+    progress = default_progress(quiet=False)
     found: dict[str, list[Asset]] = {way: [] for way in ways}
     progress.stage("make", 1, 1)
     for i, prompt in enumerate(prompts):
         for k, (way, config) in enumerate(ways.items()):
-            found[way].append(text_to_mesh(
-                prompt, out=out / way, seed=seed, config=config, prior=prior, progress=choose(quiet=True)
-            ))
+            found[way].append(
+                text_to_mesh(
+                    prompt,
+                    out=out / way,
+                    seed=seed,
+                    config=config,
+                    prior=prior,
+                    progress=default_progress(quiet=True),
+                )
+            )
             progress.step(i * len(ways) + k + 1, len(ways) * len(prompts), f"{prompt}, {way}")
     progress.close()
     return found
 
 
-def judged(assets: Sequence[Asset], rivals: Sequence[str]) -> list[Verdict]:
+def judged(assets: Sequence[Asset], rivals: Sequence[str]) -> list[EvalResult]:
     """By all judges of ``evaluate``."""
-    evidence = [of_folder(asset.folder) for asset in assets]
-    found = [v for _, v in evaluate.judge_all(evidence, load_encoder(), rivals) if v is not None]
+    evidence = [load_subject(asset.folder) for asset in assets]
+    found = [
+        v for _, v in evaluate.evaluate_subjects(evidence, load_image_text_encoder(), rivals) if v is not None
+    ]
     return found[0]
 
 
@@ -70,9 +79,10 @@ def seconds(assets: Sequence[Asset]) -> dict[str, float]:
     }
 
 
-def figures(assets: Sequence[Asset], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def figures(assets: Sequence[Asset], verdicts: Sequence[EvalResult]) -> dict[str, Any]:
     return {
-        **evaluate.summary(verdicts), "checks_passed": sum(asset.passed for asset in assets),
+        **evaluate.summarize_results(verdicts),
+        "checks_passed": sum(asset.passed for asset in assets),
         "seconds": seconds(assets),
     }
 
@@ -109,23 +119,31 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/ways"))
     arguments = parser.parse_args()
     ways = {
-        kind: resolve(
+        kind: resolve_config(
             arguments.quality, None, arguments.sets, prior__name=arguments.prior, guidance__kind=kind
         )
-        for kind in arguments.guidance or GUIDANCES
+        for kind in arguments.guidance or BUILTIN_GUIDANCES
     }
-    every = prompt_lists.prompts("development")
+    every = prompt_lists.load_prompt_list("development")
     prompts = arguments.prompt or every[: arguments.count]
     prior = load_prior(next(iter(ways.values())).prior)
     assets = made(ways, prompts, arguments.out, seed=arguments.seed, prior=prior)
     verdicts = {way: judged(group, every) for way, group in assets.items()}
     sheet({way: [thumbnail(a) for a in group] for way, group in assets.items()}, arguments.out / "ways.png")
-    print(json.dumps({
-        "benchmark": "ways", "quality": arguments.quality, "seed": arguments.seed, "prompts": list(prompts),
-        "rivals": len({*prompts, *every}),
-        "ways": {way: figures(assets[way], verdicts[way]) for way in ways},
-        "assets": {way: [v.as_dict() for v in group] for way, group in verdicts.items()},
-    }, indent=2))
+    print(
+        json.dumps(
+            {
+                "benchmark": "ways",
+                "quality": arguments.quality,
+                "seed": arguments.seed,
+                "prompts": list(prompts),
+                "rivals": len({*prompts, *every}),
+                "ways": {way: figures(assets[way], verdicts[way]) for way in ways},
+                "assets": {way: [v.as_dict() for v in group] for way, group in verdicts.items()},
+            },
+            indent=2,
+        )
+    )
 
 
 if __name__ == "__main__":

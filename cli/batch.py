@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .batch_report import end, print_end, print_plan, print_rejected
+from .batch_report import print_end_event, print_plan, print_rejected, print_result
 
 if TYPE_CHECKING:
-    from dreamfusion3d.batch.run import Weights
-    from dreamfusion3d.batch.state import Batch
-    from dreamfusion3d.batch.workers import Crew, Team
+    from dreamfusion3d.batch.run import PriorHashes
+    from dreamfusion3d.batch.state import BatchRun
+    from dreamfusion3d.batch.workers import LocalPool, WorkerPool
 
 
 def batch(
@@ -64,39 +64,40 @@ def batch(
     contact_sheet.html. Exit code 1 when any row failed.
     """
     from dreamfusion3d.batch.manifest import ManifestError
-    from dreamfusion3d.batch.state import INNER
+    from dreamfusion3d.batch.state import STATE_FOLDER
     from dreamfusion3d.core.errors import InputError
 
     _check_options(seeds, keep, workers, timeout, tries, again)
-    if again is not None and not (out / INNER).is_dir():
+    if again is not None and not (out / STATE_FOLDER).is_dir():
         raise InputError(f"--again {again}: {out} is no batch's folder; name by --out the one that was made")
     try:
-        whole, weights, warnings = _checked(manifest, out, seeds, sets or [], shard, dry_run)
+        batch_run, prior_hashes, warnings = _load_batch(manifest, out, seeds, sets or [], shard, dry_run)
     except ManifestError as error:
         for problem in error.problems:
             print(f"error: {' '.join(problem.split())}", file=sys.stderr)
         return 2
     for warning in warnings if not quiet else ():
         print(f"warning: {warning}", file=sys.stderr)
-    with _crew(whole.out, workers, devices, ray, cpus, gpus) as crew:
+    with _worker_pool(batch_run.out, workers, devices, ray, cpus, gpus) as pool:
         if again is not None:
-            return _run_again(whole, crew, (timeout, tries), (dry_run, as_json, quiet))
+            return _remake_rejected(batch_run, pool, (timeout, tries), (dry_run, as_json, quiet))
         if dry_run:
-            units = len(crew.devices) if ray else len(set(crew.devices))
-            print_plan(whole, weights, units, as_json, remake)
+            num_devices = len(pool.devices) if ray else len(set(pool.devices))
+            print_plan(batch_run, prior_hashes, num_devices, as_json, remake)
             return 0
-        return _run(whole, crew, weights, (timeout, tries), (keep == "best", remake, as_json, quiet))
+        return _run_batch(
+            batch_run, pool, prior_hashes, (timeout, tries), (keep == "best", remake, as_json, quiet)
+        )
 
 
 def _check_options(
-    seeds: int | None, keep: str, workers: int | None, timeout: float, tries: int,
-    again: str | None,
+    seeds: int | None, keep: str, workers: int | None, timeout: float, tries: int, again: str | None
 ) -> None:
-    from dreamfusion3d.batch.plan import MOST_SEEDS
+    from dreamfusion3d.batch.plan import MAX_SEEDS_PER_ROW
     from dreamfusion3d.core.errors import InputError
 
-    if seeds is not None and not 1 <= seeds <= MOST_SEEDS:
-        raise InputError(f"--seeds {seeds} is not between 1 and {MOST_SEEDS}")
+    if seeds is not None and not 1 <= seeds <= MAX_SEEDS_PER_ROW:
+        raise InputError(f"--seeds {seeds} is not between 1 and {MAX_SEEDS_PER_ROW}")
     if keep not in ("all", "best"):
         raise InputError(f"--keep {keep!r} is not one of all, best")
     if again not in (None, "rejected"):
@@ -109,55 +110,56 @@ def _check_options(
         raise InputError(f"--tries {tries} is not between 1 and 100")
 
 
-def _checked(
+def _load_batch(
     manifest: Path, out: Path, seeds: int | None, sets: list[str], shard: str | None, dry_run: bool
-) -> tuple[Batch, Weights, list[str]]:
+) -> tuple[BatchRun, PriorHashes, list[str]]:
     """The batch, once nothing can be said against any of its rows."""
     from dreamfusion3d.batch import manifest as manifests
     from dreamfusion3d.batch import plan, reviews, run, state
     from dreamfusion3d.batch import remake as again
-    from dreamfusion3d.pipelines.workspace import check_room
+    from dreamfusion3d.pipelines.workspace import check_free_space
 
     if shard is not None:
         plan.parse_shard(shard)
     problems: list[str] = []
     try:
-        rows = manifests.read(manifest, sets)
+        rows = manifests.read_manifest(manifest, sets)
     except manifests.ManifestError as error:
         problems, rows = error.problems, error.rows
     try:
-        items = plan.items_of(manifest, rows, seeds)
+        items = plan.expand_rows(manifest, rows, seeds)
     except manifests.ManifestError as error:
         problems += error.problems
         items = [  # each by itself, whatever its neighbours are called
             dataclasses.replace(item, row=number)
-            for number, row in enumerate(rows) for item in plan.items_of(manifest, [row], seeds)
+            for number, row in enumerate(rows)
+            for item in plan.expand_rows(manifest, [row], seeds)
         ]
     with _stdout_to_stderr():
         try:
-            weights, warnings = run.check_prompts(manifest, items)
+            prior_hashes, warnings = run.check_prompts(manifest, items)
         except manifests.ManifestError as error:
             problems += error.problems
     if problems:
-        raise manifests.ManifestError(plan.by_line(problems))
-    items = again.present(items, reviews.read(out))
+        raise manifests.ManifestError(plan.sort_by_line(problems))
+    items = again.apply_replacement_seeds(items, reviews.read_reviews(out))
     if not dry_run:
-        check_room(out)
-    mine = items if shard is None else plan.shard_of(items, shard)
-    return state.Batch(manifest, out, mine, shard, everything=items), weights, warnings
+        check_free_space(out)
+    shard_items = items if shard is None else plan.select_shard(items, shard)
+    return state.BatchRun(manifest, out, shard_items, shard, all_items=items), prior_hashes, warnings
 
 
 @contextlib.contextmanager
-def _crew(
+def _worker_pool(
     out: Path, workers: int | None, devices: str, ray: str | None, cpus: int, gpus: float
-) -> Iterator[Crew]:
+) -> Iterator[WorkerPool]:
     """Processes of this machine, or actors on the cluster at ``ray``."""
     from dreamfusion3d.core.errors import InputError
 
     if ray is None:
         if (cpus, gpus) != (1, 0.0):
             raise InputError("--cpus and --gpus are a Ray cluster's: give --ray too, or leave them out")
-        yield _team(workers, devices)
+        yield _local_pool(workers, devices)
         return
     if devices != "auto":
         raise InputError("--devices has no meaning with --ray: give --gpus, and leave it out")
@@ -167,16 +169,16 @@ def _crew(
 
     with contextlib.ExitStack() as stack:
         with _stdout_to_stderr():
-            stack.enter_context(ray_workers.connected(ray))
-        fit = ray_workers.slots(cpus, gpus)
-        yield ray_workers.RayCrew(out, workers or fit, cpus, gpus)
+            stack.enter_context(ray_workers.ray_connection(ray))
+        num_slots = ray_workers.count_worker_slots(cpus, gpus)
+        yield ray_workers.RayPool(out, workers or num_slots, cpus, gpus)
 
 
-def _team(workers: int | None, devices: str) -> Team:
+def _local_pool(workers: int | None, devices: str) -> LocalPool:
     """A device for each worker, dealt in turn; workers that share the CPU share its cores."""
     import os
 
-    from dreamfusion3d.batch.workers import Team
+    from dreamfusion3d.batch.workers import LocalPool
     from dreamfusion3d.core.backends import choose_device
     from dreamfusion3d.core.errors import InputError
 
@@ -189,17 +191,17 @@ def _team(workers: int | None, devices: str) -> Team:
         names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
     for name in names:
         choose_device(name)
-    dealt = [names[i % len(names)] for i in range(workers or len(names))]
-    on_cpu = sum(name == "cpu" for name in dealt)
+    worker_devices = [names[i % len(names)] for i in range(workers or len(names))]
+    on_cpu = sum(name == "cpu" for name in worker_devices)
     threads = None
     if on_cpu > 1 and "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = max(1, cores // on_cpu)
-    return Team(dealt, threads)
+    return LocalPool(worker_devices, threads)
 
 
-def _run_again(
-    whole: Batch, crew: Crew, limit: tuple[float, int], flags: tuple[bool, bool, bool]
+def _remake_rejected(
+    batch_run: BatchRun, pool: WorkerPool, limit: tuple[float, int], flags: tuple[bool, bool, bool]
 ) -> int:
     from dreamfusion3d.batch import live_table, reviews, run
     from dreamfusion3d.batch import remake as again
@@ -207,38 +209,58 @@ def _run_again(
 
     dry_run, as_json, quiet = flags
     if not dry_run:
-        again.adopt(whole.out, whole.items, reviews.read(whole.out))
-    review = reviews.read(whole.out)
-    mine = {item.name for item in whole.items}
-    new = [item for item in again.rejected(whole.out, whole.everything, review) if item.name in mine]
+        again.complete_interrupted_swaps(batch_run.out, batch_run.items, reviews.read_reviews(batch_run.out))
+    review = reviews.read_reviews(batch_run.out)
+    names = {item.name for item in batch_run.items}
+    replacements = [
+        item
+        for item in again.reseed_rejected(batch_run.out, batch_run.all_items, review)
+        if item.name in names
+    ]
     if dry_run:
-        print_rejected(new, whole.out, len(crew.devices), as_json, quiet)
+        print_rejected(replacements, batch_run.out, len(pool.devices), as_json, quiet)
         return 0
-    if not new:
+    if not replacements:
         if not quiet:
             print("0 rejected", file=sys.stderr)
         if as_json:
-            print_end(whole, {}, stopped=False)
+            print_end_event(batch_run, {}, stopped=False)
         return 0
-    watch = live_table.choose(len(new), as_json=as_json, quiet=quiet)
-    limits = Limits(timeout=limit[0], tries=limit[1])
-    return end(whole, as_json, quiet, *run.run_again(whole, new, crew, watch, limits=limits))
+    reporter = live_table.choose_batch_reporter(len(replacements), as_json=as_json, quiet=quiet)
+    limits = Limits(timeout=limit[0], max_attempts=limit[1])
+    return print_result(
+        batch_run,
+        as_json,
+        quiet,
+        *run.remake_rejected(batch_run, replacements, pool, reporter, limits=limits),
+    )
 
 
-def _run(
-    whole: Batch, crew: Crew, weights: Weights, limit: tuple[float, int], flags: tuple[bool, bool, bool, bool]
+def _run_batch(
+    batch_run: BatchRun,
+    pool: WorkerPool,
+    prior_hashes: PriorHashes,
+    limit: tuple[float, int],
+    flags: tuple[bool, bool, bool, bool],
 ) -> int:
     from dreamfusion3d.batch import live_table, run
     from dreamfusion3d.batch.supervisor import Limits
 
-    keep_best, remake, as_json, quiet = flags
-    whole = dataclasses.replace(whole, facts={"devices": list(crew.devices), "workers": len(crew.devices)})
-    watch = live_table.choose(len(whole.items), as_json=as_json, quiet=quiet)
-    outcomes, stopped = run.run(
-        whole, crew, watch, weights=weights, limits=Limits(timeout=limit[0], tries=limit[1]), remake=remake,
+    keep_best, overwrite, as_json, quiet = flags
+    batch_run = dataclasses.replace(
+        batch_run, extra={"devices": list(pool.devices), "workers": len(pool.devices)}
+    )
+    reporter = live_table.choose_batch_reporter(len(batch_run.items), as_json=as_json, quiet=quiet)
+    outcomes, stopped = run.run_batch(
+        batch_run,
+        pool,
+        reporter,
+        prior_hashes=prior_hashes,
+        limits=Limits(timeout=limit[0], max_attempts=limit[1]),
+        overwrite=overwrite,
         keep_best=keep_best,
     )
-    return end(whole, as_json, quiet, outcomes, stopped)
+    return print_result(batch_run, as_json, quiet, outcomes, stopped)
 
 
 @contextlib.contextmanager

@@ -10,91 +10,115 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dreamfusion3d.batch.plan import Item
-    from dreamfusion3d.batch.run import Weights
-    from dreamfusion3d.batch.state import Batch, Outcome
+    from dreamfusion3d.batch.run import PriorHashes
+    from dreamfusion3d.batch.state import BatchRun, Outcome
 
 
-def print_plan(whole: Batch, weights: Weights, devices: int, as_json: bool, remake: bool) -> None:
+def print_plan(
+    batch_run: BatchRun, prior_hashes: PriorHashes, devices: int, as_json: bool, overwrite: bool
+) -> None:
     from dreamfusion3d.batch import plan, state
 
-    found = {i.name: state.standing(whole.out, i, weights.get(i.config.prior)) for i in whole.items}
-    todo = [i for i in whole.items if found[i.name] == "open" or (remake and found[i.name] == "other")]
-    cost = plan.estimate(todo, whole.out)
+    status_by_name = {
+        i.name: state.folder_status(batch_run.out, i, prior_hashes.get(i.config.prior))
+        for i in batch_run.items
+    }
+    todo = [
+        i
+        for i in batch_run.items
+        if status_by_name[i.name] == "open" or (overwrite and status_by_name[i.name] == "other")
+    ]
+    cost = plan.estimate_cost(todo, batch_run.out)
     if as_json:
-        for item in whole.items:
-            print(json.dumps(_facts(item, found[item.name])))
+        for item in batch_run.items:
+            print(json.dumps(_plan_event(item, status_by_name[item.name])))
         print(json.dumps({"event": "estimate", "assets": len(todo), "devices": devices, **vars(cost)}))
         return
-    width = max(len(item.name) for item in whole.items)
-    words = {"open": "to make", "there": "there", "other": "other settings"}
-    for item in whole.items:
+    width = max(len(item.name) for item in batch_run.items)
+    labels = {"open": "to make", "there": "there", "other": "other settings"}
+    for item in batch_run.items:
         mesh, steps = item.config.mesh, item.config.optim.steps
         print(
-            f"{item.name:<{width}}  {words[found[item.name]]:<14}  seed {item.seed}, {item.quality}, "
-            f"{steps} steps, {mesh.faces} faces, {','.join(mesh.formats)}: {item.prompt}"
+            f"{item.name:<{width}}  {labels[status_by_name[item.name]]:<14}  seed {item.seed}, {item.quality}, "
+            f"{steps} steps, {mesh.max_faces} faces, {','.join(mesh.formats)}: {item.prompt}"
         )
-    time = "unknown" if cost.seconds is None else _duration(cost.seconds / devices)
+    time = "unknown" if cost.seconds is None else _format_duration(cost.seconds / devices)
     print(
-        f"{len(whole.items)} assets, {len(todo)} to make; about {time} on {devices} "
-        f"device{'s' if devices > 1 else ''} ({cost.source}), {_size(cost.bytes)} of disk"
+        f"{len(batch_run.items)} assets, {len(todo)} to make; about {time} on {devices} "
+        f"device{'s' if devices > 1 else ''} ({cost.source}), {_format_bytes(cost.bytes)} of disk"
     )
 
 
-def print_rejected(new: list[Item], out: Path, devices: int, as_json: bool, quiet: bool) -> None:
+def print_rejected(replacements: list[Item], out: Path, devices: int, as_json: bool, quiet: bool) -> None:
     from dreamfusion3d.batch import plan
 
-    for item in new:
+    for item in replacements:
         if as_json:
-            print(json.dumps(_facts(item, "rejected")))
+            print(json.dumps(_plan_event(item, "rejected")))
         else:
             print(f"{item.name}: rejected, to be made with seed {item.seed}: {item.prompt}")
     if as_json:
-        cost = plan.estimate(new, out)
-        print(json.dumps({"event": "estimate", "assets": len(new), "devices": devices, **vars(cost)}))
+        cost = plan.estimate_cost(replacements, out)
+        print(
+            json.dumps({"event": "estimate", "assets": len(replacements), "devices": devices, **vars(cost)})
+        )
     elif not quiet:
-        print(f"{len(new)} rejected", file=sys.stderr)
+        print(f"{len(replacements)} rejected", file=sys.stderr)
 
 
-def end(whole: Batch, as_json: bool, quiet: bool, outcomes: dict[str, Outcome], stopped: bool) -> int:
+def print_result(
+    batch_run: BatchRun, as_json: bool, quiet: bool, outcomes: dict[str, Outcome], stopped: bool
+) -> int:
     """The last lines of a batch; its exit code."""
     from dreamfusion3d.batch import state
 
-    counts = state.counts(outcomes)
-    said = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n)
+    counts = state.count_by_status(outcomes)
+    summary = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n)
     if not quiet or counts["failed"] or counts["other"]:
-        print(said or "nothing to do", file=sys.stderr)
+        print(summary or "nothing to do", file=sys.stderr)
     if counts["failed"]:
-        print(f"why: {whole.out / f'failures{whole.tail}.jsonl'}", file=sys.stderr)
+        print(f"why: {batch_run.out / f'failures{batch_run.file_suffix}.jsonl'}", file=sys.stderr)
     if counts["other"]:
         print("--remake makes again what is there with other settings or weights", file=sys.stderr)
     if as_json:
-        print_end(whole, outcomes, stopped)
+        print_end_event(batch_run, outcomes, stopped)
     else:
-        print(whole.out / "contact_sheet.html")
+        print(batch_run.out / "contact_sheet.html")
     if stopped:
         raise KeyboardInterrupt
     return 1 if counts["failed"] or counts["other"] else 0
 
 
-def print_end(whole: Batch, outcomes: dict[str, Outcome], stopped: bool) -> None:
+def print_end_event(batch_run: BatchRun, outcomes: dict[str, Outcome], stopped: bool) -> None:
     from dreamfusion3d.batch import state
 
-    print(json.dumps({"event": "end", **state.counts(outcomes), "stopped": stopped, "out": str(whole.out)}))
+    print(
+        json.dumps(
+            {"event": "end", **state.count_by_status(outcomes), "stopped": stopped, "out": str(batch_run.out)}
+        )
+    )
 
 
-def _facts(item: Item, found: str) -> dict[str, Any]:
+def _plan_event(item: Item, status: str) -> dict[str, Any]:
     return {
-        "event": "plan", "name": item.name, "line": item.line, "prompt": item.prompt, "seed": item.seed,
-        "quality": item.quality, "steps": item.config.optim.steps, "faces": item.config.mesh.faces,
-        "formats": list(item.config.mesh.formats), "standing": found,
+        "event": "plan",
+        "name": item.name,
+        "line": item.line,
+        "prompt": item.prompt,
+        "seed": item.seed,
+        "quality": item.quality,
+        "steps": item.config.optim.steps,
+        "faces": item.config.mesh.max_faces,
+        "formats": list(item.config.mesh.formats),
+        "standing": status,
     }
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _size(count: int) -> str:
+def _format_bytes(count: int) -> str:
     return f"{count / 2**20:.0f} MB" if count < 2**30 else f"{count / 2**30:.1f} GB"

@@ -31,9 +31,9 @@ def show(
     """
     import yaml
 
-    from dreamfusion3d.core.config import as_dict, resolve
+    from dreamfusion3d.core.config import config_to_dict, resolve_config
 
-    tree = as_dict(resolve(quality, config, sets or (), preset=preset))
+    tree = config_to_dict(resolve_config(quality, config, sets or (), preset=preset))
     for section, values in tree.items():
         print(f"{section}:")
         for name, value in values.items():

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import resolved
+from .options import resolve_options
 
 if TYPE_CHECKING:
     from dreamfusion3d.core.progress import Progress
-    from dreamfusion3d.evaluation.evaluate import Verdict
-    from dreamfusion3d.evaluation.subject import Evidence
-    from dreamfusion3d.priors.image_text.protocol import Encoder
+    from dreamfusion3d.evaluation.evaluate import EvalResult
+    from dreamfusion3d.evaluation.subject import EvalSubject
+    from dreamfusion3d.priors.image_text.protocol import ImageTextEncoder
 
 
 def evaluate(
@@ -47,48 +47,52 @@ def evaluate(
     get (chance). Prints the path of report.html.
     """
     from dreamfusion3d.core.errors import InputError
-    from dreamfusion3d.core.progress import choose
+    from dreamfusion3d.core.progress import default_progress
     from dreamfusion3d.evaluation import prompt_lists
-    from dreamfusion3d.pipelines.workspace import check_room, folder_errors
-    from dreamfusion3d.priors.image_text.loading import load_encoder
-    from dreamfusion3d.priors.vocabulary import folder_of, vocabulary_of
-    from dreamfusion3d.priors.vocabulary import mark_weak as record_weak
+    from dreamfusion3d.pipelines.workspace import check_free_space, translate_folder_errors
+    from dreamfusion3d.priors.image_text.loading import load_image_text_encoder
+    from dreamfusion3d.priors.vocabulary import load_vocabulary, prior_folder
+    from dreamfusion3d.priors.vocabulary import write_weak_categories as record_weak
 
     if (assets is None) == (prompts is None):
         raise InputError(
             "give either a folder of finished assets or --prompts, for example --prompts reporting"
         )
-    check_room(out)
-    progress = choose(quiet)
+    check_free_space(out)
+    progress = default_progress(quiet)
     # stdout carries the report's path alone, whatever a library prints
-    with contextlib.closing(progress), contextlib.redirect_stdout(sys.stderr), folder_errors(out):
-        rivals = prompt_lists.prompts(prompts or "reporting")
-        judge = load_encoder(encoder)
-        judge.sentences(rivals[:1])  # before the assets, which take hours
+    with contextlib.closing(progress), contextlib.redirect_stdout(sys.stderr), translate_folder_errors(out):
+        candidate_prompts = prompt_lists.load_prompt_list(prompts or "reporting")
+        image_text_encoder = load_image_text_encoder(encoder)
+        image_text_encoder.encode_texts(candidate_prompts[:1])  # before the assets, which take hours
         if prompts is None:
-            found = _found(Path() if assets is None else assets)
+            found = _find_assets(Path() if assets is None else assets)
         else:
-            found = _made(rivals, out / "assets", prior, quality, seed, sets or [], progress)
-        path, weak = _judged(found, rivals, judge, out, progress)
+            found = _make_assets(
+                candidate_prompts, out / "assets", prior, quality, seed, sets or [], progress
+            )
+        path, weak_categories = _evaluate_and_report(
+            found, candidate_prompts, image_text_encoder, out, progress
+        )
         if mark_weak:
-            prior_folder = folder_of(prior)
-            vocabulary_of(prior)  # says in one line what is wrong with a folder
-            with folder_errors(prior_folder):
-                record_weak(prior_folder, weak)
+            weights_folder = prior_folder(prior)
+            load_vocabulary(prior)  # says in one line what is wrong with a folder
+            with translate_folder_errors(weights_folder):
+                record_weak(weights_folder, weak_categories)
     print(path)
 
 
-def _found(folder: Path) -> list[Path]:
+def _find_assets(folder: Path) -> list[Path]:
     from dreamfusion3d.core.errors import InputError
 
-    found = sorted(path.parent for path in folder.resolve().glob("**/asset.json"))
-    if not found:
+    folders = sorted(path.parent for path in folder.resolve().glob("**/asset.json"))
+    if not folders:
         raise InputError(f"there is no finished asset in {folder} (no asset.json); make some with text2mesh")
-    return found
+    return folders
 
 
-def _made(
-    wanted: list[str], folder: Path, prior: str, quality: str, seed: int, sets: list[str], progress: Progress
+def _make_assets(
+    prompts: list[str], folder: Path, prior: str, quality: str, seed: int, sets: list[str], progress: Progress
 ) -> list[Path]:
     """The list's assets, those that are done already taken as they are. A prompt that the prior does
     not serve is named and left out."""
@@ -97,96 +101,108 @@ def _made(
     from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
     from dreamfusion3d.priors.loading import load_prior
 
-    config = resolved({"--prior": prior}, quality, None, sets)
+    config = resolve_options({"--prior": prior}, quality, None, sets)
     if "glb" not in config.mesh.formats:
         raise InputError("what is judged is the GLB: leave mesh.formats out, or name glb in it")
     model, served = load_prior(prior), []
-    for prompt in map(check_prompt, wanted):
+    for prompt in map(check_prompt, prompts):
         try:
             model.check_prompt(prompt)
             served.append(prompt)
         except InputError:
-            progress.say(f"warning: not served by this prior: {prompt}")
+            progress.log(f"warning: not served by this prior: {prompt}")
     if not served:
         raise InputError(f"the prior '{prior}' serves none of these prompts")
     progress.stage("make", 1, 3)
     done = []
     for i, prompt in enumerate(served):
-        progress.say(f"{i + 1}/{len(served)} {prompt}")
+        progress.log(f"{i + 1}/{len(served)} {prompt}")
         done.append(text_to_mesh(prompt, out=folder, seed=seed, config=config).folder)
         progress.step(i + 1, len(served), prompt)
     return done
 
 
-def _evidence(folders: list[Path], progress: Progress) -> list[Evidence]:
+def _load_subjects(folders: list[Path], progress: Progress) -> list[EvalSubject]:
     """What can be judged; a damaged asset is named and left out."""
     from dreamfusion3d.core.errors import InputError
-    from dreamfusion3d.evaluation.subject import of_folder
+    from dreamfusion3d.evaluation.subject import load_subject
 
-    found = []
+    subjects = []
     for folder in folders:
         try:
-            found.append(of_folder(folder))
+            subjects.append(load_subject(folder))
         except InputError as error:
-            progress.say(f"warning: left out: {error}")
-    if not found:
+            progress.log(f"warning: left out: {error}")
+    if not subjects:
         raise InputError("none of these assets can be judged")
-    return found
+    return subjects
 
 
-def _judged(
-    folders: list[Path], rivals: list[str], encoder: Encoder, out: Path, progress: Progress
+def _evaluate_and_report(
+    folders: list[Path],
+    candidate_prompts: list[str],
+    encoder: ImageTextEncoder,
+    out: Path,
+    progress: Progress,
 ) -> tuple[Path, list[str]]:
     """Writes the report's two files; the path of the page, and the kinds that lost."""
     from dreamfusion3d.core import files
     from dreamfusion3d.evaluation import evaluate as verdict
-    from dreamfusion3d.evaluation.report import page
+    from dreamfusion3d.evaluation.report import report_html
 
-    found = _ranked(_evidence(folders, progress), encoder, progress)
-    prompts = [e.prompt for e in found]
+    subjects = _encodable_subjects(_load_subjects(folders, progress), encoder, progress)
+    prompts = [e.prompt for e in subjects]
     columns: dict[str, dict[str, Any]] = {}
-    verdicts: dict[str, list[Verdict]] = {}
-    groups: dict[str, list[Evidence]] = {
-        "assets": found, "true props": verdict.perfect(prompts), "misnamed": verdict.misnamed(found),
+    results: dict[str, list[EvalResult]] = {}
+    groups: dict[str, list[EvalSubject]] = {
+        "assets": subjects,
+        "true props": verdict.upper_bound_subjects(prompts),
+        "misnamed": verdict.mislabeled_subjects(subjects),
     }
     progress.stage("judge", 2, 3)
     for name, group in groups.items():
-        for done, finished in verdict.judge_all(group, encoder, [*prompts, *rivals]) if group else ():
+        for done, finished in (
+            verdict.evaluate_subjects(group, encoder, [*prompts, *candidate_prompts]) if group else ()
+        ):
             progress.step(done, len(group), name)
             if finished is not None:
-                verdicts[name], columns[name] = finished, verdict.summary(finished)
+                results[name], columns[name] = finished, verdict.summarize_results(finished)
     progress.stage("report", 3, 3)
     record = {
-        "encoder": encoder.name, "rivals": len({*prompts, *rivals}), "summary": columns,
-        **{name: [v.as_dict() for v in group] for name, group in verdicts.items()},
+        "encoder": encoder.name,
+        "rivals": len({*prompts, *candidate_prompts}),
+        "summary": columns,
+        **{name: [v.as_dict() for v in group] for name, group in results.items()},
     }
     files.write_json(out / "report.json", record)
     notes = [
-        f"{len(found)} assets; retrieval by {encoder.name} among {record['rivals']} prompts, "
-        f"{len(set(prompts) & set(rivals))} of the list's {len(rivals)} were judged."
+        f"{len(subjects)} assets; retrieval by {encoder.name} among {record['rivals']} prompts, "
+        f"{len(set(prompts) & set(candidate_prompts))} of the list's {len(candidate_prompts)} were judged."
     ]
-    with files.replacing(out / "report.html") as temporary:
-        temporary.write_text(page("Evaluation", columns, verdicts["assets"], notes), encoding="utf-8")
+    with files.atomic_write(out / "report.html") as temporary:
+        temporary.write_text(report_html("Evaluation", columns, results["assets"], notes), encoding="utf-8")
     for key, value in columns["assets"].items():
-        progress.say(f"{key}: {value} (true props {columns.get('true props', {}).get(key)})")
-    weak = verdict.weak_kinds(verdicts["assets"])
-    progress.say(f"weak kinds: {', '.join(weak) or 'none'}")
-    return out / "report.html", weak
+        progress.log(f"{key}: {value} (true props {columns.get('true props', {}).get(key)})")
+    weak_categories = verdict.find_weak_categories(results["assets"])
+    progress.log(f"weak kinds: {', '.join(weak_categories) or 'none'}")
+    return out / "report.html", weak_categories
 
 
-def _ranked(found: list[Evidence], encoder: Encoder, progress: Progress) -> list[Evidence]:
+def _encodable_subjects(
+    subjects: list[EvalSubject], encoder: ImageTextEncoder, progress: Progress
+) -> list[EvalSubject]:
     """Those whose prompt the encoder can read."""
     from dreamfusion3d.core.errors import InputError
 
-    kept = []
-    for evidence in found:
+    encodable = []
+    for subject in subjects:
         try:
-            encoder.sentences([evidence.prompt])
-            kept.append(evidence)
+            encoder.encode_texts([subject.prompt])
+            encodable.append(subject)
         except InputError as error:
-            progress.say(f"warning: left out: {error}")
-    if not kept:
+            progress.log(f"warning: left out: {error}")
+    if not encodable:
         raise InputError(
             f"the encoder '{encoder.name}' can read none of these prompts; give a CLIP model by --encoder"
         )
-    return kept
+    return encodable

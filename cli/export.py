@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .options import named
+from .options import name_options_in_errors
 
 
 def export(
@@ -29,13 +29,13 @@ def export(
 
     Prints the path of every format's file, one a line. The run's own files stay as they are.
     """
-    from dreamfusion3d.core.progress import choose
-    from dreamfusion3d.pipelines.export import export as again
+    from dreamfusion3d.core.progress import default_progress
+    from dreamfusion3d.pipelines.export import export_run as again
 
-    progress = choose(quiet)
+    progress = default_progress(quiet)
     # stdout carries the paths alone, whatever a library prints
-    given = named({"--format": formats, "--height": height})
-    with contextlib.closing(progress), contextlib.redirect_stdout(sys.stderr), given:
+    option_errors = name_options_in_errors({"--format": formats, "--height": height})
+    with contextlib.closing(progress), contextlib.redirect_stdout(sys.stderr), option_errors:
         written = again(
             run, formats, out=out, up=up, units=units, height=height, pivot=pivot, progress=progress
         )

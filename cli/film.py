@@ -42,17 +42,28 @@ def render(
 
     Prints the path of the film, or of the folder of its frames. The run's own files stay as they are.
     """
-    from dreamfusion3d.core.progress import choose
-    from dreamfusion3d.pipelines.video import film, size_of
+    from dreamfusion3d.core.progress import default_progress
+    from dreamfusion3d.pipelines.video import parse_frame_size, render_video
 
-    progress = choose(quiet)
+    progress = default_progress(quiet)
     # stdout carries the path alone, whatever a library prints
     with contextlib.closing(progress), contextlib.redirect_stdout(sys.stderr):
         try:
-            written = film(
-                run, path, out=out, seconds=seconds, fps=fps, size=None if size is None else size_of(size),
-                elevation_deg=elevation, fov_deg=fov, of=of, show=show, background=background, up=up,
-                device=device, progress=progress,
+            written = render_video(
+                run,
+                path,
+                out=out,
+                seconds=seconds,
+                fps=fps,
+                size=None if size is None else parse_frame_size(size),
+                elevation_deg=elevation,
+                fov_deg=fov,
+                source=of,
+                channel=show,
+                background=background,
+                up=up,
+                device=device,
+                progress=progress,
             )
         except KeyboardInterrupt:
             raise Stopped("stopped; nothing was written") from None

@@ -10,30 +10,38 @@ from typing import Annotated
 
 import typer
 
-from .options import resolved
+from .options import resolve_options
 
 
-def fit(
-    folder: Annotated[Path, typer.Argument(
-        metavar="FOLDER", help="Photos and their transforms.json (nerfstudio, instant-ngp, Blender)."
-    )],
+def reconstruct(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Photos and their transforms.json (nerfstudio, instant-ngp, Blender)."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder that receives one folder an asset.")] = Path("out"),
     name: Annotated[str | None, typer.Option(help="Of the asset; FOLDER's without it.")] = None,
-    text: Annotated[str | None, typer.Option(
-        metavar="PROMPT", help="What the photos show: the prior teaches what they leave open."
-    )] = None,
-    teacher: Annotated[str | None, typer.Option(
-        help="Image encoder that compares unseen views with the photos (DietNeRF): none, judge or clip."
-    )] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(metavar="PROMPT", help="What the photos show: the prior teaches what they leave open."),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Image encoder that compares unseen views with the photos (DietNeRF): none, judge or clip."
+        ),
+    ] = None,
     encoder: Annotated[str | None, typer.Option(help="Of --teacher clip: folder or hub id.")] = None,
-    holdout: Annotated[int | None, typer.Option(
-        metavar="N", help="Photos that are not fitted; PSNR and SSIM are taken on them."
-    )] = None,
+    holdout: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Photos that are not fitted; PSNR and SSIM are taken on them."),
+    ] = None,
     up: Annotated[str | None, typer.Option(help="The file's upward axis: z or y.")] = None,
     scale: Annotated[float | None, typer.Option(help="Scene units in a unit of the file.")] = None,
-    offset: Annotated[str | None, typer.Option(
-        metavar="X,Y,Z", help="Added after turning and scaling; with --scale."
-    )] = None,
+    offset: Annotated[
+        str | None, typer.Option(metavar="X,Y,Z", help="Added after turning and scaling; with --scale.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
     quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
     prior: Annotated[str | None, typer.Option(help="Whom --text asks: as text2mesh has it.")] = None,
@@ -58,21 +66,36 @@ def fit(
     Writes OUT/<slug>/ as text2mesh does, and prints the GLB's path. Ctrl-C is safe: the same
     command goes on where it stopped.
     """
-    from dreamfusion3d.core.config import FIT_PRESETS
+    from dreamfusion3d.core.config import RECONSTRUCTION_QUALITY_PRESETS
 
     options = {
-        "--teacher": teacher, "--encoder": encoder, "--holdout": holdout, "--up": up, "--scale": scale,
-        "--offset": offset, "--prior": prior, "--format": formats, "--faces": faces,
-        "--texture-size": texture_size, "--height": height,
+        "--teacher": teacher,
+        "--encoder": encoder,
+        "--holdout": holdout,
+        "--up": up,
+        "--scale": scale,
+        "--offset": offset,
+        "--prior": prior,
+        "--format": formats,
+        "--faces": faces,
+        "--texture-size": texture_size,
+        "--height": height,
     }
-    settings = resolved(options, quality, config, sets or (), qualities=FIT_PRESETS)
-    from dreamfusion3d.core.progress import choose
+    settings = resolve_options(options, quality, config, sets or (), qualities=RECONSTRUCTION_QUALITY_PRESETS)
+    from dreamfusion3d.core.progress import default_progress
     from dreamfusion3d.pipelines.photos_to_mesh import photos_to_mesh
 
     # stdout carries the result alone, whatever a library prints
     with contextlib.redirect_stdout(sys.stderr):
         asset = photos_to_mesh(
-            folder, name=name, text=text, out=out, seed=seed, config=settings, device=device, fresh=fresh,
-            progress=choose(quiet),
+            folder,
+            name=name,
+            prompt=text,
+            out=out,
+            seed=seed,
+            config=settings,
+            device=device,
+            fresh=fresh,
+            progress=default_progress(quiet),
         )
-    print(json.dumps({**asset.record, "folder": str(asset.folder)}) if as_json else asset.main)
+    print(json.dumps({**asset.record, "folder": str(asset.folder)}) if as_json else asset.main_file)

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import resolved
-from .report import run
+from .options import resolve_options
+from .report import run_app
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -23,9 +23,10 @@ def generate(
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
     quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
     prior: Annotated[str | None, typer.Option(help="'embedded', a folder, a hub id, or a plug-in.")] = None,
-    guidance: Annotated[str | None, typer.Option(
-        help="How the prior teaches the field: sds, csd, vsd, ism, or an installed package's."
-    )] = None,
+    guidance: Annotated[
+        str | None,
+        typer.Option(help="How the prior teaches the field: sds, csd, vsd, ism, or an installed package's."),
+    ] = None,
     negative: Annotated[str | None, typer.Option(help="What the object must not be.")] = None,
     formats: Annotated[
         str | None, typer.Option("--format", help="Some of glb, gltf, obj, ply, stl, 3mf, usdz, fbx; glb.")
@@ -39,16 +40,20 @@ def generate(
     refine: Annotated[
         int | None, typer.Option(metavar="N", help="Steps that improve the colours on the finished mesh.")
     ] = None,
-    init: Annotated[Path | None, typer.Option(
-        help="Start from this mesh (GLB, OBJ, PLY, STL) or scan (PLY, PCD, XYZ, PTS)."
-    )] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Start from this mesh (GLB, OBJ, PLY, STL) or scan (PLY, PCD, XYZ, PTS)."),
+    ] = None,
     retexture: Annotated[
         Path | None, typer.Option(help="Keep this mesh (GLB, OBJ, PLY or STL) as it is and paint it.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    memory_budget: Annotated[str | None, typer.Option(
-        metavar="AMOUNT", help="Memory to make do with, as 8GB; takes longer where it is little."
-    )] = None,
+    memory_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AMOUNT", help="Memory to make do with, as 8GB; takes longer where it is little."
+        ),
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="A known method's settings, as prolificdreamer.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     sets: Annotated[
@@ -65,37 +70,64 @@ def generate(
     GLB's path. Ctrl-C is safe: the same command goes on where it stopped.
     """
     if retexture is not None:
-        _refuse_with_retexture({
-            "--init": init, "--refine": refine, "--faces": faces, "--height": height,
-            "--quads": quads or None,
-        })
+        _refuse_with_retexture(
+            {
+                "--init": init,
+                "--refine": refine,
+                "--faces": faces,
+                "--height": height,
+                "--quads": quads or None,
+            }
+        )
     options = {
-        "--prior": prior, "--negative": negative, "--guidance": guidance, "--format": formats,
-        "--faces": faces, "--texture-size": texture_size, "--height": height, "--lods": lods,
-        "--collision": collision, "--refine": refine, "--quads": quads or None,
+        "--prior": prior,
+        "--negative": negative,
+        "--guidance": guidance,
+        "--format": formats,
+        "--faces": faces,
+        "--texture-size": texture_size,
+        "--height": height,
+        "--lods": lods,
+        "--collision": collision,
+        "--refine": refine,
+        "--quads": quads or None,
     }
-    settings = resolved(options, quality, config, sets or (), preset=preset)
+    settings = resolve_options(options, quality, config, sets or (), preset=preset)
     from dreamfusion3d.memory import budget as amount
 
-    budget = None if memory_budget is None else amount.parse(memory_budget)
-    from dreamfusion3d.core.progress import choose
+    budget = None if memory_budget is None else amount.parse_bytes(memory_budget)
+    from dreamfusion3d.core.progress import default_progress
     from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 
     # stdout carries the result alone, whatever a library prints
     with contextlib.redirect_stdout(sys.stderr):
         if retexture is not None:
-            from dreamfusion3d.pipelines.retexture import retexture as paint_mesh
+            from dreamfusion3d.pipelines.retexture import retexture_mesh as paint_mesh
 
             asset = paint_mesh(
-                prompt, retexture, out=out, seed=seed, config=settings, device=device, fresh=fresh,
-                progress=choose(quiet), budget=budget,
+                prompt,
+                retexture,
+                out=out,
+                seed=seed,
+                config=settings,
+                device=device,
+                fresh=fresh,
+                progress=default_progress(quiet),
+                memory_budget=budget,
             )
         else:
             asset = text_to_mesh(
-                prompt, out=out, seed=seed, config=settings, init=init, device=device, fresh=fresh,
-                progress=choose(quiet), budget=budget,
+                prompt,
+                out=out,
+                seed=seed,
+                config=settings,
+                init=init,
+                device=device,
+                fresh=fresh,
+                progress=default_progress(quiet),
+                memory_budget=budget,
             )
-    print(json.dumps({**asset.record, "folder": str(asset.folder)}) if as_json else asset.main)
+    print(json.dumps({**asset.record, "folder": str(asset.folder)}) if as_json else asset.main_file)
 
 
 def _refuse_with_retexture(options: dict[str, Any]) -> None:
@@ -109,4 +141,4 @@ def _refuse_with_retexture(options: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    sys.exit(run(app))
+    sys.exit(run_app(app))

@@ -19,17 +19,17 @@ def review(
 
     Prints the address; the token in it is the key. Finished assets appear as they come. Ctrl-C ends it.
     """
-    from dreamfusion3d.batch.review_server import Gallery, Server
+    from dreamfusion3d.batch.review_server import Gallery, ReviewServer
     from dreamfusion3d.core.errors import InputError
 
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name the one that `dreamfusion3d batch` wrote to")
-    check_port(port)
+    validate_port(port)
 
     def say(line: str) -> None:
         print(f"warning: {line}", file=sys.stderr, flush=True)
 
-    with Server(Gallery(folder, say), port) as server:
+    with ReviewServer(Gallery(folder, say), port) as server:
         print(server.url, flush=True)
         print("verdicts are kept at once; Ctrl-C ends the server", file=sys.stderr, flush=True)
         if browser:
@@ -52,8 +52,8 @@ def view(
     The run can be paused, and given another prompt. Start it beside the `text2mesh` that makes RUN.
     Prints the address; the token in it is the key. Ctrl-C ends the view, not the run.
     """
-    check_port(port)
-    from dreamfusion3d.viewer.app import watch
+    validate_port(port)
+    from dreamfusion3d.viewer.app import serve_run
 
     def ready(url: str) -> None:
         print(url, file=stdout, flush=True)
@@ -68,10 +68,10 @@ def view(
     # stdout carries the address alone, whatever viser prints
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(KeyboardInterrupt):
-        watch(folder, port, ready, say)
+        serve_run(folder, port, ready, say)
 
 
-def check_port(port: int) -> None:
+def validate_port(port: int) -> None:
     from dreamfusion3d.core.errors import InputError
 
     if not 0 <= port < 65536:

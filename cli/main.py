@@ -8,26 +8,24 @@ from typing import Annotated
 import typer
 
 from . import batch, config, doctor, evaluate, export, film, fit, generate, look, prior, readers
-from .report import run
+from .report import run_app
 
-app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True
-)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
 
-def _version(wanted: bool) -> bool:
-    if wanted:
+def _print_version(requested: bool) -> bool:
+    if requested:
         from importlib.metadata import version
 
         print(f"dreamfusion3d {version('dreamfusion3d')}")
         raise typer.Exit
-    return wanted
+    return requested
 
 
 @app.callback()
 def dreamfusion3d(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and end.")
     ] = False,
 ) -> None:
     """Text to textured 3D meshes."""
@@ -35,14 +33,14 @@ def dreamfusion3d(
 
 app.command("generate")(generate.generate)
 app.command("batch")(batch.batch)
-app.command("fit")(fit.fit)
+app.command("fit")(fit.reconstruct)
 app.command("review")(look.review)
 app.command("view")(look.view)
 app.command("sample")(prior.sample)
 app.command("train-prior")(prior.train_prior)
-app.command("kinds")(prior.kinds)
-app.command("train-words")(readers.train_words)
-app.command("train-judge")(readers.train_judge)
+app.command("kinds")(prior.vocabulary)
+app.command("train-words")(readers.train_text_encoder)
+app.command("train-judge")(readers.train_clip)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("render")(film.render)
@@ -51,4 +49,4 @@ app.add_typer(config.app, name="config")
 
 
 def main() -> None:
-    sys.exit(run(app))
+    sys.exit(run_app(app))

@@ -28,22 +28,22 @@ def sample(
 ) -> None:
     """Draw pictures from the prior: a grid over views, a denoising strip, or a video between prompts."""
     from dreamfusion3d.core.errors import InputError
-    from dreamfusion3d.core.progress import choose
+    from dreamfusion3d.core.progress import default_progress
     from dreamfusion3d.core.slug import check_prompt
-    from dreamfusion3d.pipelines.workspace import check_room, folder_errors
+    from dreamfusion3d.pipelines.workspace import check_free_space, translate_folder_errors
     from dreamfusion3d.priors.loading import load_pixel_prior
     from dreamfusion3d.priors.sampling import sample_grid_png, sample_morph_mp4
 
-    progress = choose(quiet)
+    progress = default_progress(quiet)
     prompts = [check_prompt(p) for p in ([prompt] if to is None else [prompt, to])]
-    wanted = ".png" if to is None else ".mp4"
-    if out.suffix.lower() != wanted:
-        kind = "a PNG; for example grid.png" if to is None else "an MP4; for example --out morph.mp4"
-        raise InputError(f"--out {out} is not the name of {kind}")
-    check_room(out.parent)
+    expected_suffix = ".png" if to is None else ".mp4"
+    if out.suffix.lower() != expected_suffix:
+        description = "a PNG; for example grid.png" if to is None else "an MP4; for example --out morph.mp4"
+        raise InputError(f"--out {out} is not the name of {description}")
+    check_free_space(out.parent)
     model = load_pixel_prior(prior)
     for warning in dict.fromkeys(w for p in prompts for w in model.check_prompt(p)):
-        progress.say(f"warning: {warning}")
+        progress.log(f"warning: {warning}")
     progress.stage("sample", 1, 1)
     if to is None:
         run = sample_grid_png(
@@ -53,7 +53,7 @@ def sample(
         run = sample_morph_mp4(
             model, (prompts[0], prompts[1]), out, frames=frames, steps=steps, scale=scale, seed=seed
         )
-    with folder_errors(out.parent):
+    with translate_folder_errors(out.parent):
         for step, total in run:
             progress.step(step, total)
     progress.close()
@@ -63,14 +63,18 @@ def sample(
 def train_prior(
     out: Annotated[Path, typer.Argument(help="Folder that receives the weights; --prior takes it.")],
     pictures: Annotated[int, typer.Option(help="Pictures to show in this run.", min=24)] = 300_000,
-    minutes: Annotated[float, typer.Option(
-        help="Train no longer than this; the rates fall in time for it.", min=0.1, show_default="no limit"
-    )] = math.inf,
+    minutes: Annotated[
+        float,
+        typer.Option(
+            help="Train no longer than this; the rates fall in time for it.", min=0.1, show_default="no limit"
+        ),
+    ] = math.inf,
     props: Annotated[int, typer.Option(help="Props to draw for the cache, six views each.", min=1)] = 4_000,
     cache: Annotated[Path, typer.Option(help="Folder of drawn pictures; drawn once.")] = Path(".cache/props"),
-    pictures_from: Annotated[Path | None, typer.Option(
-        help="Folder of your own pictures with a metadata.jsonl, in place of the props."
-    )] = None,
+    pictures_from: Annotated[
+        Path | None,
+        typer.Option(help="Folder of your own pictures with a metadata.jsonl, in place of the props."),
+    ] = None,
     start: Annotated[
         str, typer.Option(help="'embedded' or a folder to continue from, 'scratch' to begin anew.")
     ] = "embedded",
@@ -80,9 +84,12 @@ def train_prior(
     compiled: Annotated[
         bool, typer.Option("--compile/--no-compile", help="On CUDA, compile the network first.")
     ] = True,
-    memory_budget: Annotated[str | None, typer.Option(
-        metavar="AMOUNT", help="Memory to make do with, as 8GB; takes longer where it is little."
-    )] = None,
+    memory_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AMOUNT", help="Memory to make do with, as 8GB; takes longer where it is little."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
 ) -> None:
     """Train the prior on pictures of procedural props or of your own, or train it further.
@@ -91,24 +98,34 @@ def train_prior(
     same command takes up, log.jsonl, and samples.png to look at.
     """
     from dreamfusion3d.core.backends import choose_device
-    from dreamfusion3d.core.progress import choose
+    from dreamfusion3d.core.progress import default_progress
     from dreamfusion3d.memory import budget as amount
-    from dreamfusion3d.pipelines.workspace import check_room, folder_errors
-    from dreamfusion3d.priors.pixel.train_command import run_training
+    from dreamfusion3d.pipelines.workspace import check_free_space, translate_folder_errors
+    from dreamfusion3d.priors.pixel.train_command import train_prior_folder
 
-    budget = None if memory_budget is None else amount.parse(memory_budget)
-    where = choose_device(device)
-    check_room(out)
-    with folder_errors(out):
-        run_training(
-            out, cache=cache, pictures=pictures, props=props, start=start, device=where, seed=seed,
-            save_minutes=save_minutes, progress=choose(quiet), compiled=compiled,
-            pictures_from=pictures_from, minutes=minutes, budget=budget,
+    budget = None if memory_budget is None else amount.parse_bytes(memory_budget)
+    torch_device = choose_device(device)
+    check_free_space(out)
+    with translate_folder_errors(out):
+        train_prior_folder(
+            out,
+            cache_dir=cache,
+            num_images=pictures,
+            num_objects=props,
+            init_from=start,
+            device=torch_device,
+            seed=seed,
+            save_minutes=save_minutes,
+            progress=default_progress(quiet),
+            compiled=compiled,
+            image_folder=pictures_from,
+            max_minutes=minutes,
+            memory_budget=budget,
         )
     print(out)
 
 
-def kinds(
+def vocabulary(
     prior: Annotated[str, typer.Option(help="'embedded' or a folder that train-prior wrote.")] = "embedded",
     picture: Annotated[Path | None, typer.Option(help="A PNG to draw the kinds into.")] = None,
     everything: Annotated[
@@ -116,51 +133,63 @@ def kinds(
     ] = False,
 ) -> None:
     """List the kinds of props, colours and words that a prior knows, or draw the kinds."""
-    from dreamfusion3d.priors.vocabulary import folder_of, known_kinds, vocabulary_of, weak_kinds, words_of
-    from dreamfusion3d.procedural.categories import KINDS
-    from dreamfusion3d.procedural.lexicon import FINISH_WORDS, SIZE_WORDS
-    from dreamfusion3d.procedural.objects import COLOURS
+    from dreamfusion3d.priors.vocabulary import (
+        load_vocabulary,
+        prior_folder,
+        read_weak_categories,
+        vocabulary_categories,
+        vocabulary_words,
+    )
+    from dreamfusion3d.procedural.categories import CATEGORIES
+    from dreamfusion3d.procedural.lexicon import MATERIAL_WORDS, SIZE_WORDS
+    from dreamfusion3d.procedural.objects import COLORS
 
-    vocabulary = vocabulary_of(prior)
-    words = words_of(vocabulary)
-    names = sorted(set(known_kinds(vocabulary)) - set([] if everything else weak_kinds(folder_of(prior))))
+    tokens = load_vocabulary(prior)
+    words = vocabulary_words(tokens)
+    names = sorted(
+        set(vocabulary_categories(tokens))
+        - set([] if everything else read_weak_categories(prior_folder(prior)))
+    )
     if picture is not None:
-        _draw_kinds(names, picture)
-    for kind in (KINDS[name] for name in names):
-        also = f" (or {', '.join(kind.nouns)})" if kind.nouns else ""
-        facts = [f"{kind.name}{also}", f"a part with a colour of its own: {kind.second[0]}"]
-        counts = [c for c in sorted(kind.counts) if f"{kind.name}:count:{c}" in vocabulary]
+        _draw_categories(names, picture)
+    for category in (CATEGORIES[name] for name in names):
+        also = f" (or {', '.join(category.synonyms)})" if category.synonyms else ""
+        parts = [
+            f"{category.name}{also}",
+            f"a part with a colour of its own: {category.second_part_words[0]}",
+        ]
+        counts = [c for c in sorted(category.counts) if f"{category.name}:count:{c}" in tokens]
         if len(counts) > 1:
-            facts.append(f"{kind.counted[1]}: {', '.join(map(str, counts))}")
-        if f"{kind.name}:option" in vocabulary:
-            facts.append(f"with or without {kind.option[0]}")
-        if finishes := [f for f in kind.finishes if f"finish:{f}" in vocabulary]:
-            facts.append(f"finishes: {', '.join(finishes)}")
-        print("; ".join(facts))
+            parts.append(f"{category.counted_words[1]}: {', '.join(map(str, counts))}")
+        if f"{category.name}:option" in tokens:
+            parts.append(f"with or without {category.option_words[0]}")
+        if materials := [f for f in category.materials if f"finish:{f}" in tokens]:
+            parts.append(f"finishes: {', '.join(materials)}")
+        print("; ".join(parts))
     if words:
         print(f"words of its own pictures: {', '.join(words)}")
         if not names:
             return
-    colours = [colour for colour in COLOURS if f"colour:{colour}" in vocabulary]
-    print(f"colours: {', '.join(colours)}")
-    print(f"sizes: {', '.join(word for word, size in SIZE_WORDS.items() if f'size:{size}' in vocabulary)}")
-    finishes = [word for word, finish in FINISH_WORDS.items() if f"finish:{finish}" in vocabulary]
-    if finishes:
-        print(f"finishes: {', '.join(finishes)}")
+    colors = [color for color in COLORS if f"colour:{color}" in tokens]
+    print(f"colours: {', '.join(colors)}")
+    print(f"sizes: {', '.join(word for word, size in SIZE_WORDS.items() if f'size:{size}' in tokens)}")
+    materials = [word for word, material in MATERIAL_WORDS.items() if f"finish:{material}" in tokens]
+    if materials:
+        print(f"finishes: {', '.join(materials)}")
 
 
-def _draw_kinds(names: list[str], path: Path) -> None:
+def _draw_categories(names: list[str], path: Path) -> None:
     """The usual form of each, as the procedural world draws it."""
     import imageio.v3 as iio
 
     from dreamfusion3d.core.errors import InputError
-    from dreamfusion3d.core.files import replacing
-    from dreamfusion3d.pipelines.workspace import check_room, folder_errors
-    from dreamfusion3d.procedural.catalog import sheet
-    from dreamfusion3d.procedural.objects import usual
+    from dreamfusion3d.core.files import atomic_write
+    from dreamfusion3d.pipelines.workspace import check_free_space, translate_folder_errors
+    from dreamfusion3d.procedural.catalog import render_catalog
+    from dreamfusion3d.procedural.objects import default_spec
 
     if path.suffix.lower() != ".png":
         raise InputError(f"--picture {path} is not the name of a PNG; for example kinds.png")
-    check_room(path.parent)
-    with folder_errors(path.parent), replacing(path) as temporary:
-        iio.imwrite(temporary, sheet([usual(name) for name in names]))
+    check_free_space(path.parent)
+    with translate_folder_errors(path.parent), atomic_write(path) as temporary:
+        iio.imwrite(temporary, render_catalog([default_spec(name) for name in names]))

@@ -12,14 +12,14 @@ import typer
 
 from dreamfusion3d.core.errors import InputError
 
-DEBUG = "DREAMFUSION3D_DEBUG"  # set to 1: tracebacks on stderr
+DEBUG_VARIABLE = "DREAMFUSION3D_DEBUG"  # set to 1: tracebacks on stderr
 
 
 class Stopped(Exception):
     """Ctrl-C, of a command that says itself what became of its work."""
 
 
-def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
+def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
     """Runs ``app``: 0 done, 2 bad input, 130 interrupted, 1 anything else."""
     try:
         result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
@@ -47,7 +47,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
 
 def _fail(message: str, code: int, prefix: str = "error: ") -> int:
     print(prefix + " ".join(message.split()), file=sys.stderr)
-    if os.environ.get(DEBUG) == "1":
+    if os.environ.get(DEBUG_VARIABLE) == "1":
         traceback.print_exc()
     return code
 
@@ -57,7 +57,7 @@ def _unexpected(error: Exception) -> int:
         handle, path = tempfile.mkstemp(prefix="dreamfusion3d-", suffix=".log")
         with os.fdopen(handle, "w", encoding="utf-8") as log:
             traceback.print_exc(file=log)
-        where = f"the log is {path}"
+        location = f"the log is {path}"
     except OSError:
-        where = f"{DEBUG}=1 shows where"
-    return _fail(f"{type(error).__name__}: {error} ({where})", 1)
+        location = f"{DEBUG_VARIABLE}=1 shows where"
+    return _fail(f"{type(error).__name__}: {error} ({location})", 1)

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-HOST = "127.0.0.1"
+LOOPBACK_HOST = "127.0.0.1"
 
 
 @dataclass
-class Guard:
+class LocalAuth:
     """Lets a request through when it has the token and comes from this machine's own page.
 
     ``command`` printed the address. ``port`` is known when the server listens.
@@ -31,26 +31,26 @@ class Guard:
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}/{self.token}/"
+        return f"http://{LOOPBACK_HOST}:{self.port}/{self.token}/"
 
     @property
-    def hosts(self) -> set[str]:
-        return {f"{name}:{self.port}" for name in (HOST, "localhost")}
+    def allowed_hosts(self) -> set[str]:
+        return {f"{name}:{self.port}" for name in (LOOPBACK_HOST, "localhost")}
 
-    def refusal(self, path: str, hosts: Sequence[str], origins: Sequence[str]) -> str | None:
+    def refusal_reason(self, path: str, hosts: Sequence[str], origins: Sequence[str]) -> str | None:
         """Why a request is refused, by its path and all its headers Host and Origin; None when it is not."""
         if len(hosts) > 1 or len(origins) > 1:  # which one counts is not agreed on
             return "headers sent twice"
-        if not self.hosts.intersection(hosts):
+        if not self.allowed_hosts.intersection(hosts):
             return "this server is not called so"
-        if any(self._netloc(origin) not in self.hosts for origin in origins):
+        if any(self._netloc(origin) not in self.allowed_hosts for origin in origins):
             return "from another page"
         token = path.lstrip("/").partition("?")[0].partition("/")[0]
         if not hmac.compare_digest(token.encode(), self.token.encode()):
             return f"the address lacks its token: use the one that `{self.command}` printed"
         return None
 
-    def inner(self, path: str) -> str:
+    def strip_token(self, path: str) -> str:
         """What follows the token."""
         return "/" + path.lstrip("/").removeprefix(self.token).lstrip("/")
 

@@ -1,6 +1,6 @@
 """A sentence to a GLB: what `text2mesh` does, as a function.
 
-    python examples/01_text_to_glb.py "a red mug with one handle" --quality draft
+python examples/01_text_to_glb.py "a red mug with one handle" --quality draft
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dreamfusion3d.core.config import resolve
-from dreamfusion3d.core.progress import choose
+from dreamfusion3d.core.config import resolve_config
+from dreamfusion3d.core.progress import default_progress
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 
 
@@ -22,10 +22,10 @@ def main() -> None:
     options = parser.parse_args()
 
     # the library never prints to stdout; the progress says its lines to stderr
-    config = resolve(options.quality, sets=options.sets)
-    asset = text_to_mesh(options.prompt, out=options.out, seed=0, config=config, progress=choose())
+    config = resolve_config(options.quality, sets=options.sets)
+    asset = text_to_mesh(options.prompt, out=options.out, seed=0, config=config, progress=default_progress())
     mesh = asset.record["mesh"]
-    print(f"{asset.main}: {mesh['faces']:,} faces, genus {mesh['genus']}, checks passed: {asset.passed}")
+    print(f"{asset.main_file}: {mesh['faces']:,} faces, genus {mesh['genus']}, checks passed: {asset.passed}")
 
 
 if __name__ == "__main__":

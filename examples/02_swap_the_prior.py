@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
-from dreamfusion3d.core.config import resolve
-from dreamfusion3d.core.progress import choose
-from dreamfusion3d.core.shading import light_direction, shade
+from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.core.config import resolve_config
+from dreamfusion3d.core.progress import default_progress
+from dreamfusion3d.core.shading import lambert_shading, light_direction
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
-from dreamfusion3d.priors.protocol import Text
+from dreamfusion3d.priors.protocol import TextEmbedding
 
 RADIUS = 0.5  # scene units
 SIZE = 64  # pixels of the prior's pictures
@@ -42,8 +42,8 @@ class BallPrior:
     def check_prompt(self, prompt: str) -> list[str]:
         return [] if "ball" in prompt else [f"{prompt!r} will be a striped ball"]
 
-    def encode_text(self, prompts: list[str]) -> Text:
-        return Text(torch.zeros(len(prompts), 1))
+    def encode_text(self, prompts: list[str]) -> TextEmbedding:
+        return TextEmbedding(torch.zeros(len(prompts), 1))
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         return torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
@@ -54,8 +54,13 @@ class BallPrior:
         return F.interpolate(pictures, (SIZE, SIZE), mode="bilinear", antialias=True)
 
     def denoise(
-        self, x_t: Float[Tensor, "b 4 h w"], t: Float[Tensor, " b"], text: Text, cameras: Cameras,
-        *, views: int = 1,
+        self,
+        x_t: Float[Tensor, "b 4 h w"],
+        t: Float[Tensor, " b"],
+        text: TextEmbedding,
+        cameras: OrbitCameras,
+        *,
+        views: int = 1,
     ) -> Float[Tensor, "b 4 h w"]:
         """The ball where each camera's rays meet it, |o + s d| = RADIUS at the nearer s, in the light that
         the field's pictures have: so no shadow is taken for a shape."""
@@ -68,7 +73,7 @@ class BallPrior:
         colour = red * x_t.new_tensor(RED) + (1 - red) * x_t.new_tensor(WHITE)
         light = light_direction(cameras.camera_to_world)[:, None, None]
         hit = (under_root > 0).to(x_t)[..., None]
-        lit = hit * colour * shade(points / RADIUS, light)[..., None]
+        lit = hit * colour * lambert_shading(points / RADIUS, light)[..., None]
         return torch.cat([lit, hit], -1).permute(0, 3, 1, 2) * 2 - 1
 
 
@@ -80,12 +85,15 @@ def main() -> None:
     options = parser.parse_args()
 
     asset = text_to_mesh(
-        options.prompt, out=options.out, config=resolve("draft", sets=options.sets), prior=BallPrior(),
-        progress=choose(),
+        options.prompt,
+        out=options.out,
+        config=resolve_config("draft", sets=options.sets),
+        prior=BallPrior(),
+        progress=default_progress(),
     )
     low, high = asset.record["mesh"]["bounds"]
     size = ", ".join(f"{b - a:.2f}" for a, b in zip(low, high, strict=True))
-    print(f"{asset.main}: {size} m, by the prior {asset.record['prior']['name']}")
+    print(f"{asset.main_file}: {size} m, by the prior {asset.record['prior']['name']}")
 
 
 if __name__ == "__main__":

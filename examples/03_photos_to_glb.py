@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 
 from dreamfusion3d.cameras.capture import write_photos
-from dreamfusion3d.cameras.orbit import sample_orbit
-from dreamfusion3d.core.config import FIT_PRESETS, resolve
-from dreamfusion3d.core.progress import choose
+from dreamfusion3d.cameras.orbit import sample_orbit_cameras
+from dreamfusion3d.core.config import RECONSTRUCTION_QUALITY_PRESETS, resolve_config
+from dreamfusion3d.core.progress import default_progress
 from dreamfusion3d.pipelines.photos_to_mesh import photos_to_mesh
-from dreamfusion3d.procedural.objects import meant_instances, usual
-from dreamfusion3d.procedural.posed_photos import take_photos
+from dreamfusion3d.procedural.objects import default_spec, sample_objects_for_spec
+from dreamfusion3d.procedural.posed_photos import render_photos
 
 
 def main() -> None:
@@ -31,18 +31,24 @@ def main() -> None:
     options = parser.parse_args()
 
     generator = torch.Generator().manual_seed(0)
-    meaning = usual(options.kind)
-    props = meant_instances(meaning, 1, generator=generator)
-    cameras = sample_orbit(options.photos, generator=generator, size=options.size)
-    photos = take_photos(props, 0, meaning, cameras)
+    meaning = default_spec(options.kind)
+    props = sample_objects_for_spec(meaning, 1, generator=generator)
+    cameras = sample_orbit_cameras(options.photos, generator=generator, size=options.size)
+    photos = render_photos(props, 0, meaning, cameras)
     write_photos(options.out / "photos", photos.rgba.numpy(), photos.cameras)
 
-    config = resolve("draft", sets=["fit.holdout=4", *options.sets], qualities=FIT_PRESETS)
+    config = resolve_config(
+        "draft",
+        sets=["reconstruction.num_eval_images=4", *options.sets],
+        quality_presets=RECONSTRUCTION_QUALITY_PRESETS,
+    )
     asset = photos_to_mesh(
-        options.out / "photos", name=options.kind, out=options.out, config=config, progress=choose()
+        options.out / "photos", name=options.kind, out=options.out, config=config, progress=default_progress()
     )
     held = asset.record["fit"]["held_out"]
-    print(f"{asset.main}: PSNR {held['psnr']:.1f} dB on {held['photos']} photos that it was not fitted to")
+    print(
+        f"{asset.main_file}: PSNR {held['psnr']:.1f} dB on {held['photos']} photos that it was not fitted to"
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 
 from dreamfusion3d.memory import checkpoint_plan
 from dreamfusion3d.training import distillation, render_profiler, step_profiler
-from dreamfusion3d.training.prefetch import Lead
+from dreamfusion3d.training.prefetch import Prefetcher
 
 
 def pytest_collection_finish() -> None:
@@ -23,19 +23,20 @@ def pytest_collection_finish() -> None:
 @pytest.fixture
 def leading(monkeypatch) -> Callable[[], None]:
     """Lets runs on a CPU run as on a GPU: with a lead and a fused optimiser."""
+
     def begin() -> None:
-        plain = distillation.adam_for
+        plain = distillation.make_field_optimizer
 
         def fused(field, config):
             adam = plain(field, config)
             adam.param_groups[0]["fused"] = adam.param_groups[1]["fused"] = True
             return adam
 
-        def lead(generator: torch.Generator) -> Lead:
-            return Lead(torch.Generator().manual_seed(generator.initial_seed() + 1))
+        def lead(generator: torch.Generator) -> Prefetcher:
+            return Prefetcher(torch.Generator().manual_seed(generator.initial_seed() + 1))
 
-        monkeypatch.setattr(distillation, "adam_for", fused)
-        monkeypatch.setattr(Lead, "of", staticmethod(lead))
+        monkeypatch.setattr(distillation, "make_field_optimizer", fused)
+        monkeypatch.setattr(Prefetcher, "for_generator", staticmethod(lead))
 
     return begin
 
@@ -43,7 +44,7 @@ def leading(monkeypatch) -> Callable[[], None]:
 @pytest.fixture
 def quick_plans(monkeypatch) -> None:
     """Plans of fewer tiles and coarser schedules, where it is not they that are tested."""
-    monkeypatch.setattr(render_profiler, "RUN", 8)
-    monkeypatch.setattr(render_profiler, "SECOND", (2, 4))
-    monkeypatch.setattr(step_profiler, "GRAINS", 20)
-    monkeypatch.setattr(checkpoint_plan, "GRAINS", 400)
+    monkeypatch.setattr(render_profiler, "FINE_TILES", 8)
+    monkeypatch.setattr(render_profiler, "COARSE_TILES", (2, 4))
+    monkeypatch.setattr(step_profiler, "FRONT_LEVELS", 20)
+    monkeypatch.setattr(checkpoint_plan, "FRONT_GRAINS", 400)

@@ -10,15 +10,21 @@ import pytest
 import typer
 
 from dreamfusion3d.cli import main
-from dreamfusion3d.core.config import PRESETS, Config, as_dict, settings
+from dreamfusion3d.core.config import QUALITY_PRESETS, Config, config_to_dict, setting_types
 from dreamfusion3d.priors.vocabulary import embedded_folder
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 FOREIGN = {  # options of other programs that a page may name
-    "--version", "--head", "--port", "--address", "--python",
-    "--orientation-method", "--center-method", "--auto-scale-poses",
+    "--version",
+    "--head",
+    "--port",
+    "--address",
+    "--python",
+    "--orientation-method",
+    "--center-method",
+    "--auto-scale-poses",
 }
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -30,9 +36,12 @@ def options_of() -> dict[str, set[str]]:
     commands = {
         # a group's options are those of its commands
         name: {
-            o for c in (command, *getattr(command, "commands", {}).values())
-            for p in c.params for o in (*p.opts, *p.secondary_opts)
-        } | {"--help"}
+            o
+            for c in (command, *getattr(command, "commands", {}).values())
+            for p in c.params
+            for o in (*p.opts, *p.secondary_opts)
+        }
+        | {"--help"}
         for name, command in group.commands.items()  # type: ignore[attr-defined]
     }
     return {name: {o for o in options if o.startswith("--")} for name, options in commands.items()}
@@ -78,8 +87,11 @@ def test_pictures_are_there(page: Path) -> None:
 def test_options_exist(page: Path) -> None:
     commands = options_of()
     everywhere = set().union(*commands.values()) | FOREIGN
-    everywhere |= {o for path in (ROOT / "benchmarks").rglob("*.py")
-                   for o in benchmark_options(str(path.relative_to(ROOT / "benchmarks"))[:-3])}
+    everywhere |= {
+        o
+        for path in (ROOT / "benchmarks").rglob("*.py")
+        for o in benchmark_options(str(path.relative_to(ROOT / "benchmarks"))[:-3])
+    }
     for line in lines_of(page):
         known = everywhere
         called = re.match(r"\s*(?:time )?(?:\.venv/bin/)?(text2mesh|dreamfusion3d ([a-z-]+)) ", line)
@@ -110,18 +122,20 @@ def test_every_option_has_its_row_and_its_example() -> None:
 def test_settings_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     named = re.findall(r"--set ([a-z_.]+)=", text)
-    named += re.findall(rf"`((?:{'|'.join(as_dict(Config()))})\.(?!py`|safetensors`)[a-z_]+)`", text)
-    assert set(named) <= set(settings())
+    named += re.findall(rf"`((?:{'|'.join(config_to_dict(Config()))})\.(?!py`|safetensors`)[a-z_]+)`", text)
+    assert set(named) <= set(setting_types())
 
 
 def test_qualities_are_as_described() -> None:
     text = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.+) \|$", text, re.MULTILINE))
-    assert set(rows) == {key for preset in PRESETS.values() for key in preset}
+    assert set(rows) == {key for preset in QUALITY_PRESETS.values() for key in preset}
     for key, cells in rows.items():
         section, name = key.split(".")
-        default = as_dict(Config())[section][name]
-        assert cells.split(" | ") == [str(preset.get(key, default)) for preset in PRESETS.values()], key
+        default = config_to_dict(Config())[section][name]
+        assert cells.split(" | ") == [str(preset.get(key, default)) for preset in QUALITY_PRESETS.values()], (
+            key
+        )
 
 
 @each_page

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from dreamfusion3d import doctor
 from dreamfusion3d.cli import main, report
-from dreamfusion3d.cli.doctor import lines
-from dreamfusion3d.core.config import PriorConfig, presets, resolve
-from dreamfusion3d.priors.locate import find, memory, parameters
+from dreamfusion3d.cli.doctor import format_report
+from dreamfusion3d.core.config import PriorConfig, presets, resolve_config
+from dreamfusion3d.priors.locate import count_parameters, locate_prior, prior_weight_bytes
 from dreamfusion3d.priors.pretrained import hub
 from dreamfusion3d.priors.vocabulary import embedded_folder
 from tests.support.tiny import tiny_folder
@@ -30,13 +30,13 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: object) -> int:
-    return report.run(main.app, ["doctor", *map(str, arguments)])
+    return report.run_app(main.app, ["doctor", *map(str, arguments)])
 
 
 def test_the_report_is_json_and_a_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, quick_plans: None
 ) -> None:
-    monkeypatch.setattr(doctor, "STEPS", 3)
+    monkeypatch.setattr(doctor, "TIMED_STEPS", 3)
     folder = tiny_folder(tmp_path / "tiny", vocabulary=["kind:key", "word:corgi"])
     assert run("--prior", folder, "--json") == 0
     captured = capsys.readouterr()
@@ -47,10 +47,10 @@ def test_the_report_is_json_and_a_table(
     seconds = step["steps_of_an_asset_seconds"]
     assert 0 < seconds["draft"] <= seconds["standard"] <= seconds["high"]
     assert found["prior"]["state"] == "folder" and found["prior"]["fits"]
-    assert [p["name"] for p in found["presets"]] == presets.names()
+    assert [p["name"] for p in found["presets"]] == presets.preset_names()
     assert found["machine"]["cores"] >= 1
     assert found["machine"]["memory_bytes"] > found["machine"]["memory_free_bytes"] > 0
-    table = list(lines(found))
+    table = list(format_report(found))
     for word in ("Machine", "Extras", "Presets", "  high asset", "fast", "estimate", "pip install"):
         if word != "pip install" or not all(e["present"] for e in found["extras"].values()):
             assert any(word in line for line in table), word
@@ -60,15 +60,19 @@ def test_the_report_is_json_and_a_table(
 
 
 def test_the_estimate_is_of_all_steps_of_both_sizes() -> None:
-    config = resolve(sets=["optim.steps=1000", "render.coarse_share=0.25"])
-    assert doctor.steps_seconds(config, 1.0, 3.0, False) == pytest.approx(250 * 1 + 750 * 3)
-    assert doctor.steps_seconds(config, 1.0, 3.0, True) == pytest.approx((250 * 1 + 750 * 3) / 2)
+    config = resolve_config(sets=["optim.steps=1000", "render.coarse_fraction=0.25"])
+    assert doctor.estimate_total_seconds(config, 1.0, 3.0, False) == pytest.approx(250 * 1 + 750 * 3)
+    assert doctor.estimate_total_seconds(config, 1.0, 3.0, True) == pytest.approx((250 * 1 + 750 * 3) / 2)
 
 
-@pytest.mark.parametrize(("name", "words"), [
-    ("no/where/at/all", "there is no prior folder"), ("nope", "there is no prior folder nope"),
-    (MODEL, "not on this machine"),
-])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no/where/at/all", "there is no prior folder"),
+        ("nope", "there is no prior folder nope"),
+        (MODEL, "not on this machine"),
+    ],
+)
 def test_a_prior_that_is_not_here_is_a_line_after_the_report(
     name: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,25 +92,25 @@ def test_extras_are_named_with_what_installs_them(monkeypatch: pytest.MonkeyPatc
         return have[name]
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    found = doctor.extras()
-    assert set(found) == set(doctor.EXTRAS)
+    found = doctor.check_extras()
+    assert set(found) == set(doctor.EXTRA_PURPOSES)
     assert found["clip"]["present"] and not found["usd"]["present"]
     assert found["priors"]["lacking"] == ["transformers>=4.56"], "too old is not there"
     assert found["usd"]["install"] == "pip install 'dreamfusion3d[usd]'"
-    assert doctor.versions()["torch"] == "absent"
+    assert doctor.package_versions()["torch"] == "absent"
 
 
 def test_memory_is_what_a_container_may_use(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_text("MemTotal:  8000 kB\nMemFree: 10 kB\nMemAvailable:   6000 kB\n")
-    assert doctor.ram(tmp_path) == (8000 * 1024, 6000 * 1024)
+    assert doctor.total_and_free_memory(tmp_path) == (8000 * 1024, 6000 * 1024)
     group = tmp_path / "sys/fs/cgroup"
     group.mkdir(parents=True)
     (group / "memory.current").write_text("1000\n")
     (group / "memory.max").write_text("max\n")
-    assert doctor.ram(tmp_path) == (8000 * 1024, 6000 * 1024)
+    assert doctor.total_and_free_memory(tmp_path) == (8000 * 1024, 6000 * 1024)
     (group / "memory.max").write_text("5000\n")
-    assert doctor.ram(tmp_path) == (5000, 4000)
+    assert doctor.total_and_free_memory(tmp_path) == (5000, 4000)
 
 
 def model(folder: Path, index: dict[str, Any] | None = None) -> Path:
@@ -119,7 +123,9 @@ def model(folder: Path, index: dict[str, Any] | None = None) -> Path:
             name = "model" if part == "text_encoder" else "diffusion_pytorch_model"
             save_file({"x": torch.zeros(count, dtype=torch.float16)}, folder / part / f"{name}.safetensors")
     listed = {part: ["library", "class"] for part in parts} | {"unet": ["diffusers", "UNet2DConditionModel"]}
-    (folder / hub.INDEX).write_text(json.dumps(index or {"_class_name": "StableDiffusionPipeline", **listed}))
+    (folder / hub.MODEL_INDEX).write_text(
+        json.dumps(index or {"_class_name": "StableDiffusionPipeline", **listed})
+    )
     return folder
 
 
@@ -128,40 +134,45 @@ def test_a_prior_is_found_and_weighed_without_loading_it(
 ) -> None:
     folder = model(tmp_path / "sd")
     settings = PriorConfig(name=str(folder))
-    found = find(settings)
-    assert (found.state, found.here) == ("folder", True)
-    assert memory(found, settings, CPU) == 10 * 4, "the encoder is freed before the networks are needed"
+    found = locate_prior(settings)
+    assert (found.state, found.is_available) == ("folder", True)
+    assert prior_weight_bytes(found, settings, CPU) == 10 * 4, (
+        "the encoder is freed before the networks are needed"
+    )
     half = PriorConfig(name=str(folder), dtype="float16")
-    assert memory(found, half, CPU) == 10 * 2
+    assert prior_weight_bytes(found, half, CPU) == 10 * 2
     other = model(tmp_path / "other", {"_class_name": "AudioPipeline"})
-    assert memory(find(PriorConfig(name=str(other))), settings, CPU) is None
+    assert prior_weight_bytes(locate_prior(PriorConfig(name=str(other))), settings, CPU) is None
     (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"damaged")
-    assert parameters(folder / "unet/diffusion_pytorch_model.safetensors") == 0
+    assert count_parameters(folder / "unet/diffusion_pytorch_model.safetensors") == 0
     embedded = PriorConfig()
     if (embedded_folder() / "model_index.json").exists():
-        weights = memory(find(embedded), embedded, CPU)
+        weights = prior_weight_bytes(locate_prior(embedded), embedded, CPU)
         assert weights is not None and 8e6 < weights / 4 < 2e7
     # by hub id: only what the cache holds whole
-    assert find(PriorConfig(name="a--b/c")).state == "absent"
-    assert find(PriorConfig(name=MODEL)).state == "absent" and find(PriorConfig(name=MODEL)).hub
+    assert locate_prior(PriorConfig(name="a--b/c")).state == "absent"
+    assert (
+        locate_prior(PriorConfig(name=MODEL)).state == "absent"
+        and locate_prior(PriorConfig(name=MODEL)).is_downloadable
+    )
     snapshot = model(tmp_path / "snapshot")
-    monkeypatch.setattr(hub, "cached", lambda *_: snapshot)
-    assert find(PriorConfig(name=MODEL)).state == "cached"
+    monkeypatch.setattr(hub, "cached_snapshot", lambda *_: snapshot)
+    assert locate_prior(PriorConfig(name=MODEL)).state == "cached"
     (snapshot / "unet/diffusion_pytorch_model.safetensors").unlink()
-    assert find(PriorConfig(name=MODEL)).state == "absent"
+    assert locate_prior(PriorConfig(name=MODEL)).state == "absent"
 
 
 def test_a_plug_in_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dreamfusion3d.core.plugins.names", lambda _: ["toy"])
-    found = find(PriorConfig(name="toy"))
-    assert found.state == "plug-in" and memory(found, PriorConfig(name="toy"), CPU) is None
+    monkeypatch.setattr("dreamfusion3d.core.plugins.plugin_names", lambda _: ["toy"])
+    found = locate_prior(PriorConfig(name="toy"))
+    assert found.state == "plug-in" and prior_weight_bytes(found, PriorConfig(name="toy"), CPU) is None
 
 
 def test_presets_fit_or_do_not(tmp_path: Path) -> None:
     settings = PriorConfig(name=str(model(tmp_path / "sd")))
     for free, fits in ((50, True), (49, False), (None, None)):
-        assert doctor.prior_facts(settings, CPU, free)["fits"] is fits
+        assert doctor.prior_report(settings, CPU, free)["fits"] is fits
     gone = next(iter(hub.MIRRORS))
     for name, copy in ((MODEL, None), (gone, hub.MIRRORS[gone])):
-        facts = doctor.prior_facts(PriorConfig(name=name), CPU, 10**12)
+        facts = doctor.prior_report(PriorConfig(name=name), CPU, 10**12)
         assert (facts["state"], facts["fits"], facts["copy"]) == ("absent", False, copy)

@@ -19,8 +19,14 @@ from dreamfusion3d.priors.protocol import Prior
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SMALL = [
-    "field.max_resolution=48", "render.size=24", "render.coarse_size=24", "render.step_size=0.05",
-    "mesh.resolution=40", "mesh.faces=800", "mesh.texture_size=64", "mesh.normal_map=false",
+    "field.max_resolution=48",
+    "render.resolution=24",
+    "render.coarse_resolution=24",
+    "render.step_size=0.05",
+    "mesh.grid_resolution=40",
+    "mesh.max_faces=800",
+    "mesh.texture_size=64",
+    "mesh.normal_map=false",
 ]
 Run = Callable[..., str]
 
@@ -28,8 +34,8 @@ Run = Callable[..., str]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Runs a script as its user does, with files under ``tmp_path``; what it printed on stdout."""
-    monkeypatch.setattr(surface_extraction, "VIEWS", 6)
-    monkeypatch.setattr(surface_extraction, "VIEW_SIZE", 32)
+    monkeypatch.setattr(surface_extraction, "SILHOUETTE_VIEWS", 6)
+    monkeypatch.setattr(surface_extraction, "SILHOUETTE_SIZE", 32)
     video = importlib.import_module("dreamfusion3d.rendering.turntable")
     short = functools.partial(video.write_turntable, seconds=0.1, size=32)
     monkeypatch.setattr(video, "write_turntable", short)
@@ -75,6 +81,10 @@ def test_its_prior_keeps_to_the_protocol() -> None:
 
 def test_photos_to_glb(run: Run, tmp_path: Path) -> None:
     photos = ("--kind", "mushroom", "--photos", "12", "--size", "24")
-    said = run("03_photos_to_glb.py", *photos, sets=["optim.steps=60", "fit.rays=512", "fit.holdout=2"])
+    said = run(
+        "03_photos_to_glb.py",
+        *photos,
+        sets=["optim.steps=60", "reconstruction.rays_per_step=512", "reconstruction.num_eval_images=2"],
+    )
     assert "PSNR" in said and (tmp_path / "mushroom" / "mushroom.glb").exists()
     assert (tmp_path / "photos" / "transforms.json").exists()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as options
 
-from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.core.errors import InputError
 from tests.support.fuzzing import TARGETS
 
@@ -18,7 +18,10 @@ def test_hostile_input(name: str, tmp_path: Path) -> None:
     inputs, check, _ = TARGETS[name]
 
     @options(
-        max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck),
+        max_examples=40,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
         deadline=None,  # the harness times them: here imports and other tests are in the way
     )
     @given(inputs)
@@ -37,11 +40,11 @@ def test_aliases_that_multiply_stay_short(tmp_path: Path) -> None:
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     path.write_text("\n".join([*lines, "optim: {steps: *a11}"]))
     with pytest.raises(InputError) as said:
-        resolve(file=path)
+        resolve_config(path=path)
     assert len(str(said.value)) < 5000
     path.write_text("optim: {steps: &a [1]}\nmesh: {faces: 3, formats: [[[[]]]]}\n" + "[" * 5000)
     with pytest.raises(InputError):
-        resolve(file=path)
+        resolve_config(path=path)
     path.write_text("#" * (2 << 20))
     with pytest.raises(InputError, match="at most"):
-        resolve(file=path)
+        resolve_config(path=path)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 COLOURS = ("red", "blue", "green", "yellow", "pink", "white", "brown", "black")
 KINDS = ("mug", "bowl", "donut", "vase", "bottle")
 # A few steps and small meshes: the same code and stages as a real asset, in seconds.
-SMALL = {"quality": "draft", "optim.steps": 4, "mesh.resolution": 32, "faces": 400, "texture_size": 32}
+SMALL = {"quality": "draft", "optim.steps": 4, "mesh.grid_resolution": 32, "faces": 400, "texture_size": 32}
 SECONDS_FOR_A_BATCH = 3600.0
 
 
@@ -44,7 +44,12 @@ def command(manifest: Path, out: Path, *more: str, faults: Sequence[str] = ("sho
 
 def start(words: list[str], **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        words, cwd=ROOT, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        words,
+        cwd=ROOT,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         **options,
     )
 

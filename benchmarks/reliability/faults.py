@@ -21,21 +21,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reliability.common import (
-    SMALL,
-    at_stage,
-    command,
-    files_of,
-    finish,
-    strays,
-    write_manifest,
-)
+from benchmarks.reliability.common import SMALL, at_stage, command, files_of, finish, strays, write_manifest
 from dreamfusion3d.priors.vocabulary import embedded_folder
 
 STAGES = ("prior", "optimise", "extract", "simplify", "texture", "export", "pictures")
 TMPFS_MB = 160  # more than the 64 MB that a batch asks for
 # half of the steps are saved by the prior's first guess; a checkpoint is kept at 50
-CHECKPOINTED = {**SMALL, "optim.steps": 104, "optim.views": 1}
+CHECKPOINTED = {**SMALL, "optim.steps": 104, "optim.num_views": 1}
 Row = dict[str, Any]
 
 
@@ -43,7 +35,8 @@ def seen(found: Row) -> Row:
     """What a user would see of it: the exit code and the last lines."""
     lines = [line for line in found["complaints"].splitlines() if line.strip()]
     shown: Row = {
-        "exit": found["exit"], "lines": [line[:300] for line in lines if "Warning" not in line][-4:],
+        "exit": found["exit"],
+        "lines": [line[:300] for line in lines if "Warning" not in line][-4:],
         "traceback": "Traceback" in found["complaints"],
     }
     if "acted" in found:
@@ -57,7 +50,8 @@ def left(out: Path) -> Row:
     failures = out / "failures.jsonl"
     lines = failures.read_text().splitlines() if failures.exists() else []
     return {
-        "finished": len(list(out.glob("*/asset.json"))), "strays": strays(out),
+        "finished": len(list(out.glob("*/asset.json"))),
+        "strays": strays(out),
         "failures": [json.loads(line)["reason"][:200] for line in lines],
     }
 
@@ -67,7 +61,9 @@ def resumed(words: list[str], out: Path, reference: Row) -> Row:
     found = finish(words)
     have = files_of(out)
     return {
-        **seen(found), "finished": len(have), "strays": strays(out),
+        **seen(found),
+        "finished": len(have),
+        "strays": strays(out),
         "same_bytes": sum(have.get(n) == reference[n] for n in reference),
     }
 
@@ -119,7 +115,9 @@ def read_only(base: Base) -> Row:
         subprocess.run(["umount", "-l", str(out)], check=True)
         mount("rw")
         return {
-            "user_sees": seen(broken), "left": after, "started_read_only": second,
+            "user_sees": seen(broken),
+            "left": after,
+            "started_read_only": second,
             "resumed": resumed(words, out, base.reference),
         }
 
@@ -173,8 +171,11 @@ def damaged_weights(base: Base) -> Row:
     large.write_bytes(whole)
     good = finish(words)
     # the same weights under another name: settings differ, so only the numbers can be compared
-    return {"user_sees": seen(broken), "left": after,
-            "resumed": {**seen(good), "finished": len(files_of(out)), "same_bytes": len(files_of(out))}}
+    return {
+        "user_sees": seen(broken),
+        "left": after,
+        "resumed": {**seen(good), "finished": len(files_of(out)), "same_bytes": len(files_of(out))},
+    }
 
 
 def injected(fault: str, base: Base) -> Row:
@@ -250,8 +251,10 @@ def main() -> None:
         # a step that is taken back draws other noise the second time: a sound asset with other bytes
         same = "finished" if name in ("nan_denoised", "nan_rendered") else "same_bytes"
         found[name]["well"] = (
-            again.get("exit") == 0 and again.get(same) == again.get("finished") == given.rows
-            and not again.get("strays") and not found[name]["user_sees"]["traceback"]
+            again.get("exit") == 0
+            and again.get(same) == again.get("finished") == given.rows
+            and not again.get("strays")
+            and not found[name]["user_sees"]["traceback"]
         )
     well = sum(f["well"] for f in found.values())
     print(json.dumps({"faults": len(found), "well": well, **found}, indent=2))

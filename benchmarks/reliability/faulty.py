@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dreamfusion3d.batch.worker import Made, Make, Task, make_assets
-from dreamfusion3d.batch.workers import Team
+from dreamfusion3d.batch.worker import Task, TaskRunner, TaskStatus, create_asset_runner
+from dreamfusion3d.batch.workers import LocalPool
 from dreamfusion3d.cli import batch as command
 from dreamfusion3d.cli import main
 from dreamfusion3d.core.progress import Progress
@@ -66,14 +66,14 @@ def nan_rendered() -> None:
 def nan_trained() -> None:
     from dreamfusion3d.training import distillation
 
-    plain = distillation.optimize
+    plain = distillation.distill_field
 
     def spoiled(field: Any, *args: Any, **options: Any) -> Any:
         yield from plain(field, *args, **options)
         if once():
             field.table.data[:] = float("nan")
 
-    distillation.optimize = spoiled
+    distillation.distill_field = spoiled
 
 
 def nan_extracted() -> None:
@@ -101,13 +101,13 @@ def spoil_answers(of: str) -> None:
     """The mesh side gets no numbers where it asks the field for its density, or for its colours."""
     from dreamfusion3d.pipelines import surface_extraction
 
-    plain = surface_extraction.numpy_of
+    plain = surface_extraction.as_numpy_function
 
     def spoiled(function: Callable[..., Any], *args: Any) -> Any:
         ask = plain(function, *args)
         return (lambda x: ask(x) * float("nan")) if function.__name__ == of and once() else ask
 
-    surface_extraction.numpy_of = spoiled
+    surface_extraction.as_numpy_function = spoiled
 
 
 def hang() -> None:
@@ -124,10 +124,10 @@ def starve() -> None:
     """A memory limit that no asset fits; in every worker."""
     import resource
 
-    from dreamfusion3d.batch.worker import resident_bytes
+    from dreamfusion3d.batch.worker import resident_memory_bytes
 
     pages = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    assert resident_bytes()
+    assert resident_memory_bytes()
     resource.setrlimit(resource.RLIMIT_AS, (pages + (24 << 20), resource.RLIM_INFINITY))
 
 
@@ -152,16 +152,24 @@ def short_film() -> None:
 FAULTS = {
     f.__name__: f
     for f in (
-        short_film, nan_denoised, nan_rendered, nan_trained, nan_sampled, nan_extracted, nan_baked, hang,
-        starve, clock,
+        short_film,
+        nan_denoised,
+        nan_rendered,
+        nan_trained,
+        nan_sampled,
+        nan_extracted,
+        nan_baked,
+        hang,
+        starve,
+        clock,
     )
 }
 
 
-def maker(device: str, fault: str) -> Make:
-    make, broken = make_assets(device), []
+def maker(device: str, fault: str) -> TaskRunner:
+    make, broken = create_asset_runner(device), []
 
-    def faulty(task: Task, progress: Progress) -> Made:
+    def faulty(task: Task, progress: Progress) -> TaskStatus:
         global out
         out = Path(task.out)
         if not broken:
@@ -173,9 +181,9 @@ def maker(device: str, fault: str) -> Make:
     return faulty
 
 
-def team(workers: int | None, devices: str, plain: Callable[..., Team], fault: str) -> Team:
+def team(workers: int | None, devices: str, plain: Callable[..., LocalPool], fault: str) -> LocalPool:
     found = plain(workers, devices)
-    return Team(found.devices, found.threads, functools.partial(maker, fault=fault))
+    return LocalPool(found.devices, found.threads, functools.partial(maker, fault=fault))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,10 @@ def fuzz(name: str, count: int, number: int) -> dict[str, Any]:
 
         @seed(number)
         @settings(
-            max_examples=count, deadline=2000, database=None, suppress_health_check=list(HealthCheck),
+            max_examples=count,
+            deadline=2000,
+            database=None,
+            suppress_health_check=list(HealthCheck),
             phases=[Phase.generate, Phase.shrink],
         )
         @given(inputs)

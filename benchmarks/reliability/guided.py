@@ -61,17 +61,24 @@ def ask_mesh(data: bytes, folder: Path) -> None:
 
 
 TARGETS: dict[str, tuple[Callable[[bytes, Path], None], list[bytes]]] = {
-    "manifest": (ask_manifest, [
-        b"\0prompt,seeds,optim.steps\na mug,\"1,2\",20\n", b"\1" + json.dumps(ROW).encode(),
-        b"\2- {prompt: a mug, optim: {steps: 20}}\n", b"\3" + json.dumps([ROW]).encode(),
-    ]),
+    "manifest": (
+        ask_manifest,
+        [
+            b'\0prompt,seeds,optim.steps\na mug,"1,2",20\n',
+            b"\1" + json.dumps(ROW).encode(),
+            b"\2- {prompt: a mug, optim: {steps: 20}}\n",
+            b"\3" + json.dumps([ROW]).encode(),
+        ],
+    ),
     "config": (ask_config, [b"optim: {steps: 20}\nmesh.formats: [glb, obj]\n", b"optim.steps=20"]),
-    "record": (ask_record, [
-        b"\4{\"seed\": 0}     \x02\0\0\0\0\0\0\0{}", b"\0\x08\0\0\0\0\0\0\0{\"a\": 1}PK\x03\x04",
-    ]),
-    "mesh": (ask_mesh, [
-        b"\0" + POINTS, b"\0" + fuzzing.PLY, b"\1" + fuzzing.OBJ, b"\2" + fuzzing.STL, b"\3" + fuzzing.GLB,
-    ]),
+    "record": (
+        ask_record,
+        [b'\4{"seed": 0}     \x02\0\0\0\0\0\0\0{}', b'\0\x08\0\0\0\0\0\0\0{"a": 1}PK\x03\x04'],
+    ),
+    "mesh": (
+        ask_mesh,
+        [b"\0" + POINTS, b"\0" + fuzzing.PLY, b"\1" + fuzzing.OBJ, b"\2" + fuzzing.STL, b"\3" + fuzzing.GLB],
+    ),
 }
 
 
@@ -98,11 +105,19 @@ def main() -> None:
 
     for seed in seeds:  # late imports take longer than a hang
         one(seed)
-    atheris.Setup([
-        sys.argv[0], str(corpus), f"-max_total_time={given.seconds}", f"-max_len={LARGEST_INPUT}",
-        f"-timeout={SECONDS_OF_A_HANG}", f"-rss_limit_mb={LARGEST_MEMORY}", f"-artifact_prefix={place}/",
-        "-print_final_stats=1",
-    ], one)
+    atheris.Setup(
+        [
+            sys.argv[0],
+            str(corpus),
+            f"-max_total_time={given.seconds}",
+            f"-max_len={LARGEST_INPUT}",
+            f"-timeout={SECONDS_OF_A_HANG}",
+            f"-rss_limit_mb={LARGEST_MEMORY}",
+            f"-artifact_prefix={place}/",
+            "-print_final_stats=1",
+        ],
+        one,
+    )
     atheris.Fuzz()
 
 

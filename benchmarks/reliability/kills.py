@@ -80,9 +80,7 @@ def disturbed(
                     assert not survivors, f"workers outlived their supervisor: {survivors}"
             code = process.wait()
             assert code in (0, -signal.SIGKILL), process.communicate()
-    return {
-        "kills": counts, "finished_at_each_kill": finished, "starts": starts, "made_twice": watcher.twice,
-    }
+    return {"kills": counts, "finished_at_each_kill": finished, "starts": starts, "made_twice": watcher.twice}
 
 
 def done(out: Path) -> int:
@@ -117,17 +115,25 @@ def main() -> None:
             found = disturbed(manifest, folder, given.workers, given.rows, left, seconds, rng)
             have = files_of(folder)
             found |= {
-                "finished": len(have), "same_bytes": sum(have.get(n) == wanted[n] for n in wanted),
+                "finished": len(have),
+                "same_bytes": sum(have.get(n) == wanted[n] for n in wanted),
                 "strays": strays(folder),
             }
             kept.write_text(json.dumps(found))
         rounds.append(json.loads(kept.read_text()))
-    print(json.dumps({
-        "rows": given.rows, "kills": sum(sum(r["kills"].values()) for r in rounds), "rounds": rounds,
-        "all_well": all(
-            r["finished"] == r["same_bytes"] == given.rows and not r["made_twice"] for r in rounds
-        ),
-    }, indent=2))
+    print(
+        json.dumps(
+            {
+                "rows": given.rows,
+                "kills": sum(sum(r["kills"].values()) for r in rounds),
+                "rounds": rounds,
+                "all_well": all(
+                    r["finished"] == r["same_bytes"] == given.rows and not r["made_twice"] for r in rounds
+                ),
+            },
+            indent=2,
+        )
+    )
 
 
 if __name__ == "__main__":

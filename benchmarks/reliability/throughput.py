@@ -26,15 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reliability.common import (
-    ROOT,
-    children,
-    command,
-    files_of,
-    finish,
-    start,
-    write_manifest,
-)
+from benchmarks.reliability.common import ROOT, children, command, files_of, finish, start, write_manifest
 
 # A loop that a person would write: one prior, asset after asset.
 LOOP = """
@@ -60,7 +52,9 @@ def loops(manifest: Path, out: Path, count: int) -> dict[str, Any]:
     running = [
         subprocess.Popen(
             [sys.executable, "-c", LOOP, str(manifest), str(out), str(number), str(count)],
-            cwd=ROOT, env=environment, stderr=subprocess.DEVNULL,
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.DEVNULL,
         )
         for number in range(count)
     ]
@@ -88,9 +82,10 @@ def supervised(manifest: Path, out: Path, count: int) -> dict[str, Any]:
     early, late = 5 * count, min(50 * count, len(memory) - count)  # at the end some are gone already
     if late <= early:
         return {"seconds": seconds}
-    found = {each: statistics.mean(memory[each - count:each]) for each in (early, late)}
+    found = {each: statistics.mean(memory[each - count : each]) for each in (early, late)}
     return {
-        "seconds": seconds, "mb_after_5_each": round(found[early], 1),
+        "seconds": seconds,
+        "mb_after_5_each": round(found[early], 1),
         f"mb_after_{late / count:g}_each": round(found[late], 1),
         "memory_growth_percent": round(100 * (found[late] / found[early] - 1), 2),
     }
@@ -130,12 +125,21 @@ def main() -> None:
         found[name] = json.loads(kept.read_text())
     bytes_of = {name: files_of(given.out / name) for name in parts}
     same = all(one == {k: bytes_of["loops"][k] for k in one} for one in bytes_of.values())
-    print(json.dumps({
-        "assets": given.assets, "ray_assets": given.ray_assets, "workers": given.workers, **found,
-        "made": {name: len(one) for name, one in bytes_of.items()}, "same_bytes": same,
-        "supervision_percent": more_percent(found, "supervised", "loops"),
-        **({"ray_percent": more_percent(found, "ray", "few")} if given.ray_assets else {}),
-    }, indent=2))
+    print(
+        json.dumps(
+            {
+                "assets": given.assets,
+                "ray_assets": given.ray_assets,
+                "workers": given.workers,
+                **found,
+                "made": {name: len(one) for name, one in bytes_of.items()},
+                "same_bytes": same,
+                "supervision_percent": more_percent(found, "supervised", "loops"),
+                **({"ray_percent": more_percent(found, "ray", "few")} if given.ray_assets else {}),
+            },
+            indent=2,
+        )
+    )
 
 
 def more_percent(found: dict[str, Any], one: str, other: str) -> float:

@@ -12,42 +12,50 @@ from pathlib import Path
 from typing import Any
 
 from dreamfusion3d.batch import preview, reviews
-from dreamfusion3d.batch.state import INNER
+from dreamfusion3d.batch.state import STATE_FOLDER
 from dreamfusion3d.core import files
-from dreamfusion3d.core.slug import hashed
-from dreamfusion3d.pipelines.workspace import Workspace, record_of
+from dreamfusion3d.core.slug import hash_text
+from dreamfusion3d.pipelines.workspace import Workspace, read_asset_record
 
-THUMBNAIL = 256  # pixels along a side
-TEMPLATE = Path(__file__).with_name("contact_sheet.html")
-SCRIPT = Path(__file__).with_name("turn.js")
-PICTURES = (".png", ".mp4")
+THUMBNAIL_SIZE = 256  # pixels along a side
+SHEET_TEMPLATE = Path(__file__).with_name("contact_sheet.html")
+SHEET_SCRIPT = Path(__file__).with_name("turn.js")
+MEDIA_SUFFIXES = (".png", ".mp4")
 # Figures of asset.json's mesh that may be sorted by, beside the checks.
-FIGURES = ("vertices", "faces", "components", "genus", "volume")
+SORTABLE_FIGURES = ("vertices", "faces", "components", "genus", "volume")
 
 Card = dict[str, Any]
 
 
-def write(out: Path) -> Path:
+def write_contact_sheet(out: Path) -> Path:
     """OUT/contact_sheet.html of all finished assets in OUT; verdicts of OUT/review.json are taken over."""
-    cards = [_whole(out, found) for folder in folders(out) if (found := card(folder))]
+    cards = [_embed_images(out, asset) for folder in asset_folders(out) if (asset := read_card(folder))]
     path = out / "contact_sheet.html"
-    with files.replacing(path) as temporary:
-        temporary.write_text(page(out, cards, reviews.read(out)), encoding="utf-8")
+    with files.atomic_write(path) as temporary:
+        temporary.write_text(render_contact_sheet(out, cards, reviews.read_reviews(out)), encoding="utf-8")
     return path
 
 
-def page(out: Path, cards: Sequence[Card], review: reviews.Review, *, served: bool = False) -> str:
+def render_contact_sheet(
+    out: Path, cards: Sequence[Card], review: reviews.ReviewLog, *, served: bool = False
+) -> str:
     """The page. ``served``: by `review`, which keeps its verdicts and tells it what is new."""
     # the page keeps verdicts in the browser under this key: by folder, so that two sheets keep apart
     data = {
-        "key": hashed(str(out.resolve()), length=16), "assets": cards, "verdicts": review.verdicts,
-        "replaced": review.replaced, "served": served, "folder": out.name or str(out),
+        "key": hash_text(str(out.resolve()), length=16),
+        "assets": cards,
+        "verdicts": review.decisions,
+        "replaced": review.replaced,
+        "served": served,
+        "folder": out.name or str(out),
     }
-    text = TEMPLATE.read_text(encoding="utf-8").replace("/*TURN*/", SCRIPT.read_text(encoding="utf-8"))
+    text = SHEET_TEMPLATE.read_text(encoding="utf-8").replace(
+        "/*TURN*/", SHEET_SCRIPT.read_text(encoding="utf-8")
+    )
     return text.replace("/*DATA*/", _script_safe(data))
 
 
-def folders(out: Path) -> Iterator[Path]:
+def asset_folders(out: Path) -> Iterator[Path]:
     """Folders in ``out`` that hold a report."""
     for report in sorted(out.glob("*/asset.json")):
         yield report.parent
@@ -59,68 +67,73 @@ def _script_safe(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def card(folder: Path) -> Card | None:
+def read_card(folder: Path) -> Card | None:
     """What the page shows of an asset, without its pictures; None when its record cannot be read."""
-    record = record_of(Workspace(folder))
+    record = read_asset_record(Workspace(folder))
     with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
         if record is not None:
             checks = {
-                str(name): {"passed": bool(c["passed"]), "figure": _plain(c["figure"])}
+                str(name): {"passed": bool(c["passed"]), "figure": _finite_float(c["figure"])}
                 for name, c in record["checks"].items()
             }
             names = [str(name) for name in record["files"]]
             return {
-                "name": folder.name, "prompt": str(record["prompt"]), "seed": str(record["seed"]),
-                "sha256": main_sha256(record),
-                "links": [n for n in names if not n.endswith(PICTURES)],
-                "model": f"{folder.name}.glb" if f"{folder.name}.glb" in names else None, "preview": None,
+                "name": folder.name,
+                "prompt": str(record["prompt"]),
+                "seed": str(record["seed"]),
+                "sha256": main_file_sha256(record),
+                "links": [n for n in names if not n.endswith(MEDIA_SUFFIXES)],
+                "model": f"{folder.name}.glb" if f"{folder.name}.glb" in names else None,
+                "preview": None,
                 "video": "turntable.mp4" if "turntable.mp4" in names else None,
                 "checks": checks,
-                "figures": {name: _plain(record["mesh"].get(name)) for name in FIGURES},
+                "figures": {name: _finite_float(record["mesh"].get(name)) for name in SORTABLE_FIGURES},
                 "seconds": round(sum(float(s) for s in record["seconds"].values()), 1),
                 "thumbnail": "thumbnail.png" if (folder / "thumbnail.png").is_file() else None,
             }
     return None
 
 
-def main_sha256(record: dict[str, Any]) -> str:
+def main_file_sha256(record: dict[str, Any]) -> str:
     """What a verdict is of: the first of the asset's files that is no picture."""
-    found = (facts["sha256"] for name, facts in record["files"].items() if not str(name).endswith(PICTURES))
+    found = (
+        facts["sha256"] for name, facts in record["files"].items() if not str(name).endswith(MEDIA_SUFFIXES)
+    )
     return str(next(found, ""))
 
 
-def prepare(out: Path, name: str) -> None:
+def cache_preview(out: Path, name: str) -> None:
     """Keeps the likeness of an asset that is just made: at the end of a batch a thousand would be made one
     by one, while every worker is idle."""
-    if (found := card(out / name)) is not None:
-        _likeness(out, found)
+    if (asset := read_card(out / name)) is not None:
+        _load_preview(out, asset)
 
 
-def _likeness(out: Path, found: Card) -> str | None:
-    glb, kept = found["model"], out / INNER / preview.KEPT
-    return glb and preview.preview(out / found["name"] / glb, found["sha256"], kept)
+def _load_preview(out: Path, asset: Card) -> str | None:
+    glb, cache = asset["model"], out / STATE_FOLDER / preview.PREVIEW_FOLDER
+    return glb and preview.load_or_make_preview(out / asset["name"] / glb, asset["sha256"], cache)
 
 
-def _whole(out: Path, found: Card) -> Card:
+def _embed_images(out: Path, asset: Card) -> Card:
     """The card with its thumbnail and its likeness in it, for a page that can fetch nothing."""
-    thumbnail = _thumbnail(out / found["name"] / "thumbnail.png")
-    return {**found, "thumbnail": thumbnail, "preview": _likeness(out, found) or None}
+    thumbnail = _thumbnail_data_uri(out / asset["name"] / "thumbnail.png")
+    return {**asset, "thumbnail": thumbnail, "preview": _load_preview(out, asset) or None}
 
 
-def _plain(value: Any) -> float | None:
+def _finite_float(value: Any) -> float | None:
     return float(value) if isinstance(value, (bool, int, float)) and math.isfinite(value) else None
 
 
-def _thumbnail(path: Path) -> str | None:
+def _thumbnail_data_uri(path: Path) -> str | None:
     """The picture as a data URI, small enough for a thousand on one page; None when there is none."""
     from PIL import Image
 
     with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError):
-        with Image.open(path) as picture:
-            small = picture.convert("RGBA")
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-        over = Image.new("RGBA", small.size, "#f4f4f4")
+        with Image.open(path) as image:
+            thumbnail = image.convert("RGBA")
+        thumbnail.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
+        background = Image.new("RGBA", thumbnail.size, "#f4f4f4")
         stream = io.BytesIO()
-        Image.alpha_composite(over, small).convert("RGB").save(stream, "WEBP", quality=82)
+        Image.alpha_composite(background, thumbnail).convert("RGB").save(stream, "WEBP", quality=82)
         return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
     return None

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 class Event:
     """``kind`` is begun, stage, step, say, again, worker, or the `Status` of an item that is settled."""
 
-    kind: str
+    type: str
     name: str = ""
     worker: int = 0
     stage: str = ""
@@ -22,19 +22,19 @@ class Event:
 
     def as_dict(self) -> dict[str, Any]:
         """Without what is empty."""
-        found = {"event": self.kind, **{k: v for k, v in vars(self).items() if k != "kind" and v}}
-        if "seconds" in found:
-            found["seconds"] = round(self.seconds, 3)
-        return found
+        record = {"event": self.type, **{k: v for k, v in vars(self).items() if k != "type" and v}}
+        if "seconds" in record:
+            record["seconds"] = round(self.seconds, 3)
+        return record
 
 
 @runtime_checkable
-class Watch(Protocol):
+class BatchReporter(Protocol):
     """Told of all that happens."""
 
-    def see(self, event: Event) -> None: ...
+    def on_event(self, event: Event) -> None: ...
 
-    def tick(self) -> None:
+    def refresh(self) -> None:
         """Called often; the time to draw."""
 
     def close(self) -> None: ...

@@ -7,93 +7,98 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dreamfusion3d.batch.events import Event, Watch
-from dreamfusion3d.core.progress import remaining
+from dreamfusion3d.batch.events import BatchReporter, Event
+from dreamfusion3d.core.progress import format_eta
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 # Words for what an item is when it is settled, and their order in the count.
-WORDS = {
-    "made": "made", "there": "there already", "failed": "failed",
-    "other": "there with other settings", "passed_over": "passed over",
+STATUS_LABELS = {
+    "made": "made",
+    "there": "there already",
+    "failed": "failed",
+    "other": "there with other settings",
+    "passed_over": "passed over",
 }
-DRAWS_A_SECOND = 4
+REDRAWS_PER_SECOND = 4
 
 
 class Tally:
     """Counts, and how long the rest may take by the rate so far."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.begun = total, time.monotonic()
-        self.counts = dict.fromkeys(WORDS, 0)
+        self.total, self.start_time = total, time.monotonic()
+        self.counts = dict.fromkeys(STATUS_LABELS, 0)
 
     def add(self, event: Event) -> None:
-        if event.kind in self.counts:
-            self.counts[event.kind] += 1
+        if event.type in self.counts:
+            self.counts[event.type] += 1
 
     @property
-    def settled(self) -> int:
+    def num_finished(self) -> int:
         return sum(self.counts.values())
 
     def __str__(self) -> str:
-        parts = [f"{self.settled}/{self.total}"]
-        parts += [f"{n} {WORDS[kind]}" for kind, n in self.counts.items() if n]
-        left = remaining(time.monotonic() - self.begun, self.counts["made"], self.total - self.settled)
+        parts = [f"{self.num_finished}/{self.total}"]
+        parts += [f"{n} {STATUS_LABELS[status]}" for status, n in self.counts.items() if n]
+        left = format_eta(
+            time.monotonic() - self.start_time, self.counts["made"], self.total - self.num_finished
+        )
         return ", ".join([*parts, *([left] if left else [])])
 
 
-def line_of(event: Event) -> str:
+def format_event(event: Event) -> str:
     """One line for what is worth a line; empty for the rest."""
-    if event.kind == "begun":
+    if event.type == "begun":
         return f"[{event.worker}] {event.name}" + (f" (try {event.attempt})" if event.attempt > 1 else "")
-    if event.kind == "made":
+    if event.type == "made":
         return f"made {event.name} in {event.seconds:.0f} s"
-    if event.kind == "failed":
+    if event.type == "failed":
         return f"FAILED {event.name} (try {event.attempt}): {event.note}"
-    if event.kind == "again":
+    if event.type == "again":
         return f"{event.name}: {event.note}"
-    if event.kind == "other":
+    if event.type == "other":
         return f"{event.name} is there with other settings or weights; --remake makes it again"
-    if event.kind == "worker":
+    if event.type == "worker":
         return f"worker {event.worker} {event.note}"
-    return f"{event.name}: {event.note}" if event.kind == "say" else ""
+    return f"{event.name}: {event.note}" if event.type == "say" else ""
 
 
-class Lines:
+class LineReporter:
     """A line for each row that begins or ends; with ``quiet`` only for what went wrong."""
 
     def __init__(self, total: int, quiet: bool = False, stream: TextIO | None = None) -> None:
         self.tally, self.quiet, self.stream = Tally(total), quiet, stream
 
-    def see(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self.tally.add(event)
-        text = line_of(event)
-        if event.kind == "made":
+        text = format_event(event)
+        if event.type == "made":
             text = f"{text} ({self.tally})"
-        if text and (not self.quiet or event.kind in ("failed", "other")):
+        if text and (not self.quiet or event.type in ("failed", "other")):
             print(text, file=self.stream or sys.stderr, flush=True)
 
-    def tick(self) -> None: ...
+    def refresh(self) -> None: ...
 
     def close(self) -> None: ...
 
 
-class Json:
+class JsonReporter:
     """One JSON object a line on stdout."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stdout
 
-    def see(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         print(json.dumps(event.as_dict()), file=self.stream, flush=True)
 
-    def tick(self) -> None: ...
+    def refresh(self) -> None: ...
 
     def close(self) -> None: ...
 
 
-class Live:
+class LiveTable:
     """rich's live table: a row a worker, the count below; what went wrong scrolls above it."""
 
     def __init__(self, total: int) -> None:
@@ -104,34 +109,34 @@ class Live:
         self.console = Console(stderr=True)
         self.live = RichLive(self._table(), console=self.console, auto_refresh=False)
         self.live.start()
-        self.drawn = 0.0
+        self.last_redraw_time = 0.0
 
-    def see(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self.tally.add(event)
         row = self.rows.setdefault(event.worker, {}) if event.worker else {}
-        if event.kind == "begun":
+        if event.type == "begun":
             row.clear()
             row.update(name=event.name, attempt=event.attempt, begun=time.monotonic())
-        elif event.kind == "stage":
+        elif event.type == "stage":
             row.update(stage=event.stage, steps="")
-        elif event.kind == "step":
+        elif event.type == "step":
             row.update(steps=f"{event.done}/{event.total}")
-        elif event.kind == "worker":
+        elif event.type == "worker":
             row.clear()
             row.update(stage=event.note)
-        elif event.kind in WORDS:
+        elif event.type in STATUS_LABELS:
             for number, other in self.rows.items():
                 if other.get("name") == event.name:
                     self.rows[number] = {}
-        if event.kind in ("failed", "again", "other", "say") or (
-            event.kind == "worker" and event.note.startswith("replaced")
+        if event.type in ("failed", "again", "other", "say") or (
+            event.type == "worker" and event.note.startswith("replaced")
         ):
             # markup off: a prompt may hold square brackets
-            self.console.print(line_of(event), markup=False, highlight=False, soft_wrap=True)
+            self.console.print(format_event(event), markup=False, highlight=False, soft_wrap=True)
 
-    def tick(self) -> None:
-        if time.monotonic() - self.drawn > 1 / DRAWS_A_SECOND:
-            self.drawn = time.monotonic()
+    def refresh(self) -> None:
+        if time.monotonic() - self.last_redraw_time > 1 / REDRAWS_PER_SECOND:
+            self.last_redraw_time = time.monotonic()
             self.live.update(self._table(), refresh=True)
 
     def close(self) -> None:
@@ -148,17 +153,23 @@ class Live:
         for title, width in widths.items():
             table.add_column(title, width=width, no_wrap=True, overflow="ellipsis")
         for number, row in sorted(self.rows.items()):
-            spent = f"{time.monotonic() - row['begun']:.0f} s" if "begun" in row else ""
-            cells = [str(number), row.get("name", ""), str(row.get("attempt", "")), row.get("stage", ""),
-                     row.get("steps", ""), spent]
+            elapsed = f"{time.monotonic() - row['begun']:.0f} s" if "begun" in row else ""
+            cells = [
+                str(number),
+                row.get("name", ""),
+                str(row.get("attempt", "")),
+                row.get("stage", ""),
+                row.get("steps", ""),
+                elapsed,
+            ]
             table.add_row(*(Text(cell) for cell in cells))
         return table
 
 
-def choose(total: int, *, as_json: bool = False, quiet: bool = False) -> Watch:
+def choose_batch_reporter(total: int, *, as_json: bool = False, quiet: bool = False) -> BatchReporter:
     """The fitting one for this stderr."""
     if as_json:
-        return Json()
+        return JsonReporter()
     if quiet or not sys.stderr.isatty():
-        return Lines(total, quiet)
-    return Live(total)
+        return LineReporter(total, quiet)
+    return LiveTable(total)

@@ -21,47 +21,53 @@ from jaxtyping import Float, Int, UInt8
 
 from dreamfusion3d.core import files
 
-FACES = 1600  # triangles at most
-STEPS = 2**14  # to which positions are rounded along the longest side: no step shows on a thumbnail
-KEPT = "previews"  # folder of those made before, by the sha256 of the asset
+MAX_PREVIEW_FACES = 1600  # triangles at most
+QUANTIZATION_STEPS = (
+    2**14
+)  # to which positions are rounded along the longest side: no step shows on a thumbnail
+PREVIEW_FOLDER = "previews"  # folder of those made before, by the sha256 of the asset
 
 
-def preview(glb: Path, sha256: str, kept: Path) -> str | None:
+def load_or_make_preview(glb: Path, sha256: str, cache: Path) -> str | None:
     """The likeness of a GLB as base64 of a deflated GLB; None when the file cannot be read.
 
     Likenesses are kept in the folder ``kept``, for a sheet is written more often than an asset.
     """
-    path = kept / f"{sha256}.bin"
+    path = cache / f"{sha256}.bin"
     with contextlib.suppress(OSError):
         return base64.b64encode(path.read_bytes()).decode()
-    made = _made(glb)
-    if made is None:
+    data = _make_preview(glb)
+    if data is None:
         return None
     if len(sha256) == 64 and set(sha256) <= set("0123456789abcdef"):
         with contextlib.suppress(OSError):  # made anew next time
-            files.write_bytes(path, made)
-    return base64.b64encode(made).decode()
+            files.write_bytes(path, data)
+    return base64.b64encode(data).decode()
 
 
-def _made(glb: Path) -> bytes | None:
+def _make_preview(glb: Path) -> bytes | None:
     from dreamfusion3d.mesh.io.gltf import read_glb
-    from dreamfusion3d.mesh.io.ply_stl import vertex_colours, weld
+    from dreamfusion3d.mesh.io.ply_stl import sample_vertex_colors, weld_vertices
 
     try:
         textured = read_glb(glb, maps=False)
-        first, place = weld(textured)
-        colours = vertex_colours(textured)[first]
+        first, vertex_index = weld_vertices(textured)
+        colors = sample_vertex_colors(textured)[first]
         vertices = textured.vertices[first]
         if not np.isfinite(vertices).all():
             return None
-        return zlib.compress(coloured_glb(*fewer(vertices, place[textured.faces], colours)), 9)
+        return zlib.compress(
+            encode_colored_glb(*decimate_colored_mesh(vertices, vertex_index[textured.faces], colors)), 9
+        )
     except Exception:  # anybody's file may lie there; trimesh raises of every kind
         return None
 
 
-def fewer(
-    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], colours: UInt8[np.ndarray, "v 3"],
-    target: int = FACES,
+def decimate_colored_mesh(
+    vertices: Float[np.ndarray, "v 3"],
+    faces: Int[np.ndarray, "f 3"],
+    colors: UInt8[np.ndarray, "v 3"],
+    max_faces: int = MAX_PREVIEW_FACES,
 ) -> tuple[Float[np.ndarray, "w 3"], Int[np.ndarray, "g 3"], UInt8[np.ndarray, "w 3"]]:
     """About ``target`` triangles, by quadric collapse; each corner has the colour of the nearest vertex.
 
@@ -70,39 +76,39 @@ def fewer(
     import fast_simplification
     from scipy.spatial import cKDTree
 
-    if len(faces) <= target:
-        return vertices, faces, colours
+    if len(faces) <= max_faces:
+        return vertices, faces, colors
     v, f = fast_simplification.simplify(
-        vertices.astype(np.float32), faces.astype(np.int32), target_count=target
+        vertices.astype(np.float32), faces.astype(np.int32), target_count=max_faces
     )
     _, nearest = cKDTree(vertices).query(v)
-    return np.asarray(v, np.float64), np.asarray(f, np.int64), colours[nearest]
+    return np.asarray(v, np.float64), np.asarray(f, np.int64), colors[nearest]
 
 
-def coloured_glb(
-    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], colours: UInt8[np.ndarray, "v 3"]
+def encode_colored_glb(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], colors: UInt8[np.ndarray, "v 3"]
 ) -> bytes:
     """A GLB of coloured triangles (glTF 2.0): positions int16, the node takes them back to metres."""
     used, flat = np.unique(faces, return_inverse=True)
-    vertices, colours, faces = vertices[used], colours[used], flat.reshape(-1, 3)
+    vertices, colors, faces = vertices[used], colors[used], flat.reshape(-1, 3)
     low, high = vertices.min(0), vertices.max(0)
-    step = max(float((high - low).max()) / STEPS, 1e-12)
-    middle = (low + high) / 2
+    step = max(float((high - low).max()) / QUANTIZATION_STEPS, 1e-12)
+    center = (low + high) / 2
     points = np.zeros((len(vertices), 4), "<i2")  # rows of eight bytes: glTF wants multiples of four
-    points[:, :3] = np.round((vertices - middle) / step)
-    paint = np.full((len(vertices), 4), 255, np.uint8)
-    paint[:, :3] = colours
-    wide = len(vertices) > 2**16 - 1
-    corners = faces.astype("<u4" if wide else "<u2").reshape(-1)
-    tree = _tree(points, len(corners), wide, step, middle.tolist())
-    return _chunks(tree, points.tobytes() + paint.tobytes() + corners.tobytes())
+    points[:, :3] = np.round((vertices - center) / step)
+    rgba = np.full((len(vertices), 4), 255, np.uint8)
+    rgba[:, :3] = colors
+    needs_uint32 = len(vertices) > 2**16 - 1
+    corners = faces.astype("<u4" if needs_uint32 else "<u2").reshape(-1)
+    gltf = _gltf_json(points, len(corners), needs_uint32, step, center.tolist())
+    return _pack_glb(gltf, points.tobytes() + rgba.tobytes() + corners.tobytes())
 
 
-def _tree(
-    points: np.ndarray, corners: int, wide: bool, step: float, middle: list[float]
+def _gltf_json(
+    points: np.ndarray, corners: int, needs_uint32: bool, step: float, center: list[float]
 ) -> dict[str, Any]:
     count = len(points)
-    sizes = (8 * count, 4 * count, corners * (4 if wide else 2))
+    sizes = (8 * count, 4 * count, corners * (4 if needs_uint32 else 2))
     starts = (0, 8 * count, 12 * count)
     box = {"min": points[:, :3].min(0).tolist(), "max": points[:, :3].max(0).tolist()}
     views: list[dict[str, Any]] = [
@@ -112,24 +118,32 @@ def _tree(
     views[0]["byteStride"], views[1]["byteStride"] = 8, 4
     return {
         "asset": {"version": "2.0"},
-        "extensionsUsed": ["KHR_mesh_quantization"], "extensionsRequired": ["KHR_mesh_quantization"],
-        "scene": 0, "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "scale": [step] * 3, "translation": middle}],
+        "extensionsUsed": ["KHR_mesh_quantization"],
+        "extensionsRequired": ["KHR_mesh_quantization"],
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "scale": [step] * 3, "translation": center}],
         "meshes": [{"primitives": [{"attributes": {"POSITION": 0, "COLOR_0": 1}, "indices": 2}]}],
         "accessors": [
             {"bufferView": 0, "componentType": 5122, "count": count, "type": "VEC3", **box},
             {"bufferView": 1, "componentType": 5121, "normalized": True, "count": count, "type": "VEC4"},
-            {"bufferView": 2, "componentType": 5125 if wide else 5123, "count": corners, "type": "SCALAR"},
+            {
+                "bufferView": 2,
+                "componentType": 5125 if needs_uint32 else 5123,
+                "count": corners,
+                "type": "SCALAR",
+            },
         ],
-        "bufferViews": views, "buffers": [{"byteLength": sum(sizes)}],
+        "bufferViews": views,
+        "buffers": [{"byteLength": sum(sizes)}],
     }
 
 
-def _chunks(tree: dict[str, Any], blob: bytes) -> bytes:
+def _pack_glb(gltf: dict[str, Any], blob: bytes) -> bytes:
     """The binary container (glTF 2.0, 4.4)."""
-    text = json.dumps(tree, separators=(",", ":")).encode()
+    text = json.dumps(gltf, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     blob += b"\0" * (-len(blob) % 4)
     head = struct.pack("<4sII", b"glTF", 2, 28 + len(text) + len(blob))
     parts = ((b"JSON", text), (b"BIN\0", blob))
-    return head + b"".join(struct.pack("<I4s", len(part), kind) + part for kind, part in parts)
+    return head + b"".join(struct.pack("<I4s", len(part), chunk_type) + part for chunk_type, part in parts)

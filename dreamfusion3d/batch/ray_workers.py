@@ -21,196 +21,219 @@ from pathlib import Path
 from typing import Any
 
 from dreamfusion3d.batch import worker
-from dreamfusion3d.batch.state import INNER
-from dreamfusion3d.batch.worker import Maker, Message, Task, make_assets
-from dreamfusion3d.batch.workers import Hand
+from dreamfusion3d.batch.state import STATE_FOLDER
+from dreamfusion3d.batch.worker import Message, Task, TaskRunnerFactory, create_asset_runner
+from dreamfusion3d.batch.workers import WorkerHandle
 from dreamfusion3d.core import files
 from dreamfusion3d.core.errors import InputError, MissingExtraError
-from dreamfusion3d.pipelines.workspace import release
+from dreamfusion3d.pipelines.workspace import release_stale_lock
 
-HEAR_SECONDS = 2.0  # that an actor waits for something to say
-LONGEST_REASON = 300  # characters of how an actor ended
+POLL_TIMEOUT_SECONDS = 2.0  # that an actor waits for something to say
+MAX_REASON_CHARS = 300  # characters of how an actor ended
 
 
-class Maid:
+class RayWorker:
     """The actor: one prior, loaded once, and asset after asset. Two calls run beside each other in it,
     one that makes and one that tells."""
 
-    def __init__(self, maker: Maker, device: str, threads: int, out: str, log: str) -> None:
-        if not (Path(out) / INNER).is_dir():
+    def __init__(
+        self, runner_factory: TaskRunnerFactory, device: str, threads: int, out: str, log: str
+    ) -> None:
+        if not (Path(out) / STATE_FOLDER).is_dir():
             raise RuntimeError(
                 f"{socket.gethostname()} does not see {out}: it must be on a disk that all machines share"
             )
-        worker.keep_log(log)
+        worker.redirect_output(log)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
-        self.said: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.make_one = maker(device)
-        self._tell({
-            "kind": "ready", "host": socket.gethostname(), "pid": os.getpid(),
-            "version": version("dreamfusion3d"),
-        })
+        self.outbox: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.runner = runner_factory(device)
+        self._send(
+            {
+                "kind": "ready",
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "version": version("dreamfusion3d"),
+            }
+        )
 
-    def _tell(self, message: Message) -> None:
-        self.said.put(json.dumps(message))
+    def _send(self, message: Message) -> None:
+        self.outbox.put(json.dumps(message))
 
-    def make(self, task: str) -> None:
-        worker.carry_out(self.make_one, Task(**json.loads(task)), self._tell)
+    def run_task(self, task: str) -> None:
+        worker.run_task(self.runner, Task(**json.loads(task)), self._send)
 
-    def hear(self) -> list[str]:
+    def poll_messages(self) -> list[str]:
         """What was said since; waits a little when that is nothing."""
-        found: list[str] = []
+        messages: list[str] = []
         with contextlib.suppress(queue.Empty):
-            found.append(self.said.get(timeout=HEAR_SECONDS))
+            messages.append(self.outbox.get(timeout=POLL_TIMEOUT_SECONDS))
             while True:
-                found.append(self.said.get_nowait())
-        return found
+                messages.append(self.outbox.get_nowait())
+        return messages
 
-    def explain(self) -> None:
+    def dump_traceback(self) -> None:
         import faulthandler
 
         faulthandler.dump_traceback(2)
 
 
-class RayHand(Hand):
+class RayWorkerHandle(WorkerHandle):
     """An actor on some machine of the cluster. It waits for its resources as long as need be."""
 
-    def __init__(self, number: int, crew: RayCrew, log: Path) -> None:
+    def __init__(self, number: int, pool: RayPool, log: Path) -> None:
         import ray
 
-        super().__init__(number, crew.devices[number - 1], log)
-        self.crew, self.lost, self.who = crew, "", ("", 0)
+        super().__init__(number, pool.devices[number - 1], log)
+        self.pool, self.exit_message, self.process_id = pool, "", ("", 0)
         # what becomes of a dead actor's row is the supervisor's business: Ray itself starts nothing again
-        made: Any = ray.remote(Maid)
-        self.actor: Any = made.options(
-            num_cpus=crew.cpus, num_gpus=crew.gpus, max_restarts=0, max_task_retries=0, max_concurrency=3,
-        ).remote(crew.maker, self.device, crew.cpus, str(crew.out.resolve()), str(log.resolve()))
-        self.asked: Any = self.actor.hear.remote()
+        actor_class: Any = ray.remote(RayWorker)
+        self.actor: Any = actor_class.options(
+            num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0, max_concurrency=3
+        ).remote(pool.runner_factory, self.device, pool.cpus, str(pool.out.resolve()), str(log.resolve()))
+        self.pending_poll: Any = self.actor.poll_messages.remote()
 
     @property
-    def silent_seconds(self) -> float:
-        return super().silent_seconds if self.ready else 0.0
+    def seconds_since_message(self) -> float:
+        return super().seconds_since_message if self.ready else 0.0
 
     def _send(self, task: Task) -> None:
         self.folder = Path(task.out) / task.name
-        release(self.folder, self.crew.lost)  # one may have taken it after we gave it up, before its end
-        self.actor.make.remote(json.dumps(asdict(task)))
+        release_stale_lock(
+            self.folder, self.pool.dead_process_ids
+        )  # one may have taken it after we gave it up, before its end
+        self.actor.run_task.remote(json.dumps(asdict(task)))
 
-    def messages(self) -> Iterator[Message]:
+    def receive_messages(self) -> Iterator[Message]:
         import ray
 
-        while not self.lost and ray.wait([self.asked], timeout=0)[0]:
+        while not self.exit_message and ray.wait([self.pending_poll], timeout=0)[0]:
             try:
-                texts = ray.get(self.asked)
+                texts = ray.get(self.pending_poll)
             except ray.exceptions.RayError as error:
-                self.lost = reason_of(str(error))
+                self.exit_message = parse_actor_error(str(error))
                 return
-            self.asked = self.actor.hear.remote()
+            self.pending_poll = self.actor.poll_messages.remote()
             for text in texts:
-                self.heard = time.monotonic()
+                self.last_message_time = time.monotonic()
                 message = json.loads(text)
                 if message["kind"] == "ready":
-                    self._welcome(message)
+                    self._register(message)
                 yield message
 
-    def _welcome(self, message: Message) -> None:
+    def _register(self, message: Message) -> None:
         if message["version"] != version("dreamfusion3d"):
             raise InputError(
                 f"{message['host']} has dreamfusion3d {message['version']}, this machine "
                 f"{version('dreamfusion3d')}: install the same version on all machines of the cluster"
             )
-        self.who = (message["host"], message["pid"])
-        self.crew.remember(self.who)
+        self.process_id = (message["host"], message["pid"])
+        self.pool.record_process(self.process_id)
 
-    def gone(self) -> bool:
-        return bool(self.lost)
+    def has_exited(self) -> bool:
+        return bool(self.exit_message)
 
-    def ending(self) -> str:
-        return self.lost
+    def exit_reason(self) -> str:
+        return self.exit_message
 
-    def explain(self) -> None:
+    def dump_traceback(self) -> None:
         import ray
 
         with contextlib.suppress(ray.exceptions.RayError):
-            ray.wait([self.actor.explain.remote()], timeout=1.0)
+            ray.wait([self.actor.dump_traceback.remote()], timeout=1.0)
 
     def kill(self) -> None:
         import ray
 
         ray.kill(self.actor)
-        self.crew.lost.add(self.who)
-        if self.task:  # its machine cannot be asked whether the lock's process lives
-            release(self.folder, [self.who])
+        self.pool.dead_process_ids.add(self.process_id)
+        if self.task_name:  # its machine cannot be asked whether the lock's process lives
+            release_stale_lock(self.folder, [self.process_id])
 
-    def let_go(self) -> None:
+    def request_shutdown(self) -> None:
         """`kill` takes no time."""
 
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         self.kill()
 
 
-class RayCrew:
+class RayPool:
     """``count`` actors with ``cpus`` cores and ``gpus`` GPUs (a share of one may be given) each."""
 
-    def __init__(self, out: Path, count: int, cpus: int, gpus: float, maker: Maker = make_assets) -> None:
-        self.out, self.cpus, self.gpus, self.maker = out, cpus, gpus, maker
+    def __init__(
+        self,
+        out: Path,
+        count: int,
+        cpus: int,
+        gpus: float,
+        runner_factory: TaskRunnerFactory = create_asset_runner,
+    ) -> None:
+        self.out, self.cpus, self.gpus, self.runner_factory = out, cpus, gpus, runner_factory
         self.devices: Sequence[str] = ["cuda" if gpus else "cpu"] * count
-        self.known: list[tuple[str, int]] | None = None
-        self.lost: set[tuple[str, int]] = set()  # actors that were given up
+        self.process_ids: list[tuple[str, int]] | None = None
+        self.dead_process_ids: set[tuple[str, int]] = set()  # actors that were given up
 
-    def hire(self, number: int, log: Path) -> Hand:
-        if self.known is None:
-            self._sweep(log.parent)
-        return RayHand(number, self, log)
+    def start_worker(self, number: int, log: Path) -> WorkerHandle:
+        if self.process_ids is None:
+            self._release_stale_locks(log.parent)
+        return RayWorkerHandle(number, self, log)
 
-    def listen(self, hands: Sequence[Hand], seconds: float) -> None:
+    def wait_for_messages(self, handles: Sequence[WorkerHandle], timeout: float) -> None:
         import ray
 
-        ray.wait([hand.asked for hand in hands if isinstance(hand, RayHand)], timeout=seconds)
+        ray.wait(
+            [handle.pending_poll for handle in handles if isinstance(handle, RayWorkerHandle)],
+            timeout=timeout,
+        )
 
-    def remember(self, who: tuple[str, int]) -> None:
+    def record_process(self, process_id: tuple[str, int]) -> None:
         """Written down, so that the next batch on this folder knows whose locks nobody holds any more."""
-        assert self.known is not None
-        self.known.append(who)
-        self.lost.discard(who)  # numbers come again
-        files.write_json(self.list, self.known)
+        assert self.process_ids is not None
+        self.process_ids.append(process_id)
+        self.dead_process_ids.discard(process_id)  # numbers come again
+        files.write_json(self.process_file, self.process_ids)
 
-    def _sweep(self, inner: Path) -> None:
+    def _release_stale_locks(self, state_folder: Path) -> None:
         """Takes away locks of actors whose driver was killed: Ray ends the actors with it.
 
         The supervisor holds the batch's own lock: no other driver works for this folder.
         """
-        self.list = inner / "ray.json"
-        earlier: list[tuple[str, int]] = []
+        self.process_file = state_folder / "ray.json"
+        previous: list[tuple[str, int]] = []
         with contextlib.suppress(OSError, ValueError, TypeError):
-            earlier = [(str(host), int(pid)) for host, pid in json.loads(self.list.read_text())]
-        here = socket.gethostname()  # whose processes can be asked: a lock that lives is left
+            previous = [(str(host), int(pid)) for host, pid in json.loads(self.process_file.read_text())]
+        hostname = socket.gethostname()  # whose processes can be asked: a lock that lives is left
         for lock in self.out.glob("*/.lock"):
-            release(lock.parent, [who for who in earlier if who[0] != here])
-        self.known = []
+            release_stale_lock(
+                lock.parent, [process_id for process_id in previous if process_id[0] != hostname]
+            )
+        self.process_ids = []
 
 
-def reason_of(text: str) -> str:
+def parse_actor_error(text: str) -> str:
     """One line of what Ray says of an actor's end: our own words where it failed to start."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    ours = [line for line in lines if line.startswith("RuntimeError: ")]
-    dead = [line for line in lines if line.startswith("The actor is dead because") or "node" in line.lower()]
-    chosen = (ours or dead or lines or ["the actor ended"])[-1]
-    return chosen.removeprefix("RuntimeError: ").split(" Some common causes")[0][:LONGEST_REASON]
+    own_errors = [line for line in lines if line.startswith("RuntimeError: ")]
+    death_causes = [
+        line for line in lines if line.startswith("The actor is dead because") or "node" in line.lower()
+    ]
+    chosen = (own_errors or death_causes or lines or ["the actor ended"])[-1]
+    return chosen.removeprefix("RuntimeError: ").split(" Some common causes")[0][:MAX_REASON_CHARS]
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[None]:
+def ray_connection(address: str) -> Iterator[None]:
     """A connection to the cluster at ``address``; "local" starts one here, for as long as it is open."""
     try:
         import ray
     except ImportError:
         raise MissingExtraError("ray", "ray", "--ray") from None
     try:
-        _knock(address)
+        _check_reachable(address)
         ray.init(
             address=address,  # "local" is Ray's word too; without one it would join a cluster that runs here
             include_dashboard=False if address == "local" else None,
-            log_to_driver=False, logging_level=logging.ERROR,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
     except Exception as error:  # ConnectionError, RuntimeError, ValueError, by what is wrong with the address
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -223,24 +246,24 @@ def connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Raises OSError when nothing listens at HOST:PORT: Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10.0).close()
 
 
-def slots(cpus: int, gpus: float) -> int:
+def count_worker_slots(cpus: int, gpus: float) -> int:
     """How many assets the cluster can make at once. Raises InputError when not one fits any machine."""
     import ray
 
-    have = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     found = 0
-    for node in have:
+    for node in resources:
         fits = [node.get("CPU", 0.0) / cpus, *([node.get("GPU", 0.0) / gpus] if gpus else [])]
         found += math.floor(min(fits) + 1e-9)
     if not found:
-        best = ", ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in have)
+        best = ", ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in resources)
         raise InputError(
             f"an asset asks for {cpus} CPUs and {gpus:g} GPUs; no machine of the cluster has them ({best}). "
             "Lower --cpus or --gpus"

@@ -21,133 +21,139 @@ from typing import Any
 
 from dreamfusion3d.core import files
 from dreamfusion3d.core.errors import InputError, LockedError
-from dreamfusion3d.pipelines.workspace import locked
+from dreamfusion3d.pipelines.workspace import folder_lock
 
-FILE = "review.json"
-LONGEST_NOTE = 10_000  # characters
-WORDS = ("approve", "reject")
-LARGEST = 64 << 20  # bytes: a note for each of some ten thousand assets
-SECONDS_TO_WAIT = 10.0  # for another process that writes
+REVIEW_FILE = "review.json"
+MAX_NOTE_CHARS = 10_000  # characters
+DECISIONS = ("approve", "reject")
+MAX_REVIEW_BYTES = 64 << 20  # bytes: a note for each of some ten thousand assets
+LOCK_TIMEOUT_SECONDS = 10.0  # for another process that writes
 
-Entry = dict[str, Any]
-_threads = threading.RLock()  # a lock file keeps processes apart, not threads of one
+ReviewEntry = dict[str, Any]
+_thread_lock = threading.RLock()  # a lock file keeps processes apart, not threads of one
 
 
 @dataclass
-class Review:
+class ReviewLog:
     """The content of review.json. ``damage`` says what of the file could not be read."""
 
-    verdicts: dict[str, Entry] = field(default_factory=dict)
-    replaced: list[Entry] = field(default_factory=list)
+    decisions: dict[str, ReviewEntry] = field(default_factory=dict)
+    replaced: list[ReviewEntry] = field(default_factory=list)
     damage: str | None = None
 
-    def of(self, name: str, sha256: str) -> Entry:
+    def decision_for(self, name: str, sha256: str) -> ReviewEntry:
         """The verdict on this very file; empty when there is none."""
-        found = self.verdicts.get(name, {})
+        found = self.decisions.get(name, {})
         return found if found.get("sha256") in (None, "", sha256) else {}
 
 
-def read(out: Path) -> Review:
+def read_reviews(out: Path) -> ReviewLog:
     """What OUT/review.json holds; what cannot be read of it is left out and named in ``damage``."""
-    path = out / FILE
+    path = out / REVIEW_FILE
     try:
-        if path.stat().st_size > LARGEST:
-            return Review(damage=f"larger than {LARGEST >> 20} MB")
-        found = json.loads(path.read_text(encoding="utf-8"))
-        verdicts, replaced = dict(found["verdicts"]), list(found.get("replaced", []))
+        if path.stat().st_size > MAX_REVIEW_BYTES:
+            return ReviewLog(damage=f"larger than {MAX_REVIEW_BYTES >> 20} MB")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        decisions, replaced = dict(content["verdicts"]), list(content.get("replaced", []))
     except FileNotFoundError:
-        return Review()
+        return ReviewLog()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return Review(damage=f"not a list of verdicts ({type(error).__name__})")
-    good = Review(
-        {k: v for k, v in verdicts.items() if _is_verdict(v)}, [r for r in replaced if _is_change(r)]
+        return ReviewLog(damage=f"not a list of verdicts ({type(error).__name__})")
+    review = ReviewLog(
+        {k: v for k, v in decisions.items() if _is_valid_decision(v)},
+        [r for r in replaced if _is_valid_replacement(r)],
     )
-    lost = len(verdicts) - len(good.verdicts) + len(replaced) - len(good.replaced)
-    good.damage = f"{lost} of its entries cannot be read" if lost else None
-    return good
+    num_unreadable = len(decisions) - len(review.decisions) + len(replaced) - len(review.replaced)
+    review.damage = f"{num_unreadable} of its entries cannot be read" if num_unreadable else None
+    return review
 
 
 @contextlib.contextmanager
-def changing(out: Path, say: Callable[[str], None] = lambda line: None) -> Iterator[Review]:
+def edit_reviews(out: Path, say: Callable[[str], None] = lambda line: None) -> Iterator[ReviewLog]:
     """The review, to be changed; written when the block succeeds and something did change.
 
     Threads and processes take turns. A damaged file is kept beside the new one as
     review.damaged.json, review.damaged_2.json, ...: ``say`` is told. Raises InputError when
     another process holds the file for SECONDS_TO_WAIT.
     """
-    with _threads, _turn(out):
-        review = read(out)
-        before = _content(review)
+    with _thread_lock, _wait_for_lock(out):
+        review = read_reviews(out)
+        before = _to_json(review)
         yield review
-        if _content(review) == before:
+        if _to_json(review) == before:
             return
         if review.damage is not None:
-            kept = _keep_aside(out)
-            say(f"{out / FILE} was damaged ({review.damage}); it is kept as {kept.name}")
-        files.write_json(out / FILE, _content(review))
+            backup = _back_up_damaged_file(out)
+            say(f"{out / REVIEW_FILE} was damaged ({review.damage}); it is kept as {backup.name}")
+        files.write_json(out / REVIEW_FILE, _to_json(review))
 
 
-def decide(review: Review, name: str, sha256: str, change: Entry, facts: Entry) -> Entry:
+def apply_decision(
+    review: ReviewLog, name: str, sha256: str, change: ReviewEntry, facts: ReviewEntry
+) -> ReviewEntry:
     """Takes the verdict or the note of ``change`` over; ``facts`` (prompt, seed) make the file readable.
 
     What ``change`` does not name stays, so that a note and a verdict from two windows both live.
     Raises InputError for what is no verdict.
     """
-    entry = dict(review.of(name, sha256))
+    entry = dict(review.decision_for(name, sha256))
     if "verdict" in change:
-        if change["verdict"] not in (*WORDS, None):
+        if change["verdict"] not in (*DECISIONS, None):
             raise InputError("a verdict is approve, reject or null")
         entry["verdict"] = change["verdict"]
     if "note" in change:
-        if not isinstance(change["note"], str) or len(change["note"]) > LONGEST_NOTE:
-            raise InputError(f"a note is a text of at most {LONGEST_NOTE:,} characters")
+        if not isinstance(change["note"], str) or len(change["note"]) > MAX_NOTE_CHARS:
+            raise InputError(f"a note is a text of at most {MAX_NOTE_CHARS:,} characters")
         entry["note"] = change["note"]
     if entry.get("verdict") or entry.get("note"):
-        review.verdicts[name] = entry = {**entry, **facts, "sha256": sha256}
+        review.decisions[name] = entry = {**entry, **facts, "sha256": sha256}
     else:
-        review.verdicts.pop(name, None)
+        review.decisions.pop(name, None)
         entry = {}
     return entry
 
 
-def _content(review: Review) -> dict[str, Any]:
-    return {"verdicts": dict(review.verdicts), "replaced": list(review.replaced)}
+def _to_json(review: ReviewLog) -> dict[str, Any]:
+    return {"verdicts": dict(review.decisions), "replaced": list(review.replaced)}
 
 
-def _is_verdict(entry: Any) -> bool:
+def _is_valid_decision(entry: Any) -> bool:
     return (
-        isinstance(entry, dict) and entry.get("verdict") in (*WORDS, None)
-        and isinstance(entry.get("note") or "", str) and isinstance(entry.get("sha256") or "", str)
+        isinstance(entry, dict)
+        and entry.get("verdict") in (*DECISIONS, None)
+        and isinstance(entry.get("note") or "", str)
+        and isinstance(entry.get("sha256") or "", str)
     )
 
 
-def _is_change(entry: Any) -> bool:
+def _is_valid_replacement(entry: Any) -> bool:
     by = entry.get("by") if isinstance(entry, dict) else None
     return (
-        isinstance(by, dict) and isinstance(entry.get("name"), str)
+        isinstance(by, dict)
+        and isinstance(entry.get("name"), str)
         and all(isinstance(e.get("seed"), int) and isinstance(e.get("sha256"), str) for e in (entry, by))
     )
 
 
-def _keep_aside(out: Path) -> Path:
+def _back_up_damaged_file(out: Path) -> Path:
     for number in itertools.count(1):
         path = out / (f"review.damaged_{number}.json" if number > 1 else "review.damaged.json")
         if not path.exists():
-            os.replace(out / FILE, path)
+            os.replace(out / REVIEW_FILE, path)
             return path
     raise AssertionError
 
 
 @contextlib.contextmanager
-def _turn(out: Path) -> Iterator[None]:
+def _wait_for_lock(out: Path) -> Iterator[None]:
     """Waits for its turn: a verdict is written in milliseconds."""
-    lock, begun = out / ".batch" / "review", time.monotonic()
+    lock, start_time = out / ".batch" / "review", time.monotonic()
     while True:
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(locked(lock))
+                stack.enter_context(folder_lock(lock))
             except LockedError:
-                if time.monotonic() - begun > SECONDS_TO_WAIT:
+                if time.monotonic() - start_time > LOCK_TIMEOUT_SECONDS:
                     raise
             else:
                 yield

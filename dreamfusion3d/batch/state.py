@@ -15,77 +15,79 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from dreamfusion3d.batch.plan import Item, groups, settings_given
+from dreamfusion3d.batch.plan import Item, changed_settings, group_by_row
 from dreamfusion3d.core import files
-from dreamfusion3d.core.slug import hashed
-from dreamfusion3d.pipelines.workspace import Workspace, record_of
+from dreamfusion3d.core.slug import hash_text
+from dreamfusion3d.pipelines.workspace import Workspace, read_asset_record
 
-INNER = ".batch"  # a slug has no dot: no asset can have this name
+STATE_FOLDER = ".batch"  # a slug has no dot: no asset can have this name
 # made: by this batch; there: done before; other: done with other settings or weights, and left so;
 # passed_over: another seed of its row is kept; left: the batch was stopped before
-Status = Literal["made", "there", "other", "failed", "passed_over", "left"]
+ItemStatus = Literal["made", "there", "other", "failed", "passed_over", "left"]
 
 
 @dataclass
 class Outcome:
     """How an item ended."""
 
-    status: Status
-    how: str = ""  # of a failure: input, locked, error, crash, hang
+    status: ItemStatus
+    failure_type: str = ""  # of a failure: input, locked, error, crash, hang
     reason: str = ""
-    tries: int = 0
+    attempts: int = 0
     seconds: float = 0.0
     log: str = ""
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchRun:
     """A batch as its reports name it."""
 
     manifest: Path
     out: Path
     items: Sequence[Item]
     shard: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    everything: Sequence[Item] = ()  # of the manifest, also what other shards make
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    all_items: Sequence[Item] = ()  # of the manifest, also what other shards make
 
     @property
-    def inner(self) -> Path:
-        return self.out / INNER
+    def state_folder(self) -> Path:
+        return self.out / STATE_FOLDER
 
     @property
-    def tail(self) -> str:
+    def file_suffix(self) -> str:
         """Behind the names of its own files, so that shards of one folder keep apart."""
         return "" if self.shard is None else f"_{self.shard.replace('/', '_of_')}"
 
     @property
-    def lock(self) -> Path:
+    def lock_folder(self) -> Path:
         """The folder whose lock says that this batch runs."""
-        return self.inner / f"lock{self.tail}"
+        return self.state_folder / f"lock{self.file_suffix}"
 
 
-def standing(out: Path, item: Item, prior_sha256: str | None = None) -> Literal["there", "other", "open"]:
+def folder_status(
+    out: Path, item: Item, prior_sha256: str | None = None
+) -> Literal["there", "other", "open"]:
     """Whether the item is done, done with other settings or weights, or still to be made.
 
     Without ``prior_sha256`` the weights that the record names are taken for the right ones.
     """
-    space = Workspace(out / item.name)
-    record = record_of(space)
+    workspace = Workspace(out / item.name)
+    record = read_asset_record(workspace)
     if record is None:
         return "open"
     with contextlib.suppress(KeyError, TypeError, AttributeError):
         identity = item.identity(prior_sha256 or str(record["prior"]["sha256"]))
-        if space.finished(identity) is not None:
+        if workspace.finished_record(identity) is not None:
             return "there"
         # the same run with a file that was changed or lost is made again, as `generate` does
-        return "open" if space.owner() == identity.digest else "other"
+        return "open" if workspace.owner_digest() == identity.digest else "other"
     return "open"
 
 
 # --- --keep best ---------------------------------------------------------------------------------
 
 
-def merit(record: Mapping[str, Any]) -> tuple[int, float]:
+def score_asset(record: Mapping[str, Any]) -> tuple[int, float]:
     """What ``--keep best`` goes by, higher is better: fewer failed checks, then how well the silhouettes
     of the finished mesh match those of the field."""
     checks = record["checks"]
@@ -94,26 +96,26 @@ def merit(record: Mapping[str, Any]) -> tuple[int, float]:
     return -failed, float(match.get("figure") or 0.0)
 
 
-def choose(out: Path, row: Sequence[Item]) -> Item | None:
+def keep_best_seed(out: Path, row: Sequence[Item]) -> Item | None:
     """Keeps the best seed of a row whose seeds are all done, and drops the others; None while one is not.
 
     What was chosen is written first, into the winner's folder; only then do the others go.
     """
-    records = {item.name: record_of(Workspace(out / item.name)) for item in row}
+    records = {item.name: read_asset_record(Workspace(out / item.name)) for item in row}
     if any(record is None for record in records.values()):
         return None
-    best = max(row, key=lambda item: (*merit(records[item.name] or {}), -item.seed))
+    best = max(row, key=lambda item: (*score_asset(records[item.name] or {}), -item.seed))
     seeds = {}
     for item in row:
-        good, match = merit(records[item.name] or {})
-        seeds[str(item.seed)] = {"failed_checks": -good, "silhouettes_match": match}
+        negative_failed_checks, match = score_asset(records[item.name] or {})
+        seeds[str(item.seed)] = {"failed_checks": -negative_failed_checks, "silhouettes_match": match}
     choice = {"row": _row_digest(row), "kept": best.seed, "seeds": seeds}
     files.write_json(out / best.name / "choice.json", choice)
-    drop(out, [item for item in row if item is not best])
+    remove_asset_folders(out, [item for item in row if item is not best])
     return best
 
 
-def chosen(out: Path, row: Sequence[Item]) -> Item | None:
+def load_chosen_item(out: Path, row: Sequence[Item]) -> Item | None:
     """The item that an earlier batch kept of this very row."""
     for item in row:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -123,19 +125,19 @@ def chosen(out: Path, row: Sequence[Item]) -> Item | None:
     return None
 
 
-def hand_on(out: Path, item: Item, row: Sequence[Item], folder: Path) -> None:
+def transfer_choice(out: Path, item: Item, row: Sequence[Item], folder: Path) -> None:
     """A choice that was made for the folder of ``item`` goes on for ``folder``, which has its new seed."""
     choice = out / item.name / "choice.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        earlier = json.loads(choice.read_text(encoding="utf-8"))
+        previous = json.loads(choice.read_text(encoding="utf-8"))
         files.write_json(
-            folder / choice.name, {**earlier, "row": _row_digest(row), "kept": item.seed, "again": True}
+            folder / choice.name, {**previous, "row": _row_digest(row), "kept": item.seed, "again": True}
         )
 
 
-def drop(out: Path, items: Sequence[Item]) -> None:
+def remove_asset_folders(out: Path, items: Sequence[Item]) -> None:
     """Removes folders: first renamed, so that none is ever seen half gone."""
-    trash = out / INNER / "dropped"
+    trash = out / STATE_FOLDER / "dropped"
     for item in items:
         if (out / item.name).exists():
             trash.mkdir(parents=True, exist_ok=True)
@@ -144,30 +146,39 @@ def drop(out: Path, items: Sequence[Item]) -> None:
 
 
 def _row_digest(row: Sequence[Item]) -> str:
-    return hashed(json.dumps([i.digest for i in sorted(row, key=lambda item: item.seed)]), length=64)
+    return hash_text(json.dumps([i.digest for i in sorted(row, key=lambda item: item.seed)]), length=64)
 
 
 # --- the reports ---------------------------------------------------------------------------------
 
 
-def reproduce(item: Item) -> str:
+def reproduction_command(item: Item) -> str:
     """A command line that makes the same asset alone."""
-    words = ["text2mesh", item.prompt, "--seed", str(item.seed), "--quality", item.quality]
-    for pair in settings_given(item):
-        words += ["--set", pair]
-    return shlex.join(words)
+    arguments = ["text2mesh", item.prompt, "--seed", str(item.seed), "--quality", item.quality]
+    for pair in changed_settings(item):
+        arguments += ["--set", pair]
+    return shlex.join(arguments)
 
 
-def write_failures(batch: Batch, outcomes: Mapping[str, Outcome]) -> None:
+def write_failures(batch: BatchRun, outcomes: Mapping[str, Outcome]) -> None:
     """failures.jsonl, a line an item that failed; no file when none did."""
-    path = batch.out / f"failures{batch.tail}.jsonl"
+    path = batch.out / f"failures{batch.file_suffix}.jsonl"
     lines = [
-        json.dumps({
-            "name": item.name, "line": item.line, "prompt": item.prompt, "seed": item.seed,
-            "how": found.how, "reason": found.reason, "tries": found.tries, "log": found.log,
-            "command": reproduce(item),
-        })
-        for item in batch.items if (found := outcomes.get(item.name)) and found.status == "failed"
+        json.dumps(
+            {
+                "name": item.name,
+                "line": item.line,
+                "prompt": item.prompt,
+                "seed": item.seed,
+                "how": outcome.failure_type,
+                "reason": outcome.reason,
+                "tries": outcome.attempts,
+                "log": outcome.log,
+                "command": reproduction_command(item),
+            }
+        )
+        for item in batch.items
+        if (outcome := outcomes.get(item.name)) and outcome.status == "failed"
     ]
     if lines:
         files.write_bytes(path, ("\n".join(lines) + "\n").encode())
@@ -175,51 +186,68 @@ def write_failures(batch: Batch, outcomes: Mapping[str, Outcome]) -> None:
         path.unlink(missing_ok=True)
 
 
-def verify(batch: Batch, outcomes: dict[str, Outcome]) -> None:
+def mark_missing_as_failed(batch: BatchRun, outcomes: dict[str, Outcome]) -> None:
     """An item counts as done while its asset.json is there; one that went meanwhile has failed."""
     for item in batch.items:
-        found = outcomes.setdefault(item.name, Outcome("left"))
-        if found.status in ("made", "there") and record_of(Workspace(batch.out / item.name)) is None:
+        outcome = outcomes.setdefault(item.name, Outcome("left"))
+        if (
+            outcome.status in ("made", "there")
+            and read_asset_record(Workspace(batch.out / item.name)) is None
+        ):
             outcomes[item.name] = Outcome(
-                "failed", "error", "its folder was removed while the batch ran", found.tries, found.seconds
+                "failed",
+                "error",
+                "its folder was removed while the batch ran",
+                outcome.attempts,
+                outcome.seconds,
             )
 
 
-def counts(outcomes: Mapping[str, Outcome]) -> dict[str, int]:
+def count_by_status(outcomes: Mapping[str, Outcome]) -> dict[str, int]:
     """How many items ended how."""
-    names: tuple[Status, ...] = ("made", "there", "other", "failed", "passed_over", "left")
+    names: tuple[ItemStatus, ...] = ("made", "there", "other", "failed", "passed_over", "left")
     return {name: sum(o.status == name for o in outcomes.values()) for name in names}
 
 
-def write_summary(batch: Batch, outcomes: Mapping[str, Outcome], seconds: float, stopped: bool) -> Path:
+def write_batch_summary(
+    batch: BatchRun, outcomes: Mapping[str, Outcome], seconds: float, stopped: bool
+) -> Path:
     """batch.json: what came of it."""
-    records = {i.name: record_of(Workspace(batch.out / i.name)) for i in batch.items}
-    rows = [_row(item, outcomes[item.name], records[item.name]) for item in batch.items]
+    records = {i.name: read_asset_record(Workspace(batch.out / i.name)) for i in batch.items}
+    rows = [_summary_row(item, outcomes[item.name], records[item.name]) for item in batch.items]
     made = [o.seconds for o in outcomes.values() if o.status == "made"]
-    path = batch.out / f"batch{batch.tail}.json"
-    files.write_json(path, {
-        "manifest": batch.manifest.name,
-        "manifest_sha256": files.sha256(batch.manifest) if batch.manifest.is_file() else None,
-        "shard": batch.shard,
-        "stopped": stopped,
-        **counts(outcomes),
-        "rows": len(groups(batch.items)),
-        "assets": len(batch.items),
-        "seconds": round(seconds, 3),
-        "seconds_per_made_asset": round(sum(made) / len(made), 3) if made else None,
-        "bytes": sum(facts["bytes"] for r in records.values() if r for facts in r["files"].values()),
-        "checks_failed": sum(row.get("checks_failed", 0) > 0 for row in rows),
-        **batch.facts,
-        "versions": {"python": platform.python_version(), "dreamfusion3d": version("dreamfusion3d")},
-        "items": rows,
-    })
+    path = batch.out / f"batch{batch.file_suffix}.json"
+    files.write_json(
+        path,
+        {
+            "manifest": batch.manifest.name,
+            "manifest_sha256": files.file_sha256(batch.manifest) if batch.manifest.is_file() else None,
+            "shard": batch.shard,
+            "stopped": stopped,
+            **count_by_status(outcomes),
+            "rows": len(group_by_row(batch.items)),
+            "assets": len(batch.items),
+            "seconds": round(seconds, 3),
+            "seconds_per_made_asset": round(sum(made) / len(made), 3) if made else None,
+            "bytes": sum(facts["bytes"] for r in records.values() if r for facts in r["files"].values()),
+            "checks_failed": sum(row.get("checks_failed", 0) > 0 for row in rows),
+            **batch.extra,
+            "versions": {"python": platform.python_version(), "dreamfusion3d": version("dreamfusion3d")},
+            "items": rows,
+        },
+    )
     return path
 
 
-def _row(item: Item, outcome: Outcome, record: Mapping[str, Any] | None) -> dict[str, Any]:
+def _summary_row(item: Item, outcome: Outcome, record: Mapping[str, Any] | None) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "name": item.name, "line": item.line, "prompt": item.prompt, "seed": item.seed,
-        "status": outcome.status, "tries": outcome.tries, "seconds": round(outcome.seconds, 3),
+        "name": item.name,
+        "line": item.line,
+        "prompt": item.prompt,
+        "seed": item.seed,
+        "status": outcome.status,
+        "tries": outcome.attempts,
+        "seconds": round(outcome.seconds, 3),
     }
     if outcome.status in ("made", "there") and record is not None:
         row["checks_failed"] = sum(not check["passed"] for check in record["checks"].values())

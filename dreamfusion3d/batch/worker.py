@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.core.progress import Progress
     from dreamfusion3d.priors.protocol import Prior
 
-SECONDS_BETWEEN_STEPS = 0.5  # a table is not read faster
+STEP_MESSAGE_INTERVAL_SECONDS = 0.5  # a table is not read faster
 
 
 @dataclass(frozen=True)
@@ -39,59 +39,69 @@ class Task:
     seed: int
     config: dict[str, Any]
     out: str
-    remake: bool = False
-    called: str | None = None  # what is inside the files, where not by the prompt
+    overwrite: bool = False
+    asset_name: str | None = None  # what is inside the files, where not by the prompt
 
 
 Message: TypeAlias = dict[str, Any]
-Made: TypeAlias = Literal["made", "there", "other"]  # see state.Status
-Make: TypeAlias = "Callable[[Task, Progress], Made]"
-Maker: TypeAlias = Callable[[str], Make]  # of a device; called once in each worker
+TaskStatus: TypeAlias = Literal["made", "there", "other"]  # see state.Status
+TaskRunner: TypeAlias = "Callable[[Task, Progress], TaskStatus]"
+TaskRunnerFactory: TypeAlias = Callable[[str], TaskRunner]  # of a device; called once in each worker
 
 
-def make_assets(device: str) -> Make:
+def create_asset_runner(device: str) -> TaskRunner:
     """The real thing: `text_to_mesh` with a prior that stays loaded from one asset to the next."""
-    from dreamfusion3d.core.config import PriorConfig, from_dict
+    from dreamfusion3d.core.config import PriorConfig, config_from_dict
 
     loaded: dict[PriorConfig, Prior] = {}
 
-    def make(task: Task, progress: Progress) -> Made:
+    def run(task: Task, progress: Progress) -> TaskStatus:
         from dreamfusion3d.core.backends import choose_device
         from dreamfusion3d.priors.loading import load_prior
 
-        config = from_dict(task.config)
+        config = config_from_dict(task.config)
         if config.prior not in loaded:
             loaded.clear()  # two large priors may not fit
             progress.stage("prior", 1, 1)
             loaded[config.prior] = load_prior(config.prior, device=choose_device(device))
-        return make_with(loaded[config.prior], task, device, progress)
+        return make_asset(loaded[config.prior], task, device, progress)
 
-    return make
+    return run
 
 
-def make_with(prior: Prior, task: Task, device: str, progress: Progress) -> Made:
+def make_asset(prior: Prior, task: Task, device: str, progress: Progress) -> TaskStatus:
     """The task's asset by this prior, unless its folder holds it, or another that is to stay."""
-    from dreamfusion3d.core.config import from_dict
+    from dreamfusion3d.core.config import config_from_dict
     from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
-    from dreamfusion3d.pipelines.workspace import Identity, Workspace, locked
+    from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace, folder_lock
 
-    config, out = from_dict(task.config), Path(task.out)
-    identity, space = Identity(task.prompt, task.seed, config, prior.sha256), Workspace(out / task.name)
-    if space.finished(identity):
+    config, out = config_from_dict(task.config), Path(task.out)
+    identity, workspace = (
+        RunIdentity(task.prompt, task.seed, config, prior.sha256),
+        Workspace(out / task.name),
+    )
+    if workspace.finished_record(identity):
         return "there"
-    if space.report.exists() and space.owner() != identity.digest:
-        if not task.remake:
+    if workspace.record_path.exists() and workspace.owner_digest() != identity.digest:
+        if not task.overwrite:
             return "other"
-        with locked(space.folder):
-            _clear(space.folder)
+        with folder_lock(workspace.folder):
+            _remove_listed_files(workspace.folder)
     text_to_mesh(
-        task.prompt, out=out, seed=task.seed, config=config, device=device, progress=progress, prior=prior,
-        folder=task.name, called=task.called,
+        task.prompt,
+        out=out,
+        seed=task.seed,
+        config=config,
+        device=device,
+        progress=progress,
+        prior=prior,
+        folder=task.name,
+        asset_name=task.asset_name,
     )
     return "made"
 
 
-def _clear(folder: Path) -> None:
+def _remove_listed_files(folder: Path) -> None:
     """Removes the files that another run of the folder listed, its report first."""
     report = folder / "asset.json"
     names: list[str] = []
@@ -106,48 +116,50 @@ def _clear(folder: Path) -> None:
 # --- the loop ------------------------------------------------------------------------------------
 
 
-def send(pipe: Connection, message: Message) -> None:
+def send_message(pipe: Connection, message: Message) -> None:
     pipe.send_bytes(json.dumps(message).encode())
 
 
-def receive(pipe: Connection) -> Message:
+def receive_message(pipe: Connection) -> Message:
     """The next message. Raises EOFError or OSError when the other end is gone."""
-    found = json.loads(pipe.recv_bytes())
-    assert isinstance(found, dict)
-    return found
+    message = json.loads(pipe.recv_bytes())
+    assert isinstance(message, dict)
+    return message
 
 
-def serve(pipe: Connection, maker: Maker, device: str, threads: int | None, log: str) -> None:
+def run_worker(
+    pipe: Connection, runner_factory: TaskRunnerFactory, device: str, threads: int | None, log: str
+) -> None:
     """What a worker process runs: tasks from ``pipe``, progress and results back through it."""
-    _settle(threads, log)
+    _set_up_process(threads, log)
     with contextlib.suppress(EOFError, OSError):  # the supervisor is gone: so are we
-        make = maker(device)
-        send(pipe, {"kind": "ready"})
+        runner = runner_factory(device)
+        send_message(pipe, {"kind": "ready"})
         while True:
-            carry_out(make, Task(**receive(pipe)), functools.partial(send, pipe))
+            run_task(runner, Task(**receive_message(pipe)), functools.partial(send_message, pipe))
 
 
-def carry_out(make: Make, task: Task, tell: Callable[[Message], None]) -> None:
+def run_task(runner: TaskRunner, task: Task, send: Callable[[Message], None]) -> None:
     """One task: its progress and how it ended are told. The log (descriptor 2) is this task's alone."""
     os.ftruncate(2, 0)
-    tell(_result(make, task, Reporter(tell)))
+    send(_run_to_result(runner, task, WorkerProgress(send)))
 
 
-def _result(make: Make, task: Task, progress: Reporter) -> Message:
-    begun = time.monotonic()
-    found: Message
+def _run_to_result(runner: TaskRunner, task: Task, progress: WorkerProgress) -> Message:
+    start_time = time.monotonic()
+    result: Message
     try:
-        found = {"kind": "done", "status": make(task, progress)}
+        result = {"kind": "done", "status": runner(task, progress)}
     except InputError as error:
-        how = "locked" if isinstance(error, LockedError) else "input"
-        found = {"kind": "failed", "how": how, "reason": " ".join(str(error).split())}
+        failure_type = "locked" if isinstance(error, LockedError) else "input"
+        result = {"kind": "failed", "how": failure_type, "reason": " ".join(str(error).split())}
     except Exception as error:  # the boundary of the worker: the supervisor decides what becomes of it
         traceback.print_exc()
         reason = " ".join(f"{type(error).__name__}: {str(error) or _hint(error)}".split())
-        found = {"kind": "failed", "how": "error", "reason": reason}
+        result = {"kind": "failed", "how": "error", "reason": reason}
     sys.stdout.flush()
     sys.stderr.flush()
-    return {**found, "seconds": time.monotonic() - begun, "resident": resident_bytes()}
+    return {**result, "seconds": time.monotonic() - start_time, "resident": resident_memory_bytes()}
 
 
 def _hint(error: Exception) -> str:
@@ -155,45 +167,45 @@ def _hint(error: Exception) -> str:
     return "no memory left; try fewer --workers" if isinstance(error, MemoryError) else ""
 
 
-class Reporter:
+class WorkerProgress:
     """Progress, told to the supervisor; steps not more often than they can be looked at."""
 
-    def __init__(self, tell: Callable[[Message], None]) -> None:
-        self.tell, self.spoken = tell, 0.0
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self.send, self.last_step_time = send, 0.0
 
     def stage(self, name: str, number: int, count: int) -> None:
-        self.spoken = 0.0
-        self.tell({"kind": "stage", "stage": name})
+        self.last_step_time = 0.0
+        self.send({"kind": "stage", "stage": name})
 
     def step(self, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
-        if now - self.spoken >= SECONDS_BETWEEN_STEPS:
-            self.spoken = now
-            self.tell({"kind": "step", "done": done, "total": total})
+        if now - self.last_step_time >= STEP_MESSAGE_INTERVAL_SECONDS:
+            self.last_step_time = now
+            self.send({"kind": "step", "done": done, "total": total})
 
-    def say(self, message: str) -> None:
+    def log(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
-        self.tell({"kind": "say", "note": message})
+        self.send({"kind": "say", "note": message})
 
     def close(self) -> None: ...
 
 
-def task_message(task: Task) -> Message:
+def task_to_message(task: Task) -> Message:
     return asdict(task)
 
 
-def _settle(threads: int | None, log: str) -> None:
+def _set_up_process(threads: int | None, log: str) -> None:
     """Own process group, own log, no Ctrl-C, and an end when the supervisor ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor tells us when to stop
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # so that what we start can be ended with us
-    keep_log(log)
+    redirect_output(log)
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
-    threading.Thread(target=_follow_the_supervisor, daemon=True).start()
+    threading.Thread(target=_exit_with_supervisor, daemon=True).start()
 
 
-def keep_log(log: str) -> None:
+def redirect_output(log: str) -> None:
     """What this process prints goes to the file ``log``, a crash's and a hang's traceback too."""
     stream = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND, 0o644)
     for descriptor in (1, 2):
@@ -205,7 +217,7 @@ def keep_log(log: str) -> None:
         faulthandler.register(signal.SIGUSR1)  # a hang too: the supervisor asks before it ends us
 
 
-def _follow_the_supervisor() -> None:
+def _exit_with_supervisor() -> None:
     from multiprocessing import parent_process
 
     parent = parent_process()
@@ -216,7 +228,7 @@ def _follow_the_supervisor() -> None:
         os._exit(1)
 
 
-def resident_bytes() -> int | None:
+def resident_memory_bytes() -> int | None:
     """Memory that this process holds now; None where that cannot be told (outside Linux)."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -16,60 +16,64 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from dreamfusion3d.batch import worker
-from dreamfusion3d.batch.worker import Maker, Message, Task
+from dreamfusion3d.batch.worker import Message, Task, TaskRunnerFactory
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-LOG_TAIL = 4000  # characters of a worker's log that a failure keeps
-SECONDS_TO_END = 5.0
+LOG_TAIL_CHARS = 4000  # characters of a worker's log that a failure keeps
+JOIN_TIMEOUT_SECONDS = 5.0
 
 
-class Hand(ABC):
+class WorkerHandle(ABC):
     """One worker, wherever it is. ``heard`` is when it last said something; ``task`` what it is at."""
 
     def __init__(self, number: int, device: str, log: Path) -> None:
         self.number, self.device, self.log = number, device, log
-        self.ready, self.task, self.tries = False, "", 0
-        self.first_resident: int | None = None
-        self.heard = time.monotonic()
+        self.ready, self.task_name, self.attempt = False, "", 0
+        self.baseline_memory: int | None = None
+        self.last_message_time = time.monotonic()
         log.parent.mkdir(parents=True, exist_ok=True)
 
     @property
     def idle(self) -> bool:
-        return self.ready and not self.task
+        return self.ready and not self.task_name
 
     @property
-    def silent_seconds(self) -> float:
-        return time.monotonic() - self.heard
+    def seconds_since_message(self) -> float:
+        return time.monotonic() - self.last_message_time
 
-    def give(self, task: Task, tries: int) -> None:
+    def assign(self, task: Task, attempt: int) -> None:
         """Hands a task over; that the worker is gone is noticed later."""
-        self.task, self.tries, self.heard = task.name, tries, time.monotonic()
+        self.task_name, self.attempt, self.last_message_time = task.name, attempt, time.monotonic()
         self._send(task)
 
-    def tail(self) -> str:
+    def log_tail(self) -> str:
         """The end of its log."""
         with contextlib.suppress(OSError):
-            return self.log.read_bytes()[-4 * LOG_TAIL:].decode(errors="replace")[-LOG_TAIL:].strip()
+            return (
+                self.log.read_bytes()[-4 * LOG_TAIL_CHARS :]
+                .decode(errors="replace")[-LOG_TAIL_CHARS:]
+                .strip()
+            )
         return ""
 
     @abstractmethod
     def _send(self, task: Task) -> None: ...
 
     @abstractmethod
-    def messages(self) -> Iterator[Message]:
+    def receive_messages(self) -> Iterator[Message]:
         """All that has come; ends early when the worker is gone."""
 
     @abstractmethod
-    def gone(self) -> bool: ...
+    def has_exited(self) -> bool: ...
 
     @abstractmethod
-    def ending(self) -> str:
+    def exit_reason(self) -> str:
         """How a worker that is gone ended."""
 
     @abstractmethod
-    def explain(self) -> None:
+    def dump_traceback(self) -> None:
         """Asks a hung worker for the traceback of where it hangs, into its log."""
 
     @abstractmethod
@@ -77,62 +81,66 @@ class Hand(ABC):
         """At once, with all that it started."""
 
     @abstractmethod
-    def let_go(self) -> None:
+    def request_shutdown(self) -> None:
         """Tells an idle worker that nothing more comes, and waits for nothing."""
 
     @abstractmethod
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         """Ends an idle worker."""
 
 
 @runtime_checkable
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Whom a supervisor may hire: a worker for each of ``devices``."""
 
     @property
     def devices(self) -> Sequence[str]: ...
 
-    def hire(self, number: int, log: Path) -> Hand:
+    def start_worker(self, number: int, log: Path) -> WorkerHandle:
         """Starts the worker for ``devices[number - 1]``."""
 
-    def listen(self, hands: Sequence[Hand], seconds: float) -> None:
+    def wait_for_messages(self, handles: Sequence[WorkerHandle], timeout: float) -> None:
         """Returns when one of them has something to say or is gone, at the latest after ``seconds``."""
 
 
-class ProcessHand(Hand):
+class ProcessWorkerHandle(WorkerHandle):
     """A process of this machine."""
 
-    def __init__(self, number: int, device: str, maker: Maker, threads: int | None, log: Path) -> None:
+    def __init__(
+        self, number: int, device: str, runner_factory: TaskRunnerFactory, threads: int | None, log: Path
+    ) -> None:
         super().__init__(number, device, log)
         context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
+        self.pipe, child_pipe = context.Pipe()
         self.process: SpawnProcess = context.Process(
-            target=worker.serve, args=(theirs, maker, device, threads, str(log)), daemon=True,
+            target=worker.run_worker,
+            args=(child_pipe, runner_factory, device, threads, str(log)),
+            daemon=True,
             name=f"dreamfusion3d-{number}",
         )
-        with _ctrl_c_ignored():  # inherited, until the worker sees to it itself
+        with _ignore_sigint():  # inherited, until the worker sees to it itself
             self.process.start()
-        theirs.close()
+        child_pipe.close()
 
     @property
-    def ears(self) -> list[Connection | int]:
+    def waitables(self) -> list[Connection | int]:
         """What to wait for: a message, or its end."""
         return [self.pipe, self.process.sentinel]
 
     def _send(self, task: Task) -> None:
         with contextlib.suppress(OSError):
-            worker.send(self.pipe, worker.task_message(task))
+            worker.send_message(self.pipe, worker.task_to_message(task))
 
-    def messages(self) -> Iterator[Message]:
+    def receive_messages(self) -> Iterator[Message]:
         with contextlib.suppress(EOFError, OSError):
             while self.pipe.poll():
-                self.heard = time.monotonic()
-                yield worker.receive(self.pipe)
+                self.last_message_time = time.monotonic()
+                yield worker.receive_message(self.pipe)
 
-    def gone(self) -> bool:
+    def has_exited(self) -> bool:
         return not self.process.is_alive()
 
-    def ending(self) -> str:
+    def exit_reason(self) -> str:
         code = self.process.exitcode
         if code is not None and code < 0:
             with contextlib.suppress(ValueError):
@@ -141,7 +149,7 @@ class ProcessHand(Hand):
                 return f"the worker was ended by {name}{hint}"
         return f"the worker ended with exit code {code}"
 
-    def explain(self) -> None:
+    def dump_traceback(self) -> None:
         if hasattr(signal, "SIGUSR1") and self.process.pid is not None:
             with contextlib.suppress(OSError):
                 os.kill(self.process.pid, signal.SIGUSR1)
@@ -155,44 +163,52 @@ class ProcessHand(Hand):
         self.process.kill()
         self.close()
 
-    def let_go(self) -> None:
+    def request_shutdown(self) -> None:
         self.pipe.close()  # it ends when its pipe does
 
-    def dismiss(self) -> None:
-        self.let_go()
-        self.process.join(SECONDS_TO_END)
+    def shutdown(self) -> None:
+        self.request_shutdown()
+        self.process.join(JOIN_TIMEOUT_SECONDS)
         if self.process.is_alive():
             self.process.kill()
-        self.process.join(SECONDS_TO_END)
+        self.process.join(JOIN_TIMEOUT_SECONDS)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self.pipe.close()
-        self.process.join(SECONDS_TO_END)
+        self.process.join(JOIN_TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True)
-class Team:
+class LocalPool:
     """A process for each of ``devices``. ``threads``: cores that each may use; None leaves it to torch."""
 
     devices: Sequence[str] = ("auto",)
     threads: int | None = None
-    maker: Maker = worker.make_assets
+    runner_factory: TaskRunnerFactory = worker.create_asset_runner
 
-    def hire(self, number: int, log: Path) -> Hand:
-        return ProcessHand(number, self.devices[number - 1], self.maker, self.threads, log)
+    def start_worker(self, number: int, log: Path) -> WorkerHandle:
+        return ProcessWorkerHandle(number, self.devices[number - 1], self.runner_factory, self.threads, log)
 
-    def listen(self, hands: Sequence[Hand], seconds: float) -> None:
-        wait([ear for hand in hands if isinstance(hand, ProcessHand) for ear in hand.ears], seconds)
+    def wait_for_messages(self, handles: Sequence[WorkerHandle], timeout: float) -> None:
+        wait(
+            [
+                waitable
+                for handle in handles
+                if isinstance(handle, ProcessWorkerHandle)
+                for waitable in handle.waitables
+            ],
+            timeout,
+        )
 
 
 @contextlib.contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
+def _ignore_sigint() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)

@@ -21,15 +21,15 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dreamfusion3d.cameras.pinhole import Pinholes
+from dreamfusion3d.cameras.pinhole import PinholeCameras
 from dreamfusion3d.core import files
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.types import Up
+from dreamfusion3d.core.types import UpAxis
 
-LARGEST_FILE = 64 << 20  # bytes of a transforms.json
-MOST_PHOTOS = 10_000
+MAX_CAPTURE_JSON_BYTES = 64 << 20  # bytes of a transforms.json
+MAX_PHOTOS = 10_000
 # columns: where the file's axes point in our world; +Z up becomes +Y up, and -Y (Blender's front) +Z
-TURN: Mapping[str, tuple[tuple[int, ...], ...]] = {
+UP_AXIS_ROTATION: Mapping[str, tuple[tuple[int, ...], ...]] = {
     "y": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     "z": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
 }
@@ -40,37 +40,43 @@ class Photos:
     """Pictures and the cameras that took them."""
 
     rgba: UInt8[Tensor, "b h w 4"]  # sRGB, alpha straight; 255 where a file has none
-    cameras: Pinholes
+    cameras: PinholeCameras
     names: tuple[str, ...]  # as the file names them
-    cut_out: bool  # whether alpha tells the object from what is behind it
+    masked: bool  # whether alpha tells the object from what is behind it
 
     def __len__(self) -> int:
         return len(self.cameras)
 
-    def select(self, rows: Sequence[int]) -> Photos:
-        chosen = torch.as_tensor(rows, dtype=torch.int64)
+    def select(self, indices: Sequence[int]) -> Photos:
+        index_tensor = torch.as_tensor(indices, dtype=torch.int64)
         return Photos(
-            self.rgba[chosen], self.cameras.select(chosen), tuple(self.names[i] for i in rows), self.cut_out
+            self.rgba[index_tensor],
+            self.cameras.select(index_tensor),
+            tuple(self.names[i] for i in indices),
+            self.masked,
         )
 
     def to(self, device: torch.device | str) -> Photos:
         return dataclasses.replace(self, rgba=self.rgba.to(device), cameras=self.cameras.to(device))
 
-    def split(self, holdout: int) -> tuple[Photos, Photos]:
+    def split(self, num_eval: int) -> tuple[Photos, Photos]:
         """Those to fit, and ``holdout`` of them, evenly spread, to be judged by.
 
         Raises InputError when none would be left to fit.
         """
-        if not 0 <= holdout < len(self):
+        if not 0 <= num_eval < len(self):
             raise InputError(
-                f"--holdout {holdout} of {len(self)} photos leaves none to fit; hold out fewer"
-                if holdout > 0 else f"--holdout {holdout} is below zero"
+                f"--holdout {num_eval} of {len(self)} photos leaves none to fit; hold out fewer"
+                if num_eval > 0
+                else f"--holdout {num_eval} is below zero"
             )
-        held = [int((i + 0.5) * len(self) / holdout) for i in range(holdout)]
-        return self.select([i for i in range(len(self)) if i not in set(held)]), self.select(held)
+        eval_indices = [int((i + 0.5) * len(self) / num_eval) for i in range(num_eval)]
+        return self.select([i for i in range(len(self)) if i not in set(eval_indices)]), self.select(
+            eval_indices
+        )
 
 
-def read_photos(folder: Path, *, up: Up = "z", longest: int | None = None) -> Photos:
+def read_photos(folder: Path, *, up: UpAxis = "z", max_size: int | None = None) -> Photos:
     """The photos of FOLDER/transforms.json (or transforms_train.json), turned to +Y up, in the file's
     length unit. Pictures whose longer side exceeds ``longest`` pixels are shrunk to it.
 
@@ -78,25 +84,31 @@ def read_photos(folder: Path, *, up: Up = "z", longest: int | None = None) -> Ph
     """
     from dreamfusion3d.cameras.undistort import read_frames
 
-    path = transforms_of(folder)
-    tree = _tree(path)
-    rgba, focal, centre, cut_out = read_frames(folder, path.name, tree, longest)
-    frames = tree["frames"]
-    poses = torch.from_numpy(np.stack([
-        rigid(frame.get("transform_matrix"), f"{path.name}: frame {i}'s transform_matrix")
-        for i, frame in enumerate(frames)
-    ]))
-    turn = torch.eye(4, dtype=torch.float64)
-    turn[:3, :3] = torch.tensor(TURN[up], dtype=torch.float64)
-    cameras = Pinholes((turn @ poses).float(), focal, centre, rgba.shape[1], rgba.shape[2])
-    return Photos(rgba, cameras, tuple(str(f["file_path"]) for f in frames), cut_out)
+    path = find_transforms_file(folder)
+    transforms = _read_transforms(path)
+    rgba, focal, principal_point, masked = read_frames(folder, path.name, transforms, max_size)
+    frames = transforms["frames"]
+    poses = torch.from_numpy(
+        np.stack(
+            [
+                parse_rigid_transform(
+                    frame.get("transform_matrix"), f"{path.name}: frame {i}'s transform_matrix"
+                )
+                for i, frame in enumerate(frames)
+            ]
+        )
+    )
+    rotation = torch.eye(4, dtype=torch.float64)
+    rotation[:3, :3] = torch.tensor(UP_AXIS_ROTATION[up], dtype=torch.float64)
+    cameras = PinholeCameras((rotation @ poses).float(), focal, principal_point, rgba.shape[1], rgba.shape[2])
+    return Photos(rgba, cameras, tuple(str(f["file_path"]) for f in frames), masked)
 
 
-def transforms_of(folder: Path) -> Path:
+def find_transforms_file(folder: Path) -> Path:
     """The file that describes the photos of ``folder``; raises InputError where there is none."""
     if not folder.is_dir():
-        what = "is a file; name the folder it is in" if folder.is_file() else "does not exist"
-        raise InputError(f"{folder} {what}: a folder with a transforms.json and its photos is wanted")
+        problem = "is a file; name the folder it is in" if folder.is_file() else "does not exist"
+        raise InputError(f"{folder} {problem}: a folder with a transforms.json and its photos is wanted")
     for name in ("transforms.json", "transforms_train.json"):
         if (folder / name).is_file():
             return folder / name
@@ -106,11 +118,13 @@ def transforms_of(folder: Path) -> Path:
     )
 
 
-def read_json(path: Path, what: str) -> Any:
+def read_capture_json(path: Path, description: str) -> Any:
     """Its content, at most LARGEST_FILE bytes. Raises InputError: ``what`` is wanted."""
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MB; that is no {what}")
+        if path.stat().st_size > MAX_CAPTURE_JSON_BYTES:
+            raise InputError(
+                f"{path} is larger than {MAX_CAPTURE_JSON_BYTES >> 20} MB; that is no {description}"
+            )
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
@@ -118,21 +132,21 @@ def read_json(path: Path, what: str) -> Any:
         raise InputError(f"{path} is not JSON: {' '.join(str(error).split())[:160]}") from None
 
 
-def _tree(path: Path) -> dict[str, Any]:
+def _read_transforms(path: Path) -> dict[str, Any]:
     """The file's content, so far checked that it is an object with frames that name their files."""
-    tree = read_json(path, "list of photos")
-    frames = tree.get("frames") if isinstance(tree, dict) else None
+    transforms = read_capture_json(path, "list of photos")
+    frames = transforms.get("frames") if isinstance(transforms, dict) else None
     if not isinstance(frames, list) or not frames:
         raise InputError(f"{path} lists no frames: 'frames' must hold one object a photo")
-    if len(frames) > MOST_PHOTOS:
-        raise InputError(f"{path} lists {len(frames):,} frames; at most {MOST_PHOTOS:,} are read")
-    for number, frame in enumerate(frames):
+    if len(frames) > MAX_PHOTOS:
+        raise InputError(f"{path} lists {len(frames):,} frames; at most {MAX_PHOTOS:,} are read")
+    for index, frame in enumerate(frames):
         if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
-            raise InputError(f"{path}: frame {number} names no file_path")
-    return dict(tree)
+            raise InputError(f"{path}: frame {index} names no file_path")
+    return dict(transforms)
 
 
-def rigid(value: Any, what: str) -> Float[np.ndarray, "4 4"]:
+def parse_rigid_transform(value: Any, label: str) -> Float[np.ndarray, "4 4"]:
     """A camera-to-world matrix of three or four rows. Raises InputError about ``what`` where it is none."""
     try:
         matrix = np.array(value, np.float64)
@@ -141,11 +155,11 @@ def rigid(value: Any, what: str) -> Float[np.ndarray, "4 4"]:
     if matrix.shape == (3, 4):
         matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise InputError(f"{what} is not four rows of four numbers")
+        raise InputError(f"{label} is not four rows of four numbers")
     rotation = matrix[:3, :3]
     if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
         raise InputError(
-            f"{what} does not turn and move alone; a camera-to-world "
+            f"{label} does not turn and move alone; a camera-to-world "
             "matrix with unit columns right, up, backward is wanted"
         )
     # numbers of few digits would leave the directions a little off unit length
@@ -155,27 +169,39 @@ def rigid(value: Any, what: str) -> Float[np.ndarray, "4 4"]:
 
 
 def write_photos(
-    folder: Path, rgba: UInt8[np.ndarray, "b h w 4"], cameras: Pinholes, *, up: Up = "z"
+    folder: Path, rgba: UInt8[np.ndarray, "b h w 4"], cameras: PinholeCameras, *, up: UpAxis = "z"
 ) -> Path:
     """FOLDER/transforms.json and FOLDER/images/*.png: the inverse of `read_photos`."""
-    from dreamfusion3d.cameras.undistort import write_picture
+    from dreamfusion3d.cameras.undistort import write_photo
 
-    turn = np.eye(4)
-    turn[:3, :3] = np.array(TURN[up]).T
+    rotation = np.eye(4)
+    rotation[:3, :3] = np.array(UP_AXIS_ROTATION[up]).T
     frames = []
     for i in range(len(cameras)):
         name = f"images/{i:04d}.png"
-        write_picture(folder / name, rgba[i])
-        pose = turn @ cameras.camera_to_world[i].double().cpu().numpy()
-        (fl_x, fl_y), (cx, cy) = cameras.focal[i].tolist(), cameras.centre[i].tolist()
-        frames.append({
-            "file_path": name, "fl_x": fl_x, "fl_y": fl_y, "cx": cx, "cy": cy,
-            "transform_matrix": pose.tolist(),
-        })
+        write_photo(folder / name, rgba[i])
+        pose = rotation @ cameras.camera_to_world[i].double().cpu().numpy()
+        (fl_x, fl_y), (cx, cy) = cameras.focal[i].tolist(), cameras.principal_point[i].tolist()
+        frames.append(
+            {
+                "file_path": name,
+                "fl_x": fl_x,
+                "fl_y": fl_y,
+                "cx": cx,
+                "cy": cy,
+                "transform_matrix": pose.tolist(),
+            }
+        )
     angle = 2 * math.atan(0.5 * cameras.width / float(cameras.focal[0, 0]))
     path = folder / "transforms.json"
-    files.write_json(path, {
-        "camera_model": "OPENCV", "camera_angle_x": angle, "w": cameras.width, "h": cameras.height,
-        "frames": frames,
-    })
+    files.write_json(
+        path,
+        {
+            "camera_model": "OPENCV",
+            "camera_angle_x": angle,
+            "w": cameras.width,
+            "h": cameras.height,
+            "frames": frames,
+        },
+    )
     return path

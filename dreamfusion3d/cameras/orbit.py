@@ -23,7 +23,7 @@ ORBIT_ELEVATION_DEG = (-10.0, 85.0)
 
 
 @dataclass(frozen=True)
-class Cameras:
+class OrbitCameras:
     """``b`` pinhole cameras on orbits around the origin, sharing one picture size."""
 
     azimuth_deg: Float[Tensor, " b"]
@@ -36,23 +36,29 @@ class Cameras:
     def __len__(self) -> int:
         return self.azimuth_deg.shape[0]
 
-    def to(self, device: torch.device | str) -> Cameras:
-        return Cameras(
-            self.azimuth_deg.to(device), self.elevation_deg.to(device),
-            self.distance.to(device), self.fov_deg.to(device), self.height, self.width,
+    def to(self, device: torch.device | str) -> OrbitCameras:
+        return OrbitCameras(
+            self.azimuth_deg.to(device),
+            self.elevation_deg.to(device),
+            self.distance.to(device),
+            self.fov_deg.to(device),
+            self.height,
+            self.width,
         )
 
-    def resized(self, height: int, width: int) -> Cameras:
+    def resized(self, height: int, width: int) -> OrbitCameras:
         """The same cameras with another picture size."""
-        return Cameras(
-            self.azimuth_deg, self.elevation_deg, self.distance, self.fov_deg, height, width
-        )
+        return OrbitCameras(self.azimuth_deg, self.elevation_deg, self.distance, self.fov_deg, height, width)
 
-    def select(self, rows: Tensor) -> Cameras:
+    def select(self, indices: Tensor) -> OrbitCameras:
         """The cameras with these indices, in this order."""
-        return Cameras(
-            self.azimuth_deg[rows], self.elevation_deg[rows], self.distance[rows], self.fov_deg[rows],
-            self.height, self.width,
+        return OrbitCameras(
+            self.azimuth_deg[indices],
+            self.elevation_deg[indices],
+            self.distance[indices],
+            self.fov_deg[indices],
+            self.height,
+            self.width,
         )
 
     @property
@@ -85,14 +91,14 @@ class Cameras:
             indexing="ij",
         )
         focal = self.focal[:, None, None]
-        local = torch.stack(
+        camera_directions = torch.stack(
             torch.broadcast_tensors(
                 (u - 0.5 * self.width) / focal, (0.5 * self.height - v) / focal, -torch.ones_like(focal)
             ),
             -1,
         )
         pose = self.camera_to_world
-        directions = torch.einsum("bij,bhwj->bhwi", pose[:, :3, :3], local)
+        directions = torch.einsum("bij,bhwj->bhwi", pose[:, :3, :3], camera_directions)
         directions = directions / directions.norm(dim=-1, keepdim=True)
         origins = pose[:, None, None, :3, 3].expand_as(directions)
         return origins, directions
@@ -100,15 +106,22 @@ class Cameras:
     def project(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "b n 3"]:
         """Pixel coordinates (u, v) and distance along the optical axis of world points."""
         pose = self.camera_to_world
-        local = torch.einsum("bij,bnj->bni", pose[:, :3, :3].transpose(1, 2), points - pose[:, None, :3, 3])
-        depth = -local[..., 2]
+        camera_points = torch.einsum(
+            "bij,bnj->bni", pose[:, :3, :3].transpose(1, 2), points - pose[:, None, :3, 3]
+        )
+        depth = -camera_points[..., 2]
         scale = self.focal[:, None] / depth
         return torch.stack(
-            [0.5 * self.width + local[..., 0] * scale, 0.5 * self.height - local[..., 1] * scale, depth], -1
+            [
+                0.5 * self.width + camera_points[..., 0] * scale,
+                0.5 * self.height - camera_points[..., 1] * scale,
+                depth,
+            ],
+            -1,
         )
 
 
-def orbit(
+def orbit_cameras(
     azimuth_deg: Float[Tensor, " b"] | list[float],
     elevation_deg: Float[Tensor, " b"] | list[float] | float,
     *,
@@ -116,22 +129,28 @@ def orbit(
     width: int = 64,
     distance: float = ORBIT_DISTANCE,
     fov_deg: float = ORBIT_FOV_DEG,
-) -> Cameras:
+) -> OrbitCameras:
     """Cameras at the given azimuths and elevations (degrees), all looking at the origin."""
     azimuth = torch.as_tensor(azimuth_deg, dtype=torch.float32)
     elevation = torch.as_tensor(elevation_deg, dtype=torch.float32, device=azimuth.device).expand_as(azimuth)
-    return Cameras(
-        azimuth, elevation, torch.full_like(azimuth, distance), torch.full_like(azimuth, fov_deg),
-        height, width,
+    return OrbitCameras(
+        azimuth,
+        elevation,
+        torch.full_like(azimuth, distance),
+        torch.full_like(azimuth, fov_deg),
+        height,
+        width,
     )
 
 
-def turntable(views: int, elevation_deg: float = 15.0, *, size: int = 64) -> Cameras:
+def turntable_cameras(num_views: int, elevation_deg: float = 15.0, *, size: int = 64) -> OrbitCameras:
     """``views`` cameras evenly around the object, the first one in front."""
-    return orbit([360.0 * i / views for i in range(views)], elevation_deg, height=size, width=size)
+    return orbit_cameras(
+        [360.0 * i / num_views for i in range(num_views)], elevation_deg, height=size, width=size
+    )
 
 
-def sample_orbit(
+def sample_orbit_cameras(
     count: int,
     *,
     generator: torch.Generator,
@@ -139,7 +158,7 @@ def sample_orbit(
     size: int = 64,
     spread: bool = True,
     antipodal: bool = False,
-) -> Cameras:
+) -> OrbitCameras:
     """Random cameras. With ``spread`` the azimuths are 360/count apart with one random offset,
     so that no step looks at a single side only (MVDream draws orthogonal views the same way).
     With ``antipodal`` the second half look from across the first: half a turn on, as high."""
@@ -160,4 +179,4 @@ def sample_orbit(
         azimuth = torch.rand(count, generator=generator, device=device) * 360
     if antipodal:
         azimuth = torch.cat([azimuth[:half], (azimuth[:half] + 180) % 360])
-    return orbit(azimuth, elevation, height=size, width=size)
+    return orbit_cameras(azimuth, elevation, height=size, width=size)

@@ -9,16 +9,16 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 
 
 @dataclass(frozen=True)
-class Pinholes:
+class PinholeCameras:
     """``b`` pinhole cameras anywhere, sharing one picture size. Lengths in scene units or pixels."""
 
     camera_to_world: Float[Tensor, "b 4 4"]  # rigid; columns right, up, backward, position
     focal: Float[Tensor, "b 2"]  # along u and v
-    centre: Float[Tensor, "b 2"]  # u and v of the optical axis
+    principal_point: Float[Tensor, "b 2"]  # u and v of the optical axis
     height: int
     width: int
 
@@ -26,48 +26,65 @@ class Pinholes:
         return self.camera_to_world.shape[0]
 
     @classmethod
-    def of(cls, cameras: Cameras) -> Pinholes:
+    def from_orbit(cls, cameras: OrbitCameras) -> PinholeCameras:
         """The same cameras without their orbits."""
-        middle = cameras.focal.new_tensor([cameras.width / 2, cameras.height / 2])
+        principal_point = cameras.focal.new_tensor([cameras.width / 2, cameras.height / 2])
         return cls(
-            cameras.camera_to_world, cameras.focal[:, None].expand(-1, 2), middle.expand(len(cameras), 2),
-            cameras.height, cameras.width,
+            cameras.camera_to_world,
+            cameras.focal[:, None].expand(-1, 2),
+            principal_point.expand(len(cameras), 2),
+            cameras.height,
+            cameras.width,
         )
 
-    def to(self, device: torch.device | str) -> Pinholes:
+    def to(self, device: torch.device | str) -> PinholeCameras:
         return dataclasses.replace(
-            self, camera_to_world=self.camera_to_world.to(device), focal=self.focal.to(device),
-            centre=self.centre.to(device),
+            self,
+            camera_to_world=self.camera_to_world.to(device),
+            focal=self.focal.to(device),
+            principal_point=self.principal_point.to(device),
         )
 
-    def resized(self, height: int, width: int) -> Pinholes:
+    def resized(self, height: int, width: int) -> PinholeCameras:
         """The same cameras with another picture size."""
-        by = self.focal.new_tensor([width / self.width, height / self.height])
+        scale = self.focal.new_tensor([width / self.width, height / self.height])
         return dataclasses.replace(
-            self, focal=self.focal * by, centre=self.centre * by, height=height, width=width
+            self,
+            focal=self.focal * scale,
+            principal_point=self.principal_point * scale,
+            height=height,
+            width=width,
         )
 
-    def select(self, rows: Tensor) -> Pinholes:
+    def select(self, indices: Tensor) -> PinholeCameras:
         return dataclasses.replace(
-            self, camera_to_world=self.camera_to_world[rows], focal=self.focal[rows], centre=self.centre[rows]
+            self,
+            camera_to_world=self.camera_to_world[indices],
+            focal=self.focal[indices],
+            principal_point=self.principal_point[indices],
         )
 
-    def rays(
-        self, pixels: Int64[Tensor, " n"]
-    ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
+    def rays_through(self, pixels: Int64[Tensor, " n"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
         """Origins and unit directions through the centres of ``pixels``, numbered through b, h, w."""
-        camera, place = pixels // (self.height * self.width), pixels % (self.height * self.width)
-        uv = torch.stack([place % self.width, place // self.width], -1) + 0.5
-        across = (uv - self.centre[camera]) / self.focal[camera]
-        local = torch.stack([across[:, 0], -across[:, 1], -torch.ones_like(across[:, 0])], -1)
+        camera, offset = pixels // (self.height * self.width), pixels % (self.height * self.width)
+        uv = torch.stack([offset % self.width, offset // self.width], -1) + 0.5
+        image_plane = (uv - self.principal_point[camera]) / self.focal[camera]
+        camera_directions = torch.stack(
+            [image_plane[:, 0], -image_plane[:, 1], -torch.ones_like(image_plane[:, 0])], -1
+        )
         pose = self.camera_to_world[camera]
-        directions = torch.einsum("nij,nj->ni", pose[:, :3, :3], local)
+        directions = torch.einsum("nij,nj->ni", pose[:, :3, :3], camera_directions)
         return pose[:, :3, 3], directions / directions.norm(dim=-1, keepdim=True)
 
     def project(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "b n 3"]:
         """Pixel coordinates (u, v) and distance along the optical axis of world points."""
         pose = self.camera_to_world
-        local = torch.einsum("bij,bnj->bni", pose[:, :3, :3].mT, points - pose[:, None, :3, 3])
-        depth = -local[..., 2]
-        place = local[..., :2] * local.new_tensor([1.0, -1.0]) / depth[..., None] * self.focal[:, None]
-        return torch.cat([place + self.centre[:, None], depth[..., None]], -1)
+        camera_points = torch.einsum("bij,bnj->bni", pose[:, :3, :3].mT, points - pose[:, None, :3, 3])
+        depth = -camera_points[..., 2]
+        uv = (
+            camera_points[..., :2]
+            * camera_points.new_tensor([1.0, -1.0])
+            / depth[..., None]
+            * self.focal[:, None]
+        )
+        return torch.cat([uv + self.principal_point[:, None], depth[..., None]], -1)

@@ -8,48 +8,48 @@ import torch
 from torch import Tensor
 
 
-class Later:
+class AsyncScalar:
     """A number on its way from a device to the host.
 
     ``read`` waits for what makes the number, and not for what the device has been asked since: asked
     before much other work and read after it has been queued, it costs no time.
     """
 
-    def __init__(self, number: Tensor) -> None:
-        self._number, self._made = number.detach(), None
+    def __init__(self, value: Tensor) -> None:
+        self._buffer, self._ready = value.detach(), None
         self._value: int | float | None = None
-        if number.device.type == "cuda":
+        if value.device.type == "cuda":
             # into pinned memory: the host would have to wait for a copy into any other
-            self._number = torch.empty(number.shape, dtype=number.dtype, pin_memory=True)
-            self._number.copy_(number.detach(), non_blocking=True)
-            self._made = torch.cuda.Event()
-            self._made.record(torch.cuda.current_stream(number.device))
+            self._buffer = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+            self._buffer.copy_(value.detach(), non_blocking=True)
+            self._ready = torch.cuda.Event()
+            self._ready.record(torch.cuda.current_stream(value.device))
 
     def read(self) -> int | float:
         """An int where the tensor holds one."""
         if self._value is None:
-            if self._made is not None:
-                self._made.synchronize()
-            self._value = self._number.item()
+            if self._ready is not None:
+                self._ready.synchronize()
+            self._value = self._buffer.item()
         return self._value
 
 
-class Trailing:
+class DelayedScalar:
     """A number of every step, told one step late where the host shall run ahead of a GPU."""
 
-    def __init__(self, late: bool) -> None:
-        self.late = late
-        self.before: Later | None = None
+    def __init__(self, delayed: bool) -> None:
+        self.delayed = delayed
+        self.previous: AsyncScalar | None = None
         self.age = 0  # of what was told last, in steps
 
-    def told(self, number: Later, *, settle: bool = False) -> int | float:
+    def update(self, current: AsyncScalar, *, sync: bool = False) -> int | float:
         """The step before's number, of the first one its own; ``settle`` waits for this one's, unless the
         other is not finite, which must not be missed."""
-        before, self.before = self.before, number if self.late else None
-        value = math.nan if before is None else before.read()
-        own = before is None or (settle and math.isfinite(value))
-        self.age = 0 if own else 1
-        return number.read() if own else value
+        previous, self.previous = self.previous, current if self.delayed else None
+        value = math.nan if previous is None else previous.read()
+        use_current = previous is None or (sync and math.isfinite(value))
+        self.age = 0 if use_current else 1
+        return current.read() if use_current else value
 
-    def forget(self) -> None:
-        self.before = None
+    def reset(self) -> None:
+        self.previous = None

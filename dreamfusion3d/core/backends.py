@@ -31,7 +31,7 @@ from torch import Tensor
 Backend = Literal["auto", "torch", "numba", "triton"]
 
 
-def fastest(tensor: Tensor) -> Backend:
+def fastest_backend(tensor: Tensor) -> Backend:
     """numba on the CPU, Triton on a GPU where it is installed (torch's builds for CUDA and ROCm bring
     it), both for float32; torch, the reference, elsewhere."""
     if tensor.dtype != torch.float32:
@@ -41,14 +41,14 @@ def fastest(tensor: Tensor) -> Backend:
     return "triton" if tensor.device.type == "cuda" and has_triton() else "torch"
 
 
-def constant(values: tuple[float, ...] | tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
+def constant_like(values: tuple[float, ...] | tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
     """``values`` in the type and on the device of ``like``, not to be changed in place. Made once: the
     host waits for a GPU's work before it hands over numbers."""
-    return _constant(values, like.dtype, like.device)
+    return _cached_constant(values, like.dtype, like.device)
 
 
 @functools.lru_cache(maxsize=64)
-def _constant(values: tuple[object, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+def _cached_constant(values: tuple[object, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=dtype, device=device)
 
 
@@ -60,22 +60,23 @@ def has_triton() -> bool:
 
 
 @functools.cache
-def keep_freed_memory() -> bool:
+def retain_freed_memory() -> bool:
     """Let this process keep what it frees, up to a gigabyte, from now on; whether it does.
 
     A step on the CPU takes and frees the same hundreds of megabytes every time. glibc's malloc hands each
     large piece back to the system, which must fill it with zeros before it is had again: a fifth
     of a step. Settings that the user has made by the environment stay (mallopt(3)).
     """
-    chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if chosen or platform.libc_ver()[0] != "glibc":
+    configured_by_user = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if configured_by_user or platform.libc_ver()[0] != "glibc":
         return False
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # of malloc.h
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
         # glibc up to 2.34 takes no more than 32 MB as the last
         return bool(
-            mallopt(trim_threshold, 1 << 30) and mallopt(top_pad, 1 << 26)
+            mallopt(trim_threshold, 1 << 30)
+            and mallopt(top_pad, 1 << 26)
             and (mallopt(mmap_threshold, 1 << 30) or mallopt(mmap_threshold, 1 << 25))
         )
     return False

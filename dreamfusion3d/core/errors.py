@@ -13,7 +13,7 @@ class InputError(Exception):
 class SettingError(InputError):
     """A setting cannot have the value that it was given.
 
-    ``key`` is its name, ``mesh.faces``, or that of the command line's option in its place, ``--faces``;
+    ``key`` is its name, ``mesh.max_faces``, or that of the command line's option in its place, ``--faces``;
     ``value`` is as it is shown, None where the problem is not one of a single value.
     """
 
@@ -22,9 +22,9 @@ class SettingError(InputError):
         equals = " " if key.startswith("--") else " = "
         super().__init__(f"{key} {problem}" if value is None else f"{key}{equals}{value} {problem}")
 
-    def about(self, name: str) -> SettingError:
+    def with_key(self, key: str) -> SettingError:
         """The same, about what the user knows by another ``name``."""
-        return SettingError(name, self.problem, self.value)
+        return SettingError(key, self.problem, self.value)
 
 
 class LockedError(InputError):
@@ -40,6 +40,5 @@ class MissingExtraError(InputError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs the package '{package}', which is not installed: "
-            f"pip install 'dreamfusion3d[{extra}]'"
+            f"{purpose} needs the package '{package}', which is not installed: pip install 'dreamfusion3d[{extra}]'"
         )

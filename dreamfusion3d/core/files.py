@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-CACHE = "DREAMFUSION3D_CACHE"  # environment variable
+CACHE_ENV_VAR = "DREAMFUSION3D_CACHE"  # environment variable
 
 
 def cache_folder() -> Path:
     """$DREAMFUSION3D_CACHE, or dreamfusion3d/ in the user's cache."""
-    if named := os.environ.get(CACHE):
-        return Path(named).expanduser()
+    if override := os.environ.get(CACHE_ENV_VAR):
+        return Path(override).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dreamfusion3d"
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary neighbour of ``path`` to write to; renamed over it when the block succeeds.
 
     The suffix is kept, because many writers choose their format by it. On any error the
@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_strays(folder: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Removes the temporary files that killed processes left in ``folder``; nobody may be writing there."""
     for path in folder.glob(".*.tmp*"):
         with contextlib.suppress(OSError):
@@ -46,7 +46,7 @@ def remove_strays(folder: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 
@@ -55,7 +55,7 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while block := stream.read(1 << 20):

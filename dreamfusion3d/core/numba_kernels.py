@@ -36,9 +36,9 @@ inline = njit(inline="always", **_OPTIONS)
 
 def follow_torch_threads() -> None:
     """Make the calling thread's next kernels use as many threads as torch may use."""
-    wanted = torch.get_num_threads()
-    numba.set_num_threads(max(1, min(wanted, numba.config.NUMBA_NUM_THREADS)))
+    num_threads = torch.get_num_threads()
+    numba.set_num_threads(max(1, min(num_threads, numba.config.NUMBA_NUM_THREADS)))
     # The first time this starts numba's threads, for all cores; where they are OpenMP's, torch, whose
     # threads these are too, would from then on take as many, whatever OMP_NUM_THREADS says.
-    if torch.get_num_threads() != wanted:
-        torch.set_num_threads(wanted)
+    if torch.get_num_threads() != num_threads:
+        torch.set_num_threads(num_threads)

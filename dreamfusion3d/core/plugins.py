@@ -6,12 +6,12 @@ from importlib.metadata import entry_points
 from typing import Any
 
 
-def names(group: str) -> list[str]:
+def plugin_names(group: str) -> list[str]:
     """What installed packages offer under ``group``, sorted; reads their metadata alone."""
     return sorted({point.name for point in entry_points(group=group)})
 
 
-def load(group: str, name: str) -> tuple[Any | None, list[str]]:
+def load_plugin(group: str, name: str) -> tuple[Any | None, list[str]]:
     """The object called ``name``, or None; and a line for each package whose offer cannot be imported.
 
     A broken one is passed over: another package may offer the same name.

@@ -7,7 +7,7 @@ import time
 from typing import Any, Protocol, TextIO, runtime_checkable
 
 SECONDS_BETWEEN_LINES = 5.0
-WARNING = "warning: "
+WARNING_PREFIX = "warning: "
 
 
 @runtime_checkable
@@ -20,14 +20,14 @@ class Progress(Protocol):
     def step(self, done: int, total: int, note: str = "") -> None:
         """``done`` of ``total`` steps of the present stage are behind us."""
 
-    def say(self, message: str) -> None:
+    def log(self, message: str) -> None:
         """A line that stays. One that begins with WARNING is for those too who want no others."""
 
     def close(self) -> None:
         """Nothing more will come; called on errors too."""
 
 
-class Quiet:
+class QuietProgress:
     """Says nothing but warnings."""
 
     def __init__(self, stream: TextIO | None = None, warnings: bool = True) -> None:
@@ -37,43 +37,43 @@ class Quiet:
 
     def step(self, done: int, total: int, note: str = "") -> None: ...
 
-    def say(self, message: str) -> None:
-        if self.warnings and message.startswith(WARNING):
+    def log(self, message: str) -> None:
+        if self.warnings and message.startswith(WARNING_PREFIX):
             print(message, file=self.stream or sys.stderr, flush=True)
 
     def close(self) -> None: ...
 
 
-class Plain:
+class LineProgress:
     """One line a stage, and one every few seconds within it: for logs and pipes."""
 
     def __init__(self, stream: TextIO | None = None, interval: float = SECONDS_BETWEEN_LINES) -> None:
         self.stream, self.interval = stream, interval
-        self.name, self.begun, self.spoken, self.first = "", 0.0, 0.0, -1
+        self.stage_name, self.start_time, self.last_print_time, self.first_step = "", 0.0, 0.0, -1
 
     def stage(self, name: str, number: int, count: int) -> None:
-        self.name, self.begun, self.first = name, time.monotonic(), -1
-        self.spoken = self.begun
-        self.say(f"[{number}/{count}] {name}")
+        self.stage_name, self.start_time, self.first_step = name, time.monotonic(), -1
+        self.last_print_time = self.start_time
+        self.log(f"[{number}/{count}] {name}")
 
     def step(self, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
-        if self.first < 0:
+        if self.first_step < 0:
             # a resumed run begins at some step > 1: the rate counts from here
-            self.first, self.begun = done, now
-        if now - self.spoken < self.interval and done < total:
+            self.first_step, self.start_time = done, now
+        if now - self.last_print_time < self.interval and done < total:
             return
-        self.spoken = now
-        left = remaining(now - self.begun, done - self.first, total - done)
-        self.say("  ".join(part for part in (f"  {self.name} {done}/{total}", left, note) if part))
+        self.last_print_time = now
+        eta = format_eta(now - self.start_time, done - self.first_step, total - done)
+        self.log("  ".join(part for part in (f"  {self.stage_name} {done}/{total}", eta, note) if part))
 
-    def say(self, message: str) -> None:
+    def log(self, message: str) -> None:
         print(message, file=self.stream or sys.stderr, flush=True)
 
     def close(self) -> None: ...
 
 
-class Bar:
+class BarProgress:
     """rich's bar, one for the present stage."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Bar:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
 
-        self.bars = RichProgress(
+        self.rich_progress = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             TextColumn("{task.fields[steps]}"),
@@ -90,55 +90,55 @@ class Bar:
             console=Console(stderr=True),
         )
         self.task: Any = None
-        self.begun, self.first = 0.0, -1
+        self.start_time, self.first_step = 0.0, -1
 
     def stage(self, name: str, number: int, count: int) -> None:
-        self._finish()
-        self.begun, self.first = time.monotonic(), -1
-        self.bars.start()
-        self.task = self.bars.add_task(
+        self._complete_stage()
+        self.start_time, self.first_step = time.monotonic(), -1
+        self.rich_progress.start()
+        self.task = self.rich_progress.add_task(
             f"{number}/{count} {name:<20}", total=None, steps="", left="", note=""
         )
 
     def step(self, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
-        if self.first < 0:
-            self.first, self.begun = done, now
-        left = remaining(now - self.begun, done - self.first, total - done)
+        if self.first_step < 0:
+            self.first_step, self.start_time = done, now
+        eta = format_eta(now - self.start_time, done - self.first_step, total - done)
         if self.task is not None:
-            self.bars.update(
-                self.task, completed=done, total=total, steps=f"{done}/{total}", left=left, note=note
+            self.rich_progress.update(
+                self.task, completed=done, total=total, steps=f"{done}/{total}", left=eta, note=note
             )
 
-    def say(self, message: str) -> None:
+    def log(self, message: str) -> None:
         # markup off: a prompt may hold square brackets
-        self.bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self.rich_progress.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         # an interrupted stage stays as far as it came
         if self.task is not None:
-            self.bars.stop_task(self.task)
-        self.bars.stop()
+            self.rich_progress.stop_task(self.task)
+        self.rich_progress.stop()
 
-    def _finish(self) -> None:
+    def _complete_stage(self) -> None:
         if self.task is not None:
-            total = next(t.total for t in self.bars.tasks if t.id == self.task) or 1
-            self.bars.update(self.task, total=total, completed=total, left="", note="")
-            self.bars.stop_task(self.task)
+            total = next(t.total for t in self.rich_progress.tasks if t.id == self.task) or 1
+            self.rich_progress.update(self.task, total=total, completed=total, left="", note="")
+            self.rich_progress.stop_task(self.task)
 
 
-def remaining(seconds: float, done: int, left: int) -> str:
+def format_eta(seconds: float, done: int, steps_left: int) -> str:
     """'about 40 s left', from the rate so far; empty while there is no rate."""
-    if done <= 0 or left <= 0:
+    if done <= 0 or steps_left <= 0:
         return ""
-    estimate = seconds / done * left
+    estimate = seconds / done * steps_left
     if estimate < 100:
         return f"about {max(1, round(estimate))} s left"
     return f"about {round(estimate / 60)} min left"
 
 
-def choose(quiet: bool = False) -> Progress:
+def default_progress(quiet: bool = False) -> Progress:
     """The fitting one for this stderr."""
     if quiet:
-        return Quiet()
-    return Bar() if sys.stderr.isatty() else Plain()
+        return QuietProgress()
+    return BarProgress() if sys.stderr.isatty() else LineProgress()

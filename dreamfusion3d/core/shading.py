@@ -11,21 +11,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.core.backends import constant
+from dreamfusion3d.core.backends import constant_like
 
 AMBIENT = 0.4
 DIFFUSE = 0.6
 LIGHT_IN_CAMERA = (0.35, 0.55, 0.76)  # right, up, towards the viewer; unit length to 1 %
-MEAN_SHADE = 0.8  # of a pixel whose normal is unknown
+MEAN_SHADING = 0.8  # of a pixel whose normal is unknown
 
 
 def light_direction(camera_to_world: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 3"]:
     """Unit vectors from the object towards each camera's light, in world space."""
-    local = constant(LIGHT_IN_CAMERA, camera_to_world)
-    local = local / local.norm()
-    return camera_to_world[:, :3, :3] @ local
+    camera_direction = constant_like(LIGHT_IN_CAMERA, camera_to_world)
+    camera_direction = camera_direction / camera_direction.norm()
+    return camera_to_world[:, :3, :3] @ camera_direction
 
 
-def shade(normals: Float[Tensor, "*n 3"], light: Float[Tensor, "*#n 3"]) -> Float[Tensor, "*n"]:
+def lambert_shading(normals: Float[Tensor, "*n 3"], light: Float[Tensor, "*#n 3"]) -> Float[Tensor, "*n"]:
     """Factor on the albedo, in [AMBIENT, AMBIENT + DIFFUSE], for unit normals."""
     return AMBIENT + DIFFUSE * torch.clamp((normals * light).sum(-1), min=0)

@@ -30,8 +30,8 @@ class Render:
 
     def over(self, background: Float[Tensor, "*#b 3"]) -> Float[Tensor, "b h w 3"]:
         """The pictures composited over one solid background colour a view (or one for all)."""
-        colour = background.expand(self.rgb.shape[0], 3)[:, None, None, :]
-        return self.rgb + (1 - self.opacity[..., None]) * colour
+        color = background.expand(self.rgb.shape[0], 3)[:, None, None, :]
+        return self.rgb + (1 - self.opacity[..., None]) * color
 
 
 @runtime_checkable
@@ -73,4 +73,6 @@ class TexturedMesh:
     tangents: Float[np.ndarray, "v 4"] | None = None
     occlusion: UInt8[np.ndarray, "h w"] | None = None
     quads: Bool[np.ndarray, ""] | None = None
-Up = Literal["y", "z"]
+
+
+UpAxis = Literal["y", "z"]

@@ -15,70 +15,70 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from dreamfusion3d.core.types import TexturedMesh
-from dreamfusion3d.evaluation.ground_truth import parts_at
-from dreamfusion3d.evaluation.subject import Evidence
-from dreamfusion3d.evaluation.voxels import centred
-from dreamfusion3d.procedural.materials import FINISHES
-from dreamfusion3d.procedural.objects import COLOURS, Instances, Meaning
+from dreamfusion3d.evaluation.ground_truth import palette_indices
+from dreamfusion3d.evaluation.subject import EvalSubject
+from dreamfusion3d.evaluation.voxels import normalize_mesh
+from dreamfusion3d.procedural.materials import MATERIALS
+from dreamfusion3d.procedural.objects import COLORS, ObjectBatch, ObjectSpec
 
-POINTS = 4000
-SEED = 0
+COLOR_SAMPLES = 4000
+COLOR_SAMPLE_SEED = 0
 
 
 @dataclass(frozen=True)
-class PartColour:
+class PartColorResult:
     """One part whose colour the prompt names: the share of its points that agree, and the winner."""
 
     part: str  # "first" or "second"
-    asked: str
-    share: float
-    seen: str
+    expected: str
+    fraction: float
+    observed: str
 
     @property
-    def right(self) -> bool:
-        return self.seen == self.asked
+    def correct(self) -> bool:
+        return self.observed == self.expected
 
 
-def judge_colours(
-    evidence: Evidence, meaning: Meaning, props: Instances, truth: TexturedMesh
-) -> list[PartColour]:
+def evaluate_colors(
+    subject: EvalSubject, spec: ObjectSpec, objects: ObjectBatch, reference_mesh: TexturedMesh
+) -> list[PartColorResult]:
     """One entry for each colour that the prompt names; empty when it names none. ``truth`` is the
     mesh of the one instance in ``props``, the true prop that is most like the asset."""
-    asked = {"first": meaning.colour, "second": meaning.second_colour}
-    named = {part: colour for part, colour in asked.items() if colour in COLOURS}
+    requested = {"first": spec.colour, "second": spec.second_colour}
+    named = {part: color for part, color in requested.items() if color in COLORS}
     if not named:
         return []
-    points, colours = surface(evidence.mesh, POINTS)
-    owner = _owners(props, truth, meaning, points)
-    votes = _named(colours)
-    pattern = FINISHES[meaning.finish].shift is None
+    points, colors = sample_surface_colors(subject.mesh, COLOR_SAMPLES)
+    palette_index = _nearest_palette_index(objects, reference_mesh, spec, points)
+    color_names = _nearest_named_color(colors)
+    is_pattern = MATERIALS[spec.finish].shift is None
     # inside the spots of a spotted prop another colour is right
-    slots = {"first": (0,) if pattern else (0, 3), "second": (1, 4)}
+    palette_slots = {"first": (0,) if is_pattern else (0, 3), "second": (1, 4)}
     out = []
-    for part, colour in named.items():
-        mine = Counter(votes[np.isin(owner, slots[part])].tolist())
-        total = sum(mine.values())
-        winner = mine.most_common(1)[0][0] if total else "nothing"
-        out.append(PartColour(part, colour, mine[colour] / total if total else 0.0, winner))
+    for part, color in named.items():
+        votes = Counter(color_names[np.isin(palette_index, palette_slots[part])].tolist())
+        total = sum(votes.values())
+        winner = votes.most_common(1)[0][0] if total else "nothing"
+        out.append(PartColorResult(part, color, votes[color] / total if total else 0.0, winner))
     return out
 
 
-def _owners(
-    props: Instances, truth: TexturedMesh, meaning: Meaning, points: Float[np.ndarray, "n 3"]
+def _nearest_palette_index(
+    objects: ObjectBatch, reference_mesh: TexturedMesh, spec: ObjectSpec, points: Float[np.ndarray, "n 3"]
 ) -> np.ndarray:
     """Index into ``Meaning.paints`` of each point, by the nearest point of the true prop."""
-    middles = truth.vertices[truth.faces].mean(1)
-    placed = centred(truth)
-    _, row = cKDTree(placed.vertices[placed.faces].mean(1)).query(points)
-    owner = parts_at(props, 0, middles, meaning.finish)
-    return owner[row]
+    face_centers = reference_mesh.vertices[reference_mesh.faces].mean(1)
+    normalized = normalize_mesh(reference_mesh)
+    _, row = cKDTree(normalized.vertices[normalized.faces].mean(1)).query(points)
+    palette_index = palette_indices(objects, 0, face_centers, spec.finish)
+    return palette_index[row]
 
 
-def surface(
+def sample_surface_colors(
     mesh: TexturedMesh, count: int
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     """Points spread evenly over the surface, and their base colours in [0, 1]."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(COLOR_SAMPLE_SEED)
     corners = mesh.vertices[mesh.faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     face = rng.choice(len(area), count, p=area / area.sum())
@@ -92,12 +92,12 @@ def surface(
     return points, mesh.texture[row, column].astype(np.float64) / 255
 
 
-def _named(colours: Float[np.ndarray, "n 3"]) -> np.ndarray:
+def _nearest_named_color(colors: Float[np.ndarray, "n 3"]) -> np.ndarray:
     """The named colour nearest to each, in CIE Lab."""
-    known = _lab(np.array(list(COLOURS.values())))
-    off = np.linalg.norm(_lab(colours)[:, None] - known[None], axis=-1)
-    return np.array(list(COLOURS))[off.argmin(1)]
+    palette_lab = _srgb_to_lab(np.array(list(COLORS.values())))
+    distance = np.linalg.norm(_srgb_to_lab(colors)[:, None] - palette_lab[None], axis=-1)
+    return np.array(list(COLORS))[distance.argmin(1)]
 
 
-def _lab(srgb: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+def _srgb_to_lab(srgb: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     return cv2.cvtColor(srgb[None].astype(np.float32), cv2.COLOR_RGB2Lab)[0].astype(np.float64)

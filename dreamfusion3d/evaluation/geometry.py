@@ -9,80 +9,90 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from dreamfusion3d.evaluation.ground_truth import true_solid
-from dreamfusion3d.evaluation.subject import Evidence
-from dreamfusion3d.evaluation.voxels import iou
-from dreamfusion3d.procedural.categories import KINDS
-from dreamfusion3d.procedural.objects import Instances, Meaning, instances
+from dreamfusion3d.evaluation.ground_truth import ground_truth_voxels
+from dreamfusion3d.evaluation.subject import EvalSubject
+from dreamfusion3d.evaluation.voxels import voxel_iou
+from dreamfusion3d.procedural.categories import CATEGORIES
+from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, sample_objects
 
-INSTANCES = 3  # of every form
-SEED = 1_000_003  # of the instances that are compared with
+REFERENCES_PER_FORM = 3  # of every form
+REFERENCE_SEED = 1_000_003  # of the instances that are compared with
 
 
 @dataclass(frozen=True)
-class Geometry:
+class GeometryResult:
     """Overlap with the best instance of the asked kind, and of all others; topology."""
 
     iou: float
-    other_iou: float
-    other_kind: str
+    best_other_iou: float
+    best_other_category: str
     genus: int | None
-    genus_asked: int
+    expected_genus: int
     components: int
     watertight: bool
 
     @property
-    def kind_wins(self) -> bool:
-        return self.iou > self.other_iou
+    def category_correct(self) -> bool:
+        return self.iou > self.best_other_iou
 
     @property
-    def genus_right(self) -> bool:
-        return self.genus == self.genus_asked
+    def genus_correct(self) -> bool:
+        return self.genus == self.expected_genus
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearestReference:
     """The instance that overlaps best."""
 
-    props: Instances
-    overlap: float
+    objects: ObjectBatch
+    iou: float
 
 
-def judge_geometry(evidence: Evidence, meaning: Meaning, kinds: list[str] | None = None) -> Geometry:
+def evaluate_geometry(
+    subject: EvalSubject, spec: ObjectSpec, categories: list[str] | None = None
+) -> GeometryResult:
     """``kinds``: those that compete; all of the world when None."""
     best = {
-        kind: max(iou(evidence.solid, candidate) for candidate in bank(kind, meaning.size)[1])
-        for kind in {*(kinds or KINDS), meaning.kind}
+        category: max(
+            voxel_iou(subject.voxels, candidate) for candidate in reference_objects(category, spec.size)[1]
+        )
+        for category in {*(categories or CATEGORIES), spec.kind}
     }
-    asked = best.pop(meaning.kind)
-    other = max(best, key=lambda k: best[k], default=meaning.kind)
-    facts = evidence.facts
-    return Geometry(
-        asked, best.get(other, 0.0), other, facts["genus"], KINDS[meaning.kind].genus_of(meaning.count),
-        facts["components"], facts["watertight"],
+    expected_iou = best.pop(spec.kind)
+    other = max(best, key=lambda k: best[k], default=spec.kind)
+    topology = subject.topology
+    return GeometryResult(
+        expected_iou,
+        best.get(other, 0.0),
+        other,
+        topology["genus"],
+        CATEGORIES[spec.kind].expected_genus(spec.count),
+        topology["components"],
+        topology["watertight"],
     )
 
 
-def nearest(evidence: Evidence, meaning: Meaning) -> Nearest:
+def nearest_reference(subject: EvalSubject, spec: ObjectSpec) -> NearestReference:
     """The instance of the asked kind and form that is most like the asset."""
-    props, solids = bank(meaning.kind, meaning.size)
-    form = [
-        i for i in range(len(props))
-        if int(props.count[i]) == meaning.count and bool(props.option[i]) == meaning.option
+    objects, voxel_grids = reference_objects(spec.kind, spec.size)
+    same_form = [
+        i
+        for i in range(len(objects))
+        if int(objects.count[i]) == spec.count and bool(objects.option[i]) == spec.option
     ]
-    overlaps = [iou(evidence.solid, solids[i]) for i in form]
-    winner = int(np.argmax(overlaps))
-    return Nearest(props[[form[winner]]], overlaps[winner])
+    ious = [voxel_iou(subject.voxels, voxel_grids[i]) for i in same_form]
+    best = int(np.argmax(ious))
+    return NearestReference(objects[[same_form[best]]], ious[best])
 
 
 @cache
-def bank(kind: str, size: str) -> tuple[Instances, list[Bool[np.ndarray, "r r r"]]]:
+def reference_objects(category: str, size: str) -> tuple[ObjectBatch, list[Bool[np.ndarray, "r r r"]]]:
     """INSTANCES of every form of a kind, and their solids in the frame of comparison."""
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(REFERENCE_SEED)
     batches = [
-        instances(kind, count, size, INSTANCES, option=option, generator=generator)
-        for count, option in KINDS[kind].forms()
+        sample_objects(category, count, size, REFERENCES_PER_FORM, option=option, generator=generator)
+        for count, option in CATEGORIES[category].variants()
     ]
     names = ("variation", "count", "option", "scale")
-    props = Instances(batches[0].kind, *(torch.cat([getattr(b, n) for b in batches]) for n in names))
-    return props, [true_solid(props, i) for i in range(len(props))]
+    objects = ObjectBatch(batches[0].category, *(torch.cat([getattr(b, n) for b in batches]) for n in names))
+    return objects, [ground_truth_voxels(objects, i) for i in range(len(objects))]

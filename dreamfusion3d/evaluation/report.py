@@ -11,14 +11,21 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 
-from dreamfusion3d.evaluation.evaluate import Verdict
-from dreamfusion3d.priors.image_text.protocol import over_grey
+from dreamfusion3d.evaluation.evaluate import EvalResult
+from dreamfusion3d.priors.image_text.protocol import composite_over_gray
 
-ROWS = {
-    "assets": "assets", "kind_wins": "asked kind wins by overlap", "iou": "overlap with the best instance",
-    "r_precision": "R-precision, coloured", "r_precision_textureless": "R-precision, textureless",
-    "colours_right": "named colours right", "colours_named": "named colours", "genus_right": "genus as asked",
-    "watertight": "watertight", "one_component": "one component", "janus_score": "multi-face score",
+METRIC_LABELS = {
+    "assets": "assets",
+    "kind_wins": "asked kind wins by overlap",
+    "iou": "overlap with the best instance",
+    "r_precision": "R-precision, coloured",
+    "r_precision_textureless": "R-precision, textureless",
+    "colours_right": "named colours right",
+    "colours_named": "named colours",
+    "genus_right": "genus as asked",
+    "watertight": "watertight",
+    "one_component": "one component",
+    "janus_score": "multi-face score",
     "fronts_repeated": "fronts repeated",
 }
 _STYLE = """
@@ -33,25 +40,25 @@ ul{margin:.3rem 0;padding-left:1.1rem}
 """
 
 
-def page(
-    title: str, columns: dict[str, dict[str, Any]], verdicts: Sequence[Verdict], notes: Sequence[str] = ()
+def report_html(
+    title: str, columns: dict[str, dict[str, Any]], results: Sequence[EvalResult], notes: Sequence[str] = ()
 ) -> str:
     """Self-contained HTML: the summary's columns side by side, then a card an asset, worst first."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     body = ""
-    for key, label in ROWS.items():
-        cells = "".join(f"<td>{_figure(c.get(key), key)}</td>" for c in columns.values())
+    for key, label in METRIC_LABELS.items():
+        cells = "".join(f"<td>{_format_metric(c.get(key), key)}</td>" for c in columns.values())
         body += f"<tr><td>{label}</td>{cells}</tr>"
-    cards = "".join(_card(v) for v in sorted(verdicts, key=_merit))
-    said = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+    cards = "".join(_card(result) for result in sorted(results, key=_sort_key))
+    paragraphs = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
-        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>{said}"
+        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>{paragraphs}"
         f"<table><tr><th></th>{head}</tr>{body}</table><div class=grid>{cards}</div></html>"
     )
 
 
-def _figure(value: Any, key: str) -> str:
+def _format_metric(value: Any, key: str) -> str:
     if value is None:
         return "-"
     if key in ("assets", "colours_named"):
@@ -59,50 +66,54 @@ def _figure(value: Any, key: str) -> str:
     return f"{value:.3f}" if key in ("iou", "janus_score") else f"{100 * value:.1f} %"
 
 
-def faults(v: Verdict) -> list[str]:
+def find_faults(result: EvalResult) -> list[str]:
     """What is wrong with an asset, in words."""
     out = []
-    if v.geometry is not None:
-        g = v.geometry
-        if not g.kind_wins:
-            out.append(f"overlaps more with a {g.other_kind} ({g.other_iou:.2f} against {g.iou:.2f})")
-        if not g.genus_right:
-            out.append(f"genus {g.genus}, asked {g.genus_asked}")
+    if result.geometry is not None:
+        g = result.geometry
+        if not g.category_correct:
+            out.append(
+                f"overlaps more with a {g.best_other_category} ({g.best_other_iou:.2f} against {g.iou:.2f})"
+            )
+        if not g.genus_correct:
+            out.append(f"genus {g.genus}, asked {g.expected_genus}")
         if not g.watertight:
             out.append("not watertight")
         if g.components != 1:
             out.append(f"{g.components} components")
-    out += [f"{c.part} part is {c.seen}, asked {c.asked}" for c in v.colours if not c.right]
-    if v.consistency is not None and v.consistency.repeats_a_front:
-        side = int(np.argmax(v.consistency.excess))
-        out.append(f"front repeated at {v.consistency.azimuth_deg[side]:.0f} degrees")
-    if v.place != 1:
-        out.append(f"its prompt is number {v.place} among all")
+    out += [f"{c.part} part is {c.observed}, asked {c.expected}" for c in result.colors if not c.correct]
+    if result.consistency is not None and result.consistency.has_repeated_front:
+        side = int(np.argmax(result.consistency.excess))
+        out.append(f"front repeated at {result.consistency.azimuth_deg[side]:.0f} degrees")
+    if result.rank != 1:
+        out.append(f"its prompt is number {result.rank} among all")
     return out
 
 
-def _merit(v: Verdict) -> tuple[int, float]:
-    return -len(faults(v)), v.geometry.iou if v.geometry else 0.0
+def _sort_key(result: EvalResult) -> tuple[int, float]:
+    return -len(find_faults(result)), result.geometry.iou if result.geometry else 0.0
 
 
-def _card(v: Verdict) -> str:
-    wrong = faults(v)
-    lines = "".join(f"<li class=bad>{html.escape(w)}</li>" for w in wrong)
+def _card(result: EvalResult) -> str:
+    faults = find_faults(result)
+    lines = "".join(f"<li class=bad>{html.escape(w)}</li>" for w in faults)
     lines = lines or "<li class=good>nothing wrong</li>"
-    figures = f"place {v.place}, textureless {v.grey_place}"
-    if v.geometry is not None:
-        g = v.geometry
-        figures = f"overlap {g.iou:.2f}, next {g.other_kind} {g.other_iou:.2f}, {figures}"
+    figures = f"place {result.rank}, textureless {result.textureless_rank}"
+    if result.geometry is not None:
+        g = result.geometry
+        figures = f"overlap {g.iou:.2f}, next {g.best_other_category} {g.best_other_iou:.2f}, {figures}"
     return (
-        f"<div class=card><img alt='' src='data:image/png;base64,{_strip(v)}'>"
-        f"<h2>{html.escape(v.evidence.prompt)}</h2><ul>{lines}</ul><small>{figures}</small></div>"
+        f"<div class=card><img alt='' src='data:image/png;base64,{_views_png(result)}'>"
+        f"<h2>{html.escape(result.subject.prompt)}</h2><ul>{lines}</ul><small>{figures}</small></div>"
     )
 
 
-def _strip(v: Verdict) -> str:
+def _views_png(result: EvalResult) -> str:
     """Four views, a quarter turn apart, and the same without texture below."""
-    rows = [over_grey(views[::2]) for views in (v.evidence.views, v.evidence.grey_views)]
-    picture = np.concatenate([np.concatenate(list(row), 1) for row in rows])
+    rows = [
+        composite_over_gray(views[::2]) for views in (result.subject.views, result.subject.textureless_views)
+    ]
+    image = np.concatenate([np.concatenate(list(row), 1) for row in rows])
     stream = io.BytesIO()
-    iio.imwrite(stream, (picture * 255).round().astype(np.uint8), extension=".png")
+    iio.imwrite(stream, (image * 255).round().astype(np.uint8), extension=".png")
     return base64.b64encode(stream.getvalue()).decode()

@@ -8,24 +8,24 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from dreamfusion3d.priors.image_text.protocol import Encoder
-from dreamfusion3d.priors.image_text.transformers_clip import _unit
+from dreamfusion3d.priors.image_text.protocol import ImageTextEncoder
+from dreamfusion3d.priors.image_text.transformers_clip import unit_vectors
 
 
-def scores(
-    encoder: Encoder, assets: Sequence[Float[np.ndarray, "v h w 4"]], prompts: Sequence[str]
+def similarity_matrix(
+    encoder: ImageTextEncoder, assets: Sequence[Float[np.ndarray, "v h w 4"]], prompts: Sequence[str]
 ) -> Float[np.ndarray, "a p"]:
     """Likeness of each asset (the mean over its views) and each prompt."""
-    text = encoder.sentences(prompts)
-    seen = np.stack([_unit(encoder.pictures(views).mean(0)) for views in assets])
-    return seen @ text.T
+    text_features = encoder.encode_texts(prompts)
+    image_features = np.stack([unit_vectors(encoder.encode_images(views).mean(0)) for views in assets])
+    return image_features @ text_features.T
 
 
-def ranks(likeness: Float[np.ndarray, "a p"], own: Sequence[int]) -> list[int]:
+def prompt_ranks(similarity: Float[np.ndarray, "a p"], own_prompts: Sequence[int]) -> list[int]:
     """Place of each asset's own prompt among all, 1 the best; ties count against it."""
-    return [int((row >= row[i]).sum()) for row, i in zip(likeness, own, strict=True)]
+    return [int((row >= row[i]).sum()) for row, i in zip(similarity, own_prompts, strict=True)]
 
 
-def r_precision(places: Sequence[int]) -> float:
+def r_precision(ranks: Sequence[int]) -> float:
     """Share of assets whose own prompt comes first."""
-    return sum(place == 1 for place in places) / len(places) if places else 0.0
+    return sum(rank == 1 for rank in ranks) / len(ranks) if ranks else 0.0

@@ -15,36 +15,38 @@ from jaxtyping import Bool, Float
 from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 
-REACH = 0.8  # of the longest edge, either way
-RESOLUTION = 48  # voxels along [-REACH, REACH]
-Shape = TypeVar("Shape", Mesh, TexturedMesh)
+FRAME_HALF_EXTENT = 0.8  # of the longest edge, either way
+VOXEL_RESOLUTION = 48  # voxels along [-REACH, REACH]
+AnyMesh = TypeVar("AnyMesh", Mesh, TexturedMesh)
 
 
-def centred(mesh: Shape) -> Shape:
+def normalize_mesh(mesh: AnyMesh) -> AnyMesh:
     """The mesh in the frame of comparison."""
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
-    scale = 2 * REACH / max(float((high - low).max()), 1e-9)
+    scale = 2 * FRAME_HALF_EXTENT / max(float((high - low).max()), 1e-9)
     return dataclasses.replace(mesh, vertices=(mesh.vertices - (low + high) / 2) * scale)
 
 
-def axis(resolution: int = RESOLUTION) -> Float[np.ndarray, " r"]:
+def voxel_centers(resolution: int = VOXEL_RESOLUTION) -> Float[np.ndarray, " r"]:
     """Centres of the voxels along one edge."""
-    return ((np.arange(resolution) + 0.5) / resolution * 2 - 1) * REACH
+    return ((np.arange(resolution) + 0.5) / resolution * 2 - 1) * FRAME_HALF_EXTENT
 
 
-def solid(mesh: Shape, resolution: int = RESOLUTION) -> Bool[np.ndarray, "r r r"]:
+def solid_voxels(mesh: AnyMesh, resolution: int = VOXEL_RESOLUTION) -> Bool[np.ndarray, "r r r"]:
     """Voxels whose centre lies inside a closed mesh: an odd number of faces above it."""
-    scaled = (mesh.vertices / REACH + 1) / 2 * resolution - 0.5
+    scaled = (mesh.vertices / FRAME_HALF_EXTENT + 1) / 2 * resolution - 0.5
     # off the lattice, so that no column runs through a vertex or along an edge
     scaled = scaled + np.array([1.3e-5, 0.7e-5, 2.1e-5])
-    flips = np.zeros((resolution,) * 3, np.bool_)
-    _flip(np.ascontiguousarray(scaled, np.float64), np.ascontiguousarray(mesh.faces, np.int64), flips)
-    return flips
+    inside = np.zeros((resolution,) * 3, np.bool_)
+    _toggle_voxels_below(
+        np.ascontiguousarray(scaled, np.float64), np.ascontiguousarray(mesh.faces, np.int64), inside
+    )
+    return inside
 
 
 @no_type_check
 @njit
-def _flip(vertices, faces, inside):
+def _toggle_voxels_below(vertices, faces, inside):
     """Along z: every face turns over all voxels below it in each column that it covers."""
     resolution = inside.shape[0]
     for f in range(faces.shape[0]):
@@ -68,7 +70,7 @@ def _flip(vertices, faces, inside):
                     inside[i, j, k] = not inside[i, j, k]
 
 
-def iou(a: Bool[np.ndarray, "r r r"], b: Bool[np.ndarray, "r r r"]) -> float:
+def voxel_iou(a: Bool[np.ndarray, "r r r"], b: Bool[np.ndarray, "r r r"]) -> float:
     """Intersection over union; 0 of two empty grids."""
     union = int(np.count_nonzero(a | b))
     return int(np.count_nonzero(a & b)) / union if union else 0.0

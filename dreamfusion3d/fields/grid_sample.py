@@ -13,12 +13,12 @@ from torch import Tensor
 
 from dreamfusion3d.core.numba_kernels import exact_kernel, follow_torch_threads, inline
 
-_CHUNK = 256  # points that a thread takes at a time
+_POINTS_PER_CHUNK = 256  # points that a thread takes at a time
 _ONE, _TWO, _ZERO = np.float32(1), np.float32(2), np.float32(0)
 
 
-def trilinear(
-    volumes: Float[Tensor, "b c z y x"], points: Float[Tensor, "b n 3"], *, corners: bool = False
+def grid_sample_3d(
+    volumes: Float[Tensor, "b c z y x"], points: Float[Tensor, "b n 3"], *, align_corners: bool = False
 ) -> Float[Tensor, "b c n"]:
     """Volume i at its points, whose x, y, z in [-1, 1] span it from edge to edge; zero beyond it.
 
@@ -27,34 +27,34 @@ def trilinear(
     vertex from as many places; here they lie side by side (volumes in channels_last_3d need no copy).
     Where gradients are wanted, or not on the CPU, it is torch's.
     """
-    wanted = torch.is_grad_enabled() and (volumes.requires_grad or points.requires_grad)
-    fits = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (volumes, points))
-    if wanted or not fits:
-        padding, grid = "border" if corners else "zeros", points[:, None, None]
-        return F.grid_sample(volumes, grid, align_corners=corners, padding_mode=padding)[:, :, 0, 0]
+    needs_grad = torch.is_grad_enabled() and (volumes.requires_grad or points.requires_grad)
+    supported = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (volumes, points))
+    if needs_grad or not supported:
+        padding, grid = "border" if align_corners else "zeros", points[:, None, None]
+        return F.grid_sample(volumes, grid, align_corners=align_corners, padding_mode=padding)[:, :, 0, 0]
     if volumes.stride(0) == 0:  # one volume, expanded
         volumes = volumes[:1]
     vertices = volumes.detach().flatten(2).transpose(1, 2).contiguous()
     out = torch.empty(len(points), volumes.shape[1], points.shape[1])
     follow_torch_threads()
     size = tuple(volumes.shape[2:])
-    _sample(vertices.numpy(), size, points.detach().contiguous().numpy(), corners, out.numpy())
+    _sample(vertices.numpy(), size, points.detach().contiguous().numpy(), align_corners, out.numpy())
     return out
 
 
 @inline
 @no_type_check
-def _place(coordinate, size, corners):
+def _unnormalize(coordinate, size, align_corners):
     """In samples."""
     cells = np.float32(size)
-    if corners:
+    if align_corners:
         return min(max(((coordinate + _ONE) / _TWO) * (cells - _ONE), _ZERO), cells - _ONE)
     return ((coordinate + _ONE) * cells - _ONE) / _TWO
 
 
 @inline
 @no_type_check
-def _at(vertices, size, volume, x, y, z, out, n):
+def _interpolate(vertices, size, volume, x, y, z, out, n):
     """out[n]: the sum over the vertices around a place, in torch's order and from zero as there."""
     depth, height, width = size
     for c in range(vertices.shape[2]):
@@ -90,18 +90,22 @@ def _at(vertices, size, volume, x, y, z, out, n):
 
 @exact_kernel
 @no_type_check
-def _sample(vertices, size, points, corners, out):
+def _sample(vertices, size, points, align_corners, out):
     count, channels = points.shape[1], vertices.shape[2]
-    chunks = (count + _CHUNK - 1) // _CHUNK
-    for part in numba.prange(chunks * points.shape[0]):
-        picture, begin = np.uint64(part // chunks), part % chunks * _CHUNK
-        volume = picture if vertices.shape[0] > 1 else np.uint64(0)
-        end = min(count, begin + _CHUNK)
-        rows = np.empty((_CHUNK, channels), np.float32)
-        for at in range(begin, end):
-            x, y, z = points[picture, at, 0], points[picture, at, 1], points[picture, at, 2]
-            x, y, z = _place(x, size[2], corners), _place(y, size[1], corners), _place(z, size[0], corners)
-            _at(vertices, size, volume, x, y, z, rows, np.uint64(at - begin))
+    chunks = (count + _POINTS_PER_CHUNK - 1) // _POINTS_PER_CHUNK
+    for task in numba.prange(chunks * points.shape[0]):
+        batch, begin = np.uint64(task // chunks), task % chunks * _POINTS_PER_CHUNK
+        volume = batch if vertices.shape[0] > 1 else np.uint64(0)
+        end = min(count, begin + _POINTS_PER_CHUNK)
+        rows = np.empty((_POINTS_PER_CHUNK, channels), np.float32)
+        for point in range(begin, end):
+            x, y, z = points[batch, point, 0], points[batch, point, 1], points[batch, point, 2]
+            x, y, z = (
+                _unnormalize(x, size[2], align_corners),
+                _unnormalize(y, size[1], align_corners),
+                _unnormalize(z, size[0], align_corners),
+            )
+            _interpolate(vertices, size, volume, x, y, z, rows, np.uint64(point - begin))
         for c in range(channels):
-            for at in range(begin, end):
-                out[picture, c, at] = rows[at - begin, c]
+            for point in range(begin, end):
+                out[batch, c, point] = rows[point - begin, c]

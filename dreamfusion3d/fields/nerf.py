@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from dreamfusion3d.core.config import FieldConfig
 from dreamfusion3d.fields.hashgrid import hashgrid
 from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
-from dreamfusion3d.fields.initialization import EDGE, Start
+from dreamfusion3d.fields.initialization import SURFACE_LOGIT, FieldInit
 
-RAW_SCALE = 3.0  # the MLP moves u this much faster than it moves the albedo's logit
+DENSITY_LOGIT_SCALE = 3.0  # the MLP moves u this much faster than it moves the albedo's logit
 
 
 class NerfField(nn.Module):
@@ -35,13 +35,16 @@ class NerfField(nn.Module):
     sharpness: Tensor
 
     def __init__(
-        self, config: FieldConfig, *, generator: torch.Generator, start: Start | None = None
+        self, config: FieldConfig, *, generator: torch.Generator, init: FieldInit | None = None
     ) -> None:
         super().__init__()
         self.config = config
-        self.start = start
+        self.init = init
         self.layout = HashGridLayout(
-            config.levels, config.features, config.log2_table_size, config.base_resolution,
+            config.num_levels,
+            config.features_per_level,
+            config.log2_table_size,
+            config.base_resolution,
             config.max_resolution,
         )
         device = generator.device
@@ -50,10 +53,12 @@ class NerfField(nn.Module):
             return nn.Parameter((torch.rand(shape, generator=generator, device=device) * 2 - 1) * bound)
 
         # instant-ngp, section 4: tables start near zero, so the field starts as the blob alone
-        self.table = uniform(self.layout.rows, config.features, bound=1e-4)
-        self.hidden_weight = uniform(config.hidden, self.layout.width, bound=math.sqrt(6 / self.layout.width))
-        self.hidden_bias = nn.Parameter(torch.zeros(config.hidden, device=device))
-        self.out_weight = uniform(4, config.hidden, bound=math.sqrt(3 / config.hidden))
+        self.table = uniform(self.layout.num_rows, config.features_per_level, bound=1e-4)
+        self.hidden_weight = uniform(
+            config.hidden_dim, self.layout.output_dim, bound=math.sqrt(6 / self.layout.output_dim)
+        )
+        self.hidden_bias = nn.Parameter(torch.zeros(config.hidden_dim, device=device))
+        self.out_weight = uniform(4, config.hidden_dim, bound=math.sqrt(3 / config.hidden_dim))
         self.out_bias = nn.Parameter(torch.zeros(4, device=device))
         self.register_buffer("sharpness", torch.ones((), device=device))
 
@@ -65,12 +70,14 @@ class NerfField(nn.Module):
 
     def features(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
         """Hash grid features of points in scene units."""
-        return hashgrid((x + 1) * 0.5, self.table, self.layout, half_sums=self.config.half_sums)
+        return hashgrid(
+            (x + 1) * 0.5, self.table, self.layout, half_precision_grads=self.config.half_precision_grads
+        )
 
     def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """u(x): density is monotonic in it, and its differences keep their precision where
         softplus is flat. Not masked by the box."""
-        return self._logit(x, self._raw(x, slice(0, 1)))
+        return self._logit(x, self._mlp(x, slice(0, 1)))
 
     def density(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Extinction per scene unit."""
@@ -78,29 +85,27 @@ class NerfField(nn.Module):
 
     def albedo(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """Base colour in [0, 1], without light."""
-        return self._albedo(x, self._raw(x, slice(1, 4)))
+        return self._albedo(x, self._mlp(x, slice(1, 4)))
 
-    def density_and_albedo(
-        self, x: Float[Tensor, "n 3"]
-    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
+    def density_and_albedo(self, x: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
         """Both for the price of one."""
-        raw = self._raw(x, slice(0, 4))
+        raw = self._mlp(x, slice(0, 4))
         return self._density(x, self._logit(x, raw)), self._albedo(x, raw[:, 1:])
 
-    def _raw(self, x: Float[Tensor, "n 3"], outputs: slice) -> Float[Tensor, "n o"]:
+    def _mlp(self, x: Float[Tensor, "n 3"], outputs: slice) -> Float[Tensor, "n o"]:
         hidden = F.relu(F.linear(self.features(x), self.hidden_weight, self.hidden_bias))
         return F.linear(hidden, self.out_weight[outputs], self.out_bias[outputs])
 
     def _logit(self, x: Float[Tensor, "n 3"], raw: Float[Tensor, "n _"]) -> Float[Tensor, " n"]:
-        if self.start is not None:
-            return RAW_SCALE * raw[:, 0] + self.start.density_logit(x)
-        blob = self.config.blob_density * (1 - x.norm(dim=-1) / self.config.blob_radius)
-        return RAW_SCALE * raw[:, 0] + blob
+        if self.init is not None:
+            return DENSITY_LOGIT_SCALE * raw[:, 0] + self.init.density_logit(x)
+        blob = self.config.density_blob_scale * (1 - x.norm(dim=-1) / self.config.density_blob_radius)
+        return DENSITY_LOGIT_SCALE * raw[:, 0] + blob
 
     def _albedo(self, x: Float[Tensor, "n 3"], raw: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-        return torch.sigmoid(raw if self.start is None else raw + self.start.albedo_logit(x))
+        return torch.sigmoid(raw if self.init is None else raw + self.init.albedo_logit(x))
 
     def _density(self, x: Float[Tensor, "n 3"], logit: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         inside = (x.abs() <= 1).all(-1)
-        steep = EDGE + self.sharpness * (logit - EDGE)
-        return self.config.density_scale * F.softplus(steep) * inside
+        sharpened = SURFACE_LOGIT + self.sharpness * (logit - SURFACE_LOGIT)
+        return self.config.density_scale * F.softplus(sharpened) * inside

@@ -13,17 +13,36 @@ from dreamfusion3d.core.config import GUIDANCE_GROUP, GuidanceConfig
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.guidance.csd import csd
 from dreamfusion3d.guidance.ism import ism
-from dreamfusion3d.guidance.protocol import Guidance, Guide, Guided, Stateless, Teacher, noise_like
+from dreamfusion3d.guidance.protocol import (
+    Guidance,
+    GuidanceFunction,
+    GuidanceOutput,
+    ScoreModel,
+    StatelessGuidance,
+    noise_like,
+)
 from dreamfusion3d.guidance.sds import sds
-from dreamfusion3d.guidance.vsd import Vsd, vsd
+from dreamfusion3d.guidance.vsd import VsdGuidance, vsd
 
 __all__ = [
-    "Guidance", "Guide", "Guided", "Stateless", "Teacher", "Vsd", "csd", "ism", "load_guidance", "sds", "vsd",
+    "Guidance",
+    "Guide",
+    "Guided",
+    "Stateless",
+    "Teacher",
+    "Vsd",
+    "csd",
+    "ism",
+    "load_guidance",
+    "sds",
+    "vsd",
 ]
 
 
 def load_guidance(
-    settings: GuidanceConfig, *, device: torch.device | str = "cpu",
+    settings: GuidanceConfig,
+    *,
+    device: torch.device | str = "cpu",
     warn: Callable[[str], None] = lambda line: None,
 ) -> Guidance:
     """The guidance called ``settings.kind``: one of ours, or an entry point of another package.
@@ -32,50 +51,78 @@ def load_guidance(
     a class whose instances, made of the settings and the device, are a ``Guidance``. A broken
     one is named to ``warn`` and passed over; raises InputError when none is left.
     """
-    if settings.kind in _FUNCTIONS:
-        return Stateless(_FUNCTIONS[settings.kind])
-    if settings.kind == "vsd":
-        return Vsd(settings, torch.device(device))
-    found, problems = plugins.load(GUIDANCE_GROUP, settings.kind)
-    if found is None:
-        why = "; ".join(problems) or "no installed package offers it"
+    if settings.type in _FUNCTIONS:
+        return StatelessGuidance(_FUNCTIONS[settings.type])
+    if settings.type == "vsd":
+        return VsdGuidance(settings, torch.device(device))
+    guidance, problems = plugins.load_plugin(GUIDANCE_GROUP, settings.type)
+    if guidance is None:
+        reason = "; ".join(problems) or "no installed package offers it"
         raise InputError(
-            f"the guidance {settings.kind!r} cannot be had: {why}. Choose another by --guidance, as sds"
+            f"the guidance {settings.type!r} cannot be had: {reason}. Choose another by --guidance, as sds"
         )
     for problem in problems:
         warn(f"guidance {problem}; another package's is used")
-    if isinstance(found, type):
-        return found(settings, torch.device(device))
-    return Stateless(found)
+    if isinstance(guidance, type):
+        return guidance(settings, torch.device(device))
+    return StatelessGuidance(guidance)
 
 
 def _sds(
-    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], teacher: Teacher, *, generator: torch.Generator
-) -> Guided:
+    x: Float[Tensor, "b c u v"],
+    t: Float[Tensor, " b"],
+    score_model: ScoreModel,
+    *,
+    generator: torch.Generator,
+) -> GuidanceOutput:
     return sds(
-        x, t, teacher.alpha_sigma(t), teacher.denoise,
-        noise=noise_like(x, generator), weighting=teacher.settings.weighting,
+        x,
+        t,
+        score_model.alpha_sigma(t),
+        score_model.denoise,
+        noise=noise_like(x, generator),
+        weighting=score_model.settings.weighting,
     )
 
 
 def _csd(
-    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], teacher: Teacher, *, generator: torch.Generator
-) -> Guided:
+    x: Float[Tensor, "b c u v"],
+    t: Float[Tensor, " b"],
+    score_model: ScoreModel,
+    *,
+    generator: torch.Generator,
+) -> GuidanceOutput:
     return csd(
-        x, t, teacher.alpha_sigma(t), teacher.conditional, teacher.unconditional,
-        noise=noise_like(x, generator), scale=teacher.settings.scale, weighting=teacher.settings.weighting,
+        x,
+        t,
+        score_model.alpha_sigma(t),
+        score_model.conditional,
+        score_model.unconditional,
+        noise=noise_like(x, generator),
+        scale=score_model.settings.scale,
+        weighting=score_model.settings.weighting,
     )
 
 
 def _ism(
-    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], teacher: Teacher, *, generator: torch.Generator
-) -> Guided:
-    settings = teacher.settings
+    x: Float[Tensor, "b c u v"],
+    t: Float[Tensor, " b"],
+    score_model: ScoreModel,
+    *,
+    generator: torch.Generator,
+) -> GuidanceOutput:
+    settings = score_model.settings
     return ism(
-        x, t, teacher.alpha_sigma, teacher.denoise, teacher.unconditional,
-        noise=noise_like(x, generator), interval=settings.ism_interval, stride=settings.ism_stride,
+        x,
+        t,
+        score_model.alpha_sigma,
+        score_model.denoise,
+        score_model.unconditional,
+        noise=noise_like(x, generator),
+        interval=settings.ism_interval,
+        stride=settings.ism_stride,
         weighting=settings.weighting,
     )
 
 
-_FUNCTIONS: dict[str, Guide] = {"sds": _sds, "csd": _csd, "ism": _ism}
+_FUNCTIONS: dict[str, GuidanceFunction] = {"sds": _sds, "csd": _csd, "ism": _ism}

@@ -16,7 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.guidance.protocol import AlphaSigma, Denoise, Guided, Weighting, pull, weight_of
+from dreamfusion3d.guidance.protocol import (
+    AlphaSigma,
+    Denoise,
+    GuidanceOutput,
+    Weighting,
+    residual_weight,
+    surrogate_loss,
+)
 
 
 def csd(
@@ -29,7 +36,7 @@ def csd(
     noise: Float[Tensor, "b c u v"],
     scale: float = 1.0,
     weighting: Weighting = "reconstruction",
-) -> Guided:
+) -> GuidanceOutput:
     """Loss for pictures ``x`` at times ``t``, from the predictions of x_0 with and without the prompt.
 
     ``scale`` multiplies it, as in SDS, which is this plus the residual of the unconditional
@@ -40,4 +47,4 @@ def csd(
         x_t = alpha * x + sigma * noise
         x0 = conditional(x_t, t)
         residual = scale * (unconditional(x_t, t) - x0)
-    return Guided(pull(x, residual, weight_of(alpha, sigma, weighting)), x0)
+    return GuidanceOutput(surrogate_loss(x, residual, residual_weight(alpha, sigma, weighting)), x0)

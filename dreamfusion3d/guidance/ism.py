@@ -20,9 +20,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.guidance.protocol import AlphaSigma, Denoise, Guided, Weighting, pull, weight_of
+from dreamfusion3d.guidance.protocol import (
+    AlphaSigma,
+    Denoise,
+    GuidanceOutput,
+    Weighting,
+    residual_weight,
+    surrogate_loss,
+)
 
-BEGIN = 0.02  # time at which the inversion begins; DreamFusion's lower end of times
+MIN_TIME = 0.02  # time at which the inversion begins; DreamFusion's lower end of times
 
 
 def ism(
@@ -36,30 +43,32 @@ def ism(
     interval: float = 0.05,
     stride: float = 0.2,
     weighting: Weighting = "reconstruction",
-) -> Guided:
+) -> GuidanceOutput:
     """Loss for pictures ``x`` at times ``t``, from the guided and the unconditional prediction of x_0.
 
     ``interval`` and ``stride`` are the paper's delta_T and delta_S over 1000. The unconditional
     prediction is asked once every ``stride``. ``noise`` only begins the inversion. Means and
     weights as in ``sds``.
     """
-    s = (t - interval).clamp(min=BEGIN)
-    steps = math.ceil(float((s - BEGIN).max()) / stride)
-    at = torch.full_like(t, BEGIN)
+    s = (t - interval).clamp(min=MIN_TIME)
+    steps = math.ceil(float((s - MIN_TIME).max()) / stride)
+    t_s = torch.full_like(t, MIN_TIME)
     with torch.no_grad():
-        alpha, sigma = _columns(alpha_sigma(at))
+        alpha, sigma = _per_image(alpha_sigma(t_s))
         x_s = alpha * x + sigma * noise
         for step in range(steps + 1):
-            after = BEGIN + (s - BEGIN) * ((step + 1) / steps) if step < steps else t.clamp(min=BEGIN)
-            known = unconditional(x_s, at)
-            eps_s = (x_s - alpha * known) / sigma
-            alpha, sigma = _columns(alpha_sigma(after))
-            x_s, at = alpha * known + sigma * eps_s, after
-        x0 = denoise(x_s, at)  # the walk has arrived at t; eps_s is that of its last interval
+            next_t = (
+                MIN_TIME + (s - MIN_TIME) * ((step + 1) / steps) if step < steps else t.clamp(min=MIN_TIME)
+            )
+            x0_uncond = unconditional(x_s, t_s)
+            eps_s = (x_s - alpha * x0_uncond) / sigma
+            alpha, sigma = _per_image(alpha_sigma(next_t))
+            x_s, t_s = alpha * x0_uncond + sigma * eps_s, next_t
+        x0 = denoise(x_s, t_s)  # the walk has arrived at t; eps_s is that of its last interval
         residual = sigma / alpha * ((x_s - alpha * x0) / sigma - eps_s)
-    return Guided(pull(x, residual, weight_of(alpha, sigma, weighting)), x0)
+    return GuidanceOutput(surrogate_loss(x, residual, residual_weight(alpha, sigma, weighting)), x0)
 
 
-def _columns(alpha_sigma: AlphaSigma) -> tuple[Float[Tensor, "b 1 1 1"], Float[Tensor, "b 1 1 1"]]:
+def _per_image(alpha_sigma: AlphaSigma) -> tuple[Float[Tensor, "b 1 1 1"], Float[Tensor, "b 1 1 1"]]:
     alpha, sigma = alpha_sigma
     return alpha.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1)

@@ -27,7 +27,7 @@ Weighting = Literal["reconstruction", "sigma2", "uniform"]
 
 
 @dataclass(frozen=True)
-class Guided:
+class GuidanceOutput:
     """A loss, and the reconstruction that it pulls towards (for previews).
 
     Only the loss's gradient means something: the target moves, so its value is no objective.
@@ -38,7 +38,7 @@ class Guided:
 
 
 @dataclass(frozen=True)
-class Teacher:
+class ScoreModel:
     """The frozen prior before the pictures of one step.
 
     ``ask(x_t, t, scale)`` is its prediction of x_0 = uncond + scale (cond - uncond).
@@ -48,63 +48,71 @@ class Teacher:
 
     settings: GuidanceConfig
     alpha_sigma: Callable[[Float[Tensor, " b"]], AlphaSigma]
-    ask: Callable[[Float[Tensor, "b c u v"], Float[Tensor, " b"], float], Float[Tensor, "b c u v"]]
+    predict_x0: Callable[[Float[Tensor, "b c u v"], Float[Tensor, " b"], float], Float[Tensor, "b c u v"]]
     condition: Float[Tensor, "b d"]
 
     def denoise(self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"]) -> Float[Tensor, "b c u v"]:
         """x_0 at the scale of the settings."""
-        return self.ask(x_t, t, self.settings.scale)
+        return self.predict_x0(x_t, t, self.settings.scale)
 
     def conditional(self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"]) -> Float[Tensor, "b c u v"]:
         """x_0 given the prompt."""
-        return self.ask(x_t, t, 1.0)
+        return self.predict_x0(x_t, t, 1.0)
 
     def unconditional(
         self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"]
     ) -> Float[Tensor, "b c u v"]:
         """x_0 given no prompt."""
-        return self.ask(x_t, t, 0.0)
+        return self.predict_x0(x_t, t, 0.0)
 
 
 @runtime_checkable
-class Guide(Protocol):
+class GuidanceFunction(Protocol):
     """A guidance that remembers nothing between steps: a function."""
 
     def __call__(
-        self, x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], teacher: Teacher,
-        *, generator: torch.Generator,
-    ) -> Guided: ...
+        self,
+        x: Float[Tensor, "b c u v"],
+        t: Float[Tensor, " b"],
+        score_model: ScoreModel,
+        *,
+        generator: torch.Generator,
+    ) -> GuidanceOutput: ...
 
 
 @runtime_checkable
-class Guidance(Guide, Protocol):
+class Guidance(GuidanceFunction, Protocol):
     """A guidance with what it has learnt so far, for checkpoints."""
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """All of its state by names; empty before the first step."""
         ...
 
-    def restore(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Become ``state``; raises KeyError, ValueError or RuntimeError when it does not fit."""
         ...
 
 
-class Stateless:
+class StatelessGuidance:
     """A function as a ``Guidance``."""
 
-    def __init__(self, function: Guide) -> None:
+    def __init__(self, function: GuidanceFunction) -> None:
         self.function = function
 
     def __call__(
-        self, x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], teacher: Teacher,
-        *, generator: torch.Generator,
-    ) -> Guided:
-        return self.function(x, t, teacher, generator=generator)
+        self,
+        x: Float[Tensor, "b c u v"],
+        t: Float[Tensor, " b"],
+        score_model: ScoreModel,
+        *,
+        generator: torch.Generator,
+    ) -> GuidanceOutput:
+        return self.function(x, t, score_model, generator=generator)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         return {}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         if state:
             raise ValueError("a guidance without a state cannot take one up")
 
@@ -114,7 +122,7 @@ def noise_like(x: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float
     return torch.randn(x.shape, generator=generator, device=x.device)
 
 
-def weight_of(alpha: Tensor, sigma: Tensor, weighting: Weighting) -> Tensor:
+def residual_weight(alpha: Tensor, sigma: Tensor, weighting: Weighting) -> Tensor:
     """The factor w of a residual in units of the picture.
 
     "reconstruction": 1, that is MVDream's |x - x0_hat|^2 (arXiv 2308.16512, equation 5);
@@ -126,7 +134,7 @@ def weight_of(alpha: Tensor, sigma: Tensor, weighting: Weighting) -> Tensor:
     return alpha / sigma if weighting == "uniform" else torch.ones_like(alpha)
 
 
-def pull(
+def surrogate_loss(
     x: Float[Tensor, "b c u v"], residual: Float[Tensor, "b c u v"], weight: Float[Tensor, "b 1 1 1"]
 ) -> Float[Tensor, ""]:
     """A loss whose gradient is ``weight * residual``, a mean over pictures and pixels."""

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-LEVELS = 2
-WAVES = 6  # of the time: sines and cosines at 1, 2, 4, ... half turns
-TIMES = 1 + 2 * WAVES
-SMALLEST = 8  # pixels along a side below which pictures are not halved
+NUM_LEVELS = 2
+NUM_FREQUENCIES = 6  # of the time: sines and cosines at 1, 2, 4, ... half turns
+TIME_FEATURES = 1 + 2 * NUM_FREQUENCIES
+MIN_DOWNSAMPLED_SIZE = 8  # pixels along a side below which pictures are not halved
 
 
 class ScoreNetwork(nn.Module):
@@ -25,36 +25,39 @@ class ScoreNetwork(nn.Module):
 
     def __init__(self, channels: int, condition: int, width: int, *, generator: torch.Generator) -> None:
         super().__init__()
-        self.embed = _linear(TIMES + condition, width, generator)
-        self.into = _convolution(2 * channels, width, generator)
-        self.down = nn.ModuleList(_Block(width, generator) for _ in range(LEVELS))
+        self.embed = _make_linear(TIME_FEATURES + condition, width, generator)
+        self.into = _make_conv(2 * channels, width, generator)
+        self.down = nn.ModuleList(_Block(width, generator) for _ in range(NUM_LEVELS))
         self.middle = _Block(width, generator)
-        self.up = nn.ModuleList(_Block(width, generator) for _ in range(LEVELS))
-        self.out = _convolution(width + 2 * channels, channels, generator, gain=0.0)
+        self.up = nn.ModuleList(_Block(width, generator) for _ in range(NUM_LEVELS))
+        self.out = _make_conv(width + 2 * channels, channels, generator, gain=0.0)
 
     @staticmethod
-    def shape_of(weights: dict[str, Tensor]) -> tuple[int, int]:
+    def infer_shape(weights: dict[str, Tensor]) -> tuple[int, int]:
         """``channels`` and ``condition`` of the network that these weights are of."""
-        return weights["out.weight"].shape[0], weights["embed.weight"].shape[1] - TIMES
+        return weights["out.weight"].shape[0], weights["embed.weight"].shape[1] - TIME_FEATURES
 
     def forward(
-        self, x_t: Float[Tensor, "b c u v"], x0: Float[Tensor, "b c u v"], t: Float[Tensor, " b"],
+        self,
+        x_t: Float[Tensor, "b c u v"],
+        x0: Float[Tensor, "b c u v"],
+        t: Float[Tensor, " b"],
         condition: Float[Tensor, "b d"],
     ) -> Float[Tensor, "b c u v"]:
-        waves = t[:, None] * (math.pi * 2.0 ** torch.arange(WAVES, device=t.device))
-        told = F.silu(self.embed(torch.cat([t[:, None], waves.sin(), waves.cos(), condition], 1)))
-        seen = torch.cat([x_t, x0], 1)
-        h = _halved(self.into(seen))
+        angles = t[:, None] * (math.pi * 2.0 ** torch.arange(NUM_FREQUENCIES, device=t.device))
+        embedding = F.silu(self.embed(torch.cat([t[:, None], angles.sin(), angles.cos(), condition], 1)))
+        inputs = torch.cat([x_t, x0], 1)
+        h = _downsample(self.into(inputs))
         skips = []
         for block in self.down:
-            h = block(h, told)
+            h = block(h, embedding)
             skips.append(h)
-            h = _halved(h)
-        h = self.middle(h, told)
+            h = _downsample(h)
+        h = self.middle(h, embedding)
         for block, skip in zip(self.up, reversed(skips), strict=True):
-            h = block(F.interpolate(h, size=skip.shape[-2:]) + skip, told)
-        h = F.interpolate(h, size=seen.shape[-2:])
-        return self.out(torch.cat([F.silu(h), seen], 1))
+            h = block(F.interpolate(h, size=skip.shape[-2:]) + skip, embedding)
+        h = F.interpolate(h, size=inputs.shape[-2:])
+        return self.out(torch.cat([F.silu(h), inputs], 1))
 
 
 class _Block(nn.Module):
@@ -62,35 +65,38 @@ class _Block(nn.Module):
 
     def __init__(self, width: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.told = _linear(width, 2 * width, generator)
-        self.first = _convolution(width, width, generator)
-        self.second = _convolution(width, width, generator, gain=0.5)  # sums of blocks keep their size
+        self.film = _make_linear(width, 2 * width, generator)
+        self.first = _make_conv(width, width, generator)
+        self.second = _make_conv(width, width, generator, gain=0.5)  # sums of blocks keep their size
 
-    def forward(self, h: Tensor, told: Tensor) -> Tensor:
-        scale, shift = self.told(told)[:, :, None, None].chunk(2, 1)
-        inner = self.first(F.silu(h)) * (1 + scale) + shift
-        return h + self.second(F.silu(inner))
-
-
-def _halved(h: Tensor) -> Tensor:
-    return F.avg_pool2d(h, 2) if min(h.shape[-2:]) >= SMALLEST else h
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, 1)
+        hidden = self.first(F.silu(h)) * (1 + scale) + shift
+        return h + self.second(F.silu(hidden))
 
 
-def _convolution(into: int, out: int, generator: torch.Generator, *, gain: float = 1.0) -> nn.Conv2d:
-    layer = nn.utils.skip_init(nn.Conv2d, into, out, 3, padding=1, device=generator.device)
-    return _filled(layer, 9 * into, gain, generator)
+def _downsample(h: Tensor) -> Tensor:
+    return F.avg_pool2d(h, 2) if min(h.shape[-2:]) >= MIN_DOWNSAMPLED_SIZE else h
 
 
-def _linear(into: int, out: int, generator: torch.Generator) -> nn.Linear:
-    layer = nn.utils.skip_init(nn.Linear, into, out, device=generator.device)
-    return _filled(layer, into, 1.0, generator)
+def _make_conv(
+    in_channels: int, out_channels: int, generator: torch.Generator, *, gain: float = 1.0
+) -> nn.Conv2d:
+    layer = nn.utils.skip_init(nn.Conv2d, in_channels, out_channels, 3, padding=1, device=generator.device)
+    return _init_weights(layer, 9 * in_channels, gain, generator)
 
 
-def _filled(layer, fan_in: int, gain: float, generator: torch.Generator):  # type: ignore[no-untyped-def]
+def _make_linear(in_features: int, out_features: int, generator: torch.Generator) -> nn.Linear:
+    layer = nn.utils.skip_init(nn.Linear, in_features, out_features, device=generator.device)
+    return _init_weights(layer, in_features, 1.0, generator)
+
+
+def _init_weights(layer, fan_in: int, gain: float, generator: torch.Generator):  # type: ignore[no-untyped-def]
     """Weights of variance gain^2 / fan_in from ``generator`` (torch's own would draw from the global one)."""
     bound = gain * math.sqrt(3 / fan_in)
     with torch.no_grad():
-        layer.weight.copy_((torch.rand(layer.weight.shape, generator=generator,
-                                       device=generator.device) * 2 - 1) * bound)
+        layer.weight.copy_(
+            (torch.rand(layer.weight.shape, generator=generator, device=generator.device) * 2 - 1) * bound
+        )
         layer.bias.zero_()
     return layer

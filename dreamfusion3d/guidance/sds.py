@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.guidance.protocol import AlphaSigma, Denoise, Guided, Weighting, weight_of
+from dreamfusion3d.guidance.protocol import AlphaSigma, Denoise, GuidanceOutput, Weighting, residual_weight
 
 
 def sds(
@@ -24,7 +24,7 @@ def sds(
     *,
     noise: Float[Tensor, "b c u v"],
     weighting: Weighting = "reconstruction",
-) -> Guided:
+) -> GuidanceOutput:
     """Loss for pictures ``x`` at times ``t``; ``denoise(x_t, t)`` is the guided prediction of x_0.
 
     Means over pictures and pixels, so that neither the number of views nor the resolution
@@ -33,5 +33,5 @@ def sds(
     alpha, sigma = (c.view(-1, 1, 1, 1) for c in alpha_sigma)
     with torch.no_grad():
         x0 = denoise(alpha * x + sigma * noise, t)
-    weight = weight_of(alpha, sigma, weighting)
-    return Guided(0.5 * (weight * (x - x0).square()).mean(), x0)
+    weight = residual_weight(alpha, sigma, weighting)
+    return GuidanceOutput(0.5 * (weight * (x - x0).square()).mean(), x0)

@@ -24,12 +24,12 @@ from dreamfusion3d.core.optimizers import adam_tensors, restore_adam
 from dreamfusion3d.guidance.protocol import (
     AlphaSigma,
     Denoise,
-    Guided,
-    Teacher,
+    GuidanceOutput,
+    ScoreModel,
     Weighting,
     noise_like,
-    pull,
-    weight_of,
+    residual_weight,
+    surrogate_loss,
 )
 from dreamfusion3d.guidance.score import ScoreNetwork
 
@@ -39,22 +39,22 @@ def vsd(
     t: Float[Tensor, " b"],
     alpha_sigma: AlphaSigma,
     denoise: Denoise,
-    own: Denoise,
+    denoise_q: Denoise,
     *,
     noise: Float[Tensor, "b c u v"],
     weighting: Weighting = "reconstruction",
-) -> Guided:
+) -> GuidanceOutput:
     """Loss for pictures ``x`` at times ``t``, from the guided prediction of x_0 and the prediction
     ``own`` of the pictures' own distribution. Means and weights as in ``sds``."""
     alpha, sigma = (c.view(-1, 1, 1, 1) for c in alpha_sigma)
     with torch.no_grad():
         x_t = alpha * x + sigma * noise
         x0 = denoise(x_t, t)
-        residual = own(x_t, t) - x0
-    return Guided(pull(x, residual, weight_of(alpha, sigma, weighting)), x0)
+        residual = denoise_q(x_t, t) - x0
+    return GuidanceOutput(surrogate_loss(x, residual, residual_weight(alpha, sigma, weighting)), x0)
 
 
-class Vsd:
+class VsdGuidance:
     """VSD with the network that learns the pictures' distribution, one update a call."""
 
     def __init__(self, settings: GuidanceConfig, device: torch.device) -> None:
@@ -63,61 +63,68 @@ class Vsd:
         self.adam: torch.optim.Adam | None = None
 
     def __call__(
-        self, x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], teacher: Teacher,
-        *, generator: torch.Generator,
-    ) -> Guided:
+        self,
+        x: Float[Tensor, "b c u v"],
+        t: Float[Tensor, " b"],
+        score_model: ScoreModel,
+        *,
+        generator: torch.Generator,
+    ) -> GuidanceOutput:
         if self.network is None:
-            self._begin(x.shape[1], teacher.condition.shape[1], generator)
+            self._init_network(x.shape[1], score_model.condition.shape[1], generator)
         noise = noise_like(x, generator)
-        alpha_sigma = teacher.alpha_sigma(t)
+        alpha_sigma = score_model.alpha_sigma(t)
         alpha, sigma = (c.view(-1, 1, 1, 1) for c in alpha_sigma)
         with torch.no_grad():
             x_t = alpha * x + sigma * noise
-            base = teacher.conditional(x_t, t)
-        correction = self._correct(x_t, base, t, teacher.condition)
-        guided = vsd(
-            x, t, alpha_sigma,
-            (lambda x_t, t: base) if self.settings.scale == 1.0 else teacher.denoise,
-            lambda x_t, t: base + sigma * correction.detach(),
-            noise=noise, weighting=self.settings.weighting,
+            x0_cond = score_model.conditional(x_t, t)
+        correction = self._predict_correction(x_t, x0_cond, t, score_model.condition)
+        output = vsd(
+            x,
+            t,
+            alpha_sigma,
+            (lambda x_t, t: x0_cond) if self.settings.scale == 1.0 else score_model.denoise,
+            lambda x_t, t: x0_cond + sigma * correction.detach(),
+            noise=noise,
+            weighting=self.settings.weighting,
         )
         # in units of sigma, so that no time outweighs another; its minimum is that of equation 8
-        self._learn((correction - (x.detach() - base) / sigma).square().mean())
-        return guided
+        self._update_network((correction - (x.detach() - x0_cond) / sigma).square().mean())
+        return output
 
-    def _correct(self, x_t: Tensor, base: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+    def _predict_correction(self, x_t: Tensor, base: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         assert self.network is not None
         with torch.enable_grad():
             return self.network(x_t, base, t, condition)
 
-    def _learn(self, loss: Float[Tensor, ""]) -> None:
+    def _update_network(self, loss: Float[Tensor, ""]) -> None:
         assert self.adam is not None
         if bool(torch.isfinite(loss)):  # a prior that stumbles must not spoil what is learnt
             self.adam.zero_grad(set_to_none=True)
             loss.backward()
             self.adam.step()
 
-    def _begin(self, channels: int, condition: int, generator: torch.Generator) -> None:
-        width = self.settings.score_width
+    def _init_network(self, channels: int, condition: int, generator: torch.Generator) -> None:
+        width = self.settings.vsd_width
         self.network = ScoreNetwork(channels, condition, width, generator=generator)
-        self.adam = torch.optim.Adam(self.network.parameters(), lr=self.settings.score_rate)
+        self.adam = torch.optim.Adam(self.network.parameters(), lr=self.settings.vsd_lr)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """The network's weights and its optimiser's state; nothing before the first call."""
         if self.network is None or self.adam is None:
             return {}
         state = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         return state | {f"adam.{k}": v for k, v in adam_tensors(self.adam).items()}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Become ``state``; raises KeyError, ValueError or RuntimeError when it does not fit."""
         if not state:
             self.network = self.adam = None
             return
         weights = {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
         if self.network is None:
-            channels, condition = ScoreNetwork.shape_of(weights)
-            self._begin(channels, condition, torch.Generator(self.device))
+            channels, condition = ScoreNetwork.infer_shape(weights)
+            self._init_network(channels, condition, torch.Generator(self.device))
         assert self.network is not None and self.adam is not None
         self.network.load_state_dict(weights)
         restore_adam(self.adam, {k.removeprefix("adam."): v for k, v in state.items() if k[:5] == "adam."})

@@ -26,45 +26,45 @@ from typing import Any
 
 # In the order of the forward pass: a block that is kept, or a stretch that is run without being kept and
 # is then, before its backward pass, run by the schedule within.
-Schedule = tuple[Any, ...]  # of int and Schedule
-GRAINS = 4000  # a front of measured costs is exact to one part in so many of keeping everything
+RecomputeSchedule = tuple[Any, ...]  # of int and Schedule
+FRONT_GRAINS = 4000  # a front of measured costs is exact to one part in so many of keeping everything
 
 
 @dataclass(frozen=True)
-class Cost:
+class BlockCost:
     """One block: bytes beyond what was there before it, and seconds."""
 
     forward: float
     backward: float
-    light_peak: int  # the most during a forward pass that keeps nothing; its outputs are in it
-    full_peak: int  # the same of one that keeps what the backward pass needs
-    kept: int  # what such a one leaves, its outputs among it
+    no_grad_peak: int  # the most during a forward pass that keeps nothing; its outputs are in it
+    forward_peak: int  # the same of one that keeps what the backward pass needs
+    saved: int  # what such a one leaves, its outputs among it
     backward_peak: int  # the most during the backward pass, its graph with it, beyond the outputs' gradients
 
 
 @dataclass(frozen=True)
-class Edge:
+class TensorEdge:
     """A tensor that block ``made`` makes and block ``used`` is the last to take; ``grad``: its gradient's."""
 
-    made: int
-    used: int
+    producer: int
+    last_consumer: int
     bytes: int
-    grad: int
+    grad_bytes: int
 
 
 @dataclass(frozen=True)
-class Point:
+class ParetoPoint:
     """A schedule, its peak in bytes and its seconds, forward and backward."""
 
     peak: int
     seconds: float
-    schedule: Schedule
+    schedule: RecomputeSchedule
 
 
 @dataclass(frozen=True)
-class Chain:
-    costs: tuple[Cost, ...]
-    edges: tuple[Edge, ...] = ()
+class CostChain:
+    costs: tuple[BlockCost, ...]
+    edges: tuple[TensorEdge, ...] = ()
 
     def __len__(self) -> int:
         return len(self.costs)
@@ -72,91 +72,98 @@ class Chain:
     @functools.cached_property
     def _cuts(self) -> list[list[int]]:
         n = len(self)
-        return [[sum(x.bytes for x in self.edges if s <= x.made <= e < x.used) for e in range(n)]
-                for s in range(n)]
+        return [
+            [sum(x.bytes for x in self.edges if s <= x.producer <= e < x.last_consumer) for e in range(n)]
+            for s in range(n)
+        ]
 
-    def cut(self, s: int, e: int) -> int:
+    def cut_bytes(self, s: int, e: int) -> int:
         """Bytes that blocks s..e have made and blocks after e need."""
         return self._cuts[s][e] if s <= e else 0
 
     @functools.cached_property
-    def gradients(self) -> list[int]:
+    def gradient_bytes(self) -> list[int]:
         """Bytes of the gradients that are there before the backward pass of each block."""
-        return [sum(x.grad for x in self.edges if x.made <= e < x.used) for e in range(len(self))]
+        return [
+            sum(x.grad_bytes for x in self.edges if x.producer <= e < x.last_consumer)
+            for e in range(len(self))
+        ]
 
-    def keep_peak(self, s: int, t: int) -> int:
+    def block_peak(self, s: int, t: int) -> int:
         """Of keeping block ``s`` in a part that ends with ``t``, its own forward and backward pass."""
         c = self.costs[s]
-        return max(c.full_peak + self.gradients[t], self.gradients[s] + c.backward_peak)
+        return max(c.forward_peak + self.gradient_bytes[t], self.gradient_bytes[s] + c.backward_peak)
 
-    def light_peak(self, s: int, e: int, t: int) -> int:
+    def no_grad_peak(self, s: int, e: int, t: int) -> int:
         """Of running s..e without keeping them, in a part that ends with ``t``."""
-        most = max(self.cut(s, i - 1) + self.costs[i].light_peak for i in range(s, e + 1))
-        return most + self.gradients[t]
+        peak = max(self.cut_bytes(s, i - 1) + self.costs[i].no_grad_peak for i in range(s, e + 1))
+        return peak + self.gradient_bytes[t]
 
 
-def evaluate(chain: Chain, schedule: Schedule) -> Point:
+def schedule_cost(chain: CostChain, schedule: RecomputeSchedule) -> ParetoPoint:
     """Peak and seconds of one schedule."""
-    return Point(*_evaluate(chain, schedule), schedule)
+    return ParetoPoint(*_schedule_cost(chain, schedule), schedule)
 
 
-def _evaluate(chain: Chain, part: Schedule) -> tuple[int, float]:
-    t = _last(part[-1])
+def _schedule_cost(chain: CostChain, part: RecomputeSchedule) -> tuple[int, float]:
+    t = _last_block(part[-1])
     first, rest = part[0], part[1:]
     if isinstance(first, int):
         c = chain.costs[first]
-        peak, seconds = chain.keep_peak(first, t), c.forward + c.backward
+        peak, seconds = chain.block_peak(first, t), c.forward + c.backward
         if rest:
-            more, after = _evaluate(chain, rest)
-            peak, seconds = max(peak, c.kept + more), seconds + after
+            rest_peak, rest_seconds = _schedule_cost(chain, rest)
+            peak, seconds = max(peak, c.saved + rest_peak), seconds + rest_seconds
         return peak, seconds
-    s, e = _first(first), _last(first)
-    inner, again = _evaluate(chain, first)
-    peak = max(chain.light_peak(s, e, t), inner)
-    seconds = again + sum(c.forward for c in chain.costs[s : e + 1])
+    s, e = _first_block(first), _last_block(first)
+    inner, inner_seconds = _schedule_cost(chain, first)
+    peak = max(chain.no_grad_peak(s, e, t), inner)
+    seconds = inner_seconds + sum(c.forward for c in chain.costs[s : e + 1])
     if rest:
-        more, after = _evaluate(chain, rest)
-        peak, seconds = max(peak, chain.cut(s, e) + more), seconds + after
+        rest_peak, rest_seconds = _schedule_cost(chain, rest)
+        peak, seconds = max(peak, chain.cut_bytes(s, e) + rest_peak), seconds + rest_seconds
     return peak, seconds
 
 
-def kept_by(chain: Chain, schedule: Schedule) -> int:
+def saved_bytes(chain: CostChain, schedule: RecomputeSchedule) -> int:
     """Bytes that are there between the forward and the backward pass."""
     return sum(
-        chain.costs[node].kept if isinstance(node, int) else chain.cut(_first(node), _last(node))
+        chain.costs[node].saved
+        if isinstance(node, int)
+        else chain.cut_bytes(_first_block(node), _last_block(node))
         for node in schedule
     )
 
 
-def _first(node: Any) -> int:
-    return node if isinstance(node, int) else _first(node[0])
+def _first_block(node: Any) -> int:
+    return node if isinstance(node, int) else _first_block(node[0])
 
 
-def _last(node: Any) -> int:
-    return node if isinstance(node, int) else _last(node[-1])
+def _last_block(node: Any) -> int:
+    return node if isinstance(node, int) else _last_block(node[-1])
 
 
-def keep_all(n: int) -> Schedule:
-    return tuple(range(n))
+def save_all_schedule(num_blocks: int) -> RecomputeSchedule:
+    return tuple(range(num_blocks))
 
 
-def recompute_all(n: int) -> Schedule:
+def recompute_all_schedule(num_blocks: int) -> RecomputeSchedule:
     """Every block's input is kept and nothing else; the last needs no second run."""
-    return (*((i,) for i in range(n - 1)), n - 1)
+    return (*((i,) for i in range(num_blocks - 1)), num_blocks - 1)
 
 
-def square_root(n: int) -> Schedule:
+def sqrt_schedule(num_blocks: int) -> RecomputeSchedule:
     """Chen et al. (arXiv 1604.06174): about sqrt(n) stretches of as many blocks, the last one kept."""
-    length = math.isqrt(n - 1) + 1
-    stretches = [tuple(range(i, min(i + length, n))) for i in range(0, n, length)]
+    length = math.isqrt(num_blocks - 1) + 1
+    stretches = [tuple(range(i, min(i + length, num_blocks))) for i in range(0, num_blocks, length)]
     return (*stretches[:-1], *stretches[-1])
 
 
 # (peak, seconds, how): how is what follows a kept block, or (end, what follows, what is within)
-_Step = tuple[int, float, Any]
+_Partial = tuple[int, float, Any]
 
 
-def front(chain: Chain, grain: int | None = None) -> list[Point]:
+def pareto_front(chain: CostChain, grain: int | None = None) -> list[ParetoPoint]:
     """All schedules that no other beats in both, by rising peak and falling seconds: the first is the
     least memory with which the chain can be run, the last keeps everything.
 
@@ -164,52 +171,56 @@ def front(chain: Chain, grain: int | None = None) -> list[Point]:
     """
     n = len(chain)
     if grain is None:
-        grain = max(1, evaluate(chain, keep_all(n)).peak // GRAINS)
-    fronts: dict[tuple[int, int], list[_Step]] = {}
+        grain = max(1, schedule_cost(chain, save_all_schedule(n)).peak // FRONT_GRAINS)
+    fronts: dict[tuple[int, int], list[_Partial]] = {}
     for length in range(1, n + 1):
         for s in range(n - length + 1):
             t = s + length - 1
-            fronts[s, t] = _undominated(_steps(chain, fronts, s, t), grain)
+            fronts[s, t] = _prune_dominated(_candidates(chain, fronts, s, t), grain)
 
-    def schedule(s: int, t: int, how: Any) -> Schedule:
+    def build_schedule(s: int, t: int, how: Any) -> RecomputeSchedule:
         if how is None:
             return (s,)
         if isinstance(how, tuple) and len(how) == 3:
             e, after, within = how
-            return (schedule(s, e, within[2]), *schedule(e + 1, t, after[2]))
-        return (s, *schedule(s + 1, t, how[0][2]))
+            return (build_schedule(s, e, within[2]), *build_schedule(e + 1, t, after[2]))
+        return (s, *build_schedule(s + 1, t, how[0][2]))
 
-    points = (evaluate(chain, schedule(0, n - 1, how)) for _, _, how in fronts[0, n - 1])
+    points = (schedule_cost(chain, build_schedule(0, n - 1, how)) for _, _, how in fronts[0, n - 1])
     # rounding may have hidden that one beats another
-    best: list[Point] = []
+    best: list[ParetoPoint] = []
     for point in sorted(points, key=lambda p: (p.peak, p.seconds)):
         if not best or point.seconds < best[-1].seconds:
             best.append(point)
     return best
 
 
-def _steps(chain: Chain, fronts: dict[tuple[int, int], list[_Step]], s: int, t: int) -> Iterator[_Step]:
+def _candidates(
+    chain: CostChain, fronts: dict[tuple[int, int], list[_Partial]], s: int, t: int
+) -> Iterator[_Partial]:
     """Candidates for the part s..t, from those of shorter parts."""
-    own, c = chain.keep_peak(s, t), chain.costs[s]
+    block_peak, c = chain.block_peak(s, t), chain.costs[s]
     if s == t:
-        yield own, c.forward + c.backward, None
+        yield block_peak, c.forward + c.backward, None
         return
     for after in fronts[s + 1, t]:
-        yield max(own, c.kept + after[0]), c.forward + c.backward + after[1], (after,)
+        yield max(block_peak, c.saved + after[0]), c.forward + c.backward + after[1], (after,)
     for e in range(s, t):
-        light = chain.light_peak(s, e, t)
-        forward, cut = sum(x.forward for x in chain.costs[s : e + 1]), chain.cut(s, e)
-        for peak, after, within in _both(fronts[e + 1, t], cut, fronts[s, e]):
-            yield max(light, peak), forward + after[1] + within[1], (e, after, within)
+        no_grad_peak = chain.no_grad_peak(s, e, t)
+        forward_seconds, cut_bytes = sum(x.forward for x in chain.costs[s : e + 1]), chain.cut_bytes(s, e)
+        for peak, after, within in _merge_fronts(fronts[e + 1, t], cut_bytes, fronts[s, e]):
+            yield max(no_grad_peak, peak), forward_seconds + after[1] + within[1], (e, after, within)
 
 
-def _both(later: Sequence[_Step], cut: int, earlier: Sequence[_Step]) -> Iterator[tuple[int, _Step, _Step]]:
+def _merge_fronts(
+    later: Sequence[_Partial], cut_bytes: int, earlier: Sequence[_Partial]
+) -> Iterator[tuple[int, _Partial, _Partial]]:
     """Pairs that could be best: at every peak the fastest of each front that stays below it."""
     i = j = 0
     while True:
-        yield max(later[i][0] + cut, earlier[j][0]), later[i], earlier[j]
+        yield max(later[i][0] + cut_bytes, earlier[j][0]), later[i], earlier[j]
         following = [
-            later[i + 1][0] + cut if i + 1 < len(later) else math.inf,
+            later[i + 1][0] + cut_bytes if i + 1 < len(later) else math.inf,
             earlier[j + 1][0] if j + 1 < len(earlier) else math.inf,
         ]
         if min(following) == math.inf:
@@ -220,18 +231,18 @@ def _both(later: Sequence[_Step], cut: int, earlier: Sequence[_Step]) -> Iterato
             j += 1
 
 
-def _undominated(steps: Iterator[_Step], grain: int) -> list[_Step]:
-    best: dict[int, _Step] = {}
-    for peak, seconds, how in steps:
+def _prune_dominated(candidates: Iterator[_Partial], grain: int) -> list[_Partial]:
+    best: dict[int, _Partial] = {}
+    for peak, seconds, how in candidates:
         peak = -(-peak // grain) * grain
         if peak not in best or seconds < best[peak][1]:
             best[peak] = (peak, seconds, how)
-    kept: list[_Step] = []
+    pruned: list[_Partial] = []
     for peak in sorted(best):
-        if not kept or best[peak][1] < kept[-1][1]:
-            kept.append(best[peak])
-    return kept
+        if not pruned or best[peak][1] < pruned[-1][1]:
+            pruned.append(best[peak])
+    return pruned
 
 
-def _leaves(node: Schedule) -> int:
-    return sum(1 if isinstance(inner, int) else _leaves(inner) for inner in node)
+def count_blocks(node: RecomputeSchedule) -> int:
+    return sum(1 if isinstance(inner, int) else count_blocks(inner) for inner in node)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from dreamfusion3d.memory.checkpoint_plan import Schedule
+from dreamfusion3d.memory.checkpoint_plan import RecomputeSchedule
 
-State = dict[str, Tensor]  # what lies between two blocks
+Activations = dict[str, Tensor]  # what lies between two blocks
 
 
 @dataclass(frozen=True)
@@ -21,25 +21,27 @@ class Block:
     """
 
     name: str
-    run: Callable[[State], State]
-    ends: tuple[str, ...] = ()
+    run: Callable[[Activations], Activations]
+    consumes: tuple[str, ...] = ()
 
-    def __call__(self, state: State) -> State:
-        made = self.run(state)
-        return {**{name: value for name, value in state.items() if name not in self.ends}, **made}
+    def __call__(self, state: Activations) -> Activations:
+        outputs = self.run(state)
+        return {**{name: value for name, value in state.items() if name not in self.consumes}, **outputs}
 
 
-def execute(blocks: Sequence[Block], schedule: Schedule, state: State) -> State:
+def run_checkpointed(blocks: Sequence[Block], schedule: RecomputeSchedule, state: Activations) -> Activations:
     """The state after all blocks of ``schedule``; its gradients are those of running them in turn."""
     for node in schedule:
         if isinstance(node, int):
             state = blocks[node](state)
         else:
-            state = _again(blocks, node, state)
+            state = _recompute_stretch(blocks, node, state)
     return state
 
 
-def _again(blocks: Sequence[Block], schedule: Schedule, state: State) -> State:
+def _recompute_stretch(
+    blocks: Sequence[Block], schedule: RecomputeSchedule, state: Activations
+) -> Activations:
     """A stretch whose input alone is kept.
 
     Tensors are handed over one by one: those within a dict would be held by a stretch within a stretch
@@ -47,8 +49,8 @@ def _again(blocks: Sequence[Block], schedule: Schedule, state: State) -> State:
     """
     names = list(state)
 
-    def run(*values: Tensor) -> State:
-        return execute(blocks, schedule, dict(zip(names, values, strict=True)))
+    def run(*values: Tensor) -> Activations:
+        return run_checkpointed(blocks, schedule, dict(zip(names, values, strict=True)))
 
     # no block draws from torch's global generator, so there is no state of it to keep
     return checkpoint(run, *state.values(), use_reentrant=False, preserve_rng_state=False)

@@ -13,15 +13,15 @@ from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from dreamfusion3d.mesh.space_carving import within
+from dreamfusion3d.mesh.space_carving import dilate_ball
 
-LEAST = 0.02  # of the largest body's samples: what is smaller is a floater
-DROPS = np.arange(0.25, 2.01, 0.25)  # below the level, in logarithms of the density
-THICK = 0.02  # scene units, half the width of a bridge
-FILLED = 0.5  # above the level
+MIN_COMPONENT_FRACTION = 0.02  # of the largest body's samples: what is smaller is a floater
+LEVEL_DROPS = np.arange(0.25, 2.01, 0.25)  # below the level, in logarithms of the density
+BRIDGE_RADIUS = 0.02  # scene units, half the width of a bridge
+BRIDGE_LEVEL_OFFSET = 0.5  # above the level
 
 
-def joined(
+def bridge_components(
     grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0
 ) -> Float[np.ndarray, "r r r"]:
     """The grid (log density) with a bridge from each large body of {grid > level} to the largest one,
@@ -31,57 +31,67 @@ def joined(
         return grid
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    order = [int(i) for i in np.argsort(-sizes, kind="stable") if sizes[i] >= LEAST * sizes.max()]
-    held = labels == order[0]
+    order = [
+        int(i) for i in np.argsort(-sizes, kind="stable") if sizes[i] >= MIN_COMPONENT_FRACTION * sizes.max()
+    ]
+    connected = labels == order[0]
     result = grid
-    radius = max(THICK * (grid.shape[0] - 1) / (2 * bound), 1.5)
-    for body in order[1:]:
-        way = _way(grid, level, labels == body, held)
-        if way is None:
+    radius = max(BRIDGE_RADIUS * (grid.shape[0] - 1) / (2 * bound), 1.5)
+    for component in order[1:]:
+        path = _find_path(grid, level, labels == component, connected)
+        if path is None:
             continue
-        held = held | (labels == body)
+        connected = connected | (labels == component)
         bridge = np.zeros(grid.shape, bool)
-        bridge[tuple(way.T)] = True
-        result = np.where(within(bridge, radius), np.maximum(result, np.float32(level + FILLED)), result)
+        bridge[tuple(path.T)] = True
+        result = np.where(
+            dilate_ball(bridge, radius), np.maximum(result, np.float32(level + BRIDGE_LEVEL_OFFSET)), result
+        )
     return result
 
 
-def _way(
-    grid: Float[np.ndarray, "r r r"], level: float, body: Bool[np.ndarray, "r r r"],
-    held: Bool[np.ndarray, "r r r"],
+def _find_path(
+    grid: Float[np.ndarray, "r r r"],
+    level: float,
+    component: Bool[np.ndarray, "r r r"],
+    connected: Bool[np.ndarray, "r r r"],
 ) -> Int[np.ndarray, "n 3"] | None:
     """The shortest way from a body to what is held, at the highest level that joins them."""
-    for drop in DROPS:
+    for drop in LEVEL_DROPS:
         labels, _ = ndimage.label(grid > level - drop)
-        shared = np.intersect1d(labels[body], labels[held])
-        if len(shared):
-            return _shortest(labels == shared[0], body, held)
+        common_labels = np.intersect1d(labels[component], labels[connected])
+        if len(common_labels):
+            return _shortest_path(labels == common_labels[0], component, connected)
     return None
 
 
-def _shortest(
-    room: Bool[np.ndarray, "r r r"], start: Bool[np.ndarray, "r r r"], goal: Bool[np.ndarray, "r r r"]
+def _shortest_path(
+    mask: Bool[np.ndarray, "r r r"], start: Bool[np.ndarray, "r r r"], goal: Bool[np.ndarray, "r r r"]
 ) -> Int[np.ndarray, "n 3"]:
     """Samples of a shortest way through ``room``, from face to face."""
-    places = np.argwhere(room)
-    number = np.full(room.shape, -1, np.int64)
-    number[room] = np.arange(len(places))
-    one, two = [], []
+    voxels = np.argwhere(mask)
+    voxel_index = np.full(mask.shape, -1, np.int64)
+    voxel_index[mask] = np.arange(len(voxels))
+    edges_from, edges_to = [], []
     for axis in range(3):
-        low = np.moveaxis(number, axis, 0)[:-1].ravel()
-        high = np.moveaxis(number, axis, 0)[1:].ravel()
+        low = np.moveaxis(voxel_index, axis, 0)[:-1].ravel()
+        high = np.moveaxis(voxel_index, axis, 0)[1:].ravel()
         both = (low >= 0) & (high >= 0)
-        one.append(low[both])
-        two.append(high[both])
-    i, j = np.concatenate(one), np.concatenate(two)
-    graph = coo_matrix((np.ones(len(i)), (i, j)), shape=(len(places), len(places))).tocsr()
-    far, before, _ = dijkstra(
-        graph, directed=False, indices=number[room & start], min_only=True, return_predecessors=True,
+        edges_from.append(low[both])
+        edges_to.append(high[both])
+    i, j = np.concatenate(edges_from), np.concatenate(edges_to)
+    graph = coo_matrix((np.ones(len(i)), (i, j)), shape=(len(voxels), len(voxels))).tocsr()
+    distance, predecessor, _ = dijkstra(
+        graph,
+        directed=False,
+        indices=voxel_index[mask & start],
+        min_only=True,
+        return_predecessors=True,
         unweighted=True,
     )
-    ends = number[room & goal]
-    at, way = int(ends[np.argmin(far[ends])]), []
-    while at >= 0:  # the first one has no predecessor: a negative number
-        way.append(at)
-        at = int(before[at])
-    return places[way]
+    ends = voxel_index[mask & goal]
+    node, path = int(ends[np.argmin(distance[ends])]), []
+    while node >= 0:  # the first one has no predecessor: a negative number
+        path.append(node)
+        node = int(predecessor[node])
+    return voxels[path]

@@ -16,13 +16,13 @@ from numba import prange
 from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.types import Mesh
 
-LEAF = 4  # triangles
-DEPTH = 64  # of the stack: a tree over 2^60 triangles
-BITS = 10  # of the Morton code along each axis
-SLACK = 1e-12  # of a cosine: a ray that runs within the plane meets nothing
+LEAF_SIZE = 4  # triangles
+STACK_DEPTH = 64  # of the stack: a tree over 2^60 triangles
+MORTON_BITS = 10  # of the Morton code along each axis
+PARALLEL_TOLERANCE = 1e-12  # of a cosine: a ray that runs within the plane meets nothing
 
 
-class Tree(NamedTuple):
+class BVH(NamedTuple):
     """Boxes in heap order (children of k: 2k + 1, 2k + 2); triangles sorted, the last ones repeated."""
 
     low: Float[np.ndarray, "nodes 3"]
@@ -31,7 +31,7 @@ class Tree(NamedTuple):
     order: Int[np.ndarray, " t"]  # which face of the mesh each is
 
 
-class Hits(NamedTuple):
+class SurfaceHits(NamedTuple):
     """Per query: the face (-1: none), the weights of its corners there, and the distance along the line."""
 
     face: Int[np.ndarray, " n"]
@@ -39,54 +39,54 @@ class Hits(NamedTuple):
     distance: Float[np.ndarray, " n"]
 
 
-def tree_of(mesh: Mesh) -> Tree:
+def build_bvh(mesh: Mesh) -> BVH:
     """The tree of a mesh with at least one face."""
     corners = np.ascontiguousarray(mesh.vertices[mesh.faces], np.float64)
     middle = (corners.min(1) + corners.max(1)) / 2
     low, extent = middle.min(0), max(float(np.ptp(middle, axis=0).max()), 1e-30)
-    cell = np.minimum(((middle - low) / extent * 2**BITS).astype(np.int64), 2**BITS - 1)
+    cell = np.minimum(((middle - low) / extent * 2**MORTON_BITS).astype(np.int64), 2**MORTON_BITS - 1)
     code = np.zeros(len(cell), np.int64)
-    for bit in range(BITS):
+    for bit in range(MORTON_BITS):
         for axis in range(3):
             code |= ((cell[:, axis] >> bit) & 1) << (3 * bit + axis)
     order = np.argsort(code, kind="stable")
-    leaves = 1 << max(-(-len(order) // LEAF) - 1, 0).bit_length()
-    order = np.concatenate([order, np.full(leaves * LEAF - len(order), order[-1])])
+    leaves = 1 << max(-(-len(order) // LEAF_SIZE) - 1, 0).bit_length()
+    order = np.concatenate([order, np.full(leaves * LEAF_SIZE - len(order), order[-1])])
     corners = corners[order]
-    levels_low = [corners.min(1).reshape(leaves, LEAF, 3).min(1)]
-    levels_high = [corners.max(1).reshape(leaves, LEAF, 3).max(1)]
+    levels_low = [corners.min(1).reshape(leaves, LEAF_SIZE, 3).min(1)]
+    levels_high = [corners.max(1).reshape(leaves, LEAF_SIZE, 3).max(1)]
     while len(levels_low[0]) > 1:
         levels_low.insert(0, levels_low[0].reshape(-1, 2, 3).min(1))
         levels_high.insert(0, levels_high[0].reshape(-1, 2, 3).max(1))
-    return Tree(np.concatenate(levels_low), np.concatenate(levels_high), corners, order)
+    return BVH(np.concatenate(levels_low), np.concatenate(levels_high), corners, order)
 
 
-def nearest(tree: Tree, points: Float[np.ndarray, "n 3"]) -> Hits:
+def closest_points(bvh: BVH, points: Float[np.ndarray, "n 3"]) -> SurfaceHits:
     """The point of the surface nearest to each of ``points``; ``distance`` >= 0."""
-    face, weights, distance = _allocate(len(points))
-    _nearest(tree.low, tree.high, tree.corners, _wide(points), face, weights, distance)
-    return Hits(tree.order[face], weights, distance)
+    face, weights, distance = _allocate_hits(len(points))
+    _closest_points_kernel(bvh.low, bvh.high, bvh.corners, _as_float64(points), face, weights, distance)
+    return SurfaceHits(bvh.order[face], weights, distance)
 
 
-def cross(
-    tree: Tree, points: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"], reach: float
-) -> Hits:
+def intersect_lines(
+    bvh: BVH, points: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"], max_distance: float
+) -> SurfaceHits:
     """Where the line through each point along its unit direction meets the surface nearest to the point.
 
     Both ways up to ``reach``; ``distance`` is signed. Only sheets that face along the direction
     count: a line along a surface's own normal must not stop at the far side of a thin wall.
     """
-    face, weights, distance = _allocate(len(points))
-    lines = _wide(points), _wide(directions)
-    _cross(tree.low, tree.high, tree.corners, *lines, reach, face, weights, distance)
-    return Hits(np.where(face >= 0, tree.order[face], -1), weights, distance)
+    face, weights, distance = _allocate_hits(len(points))
+    lines = _as_float64(points), _as_float64(directions)
+    _intersect_lines_kernel(bvh.low, bvh.high, bvh.corners, *lines, max_distance, face, weights, distance)
+    return SurfaceHits(np.where(face >= 0, bvh.order[face], -1), weights, distance)
 
 
-def _wide(points: np.ndarray) -> np.ndarray:
+def _as_float64(points: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(points, np.float64)
 
 
-def _allocate(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _allocate_hits(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.full(count, -1, np.int64), np.zeros((count, 3)), np.full(count, np.inf)
 
 
@@ -140,37 +140,41 @@ def _closest_on_triangle(t, p, out):
 
 @no_type_check
 @njit(parallel=True)
-def _nearest(low, high, corners, points, face, weights, distance):
-    first = low.shape[0] // 2  # of the leaves
+def _closest_points_kernel(low, high, corners, points, face, weights, distance):
+    first_leaf = low.shape[0] // 2  # of the leaves
     for n in prange(points.shape[0]):
         p = points[n]
-        stack, here = np.empty(DEPTH, np.int64), np.empty(3)
+        stack, barycentric = np.empty(STACK_DEPTH, np.int64), np.empty(3)
         stack[0], top, best = 0, 1, np.inf
         while top > 0:
             top -= 1
             node = stack[top]
             if _box_distance(low, high, node, p) >= best:
                 continue
-            if node < first:
+            if node < first_leaf:
                 one, two = 2 * node + 1, 2 * node + 2
                 if _box_distance(low, high, one, p) < _box_distance(low, high, two, p):
                     one, two = two, one
                 stack[top], stack[top + 1] = one, two  # the nearer one is looked into first
                 top += 2
                 continue
-            for i in range(LEAF * (node - first), LEAF * (node - first + 1)):
-                gap = _closest_on_triangle(corners[i], p, here)
+            for i in range(LEAF_SIZE * (node - first_leaf), LEAF_SIZE * (node - first_leaf + 1)):
+                gap = _closest_on_triangle(corners[i], p, barycentric)
                 if gap < best:
                     best = gap
                     face[n] = i
-                    weights[n, 0], weights[n, 1], weights[n, 2] = here[0], here[1], here[2]
+                    weights[n, 0], weights[n, 1], weights[n, 2] = (
+                        barycentric[0],
+                        barycentric[1],
+                        barycentric[2],
+                    )
         distance[n] = np.sqrt(best)
 
 
 @no_type_check
 @njit
-def _meets_box(low, high, node, p, d, reach):
-    near, far = -reach, reach
+def _line_hits_box(low, high, node, p, d, max_distance):
+    near, far = -max_distance, max_distance
     for k in range(3):
         if abs(d[k]) < 1e-15:
             if p[k] < low[node, k] or p[k] > high[node, k]:
@@ -183,13 +187,13 @@ def _meets_box(low, high, node, p, d, reach):
 
 @no_type_check
 @njit
-def _meet(t, p, d, out):
+def _line_triangle_distance(t, p, d, out):
     """Signed distance along d to the triangle (Möller and Trumbore 1997), its side given; inf: none."""
     abx, aby, abz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
     acx, acy, acz = t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2]
     nx, ny, nz = aby * acz - abz * acy, abz * acx - abx * acz, abx * acy - aby * acx
     along = nx * d[0] + ny * d[1] + nz * d[2]
-    if along <= SLACK * np.sqrt(nx * nx + ny * ny + nz * nz):
+    if along <= PARALLEL_TOLERANCE * np.sqrt(nx * nx + ny * ny + nz * nz):
         return np.inf
     rx, ry, rz = t[0, 0] - p[0], t[0, 1] - p[1], t[0, 2] - p[2]
     qx, qy, qz = ry * d[2] - rz * d[1], rz * d[0] - rx * d[2], rx * d[1] - ry * d[0]
@@ -203,82 +207,98 @@ def _meet(t, p, d, out):
 
 @no_type_check
 @njit(parallel=True)
-def _cross(low, high, corners, points, directions, reach, face, weights, distance):
-    first = low.shape[0] // 2
+def _intersect_lines_kernel(low, high, corners, points, directions, max_distance, face, weights, distance):
+    first_leaf = low.shape[0] // 2
     for n in prange(points.shape[0]):
         p, d = points[n], directions[n]
-        stack, here = np.empty(DEPTH, np.int64), np.empty(3)
-        stack[0], top, best = 0, 1, reach
+        stack, barycentric = np.empty(STACK_DEPTH, np.int64), np.empty(3)
+        stack[0], top, best = 0, 1, max_distance
         while top > 0:
             top -= 1
             node = stack[top]
-            if not _meets_box(low, high, node, p, d, best):
+            if not _line_hits_box(low, high, node, p, d, best):
                 continue
-            if node < first:
+            if node < first_leaf:
                 stack[top], stack[top + 1] = 2 * node + 1, 2 * node + 2
                 top += 2
                 continue
-            for i in range(LEAF * (node - first), LEAF * (node - first + 1)):
-                along = _meet(corners[i], p, d, here)
+            for i in range(LEAF_SIZE * (node - first_leaf), LEAF_SIZE * (node - first_leaf + 1)):
+                along = _line_triangle_distance(corners[i], p, d, barycentric)
                 if abs(along) < best:
                     best = abs(along)
                     face[n], distance[n] = i, along
-                    weights[n, 0], weights[n, 1], weights[n, 2] = here[0], here[1], here[2]
+                    weights[n, 0], weights[n, 1], weights[n, 2] = (
+                        barycentric[0],
+                        barycentric[1],
+                        barycentric[2],
+                    )
 
 
-def hidden(
-    tree: Tree,
+def occluded_fraction(
+    bvh: BVH,
     points: Float[np.ndarray, "n 3"],
     normals: Float[np.ndarray, "n 3"],
     directions: Float[np.ndarray, "d 3"],
-    reach: float,
+    max_distance: float,
 ) -> Float[np.ndarray, " n"]:
     """Share of the ``directions`` (around +z, turned to each unit normal) that meet the surface in reach."""
     out = np.zeros(len(points))
-    _hidden(tree.low, tree.high, tree.corners, _wide(points), _wide(normals), _wide(directions), reach, out)
+    _occlusion_kernel(
+        bvh.low,
+        bvh.high,
+        bvh.corners,
+        _as_float64(points),
+        _as_float64(normals),
+        _as_float64(directions),
+        max_distance,
+        out,
+    )
     return out
 
 
 @no_type_check
 @njit
-def _is_hit(low, high, corners, p, d, reach, stack, here):
+def _segment_is_blocked(low, high, corners, p, d, max_distance, stack, barycentric):
     """Whether either side of a triangle lies ahead of p."""
-    first, back = low.shape[0] // 2, -d
+    first_leaf, back = low.shape[0] // 2, -d
     stack[0], top = 0, 1
-    half, middle = 0.5 * reach, np.empty(3)
+    half, middle = 0.5 * max_distance, np.empty(3)
     for k in range(3):
         middle[k] = p[k] + half * d[k]  # the segment ahead is a line about its middle
     while top > 0:
         top -= 1
         node = stack[top]
-        if not _meets_box(low, high, node, middle, d, half):
+        if not _line_hits_box(low, high, node, middle, d, half):
             continue
-        if node < first:
+        if node < first_leaf:
             stack[top], stack[top + 1] = 2 * node + 1, 2 * node + 2
             top += 2
             continue
-        for i in range(LEAF * (node - first), LEAF * (node - first + 1)):
-            if 0.0 < _meet(corners[i], p, d, here) < reach or 0.0 < -_meet(corners[i], p, back, here) < reach:
+        for i in range(LEAF_SIZE * (node - first_leaf), LEAF_SIZE * (node - first_leaf + 1)):
+            if (
+                0.0 < _line_triangle_distance(corners[i], p, d, barycentric) < max_distance
+                or 0.0 < -_line_triangle_distance(corners[i], p, back, barycentric) < max_distance
+            ):
                 return True
     return False
 
 
 @no_type_check
 @njit(parallel=True)
-def _hidden(low, high, corners, points, normals, directions, reach, out):
+def _occlusion_kernel(low, high, corners, points, normals, directions, max_distance, out):
     for n in prange(points.shape[0]):
         x, y, z = normals[n]
         # an orthonormal frame around the normal (Duff et al. 2017)
         sign = 1.0 if z >= 0 else -1.0
         a = -1.0 / (sign + z)
         b = x * y * a
-        stack, here, d = np.empty(DEPTH, np.int64), np.empty(3), np.empty(3)
+        stack, barycentric, d = np.empty(STACK_DEPTH, np.int64), np.empty(3), np.empty(3)
         hits = 0
         for k in range(directions.shape[0]):
             u, v, w = directions[k]
             d[0] = u * (1.0 + sign * x * x * a) + v * b + w * x
             d[1] = u * sign * b + v * (sign + y * y * a) + w * y
             d[2] = -u * sign * x - v * y + w * z
-            if _is_hit(low, high, corners, points[n], d, reach, stack, here):
+            if _segment_is_blocked(low, high, corners, points[n], d, max_distance, stack, barycentric):
                 hits += 1
         out[n] = hits / directions.shape[0]

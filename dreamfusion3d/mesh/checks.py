@@ -9,16 +9,16 @@ import numpy as np
 from jaxtyping import Float
 
 from dreamfusion3d.core.types import Mesh, TexturedMesh
-from dreamfusion3d.mesh.bvh import Tree, nearest, tree_of
+from dreamfusion3d.mesh.bvh import BVH, build_bvh, closest_points
 from dreamfusion3d.mesh.intersections import self_intersections
-from dreamfusion3d.mesh.rasterize import overlap_counts
+from dreamfusion3d.mesh.rasterize import uv_overlap_counts
 
-SAMPLES = 20_000  # points on each surface: the mean of their distances is steady to about a percent
-FACTOR = 2.0  # a texel density this far from the median still counts as even
+CHAMFER_SAMPLES = 20_000  # points on each surface: the mean of their distances is steady to about a percent
+EVENNESS_FACTOR = 2.0  # a texel density this far from the median still counts as even
 
 
 @dataclass(frozen=True)
-class FinishReport:
+class MeshReport:
     """Figures of the finished mesh beside those of `quality.MeshQuality`."""
 
     self_intersections: int  # pairs of faces that pass through each other
@@ -41,37 +41,40 @@ class AtlasReport(NamedTuple):
     evenness: float
 
 
-def finish_report(
-    mesh: Mesh, textured: TexturedMesh, unsimplified: Mesh, silhouette_iou: float
-) -> FinishReport:
+def mesh_report(mesh: Mesh, textured: TexturedMesh, unsimplified: Mesh, silhouette_iou: float) -> MeshReport:
     """The figures of ``textured``, whose faces before the UV split are ``mesh``'s.
 
     ``mesh`` and ``unsimplified`` are in one unit; ``textured`` may be placed, in metres, already.
     """
     atlas = atlas_report(textured)
-    return FinishReport(
+    return MeshReport(
         self_intersections=len(self_intersections(mesh)),
         silhouette_iou=silhouette_iou,
-        chamfer=chamfer(mesh, unsimplified) / diagonal(unsimplified),
-        uv_overlap=atlas.overlap, uv_coverage=atlas.coverage,
-        texel_density=atlas.density, texel_evenness=atlas.evenness,
+        chamfer=chamfer_distance(mesh, unsimplified) / bounding_diagonal(unsimplified),
+        uv_overlap=atlas.overlap,
+        uv_coverage=atlas.coverage,
+        texel_density=atlas.density,
+        texel_evenness=atlas.evenness,
     )
 
 
-def diagonal(mesh: Mesh) -> float:
+def bounding_diagonal(mesh: Mesh) -> float:
     """Length of the bounding box' diagonal."""
     return float(np.linalg.norm(np.ptp(mesh.vertices[np.unique(mesh.faces)], axis=0)))
 
 
-def chamfer(one: Mesh, two: Mesh, samples: int = SAMPLES) -> float:
+def chamfer_distance(mesh_a: Mesh, mesh_b: Mesh, num_samples: int = CHAMFER_SAMPLES) -> float:
     """Mean of the two mean distances from points of one surface to the other, in the meshes' units.
 
     Both surfaces are sampled evenly by area, with the same numbers on every run.
     """
-    trees: list[Tree] = [tree_of(mesh) for mesh in (one, two)]
-    points = [sample_surface(mesh, samples) for mesh in (one, two)]
-    there, back = nearest(trees[1], points[0]).distance, nearest(trees[0], points[1]).distance
-    return float((there.mean() + back.mean()) / 2)
+    trees: list[BVH] = [build_bvh(mesh) for mesh in (mesh_a, mesh_b)]
+    points = [sample_surface(mesh, num_samples) for mesh in (mesh_a, mesh_b)]
+    forward, backward = (
+        closest_points(trees[1], points[0]).distance,
+        closest_points(trees[0], points[1]).distance,
+    )
+    return float((forward.mean() + backward.mean()) / 2)
 
 
 def sample_surface(mesh: Mesh, count: int) -> Float[np.ndarray, "n 3"]:
@@ -83,7 +86,7 @@ def sample_surface(mesh: Mesh, count: int) -> Float[np.ndarray, "n 3"]:
     face = np.searchsorted(total, (steps + 0.5) / count * total[-1], side="right")
     face = np.minimum(face, len(area) - 1)
     # the golden and the silver share fill the square evenly; folded over they fill the triangle
-    u, v = ((steps * share) % 1.0 for share in (0.7548776662466927, 0.5698402909980532))
+    u, v = ((steps * ratio) % 1.0 for ratio in (0.7548776662466927, 0.5698402909980532))
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
     weights = np.stack([1 - u - v, u, v], axis=1)
     return np.einsum("nk,nkc->nc", weights, corners[face])
@@ -92,18 +95,23 @@ def sample_surface(mesh: Mesh, count: int) -> Float[np.ndarray, "n 3"]:
 def atlas_report(textured: TexturedMesh) -> AtlasReport:
     """How the texture is shared out over the surface."""
     size = textured.texture.shape[0]
-    counts = overlap_counts(textured.uv, textured.faces, size)
+    counts = uv_overlap_counts(textured.uv, textured.faces, size)
     covered = max(int((counts > 0).sum()), 1)
     corners = textured.vertices[textured.faces].astype(np.float64)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
-    flat = textured.uv[textured.faces].astype(np.float64) * size
-    (ax, ay), (bx, by) = (flat[:, 1] - flat[:, 0]).T, (flat[:, 2] - flat[:, 0]).T
+    texel_corners = textured.uv[textured.faces].astype(np.float64) * size
+    (ax, ay), (bx, by) = (
+        (texel_corners[:, 1] - texel_corners[:, 0]).T,
+        (texel_corners[:, 2] - texel_corners[:, 0]).T,
+    )
     density = np.sqrt(np.abs(ax * by - ay * bx) / 2 / np.maximum(area, 1e-30))
     order = np.argsort(density, kind="stable")
     total = np.cumsum(area[order])
-    middle = float(density[order[np.searchsorted(total, total[-1] / 2)]])
-    even = (density <= FACTOR * middle) & (density * FACTOR >= middle)
+    median_density = float(density[order[np.searchsorted(total, total[-1] / 2)]])
+    even = (density <= EVENNESS_FACTOR * median_density) & (density * EVENNESS_FACTOR >= median_density)
     return AtlasReport(
-        float((counts > 1).sum()) / covered, float((counts > 0).mean()), middle,
+        float((counts > 1).sum()) / covered,
+        float((counts > 0).mean()),
+        median_density,
         float(area[even].sum() / total[-1]),
     )

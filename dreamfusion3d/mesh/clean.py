@@ -16,13 +16,13 @@ from scipy import ndimage
 from dreamfusion3d.core.errors import EmptyFieldError
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.mesh.isosurface import marching_cubes
-from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.quality import mesh_quality
 
-ROUNDS = 32  # of filling and mending; each only adds voxels, so it ends; 2 or 3 are usual
+MAX_ROUNDS = 32  # of filling and mending; each only adds voxels, so it ends; 2 or 3 are usual
 CLEARANCE = 0.05  # of a typical step across the surface: a sample this near the level is moved off it
 
 
-class _Scale(NamedTuple):
+class _LevelScale(NamedTuple):
     below: float  # a value safely outside
     above: float  # a value safely inside
     step: float  # a typical |value - level| next to the surface
@@ -47,33 +47,31 @@ def clean_grid(
             " run again with more steps or another seed"
         )
     box = tuple(
-        slice(max(int(where.min()) - 2, 0), int(where.max()) + 3)
-        for where in (np.flatnonzero(inside.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+        slice(max(int(indices.min()) - 2, 0), int(indices.max()) + 3)
+        for indices in (np.flatnonzero(inside.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
     )
     result = grid.copy()
     result[box] = _clean_box(grid[box], level, min_fraction if keep == "fraction" else 1.0)
     return result
 
 
-def _clean_box(
-    grid: Float[np.ndarray, "x y z"], level: float, fraction: float
-) -> Float[np.ndarray, "x y z"]:
+def _clean_box(grid: Float[np.ndarray, "x y z"], level: float, fraction: float) -> Float[np.ndarray, "x y z"]:
     """`clean_grid` within the box that holds every inside voxel: most of a grid is empty space."""
     inside = grid > level
-    scale = _scale(grid, level, inside)
-    kept = _keep_bodies(inside, fraction)
+    scale = _estimate_scale(grid, level, inside)
+    mask = _keep_components(inside, fraction)
     result = grid.copy()
-    result[inside & ~kept] = scale.below
-    for _ in range(ROUNDS):
-        before = kept
-        kept = _fill_voids(kept)
-        result[kept & ~before] = scale.above
-        raised = _raise_critical(result, kept)
+    result[inside & ~mask] = scale.below
+    for _ in range(MAX_ROUNDS):
+        before = mask
+        mask = _fill_voids(mask)
+        result[mask & ~before] = scale.above
+        raised = _raise_critical(result, mask)
         result[raised] = level + 0.5 * scale.step
-        if not raised.any() and np.array_equal(kept, before):
+        if not raised.any() and np.array_equal(mask, before):
             break
-        kept = kept | raised
-    return _clear_of_level(result, level, kept, scale.step)
+        mask = mask | raised
+    return _push_off_level(result, level, mask, scale.step)
 
 
 def smooth_grid(
@@ -89,7 +87,7 @@ def smooth_grid(
     return ndimage.gaussian_filter(grid, sigma, mode="constant", cval=outside).astype(grid.dtype)
 
 
-def solid_mesh(
+def extract_solid(
     grid: Float[np.ndarray, "r r r"],
     level: float,
     bound: float = 1.0,
@@ -104,7 +102,7 @@ def solid_mesh(
     for attempt in range(3):
         cleaned = clean_grid(grid, level, min_fraction, keep)
         mesh = marching_cubes(cleaned, level, bound)
-        report = quality(mesh)
+        report = mesh_quality(mesh)
         if report.watertight and report.manifold:
             return mesh
         grid = smooth_grid(cleaned, level, 0.5 + 0.25 * attempt)
@@ -113,13 +111,13 @@ def solid_mesh(
     )
 
 
-def _scale(grid: np.ndarray, level: float, inside: Bool[np.ndarray, "x y z"]) -> _Scale:
+def _estimate_scale(grid: np.ndarray, level: float, inside: Bool[np.ndarray, "x y z"]) -> _LevelScale:
     near = ndimage.binary_dilation(inside) & ~ndimage.binary_erosion(inside)
     step = float(np.median(np.abs(grid[near] - level))) or 1.0
-    return _Scale(min(float(grid.min()), level - step), level + step, step)
+    return _LevelScale(min(float(grid.min()), level - step), level + step, step)
 
 
-def _keep_bodies(inside: Bool[np.ndarray, "x y z"], fraction: float) -> Bool[np.ndarray, "x y z"]:
+def _keep_components(inside: Bool[np.ndarray, "x y z"], fraction: float) -> Bool[np.ndarray, "x y z"]:
     """The face-connected bodies with at least ``fraction`` of the largest one's voxels.
 
     With fraction 1 exactly one is kept, the first of equals.
@@ -129,11 +127,11 @@ def _keep_bodies(inside: Bool[np.ndarray, "x y z"], fraction: float) -> Bool[np.
         return inside
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    wanted = sizes >= fraction * sizes.max()
-    wanted[0] = False
+    selected = sizes >= fraction * sizes.max()
+    selected[0] = False
     if fraction >= 1:
-        wanted = np.arange(len(sizes)) == sizes.argmax()
-    return wanted[labels]
+        selected = np.arange(len(sizes)) == sizes.argmax()
+    return selected[labels]
 
 
 def _fill_voids(inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
@@ -163,10 +161,7 @@ def _raise_edges(grid: np.ndarray, inside: np.ndarray, raised: np.ndarray) -> No
     """Mark, in each plane across the first axis, one outside voxel of every 2x2 checkerboard."""
     a, b = inside[:, :-1, :-1], inside[:, 1:, 1:]
     c, d = inside[:, :-1, 1:], inside[:, 1:, :-1]
-    for checkerboard, offsets in (
-        (a & b & ~c & ~d, ((0, 1), (1, 0))),
-        (c & d & ~a & ~b, ((0, 0), (1, 1))),
-    ):
+    for checkerboard, offsets in ((a & b & ~c & ~d, ((0, 1), (1, 0))), (c & d & ~a & ~b, ((0, 0), (1, 1)))):
         k, i, j = np.nonzero(checkerboard)
         if len(k) == 0:
             continue
@@ -178,32 +173,34 @@ def _raise_edges(grid: np.ndarray, inside: np.ndarray, raised: np.ndarray) -> No
 def _raise_corners(grid: np.ndarray, inside: np.ndarray, raised: np.ndarray) -> None:
     """Mark voxels of the 2x2x2 blocks where two opposite corners alone are inside, or alone outside."""
     a, b, c = (n - 1 for n in inside.shape)
-    corner = {(i, j, k): inside[i : i + a, j : j + b, k : k + c]
-              for i in (0, 1) for j in (0, 1) for k in (0, 1)}
+    corner = {
+        (i, j, k): inside[i : i + a, j : j + b, k : k + c] for i in (0, 1) for j in (0, 1) for k in (0, 1)
+    }
     total = sum(value.astype(np.int8) for value in corner.values())
     for j, k in ((0, 0), (0, 1), (1, 0), (1, 1)):
         near, far = (0, j, k), (1, 1 - j, 1 - k)
-        lonely = (total == 2) & corner[near] & corner[far]  # join them by a path of two voxels
+        diagonal_pair = (total == 2) & corner[near] & corner[far]  # join them by a path of two voxels
         hole = (total == 6) & ~corner[near] & ~corner[far]  # fill the one nearest to the level
-        x, y, z = np.nonzero(lonely)
+        x, y, z = np.nonzero(diagonal_pair)
         raised[x, y + 1 - j, z + k] = raised[x, y + 1 - j, z + 1 - k] = True
         x, y, z = np.nonzero(hole)
         higher = grid[x, y + j, z + k] >= grid[x + 1, y + 1 - j, z + 1 - k]
-        raised[np.where(higher, x, x + 1), np.where(higher, y + j, y + 1 - j),
-               np.where(higher, z + k, z + 1 - k)] = True
+        raised[
+            np.where(higher, x, x + 1), np.where(higher, y + j, y + 1 - j), np.where(higher, z + k, z + 1 - k)
+        ] = True
 
 
-def _clear_of_level(
+def _push_off_level(
     grid: Float[np.ndarray, "x y z"], level: float, inside: Bool[np.ndarray, "x y z"], step: float
 ) -> Float[np.ndarray, "x y z"]:
     """Samples on the level moved a little to their side: a crossing at a sample makes needle triangles."""
     margin = CLEARANCE * step
-    return np.where(
-        inside, np.maximum(grid, level + margin), np.minimum(grid, level - margin)
-    ).astype(grid.dtype)
+    return np.where(inside, np.maximum(grid, level + margin), np.minimum(grid, level - margin)).astype(
+        grid.dtype
+    )
 
 
-def welded(mesh: TexturedMesh) -> Mesh:
+def weld_mesh(mesh: TexturedMesh) -> Mesh:
     """Corners at one place as one vertex."""
     _, first, inverse = np.unique(mesh.vertices, axis=0, return_index=True, return_inverse=True)
     return Mesh(mesh.vertices[first], inverse.reshape(-1)[mesh.faces])

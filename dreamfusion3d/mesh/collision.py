@@ -10,11 +10,13 @@ from scipy.spatial import ConvexHull
 
 from dreamfusion3d.core.errors import MissingExtraError
 from dreamfusion3d.core.types import Mesh
-from dreamfusion3d.mesh.simplify import tidy
+from dreamfusion3d.mesh.simplify import clean_faces
 
-DIRECTIONS = 64  # a hull has at most so many corners and twice as many faces: Unity refuses more than 255
+HULL_DIRECTIONS = (
+    64  # a hull has at most so many corners and twice as many faces: Unity refuses more than 255
+)
 CONCAVITY = 0.05  # CoACD's threshold: how far a part may be from convex
-MOST_PARTS = 16
+MAX_PARTS = 16
 SEED = 0
 
 
@@ -24,7 +26,7 @@ def convex_hull(mesh: Mesh) -> Mesh:
     Convex, closed, at most 2 DIRECTIONS faces, and within the true hull.
     """
     points = mesh.vertices.astype(np.float64)
-    corners = np.unique(np.argmax(points @ _even_directions(DIRECTIONS).T, axis=0))
+    corners = np.unique(np.argmax(points @ _fibonacci_directions(HULL_DIRECTIONS).T, axis=0))
     if len(corners) < 4:
         corners = np.arange(len(points))
     hull = ConvexHull(points[corners])
@@ -32,20 +34,20 @@ def convex_hull(mesh: Mesh) -> Mesh:
     a, b, c = (points[corners][faces[:, k]] for k in range(3))
     inwards = (np.cross(b - a, c - a) * hull.equations[:, :3]).sum(1) < 0
     faces[inwards] = faces[inwards][:, ::-1]
-    return tidy(Mesh(points[corners], faces))
+    return clean_faces(Mesh(points[corners], faces))
 
 
-def check_parts() -> None:
+def require_coacd() -> None:
     """MissingExtraError where CoACD is not installed."""
     if importlib.util.find_spec("coacd") is None:
-        raise _missing()
+        raise _missing_coacd()
 
 
-def _missing() -> MissingExtraError:
+def _missing_coacd() -> MissingExtraError:
     return MissingExtraError("coacd", "collision", "--collision parts")
 
 
-def convex_parts(mesh: Mesh) -> list[Mesh]:
+def convex_decomposition(mesh: Mesh) -> list[Mesh]:
     """Hulls of a convex decomposition, so that a cup keeps its cavity and a handle its hole.
 
     By CoACD (Wei et al., "Approximate Convex Decomposition for 3D Meshes with Collision-Aware
@@ -54,18 +56,18 @@ def convex_parts(mesh: Mesh) -> list[Mesh]:
     try:
         import coacd
     except ImportError:
-        raise _missing() from None
+        raise _missing_coacd() from None
     coacd.set_log_level("error")
-    found = coacd.run_coacd(
-        coacd.Mesh(mesh.vertices, mesh.faces), threshold=CONCAVITY, max_convex_hull=MOST_PARTS, seed=SEED
+    parts = coacd.run_coacd(
+        coacd.Mesh(mesh.vertices, mesh.faces), threshold=CONCAVITY, max_convex_hull=MAX_PARTS, seed=SEED
     )
-    return [convex_hull(Mesh(np.asarray(v, np.float64), np.asarray(f, np.int64))) for v, f in found]
+    return [convex_hull(Mesh(np.asarray(v, np.float64), np.asarray(f, np.int64))) for v, f in parts]
 
 
-def _even_directions(count: int) -> Float[np.ndarray, "n 3"]:
+def _fibonacci_directions(count: int) -> Float[np.ndarray, "n 3"]:
     """The axes both ways, then a sunflower's spiral over the sphere."""
     axes = np.concatenate([np.eye(3), -np.eye(3)])
     step = np.arange(count - len(axes)) + 0.5
-    y, turn = 1 - 2 * step / len(step), step * np.pi * (3 - np.sqrt(5.0))
+    y, angle = 1 - 2 * step / len(step), step * np.pi * (3 - np.sqrt(5.0))
     radius = np.sqrt(1 - y * y)
-    return np.concatenate([axes, np.stack([radius * np.cos(turn), y, radius * np.sin(turn)], axis=1)])
+    return np.concatenate([axes, np.stack([radius * np.cos(angle), y, radius * np.sin(angle)], axis=1)])

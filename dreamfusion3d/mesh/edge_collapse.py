@@ -16,16 +16,18 @@ import numpy as np
 from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.types import Mesh
 
-PULL = 1e-3  # of the quadric's trace, towards the edge's middle: flat regions have no best point
-MAX_TURN = 0.2  # cosine between a face's normals before and after
-MIN_SHAPE = 0.05  # 4 sqrt(3) area / sum of squared sides: 1 for an equilateral triangle
+MIDPOINT_WEIGHT = 1e-3  # of the quadric's trace, towards the edge's middle: flat regions have no best point
+MIN_NORMAL_COSINE = 0.2  # cosine between a face's normals before and after
+MIN_TRIANGLE_QUALITY = 0.05  # 4 sqrt(3) area / sum of squared sides: 1 for an equilateral triangle
 
 
-def collapse(mesh: Mesh, target: int) -> Mesh:
+def collapse_edges(mesh: Mesh, max_faces: int) -> Mesh:
     """At most ``target`` faces, or as few as the topology allows. Needs a closed manifold."""
     vertices = np.ascontiguousarray(mesh.vertices, np.float64).copy()
     faces = np.ascontiguousarray(mesh.faces, np.int64).copy()
-    alive = _collapse(vertices, faces, int(target), PULL, MAX_TURN, MIN_SHAPE)
+    alive = _collapse_kernel(
+        vertices, faces, int(max_faces), MIDPOINT_WEIGHT, MIN_NORMAL_COSINE, MIN_TRIANGLE_QUALITY
+    )
     used, flat = np.unique(faces[alive], return_inverse=True)
     return Mesh(vertices[used], flat.reshape(-1, 3).astype(np.int64))
 
@@ -41,7 +43,7 @@ def _normal(v, w, apex):
 
 @no_type_check
 @njit
-def _squared(v, w):
+def _squared_distance(v, w):
     return (v[0] - w[0]) ** 2 + (v[1] - w[1]) ** 2 + (v[2] - w[2]) ** 2
 
 
@@ -75,9 +77,9 @@ def _quadrics(vertices, faces):
 
 @no_type_check
 @njit
-def _best_point(q, middle, pull, out):
+def _optimal_point(q, middle, midpoint_weight, out):
     """Where the quadric is least, near the middle; returns its value there."""
-    e = pull * (q[0] + q[4] + q[7]) + 1e-30
+    e = midpoint_weight * (q[0] + q[4] + q[7]) + 1e-30
     xx, yy, zz, xy, xz, yz = q[0] + e, q[4] + e, q[7] + e, q[1], q[2], q[5]
     bx, by, bz = e * middle[0] - q[3], e * middle[1] - q[6], e * middle[2] - q[8]
     cx, cy, cz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
@@ -90,14 +92,22 @@ def _best_point(q, middle, pull, out):
         out[0], out[1], out[2] = middle[0], middle[1], middle[2]
     x, y, z = out[0], out[1], out[2]
     return (
-        q[0] * x * x + 2 * q[1] * x * y + 2 * q[2] * x * z + 2 * q[3] * x + q[4] * y * y
-        + 2 * q[5] * y * z + 2 * q[6] * y + q[7] * z * z + 2 * q[8] * z + q[9]
+        q[0] * x * x
+        + 2 * q[1] * x * y
+        + 2 * q[2] * x * z
+        + 2 * q[3] * x
+        + q[4] * y * y
+        + 2 * q[5] * y * z
+        + 2 * q[6] * y
+        + q[7] * z * z
+        + 2 * q[8] * z
+        + q[9]
     )
 
 
 @no_type_check
 @njit
-def _shared(a, b, faces, alive, head, follow, mark, token):
+def _count_common_neighbors(a, b, faces, alive, head, next_corner, mark, token):
     """Neighbours that a and b share; an edge may go only if there are exactly two."""
     corner = head[a]
     while corner >= 0:
@@ -105,7 +115,7 @@ def _shared(a, b, faces, alive, head, follow, mark, token):
         if alive[f]:
             for k in range(3):
                 mark[faces[f, k]] = token
-        corner = follow[corner]
+        corner = next_corner[corner]
     mark[a] = mark[b] = token + 1
     count = 0
     corner = head[b]
@@ -117,107 +127,121 @@ def _shared(a, b, faces, alive, head, follow, mark, token):
                 if mark[v] == token:
                     mark[v] = token + 1
                     count += 1
-        corner = follow[corner]
+        corner = next_corner[corner]
     return count
 
 
 @no_type_check
 @njit
-def _spoils(a, b, point, vertices, faces, alive, head, follow, max_turn, min_shape):
+def _breaks_face(a, b, point, vertices, faces, alive, head, next_corner, min_normal_cosine, min_quality):
     """Whether moving a to the point would turn over or squash a face of a that survives."""
     corner = head[a]
     while corner >= 0:
         f, k = corner // 3, corner % 3
-        corner = follow[corner]
+        corner = next_corner[corner]
         v, w = faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
         if not alive[f] or v == b or w == b:
             continue
         ox, oy, oz = _normal(vertices[v], vertices[w], vertices[a])
         nx, ny, nz = _normal(vertices[v], vertices[w], point)
         old, new = np.sqrt(ox * ox + oy * oy + oz * oz), np.sqrt(nx * nx + ny * ny + nz * nz)
-        if ox * nx + oy * ny + oz * nz <= max_turn * old * new:
+        if ox * nx + oy * ny + oz * nz <= min_normal_cosine * old * new:
             return True
-        side = _squared(vertices[v], vertices[w])
-        shape = 3.4641 * new / (side + _squared(vertices[v], point) + _squared(vertices[w], point))
-        before = 3.4641 * old / (
-            side + _squared(vertices[v], vertices[a]) + _squared(vertices[w], vertices[a])
+        side = _squared_distance(vertices[v], vertices[w])
+        quality_after = (
+            3.4641
+            * new
+            / (side + _squared_distance(vertices[v], point) + _squared_distance(vertices[w], point))
+        )
+        quality_before = (
+            3.4641
+            * old
+            / (
+                side
+                + _squared_distance(vertices[v], vertices[a])
+                + _squared_distance(vertices[w], vertices[a])
+            )
         )
         # a needle is refused, unless it was a worse one before
-        if shape < min_shape and shape < before:
+        if quality_after < min_quality and quality_after < quality_before:
             return True
     return False
 
 
 @no_type_check
 @njit
-def _merge(a, b, faces, alive, head, follow):
+def _merge_vertices(a, b, faces, alive, head, next_corner):
     """Faces of both ends go, b's others become a's; returns how many went."""
-    gone = 0
+    removed = 0
     last = -1
     first = -1
     for corner in (head[a], head[b]):
         while corner >= 0:
             f, k = corner // 3, corner % 3
-            after = follow[corner]
+            after = next_corner[corner]
             if alive[f]:
                 other, third = faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
                 if faces[f, k] == a and (other == b or third == b):
                     alive[f] = False
-                    gone += 1
+                    removed += 1
                 else:
                     faces[f, k] = a
                     if last < 0:
                         first = corner
                     else:
-                        follow[last] = corner
+                        next_corner[last] = corner
                     last = corner
             corner = after
     if last >= 0:
-        follow[last] = -1
+        next_corner[last] = -1
     head[a], head[b] = first, -1
-    return gone
+    return removed
 
 
 @no_type_check
 @njit
-def _push(heap, a, b, q, vertices, stamp, pull, point):
+def _push_edge(heap, a, b, q, vertices, stamp, midpoint_weight, point):
     low, high = min(a, b), max(a, b)
-    cost = _best_point(q[low] + q[high], 0.5 * (vertices[low] + vertices[high]), pull, point)
+    cost = _optimal_point(q[low] + q[high], 0.5 * (vertices[low] + vertices[high]), midpoint_weight, point)
     heapq.heappush(heap, (max(cost, 0.0), low, high, stamp[low], stamp[high]))
 
 
 @no_type_check
 @njit
-def _collapse(vertices, faces, target, pull, max_turn, min_shape):
+def _collapse_kernel(vertices, faces, max_faces, midpoint_weight, min_normal_cosine, min_quality):
     count = vertices.shape[0]
     q = _quadrics(vertices, faces)
     alive = np.ones(faces.shape[0], np.bool_)
-    head, follow = np.full(count, -1, np.int64), np.full(faces.size, -1, np.int64)
+    head, next_corner = np.full(count, -1, np.int64), np.full(faces.size, -1, np.int64)
     for corner in range(faces.size):  # each vertex' corners as a linked list
         v = faces[corner // 3, corner % 3]
-        follow[corner] = head[v]
+        next_corner[corner] = head[v]
         head[v] = corner
     stamp, mark = np.zeros(count, np.int64), np.full(count, -1, np.int64)
-    point, token, left = np.zeros(3), 0, faces.shape[0]
+    point, token, faces_left = np.zeros(3), 0, faces.shape[0]
     heap = [(0.0, np.int64(0), np.int64(0), np.int64(-1), np.int64(-1))]
     heap.pop()
     for f in range(faces.shape[0]):
         for k in range(3):
             if faces[f, k] < faces[f, (k + 1) % 3]:  # once an edge: its other face runs the other way
-                _push(heap, faces[f, k], faces[f, (k + 1) % 3], q, vertices, stamp, pull, point)
-    while left > target and len(heap) > 0:
+                _push_edge(
+                    heap, faces[f, k], faces[f, (k + 1) % 3], q, vertices, stamp, midpoint_weight, point
+                )
+    while faces_left > max_faces and len(heap) > 0:
         _, a, b, stamp_a, stamp_b = heapq.heappop(heap)
         if stamp[a] != stamp_a or stamp[b] != stamp_b:
             continue
         token += 2
-        if _shared(a, b, faces, alive, head, follow, mark, token) != 2:
+        if _count_common_neighbors(a, b, faces, alive, head, next_corner, mark, token) != 2:
             continue
-        _best_point(q[a] + q[b], 0.5 * (vertices[a] + vertices[b]), pull, point)
-        if _spoils(a, b, point, vertices, faces, alive, head, follow, max_turn, min_shape) or _spoils(
-            b, a, point, vertices, faces, alive, head, follow, max_turn, min_shape
+        _optimal_point(q[a] + q[b], 0.5 * (vertices[a] + vertices[b]), midpoint_weight, point)
+        if _breaks_face(
+            a, b, point, vertices, faces, alive, head, next_corner, min_normal_cosine, min_quality
+        ) or _breaks_face(
+            b, a, point, vertices, faces, alive, head, next_corner, min_normal_cosine, min_quality
         ):
             continue
-        left -= _merge(a, b, faces, alive, head, follow)
+        faces_left -= _merge_vertices(a, b, faces, alive, head, next_corner)
         vertices[a] = point
         q[a] += q[b]
         stamp[a] += 1
@@ -229,6 +253,6 @@ def _collapse(vertices, faces, target, pull, max_turn, min_shape):
                 v = faces[corner // 3, k]
                 if v != a and mark[v] != token:
                     mark[v] = token
-                    _push(heap, a, v, q, vertices, stamp, pull, point)
-            corner = follow[corner]
+                    _push_edge(heap, a, v, q, vertices, stamp, midpoint_weight, point)
+            corner = next_corner[corner]
     return alive

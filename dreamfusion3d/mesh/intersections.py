@@ -10,10 +10,10 @@ from numba import prange
 
 from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.types import Mesh
-from dreamfusion3d.mesh.bvh import DEPTH, LEAF, tree_of
+from dreamfusion3d.mesh.bvh import LEAF_SIZE, STACK_DEPTH, build_bvh
 
-MOST = 32  # crossings kept a face; a face that meets more is counted with so many
-EDGE = 1e-9  # of a triangle's side: a touch is no crossing
+MAX_CROSSINGS = 32  # crossings kept a face; a face that meets more is counted with so many
+TOUCH_TOLERANCE = 1e-9  # of a triangle's side: a touch is no crossing
 
 
 def self_intersections(mesh: Mesh) -> Int[np.ndarray, "p 2"]:
@@ -25,10 +25,10 @@ def self_intersections(mesh: Mesh) -> Int[np.ndarray, "p 2"]:
     """
     if len(mesh.faces) == 0:
         return np.zeros((0, 2), np.int64)
-    tree = tree_of(mesh)
+    tree = build_bvh(mesh)
     faces = np.ascontiguousarray(mesh.faces, np.int64)[tree.order]
-    found = np.full((len(mesh.faces), MOST), -1, np.int64)
-    _crossings(tree.low, tree.high, tree.corners, faces, found)
+    found = np.full((len(mesh.faces), MAX_CROSSINGS), -1, np.int64)
+    _find_crossings(tree.low, tree.high, tree.corners, faces, found)
     i, slot = np.nonzero(found >= 0)
     pairs = np.sort(tree.order[np.stack([i, found[i, slot]], axis=1)], axis=1)
     return np.unique(pairs, axis=0)
@@ -36,7 +36,7 @@ def self_intersections(mesh: Mesh) -> Int[np.ndarray, "p 2"]:
 
 @no_type_check
 @njit
-def _side(t, p):
+def _apex_volume(t, p):
     """Six times the signed volume of the tetrahedron over the triangle with the apex p."""
     ax, ay, az = t[0, 0] - p[0], t[0, 1] - p[1], t[0, 2] - p[2]
     bx, by, bz = t[1, 0] - p[0], t[1, 1] - p[1], t[1, 2] - p[2]
@@ -46,7 +46,7 @@ def _side(t, p):
 
 @no_type_check
 @njit
-def _turn(p, q, a, b):
+def _tetrahedron_volume(p, q, a, b):
     """Six times the signed volume of the tetrahedron p, q, a, b."""
     x, y, z = q[0] - p[0], q[1] - p[1], q[2] - p[2]
     ax, ay, az = a[0] - p[0], a[1] - p[1], a[2] - p[2]
@@ -56,70 +56,82 @@ def _turn(p, q, a, b):
 
 @no_type_check
 @njit
-def _pierces(p, q, t):
+def _segment_pierces_triangle(p, q, t):
     """Whether the segment p, q passes through the inside of the triangle."""
     scale = 0.0
     for k in range(3):
         scale = max(scale, abs(t[1, k] - t[0, k]), abs(t[2, k] - t[0, k]), abs(q[k] - p[k]))
-    least = EDGE * scale**3
-    one, two = _side(t, p), _side(t, q)
-    if not ((one > least and two < -least) or (one < -least and two > least)):
+    tolerance = TOUCH_TOLERANCE * scale**3
+    one, two = _apex_volume(t, p), _apex_volume(t, q)
+    if not ((one > tolerance and two < -tolerance) or (one < -tolerance and two > tolerance)):
         return False
-    a, b, c = _turn(p, q, t[0], t[1]), _turn(p, q, t[1], t[2]), _turn(p, q, t[2], t[0])
-    return (a > least and b > least and c > least) or (a < -least and b < -least and c < -least)
+    a, b, c = (
+        _tetrahedron_volume(p, q, t[0], t[1]),
+        _tetrahedron_volume(p, q, t[1], t[2]),
+        _tetrahedron_volume(p, q, t[2], t[0]),
+    )
+    return (a > tolerance and b > tolerance and c > tolerance) or (
+        a < -tolerance and b < -tolerance and c < -tolerance
+    )
 
 
 @no_type_check
 @njit
-def _cross(t, s, f, g):
+def _triangles_cross(t, s, f, g):
     """Whether triangles with corners t, s and vertex numbers f, g pass through each other."""
-    shared, mine, its = 0, 0, 0
+    common, i_common, j_common = 0, 0, 0
     for i in range(3):
         for j in range(3):
             if f[i] == g[j]:
-                shared += 1
-                mine, its = i, j
-    if shared >= 2:
+                common += 1
+                i_common, j_common = i, j
+    if common >= 2:
         return False
-    if shared == 1:  # the edges at the common vertex only touch
-        return _pierces(t[(mine + 1) % 3], t[(mine + 2) % 3], s) or _pierces(
-            s[(its + 1) % 3], s[(its + 2) % 3], t
-        )
+    if common == 1:  # the edges at the common vertex only touch
+        return _segment_pierces_triangle(
+            t[(i_common + 1) % 3], t[(i_common + 2) % 3], s
+        ) or _segment_pierces_triangle(s[(j_common + 1) % 3], s[(j_common + 2) % 3], t)
     crossing = False
     for k in range(3):
-        crossing = crossing or _pierces(t[k], t[(k + 1) % 3], s) or _pierces(s[k], s[(k + 1) % 3], t)
+        crossing = (
+            crossing
+            or _segment_pierces_triangle(t[k], t[(k + 1) % 3], s)
+            or _segment_pierces_triangle(s[k], s[(k + 1) % 3], t)
+        )
     return crossing
 
 
 @no_type_check
 @njit(parallel=True)
-def _crossings(low, high, corners, faces, found):
+def _find_crossings(low, high, corners, faces, found):
     """Fill, for each face in tree order, the later faces that cross it."""
-    first = low.shape[0] // 2
+    first_leaf = low.shape[0] // 2
     for n in prange(found.shape[0]):
         t = corners[n]
-        stack = np.empty(DEPTH, np.int64)
+        stack = np.empty(STACK_DEPTH, np.int64)
         stack[0], top, count = 0, 1, 0
-        below, above = np.empty(3), np.empty(3)
+        box_min, box_max = np.empty(3), np.empty(3)
         for k in range(3):
-            below[k] = min(t[0, k], t[1, k], t[2, k])
-            above[k] = max(t[0, k], t[1, k], t[2, k])
+            box_min[k] = min(t[0, k], t[1, k], t[2, k])
+            box_max[k] = max(t[0, k], t[1, k], t[2, k])
         while top > 0 and count < found.shape[1]:
             top -= 1
             node = stack[top]
-            apart = False
+            disjoint = False
             for k in range(3):
-                apart = apart or low[node, k] > above[k] or high[node, k] < below[k]
-            if apart:
+                disjoint = disjoint or low[node, k] > box_max[k] or high[node, k] < box_min[k]
+            if disjoint:
                 continue
-            if node < first:
+            if node < first_leaf:
                 stack[top], stack[top + 1] = 2 * node + 1, 2 * node + 2
                 top += 2
                 continue
-            for i in range(LEAF * (node - first), LEAF * (node - first + 1)):
+            for i in range(LEAF_SIZE * (node - first_leaf), LEAF_SIZE * (node - first_leaf + 1)):
                 # later ones only, and not the repeated last ones that fill the tree
-                if n < i < found.shape[0] and count < found.shape[1] and _cross(
-                    t, corners[i], faces[n], faces[i]
+                if (
+                    n < i < found.shape[0]
+                    and count < found.shape[1]
+                    and _triangles_cross(t, corners[i], faces[n], faces[i])
                 ):
                     found[n, count] = i
                     count += 1

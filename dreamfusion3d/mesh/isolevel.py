@@ -12,27 +12,27 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 from jaxtyping import Float
 
-from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.errors import EmptyFieldError
 from dreamfusion3d.core.numba_cache import njit
 
-OPAQUE = 0.5  # opacity from which a pixel counts as covered
-CANDIDATES = 48  # levels tried in each of the two rounds
+OPACITY_THRESHOLD = 0.5  # opacity from which a pixel counts as covered
+NUM_CANDIDATES = 48  # levels tried in each of the two rounds
 MAX_SIDE = 96  # pixels of a view looked at along each axis; more adds time, not precision
 DECADES = 6  # below the maximum; a density under it is empty space
-STEP = 0.75  # of a voxel, along a ray
-TIE = 1e-3  # levels whose score is this near the best are one plateau
+PROJECTION_STEP = 0.75  # of a voxel, along a ray
+IOU_TOLERANCE = 1e-3  # levels whose score is this near the best are one plateau
 
 
-class LevelChoice(NamedTuple):
+class IsolevelChoice(NamedTuple):
     level: float
     iou: float  # mean silhouette IoU over the views at `level`
-    tried: list[tuple[float, float]]  # (level, iou), by level
+    candidates: list[tuple[float, float]]  # (level, iou), by level
 
 
 @no_type_check
 @njit
-def _max_along(grid, origins, directions, bound, step, out):
+def _max_along_rays(grid, origins, directions, bound, step, out):
     """Largest trilinear value of the grid along each ray within its box."""
     r = grid.shape[0]
     scale = (r - 1) / (2 * bound)
@@ -61,47 +61,47 @@ def _max_along(grid, origins, directions, bound, step, out):
         out[n] = best
 
 
-def project_maximum(
-    grid: Float[np.ndarray, "r r r"], cameras: Cameras, bound: float = 1.0, stride: int = 1
+def max_intensity_projection(
+    grid: Float[np.ndarray, "r r r"], cameras: OrbitCameras, bound: float = 1.0, stride: int = 1
 ) -> Float[np.ndarray, "v h w"]:
     """The largest grid value along the ray of every ``stride``-th pixel, for each camera."""
     rays = [t[:, stride // 2 :: stride, stride // 2 :: stride] for t in cameras.to("cpu").rays()]
     origins, directions = (t.reshape(-1, 3).double().numpy() for t in rays)
     out = np.empty(len(origins), np.float32)
-    step = STEP * 2 * bound / (grid.shape[0] - 1)
-    _max_along(np.ascontiguousarray(grid, np.float32), origins, directions, bound, step, out)
+    step = PROJECTION_STEP * 2 * bound / (grid.shape[0] - 1)
+    _max_along_rays(np.ascontiguousarray(grid, np.float32), origins, directions, bound, step, out)
     return out.reshape(rays[0].shape[:3])
 
 
-def silhouette_iou(
-    maximum: Float[np.ndarray, "v n"], covered: np.ndarray, level: float
-) -> float:
+def silhouette_iou(maximum: Float[np.ndarray, "v n"], covered: np.ndarray, level: float) -> float:
     """Mean over views of intersection over union of {maximum > level} and ``covered`` (v n) bool."""
     silhouette = maximum > level
     union = (silhouette | covered).sum(1)
-    shared = (silhouette & covered).sum(1)
-    return float(np.mean(np.where(union > 0, shared / np.maximum(union, 1), 1.0)))
+    intersection = (silhouette & covered).sum(1)
+    return float(np.mean(np.where(union > 0, intersection / np.maximum(union, 1), 1.0)))
 
 
-def choose_level(
+def choose_isolevel(
     grid: Float[np.ndarray, "r r r"],
-    cameras: Cameras,
+    cameras: OrbitCameras,
     opacity: Float[np.ndarray, "v h w"],
     bound: float = 1.0,
-) -> LevelChoice:
+) -> IsolevelChoice:
     """The level whose silhouettes match {opacity > 0.5} best, by mean IoU over the cameras.
 
     Levels are log-spaced over the grid's range, then once more around the best one; of a
     plateau of equally good ones the geometric middle is taken. About 24 cameras are enough.
     """
     stride = max(1, -(-max(cameras.height, cameras.width) // MAX_SIDE))
-    covered = (opacity[:, stride // 2 :: stride, stride // 2 :: stride] > OPAQUE).reshape(len(cameras), -1)
+    covered = (opacity[:, stride // 2 :: stride, stride // 2 :: stride] > OPACITY_THRESHOLD).reshape(
+        len(cameras), -1
+    )
     if not covered.any():
         raise EmptyFieldError(
             "the optimised field is transparent from every side, so there is no surface to mesh:"
             " run again with more steps, another seed, or a simpler prompt"
         )
-    maximum = project_maximum(grid, cameras, bound, stride).reshape(len(cameras), -1)
+    maximum = max_intensity_projection(grid, cameras, bound, stride).reshape(len(cameras), -1)
     top = float(maximum.max())
     if not top > 0:
         raise EmptyFieldError(
@@ -109,25 +109,29 @@ def choose_level(
             " run again with more steps or another seed"
         )
     bottom = max(float(maximum[maximum > 0].min()), top * 10.0**-DECADES)
-    tried: dict[float, float] = {}
+    candidates: dict[float, float] = {}
     low, high = bottom * 0.999, top * 0.999
     for _ in range(2):
-        levels = np.geomspace(low, high, CANDIDATES)
+        levels = np.geomspace(low, high, NUM_CANDIDATES)
         for level in levels:
-            tried[float(level)] = silhouette_iou(maximum, covered, float(level))
-        near = [level for level in sorted(tried) if tried[level] >= max(tried.values()) - TIE]
+            candidates[float(level)] = silhouette_iou(maximum, covered, float(level))
+        plateau = [
+            level
+            for level in sorted(candidates)
+            if candidates[level] >= max(candidates.values()) - IOU_TOLERANCE
+        ]
         ratio = levels[1] / levels[0]
-        low, high = max(near[0] / ratio, bottom * 0.999), min(near[-1] * ratio, top * 0.999)
-    best = max(tried.values())
+        low, high = max(plateau[0] / ratio, bottom * 0.999), min(plateau[-1] * ratio, top * 0.999)
+    best = max(candidates.values())
     if best <= 0:
         raise EmptyFieldError(
             "no level of the density gives a silhouette like the field's pictures:"
             " run again with more steps or another seed"
         )
-    near = [level for level in sorted(tried) if tried[level] >= best - TIE]
-    middle = float(np.sqrt(near[0] * near[-1]))
+    plateau = [level for level in sorted(candidates) if candidates[level] >= best - IOU_TOLERANCE]
+    middle = float(np.sqrt(plateau[0] * plateau[-1]))
     iou = silhouette_iou(maximum, covered, middle)
-    if iou < best - TIE:  # two separate plateaus: take the best level itself
-        middle, iou = max(tried.items(), key=lambda item: item[1])
-    tried[middle] = iou
-    return LevelChoice(middle, iou, sorted(tried.items()))
+    if iou < best - IOU_TOLERANCE:  # two separate plateaus: take the best level itself
+        middle, iou = max(candidates.items(), key=lambda item: item[1])
+    candidates[middle] = iou
+    return IsolevelChoice(middle, iou, sorted(candidates.items()))

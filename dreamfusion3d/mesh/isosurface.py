@@ -11,7 +11,7 @@ from jaxtyping import Float
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Mesh
 
-CHUNK = 1 << 18  # points asked at once: bounds the memory of the field, not of the grid
+QUERY_CHUNK = 1 << 18  # points asked at once: bounds the memory of the field, not of the grid
 
 
 def sample_grid(
@@ -25,8 +25,8 @@ def sample_grid(
         raise InputError(f"a grid needs at least 2 samples a side, not {resolution}: raise the resolution")
     axis = np.linspace(-bound, bound, resolution, dtype=np.float32)
     grid = np.empty(resolution**3, np.float32)
-    for start in range(0, grid.size, CHUNK):
-        flat = np.arange(start, min(start + CHUNK, grid.size))
+    for start in range(0, grid.size, QUERY_CHUNK):
+        flat = np.arange(start, min(start + QUERY_CHUNK, grid.size))
         ijk = np.unravel_index(flat, (resolution,) * 3)
         grid[flat] = density(np.stack([axis[i] for i in ijk], axis=1))
     check_finite(grid)
@@ -68,15 +68,15 @@ def marching_cubes(grid: Float[np.ndarray, "r r r"], level: float, bound: float 
     box, so a surface may reach at most one voxel beyond ``bound``. No crossing: no faces.
     """
     resolution = grid.shape[0]
-    inside_reach = float(grid.max()) - level
-    if inside_reach <= 0:
+    peak = float(grid.max()) - level
+    if peak <= 0:
         return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
     inside = grid > level
-    found = (np.flatnonzero(inside.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    occupied = (np.flatnonzero(inside.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
     # the box of what is inside and a sample around it: most of a grid is empty space
-    low, high = np.array([(max(where[0] - 1, 0), where[-1] + 2) for where in found]).T
+    low, high = np.array([(max(indices[0] - 1, 0), indices[-1] + 2) for indices in occupied]).T
     part = grid[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    padded = np.pad(part.astype(np.float64), 1, constant_values=level - inside_reach)
+    padded = np.pad(part.astype(np.float64), 1, constant_values=level - peak)
     vertices, faces = mcubes.marching_cubes(padded, float(level))
     vertices = (vertices + (low - 1)) * (2 * bound / (resolution - 1)) - bound
     faces = faces.astype(np.int64)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dreamfusion3d.core.config import MeshConfig
-from dreamfusion3d.mesh.collision import check_parts
+from dreamfusion3d.mesh.collision import require_coacd
 from dreamfusion3d.mesh.io.formats import check_formats
-from dreamfusion3d.mesh.quads import check_quads
+from dreamfusion3d.mesh.quads import require_quadriflow
 
 
-def check_wanted(settings: MeshConfig) -> None:
+def check_mesh_requirements(settings: MeshConfig) -> None:
     """Raises InputError for a format that there is not, MissingExtraError for what is not installed."""
     check_formats(settings.formats)
     if settings.quads:
-        check_quads()
+        require_quadriflow()
     if settings.collision == "parts":
-        check_parts()
+        require_coacd()

@@ -14,15 +14,15 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from dreamfusion3d.core.types import Mesh
-from dreamfusion3d.mesh.rasterize import atlas_points, overlap_counts, rasterise
+from dreamfusion3d.mesh.rasterize import rasterize_triangles, uv_overlap_counts, uv_to_pixels
 
-CUTS = 12  # rounds of halving a folded chart along its depth; then it falls apart into faces
+MAX_CUTS = 12  # rounds of halving a folded chart along its depth; then it falls apart into faces
 # For a face that looks along +x, -x, +y, ...: the axes that become u and v, and u's sign, so that
 # no chart is mirrored.
-PLANES = ((2, 1, -1), (2, 1, 1), (0, 2, 1), (0, 2, -1), (0, 1, 1), (0, 1, -1))
+PROJECTION_PLANES = ((2, 1, -1), (2, 1, 1), (0, 2, 1), (0, 2, -1), (0, 1, 1), (0, 1, -1))
 
 
-class _Boxes(NamedTuple):
+class _ChartBoxes(NamedTuple):
     """One flat box a chart: face corners relative to its corner, and its width and height."""
 
     corners: Float[np.ndarray, "f 3 2"]
@@ -33,34 +33,34 @@ def project_charts(
     mesh: Mesh, texture_size: int, padding: int
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "f 3"], Float[np.ndarray, "n 2"]]:
     """(vmapping, faces, uv) as in `unwrap.Unwrap`."""
-    side, depth = _sides(mesh)
-    group = side.astype(np.int64)
-    pairs = _neighbours(mesh.faces)
-    for cut in range(CUTS + 1):
-        chart = _charts(pairs, group)
-        vmapping, faces, uv = _pack(mesh, side, chart, texture_size, padding)
-        folded = _folded(uv, faces, chart, texture_size)
+    direction, depth = _face_directions(mesh)
+    group = direction.astype(np.int64)
+    pairs = _adjacent_faces(mesh.faces)
+    for cut in range(MAX_CUTS + 1):
+        chart = _connected_charts(pairs, group)
+        vmapping, faces, uv = _pack_atlas(mesh, direction, chart, texture_size, padding)
+        folded = _folded_charts(uv, faces, chart, texture_size)
         if len(folded) == 0:
             break
         bad = np.isin(chart, folded)
-        if cut == CUTS - 1:
+        if cut == MAX_CUTS - 1:
             group[bad] = group.max() + 1 + np.arange(bad.sum())
         else:
-            group = _halve(chart, folded, depth)
+            group = _split_charts(chart, folded, depth)
     return vmapping, faces, uv
 
 
-def _sides(mesh: Mesh) -> tuple[Int[np.ndarray, " f"], Float[np.ndarray, " f"]]:
+def _face_directions(mesh: Mesh) -> tuple[Int[np.ndarray, " f"], Float[np.ndarray, " f"]]:
     """Which of the six directions each face looks along, and how far along it the face lies."""
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     axis = np.abs(normal).argmax(1)
     rows = np.arange(len(normal))
-    side = 2 * axis + (normal[rows, axis] < 0)
-    return side, corners.mean(1)[rows, axis]
+    direction = 2 * axis + (normal[rows, axis] < 0)
+    return direction, corners.mean(1)[rows, axis]
 
 
-def _neighbours(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e 2"]:
+def _adjacent_faces(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e 2"]:
     """Pairs of faces that share an edge."""
     edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     order = np.lexsort((edges[:, 1], edges[:, 0]))
@@ -68,86 +68,92 @@ def _neighbours(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e 2"]:
     return np.stack([order[:-1][same] // 3, order[1:][same] // 3], axis=1)
 
 
-def _charts(pairs: Int[np.ndarray, "e 2"], group: Int[np.ndarray, " f"]) -> Int[np.ndarray, " f"]:
+def _connected_charts(pairs: Int[np.ndarray, "e 2"], group: Int[np.ndarray, " f"]) -> Int[np.ndarray, " f"]:
     """Connected faces of one group."""
     i, j = pairs[group[pairs[:, 0]] == group[pairs[:, 1]]].T
     graph = coo_matrix((np.ones(len(i), np.int8), (i, j)), shape=(len(group), len(group)))
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def _halve(
+def _split_charts(
     chart: Int[np.ndarray, " f"], folded: Int[np.ndarray, " k"], depth: Float[np.ndarray, " f"]
 ) -> Int[np.ndarray, " f"]:
     """New groups: the folded charts cut at the middle of their depth."""
     group = 2 * chart
-    for one in folded:
-        faces = np.flatnonzero(chart == one)
+    for folded_chart in folded:
+        faces = np.flatnonzero(chart == folded_chart)
         order = faces[np.argsort(depth[faces], kind="stable")]
         group[order[len(order) // 2 :]] += 1
     return group
 
 
-def _boxes(mesh: Mesh, side: Int[np.ndarray, " f"], chart: Int[np.ndarray, " f"]) -> _Boxes:
-    planes = np.array(PLANES)[side]
+def _chart_boxes(mesh: Mesh, direction: Int[np.ndarray, " f"], chart: Int[np.ndarray, " f"]) -> _ChartBoxes:
+    planes = np.array(PROJECTION_PLANES)[direction]
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     u = np.take_along_axis(corners, planes[:, None, :1], 2)[..., 0] * planes[:, 2:]
     v = np.take_along_axis(corners, planes[:, None, 1:2], 2)[..., 0]
-    v = np.where((side // 2 == 1)[:, None], -v, v)
+    v = np.where((direction // 2 == 1)[:, None], -v, v)
     flat = np.stack([u, v], -1)
     count = chart.max() + 1
     low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
     np.minimum.at(low, chart, flat.min(1))
     np.maximum.at(high, chart, flat.max(1))
-    return _Boxes(flat - low[chart][:, None], high - low)
+    return _ChartBoxes(flat - low[chart][:, None], high - low)
 
 
-def _shelves(sizes: Float[np.ndarray, "c 2"], side: float, gap: float) -> Float[np.ndarray, "c 2"] | None:
+def _pack_shelves(
+    sizes: Float[np.ndarray, "c 2"], texture_size: float, gap: float
+) -> Float[np.ndarray, "c 2"] | None:
     """Corners of boxes set on shelves, tallest first, or None where they do not fit the square."""
     corners = np.empty_like(sizes)
     x = y = gap
     shelf = 0.0
     for i in np.argsort(-sizes[:, 1], kind="stable"):
         width, height = sizes[i]
-        if x + width + gap > side:
+        if x + width + gap > texture_size:
             x, y, shelf = gap, y + shelf + gap, 0.0
-        if x + width + gap > side or y + height + gap > side:
+        if x + width + gap > texture_size or y + height + gap > texture_size:
             return None
         corners[i] = x, y
         x, shelf = x + width + gap, max(shelf, height)
     return corners
 
 
-def _pack(
-    mesh: Mesh, side: Int[np.ndarray, " f"], chart: Int[np.ndarray, " f"], texture_size: int, padding: int
+def _pack_atlas(
+    mesh: Mesh,
+    direction: Int[np.ndarray, " f"],
+    chart: Int[np.ndarray, " f"],
+    texture_size: int,
+    padding: int,
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "f 3"], Float[np.ndarray, "n 2"]]:
-    boxes = _boxes(mesh, side, chart)
-    gap, side_length = float(padding), float(texture_size)
+    boxes = _chart_boxes(mesh, direction, chart)
+    gap, atlas_size = float(padding), float(texture_size)
     # the gap is given up where even points would not fit with it
-    while _shelves(boxes.sizes * 0, side_length, gap) is None:
+    while _pack_shelves(boxes.sizes * 0, atlas_size, gap) is None:
         gap /= 2
     low, high = 0.0, texture_size / max(float(boxes.sizes.max()), 1e-12)
-    place = _shelves(boxes.sizes * low, side_length, gap)
+    offsets = _pack_shelves(boxes.sizes * low, atlas_size, gap)
     for _ in range(14):
         middle = (low + high) / 2
-        tried = _shelves(boxes.sizes * middle, side_length, gap)
-        if tried is None:
+        candidate = _pack_shelves(boxes.sizes * middle, atlas_size, gap)
+        if candidate is None:
             high = middle
         else:
-            low, place = middle, tried
-    assert place is not None
-    uv = (boxes.corners * low + place[chart][:, None]) / texture_size
+            low, offsets = middle, candidate
+    assert offsets is not None
+    uv = (boxes.corners * low + offsets[chart][:, None]) / texture_size
     key = chart[:, None] * np.int64(len(mesh.vertices)) + mesh.faces
     _, first, faces = np.unique(key, return_index=True, return_inverse=True)
     uv = np.clip(uv.reshape(-1, 2)[first], 0, 1).astype(np.float32)
     return mesh.faces.ravel()[first].astype(np.int64), faces.reshape(-1, 3).astype(np.int64), uv
 
 
-def _folded(
+def _folded_charts(
     uv: Float[np.ndarray, "n 2"], faces: Int[np.ndarray, "f 3"], chart: Int[np.ndarray, " f"], size: int
 ) -> Int[np.ndarray, " k"]:
     """Charts that cover a texel twice: boxes are disjoint, so any face there names the chart."""
-    twice = overlap_counts(uv, faces, size) > 1
-    if not twice.any():
+    overlapping = uv_overlap_counts(uv, faces, size) > 1
+    if not overlapping.any():
         return np.zeros(0, np.int64)
-    face = rasterise(atlas_points(uv, size), faces, size, size).face[twice]
+    face = rasterize_triangles(uv_to_pixels(uv, size), faces, size, size).face[overlapping]
     return np.unique(chart[face[face >= 0]])

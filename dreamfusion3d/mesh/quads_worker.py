@@ -16,14 +16,14 @@ def main(source: str, target: str) -> None:
     """Read vertices, faces (triangles) and the number of quads wished for; write vertices and quads."""
     from pyQuadriFlow.pyQuadriFlow import pyquadriflow
 
-    with np.load(source, allow_pickle=False) as given:
-        vertices, faces, quads = given["vertices"].tolist(), given["faces"].tolist(), int(given["quads"])
+    with np.load(source, allow_pickle=False) as arrays:
+        vertices, faces, quads = arrays["vertices"].tolist(), arrays["faces"].tolist(), int(arrays["quads"])
     # no sharp edges, borders, adaptive sizes or slower solvers: the meshes are closed and smooth
-    found = pyquadriflow(quads, SEED, vertices, faces, False, False, False, False, False)
-    made = np.asarray(found["faces"], np.int64)
-    if made.ndim != 2 or made.shape[1] != 4 or not len(made):
+    remeshed = pyquadriflow(quads, SEED, vertices, faces, False, False, False, False, False)
+    quad_faces = np.asarray(remeshed["faces"], np.int64)
+    if quad_faces.ndim != 2 or quad_faces.shape[1] != 4 or not len(quad_faces):
         raise SystemExit("not all faces are quads")
-    np.savez(target, vertices=np.asarray(found["vertices"], np.float64), quads=made)
+    np.savez(target, vertices=np.asarray(remeshed["vertices"], np.float64), quads=quad_faces)
 
 
 if __name__ == "__main__":

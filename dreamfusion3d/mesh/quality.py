@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.mesh.isosurface import signed_volume
 
-FLAT = 1e-12  # of the squared bounding diagonal: a triangle of less area is degenerate
+DEGENERATE_AREA = 1e-12  # of the squared bounding diagonal: a triangle of less area is degenerate
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MeshQuality:
         return asdict(self)
 
 
-def quality(mesh: Mesh) -> MeshQuality:
+def mesh_quality(mesh: Mesh) -> MeshQuality:
     """Count, close, orient: the facts that `asset.json` states. Unused vertices are not counted."""
     faces = mesh.faces
     used, flat = np.unique(faces, return_inverse=True)
@@ -45,9 +45,9 @@ def quality(mesh: Mesh) -> MeshQuality:
     vertices = mesh.vertices[used]
     edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     unique, counts = np.unique(edges[:, 0] * np.int64(len(used) + 1) + edges[:, 1], return_counts=True)
-    watertight = len(faces) > 0 and bool((counts == 2).all()) and _consistent(faces)
-    manifold = watertight and _fans(faces, len(used)) == len(used)
-    components = _components(faces, len(used))
+    watertight = len(faces) > 0 and bool((counts == 2).all()) and _is_consistently_oriented(faces)
+    manifold = watertight and _count_vertex_fans(faces, len(used)) == len(used)
+    components = _count_components(faces, len(used))
     euler = len(used) - len(unique) + len(faces)
     extent = np.ptp(vertices, axis=0) if len(used) else np.zeros(3)
     low, high = (vertices.min(0), vertices.max(0)) if len(used) else (np.zeros(3), np.zeros(3))
@@ -61,7 +61,7 @@ def quality(mesh: Mesh) -> MeshQuality:
         genus=int(2 * components - euler) // 2 if manifold else None,
         volume=signed_volume(mesh),
         bounds=(_triple(low), _triple(high)),
-        degenerate_faces=int(np.count_nonzero(degenerate(mesh, float(extent @ extent)))),
+        degenerate_faces=int(np.count_nonzero(degenerate_face_mask(mesh, float(extent @ extent)))),
     )
 
 
@@ -70,16 +70,16 @@ def _triple(point: Float[np.ndarray, " 3"]) -> tuple[float, float, float]:
     return x, y, z
 
 
-def degenerate(mesh: Mesh, diagonal_squared: float) -> Bool[np.ndarray, " f"]:
+def degenerate_face_mask(mesh: Mesh, diagonal_squared: float) -> Bool[np.ndarray, " f"]:
     """Faces (f,) bool with a repeated corner or no area."""
     f = mesh.faces
     a, b, c = (mesh.vertices[f[:, i]].astype(np.float64) for i in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
     repeated = (f[:, 0] == f[:, 1]) | (f[:, 1] == f[:, 2]) | (f[:, 2] == f[:, 0])
-    return repeated | (area <= FLAT * diagonal_squared)
+    return repeated | (area <= DEGENERATE_AREA * diagonal_squared)
 
 
-def _consistent(faces: Int[np.ndarray, "f 3"]) -> bool:
+def _is_consistently_oriented(faces: Int[np.ndarray, "f 3"]) -> bool:
     """No directed edge twice: then of two faces at an edge each runs its own way."""
     directed = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     # sorted: numpy's unique hashes, and is five times slower once the table outgrows the caches
@@ -87,7 +87,7 @@ def _consistent(faces: Int[np.ndarray, "f 3"]) -> bool:
     return bool((keys[1:] != keys[:-1]).all())
 
 
-def _components(faces: Int[np.ndarray, "f 3"], count: int) -> int:
+def _count_components(faces: Int[np.ndarray, "f 3"], count: int) -> int:
     """Bodies, joined through shared vertices."""
     if count == 0:
         return 0
@@ -96,7 +96,7 @@ def _components(faces: Int[np.ndarray, "f 3"], count: int) -> int:
     return int(connected_components(graph, directed=False, return_labels=False))
 
 
-def _fans(faces: Int[np.ndarray, "f 3"], count: int) -> int:
+def _count_vertex_fans(faces: Int[np.ndarray, "f 3"], count: int) -> int:
     """Fans of faces around vertices, all vertices together; equal to their number on a manifold.
 
     Corners of faces are nodes; at every edge the corners of its two faces at either end are tied.
@@ -107,11 +107,13 @@ def _fans(faces: Int[np.ndarray, "f 3"], count: int) -> int:
     end = np.concatenate([first + 1, first + 2, first])
     key = np.minimum(tail, head) * np.int64(count) + np.maximum(tail, head)
     order = np.argsort(key, kind="stable")
-    one, two = order[0::2], order[1::2]  # watertight: every edge comes exactly twice
+    side_a, side_b = order[0::2], order[1::2]  # watertight: every edge comes exactly twice
     # the two faces run along the edge in opposite directions: the one's tail is the other's head
     corners = coo_matrix(
-        (np.ones(2 * len(one), np.int8),
-         (np.concatenate([start[one], end[one]]), np.concatenate([end[two], start[two]]))),
+        (
+            np.ones(2 * len(side_a), np.int8),
+            (np.concatenate([start[side_a], end[side_a]]), np.concatenate([end[side_b], start[side_b]])),
+        ),
         shape=(3 * len(faces), 3 * len(faces)),
     )
     return int(connected_components(corners, directed=False, return_labels=False))
@@ -122,7 +124,7 @@ def face_areas(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
     return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
 
 
-def in_metres(quality: MeshQuality, placed: TexturedMesh) -> MeshQuality:
+def quality_in_meters(quality: MeshQuality, placed: TexturedMesh) -> MeshQuality:
     """The facts of the mesh in scene units (its UV split would tear the edges), as of the placed one."""
     low, high = placed.vertices.min(0), placed.vertices.max(0)
     scale = float(high[1] - low[1]) / (quality.bounds[1][1] - quality.bounds[0][1])

@@ -16,7 +16,7 @@ from dreamfusion3d.core.numba_cache import njit
 
 EDGE_SLACK = 1e-9  # of a triangle's area: neighbours round a shared edge alike, so no cracks
 INSIDE_MARGIN = 1e-4  # of a triangle's area: a texel on a shared edge is no overlap
-NEAR = 1e-3  # scene units; a triangle that reaches behind it is left out
+NEAR_PLANE = 1e-3  # scene units; a triangle that reaches behind it is left out
 
 
 class Raster(NamedTuple):
@@ -29,7 +29,7 @@ class Raster(NamedTuple):
 
 @no_type_check
 @njit(nogil=True)
-def _draw(points, faces, face, weights, depth, slack, near):
+def _rasterize_kernel(points, faces, face, weights, depth, slack, near):
     height, width = face.shape
     for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -68,7 +68,7 @@ def _draw(points, faces, face, weights, depth, slack, near):
 
 @no_type_check
 @njit
-def _count(points, faces, counts, margin):
+def _overlap_kernel(points, faces, counts, margin):
     """How many triangles hold each pixel centre well inside, and per face whether any is shared."""
     height, width = counts.shape
     for f in range(faces.shape[0]):
@@ -90,11 +90,8 @@ def _count(points, faces, counts, margin):
                     counts[row, col] += 1
 
 
-def rasterise(
-    points: Float[np.ndarray, "v 3"],
-    faces: Int[np.ndarray, "f 3"],
-    height: int,
-    width: int,
+def rasterize_triangles(
+    points: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], height: int, width: int
 ) -> Raster:
     """The nearest face at every pixel centre; both windings are drawn.
 
@@ -104,23 +101,28 @@ def rasterise(
     face = np.full((height, width), -1, np.int32)
     weights = np.zeros((height, width, 3), np.float32)
     depth = np.full((height, width), np.inf)
-    _draw(
-        np.ascontiguousarray(points, np.float64), np.ascontiguousarray(faces, np.int64),
-        face, weights, depth, -EDGE_SLACK, NEAR,
+    _rasterize_kernel(
+        np.ascontiguousarray(points, np.float64),
+        np.ascontiguousarray(faces, np.int64),
+        face,
+        weights,
+        depth,
+        -EDGE_SLACK,
+        NEAR_PLANE,
     )
     return Raster(face, weights, np.where(face >= 0, depth, 0).astype(np.float32))
 
 
-def atlas_points(uv: Float[np.ndarray, "v 2"], size: int) -> Float[np.ndarray, "v 3"]:
+def uv_to_pixels(uv: Float[np.ndarray, "v 2"], size: int) -> Float[np.ndarray, "v 3"]:
     """UV (origin at the bottom left) as pixels of a square texture whose row 0 is the top."""
     uv = uv.astype(np.float64)
     return np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size, np.ones(len(uv))], axis=1)
 
 
-def overlap_counts(
+def uv_overlap_counts(
     uv: Float[np.ndarray, "v 2"], faces: Int[np.ndarray, "f 3"], size: int
 ) -> Int32[np.ndarray, "size size"]:
     """How many faces hold each texel centre in their interior: more than one is an overlap."""
     counts = np.zeros((size, size), np.int32)
-    _count(atlas_points(uv, size), np.ascontiguousarray(faces, np.int64), counts, INSIDE_MARGIN)
+    _overlap_kernel(uv_to_pixels(uv, size), np.ascontiguousarray(faces, np.int64), counts, INSIDE_MARGIN)
     return counts

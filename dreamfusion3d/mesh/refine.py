@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from dreamfusion3d.mesh.isosurface import CHUNK, check_finite
+from dreamfusion3d.mesh.isosurface import QUERY_CHUNK, check_finite
 
 SATURATED = 3.0  # |log(density / level)| beyond which `extract.log_ratio` clips anyway
 MARGIN = 1  # coarse cells around those that must be asked
@@ -29,18 +29,18 @@ def refine_grid(
     All other samples take the nearest coarse value: `extract.log_ratio` clips it to the same
     number as the true one.
     """
-    wanted = _active_cells(coarse, level)
+    active = _active_cells(coarse, level)
     near = np.rint(np.linspace(0, len(coarse) - 1, resolution)).astype(np.int64)
     grid = np.empty((resolution,) * 3, np.float32)
     for i, source in enumerate(near):  # a slab at a time: no second grid
         grid[i] = coarse[source][np.ix_(near, near)]
     axis = np.linspace(-bound, bound, resolution, dtype=np.float32)
-    blocks = _blocks_over(wanted, resolution)
+    blocks = _blocks_touching(active, resolution)
     corners = np.stack(np.nonzero(blocks), axis=1) * BLOCK
     offset = np.stack(np.unravel_index(np.arange(BLOCK**3), (BLOCK,) * 3), axis=1)
-    at_once = max(CHUNK // BLOCK**3, 1)
-    for start in range(0, len(corners), at_once):
-        ijk = (corners[start : start + at_once, None] + offset).reshape(-1, 3)
+    blocks_per_chunk = max(QUERY_CHUNK // BLOCK**3, 1)
+    for start in range(0, len(corners), blocks_per_chunk):
+        ijk = (corners[start : start + blocks_per_chunk, None] + offset).reshape(-1, 3)
         ijk = ijk[(ijk < resolution).all(1)]
         values = density(axis[ijk])
         check_finite(values)
@@ -51,9 +51,9 @@ def refine_grid(
 def _active_cells(coarse: Float[np.ndarray, "c c c"], level: float) -> Bool[np.ndarray, "n n n"]:
     """(c - 1)^3 cells that must be asked."""
     low, high = level * np.exp(-SATURATED), level * np.exp(SATURATED)
-    dim, dense = coarse < low, coarse > high
+    empty, dense = coarse < low, coarse > high
     # a cell whose corners are all dim, or all dense, is left as it is
-    active = ~(_all_corners(dim) | _all_corners(dense))
+    active = ~(_all_corners(empty) | _all_corners(dense))
     return np.asarray(ndimage.binary_dilation(active, np.ones((3, 3, 3), bool), iterations=MARGIN))
 
 
@@ -64,7 +64,7 @@ def _all_corners(samples: Bool[np.ndarray, "c c c"]) -> Bool[np.ndarray, "n n n"
     return samples
 
 
-def _blocks_over(cells: Bool[np.ndarray, "n n n"], resolution: int) -> Bool[np.ndarray, "b b b"]:
+def _blocks_touching(cells: Bool[np.ndarray, "n n n"], resolution: int) -> Bool[np.ndarray, "b b b"]:
     """Blocks of fine samples that touch a marked cell."""
     count, n = -(-resolution // BLOCK), len(cells)
     first = np.arange(count) * BLOCK

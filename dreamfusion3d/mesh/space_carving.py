@@ -16,35 +16,38 @@ from jaxtyping import Bool, Float
 from numba import prange
 from scipy import ndimage
 
-from dreamfusion3d.cameras.orbit import Cameras, orbit
+from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
 from dreamfusion3d.core.numba_cache import njit
 
-STEP = 0.75  # of a voxel, along a ray
-SIDE = 112  # pixels of a view: about a pixel a voxel at resolution 128
-AZIMUTHS = 24  # fewer shine into a narrow mouth like torches, and the dark between is a pillar
+RAY_STEP = 0.75  # of a voxel, along a ray
+VIEW_SIZE_PX = 112  # pixels of a view: about a pixel a voxel at resolution 128
+NUM_AZIMUTHS = 24  # fewer shine into a narrow mouth like torches, and the dark between is a pillar
 # Lower views exist, but they hardly hold an underside in place
 ELEVATIONS_DEG = (0.0, 15.0, 30.0, 40.0, 50.0, 62.0, 74.0, 85.0)
-FILLED = 1.0  # units of the grid above the level
-CARVING = 128  # samples along an edge of the grid on which visibility is decided, about
-GAP = 0.022  # scene units: half the width of the widest crack that is filled
-WAY = 0.06  # scene units: half the width of the narrowest way by which emptiness leads on
+FILL_LEVEL_OFFSET = 1.0  # units of the grid above the level
+CARVING_RESOLUTION = 128  # samples along an edge of the grid on which visibility is decided, about
+GAP_RADIUS = 0.022  # scene units: half the width of the widest crack that is filled
+PASSAGE_RADIUS = 0.06  # scene units: half the width of the narrowest way by which emptiness leads on
 
 
-def carving_cameras() -> Cameras:
+def carving_cameras() -> OrbitCameras:
     """Views all around, from level to the highest that the field was optimised from."""
     # every ring turned a little, so that no two views share an azimuth
     azimuth = [
-        360 * (i + ring / len(ELEVATIONS_DEG)) / AZIMUTHS
-        for ring in range(len(ELEVATIONS_DEG)) for i in range(AZIMUTHS)
+        360 * (i + ring / len(ELEVATIONS_DEG)) / NUM_AZIMUTHS
+        for ring in range(len(ELEVATIONS_DEG))
+        for i in range(NUM_AZIMUTHS)
     ]
-    elevation = [e for e in ELEVATIONS_DEG for _ in range(AZIMUTHS)]
-    cameras = orbit(azimuth, 0.0, height=SIDE, width=SIDE)
+    elevation = [e for e in ELEVATIONS_DEG for _ in range(NUM_AZIMUTHS)]
+    cameras = orbit_cameras(azimuth, 0.0, height=VIEW_SIZE_PX, width=VIEW_SIZE_PX)
     heights = cameras.azimuth_deg.new_tensor(elevation)
-    return Cameras(cameras.azimuth_deg, heights, cameras.distance, cameras.fov_deg, SIDE, SIDE)
+    return OrbitCameras(
+        cameras.azimuth_deg, heights, cameras.distance, cameras.fov_deg, VIEW_SIZE_PX, VIEW_SIZE_PX
+    )
 
 
 def solidify(
-    grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0, cameras: Cameras | None = None
+    grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0, cameras: OrbitCameras | None = None
 ) -> Float[np.ndarray, "r r r"]:
     """The grid with its cracks and every sample that no camera sees raised above ``level``.
 
@@ -52,13 +55,13 @@ def solidify(
     cameras see through a narrow mouth is ragged at the size of a pixel.
     """
     grid = close_gaps(grid, level, bound)
-    seen = seen_from_outside(grid, level, bound, cameras or carving_cameras())
-    filled = np.where(seen, grid, np.maximum(grid, np.float32(level + FILLED)))
+    visible_mask = carve_visible(grid, level, bound, cameras or carving_cameras())
+    filled = np.where(visible_mask, grid, np.maximum(grid, np.float32(level + FILL_LEVEL_OFFSET)))
     return close_gaps(filled, level, bound)
 
 
 def close_gaps(
-    grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0, radius: float = GAP
+    grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0, radius: float = GAP_RADIUS
 ) -> Float[np.ndarray, "r r r"]:
     """The grid with every sample raised that no empty ball of ``radius`` (scene units) reaches.
 
@@ -71,35 +74,35 @@ def close_gaps(
     closed = np.ascontiguousarray(grid, np.float32).copy()
     if not inside.any():
         return closed
-    found = (np.flatnonzero(inside.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    occupied = (np.flatnonzero(inside.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
     # outside the box of what is inside there is no gap, for a box is convex
-    box = tuple(slice(int(where[0]), int(where[-1]) + 1) for where in found)
+    box = tuple(slice(int(indices[0]), int(indices[-1]) + 1) for indices in occupied)
     voxels = radius * (grid.shape[0] - 1) / (2 * bound)
-    edge = int(np.ceil(voxels)) + 1  # beyond the grid all is empty
-    wide = ~within(np.pad(inside[box], edge), voxels)  # a ball's centre fits here
-    reached = within(wide, voxels)[edge:-edge, edge:-edge, edge:-edge]
-    closed[box][~reached & ~inside[box]] = level + FILLED
+    pad = int(np.ceil(voxels)) + 1  # beyond the grid all is empty
+    wide = ~dilate_ball(np.pad(inside[box], pad), voxels)  # a ball's centre fits here
+    reached = dilate_ball(wide, voxels)[pad:-pad, pad:-pad, pad:-pad]
+    closed[box][~reached & ~inside[box]] = level + FILL_LEVEL_OFFSET
     return closed
 
 
-def within(mask: Bool[np.ndarray, "x y z"], voxels: float) -> Bool[np.ndarray, "x y z"]:
+def dilate_ball(mask: Bool[np.ndarray, "x y z"], radius: float) -> Bool[np.ndarray, "x y z"]:
     """Samples at most ``voxels`` away from one of ``mask``.
 
     The squared distance is a sum over the axes, so its minimum is found axis by axis (Saito and
     Toriwaki 1994), here no further than it matters: two bytes a sample, whatever the grid.
     """
-    cap = int(voxels**2) + 1
+    cap = int(radius**2) + 1
     squared: np.ndarray = np.where(mask, 0, cap).astype(np.int32 if cap > 30000 else np.int16)
     for axis in range(3):
         lines = np.ascontiguousarray(np.moveaxis(squared, axis, 2))
         out = np.empty_like(lines)
-        _least_along(lines, int(voxels), out)
+        _distance_pass(lines, int(radius), out)
         squared = np.moveaxis(out, 2, axis)
     return np.less(squared, cap)
 
 
-def seen_from_outside(
-    grid: Float[np.ndarray, "r r r"], level: float, bound: float, cameras: Cameras
+def carve_visible(
+    grid: Float[np.ndarray, "r r r"], level: float, bound: float, cameras: OrbitCameras
 ) -> Bool[np.ndarray, "r r r"]:
     """`visible`, on fine grids by way of blocks: the cost of carving does not grow with the resolution.
 
@@ -107,9 +110,9 @@ def seen_from_outside(
     Of a fine grid all is seen that lies in a block next to a seen one; the pockets that are left
     between such blocks and the fill are closed in and go with the other voids.
     """
-    factor = max(1, round(grid.shape[0] / CARVING))
+    factor = max(1, round(grid.shape[0] / CARVING_RESOLUTION))
     if factor == 1:
-        return visible(grid, level, bound, cameras)
+        return visible_samples(grid, level, bound, cameras)
     size, count = grid.shape[0], -(-grid.shape[0] // factor)
     index = (np.arange(size) + (factor * count - size) // 2) // factor  # the block of each sample
     starts = np.searchsorted(index, np.arange(count))
@@ -117,17 +120,17 @@ def seen_from_outside(
     for axis in range(3):
         pooled = np.maximum.reduceat(pooled, starts, axis=axis)
     # a block stands for its middle, and the middles' box is smaller than the samples'
-    blocks = visible(pooled, level, bound * factor * (count - 1) / (size - 1), cameras)
-    empty_and_seen = blocks & (pooled <= level)
-    near = ndimage.binary_dilation(empty_and_seen, np.ones((3, 3, 3), bool))
-    seen = grid > level
+    blocks = visible_samples(pooled, level, bound * factor * (count - 1) / (size - 1), cameras)
+    visible_empty = blocks & (pooled <= level)
+    near = ndimage.binary_dilation(visible_empty, np.ones((3, 3, 3), bool))
+    visible_mask = grid > level
     for i, block in enumerate(index):
-        seen[i] |= near[block][np.ix_(index, index)]
-    return seen
+        visible_mask[i] |= near[block][np.ix_(index, index)]
+    return visible_mask
 
 
-def visible(
-    grid: Float[np.ndarray, "r r r"], level: float, bound: float, cameras: Cameras
+def visible_samples(
+    grid: Float[np.ndarray, "r r r"], level: float, bound: float, cameras: OrbitCameras
 ) -> Bool[np.ndarray, "r r r"]:
     """Samples in front of the first crossing of ``level``, in at least one view, and what a ball of WAY
     gets to from there.
@@ -135,9 +138,9 @@ def visible(
     Only samples in the box around {grid > level} are asked; all others are visible.
     """
     inside = grid > level
-    seen = np.ones(grid.shape, bool)
+    visible_mask = np.ones(grid.shape, bool)
     if not inside.any():
-        return seen
+        return visible_mask
     box = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {k}))) for k in range(3)]
     low = np.array([b.min() for b in box])
     high = np.array([b.max() + 1 for b in box])
@@ -146,32 +149,34 @@ def visible(
     focal = cameras.focal.double().cpu().numpy()
     smooth = np.ascontiguousarray(grid, np.float32)
     for pose, f in zip(poses, focal, strict=True):
-        depth = _first_crossing(smooth, float(level), bound, pose, f, cameras.height, cameras.width, STEP)
-        _mark_seen(part, low, grid.shape[0], bound, depth, pose, f)
-    seen[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = part
-    return reachable(inside, seen | inside, WAY * (grid.shape[0] - 1) / (2 * bound))
+        depth = _first_crossing(smooth, float(level), bound, pose, f, cameras.height, cameras.width, RAY_STEP)
+        _mark_visible(part, low, grid.shape[0], bound, depth, pose, f)
+    visible_mask[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = part
+    return reachable_samples(
+        inside, visible_mask | inside, PASSAGE_RADIUS * (grid.shape[0] - 1) / (2 * bound)
+    )
 
 
-def reachable(
-    inside: Bool[np.ndarray, "r r r"], seen: Bool[np.ndarray, "r r r"], voxels: float
+def reachable_samples(
+    inside: Bool[np.ndarray, "r r r"], visible_mask: Bool[np.ndarray, "r r r"], radius: float
 ) -> Bool[np.ndarray, "r r r"]:
     """What is ``seen``, and all that a ball of ``voxels`` covers as it rolls on from there through what is
     not ``inside``. It never comes from below, where no camera looks: a hole there is a fault."""
-    floored = np.logical_or.accumulate(inside, axis=1)  # something is below, or here
-    free = ~within(inside | ~(floored | seen), voxels)  # a ball's centre fits here
-    rooms, _ = ndimage.label(free)
-    entered = np.zeros(rooms.max() + 1, bool)
-    entered[rooms[free & seen]] = True
-    return seen | within(free & entered[rooms], voxels)
+    has_floor = np.logical_or.accumulate(inside, axis=1)  # something is below, or here
+    free = ~dilate_ball(inside | ~(has_floor | visible_mask), radius)  # a ball's centre fits here
+    regions, _ = ndimage.label(free)
+    connected = np.zeros(regions.max() + 1, bool)
+    connected[regions[free & visible_mask]] = True
+    return visible_mask | dilate_ball(free & connected[regions], radius)
 
 
 @no_type_check
 @njit(parallel=True)
-def _first_crossing(grid, level, bound, pose, focal, height, width, step_share):
+def _first_crossing(grid, level, bound, pose, focal, height, width, step_voxels):
     """Distance at which each pixel's ray first meets {grid > level}; 1e9 where it never does."""
     r = grid.shape[0]
     scale = (r - 1) / (2 * bound)
-    step = step_share / scale
+    step = step_voxels / scale
     out = np.full((height, width), 1e9)
     for v in prange(height):
         for u in range(width):
@@ -205,7 +210,7 @@ def _first_crossing(grid, level, bound, pose, focal, height, width, step_share):
 
 @no_type_check
 @njit(parallel=True)
-def _mark_seen(part, low, r, bound, depth, pose, focal):
+def _mark_visible(part, low, r, bound, depth, pose, focal):
     """Set the samples of ``part`` that lie before the depth of the pixel they fall into."""
     height, width = depth.shape
     for i in prange(part.shape[0]):
@@ -228,7 +233,7 @@ def _mark_seen(part, low, r, bound, depth, pose, focal):
 
 @no_type_check
 @njit(parallel=True)
-def _least_along(lines, reach, out):
+def _distance_pass(lines, radius, out):
     """out[i, j, k] = min over |s| <= reach of lines[i, j, k + s] + s^2."""
     length = lines.shape[2]
     for i in prange(lines.shape[0]):
@@ -236,7 +241,7 @@ def _least_along(lines, reach, out):
             line, result = lines[i, j], out[i, j]
             for k in range(length):
                 best = line[k]
-                for s in range(1, reach + 1):
+                for s in range(1, radius + 1):
                     if s * s >= best:
                         break
                     if k >= s:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 
-FLAT = 1e-20  # of the texture's area: a face without room there has no tangent of its own
+MIN_UV_AREA = 1e-20  # of the texture's area: a face without room there has no tangent of its own
 
 
 def vertex_tangents(textured: TexturedMesh) -> Float[np.ndarray, "v 4"]:
@@ -25,34 +25,36 @@ def vertex_tangents(textured: TexturedMesh) -> Float[np.ndarray, "v 4"]:
     t1, t2 = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
     area = t1[:, 0] * t2[:, 1] - t1[:, 1] * t2[:, 0]
     along = np.sign(area)[:, None] * (t2[:, 1:] * d1 - t1[:, 1:] * d2)
-    along[np.abs(area) < FLAT] = 0
+    along[np.abs(area) < MIN_UV_AREA] = 0
     normals = textured.normals.astype(np.float64)
-    total, hand = np.zeros_like(normals), np.zeros(len(normals))
+    total, handedness = np.zeros_like(normals), np.zeros(len(normals))
     for k in range(3):
         vertex, n = faces[:, k], normals[faces[:, k]]
-        weight = _angle(corners, k, n)[:, None]
-        part = weight * _unit(_across(along, n))
+        weight = _corner_angle(corners, k, n)[:, None]
+        part = weight * _unit(_project_to_plane(along, n))
         for axis in range(3):  # bincount adds in a fixed order
             total[:, axis] += np.bincount(vertex, part[:, axis], len(total))
-        hand += np.bincount(vertex, weight[:, 0] * np.sign(area), len(total))
+        handedness += np.bincount(vertex, weight[:, 0] * np.sign(area), len(total))
     length = np.linalg.norm(total, axis=1)
-    lost = length < 1e-9
-    total[lost] = _across(np.eye(3)[np.abs(normals[lost]).argmin(1)], normals[lost])
-    sign = np.where(hand < 0, -1.0, 1.0)
+    undefined = length < 1e-9
+    total[undefined] = _project_to_plane(np.eye(3)[np.abs(normals[undefined]).argmin(1)], normals[undefined])
+    sign = np.where(handedness < 0, -1.0, 1.0)
     return np.concatenate([_unit(total), sign[:, None]], axis=1).astype(np.float32)
 
 
-def _angle(
+def _corner_angle(
     corners: Float[np.ndarray, "f 3 3"], k: int, normal: Float[np.ndarray, "f 3"]
 ) -> Float[np.ndarray, " f"]:
     """Of each face at its corner k, seen along the normal."""
     one, two = (
-        _unit(_across(corners[:, (k + step) % 3] - corners[:, k], normal)) for step in (1, 2)
+        _unit(_project_to_plane(corners[:, (k + step) % 3] - corners[:, k], normal)) for step in (1, 2)
     )
     return np.arccos(np.clip((one * two).sum(1), -1, 1))
 
 
-def _across(v: Float[np.ndarray, "n 3"], normal: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+def _project_to_plane(
+    v: Float[np.ndarray, "n 3"], normal: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "n 3"]:
     return v - (v * normal).sum(1, keepdims=True) * normal
 
 
@@ -68,8 +70,10 @@ def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "v 3"]:
     face_normal /= np.maximum(np.linalg.norm(face_normal, axis=1, keepdims=True), 1e-30)
     total = np.zeros((len(mesh.vertices), 3))
     for k in range(3):
-        one, two = corners[(k + 1) % 3] - corners[k], corners[(k + 2) % 3] - corners[k]
-        angle = np.arctan2(np.linalg.norm(np.cross(one, two), axis=1), np.einsum("ij,ij->i", one, two))
+        edge_a, edge_b = corners[(k + 1) % 3] - corners[k], corners[(k + 2) % 3] - corners[k]
+        angle = np.arctan2(
+            np.linalg.norm(np.cross(edge_a, edge_b), axis=1), np.einsum("ij,ij->i", edge_a, edge_b)
+        )
         for axis in range(3):  # bincount adds in a fixed order, and fast
             total[:, axis] += np.bincount(f[:, k], angle * face_normal[:, axis], len(total))
     length = np.linalg.norm(total, axis=1, keepdims=True)

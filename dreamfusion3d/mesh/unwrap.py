@@ -14,13 +14,13 @@ from jaxtyping import Float, Int
 
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.project_charts import project_charts
-from dreamfusion3d.mesh.rasterize import overlap_counts
+from dreamfusion3d.mesh.rasterize import uv_overlap_counts
 
-TIME_LIMIT_S = 120.0  # 20k faces take 2 s; a hang is for ever
-OVERLAP_ALLOWED = 1e-3  # of the covered texels
+XATLAS_TIMEOUT_S = 120.0  # 20k faces take 2 s; a hang is for ever
+MAX_UV_OVERLAP = 1e-3  # of the covered texels
 
 
-class Unwrap(NamedTuple):
+class UVAtlas(NamedTuple):
     """``vmapping[i]`` is the mesh vertex that atlas vertex ``i`` came from; faces keep their order."""
 
     vmapping: Int[np.ndarray, " n"]
@@ -31,21 +31,21 @@ class Unwrap(NamedTuple):
 
 
 def unwrap(
-    mesh: Mesh, texture_size: int = 1024, padding: int = 4, time_limit_s: float = TIME_LIMIT_S
-) -> Unwrap:
+    mesh: Mesh, texture_size: int = 1024, padding: int = 4, timeout_s: float = XATLAS_TIMEOUT_S
+) -> UVAtlas:
     """Charts without overlap on a square texture, about ``padding`` texels apart."""
-    found = _by_xatlas(mesh, texture_size, padding, time_limit_s)
-    if isinstance(found, Unwrap):
-        problem = _problem(mesh, found, texture_size)
+    atlas = _run_xatlas(mesh, texture_size, padding, timeout_s)
+    if isinstance(atlas, UVAtlas):
+        problem = _atlas_problem(mesh, atlas, texture_size)
         if problem is None:
-            return found
+            return atlas
     else:
-        problem = found
+        problem = atlas
     vmapping, faces, uv = project_charts(mesh, texture_size, padding)
-    return Unwrap(vmapping, faces, uv, "projection", problem)
+    return UVAtlas(vmapping, faces, uv, "projection", problem)
 
 
-def _by_xatlas(mesh: Mesh, texture_size: int, padding: int, time_limit_s: float) -> Unwrap | str:
+def _run_xatlas(mesh: Mesh, texture_size: int, padding: int, timeout_s: float) -> UVAtlas | str:
     """The atlas, or in words why there is none."""
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
@@ -55,11 +55,15 @@ def _by_xatlas(mesh: Mesh, texture_size: int, padding: int, time_limit_s: float)
         command = [sys.executable, "-m", "dreamfusion3d.mesh.xatlas_worker", str(source), str(target)]
         try:
             subprocess.run(
-                command, timeout=time_limit_s, check=True, capture_output=True, text=True,
+                command,
+                timeout=timeout_s,
+                check=True,
+                capture_output=True,
+                text=True,
                 env={**os.environ, "PYTHONPATH": path},
             )
         except subprocess.TimeoutExpired:
-            return f"xatlas did not finish within {time_limit_s:g} s"
+            return f"xatlas did not finish within {timeout_s:g} s"
         except subprocess.CalledProcessError as error:
             last = (error.stderr or "").strip().splitlines()[-1:]
             return f"xatlas failed with exit code {error.returncode}" + "".join(f": {line}" for line in last)
@@ -67,16 +71,16 @@ def _by_xatlas(mesh: Mesh, texture_size: int, padding: int, time_limit_s: float)
             vmapping, faces = result["vmapping"], result["faces"]
             # one divisor for both axes: texels stay square, the atlas fills its longer side
             uv = (result["texels"] / float(result["side"])).astype(np.float32)
-    return Unwrap(vmapping, faces, uv, "xatlas", "")
+    return UVAtlas(vmapping, faces, uv, "xatlas", "")
 
 
-def _problem(mesh: Mesh, found: Unwrap, texture_size: int) -> str | None:
+def _atlas_problem(mesh: Mesh, atlas: UVAtlas, texture_size: int) -> str | None:
     """What is wrong with an atlas, or None."""
-    if found.faces.shape != mesh.faces.shape or not np.array_equal(found.vmapping[found.faces], mesh.faces):
+    if atlas.faces.shape != mesh.faces.shape or not np.array_equal(atlas.vmapping[atlas.faces], mesh.faces):
         return "xatlas changed the faces"
-    if not np.isfinite(found.uv).all() or found.uv.min() < 0 or found.uv.max() > 1:
+    if not np.isfinite(atlas.uv).all() or atlas.uv.min() < 0 or atlas.uv.max() > 1:
         return "xatlas left the unit square"
-    counts = overlap_counts(found.uv, found.faces, texture_size)
-    if int((counts > 1).sum()) > OVERLAP_ALLOWED * int((counts > 0).sum()):
+    counts = uv_overlap_counts(atlas.uv, atlas.faces, texture_size)
+    if int((counts > 1).sum()) > MAX_UV_OVERLAP * int((counts > 0).sum()):
         return "xatlas' charts overlap"
     return None

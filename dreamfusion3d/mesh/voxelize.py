@@ -21,37 +21,39 @@ from scipy.spatial import cKDTree
 
 from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.types import Mesh
-from dreamfusion3d.mesh.io.load import Placement, UserMesh, read_parts
+from dreamfusion3d.mesh.io.load import MeshNormalization, UserMesh, read_mesh_parts
 from dreamfusion3d.mesh.quality import face_areas
 
-VOTES = 4  # of six
-AVOID = (1.31e-5, 2.17e-5, 0.73e-5)  # scene units: no ray runs along an edge of a tidy mesh
-SHEET = 0.75  # of a sample's spacing: half the thickness of what has no inside
-NEAR = 4  # samples on either side of the surface whose distance is measured, not counted
-POINTS = 200_000  # on the surface
+MIN_VOTES = 4  # of six
+RAY_OFFSETS = (1.31e-5, 2.17e-5, 0.73e-5)  # scene units: no ray runs along an edge of a tidy mesh
+SHEET_HALF_THICKNESS = 0.75  # of a sample's spacing: half the thickness of what has no inside
+EXACT_BAND = 4  # samples on either side of the surface whose distance is measured, not counted
+SURFACE_SAMPLES = 200_000  # on the surface
 
 
 @dataclass(frozen=True)
-class Solid:
+class VoxelizedMesh:
     """What a field can start from, on grids over [-1, 1]^3 with corners, [x, y, z]."""
 
     depth: np.ndarray  # (r, r, r) float32, scene units below the surface
-    colour: np.ndarray  # (s, s, s, 3) float32, sRGB
+    color: np.ndarray  # (s, s, s, 3) float32, sRGB
 
 
-def solid_of(path: Path, mesh: UserMesh, place: Placement, resolution: int, colours: int) -> Solid:
+def voxelize_mesh(
+    path: Path, mesh: UserMesh, normalization: MeshNormalization, resolution: int, color_resolution: int
+) -> VoxelizedMesh:
     """The solid of a user's mesh that stands at ``place`` in the scene; without colours it is grey."""
-    depth = depth_grid(Mesh(place.into_scene(mesh.vertices), mesh.faces), resolution)
-    found = coloured_points(path)
-    if found is None:
-        return Solid(depth, np.full((2, 2, 2, 3), 0.5, np.float32))
-    points, seen = found
-    return Solid(depth, colour_grid(place.into_scene(points), seen, colours))
+    depth = depth_grid(Mesh(normalization.to_scene(mesh.vertices), mesh.faces), resolution)
+    sampled = sample_colored_points(path)
+    if sampled is None:
+        return VoxelizedMesh(depth, np.full((2, 2, 2, 3), 0.5, np.float32))
+    points, colors = sampled
+    return VoxelizedMesh(depth, color_grid(normalization.to_scene(points), colors, color_resolution))
 
 
 @no_type_check
 @njit
-def _cross(a, b, c, counts, low, step):
+def _accumulate_crossings(a, b, c, counts, low, step):
     """Add each face's sign at the first sample behind it, on every line along the first axis."""
     r = counts.shape[0]
     for f in range(a.shape[0]):
@@ -77,18 +79,20 @@ def _cross(a, b, c, counts, low, step):
                 counts[i, j, k] += 1 if area > 0.0 else -1
 
 
-def inside(mesh: Mesh, resolution: int) -> Bool[np.ndarray, "r r r"]:
+def inside_grid(mesh: Mesh, resolution: int) -> Bool[np.ndarray, "r r r"]:
     """Which samples of [-1, 1]^3 (corners included, [x, y, z]) lie within the mesh, in scene units."""
-    corners = [mesh.vertices[mesh.faces[:, k]].astype(np.float64) + AVOID for k in range(3)]
+    corners = [mesh.vertices[mesh.faces[:, k]].astype(np.float64) + RAY_OFFSETS for k in range(3)]
     votes = np.zeros((resolution,) * 3, np.int8)
     for axis in range(3):
         order = [axis, (axis + 1) % 3, (axis + 2) % 3]
         counts = np.zeros((resolution + 1, resolution, resolution), np.int32)
-        _cross(*(np.ascontiguousarray(c[:, order]) for c in corners), counts, -1.0, 2 / (resolution - 1))
+        _accumulate_crossings(
+            *(np.ascontiguousarray(c[:, order]) for c in corners), counts, -1.0, 2 / (resolution - 1)
+        )
         behind = counts.cumsum(0)
         vote = (behind[:-1] != 0).astype(np.int8) + (behind[:-1] != behind[-1:])
         votes += np.moveaxis(vote, (0, 1, 2), order)
-    return votes >= VOTES
+    return votes >= MIN_VOTES
 
 
 def depth_grid(mesh: Mesh, resolution: int) -> Float[np.ndarray, "r r r"]:
@@ -97,30 +101,30 @@ def depth_grid(mesh: Mesh, resolution: int) -> Float[np.ndarray, "r r r"]:
     Next to the surface it is the distance of the nearest of many points on it; further off it
     counts samples. Solids that overlap are one.
     """
-    solid, step = inside(mesh, resolution), 2 / (resolution - 1)
-    surface, _ = surface_points(mesh)
+    solid, step = inside_grid(mesh, resolution), 2 / (resolution - 1)
+    surface, _ = sample_surface_barycentric(mesh)
     cell = np.clip(np.round((surface + 1) / step).astype(np.int64), 0, resolution - 1)
     # where solids overlap, the faces of one within the other bound nothing
-    outer = ~ndimage.binary_erosion(solid, iterations=2)[tuple(cell.T)]
-    surface, cell = surface[outer], cell[outer]
+    exposed = ~ndimage.binary_erosion(solid, iterations=2)[tuple(cell.T)]
+    surface, cell = surface[exposed], cell[exposed]
     # points that no inside sample is next to
-    lonely = ~ndimage.binary_dilation(solid, iterations=2)[tuple(cell.T)]
+    thin = ~ndimage.binary_dilation(solid, iterations=2)[tuple(cell.T)]
     touched = np.zeros_like(solid)
     touched[tuple(cell.T)] = True
     out = ndimage.distance_transform_edt(~solid) if solid.any() else np.full(solid.shape, float(resolution))
     depth = np.where(solid, ndimage.distance_transform_edt(solid) - 0.5, 0.5 - out) * step
-    near = ndimage.binary_dilation(touched, iterations=NEAR)
-    at = np.argwhere(near) * step - 1
-    distance, _ = cKDTree(surface).query(at)
+    near = ndimage.binary_dilation(touched, iterations=EXACT_BAND)
+    positions = np.argwhere(near) * step - 1
+    distance, _ = cKDTree(surface).query(positions)
     depth[near] = np.where(solid[near], distance, -distance)
-    if lonely.any():
-        distance, _ = cKDTree(surface[lonely]).query(at)
-        depth[near] = np.maximum(depth[near], SHEET * step - distance)
+    if thin.any():
+        distance, _ = cKDTree(surface[thin]).query(positions)
+        depth[near] = np.maximum(depth[near], SHEET_HALF_THICKNESS * step - distance)
     return depth.astype(np.float32)
 
 
-def surface_points(
-    mesh: Mesh, count: int = POINTS
+def sample_surface_barycentric(
+    mesh: Mesh, count: int = SURFACE_SAMPLES
 ) -> tuple[Float[np.ndarray, "n 3"], tuple[np.ndarray, Float[np.ndarray, "n 3"]]]:
     """Points spread evenly over the surface, and the face and corner weights of each."""
     area = np.cumsum(face_areas(mesh.vertices, mesh.faces))
@@ -135,29 +139,29 @@ def surface_points(
     return np.einsum("nk,nkc->nc", weights, corners), (face, weights)
 
 
-def coloured_points(path: Path) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]] | None:
+def sample_colored_points(path: Path) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]] | None:
     """Points of a file's surface (in its own coordinates) and their sRGB colours; None: it has none."""
-    points, colours = [], []
-    parts = read_parts(path)
-    areas = [_area(geometry, matrix) for geometry, matrix in parts]
+    points, colors = [], []
+    parts = read_mesh_parts(path)
+    areas = [_part_area(geometry, matrix) for geometry, matrix in parts]
     for (geometry, matrix), area in zip(parts, areas, strict=True):
-        count = max(64, round(POINTS * area / max(sum(areas), 1e-30)))
+        count = max(64, round(SURFACE_SAMPLES * area / max(sum(areas), 1e-30)))
         mesh = Mesh(np.asarray(geometry.vertices, np.float64), np.asarray(geometry.faces, np.int64))
-        where, (face, weights) = surface_points(mesh, count)
-        seen = _colours(geometry, face, weights, linear=path.suffix.lower() == ".glb")
-        if seen is None:
+        part_points, (face, weights) = sample_surface_barycentric(mesh, count)
+        part_colors = _surface_colors(geometry, face, weights, linear=path.suffix.lower() == ".glb")
+        if part_colors is None:
             continue
-        points.append(where @ matrix[:3, :3].T + matrix[:3, 3])
-        colours.append(seen)
-    return (np.concatenate(points), np.concatenate(colours)) if points else None
+        points.append(part_points @ matrix[:3, :3].T + matrix[:3, 3])
+        colors.append(part_colors)
+    return (np.concatenate(points), np.concatenate(colors)) if points else None
 
 
-def _area(geometry: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> float:
+def _part_area(geometry: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> float:
     vertices = np.asarray(geometry.vertices, np.float64) @ matrix[:3, :3].T
     return float(face_areas(vertices, np.asarray(geometry.faces)).sum())
 
 
-def _colours(
+def _surface_colors(
     geometry: trimesh.Trimesh, face: np.ndarray, weights: np.ndarray, *, linear: bool
 ) -> Float[np.ndarray, "n 3"] | None:
     """The base colour at points given by face and weights: texture, material, or vertex colours."""
@@ -170,27 +174,27 @@ def _colours(
             uv = np.einsum("nk,nkc->nc", weights, np.asarray(visual.uv)[corners])
             return np.asarray(trimesh.visual.color.uv_to_interpolated_color(uv, image))[:, :3] / 255
         factor = np.asarray(material.main_color, np.float64)[:3] / 255
-        return np.broadcast_to(_encoded(factor) if linear else factor, (len(face), 3))
+        return np.broadcast_to(_linear_to_srgb(factor) if linear else factor, (len(face), 3))
     if visual.kind == "vertex":
         each = np.asarray(visual.vertex_colors, np.float64)[:, :3] / 255
         mixed = np.einsum("nk,nkc->nc", weights, each[corners])
-        return _encoded(mixed) if linear else mixed
+        return _linear_to_srgb(mixed) if linear else mixed
     if visual.kind == "face":
         return np.asarray(visual.face_colors, np.float64)[face, :3] / 255
     return None
 
 
-def _encoded(colour: np.ndarray) -> np.ndarray:
+def _linear_to_srgb(color: np.ndarray) -> np.ndarray:
     """Linear light as sRGB (IEC 61966-2-1): glTF's factors and vertex colours are linear."""
-    curve = 1.055 * np.maximum(colour, 1e-9) ** (1 / 2.4) - 0.055
-    return np.where(colour <= 0.0031308, 12.92 * colour, curve)
+    curve = 1.055 * np.maximum(color, 1e-9) ** (1 / 2.4) - 0.055
+    return np.where(color <= 0.0031308, 12.92 * color, curve)
 
 
-def colour_grid(
-    points: Float[np.ndarray, "n 3"], colours: Float[np.ndarray, "n 3"], resolution: int
+def color_grid(
+    points: Float[np.ndarray, "n 3"], colors: Float[np.ndarray, "n 3"], resolution: int
 ) -> Float[np.ndarray, "r r r 3"]:
     """The colour of the nearest surface point at samples of [-1, 1]^3."""
-    line = np.linspace(-1, 1, resolution)
-    at = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
-    _, row = cKDTree(points).query(at, k=1)
-    return colours[row].reshape(resolution, resolution, resolution, 3).astype(np.float32)
+    axis = np.linspace(-1, 1, resolution)
+    positions = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    _, row = cKDTree(points).query(positions, k=1)
+    return colors[row].reshape(resolution, resolution, resolution, 3).astype(np.float32)

@@ -15,9 +15,9 @@ def main(source: str, target: str) -> None:
     """Read vertices, faces, size and padding (texels); write vmapping, faces and uv in texels."""
     import xatlas
 
-    with np.load(source, allow_pickle=False) as given:
-        vertices, faces = given["vertices"].astype(np.float32), given["faces"].astype(np.uint32)
-        size, padding = int(given["size"]), int(given["padding"])
+    with np.load(source, allow_pickle=False) as arrays:
+        vertices, faces = arrays["vertices"].astype(np.float32), arrays["faces"].astype(np.uint32)
+        size, padding = int(arrays["size"]), int(arrays["padding"])
     atlas = xatlas.Atlas()
     atlas.add_mesh(vertices, faces)
     packing = xatlas.PackOptions()
@@ -34,7 +34,10 @@ def main(source: str, target: str) -> None:
     # the resolution is a wish: read back what the atlas became
     texels = uv.astype(np.float64) * (atlas.width, atlas.height)
     np.savez(
-        target, vmapping=vmapping.astype(np.int64), faces=indices.astype(np.int64), texels=texels,
+        target,
+        vmapping=vmapping.astype(np.int64),
+        faces=indices.astype(np.int64),
+        texels=texels,
         side=np.int64(max(atlas.width, atlas.height)),
     )
 

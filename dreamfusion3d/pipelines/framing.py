@@ -11,64 +11,68 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.normalize import Placing
-from dreamfusion3d.cameras.orbit import Cameras
-from dreamfusion3d.cameras.paths import NAMED
-from dreamfusion3d.cameras.pinhole import Pinholes
-from dreamfusion3d.core.config import choice
+from dreamfusion3d.cameras.normalize import SceneTransform
+from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.cameras.paths import NAMED_PATHS
+from dreamfusion3d.cameras.pinhole import PinholeCameras
+from dreamfusion3d.core.config import check_choice
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import Progress
-from dreamfusion3d.core.types import TexturedMesh, Up
-from dreamfusion3d.pipelines.export import Run, textured_of
+from dreamfusion3d.core.types import TexturedMesh, UpAxis
+from dreamfusion3d.pipelines.export import FinishedRun, load_textured_mesh
 from dreamfusion3d.pipelines.stages import load_arrays
-from dreamfusion3d.rendering.turntable import FILL
+from dreamfusion3d.rendering.turntable import FRAME_FILL
 
 
 @dataclass(frozen=True)
-class Scene:
+class RunScene:
     """A run's mesh, and how poses of a file come into its world."""
 
     mesh: TexturedMesh  # scene units; metres where only the GLB is left
-    in_scene: bool
-    placing: Placing
-    up: Up  # of the files that it takes
-    photographed: bool  # light is a part of the field's colours
+    in_scene_units: bool
+    transform: SceneTransform
+    up: UpAxis  # of the files that it takes
+    has_baked_lighting: bool  # light is a part of the field's colours
 
 
-def scene_of(run: Run, from_file: bool, progress: Progress) -> Scene:
+def load_run_scene(run: FinishedRun, needs_file_poses: bool, progress: Progress) -> RunScene:
     """Raises InputError where a file's poses cannot be brought into the world of what is left of the run."""
-    kept = run.space.work / "textured.npz"
-    mesh = load_arrays(kept, TexturedMesh) if kept.exists() else None
+    stage_path = run.workspace.work / "textured.npz"
+    mesh = load_arrays(stage_path, TexturedMesh) if stage_path.exists() else None
     in_scene = mesh is not None
     if mesh is None:
-        mesh = textured_of(run, progress)
-    fit = json.loads(run.space.report.read_text(encoding="utf-8")).get("fit")
-    if isinstance(fit, dict) and from_file:
-        placed = _placed(fit) if in_scene else None
-        if placed is None:
+        mesh = load_textured_mesh(run, progress)
+    reconstruction = json.loads(run.workspace.record_path.read_text(encoding="utf-8")).get("fit")
+    if isinstance(reconstruction, dict) and needs_file_poses:
+        recorded = _recorded_transform(reconstruction) if in_scene else None
+        if recorded is None:
             raise InputError(
-                f"{run.space.folder} no longer knows where its photos' cameras stood (work/ is gone, or an "
-                f"earlier version made it): take one of {', '.join(NAMED)}, or fit it again with --fresh"
+                f"{run.workspace.folder} no longer knows where its photos' cameras stood (work/ is gone, or an "
+                f"earlier version made it): take one of {', '.join(NAMED_PATHS)}, or fit it again with --fresh"
             )
-        return Scene(mesh, True, *placed, True)
+        return RunScene(mesh, True, *recorded, True)
     low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
     # `export.place` the other way
     scale = max(high[1] - low[1], 1e-9) / run.height if in_scene else 1.0
     offset = ((low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2) if in_scene else (0.0, 0.0, 0.0)
     x, y, z = map(float, offset)
-    return Scene(mesh, in_scene, Placing(float(scale), (x, y, z)), "z", isinstance(fit, dict))
+    return RunScene(
+        mesh, in_scene, SceneTransform(float(scale), (x, y, z)), "z", isinstance(reconstruction, dict)
+    )
 
 
-def _placed(fit: dict[str, Any]) -> tuple[Placing, Up] | None:
+def _recorded_transform(reconstruction: dict[str, Any]) -> tuple[SceneTransform, UpAxis] | None:
     """How the photos' world became the scene, and its axis that points up, where a run has said so."""
     try:
-        x, y, z = map(float, fit["offset"])
-        return Placing(float(fit["scale"]), (x, y, z)), cast(Up, choice(fit["up"], ("y", "z"), "fit.up"))
+        x, y, z = map(float, reconstruction["offset"])
+        return SceneTransform(float(reconstruction["scale"]), (x, y, z)), cast(
+            UpAxis, check_choice(reconstruction["up"], ("y", "z"), "reconstruction.up")
+        )
     except (KeyError, TypeError, ValueError, InputError):
         return None
 
 
-def framing(mesh: TexturedMesh, cameras: Cameras) -> Placing:
+def framing_transform(mesh: TexturedMesh, cameras: OrbitCameras) -> SceneTransform:
     """Where to put cameras that look at the origin so that the mesh fills their pictures and none cuts it
     off: in the middle between the highest and the lowest that they see of it.
 
@@ -79,30 +83,30 @@ def framing(mesh: TexturedMesh, cameras: Cameras) -> Placing:
     radius = max(float(np.linalg.norm(high - low)) / 2, 1e-9)
     points = torch.from_numpy((mesh.vertices - (low + high) / 2) / radius).double()
     # two dozen views, and the last, bound the object well enough to frame it for all of them
-    some = torch.tensor(sorted({*range(0, len(cameras), max(1, len(cameras) // 24)), len(cameras) - 1}))
-    seen = cameras.select(some)
-    turn, distance = seen.camera_to_world[:, :3, :3].double(), seen.distance.double()[:, None]
-    k = FILL * torch.tan(torch.deg2rad(seen.fov_deg.double()) / 2)[:, None]
+    indices = torch.tensor(sorted({*range(0, len(cameras), max(1, len(cameras) // 24)), len(cameras) - 1}))
+    views = cameras.select(indices)
+    rotation, distance = views.camera_to_world[:, :3, :3].double(), views.distance.double()[:, None]
+    k = FRAME_FILL * torch.tan(torch.deg2rad(views.fov_deg.double()) / 2)[:, None]
 
-    def along(lift: float) -> Float[Tensor, "b n 3"]:
-        return torch.einsum("bji,nj->bni", turn, points + points.new_tensor([0.0, lift, 0.0]))
+    def to_camera_axes(lift: float) -> Float[Tensor, "b n 3"]:
+        return torch.einsum("bji,nj->bni", rotation, points + points.new_tensor([0.0, lift, 0.0]))
 
-    def largest(local: Float[Tensor, "b n 3"]) -> float:
+    def max_scale(local: Float[Tensor, "b n 3"]) -> float:
         needed = local[..., :2].abs().amax(-1) / k + local[..., 2]
         return float((distance / needed.clamp(min=1e-9)).min())
 
     lift = 0.0
     for _ in range(30):  # perspective makes the middle a fixed point
-        local = along(lift)
-        scale = largest(local)
+        local = to_camera_axes(lift)
+        scale = max_scale(local)
         slope = scale * local[..., 1] / (distance - scale * local[..., 2])
         lift -= 0.25 * float(slope.max() + slope.min()) * float(distance.min()) / scale
     x, y, z = map(float, (low + high) / 2)
-    return Placing(radius / largest(along(lift)), (x, y - lift * radius, z))
+    return SceneTransform(radius / max_scale(to_camera_axes(lift)), (x, y - lift * radius, z))
 
 
-def reach(mesh: TexturedMesh, cameras: Pinholes) -> tuple[float, float]:
+def mesh_depth_range(mesh: TexturedMesh, cameras: PinholeCameras) -> tuple[float, float]:
     """The least and the greatest distance of the mesh from any camera, for depth's greys."""
     points = torch.from_numpy(mesh.vertices).double()
-    away = [torch.cdist(part, points) for part in cameras.camera_to_world[:, :3, 3].double().split(16)]
-    return min(float(part.min()) for part in away), max(float(part.max()) for part in away)
+    distances = [torch.cdist(part, points) for part in cameras.camera_to_world[:, :3, 3].double().split(16)]
+    return min(float(part.min()) for part in distances), max(float(part.max()) for part in distances)

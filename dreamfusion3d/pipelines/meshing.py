@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from dreamfusion3d.core.config import Config, MeshConfig
 from dreamfusion3d.core.types import Field, Mesh, TexturedMesh
-from dreamfusion3d.mesh.quality import in_metres
-from dreamfusion3d.pipelines.asset_record import Made
-from dreamfusion3d.pipelines.context import Job, trained
-from dreamfusion3d.pipelines.stages import kept
+from dreamfusion3d.mesh.quality import quality_in_meters
+from dreamfusion3d.pipelines.asset_record import MeshOutputs
+from dreamfusion3d.pipelines.context import RunContext, train_or_load
+from dreamfusion3d.pipelines.stages import load_or_compute
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,152 +23,198 @@ if TYPE_CHECKING:
     from dreamfusion3d.priors.protocol import Prompts
     from dreamfusion3d.training.loop import Step
 
-Colours: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"  # of points on a surface
+ColorFunction: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"  # of points on a surface
 
 
-def mesh_of(field: Field, job: Job) -> Made:
+def field_to_asset(field: Field, context: RunContext) -> MeshOutputs:
     """Extract, simplify, (refine,) texture, export, pictures; each from its file when it is there."""
-    from dreamfusion3d.mesh.checks import finish_report
-    from dreamfusion3d.mesh.io.axes import place
+    from dreamfusion3d.mesh.checks import mesh_report
+    from dreamfusion3d.mesh.io.axes import scale_to_height
     from dreamfusion3d.mesh.lods import lod_meshes
-    from dreamfusion3d.mesh.quality import quality
-    from dreamfusion3d.mesh.simplify import smooth
+    from dreamfusion3d.mesh.quality import mesh_quality
+    from dreamfusion3d.mesh.simplify import taubin_smooth
     from dreamfusion3d.mesh.tangents import vertex_normals
-    from dreamfusion3d.pipelines.surface_extraction import Surface, mesh_silhouette_iou, surface_of
+    from dreamfusion3d.pipelines.surface_extraction import (
+        ExtractedSurface,
+        extract_surface,
+        mesh_silhouette_iou,
+    )
 
-    settings, progress, work, stages = job.config.mesh, job.progress, job.space.work, job.stages
+    settings, progress, work, stages = (
+        context.config.mesh,
+        context.progress,
+        context.workspace.work,
+        context.stages,
+    )
     with stages("extract"):
-        def extract() -> Surface:
-            return surface_of(field, settings.resolution, job.generator("extract"))
 
-        found = kept(work / "surface.npz", Surface, extract, progress)
+        def extract() -> ExtractedSurface:
+            return extract_surface(field, settings.grid_resolution, context.generator("extract"))
+
+        surface = load_or_compute(work / "surface.npz", ExtractedSurface, extract, progress)
     with stages("simplify"):
-        found_mesh = Mesh(found.vertices, found.faces)
-        rough = smooth(found_mesh, settings.smoothing)
-        mesh = kept(work / "mesh.npz", Mesh, lambda: _reduced(rough, settings, progress), progress)
-        chain = lod_meshes(mesh, settings.lods)
-        if len(chain) < settings.lods:
-            progress.say(f"warning: the shape allows {len(chain)} levels of detail, not {settings.lods}")
-    colours: Colours = field.albedo
+        surface_mesh = Mesh(surface.vertices, surface.faces)
+        smoothed = taubin_smooth(surface_mesh, settings.smooth_iterations)
+        mesh = load_or_compute(
+            work / "mesh.npz", Mesh, lambda: _reduce_faces(smoothed, settings, progress), progress
+        )
+        lods = lod_meshes(mesh, settings.num_lods)
+        if len(lods) < settings.num_lods:
+            progress.log(f"warning: the shape allows {len(lods)} levels of detail, not {settings.num_lods}")
+    color_function: ColorFunction = field.albedo
     if settings.refine_steps:
-        from dreamfusion3d.training.texture import from_colours
+        from dreamfusion3d.training.texture import with_refine_t_range
 
         with stages("refine"):
-            colours = painted(
-                mesh, vertex_normals(mesh), field.albedo, from_colours(job.config), settings.refine_steps, job
+            color_function = train_or_load_texture(
+                mesh,
+                vertex_normals(mesh),
+                field.albedo,
+                with_refine_t_range(context.config),
+                settings.refine_steps,
+                context,
             )
     with stages("texture"):
-        levels = _dressed(chain, rough, colours, job)
+        textured_lods = _texture_lods(lods, smoothed, color_function, context)
     with stages("export"):
-        placed = place(levels[0], settings.height)
-        written = export_files(placed, job) + _engine_files(levels, mesh, job)
+        placed = scale_to_height(textured_lods[0], settings.height_m)
+        written = export_files(placed, context) + _export_engine_files(textured_lods, mesh, context)
     with stages("pictures"):
-        written += draw_pictures(levels[0], job)
-    finish = finish_report(mesh, placed, found_mesh, mesh_silhouette_iou(mesh, found.opacity))
-    return Made(written, in_metres(quality(mesh), placed), float(found.silhouette_iou), finish)
+        written += render_thumbnail_and_turntable(textured_lods[0], context)
+    report = mesh_report(mesh, placed, surface_mesh, mesh_silhouette_iou(mesh, surface.opacity))
+    return MeshOutputs(
+        written, quality_in_meters(mesh_quality(mesh), placed), float(surface.silhouette_iou), report
+    )
 
 
-def _reduced(rough: Mesh, settings: MeshConfig, progress: Progress) -> Mesh:
+def _reduce_faces(mesh: Mesh, settings: MeshConfig, progress: Progress) -> Mesh:
     """At most so many faces; of quads where they are asked for and can be had."""
-    from dreamfusion3d.mesh.quads import quad_mesh
+    from dreamfusion3d.mesh.quads import remesh_to_quads
     from dreamfusion3d.mesh.simplify import simplify
 
     if settings.quads:
-        found = quad_mesh(rough, settings.faces)
-        if isinstance(found, Mesh):
-            return found
-        progress.say(f"warning: {found}; the mesh is of triangles")
-    return simplify(rough, settings.faces)
+        quads = remesh_to_quads(mesh, settings.max_faces)
+        if isinstance(quads, Mesh):
+            return quads
+        progress.log(f"warning: {quads}; the mesh is of triangles")
+    return simplify(mesh, settings.max_faces)
 
 
-def _dressed(chain: list[Mesh], rough: Mesh, colours: Colours, job: Job) -> list[TexturedMesh]:
+def _texture_lods(
+    lods: list[Mesh], smoothed: Mesh, color_function: ColorFunction, context: RunContext
+) -> list[TexturedMesh]:
     """Every level of detail with an atlas, the colours, and the detail of the ``rough`` surface."""
     import numpy as np
 
-    from dreamfusion3d.mesh.lods import dress, lod_texture_size
-    from dreamfusion3d.mesh.normal_map import fine_surface
-    from dreamfusion3d.mesh.quads import is_of_quads
-    from dreamfusion3d.pipelines.surface_extraction import numpy_of
+    from dreamfusion3d.mesh.lods import lod_texture_size, unwrap_and_bake
+    from dreamfusion3d.mesh.normal_map import build_high_poly
+    from dreamfusion3d.mesh.quads import is_quad_mesh
+    from dreamfusion3d.pipelines.surface_extraction import as_numpy_function
 
-    settings, work = job.config.mesh, job.space.work
-    albedo, fine = numpy_of(colours, job.device), fine_surface(rough)
+    settings, work = context.config.mesh, context.workspace.work
+    albedo, fine = as_numpy_function(color_function, context.device), build_high_poly(smoothed)
 
-    def dressed(level: int) -> TexturedMesh:
+    def texture_level(level: int) -> TexturedMesh:
         size = lod_texture_size(settings.texture_size, level)
-        textured = dress(
-            chain[level], albedo, fine, size, settings.texture_samples,
-            normal_map=settings.normal_map, occlusion=settings.occlusion,
+        textured = unwrap_and_bake(
+            lods[level],
+            albedo,
+            fine,
+            size,
+            settings.texture_supersample,
+            normal_map=settings.normal_map,
+            occlusion=settings.occlusion,
         )
-        if settings.quads and is_of_quads(chain[level].faces):
+        if settings.quads and is_quad_mesh(lods[level].faces):
             return dataclasses.replace(textured, quads=np.array(True))
         return textured
 
-    paths = [work / ("textured.npz" if i == 0 else f"textured_{i}.npz") for i in range(len(chain))]
+    paths = [work / ("textured.npz" if i == 0 else f"textured_{i}.npz") for i in range(len(lods))]
     return [
-        kept(path, TexturedMesh, functools.partial(dressed, i), job.progress) for i, path in enumerate(paths)
+        load_or_compute(path, TexturedMesh, functools.partial(texture_level, i), context.progress)
+        for i, path in enumerate(paths)
     ]
 
 
-def painted(
-    mesh: Mesh, normals: np.ndarray, first: Colours, config: Config, steps: int, job: Job
-) -> Colours:
+def train_or_load_texture(
+    mesh: Mesh,
+    normals: np.ndarray,
+    initial_colors: ColorFunction,
+    config: Config,
+    steps: int,
+    context: RunContext,
+) -> ColorFunction:
     """Colours on the surface of ``mesh`` (scene units) that the prior's SDS led to from ``first``."""
-    from dreamfusion3d.fields.texture_field import PaintField
-    from dreamfusion3d.training.texture import paint
+    from dreamfusion3d.fields.texture_field import TextureField
+    from dreamfusion3d.training.texture import distill_texture
 
-    work = job.space.work
-    field = PaintField(config.paint, first, generator=job.generator("paint field"))
+    work = context.workspace.work
+    field = TextureField(config.texture, initial_colors, generator=context.generator("paint field"))
 
-    def begin(text: Prompts, checkpoint: Path) -> Iterator[Step]:
-        return paint(
-            field, mesh, normals, job.prior, text, config, steps, generator=job.generator("paint"),
-            checkpoint=checkpoint, preview=work / "paint_preview.png",
-            budget=job.budget, tell=job.told("paint"),
+    def make_steps(text: Prompts, checkpoint: Path) -> Iterator[Step]:
+        return distill_texture(
+            field,
+            mesh,
+            normals,
+            context.prior,
+            text,
+            config,
+            steps,
+            generator=context.generator("paint"),
+            checkpoint=checkpoint,
+            preview=work / "paint_preview.png",
+            budget=context.memory_budget,
+            on_plan=context.plan_callback("paint"),
         )
 
     checkpoint = work / "paint_checkpoint.safetensors"
-    trained(field, work / "paint.safetensors", begin, "paint", checkpoint, job)
+    train_or_load(field, work / "paint.safetensors", make_steps, "paint", checkpoint, context)
     return field.albedo
 
 
-def export_files(placed: TexturedMesh, job: Job) -> list[Path]:
+def export_files(placed: TexturedMesh, context: RunContext) -> list[Path]:
     """The asset in every format that was asked for."""
-    from dreamfusion3d.mesh.io.formats import extras_of, write
-    from dreamfusion3d.priors.pixel.prior import is_shipped
+    from dreamfusion3d.mesh.io.formats import asset_extras, write_asset
+    from dreamfusion3d.priors.pixel.prior import is_embedded_prior
 
-    extras = extras_of(
-        job.identity.prompt, job.identity.seed, job.prior.name, shipped=is_shipped(job.prior.sha256)
+    extras = asset_extras(
+        context.identity.prompt,
+        context.identity.seed,
+        context.prior.name,
+        shipped=is_embedded_prior(context.prior.sha256),
     )
     written: list[Path] = []
-    for kind in job.config.mesh.formats:
-        written += write(kind, placed, job.space.asset(kind), job.name, extras)
+    for format_name in context.config.mesh.formats:
+        written += write_asset(
+            format_name, placed, context.workspace.asset_path(format_name), context.name, extras
+        )
     return written
 
 
-def _engine_files(levels: list[TexturedMesh], mesh: Mesh, job: Job) -> list[Path]:
+def _export_engine_files(textured_lods: list[TexturedMesh], mesh: Mesh, context: RunContext) -> list[Path]:
     """<slug>_lods.glb and <slug>_collision.glb, where they were asked for."""
-    from dreamfusion3d.mesh.collision import convex_hull, convex_parts
-    from dreamfusion3d.mesh.io.axes import place_like
+    from dreamfusion3d.mesh.collision import convex_decomposition, convex_hull
+    from dreamfusion3d.mesh.io.axes import scale_like
     from dreamfusion3d.mesh.io.engine import write_collision, write_lods
 
-    space, settings, name = job.space, job.config.mesh, job.name
+    workspace, settings, name = context.workspace, context.config.mesh, context.name
     written: list[Path] = []
-    placed = [place_like(level, levels[0], settings.height) for level in levels]
-    if settings.lods > 1:
-        written += write_lods(placed, space.folder / f"{space.slug}_lods.glb", name)
+    placed = [scale_like(level, textured_lods[0], settings.height_m) for level in textured_lods]
+    if settings.num_lods > 1:
+        written += write_lods(placed, workspace.folder / f"{workspace.slug}_lods.glb", name)
     if settings.collision != "none":
-        bodies = [convex_hull(mesh)] if settings.collision == "hull" else convex_parts(mesh)
-        bodies = [place_like(body, levels[0], settings.height) for body in bodies]
-        path = space.folder / f"{space.slug}_collision.glb"
+        bodies = [convex_hull(mesh)] if settings.collision == "hull" else convex_decomposition(mesh)
+        bodies = [scale_like(body, textured_lods[0], settings.height_m) for body in bodies]
+        path = workspace.folder / f"{workspace.slug}_collision.glb"
         written += write_collision(placed[0], bodies, path, name, settings.collision_names)
     return written
 
 
-def draw_pictures(textured: TexturedMesh, job: Job) -> list[Path]:
+def render_thumbnail_and_turntable(textured: TexturedMesh, context: RunContext) -> list[Path]:
     """The thumbnail and the turntable."""
     from dreamfusion3d.rendering.turntable import write_thumbnail, write_turntable
 
-    pictures = [job.space.folder / "thumbnail.png", job.space.folder / "turntable.mp4"]
-    write_thumbnail(textured, pictures[0])
-    write_turntable(textured, pictures[1])
-    return pictures
+    paths = [context.workspace.folder / "thumbnail.png", context.workspace.folder / "turntable.mp4"]
+    write_thumbnail(textured, paths[0])
+    write_turntable(textured, paths[1])
+    return paths

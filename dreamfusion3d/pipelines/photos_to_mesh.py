@@ -9,33 +9,42 @@ from typing import TYPE_CHECKING, Any
 
 from dreamfusion3d.core import progress as progresses
 from dreamfusion3d.core.backends import choose_device
-from dreamfusion3d.core.config import FIT_PRESETS, Config, resolve
+from dreamfusion3d.core.config import RECONSTRUCTION_QUALITY_PRESETS, Config, resolve_config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.slug import check_prompt
-from dreamfusion3d.pipelines.asset_record import Made
-from dreamfusion3d.pipelines.context import Job, describe, trained
-from dreamfusion3d.pipelines.meshing import mesh_of
-from dreamfusion3d.pipelines.text_to_mesh import Asset, in_folder
+from dreamfusion3d.pipelines.asset_record import MeshOutputs
+from dreamfusion3d.pipelines.context import RunContext, train_or_load, write_run_settings
+from dreamfusion3d.pipelines.meshing import field_to_asset
+from dreamfusion3d.pipelines.text_to_mesh import Asset, run_pipeline
 from dreamfusion3d.pipelines.workspace import Source
 
 if TYPE_CHECKING:
     from dreamfusion3d.cameras.capture import Photos
-    from dreamfusion3d.cameras.normalize import Placing
+    from dreamfusion3d.cameras.normalize import SceneTransform
     from dreamfusion3d.fields.nerf import NerfField
     from dreamfusion3d.priors.protocol import Prior, Prompts
     from dreamfusion3d.training.loop import Step
-    from dreamfusion3d.training.photometric import Ground, Unseen
+    from dreamfusion3d.training.photometric import NovelViewLoss, PhotoBackground
 
-STAGES = ("photos", "optimise", "judge", "extract", "simplify", "texture", "export", "pictures")
-FEW = 12  # photos below which what they leave open wants a teacher
-UNEVEN = 0.1  # deviation of a border's colour above which photos show more than the object
+PHOTOS_TO_MESH_STAGES = (
+    "photos",
+    "optimise",
+    "judge",
+    "extract",
+    "simplify",
+    "texture",
+    "export",
+    "pictures",
+)
+FEW_PHOTOS = 12  # photos below which what they leave open wants a teacher
+MAX_BACKGROUND_SPREAD = 0.1  # deviation of a border's colour above which photos show more than the object
 
 
 def photos_to_mesh(
     folder: Path | str,
     *,
     name: str | None = None,
-    text: str | None = None,
+    prompt: str | None = None,
     out: Path | str = "out",
     seed: int = 0,
     config: Config | None = None,
@@ -48,125 +57,161 @@ def photos_to_mesh(
     It is called ``name``, or as the folder. With ``text``, which then is its name, the prior that ``config``
     names teaches what the photos do not show. Otherwise as `text_to_mesh`.
     """
-    folder, config = Path(folder), config or resolve(qualities=FIT_PRESETS)
-    progress = progress or progresses.Quiet()
-    if text is not None and name is not None:
+    folder, config = Path(folder), config or resolve_config(quality_presets=RECONSTRUCTION_QUALITY_PRESETS)
+    progress = progress or progresses.QuietProgress()
+    if prompt is not None and name is not None:
         raise InputError("--text names the asset already: leave --name out")
-    if config.mesh.refine_steps and text is None:
+    if config.mesh.refine_steps and prompt is None:
         raise InputError("mesh.refine_steps asks a prior: say what the photos show (--text), or set it to 0")
-    if config.fit.teacher == "clip" and config.fit.encoder is None:
+    if config.reconstruction.semantic_encoder == "clip" and config.reconstruction.clip_model is None:
         raise InputError("the teacher clip needs a CLIP model: name its folder or hub id with --encoder")
-    called = check_prompt(text or name or folder.resolve().name or "photos")
-    fitted, held, placing, source = _photos_of(folder, text, config, progress)
-    prior = _prior_of(text, called, config, device)
-    found: dict[str, Any] = {}
+    label = check_prompt(prompt or name or folder.resolve().name or "photos")
+    train_photos, eval_photos, transform, source = _load_photos(folder, prompt, config, progress)
+    prior = _load_prior(prompt, label, config, device)
+    reconstruction_record: dict[str, Any] = {}
 
-    def make(job: Job) -> Made:
-        from dreamfusion3d.rendering.surface_color import FromOutside
-        from dreamfusion3d.training.photometric import ground_of
+    def build(job: RunContext) -> MeshOutputs:
+        from dreamfusion3d.rendering.surface_color import SurfaceColorField
+        from dreamfusion3d.training.photometric import estimate_background
 
-        ground = ground_of(fitted)
+        background = estimate_background(train_photos)
         with job.stages("optimise"):
-            field = _fitted(job, fitted, ground, text is not None)
+            field = _reconstruct_field(job, train_photos, background, prompt is not None)
         with job.stages("judge"):
-            found["fit"] = {
-                "photos": len(fitted), "held_out": _judged(field, held, ground, job) if len(held) else None,
+            reconstruction_record["fit"] = {
+                "photos": len(train_photos),
+                "held_out": _evaluate_photos(field, eval_photos, background, job)
+                if len(eval_photos)
+                else None,
                 # a place of the file, turned by `up`, times scale and plus offset is one of the scene
-                "up": job.config.fit.up, "scale": placing.scale, "offset": list(placing.offset),
+                "up": job.config.reconstruction.up,
+                "scale": transform.scale,
+                "offset": list(transform.offset),
             }
-        return mesh_of(FromOutside(field), job)
+        return field_to_asset(SurfaceColorField(field), job)
 
-    return in_folder(
-        called, STAGES, make, source=source, out=out, seed=seed, config=config, device=device, fresh=fresh,
-        progress=progress, prior=prior, more=lambda: found,
+    return run_pipeline(
+        label,
+        PHOTOS_TO_MESH_STAGES,
+        build,
+        source=source,
+        out=out,
+        seed=seed,
+        config=config,
+        device=device,
+        fresh=fresh,
+        progress=progress,
+        prior=prior,
+        extra_record=lambda: reconstruction_record,
     )
 
 
-def _prior_of(text: str | None, called: str, config: Config, device: str) -> Prior:
+def _load_prior(prompt: str | None, label: str, config: Config, device: str) -> Prior:
     from dreamfusion3d.priors.loading import load_prior
-    from dreamfusion3d.priors.null import NoPrior
+    from dreamfusion3d.priors.null import NullPrior
 
-    if text is None:
-        return NoPrior(called)
+    if prompt is None:
+        return NullPrior(label)
     return load_prior(config.prior, device=choose_device(device))
 
 
-def _photos_of(
-    folder: Path, text: str | None, config: Config, progress: progresses.Progress
-) -> tuple[Photos, Photos, Placing, Source]:
+def _load_photos(
+    folder: Path, prompt: str | None, config: Config, progress: progresses.Progress
+) -> tuple[Photos, Photos, SceneTransform, Source]:
     """The photos to fit and those to judge by, in scene units, how they came there, and what they are
     known by."""
     from dreamfusion3d.cameras.capture import read_photos
-    from dreamfusion3d.cameras.normalize import placing_of
-    from dreamfusion3d.training.photometric import ground_of
+    from dreamfusion3d.cameras.normalize import estimate_scene_transform
+    from dreamfusion3d.training.photometric import estimate_background
 
-    settings = config.fit
-    photos = read_photos(folder, up=settings.up, longest=settings.longest)
-    spread = ground_of(photos).spread
-    if spread > UNEVEN:
-        progress.say(
+    settings = config.reconstruction
+    photos = read_photos(folder, up=settings.up, max_size=settings.max_image_size)
+    spread = estimate_background(photos).border_std
+    if spread > MAX_BACKGROUND_SPREAD:
+        progress.log(
             "warning: what is behind the object has no one colour, and only what lies in the scene's box can "
             "be fitted: cut the object out (RGBA), or expect haze around it"
         )
-    placing = placing_of(photos, settings)
-    progress.say(
+    transform = estimate_scene_transform(photos, settings)
+    progress.log(
         f"{len(photos)} photos of {photos.cameras.width} x {photos.cameras.height} pixels; scale "
-        f"{placing.scale:.4g}, offset {','.join(f'{x:.4g}' for x in placing.offset)}"
+        f"{transform.scale:.4g}, offset {','.join(f'{x:.4g}' for x in transform.offset)}"
     )
-    fitted, held = placing.placed(photos).split(settings.holdout)
-    if len(fitted) < FEW and settings.teacher == "none" and text is None:
-        progress.say(
-            f"warning: {len(fitted)} photos leave much open: a prior can be told what they show (--text); "
+    train_photos, eval_photos = transform.apply_to_photos(photos).split(settings.num_eval_images)
+    if len(train_photos) < FEW_PHOTOS and settings.semantic_encoder == "none" and prompt is None:
+        progress.log(
+            f"warning: {len(train_photos)} photos leave much open: a prior can be told what they show (--text); "
             "for four or so, an image encoder asked (--teacher)"
         )
     digest = hashlib.sha256(photos.rgba.numpy().tobytes())
-    for part in (photos.cameras.camera_to_world, photos.cameras.focal, photos.cameras.centre):
+    for part in (photos.cameras.camera_to_world, photos.cameras.focal, photos.cameras.principal_point):
         digest.update(part.contiguous().numpy().tobytes())
-    return fitted, held, placing, Source("fit", folder.resolve().name, digest.hexdigest())
+    return train_photos, eval_photos, transform, Source("fit", folder.resolve().name, digest.hexdigest())
 
 
-def _fitted(job: Job, photos: Photos, ground: Ground, told: bool) -> NerfField:
+def _reconstruct_field(
+    context: RunContext, photos: Photos, background: PhotoBackground, use_prior: bool
+) -> NerfField:
     """The fitted field, from work/field.safetensors when an earlier process came so far."""
     from dreamfusion3d.fields.nerf import NerfField
-    from dreamfusion3d.training.photometric import fit
+    from dreamfusion3d.training.photometric import fit_photos
 
-    work = job.space.work
-    describe(job, "blob")
-    field = NerfField(job.config.field, generator=job.generator("field"))
+    work = context.workspace.work
+    write_run_settings(context, "blob")
+    field = NerfField(context.config.field, generator=context.generator("field"))
 
-    def steps(text: Prompts, checkpoint: Path) -> Iterator[Step]:
-        return fit(
-            field, photos, job.config, generator=job.generator("optimise"), ground=ground,
-            unseen=_teacher(job, photos, ground, text if told else None),
-            checkpoint=checkpoint, preview=work / "preview.png",
+    def make_steps(text: Prompts, checkpoint: Path) -> Iterator[Step]:
+        return fit_photos(
+            field,
+            photos,
+            context.config,
+            generator=context.generator("optimise"),
+            background=background,
+            novel_view_loss=_make_novel_view_loss(context, photos, background, text if use_prior else None),
+            checkpoint=checkpoint,
+            preview=work / "preview.png",
         )
 
-    trained(field, work / "field.safetensors", steps, "optimise", work / "checkpoint.safetensors", job)
+    train_or_load(
+        field, work / "field.safetensors", make_steps, "optimise", work / "checkpoint.safetensors", context
+    )
     return field
 
 
-def _teacher(job: Job, photos: Photos, ground: Ground, text: Prompts | None) -> Unseen | None:
+def _make_novel_view_loss(
+    context: RunContext, photos: Photos, background: PhotoBackground, text: Prompts | None
+) -> NovelViewLoss | None:
     """Who says what the photos do not show."""
-    from dreamfusion3d.priors.image_text.image_encoder import load_eye
-    from dreamfusion3d.training.novel_views import Distilled, Semantic
+    from dreamfusion3d.priors.image_text.image_encoder import load_image_encoder
+    from dreamfusion3d.training.novel_views import DistillationLoss, SemanticConsistencyLoss
 
     if text is not None:
-        return Distilled.of(job.prior, text, job.config, job.device, job.progress.say)
-    if job.config.fit.teacher == "none":
+        return DistillationLoss.from_config(
+            context.prior, text, context.config, context.device, context.progress.log
+        )
+    if context.config.reconstruction.semantic_encoder == "none":
         return None
-    eye = load_eye(job.config.fit.teacher, job.config.fit.encoder)
-    return Semantic.of(eye.to(job.device), photos.to(job.device), job.config.fit, ground.colour)
+    encoder = load_image_encoder(
+        context.config.reconstruction.semantic_encoder, context.config.reconstruction.clip_model
+    )
+    return SemanticConsistencyLoss.from_photos(
+        encoder.to(context.device), photos.to(context.device), context.config.reconstruction, background.color
+    )
 
 
-def _judged(field: NerfField, held: Photos, ground: Ground, job: Job) -> dict[str, Any]:
+def _evaluate_photos(
+    field: NerfField, eval_photos: Photos, background: PhotoBackground, context: RunContext
+) -> dict[str, Any]:
     """What asset.json says of the photos held out."""
-    from dreamfusion3d.training.photometric import likeness
+    from dreamfusion3d.training.photometric import evaluate_views
 
-    found = likeness(field, held, job.config, generator=job.generator("judge"), ground=ground)
-    psnr, ssim = found.means
-    job.progress.say(f"held out: {len(held)} photos, PSNR {psnr:.2f} dB, SSIM {ssim:.4f}")
+    metrics = evaluate_views(
+        field, eval_photos, context.config, generator=context.generator("judge"), background=background
+    )
+    psnr, ssim = metrics.means
+    context.progress.log(f"held out: {len(eval_photos)} photos, PSNR {psnr:.2f} dB, SSIM {ssim:.4f}")
     views = [
         {"photo": name, "psnr": round(p, 3), "ssim": round(s, 5)}
-        for name, p, s in zip(held.names, found.psnr, found.ssim, strict=True)
+        for name, p, s in zip(eval_photos.names, metrics.psnr, metrics.ssim, strict=True)
     ]
-    return {"photos": len(held), "psnr": round(psnr, 3), "ssim": round(ssim, 5), "views": views}
+    return {"photos": len(eval_photos), "psnr": round(psnr, 3), "ssim": round(ssim, 5), "views": views}

@@ -16,24 +16,32 @@ from dreamfusion3d.core.backends import choose_device
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.slug import check_prompt
-from dreamfusion3d.mesh.preflight import check_wanted
-from dreamfusion3d.pipelines.asset_record import Made, asset_record
-from dreamfusion3d.pipelines.context import Job, describe, fog_of, trained
+from dreamfusion3d.mesh.preflight import check_mesh_requirements
+from dreamfusion3d.pipelines.asset_record import MeshOutputs, build_asset_record
+from dreamfusion3d.pipelines.context import RunContext, predict_field_init, train_or_load, write_run_settings
 from dreamfusion3d.pipelines.live_control import read_edits
-from dreamfusion3d.pipelines.meshing import mesh_of
-from dreamfusion3d.pipelines.stages import Stages, kept
-from dreamfusion3d.pipelines.workspace import Identity, Source, check_room, claim, folder_errors
+from dreamfusion3d.pipelines.meshing import field_to_asset
+from dreamfusion3d.pipelines.stages import StageTracker, load_or_compute
+from dreamfusion3d.pipelines.workspace import (
+    RunIdentity,
+    Source,
+    check_free_space,
+    claim_workspace,
+    translate_folder_errors,
+)
 
 if TYPE_CHECKING:
-
-    from dreamfusion3d.fields.initialization import Start
+    from dreamfusion3d.fields.initialization import FieldInit
     from dreamfusion3d.fields.nerf import NerfField
     from dreamfusion3d.mesh.io.load import UserMesh
     from dreamfusion3d.priors.protocol import Prior, Prompts
     from dreamfusion3d.training.loop import Step
 
-STAGES = ("prior", "optimise", "extract", "simplify", "texture", "export", "pictures")
-START_SAMPLES = (128, 64)  # along an edge of the scene: of the solid that a run starts from, of its colours
+TEXT_TO_MESH_STAGES = ("prior", "optimise", "extract", "simplify", "texture", "export", "pictures")
+INIT_MESH_RESOLUTIONS = (
+    128,
+    64,
+)  # along an edge of the scene: of the solid that a run starts from, of its colours
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Asset:
     record: dict[str, Any]
 
     @property
-    def main(self) -> Path:
+    def main_file(self) -> Path:
         """The GLB, or the first of the formats when no GLB was asked for."""
         formats = self.record["config"]["mesh"]["formats"]
         return self.folder / f"{self.folder.name}.{'glb' if 'glb' in formats else formats[0]}"
@@ -66,8 +74,8 @@ def text_to_mesh(
     progress: progresses.Progress | None = None,
     prior: Prior | None = None,
     folder: str | None = None,
-    called: str | None = None,
-    budget: int | None = None,
+    asset_name: str | None = None,
+    memory_budget: int | None = None,
 ) -> Asset:
     """OUT/<slug>/ with a textured mesh of ``prompt``, its pictures and its asset.json.
 
@@ -80,76 +88,108 @@ def text_to_mesh(
     found again with any other.
     """
     config = config or Config()
-    start, refine = ["start"] if init else [], ["refine"] if config.mesh.refine_steps else []
-    names = [*STAGES[:1], *start, *STAGES[1:4], *refine, *STAGES[4:]]
-    given = read_given(init)
+    init_stage, refine_stage = ["start"] if init else [], ["refine"] if config.mesh.refine_steps else []
+    stage_names = [
+        *TEXT_TO_MESH_STAGES[:1],
+        *init_stage,
+        *TEXT_TO_MESH_STAGES[1:4],
+        *refine_stage,
+        *TEXT_TO_MESH_STAGES[4:],
+    ]
+    init_mesh = read_init_mesh(init)
 
-    def make(job: Job) -> Made:
-        solid = None
-        if init and given:
+    def build(job: RunContext) -> MeshOutputs:
+        field_init = None
+        if init and init_mesh:
             with job.stages("start"):
-                solid = _start(Path(init), given, job)
+                field_init = _init_from_mesh(Path(init), init_mesh, job)
         with job.stages("optimise"):
-            field = _optimised(job, solid)
-        return mesh_of(field, job)
+            field = _optimize_field(job, field_init)
+        return field_to_asset(field, job)
 
-    source = Source.of("init", init) if init else None
-    return in_folder(
-        prompt, names, make, source=source, out=out, seed=seed, config=config, device=device, fresh=fresh,
-        progress=progress, prior=prior, folder=folder, called=called, budget=budget,
+    source = Source.from_file("init", init) if init else None
+    return run_pipeline(
+        prompt,
+        stage_names,
+        build,
+        source=source,
+        out=out,
+        seed=seed,
+        config=config,
+        device=device,
+        fresh=fresh,
+        progress=progress,
+        prior=prior,
+        folder=folder,
+        asset_name=asset_name,
+        memory_budget=memory_budget,
     )
 
 
-def in_folder(
-    prompt: str, names: Sequence[str], make: Callable[[Job], Made], *, source: Source | None,
-    out: Path | str, seed: int, config: Config, device: str, fresh: bool,
-    progress: progresses.Progress | None, prior: Prior | None = None, folder: str | None = None,
-    called: str | None = None, budget: int | None = None, more: Callable[[], dict[str, Any]] = dict,
+def run_pipeline(
+    prompt: str,
+    stage_names: Sequence[str],
+    build: Callable[[RunContext], MeshOutputs],
+    *,
+    source: Source | None,
+    out: Path | str,
+    seed: int,
+    config: Config,
+    device: str,
+    fresh: bool,
+    progress: progresses.Progress | None,
+    prior: Prior | None = None,
+    folder: str | None = None,
+    asset_name: str | None = None,
+    memory_budget: int | None = None,
+    extra_record: Callable[[], dict[str, Any]] = dict,
 ) -> Asset:
     """The finished folder of a prompt: loads the prior, claims OUT/<slug>, lets ``make`` fill it.
 
     ``more`` is asked in the end what else asset.json is to say.
     """
     prompt, out = check_prompt(prompt), Path(out)
-    configs.check(config)
-    check_wanted(config.mesh)
+    configs.check_config(config)
+    check_mesh_requirements(config.mesh)
     if not 0 <= seed < 2**63:
         raise InputError(f"the seed {seed} is not between 0 and 2^63 - 1")
-    progress = progress or progresses.Quiet()
-    stages = Stages(names, progress)
-    with contextlib.closing(progress), folder_errors(out):
-        check_room(out)
-        where = choose_device(device)
-        with stages(names[0]):
+    progress = progress or progresses.QuietProgress()
+    stages = StageTracker(stage_names, progress)
+    with contextlib.closing(progress), translate_folder_errors(out):
+        check_free_space(out)
+        torch_device = choose_device(device)
+        with stages(stage_names[0]):
             from dreamfusion3d.priors.loading import load_prior
-            from dreamfusion3d.priors.view_prompts import remarks
+            from dreamfusion3d.priors.view_prompts import prompt_warnings
 
-            prior = prior or load_prior(config.prior, device=where)
-            for warning in remarks(prior, prompt, config):
-                progress.say(f"warning: {warning}")
-        identity = Identity(prompt, seed, config, prior.sha256, source)
-        with claim(out, identity, folder) as space:
-            if not fresh and (record := space.finished(identity)):
-                progress.say(f"{space.folder} is done already; --fresh makes it anew")
-                return Asset(space.folder, record)
-            space.begin(identity, fresh)
-            stages.keep_in(space.work / "seconds.json")
-            job = Job(prior, identity, space, where, stages, budget, called)
-            made = make(job)
-            identity = dataclasses.replace(identity, edits=tuple(read_edits(space.work)))
-            record = asset_record(identity, prior.name, space, str(where), stages.seconds, made)
-            record |= more()
-            if called is not None:
-                record["name"] = job.name
-            if plans := job.plans():
+            prior = prior or load_prior(config.prior, device=torch_device)
+            for warning in prompt_warnings(prior, prompt, config):
+                progress.log(f"warning: {warning}")
+        identity = RunIdentity(prompt, seed, config, prior.sha256, source)
+        with claim_workspace(out, identity, folder) as workspace:
+            if not fresh and (record := workspace.finished_record(identity)):
+                progress.log(f"{workspace.folder} is done already; --fresh makes it anew")
+                return Asset(workspace.folder, record)
+            workspace.begin(identity, fresh)
+            stages.persist_to(workspace.work / "seconds.json")
+            context = RunContext(prior, identity, workspace, torch_device, stages, memory_budget, asset_name)
+            outputs = build(context)
+            identity = dataclasses.replace(identity, edits=tuple(read_edits(workspace.work)))
+            record = build_asset_record(
+                identity, prior.name, workspace, str(torch_device), stages.seconds, outputs
+            )
+            record |= extra_record()
+            if asset_name is not None:
+                record["name"] = context.name
+            if plans := context.load_memory_plans():
                 record["memory"] = plans
             if failed := [name for name, check in record["checks"].items() if not check["passed"]]:
-                progress.say(f"warning: of the asset's checks failed: {', '.join(failed)}")
-            files.write_json(space.report, record)
-    return Asset(space.folder, record)
+                progress.log(f"warning: of the asset's checks failed: {', '.join(failed)}")
+            files.write_json(workspace.record_path, record)
+    return Asset(workspace.folder, record)
 
 
-def read_given(path: Path | str | None) -> UserMesh | None:
+def read_init_mesh(path: Path | str | None) -> UserMesh | None:
     """The user's mesh, looked over before anything is loaded or written; None without one."""
     if path is None:
         return None
@@ -158,46 +198,60 @@ def read_given(path: Path | str | None) -> UserMesh | None:
     return read_mesh(Path(path))
 
 
-def _start(path: Path, given: UserMesh, job: Job) -> Start:
+def _init_from_mesh(path: Path, mesh: UserMesh, context: RunContext) -> FieldInit:
     """The solid of the user's mesh and its colours, from work/start.npz when they are there."""
     import numpy as np
     import torch
 
-    from dreamfusion3d.fields.initialization import Start
-    from dreamfusion3d.mesh.io.load import place_in_scene
-    from dreamfusion3d.mesh.voxelize import Solid, solid_of
+    from dreamfusion3d.fields.initialization import FieldInit
+    from dreamfusion3d.mesh.io.load import mesh_normalization
+    from dreamfusion3d.mesh.voxelize import VoxelizedMesh, voxelize_mesh
 
-    def solid() -> Solid:
-        return solid_of(path, given, place_in_scene(given.vertices[np.unique(given.faces)]), *START_SAMPLES)
-
-    found = kept(job.space.work / "start.npz", Solid, solid, job.progress)
-    return Start.of_solid(torch.from_numpy(found.depth), torch.from_numpy(found.colour), job.device)
-
-
-def _optimised(job: Job, start: Start | None) -> NerfField:
-    """The trained field, from work/field.safetensors when an earlier process came so far."""
-    from dreamfusion3d.fields.nerf import NerfField
-    from dreamfusion3d.training.distillation import optimize
-
-    work = job.space.work
-    begun = "solid" if start else "fog"
-    start = start or _first_guess(job)
-    describe(job, begun if start else "blob")
-    field = NerfField(job.config.field, generator=job.generator("field"), start=start)
-
-    def steps(text: Prompts, checkpoint: Path) -> Iterator[Step]:
-        return optimize(
-            field, job.prior, text, job.config, generator=job.generator("optimise"),
-            checkpoint=checkpoint, preview=work / "preview.png",
-            budget=job.budget, tell=job.told("optimise"),
+    def voxelize() -> VoxelizedMesh:
+        return voxelize_mesh(
+            path, mesh, mesh_normalization(mesh.vertices[np.unique(mesh.faces)]), *INIT_MESH_RESOLUTIONS
         )
 
-    trained(field, work / "field.safetensors", steps, "optimise", work / "checkpoint.safetensors", job)
+    solid_grid = load_or_compute(
+        context.workspace.work / "start.npz", VoxelizedMesh, voxelize, context.progress
+    )
+    return FieldInit.from_solid(
+        torch.from_numpy(solid_grid.depth), torch.from_numpy(solid_grid.color), context.device
+    )
+
+
+def _optimize_field(context: RunContext, field_init: FieldInit | None) -> NerfField:
+    """The trained field, from work/field.safetensors when an earlier process came so far."""
+    from dreamfusion3d.fields.nerf import NerfField
+    from dreamfusion3d.training.distillation import distill_field
+
+    work = context.workspace.work
+    init_type = "solid" if field_init else "fog"
+    field_init = field_init or _init_from_prior(context)
+    write_run_settings(context, init_type if field_init else "blob")
+    field = NerfField(context.config.field, generator=context.generator("field"), init=field_init)
+
+    def make_steps(text: Prompts, checkpoint: Path) -> Iterator[Step]:
+        return distill_field(
+            field,
+            context.prior,
+            text,
+            context.config,
+            generator=context.generator("optimise"),
+            checkpoint=checkpoint,
+            preview=work / "preview.png",
+            budget=context.memory_budget,
+            on_plan=context.plan_callback("optimise"),
+        )
+
+    train_or_load(
+        field, work / "field.safetensors", make_steps, "optimise", work / "checkpoint.safetensors", context
+    )
     return field
 
 
-def _first_guess(job: Job) -> Start | None:
+def _init_from_prior(context: RunContext) -> FieldInit | None:
     """What the prior takes the scene for before any picture is made, where it can say so."""
-    if job.config.field.start != "prior":
+    if context.config.field.init != "prior":
         return None
-    return fog_of(job.prior, job.identity.prompt, job.device)
+    return predict_field_init(context.prior, context.identity.prompt, context.device)

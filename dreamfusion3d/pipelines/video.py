@@ -21,39 +21,69 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import ORBIT_FOV_DEG
-from dreamfusion3d.cameras.paths import MOST_FRAMES, NAMED, FilePath, named_path, read_path, through, widened
-from dreamfusion3d.cameras.pinhole import Pinholes
+from dreamfusion3d.cameras.paths import (
+    MAX_FRAMES,
+    NAMED_PATHS,
+    CameraPath,
+    expand_to_image_size,
+    interpolate_camera_path,
+    named_path_cameras,
+    read_camera_path,
+)
+from dreamfusion3d.cameras.pinhole import PinholeCameras
 from dreamfusion3d.core.backends import choose_device
-from dreamfusion3d.core.config import choice
+from dreamfusion3d.core.config import check_choice
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.progress import Progress, Quiet
-from dreamfusion3d.core.types import Render, Up
-from dreamfusion3d.pipelines.export import Run, read_run
-from dreamfusion3d.pipelines.framing import Scene, framing, reach, scene_of
-from dreamfusion3d.pipelines.workspace import check_room, folder_errors
+from dreamfusion3d.core.progress import Progress, QuietProgress
+from dreamfusion3d.core.types import Render, UpAxis
+from dreamfusion3d.pipelines.export import FinishedRun, read_run
+from dreamfusion3d.pipelines.framing import RunScene, framing_transform, load_run_scene, mesh_depth_range
+from dreamfusion3d.pipelines.workspace import check_free_space, translate_folder_errors
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
-from dreamfusion3d.rendering.turntable import ELEVATION_DEG, studio
-from dreamfusion3d.rendering.video_writer import KINDS, write_strip
+from dreamfusion3d.rendering.turntable import THREE_QUARTER_ELEVATION_DEG, studio_backdrop
+from dreamfusion3d.rendering.video_writer import VIDEO_SUFFIXES, write_video
 
-Of = Literal["mesh", "field"]
-Show = Literal["color", "albedo", "clay", "normals", "depth"]
-Background = Literal["studio", "white", "black", "transparent"]
-SECONDS = {"spiral": 8.0}  # of a named path; others take 4
-FPS = 24.0
-OTHERS = (".avi", ".mov", ".mkv", ".webm", ".png", ".jpg", ".jpeg", ".exr", ".apng")  # not folders' names
-SIZE = (720, 720)
-SIDES = (16, 4096)  # pixels
-MOST_BYTES = 2 << 30  # that pictures in the making may take
-A_PIXEL = 180  # bytes, of a mesh's picture with its sub-pixels
-CLAY = 190  # grey of a texture that is left out, of 255
-Shot = Callable[[Pinholes], tuple[Render, Float[Tensor, "b h w 3"]]]  # pictures, and without light
+RenderSource = Literal["mesh", "field"]
+RenderChannel = Literal["color", "albedo", "clay", "normals", "depth"]
+VideoBackground = Literal["studio", "white", "black", "transparent"]
+PATH_SECONDS = {"spiral": 8.0}  # of a named path; others take 4
+DEFAULT_FPS = 24.0
+UNSUPPORTED_SUFFIXES = (
+    ".avi",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".exr",
+    ".apng",
+)  # not folders' names
+DEFAULT_FRAME_SIZE = (720, 720)
+FRAME_SIDE_RANGE = (16, 4096)  # pixels
+MAX_RENDER_BYTES = 2 << 30  # that pictures in the making may take
+BYTES_PER_PIXEL = 180  # bytes, of a mesh's picture with its sub-pixels
+CLAY_GRAY = 190  # grey of a texture that is left out, of 255
+FrameRenderer = Callable[
+    [PinholeCameras], tuple[Render, Float[Tensor, "b h w 3"]]
+]  # pictures, and without light
 
 
-def film(
-    run: Path | str, path: str = "turntable", *, out: Path | str | None = None,
-    seconds: float | int | None = None, fps: float | int | None = None, size: tuple[int, int] | None = None,
-    elevation_deg: float | int | None = None, fov_deg: float | int | None = None, of: str = "mesh",
-    show: str = "color", background: str | None = None, up: str | None = None, device: str = "auto",
+def render_video(
+    run: Path | str,
+    path: str = "turntable",
+    *,
+    out: Path | str | None = None,
+    seconds: float | int | None = None,
+    fps: float | int | None = None,
+    size: tuple[int, int] | None = None,
+    elevation_deg: float | int | None = None,
+    fov_deg: float | int | None = None,
+    source: str = "mesh",
+    channel: str = "color",
+    background: str | None = None,
+    up: str | None = None,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> Path:
     """Writes a film of a finished run's folder; returns its file, or the folder of its frames.
@@ -64,217 +94,265 @@ def film(
     points up there. Without ``seconds`` a file's poses are the frames, with it they are keys. ``out`` ends
     in .mp4, .gif or .webp, or is a folder of PNGs; RUN/render/NAME.mp4 if None. Raises InputError.
     """
-    found, progress = read_run(Path(run)), progress or Quiet()
-    subject, what = choice(of, get_args(Of), "--of"), choice(show, get_args(Show), "--show")
-    usual = "black" if what in ("normals", "depth") else "studio"
-    behind = choice(background or usual, get_args(Background), "--background")
-    called = "_".join([path if path in NAMED else Path(path).stem, *(["field"] if subject == "field" else []),
-                       *([what] if what != "color" else [])])
-    target = _target(out, found, called, behind)
-    _tell_unused(path, elevation_deg, fov_deg, up, progress)
-    scene = scene_of(found, path not in NAMED, progress)
-    cameras, rate = _cameras(path, scene, target, seconds, fps, size, elevation_deg, fov_deg, up)
-    chosen = choose_device(device)
-    shot = _mesh_shot(scene, what) if subject == "mesh" else _field_shot(found, scene, what, chosen)
-    near_and_far = reach(scene.mesh, cameras)
-    check_room(target.parent if target.suffix.lower() in KINDS else target)
+    finished, progress = read_run(Path(run)), progress or QuietProgress()
+    render_source, render_channel = (
+        check_choice(source, get_args(RenderSource), "--of"),
+        check_choice(channel, get_args(RenderChannel), "--show"),
+    )
+    default_background = "black" if render_channel in ("normals", "depth") else "studio"
+    chosen_background = check_choice(
+        background or default_background, get_args(VideoBackground), "--background"
+    )
+    name = "_".join(
+        [
+            path if path in NAMED_PATHS else Path(path).stem,
+            *(["field"] if render_source == "field" else []),
+            *([render_channel] if render_channel != "color" else []),
+        ]
+    )
+    target = _output_path(out, finished, name, chosen_background)
+    _warn_unused_options(path, elevation_deg, fov_deg, up, progress)
+    scene = load_run_scene(finished, path not in NAMED_PATHS, progress)
+    cameras, rate = _path_cameras(path, scene, target, seconds, fps, size, elevation_deg, fov_deg, up)
+    torch_device = choose_device(device)
+    render_frame = (
+        _mesh_renderer(scene, render_channel)
+        if render_source == "mesh"
+        else _field_renderer(finished, scene, render_channel, torch_device)
+    )
+    near_far = mesh_depth_range(scene.mesh, cameras)
+    check_free_space(target.parent if target.suffix.lower() in VIDEO_SUFFIXES else target)
 
-    def frame(i: int) -> UInt8[np.ndarray, "h w c"]:
-        one = cameras.select(torch.tensor([i]))
-        picture, albedo = shot(one)
-        grey = studio(scene.mesh, one)[0] if behind == "studio" else None
-        value, opacity = _values(picture, albedo, what, near_and_far)[0], picture.opacity[0].cpu().numpy()
-        return _composed(value, opacity, grey, behind)
+    def draw_frame(i: int) -> UInt8[np.ndarray, "h w c"]:
+        camera = cameras.select(torch.tensor([i]))
+        rendered, albedo = render_frame(camera)
+        backdrop = studio_backdrop(scene.mesh, camera)[0] if chosen_background == "studio" else None
+        value, opacity = (
+            _channel_values(rendered, albedo, render_channel, near_far)[0],
+            rendered.opacity[0].cpu().numpy(),
+        )
+        return _composite(value, opacity, backdrop, chosen_background)
 
-    workers = _workers(cameras, subject)
+    num_workers = _num_workers(cameras, render_source)
     progress.stage("render", 1, 1)
-    with folder_errors(target), contextlib.closing(_drawn(frame, len(cameras), workers, progress)) as frames:
-        write_strip(frames, len(cameras), target, rate, (cameras.width, cameras.height))
+    with (
+        translate_folder_errors(target),
+        contextlib.closing(_render_frames(draw_frame, len(cameras), num_workers, progress)) as frames,
+    ):
+        write_video(frames, len(cameras), target, rate, (cameras.width, cameras.height))
     return target
 
 
-def _cameras(
-    path: str, scene: Scene, target: Path, seconds: float | int | None, fps: float | int | None,
-    size: tuple[int, int] | None, elevation_deg: float | int | None, fov_deg: float | int | None,
+def _path_cameras(
+    path: str,
+    scene: RunScene,
+    target: Path,
+    seconds: float | int | None,
+    fps: float | int | None,
+    size: tuple[int, int] | None,
+    elevation_deg: float | int | None,
+    fov_deg: float | int | None,
     up: str | None,
-) -> tuple[Pinholes, float]:
+) -> tuple[PinholeCameras, float]:
     """The cameras of every frame, in the world of the scene's mesh, and frames a second."""
-    known: FilePath | None = None
-    if path not in NAMED:
+    pose_file: CameraPath | None = None
+    if path not in NAMED_PATHS:
         if not Path(path).suffix:
             raise InputError(
-                f"--path {path!r} is neither one of {', '.join(NAMED)} nor a file of poses (.json)"
+                f"--path {path!r} is neither one of {', '.join(NAMED_PATHS)} nor a file of poses (.json)"
             )
-        axis = cast(Up, choice(up, ("y", "z"), "--up")) if up else scene.up
-        known = read_path(Path(path), up=axis, size=size)
-    (width, height), rate = _size(size, known, path, target), _rate(fps, known, path, target)
+        axis = cast(UpAxis, check_choice(up, ("y", "z"), "--up")) if up else scene.up
+        pose_file = read_camera_path(Path(path), up=axis, default_size=size)
+    (width, height), rate = (
+        _frame_size(size, pose_file, path, target),
+        _frame_rate(fps, pose_file, path, target),
+    )
     count = None
-    if known is None or seconds is not None:
-        length = SECONDS.get(path, 4.0) if seconds is None else seconds
-        count = max(1, round(_within(length, 1 / rate, MOST_FRAMES / rate, "--seconds") * rate))
-    if known is not None:
-        return scene.placing.moved(through(known, count, width, height)), rate
+    if pose_file is None or seconds is not None:
+        length = PATH_SECONDS.get(path, 4.0) if seconds is None else seconds
+        count = max(1, round(_check_range(length, 1 / rate, MAX_FRAMES / rate, "--seconds") * rate))
+    if pose_file is not None:
+        return scene.transform.apply_to_cameras(
+            interpolate_camera_path(pose_file, count, width, height)
+        ), rate
     assert count is not None
-    high = _within(ELEVATION_DEG if elevation_deg is None else elevation_deg, -89, 89, "--elevation")
-    wide = _within(ORBIT_FOV_DEG if fov_deg is None else fov_deg, 5, 120, "--fov")
-    square = named_path(path, count, elevation_deg=high, fov_deg=wide, width=width, height=height)
-    return framing(scene.mesh, square).moved(widened(square, width, height)), rate
+    elevation = _check_range(
+        THREE_QUARTER_ELEVATION_DEG if elevation_deg is None else elevation_deg, -89, 89, "--elevation"
+    )
+    fov = _check_range(ORBIT_FOV_DEG if fov_deg is None else fov_deg, 5, 120, "--fov")
+    square_cameras = named_path_cameras(
+        path, count, elevation_deg=elevation, fov_deg=fov, width=width, height=height
+    )
+    return framing_transform(scene.mesh, square_cameras).apply_to_cameras(
+        expand_to_image_size(square_cameras, width, height)
+    ), rate
 
 
-def _mesh_shot(scene: Scene, show: str) -> Shot:
-    mesh, lit = scene.mesh, show != "albedo" and not (scene.photographed and show == "color")
-    if show == "clay":
-        mesh = replace(mesh, texture=np.full_like(mesh.texture, CLAY))
+def _mesh_renderer(scene: RunScene, channel: str) -> FrameRenderer:
+    mesh, shading = scene.mesh, channel != "albedo" and not (scene.has_baked_lighting and channel == "color")
+    if channel == "clay":
+        mesh = replace(mesh, texture=np.full_like(mesh.texture, CLAY_GRAY))
 
-    def shot(cameras: Pinholes) -> tuple[Render, Tensor]:
-        picture = render_mesh(mesh, cameras, shading=lit)
-        return picture, picture.rgb
+    def render_frame(cameras: PinholeCameras) -> tuple[Render, Tensor]:
+        rendered = render_mesh(mesh, cameras, shading=shading)
+        return rendered, rendered.rgb
 
-    return shot
+    return render_frame
 
 
-def _field_shot(run: Run, scene: Scene, show: str, chosen: torch.device) -> Shot:
+def _field_renderer(run: FinishedRun, scene: RunScene, channel: str, device: torch.device) -> FrameRenderer:
     """Raises InputError where the run has no field."""
-    from dreamfusion3d.pipelines.run_reader import Fields, config_of
-    from dreamfusion3d.rendering.novel_view import field_views
-    from dreamfusion3d.rendering.occupancy_grid import filled
+    from dreamfusion3d.pipelines.run_reader import RunFieldReader, read_run_config
+    from dreamfusion3d.rendering.novel_view import render_field_chunked
+    from dreamfusion3d.rendering.occupancy_grid import occupied_cells
     from dreamfusion3d.rendering.volume import RenderSettings
 
-    file = run.space.work / "field.safetensors"
-    if not file.exists() or not scene.in_scene:
+    file = run.workspace.work / "field.safetensors"
+    if not file.exists() or not scene.in_scene_units:
         raise InputError(
-            f"{run.space.folder} has no field (a mesh was painted, or work/ is not whole any more): "
+            f"{run.workspace.folder} has no field (a mesh was painted, or work/ is not whole any more): "
             "--of mesh shows what was shipped"
         )
-    config, field = config_of(run.space.folder), Fields(run.space.folder).read(file).to(chosen)
-    occupancy = filled(field, config, torch.Generator(chosen).manual_seed(0))
+    config, field = (
+        read_run_config(run.workspace.folder),
+        RunFieldReader(run.workspace.folder).read(file).to(device),
+    )
+    occupancy = occupied_cells(field, config, torch.Generator(device).manual_seed(0))
     settings = RenderSettings(step_size=config.render.step_size)
-    if show == "clay":
+    if channel == "clay":
         settings = replace(settings, shading="textureless")
-    elif scene.photographed and show == "color":
+    elif scene.has_baked_lighting and channel == "color":
         settings = replace(settings, shading="albedo")
 
-    def shot(cameras: Pinholes) -> tuple[Render, Tensor]:
+    def render_frame(cameras: PinholeCameras) -> tuple[Render, Tensor]:
         # the same lot for every frame: what grain there is stands still
-        lot = torch.Generator(chosen).manual_seed(0)
-        picture, albedo = field_views(
-            field, cameras.to(chosen), occupancy=occupancy, generator=lot, settings=settings
+        generator = torch.Generator(device).manual_seed(0)
+        rendered, albedo = render_field_chunked(
+            field, cameras.to(device), occupancy=occupancy, generator=generator, settings=settings
         )
-        return replace(picture, rgb=picture.rgb * (CLAY / 255 if show == "clay" else 1.0)), albedo
+        return replace(rendered, rgb=rendered.rgb * (CLAY_GRAY / 255 if channel == "clay" else 1.0)), albedo
 
-    return shot
+    return render_frame
 
 
-def _values(
-    picture: Render, albedo: Tensor, show: str, near_and_far: tuple[float, float]
+def _channel_values(
+    rendered: Render, albedo: Tensor, channel: str, near_far: tuple[float, float]
 ) -> Float[np.ndarray, "b h w 3"]:
     """What is shown, premultiplied by opacity, in [0, 1]."""
-    opacity = picture.opacity[..., None]
-    if show == "normals":
-        assert picture.normals is not None, "they were asked for"
-        value = 0.5 * (picture.normals + opacity)
-    elif show == "depth":
-        near, far = near_and_far
-        grey = ((far - picture.depth) / max(far - near, 1e-9)).clamp(0, 1)
-        value = (grey[..., None] * opacity).expand(*picture.rgb.shape)
+    opacity = rendered.opacity[..., None]
+    if channel == "normals":
+        assert rendered.normals is not None, "they were asked for"
+        value = 0.5 * (rendered.normals + opacity)
+    elif channel == "depth":
+        near, far = near_far
+        gray = ((far - rendered.depth) / max(far - near, 1e-9)).clamp(0, 1)
+        value = (gray[..., None] * opacity).expand(*rendered.rgb.shape)
     else:
-        value = albedo if show == "albedo" else picture.rgb
+        value = albedo if channel == "albedo" else rendered.rgb
     return value.cpu().numpy().clip(0, 1)
 
 
-def _composed(
-    value: Float[np.ndarray, "h w 3"], opacity: Float[np.ndarray, "h w"],
-    grey: Float[np.ndarray, "h w 1"] | None, background: str,
+def _composite(
+    value: Float[np.ndarray, "h w 3"],
+    opacity: Float[np.ndarray, "h w"],
+    backdrop: Float[np.ndarray, "h w 1"] | None,
+    background: str,
 ) -> UInt8[np.ndarray, "h w c"]:
     alpha = opacity[..., None].clip(0, 1)
     if background == "transparent":
-        straight = value / np.maximum(alpha, 1e-6)
-        full = np.concatenate([straight, alpha], -1)
+        unpremultiplied = value / np.maximum(alpha, 1e-6)
+        full = np.concatenate([unpremultiplied, alpha], -1)
     else:
-        full = value + (1 - alpha) * (grey if grey is not None else float(background == "white"))
+        full = value + (1 - alpha) * (backdrop if backdrop is not None else float(background == "white"))
     return (full.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _drawn(
-    frame: Callable[[int], np.ndarray], count: int, workers: int, progress: Progress
+def _render_frames(
+    draw_frame: Callable[[int], np.ndarray], count: int, num_workers: int, progress: Progress
 ) -> Generator[np.ndarray, None, None]:
     """Frames in turn. A mesh's kernels let go of the interpreter: the next ones are drawn meanwhile."""
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(num_workers)
     try:
-        waiting = [pool.submit(frame, i) for i in range(min(2 * workers, count))]
+        pending = [pool.submit(draw_frame, i) for i in range(min(2 * num_workers, count))]
         for i in range(count):
-            made = waiting.pop(0).result()
-            if i + 2 * workers < count:
-                waiting.append(pool.submit(frame, i + 2 * workers))
+            image = pending.pop(0).result()
+            if i + 2 * num_workers < count:
+                pending.append(pool.submit(draw_frame, i + 2 * num_workers))
             progress.step(i + 1, count)
-            yield made
+            yield image
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _workers(cameras: Pinholes, subject: str) -> int:
+def _num_workers(cameras: PinholeCameras, source: str) -> int:
     """As many as there are threads, and memory: a picture of a mesh takes A_PIXEL bytes of its pixels."""
-    room = MOST_BYTES // (A_PIXEL * cameras.width * cameras.height)
-    return max(1, min(torch.get_num_threads(), room)) if subject == "mesh" else 1
+    max_workers = MAX_RENDER_BYTES // (BYTES_PER_PIXEL * cameras.width * cameras.height)
+    return max(1, min(torch.get_num_threads(), max_workers)) if source == "mesh" else 1
 
 
-def _tell_unused(
+def _warn_unused_options(
     path: str, elevation: float | int | None, fov: float | int | None, up: str | None, progress: Progress
 ) -> None:
-    given = {"--elevation": elevation, "--fov": fov, "--up": up}
-    used = {"--up"} if path not in NAMED else {"--fov"} if path == "spiral" else {"--elevation", "--fov"}
-    for option, value in given.items():
+    options = {"--elevation": elevation, "--fov": fov, "--up": up}
+    used = (
+        {"--up"} if path not in NAMED_PATHS else {"--fov"} if path == "spiral" else {"--elevation", "--fov"}
+    )
+    for option, value in options.items():
         if value is not None and option not in used:
-            progress.say(f"warning: {option} is not for --path {path}; it changes nothing")
+            progress.log(f"warning: {option} is not for --path {path}; it changes nothing")
 
 
-def _target(out: Path | str | None, run: Run, called: str, background: str) -> Path:
-    home = run.space.folder.resolve()
-    target = run.space.folder / "render" / f"{called}.mp4" if out is None else Path(out)
-    kind, place = target.suffix.lower(), target.resolve()
-    if kind in OTHERS and not target.is_dir():
+def _output_path(out: Path | str | None, run: FinishedRun, name: str, background: str) -> Path:
+    run_folder = run.workspace.folder.resolve()
+    target = run.workspace.folder / "render" / f"{name}.mp4" if out is None else Path(out)
+    suffix, resolved = target.suffix.lower(), target.resolve()
+    if suffix in UNSUPPORTED_SUFFIXES and not target.is_dir():
         raise InputError(
-            f"--out {target} ends in {kind}; {', '.join(KINDS)} or a folder of frames is written"
+            f"--out {target} ends in {suffix}; {', '.join(VIDEO_SUFFIXES)} or a folder of frames is written"
         )
-    if kind in KINDS and target.is_dir():
-        raise InputError(f"--out {target} is a folder; name a file, or a folder without {kind}")
-    if background == "transparent" and kind in (".mp4", ".gif"):
+    if suffix in VIDEO_SUFFIXES and target.is_dir():
+        raise InputError(f"--out {target} is a folder; name a file, or a folder without {suffix}")
+    if background == "transparent" and suffix in (".mp4", ".gif"):
         raise InputError(
-            f"a transparent {kind} is not written: name a folder (PNG frames) or a .webp with --out"
+            f"a transparent {suffix} is not written: name a folder (PNG frames) or a .webp with --out"
         )
-    if place.is_relative_to(home) and not place.is_relative_to(home / "render"):
+    if resolved.is_relative_to(run_folder) and not resolved.is_relative_to(run_folder / "render"):
         raise InputError(
             f"--out {target} is among the run's own files, which asset.json records; name another"
         )
     return target
 
 
-def _size(asked: tuple[int, int] | None, known: FilePath | None, path: str, target: Path) -> tuple[int, int]:
-    low, high = SIDES
-    width, height = asked or (known and known.size) or SIZE
+def _frame_size(
+    requested: tuple[int, int] | None, pose_file: CameraPath | None, path: str, target: Path
+) -> tuple[int, int]:
+    low, high = FRAME_SIDE_RANGE
+    width, height = requested or (pose_file and pose_file.image_size) or DEFAULT_FRAME_SIZE
     if not (low <= width <= high and low <= height <= high):
         what = f"--size {width}x{height}"
-        if not asked:
+        if not requested:
             what = f"{path}'s {width} x {height} pixels (--size overrides)"
         raise InputError(f"{what}: both sides must be between {low} and {high}")
     # codecs halve the colours' sides
     return (width + width % 2, height + height % 2) if target.suffix.lower() == ".mp4" else (width, height)
 
 
-def _rate(asked: float | int | None, known: FilePath | None, path: str, target: Path) -> float:
-    found = asked if asked is not None else (known and known.fps) or FPS
+def _frame_rate(
+    requested: float | int | None, pose_file: CameraPath | None, path: str, target: Path
+) -> float:
+    fps = requested if requested is not None else (pose_file and pose_file.fps) or DEFAULT_FPS
     high = 50 if target.suffix.lower() == ".gif" else 120  # viewers slow down faster GIFs
-    what = "--fps" if asked is not None or known is None else f"{path}'s fps (--fps overrides it)"
-    return _within(found, 0.1, high, what)
+    what = "--fps" if requested is not None or pose_file is None else f"{path}'s fps (--fps overrides it)"
+    return _check_range(fps, 0.1, high, what)
 
 
-def _within(value: float | int, low: float | int, high: float | int, option: str) -> float:
+def _check_range(value: float | int, low: float | int, high: float | int, option: str) -> float:
     if not (math.isfinite(value) and low <= value <= high):
         raise InputError(f"{option} {value:g} is not between {low:.4g} and {high:.4g}")
     return float(value)
 
 
-def size_of(text: str) -> tuple[int, int]:
+def parse_frame_size(text: str) -> tuple[int, int]:
     """``1280x720``, or one number for a square. Raises InputError."""
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(re.fullmatch(r"\s*[0-9]{1,6}\s*", side) for side in sides):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dreamfusion3d.core import plugins
 from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.priors.vocabulary import EMBEDDED, folder_of
+from dreamfusion3d.priors.vocabulary import EMBEDDED, prior_folder
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.priors.pixel.prior import PixelPrior
     from dreamfusion3d.priors.protocol import Prior
 
-PLUGINS = "dreamfusion3d.priors"  # entry points
+PRIOR_PLUGIN_GROUP = "dreamfusion3d.priors"  # entry points
 
 
 def load_prior(name: str | PriorConfig = EMBEDDED, *, device: torch.device | str = "cpu") -> Prior:
@@ -31,69 +31,81 @@ def load_prior(name: str | PriorConfig = EMBEDDED, *, device: torch.device | str
     import torch
 
     with torch.random.fork_rng(devices=[]):  # modules draw weights from it before they get their own
-        return _load(PriorConfig(name=name) if isinstance(name, str) else name, device)
+        return _load_from_settings(PriorConfig(name=name) if isinstance(name, str) else name, device)
 
 
-def _load(settings: PriorConfig, device: torch.device | str) -> Prior:
-    where = _device(settings.device, device)
-    folder = folder_of(settings.name)
-    if settings.name == EMBEDDED or is_pixel_folder(folder):
+def _load_from_settings(settings: PriorConfig, device: torch.device | str) -> Prior:
+    prior_device = _resolve_device(settings.device, device)
+    folder = prior_folder(settings.name)
+    if settings.name == EMBEDDED or is_pixel_prior_folder(folder):
         # small, and on the run's own device
-        half = settings.dtype != "float32"
-        return load_pixel_prior(settings.name, device=device, half=half, graph=settings.graph)
+        mixed_precision = settings.dtype != "float32"
+        return load_pixel_prior(
+            settings.name, device=device, mixed_precision=mixed_precision, cuda_graph=settings.cuda_graph
+        )
     if folder.is_dir():
         from dreamfusion3d.priors.pretrained import families
 
-        return families.load(folder, folder.resolve().name, settings, where)
+        return families.load_diffusion_prior(folder, folder.resolve().name, settings, prior_device)
     if folder.is_file():
         raise InputError(
             f"{folder} is a file; a prior is a folder in diffusers' format, with .safetensors in it. "
             "diffusers makes one of a single file: from_single_file(...).save_pretrained(FOLDER)"
         )
-    plugin = _plugin(settings, where)
+    plugin = _load_plugin(settings, prior_device)
     if plugin is not None:
         return plugin
     from dreamfusion3d.priors.pretrained import hub
 
     if not hub.is_hub_id(settings.name):
-        return load_pixel_prior(settings.name, device=where)  # says that there is no such folder
+        return load_pixel_prior(settings.name, device=prior_device)  # says that there is no such folder
     from dreamfusion3d.priors.pretrained import families
 
-    path = hub.fetch(
-        settings.name, settings.revision, settings.variant,
-        lambda index: families.parts_of(index, f"the hub's {settings.name}", settings),
+    path = hub.fetch_snapshot(
+        settings.name,
+        settings.revision,
+        settings.variant,
+        lambda index: families.required_parts(index, f"the hub's {settings.name}", settings),
     )
-    return families.load(path, settings.name, settings, where)
+    return families.load_diffusion_prior(path, settings.name, settings, prior_device)
 
 
-def is_there(name: str) -> bool:
+def prior_exists(name: str) -> bool:
     """Whether ``name`` is that of a file or folder, of an installed plug-in, or has the form of a hub id;
     nothing is loaded or fetched."""
     from dreamfusion3d.priors.pretrained import hub
 
-    return folder_of(name).exists() or name in plugins.names(PLUGINS) or hub.is_hub_id(name)
+    return (
+        prior_folder(name).exists() or name in plugins.plugin_names(PRIOR_PLUGIN_GROUP) or hub.is_hub_id(name)
+    )
 
 
 def load_pixel_prior(
-    name: str = EMBEDDED, *, device: torch.device | str = "cpu", half: bool = True, graph: bool = False
+    name: str = EMBEDDED,
+    *,
+    device: torch.device | str = "cpu",
+    mixed_precision: bool = True,
+    cuda_graph: bool = False,
 ) -> PixelPrior:
     """The embedded prior, or a folder that ``train-prior`` wrote. Raises InputError for any other."""
     import torch
 
     from dreamfusion3d.priors.pixel.prior import PixelPrior
 
-    folder = folder_of(name)
-    known_as = EMBEDDED if name == EMBEDDED else folder.name
+    folder = prior_folder(name)
+    display_name = EMBEDDED if name == EMBEDDED else folder.name
     with torch.random.fork_rng(devices=[]):  # as in load_prior
-        return PixelPrior(folder, known_as, device=device, half=half, graph=graph)
+        return PixelPrior(
+            folder, display_name, device=device, mixed_precision=mixed_precision, cuda_graph=cuda_graph
+        )
 
 
-def _plugin(settings: PriorConfig, device: torch.device) -> Prior | None:
+def _load_plugin(settings: PriorConfig, device: torch.device) -> Prior | None:
     """What an installed package makes under this name (entry points of PLUGINS, each a function of the
     settings and the device); None when none offers it. A broken one is named and passed over."""
     from dreamfusion3d.priors.protocol import Prior
 
-    make, problems = plugins.load(PLUGINS, settings.name)
+    make, problems = plugins.load_plugin(PRIOR_PLUGIN_GROUP, settings.name)
     if make is None:
         if problems:
             raise InputError(
@@ -111,7 +123,7 @@ def _plugin(settings: PriorConfig, device: torch.device) -> Prior | None:
     return prior
 
 
-def is_pixel_folder(folder: Path) -> bool:
+def is_pixel_prior_folder(folder: Path) -> bool:
     """Whether ``train-prior`` wrote it: by its index, or by its conditioner."""
     if (folder / "conditioner").is_dir():
         return True
@@ -122,18 +134,18 @@ def is_pixel_folder(folder: Path) -> bool:
         return False
 
 
-def _device(wanted: str, given: torch.device | str) -> torch.device:
+def _resolve_device(setting: str, default: torch.device | str) -> torch.device:
     """prior.device, or the run's."""
     import torch
 
-    if wanted == "auto":
-        return torch.device(given)
+    if setting == "auto":
+        return torch.device(default)
     try:
-        device = torch.device(wanted)
+        device = torch.device(setting)
     except RuntimeError:
-        raise InputError(f"prior.device = {wanted!r} is not one of auto, cpu, cuda, cuda:1") from None
+        raise InputError(f"prior.device = {setting!r} is not one of auto, cpu, cuda, cuda:1") from None
     if device.type not in ("cpu", "cuda") or (
         device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     ):
-        raise InputError(f"prior.device = {wanted!r}: there is no such device here; leave it at auto")
+        raise InputError(f"prior.device = {setting!r}: there is no such device here; leave it at auto")
     return device

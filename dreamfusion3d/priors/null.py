@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Render
-from dreamfusion3d.priors.protocol import Text
+from dreamfusion3d.priors.protocol import TextEmbedding
 
 
-class NoPrior:
+class NullPrior:
     """Knows the run's own name and no other prompt; draws nothing."""
 
     def __init__(self, prompt: str) -> None:
@@ -24,8 +24,8 @@ class NoPrior:
             raise InputError("this run has no prior, so no prompt can change it")
         return []
 
-    def encode_text(self, prompts: list[str]) -> Text:
-        return Text(torch.zeros(len(prompts), 1))
+    def encode_text(self, prompts: list[str]) -> TextEmbedding:
+        return TextEmbedding(torch.zeros(len(prompts), 1))
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         raise NotImplementedError("there is no prior to ask")
@@ -34,7 +34,12 @@ class NoPrior:
         raise NotImplementedError("there is no prior to ask")
 
     def denoise(
-        self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], text: Text, cameras: Cameras,
-        *, views: int = 1,
+        self,
+        x_t: Float[Tensor, "b c u v"],
+        t: Float[Tensor, " b"],
+        text: TextEmbedding,
+        cameras: OrbitCameras,
+        *,
+        views: int = 1,
     ) -> Float[Tensor, "b c u v"]:
         raise NotImplementedError("there is no prior to ask")

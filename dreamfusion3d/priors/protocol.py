@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.memory.checkpointed import Block
 
 
 @dataclass(frozen=True)
-class Text:
+class TextEmbedding:
     """Encoded prompts, one row a picture; what a row holds is the prior's own business."""
 
     embedding: Float[Tensor, "b ..."]
@@ -25,57 +25,61 @@ class Text:
     def __len__(self) -> int:
         return self.embedding.shape[0]
 
-    def select(self, rows: slice | Tensor) -> Text:
-        return Text(self.embedding[rows], None if self.pooled is None else self.pooled[rows])
+    def select(self, rows: slice | Tensor) -> TextEmbedding:
+        return TextEmbedding(self.embedding[rows], None if self.pooled is None else self.pooled[rows])
 
-    def repeat(self, count: int) -> Text:
+    def repeat(self, count: int) -> TextEmbedding:
         """Each row ``count`` times in a row; not to be changed in place, for a single one is not copied."""
+
         def times(rows: Tensor) -> Tensor:
             if len(rows) == 1:
                 return rows.expand(count, *rows.shape[1:])
             return rows.repeat_interleave(count, 0)
 
-        return Text(times(self.embedding), None if self.pooled is None else times(self.pooled))
+        return TextEmbedding(times(self.embedding), None if self.pooled is None else times(self.pooled))
 
-    def to(self, device: torch.device | str) -> Text:
-        return Text(self.embedding.to(device), None if self.pooled is None else self.pooled.to(device))
+    def to(self, device: torch.device | str) -> TextEmbedding:
+        return TextEmbedding(
+            self.embedding.to(device), None if self.pooled is None else self.pooled.to(device)
+        )
 
-    def mix(self, weights: Float[Tensor, "b n"]) -> Text:
+    def mix(self, weights: Float[Tensor, "b n"]) -> TextEmbedding:
         """One row for each of ``weights``: the mean of all rows that it weighs."""
+
         def mixed(rows: Tensor) -> Tensor:
             return torch.einsum("bn,n...->b...", weights.to(rows), rows)
 
-        return Text(mixed(self.embedding), None if self.pooled is None else mixed(self.pooled))
+        return TextEmbedding(mixed(self.embedding), None if self.pooled is None else mixed(self.pooled))
 
     @staticmethod
-    def cat(texts: list[Text]) -> Text:
+    def cat(texts: list[TextEmbedding]) -> TextEmbedding:
         pooled = [t.pooled for t in texts if t.pooled is not None]
-        return Text(torch.cat([t.embedding for t in texts]), torch.cat(pooled) if pooled else None)
+        return TextEmbedding(torch.cat([t.embedding for t in texts]), torch.cat(pooled) if pooled else None)
 
-    def asked(self, cameras: Cameras) -> Asked:
+    def conditioning(self, cameras: OrbitCameras) -> Conditioning:
         """These rows as prompts: they end with the unconditional one, before which stands one prompt
         for all cameras, or one for each."""
-        b = len(cameras)
-        each = len(self) - 1 == b
-        prompt = self.select(slice(0, -1)) if each else self.select(slice(0, 1)).repeat(b)
-        return Asked(prompt, self.select(slice(-1, None)).repeat(b))
+        batch_size = len(cameras)
+        per_camera = len(self) - 1 == batch_size
+        prompt = self.select(slice(0, -1)) if per_camera else self.select(slice(0, 1)).repeat(batch_size)
+        return Conditioning(prompt, self.select(slice(-1, None)).repeat(batch_size))
 
 
 @dataclass(frozen=True)
-class Asked:
+class Conditioning:
     """What a batch of pictures is asked: one row a picture in each of its texts."""
 
-    cond: Text
-    uncond: Text
+    cond: TextEmbedding
+    uncond: TextEmbedding
     # pushed away from, across the prompt's direction (Perp-Neg), each picture by its own strength
-    negatives: tuple[tuple[Text, Float[Tensor, " b"]], ...] = ()
+    negatives: tuple[tuple[TextEmbedding, Float[Tensor, " b"]], ...] = ()
 
 
 @runtime_checkable
 class Prompts(Protocol):
     """Encoded prompts of a run: what each camera is asked. ``Text`` is one, ``ViewPrompts`` another."""
 
-    def asked(self, cameras: Cameras) -> Asked: ...
+    def conditioning(self, cameras: OrbitCameras) -> Conditioning: ...
 
 
 @runtime_checkable
@@ -94,7 +98,7 @@ class Prior(Protocol):
         """Warnings for the user; InputError when the prompt cannot be served."""
         ...
 
-    def encode_text(self, prompts: list[str]) -> Text:
+    def encode_text(self, prompts: list[str]) -> TextEmbedding:
         """One row a prompt; the empty prompt is the unconditional one."""
         ...
 
@@ -105,8 +109,13 @@ class Prior(Protocol):
         ...
 
     def denoise(
-        self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], text: Text, cameras: Cameras,
-        *, views: int = 1,
+        self,
+        x_t: Float[Tensor, "b c u v"],
+        t: Float[Tensor, " b"],
+        text: TextEmbedding,
+        cameras: OrbitCameras,
+        *,
+        views: int = 1,
     ) -> Float[Tensor, "b c u v"]:
         """Predicted x_0. ``views`` consecutive pictures show one scene: a multi-view prior may
         denoise them jointly, any other ignores it."""
@@ -114,18 +123,18 @@ class Prior(Protocol):
 
 
 @runtime_checkable
-class Foresight(Protocol):
+class InitialVolumePrior(Protocol):
     """A prior that can say, before any picture is made, what the scene of a prompt is on average."""
 
-    def fog(
-        self, text: Text, resolution: int
+    def initial_volume(
+        self, text: TextEmbedding, resolution: int
     ) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
         """Extinction per scene unit and base colour in [0, 1] of the first prompt's scene, at samples
         over [-1, 1]^3 with corners, [x, y, z]: what the best denoiser of pure noise would show."""
 
 
 @dataclass(frozen=True)
-class Chained:
+class EncoderBlocks:
     """One call of ``encode``, as a chain of blocks for any of its pictures.
 
     ``blocks(rows)`` lead from ``rgb`` and ``opacity`` of these pictures to ``x``. What is drawn by lot has
@@ -137,39 +146,39 @@ class Chained:
 
 
 @runtime_checkable
-class InBlocks(Protocol):
+class CheckpointableEncoder(Protocol):
     """A prior whose ``encode`` can be computed twice in part, to need less memory."""
 
-    def chained(self, render: Render, *, generator: torch.Generator) -> Chained | None:
+    def encode_in_blocks(self, render: Render, *, generator: torch.Generator) -> EncoderBlocks | None:
         """Of ``render``'s pictures only number and size are looked at; None: it is not worth it."""
 
 
 @runtime_checkable
-class Weights(Protocol):
+class OffloadableWeights(Protocol):
     """A network's weights, which may lie in main memory between the questions: same answers, later."""
 
     device: torch.device  # that computes
 
-    def put(self, away: bool) -> None: ...
+    def set_offloaded(self, offloaded: bool) -> None: ...
 
     @property
-    def bytes(self) -> int: ...
+    def nbytes(self) -> int: ...
 
     @property
-    def largest(self) -> int:
+    def max_layer_bytes(self) -> int:
         """Bytes that are on the device at a time while the weights are away."""
 
-    def seconds(self) -> float:
+    def transfer_seconds(self) -> float:
         """That a question takes longer then, measured."""
 
 
 @runtime_checkable
-class Movable(Protocol):
+class OffloadablePrior(Protocol):
     """A prior whose network may be sent to main memory; ``placed`` is None where it may not."""
 
-    placed: Weights | None
+    offloadable_weights: OffloadableWeights | None
 
 
-def foresees(prior: Prior) -> TypeGuard[Foresight]:
+def predicts_initial_volume(prior: Prior) -> TypeGuard[InitialVolumePrior]:
     """Whether a field can start from what this prior says: what one view shows is no scene."""
-    return isinstance(prior, Foresight) and prior.camera_conditioned
+    return isinstance(prior, InitialVolumePrior) and prior.camera_conditioned

@@ -12,19 +12,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras, turntable
-from dreamfusion3d.core.files import replacing
-from dreamfusion3d.priors.cfg import guided
-from dreamfusion3d.priors.protocol import Prior, Prompts, Text
-from dreamfusion3d.rendering.video_writer import write_frames
+from dreamfusion3d.cameras.orbit import OrbitCameras, turntable_cameras
+from dreamfusion3d.core.files import atomic_write
+from dreamfusion3d.priors.cfg import cfg_denoise
+from dreamfusion3d.priors.protocol import Prior, Prompts, TextEmbedding
+from dreamfusion3d.rendering.video_writer import write_mp4
 
-STRIP = 10  # predictions shown of a sampling
+STRIP_COLUMNS = 10  # predictions shown of a sampling
 MORPH_FPS = 12
-CHECKER = (0.92, 0.86)  # greys of the background that shows what is transparent
+CHECKER_GRAYS = (0.92, 0.86)  # greys of the background that shows what is transparent
 
 
-def ddim(
-    prior: Prior, text: Prompts, cameras: Cameras, *, steps: int = 30, scale: float = 3.0, views: int = 1,
+def sample_ddim(
+    prior: Prior,
+    text: Prompts,
+    cameras: OrbitCameras,
+    *,
+    steps: int = 30,
+    scale: float = 3.0,
+    views: int = 1,
     noise: Float[Tensor, "b c h w"],
 ) -> Iterator[Float[Tensor, "b c h w"]]:
     """The predicted x_0 after every step, for one picture a camera, begun from ``noise``.
@@ -34,16 +40,18 @@ def ddim(
     """
     b, x = len(cameras), noise
     times = torch.linspace(0.999, 0.0, steps + 1, device=x.device)
-    for now, after in zip(times[:-1], times[1:], strict=True):
-        t = now.expand(b)
-        x0 = guided(prior, x, t, text, cameras, scale=scale, views=views).clamp(-1, 1)
+    for t_current, t_next in zip(times[:-1], times[1:], strict=True):
+        t = t_current.expand(b)
+        x0 = cfg_denoise(prior, x, t, text, cameras, scale=scale, views=views).clamp(-1, 1)
         alpha, sigma = (c.view(-1, 1, 1, 1) for c in prior.alpha_sigma(t))
-        alpha_after, sigma_after = (c.view(-1, 1, 1, 1) for c in prior.alpha_sigma(after.expand(b)))
-        x = alpha_after * x0 + sigma_after * (x - alpha * x0) / sigma
+        alpha_next, sigma_next = (c.view(-1, 1, 1, 1) for c in prior.alpha_sigma(t_next.expand(b)))
+        x = alpha_next * x0 + sigma_next * (x - alpha * x0) / sigma
         yield x0
 
 
-def noise_for(cameras: Cameras, *, seed: int, device: str | torch.device = "cpu") -> Float[Tensor, "b 4 h w"]:
+def initial_noise(
+    cameras: OrbitCameras, *, seed: int, device: str | torch.device = "cpu"
+) -> Float[Tensor, "b 4 h w"]:
     """Where sampling begins."""
     generator = torch.Generator(device).manual_seed(seed)
     shape = (len(cameras), 4, cameras.height, cameras.width)
@@ -51,76 +59,104 @@ def noise_for(cameras: Cameras, *, seed: int, device: str | torch.device = "cpu"
 
 
 def sample_grid_png(
-    prior: Prior, prompt: str, path: Path, *, views: int = 8, steps: int = 30, scale: float = 3.0,
-    enlarge: int = 3, seed: int = 0, device: str = "cpu", strip: bool = False,
+    prior: Prior,
+    prompt: str,
+    path: Path,
+    *,
+    views: int = 8,
+    steps: int = 30,
+    scale: float = 3.0,
+    upscale: int = 3,
+    seed: int = 0,
+    device: str = "cpu",
+    strip: bool = False,
 ) -> Iterator[tuple[int, int]]:
     """Draw ``prompt`` from ``views`` sides into one PNG. Yields (step, steps).
 
     ``strip``: a row a side, along which the prediction of the finished picture clears up.
     """
-    cameras = turntable(views).to(device)
+    cameras = turntable_cameras(views).to(device)
     joint = 4 if views % 4 == 0 else 1
     # views a quarter turn apart are denoised together, as the prior was taught
     order = torch.arange(views).view(joint, -1).T.flatten() if joint > 1 else torch.arange(views)
-    begun = noise_for(cameras, seed=seed, device=device)
-    shown = torch.linspace(0, steps - 1, min(steps, STRIP)).round().long().tolist() if strip else [steps - 1]
+    noise = initial_noise(cameras, seed=seed, device=device)
+    shown_steps = (
+        torch.linspace(0, steps - 1, min(steps, STRIP_COLUMNS)).round().long().tolist()
+        if strip
+        else [steps - 1]
+    )
     predictions = []
-    for done, x0 in enumerate(ddim(
-        prior, prior.encode_text([prompt, ""]), cameras.select(order.to(device)), steps=steps, scale=scale,
-        views=joint, noise=begun,
-    )):
-        if done in shown:
+    for done, x0 in enumerate(
+        sample_ddim(
+            prior,
+            prior.encode_text([prompt, ""]),
+            cameras.select(order.to(device)),
+            steps=steps,
+            scale=scale,
+            views=joint,
+            noise=noise,
+        )
+    ):
+        if done in shown_steps:
             predictions.append(x0[torch.argsort(order).to(device)])
         yield done + 1, steps
     if strip:
-        sheet = torch.stack(predictions, 1)  # (view, step, ...)
-        write_grid(sheet.flatten(0, 1), path, columns=len(shown), enlarge=enlarge)
+        grid = torch.stack(predictions, 1)  # (view, step, ...)
+        write_image_grid(grid.flatten(0, 1), path, columns=len(shown_steps), upscale=upscale)
     else:
-        write_grid(predictions[-1], path, columns=min(views, 8), enlarge=enlarge)
+        write_image_grid(predictions[-1], path, columns=min(views, 8), upscale=upscale)
 
 
 def sample_morph_mp4(
-    prior: Prior, prompts: tuple[str, str], path: Path, *, frames: int = 24, steps: int = 30,
-    scale: float = 3.0, enlarge: int = 4, seed: int = 0, device: str = "cpu",
+    prior: Prior,
+    prompts: tuple[str, str],
+    path: Path,
+    *,
+    frames: int = 24,
+    steps: int = 30,
+    scale: float = 3.0,
+    upscale: int = 4,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> Iterator[tuple[int, int]]:
     """A video from one prompt to the other and back, the camera going once around. Yields (step, steps).
 
     Every frame begins from the same noise; between the prompts their embeddings are mixed.
     """
-    cameras = turntable(frames).to(device)
-    share = 0.5 - 0.5 * torch.cos(2 * math.pi * torch.arange(frames, device=device) / frames)
+    cameras = turntable_cameras(frames).to(device)
+    blend = 0.5 - 0.5 * torch.cos(2 * math.pi * torch.arange(frames, device=device) / frames)
     first, second, empty = prior.encode_text([*prompts, ""]).embedding.split(1)
-    text = Text(torch.cat([torch.lerp(first, second, share[:, None]), empty]))
-    noise = noise_for(cameras.select(torch.tensor([0], device=device)), seed=seed, device=device)
-    pictures = torch.empty(0)
-    steps_done = ddim(
+    text = TextEmbedding(torch.cat([torch.lerp(first, second, blend[:, None]), empty]))
+    noise = initial_noise(cameras.select(torch.tensor([0], device=device)), seed=seed, device=device)
+    images = torch.empty(0)
+    steps_done = sample_ddim(
         prior, text, cameras, steps=steps, scale=scale, noise=noise.expand(frames, -1, -1, -1)
     )
     for done, x0 in enumerate(steps_done, 1):
-        pictures = x0
+        images = x0
         yield done, steps
-    shown = (np.clip(_over_checks(pictures), 0, 1) * 255).round().astype(np.uint8)
-    large = shown.repeat(enlarge, 1).repeat(enlarge, 2)
-    with replacing(path) as temporary:
-        write_frames(large, temporary, MORPH_FPS, large.shape[1])
+    frames_uint8 = (np.clip(_composite_over_checkerboard(images), 0, 1) * 255).round().astype(np.uint8)
+    upscaled = frames_uint8.repeat(upscale, 1).repeat(upscale, 2)
+    with atomic_write(path) as temporary:
+        write_mp4(upscaled, temporary, MORPH_FPS, upscaled.shape[1])
 
 
-def write_grid(pictures: Float[Tensor, "b 4 h w"], path: Path, *, columns: int, enlarge: int = 1) -> None:
+def write_image_grid(images: Float[Tensor, "b 4 h w"], path: Path, *, columns: int, upscale: int = 1) -> None:
     """Premultiplied RGBA in [-1, 1] over a chequered ground, as one PNG."""
-    rgb = _over_checks(pictures)
+    rgb = _composite_over_checkerboard(images)
     b, h, w, _ = rgb.shape
     rows = -(-b // columns)
-    sheet = np.ones((rows * columns, h, w, 3), np.float32)
-    sheet[:b] = rgb
-    sheet = sheet.reshape(rows, columns, h, w, 3).transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, 3)
-    sheet = sheet.repeat(enlarge, 0).repeat(enlarge, 1)
-    with replacing(path) as temporary:
-        iio.imwrite(temporary, (sheet.clip(0, 1) * 255).round().astype(np.uint8))
+    grid = np.ones((rows * columns, h, w, 3), np.float32)
+    grid[:b] = rgb
+    grid = grid.reshape(rows, columns, h, w, 3).transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, 3)
+    grid = grid.repeat(upscale, 0).repeat(upscale, 1)
+    with atomic_write(path) as temporary:
+        iio.imwrite(temporary, (grid.clip(0, 1) * 255).round().astype(np.uint8))
 
 
-def _over_checks(pictures: Float[Tensor, "b 4 h w"]) -> Float[np.ndarray, "b h w 3"]:
-    rgba = ((pictures + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+def _composite_over_checkerboard(images: Float[Tensor, "b 4 h w"]) -> Float[np.ndarray, "b h w 3"]:
+    rgba = ((images + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     _, h, w, _ = rgba.shape
-    squares = (np.add.outer(np.arange(h) // 8, np.arange(w) // 8) % 2).astype(np.float32)
-    ground = (CHECKER[0] + (CHECKER[1] - CHECKER[0]) * squares)[None, :, :, None]
-    return rgba[..., :3] + (1 - rgba[..., 3:]) * ground
+    checkerboard = (np.add.outer(np.arange(h) // 8, np.arange(w) // 8) % 2).astype(np.float32)
+    background = (CHECKER_GRAYS[0] + (CHECKER_GRAYS[1] - CHECKER_GRAYS[0]) * checkerboard)[None, :, :, None]
+    return rgba[..., :3] + (1 - rgba[..., 3:]) * background

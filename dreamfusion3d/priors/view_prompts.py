@@ -18,39 +18,43 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.config import Config, PromptConfig
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.priors.protocol import Asked, Prior, Prompts, Text
+from dreamfusion3d.priors.protocol import Conditioning, Prior, Prompts, TextEmbedding
 
-VIEWS = ("front", "side", "back", "overhead")
+VIEW_NAMES = ("front", "side", "back", "overhead")
 OVERHEAD_DEG = (45.0, 75.0)  # elevations where "overhead" begins, and where it is all
-FORBIDDEN = 2  # front and side: what Perp-Neg keeps out of the other views; nothing grows a second back
-TEXT_SCALE = 7.5  # guidance below which a prior of latents hardly follows its prompt
+NUM_PERP_NEG_VIEWS = (
+    2  # front and side: what Perp-Neg keeps out of the other views; nothing grows a second back
+)
+MIN_LATENT_SDS_SCALE = 7.5  # guidance below which a prior of latents hardly follows its prompt
 
 
 @dataclass(frozen=True)
 class ViewPrompts:
     """The prompt as seen from each of VIEWS, or one row for all sides."""
 
-    views: Text
-    empty: Text  # one row, the unconditional one
-    negative: Text | None = None  # one row, for Perp-Neg
+    per_view: TextEmbedding
+    uncond: TextEmbedding  # one row, the unconditional one
+    negative: TextEmbedding | None = None  # one row, for Perp-Neg
     perp_neg: float = 0.0
 
-    def asked(self, cameras: Cameras) -> Asked:
-        b = len(cameras)
-        weights = torch.ones(b, 1, device=cameras.azimuth_deg.device)
-        if len(self.views) == len(VIEWS):
+    def conditioning(self, cameras: OrbitCameras) -> Conditioning:
+        batch_size = len(cameras)
+        weights = torch.ones(batch_size, 1, device=cameras.azimuth_deg.device)
+        if len(self.per_view) == len(VIEW_NAMES):
             weights = view_weights(cameras.azimuth_deg, cameras.elevation_deg)
-        negatives: list[tuple[Text, Tensor]] = []
+        negatives: list[tuple[TextEmbedding, Tensor]] = []
         if self.perp_neg > 0:
-            for i in range(min(FORBIDDEN, len(self.views) - 1)):
-                row = self.views.select(slice(i, i + 1)).repeat(b)
-                negatives.append((row, self.perp_neg * forbidden(weights[:, i])))
+            for i in range(min(NUM_PERP_NEG_VIEWS, len(self.per_view) - 1)):
+                row = self.per_view.select(slice(i, i + 1)).repeat(batch_size)
+                negatives.append((row, self.perp_neg * perp_neg_strength(weights[:, i])))
             if self.negative is not None:
-                negatives.append((self.negative.repeat(b), torch.full_like(weights[:, 0], self.perp_neg)))
-        return Asked(self.views.mix(weights), self.empty.repeat(b), tuple(negatives))
+                negatives.append(
+                    (self.negative.repeat(batch_size), torch.full_like(weights[:, 0], self.perp_neg))
+                )
+        return Conditioning(self.per_view.mix(weights), self.uncond.repeat(batch_size), tuple(negatives))
 
 
 def view_weights(
@@ -63,58 +67,62 @@ def view_weights(
     """
     cosine = torch.cos(torch.deg2rad(azimuth_deg))
     low, high = OVERHEAD_DEG
-    step = ((elevation_deg - low) / (high - low)).clamp(0, 1)
-    overhead = step * step * (3 - 2 * step)
+    overhead_fraction = ((elevation_deg - low) / (high - low)).clamp(0, 1)
+    overhead = overhead_fraction * overhead_fraction * (3 - 2 * overhead_fraction)
     front, back = cosine.clamp(min=0).square(), (-cosine).clamp(min=0).square()
     around = torch.stack([front, 1 - front - back, back], -1) * (1 - overhead)[:, None]
     return torch.cat([around, overhead[:, None]], -1)
 
 
-def forbidden(share: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+def perp_neg_strength(view_weight: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     """How strongly Perp-Neg keeps a view out of a camera that has ``share`` of it: a falling
     exponential (the form of its section 4.2), 0 where the view is all the camera sees."""
-    return torch.exp(-0.5 * share) - math.exp(-0.5)
+    return torch.exp(-0.5 * view_weight) - math.exp(-0.5)
 
 
-def sentences(prompt: str, settings: PromptConfig) -> list[str]:
+def format_view_prompts(prompt: str, settings: PromptConfig) -> list[str]:
     """The prompt as asked from each of VIEWS; a sentence without {prompt} stands alone."""
-    return [getattr(settings, view).replace("{prompt}", prompt) for view in VIEWS]
+    return [getattr(settings, f"{view}_template").replace("{prompt}", prompt) for view in VIEW_NAMES]
 
 
 def encode_prompts(prior: Prior, prompt: str, settings: PromptConfig) -> Prompts:
     """All sentences of a run, encoded at once. A prior that is told the camera gets no words for
     views and no Perp-Neg; without Perp-Neg a negative prompt takes the place of the empty one."""
     negative = settings.negative or ""
-    if prior.camera_conditioned or not (settings.views or settings.perp_neg > 0):
+    if prior.camera_conditioned or not (settings.view_dependent or settings.perp_neg > 0):
         return prior.encode_text([prompt, negative])
-    asked = sentences(prompt, settings) if settings.views else [prompt]
-    apart = settings.perp_neg > 0 and negative != ""
-    text = prior.encode_text([*asked, "" if apart else negative, *([negative] if apart else [])])
-    n = len(asked)
+    prompts = format_view_prompts(prompt, settings) if settings.view_dependent else [prompt]
+    separate_negative = settings.perp_neg > 0 and negative != ""
+    text = prior.encode_text(
+        [*prompts, "" if separate_negative else negative, *([negative] if separate_negative else [])]
+    )
+    num_views = len(prompts)
     return ViewPrompts(
-        text.select(slice(0, n)), text.select(slice(n, n + 1)),
-        text.select(slice(n + 1, n + 2)) if apart else None, settings.perp_neg,
+        text.select(slice(0, num_views)),
+        text.select(slice(num_views, num_views + 1)),
+        text.select(slice(num_views + 1, num_views + 2)) if separate_negative else None,
+        settings.perp_neg,
     )
 
 
-def remarks(prior: Prior, prompt: str, config: Config) -> list[str]:
+def prompt_warnings(prior: Prior, prompt: str, config: Config) -> list[str]:
     """Warnings about a run's prompts; InputError when the prior cannot serve the prompt."""
-    notes, settings = list(prior.check_prompt(prompt)), config.prompts
+    warnings, settings = list(prior.check_prompt(prompt)), config.prompts
     if settings.negative:
         try:
-            notes += [f"negative prompt: {note}" for note in prior.check_prompt(settings.negative)]
+            warnings += [f"negative prompt: {warning}" for warning in prior.check_prompt(settings.negative)]
         except InputError:
-            notes.append(
+            warnings.append(
                 f"the negative prompt {settings.negative!r} has no effect: '{prior.name}' does not know it"
             )
         if config.guidance.scale == 1.0 and not (settings.perp_neg > 0 and not prior.camera_conditioned):
-            notes.append("a negative prompt has no effect at guidance.scale = 1; raise it")
+            warnings.append("a negative prompt has no effect at guidance.scale = 1; raise it")
     if settings.perp_neg > 0 and prior.camera_conditioned:
-        notes.append(f"prompts.perp_neg has no effect: '{prior.name}' is told the camera")
-    low = config.guidance.kind == "sds" and config.guidance.scale < TEXT_SCALE
-    if low and not prior.camera_conditioned:
-        notes.append(
+        warnings.append(f"prompts.perp_neg has no effect: '{prior.name}' is told the camera")
+    low_scale = config.guidance.type == "sds" and config.guidance.scale < MIN_LATENT_SDS_SCALE
+    if low_scale and not prior.camera_conditioned:
+        warnings.append(
             f"guidance.scale = {config.guidance.scale:g} is low for '{prior.name}': SDS takes 20 to 100 "
             "with priors of this kind (--set guidance.scale=100)"
         )
-    return notes
+    return warnings

@@ -11,11 +11,10 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.files import write_json
 
 if TYPE_CHECKING:
-
     pass
 
 EMBEDDED = "embedded"
-_WEAK = "weak_kinds.json"
+_WEAK_FILE = "weak_kinds.json"
 
 
 def embedded_folder() -> Path:
@@ -23,14 +22,14 @@ def embedded_folder() -> Path:
     return Path(__file__).parent / "embedded"
 
 
-def folder_of(name: str) -> Path:
+def prior_folder(name: str) -> Path:
     """Where the weights of the prior called ``name`` lie."""
     return embedded_folder() if name == EMBEDDED else Path(name).expanduser()
 
 
-def vocabulary_of(name: str = EMBEDDED) -> list[str]:
+def load_vocabulary(name: str = EMBEDDED) -> list[str]:
     """The tokens that a pixel prior was taught, without loading its weights."""
-    folder = folder_of(name)
+    folder = prior_folder(name)
     path = folder / "conditioner" / "config.json"
     try:
         return list(json.loads(path.read_text(encoding="utf-8"))["vocabulary"])
@@ -38,28 +37,30 @@ def vocabulary_of(name: str = EMBEDDED) -> list[str]:
         raise InputError(f"{folder} is not the folder of a pixel prior: {path.name} cannot be read") from None
 
 
-def known_kinds(vocabulary: list[str]) -> list[str]:
+def vocabulary_categories(vocabulary: list[str]) -> list[str]:
     """The kinds of props in a vocabulary."""
     return [token.removeprefix("kind:") for token in vocabulary if token.startswith("kind:")]
 
 
-def weak_kinds(folder: Path) -> list[str]:
+def read_weak_categories(folder: Path) -> list[str]:
     """The kinds that an evaluation found this prior weak at; it draws them, but nobody is invited to ask."""
-    path = folder / _WEAK
+    path = folder / _WEAK_FILE
     if not path.exists():
         return []
     try:
-        return [str(kind) for kind in json.loads(path.read_text(encoding="utf-8"))["kinds"]]
+        return [str(category) for category in json.loads(path.read_text(encoding="utf-8"))["kinds"]]
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; remove it, or judge the prior again by evaluate") from None
 
 
-def mark_weak(folder: Path, kinds: list[str]) -> None:
+def write_weak_categories(folder: Path, categories: list[str]) -> None:
     """Keep them beside the weights."""
-    write_json(folder / _WEAK, {"kinds": sorted(kinds)})
-WORD = "word:"  # how the tokens of plain words begin
+    write_json(folder / _WEAK_FILE, {"kinds": sorted(categories)})
 
 
-def words_of(vocabulary: Collection[str]) -> list[str]:
+WORD_PREFIX = "word:"  # how the tokens of plain words begin
+
+
+def vocabulary_words(vocabulary: Collection[str]) -> list[str]:
     """The plain words of a vocabulary, sorted."""
-    return sorted(token.removeprefix(WORD) for token in vocabulary if token.startswith(WORD))
+    return sorted(token.removeprefix(WORD_PREFIX) for token in vocabulary if token.startswith(WORD_PREFIX))

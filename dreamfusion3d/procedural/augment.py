@@ -13,23 +13,58 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from dreamfusion3d.procedural.lexicon import COLOUR_WORDS, FINISH_WORDS, NOUNS, SIZE_WORDS, kind_of
-from dreamfusion3d.procedural.objects import COLOURS
+from dreamfusion3d.procedural.lexicon import (
+    COLOR_WORDS,
+    MATERIAL_WORDS,
+    NOUN_CATEGORIES,
+    SIZE_WORDS,
+    lookup_category,
+)
+from dreamfusion3d.procedural.objects import COLORS
 
-Pick = Callable[[Sequence[str]], str]
-Rewrite = Callable[[str, Pick], str]
+Chooser = Callable[[Sequence[str]], str]
+Augmentation = Callable[[str, Chooser], str]
 
-_KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-_STARTS = ("a 3d model of {}", "please make {}", "make me {}", "an image of {}", "{}, game asset",
-           "{}, low poly",
-           "{} for a video game", "i want {}", "render of {}", "a picture of {}, high quality")
-_STARTS_KEPT_OUT = ("could you build {} for my scene?", "{} on a white background", "generate {} in 3d",
-                    "we need {} as a prop", "a detailed asset: {}")
-_FILLERS = ("rustic", "old", "nice", "beautiful", "fancy", "pretty", "medieval", "ancient", "shiny", "simple",
-            "realistic", "cartoon", "stylised", "classic", "modern")
-_FILLERS_KEPT_OUT = ("lovely", "weathered", "charming", "ornate", "typical", "unused", "handmade")
+_KEYBOARD_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+_TEMPLATES = (
+    "a 3d model of {}",
+    "please make {}",
+    "make me {}",
+    "an image of {}",
+    "{}, game asset",
+    "{}, low poly",
+    "{} for a video game",
+    "i want {}",
+    "render of {}",
+    "a picture of {}, high quality",
+)
+_HELD_OUT_TEMPLATES = (
+    "could you build {} for my scene?",
+    "{} on a white background",
+    "generate {} in 3d",
+    "we need {} as a prop",
+    "a detailed asset: {}",
+)
+_FILLERS = (
+    "rustic",
+    "old",
+    "nice",
+    "beautiful",
+    "fancy",
+    "pretty",
+    "medieval",
+    "ancient",
+    "shiny",
+    "simple",
+    "realistic",
+    "cartoon",
+    "stylised",
+    "classic",
+    "modern",
+)
+_HELD_OUT_FILLERS = ("lovely", "weathered", "charming", "ornate", "typical", "unused", "handmade")
 # things that no kind of the world is
-_ELSEWHERE = tuple(
+_UNRELATED_NOUNS = tuple(
     "hamburger cat dog horse dragon phone laptop guitar piano bicycle train helicopter castle "
     "bridge mountain "
     "river cloud person man woman child knight wizard elephant lion tiger bear monkey fish shark bird eagle "
@@ -39,13 +74,13 @@ _ELSEWHERE = tuple(
     "oven toaster microwave television radio camera telescope microscope skull bone ghost alien "
     "zombie".split()
 )
-_ELSEWHERE_KEPT_OUT = tuple(
+_HELD_OUT_UNRELATED_NOUNS = tuple(
     "motorcycle tractor violin drum trumpet giraffe penguin whale turtle frog hotdog taco waffle "
     "cherry onion "
     "backpack wallet scarf sandal notebook pencil scissors wrench drill statue fountain volcano "
     "island".split()
 )
-_WORDS = set(NOUNS) | set(COLOUR_WORDS) | set(SIZE_WORDS) | set(FINISH_WORDS)
+_LEXICON_WORDS = set(NOUN_CATEGORIES) | set(COLOR_WORDS) | set(SIZE_WORDS) | set(MATERIAL_WORDS)
 
 
 _SYLLABLES = tuple(
@@ -54,161 +89,178 @@ _SYLLABLES = tuple(
 )
 
 
-
-def rewrite(sentence: str, *, generator: torch.Generator, kept_out: bool = False) -> str:
+def augment_caption(sentence: str, *, generator: torch.Generator, held_out: bool = False) -> str:
     """The sentence in other words, by one to three of the rewrites of a family."""
 
     def pick(options: Sequence[str]) -> str:
         return options[int(torch.randint(len(options), (), generator=generator))]
 
-    family = KEPT_OUT if kept_out else TRAINING
-    order = torch.randperm(len(family), generator=generator)
+    augmentations = HELD_OUT_AUGMENTATIONS if held_out else TRAIN_AUGMENTATIONS
+    order = torch.randperm(len(augmentations), generator=generator)
     # each has its place: words are exchanged before the sentence is wrapped
     chosen = sorted(order[: 1 + int(torch.randint(3, (), generator=generator))].tolist())
     for i in chosen:
-        sentence = family[i](sentence, pick)
+        sentence = augmentations[i](sentence, pick)
     return sentence
 
 
-def elsewhere(*, generator: torch.Generator, kept_out: bool = False) -> str:
+def generate_unrelated_prompt(*, generator: torch.Generator, held_out: bool = False) -> str:
     """A sentence about something that is not of this world, in this world's colours and sizes."""
 
     def pick(options: Sequence[str]) -> str:
         return options[int(torch.randint(len(options), (), generator=generator))]
 
-    noun = pick(_ELSEWHERE_KEPT_OUT if kept_out else _ELSEWHERE)
-    if not kept_out and pick(("known", "unknown")) == "unknown":
-        noun = _invented(pick)
-    adjective = pick(("", "", *COLOURS, *SIZE_WORDS, "wooden", "striped"))
+    noun = pick(_HELD_OUT_UNRELATED_NOUNS if held_out else _UNRELATED_NOUNS)
+    if not held_out and pick(("known", "unknown")) == "unknown":
+        noun = _pseudoword(pick)
+    adjective = pick(("", "", *COLORS, *SIZE_WORDS, "wooden", "striped"))
     ending = pick(("", "", " with two handles", " with a red lid", " with one handle", " with legs"))
     return f"{pick(('a', 'the', 'one', ''))} {adjective} {noun}{ending}".replace("  ", " ").strip()
 
 
-def _shortened(sentence: str, pick: Pick) -> str:
+def _drop_articles(sentence: str, pick: Chooser) -> str:
     """Articles left out."""
     return re.sub(r"\b(a|an|the) ", "", sentence)
 
 
-def _plural(sentence: str, pick: Pick) -> str:
+def _pluralize(sentence: str, pick: Chooser) -> str:
     """The first noun in the plural."""
     words = sentence.split(" ")
     for i, word in enumerate(words):
-        if word in NOUNS:
+        if word in NOUN_CATEGORIES:
             words[i] = word + ("es" if word.endswith(("s", "sh", "ch", "x")) else "s")
             break
     return " ".join(words)
 
 
-def _case(sentence: str, pick: Pick) -> str:
+def _change_case(sentence: str, pick: Chooser) -> str:
     return pick((sentence.upper(), sentence.capitalize(), sentence.title()))
 
 
-def _listed(sentence: str, pick: Pick) -> str:
-    """"a red mug with one handle" as "mug, red, one handle"."""
+def _to_comma_list(sentence: str, pick: Chooser) -> str:
+    """ "a red mug with one handle" as "mug, red, one handle"."""
     head, _, tail = sentence.partition(" with ")
     words = head.split()
-    return ", ".join([words[-1], *words[:-1], *([tail] if tail else [])]) if words[-1] in NOUNS else sentence
+    return (
+        ", ".join([words[-1], *words[:-1], *([tail] if tail else [])])
+        if words[-1] in NOUN_CATEGORIES
+        else sentence
+    )
 
 
-def _turned(sentence: str, pick: Pick) -> str:
-    """"a mug with one handle" as "with one handle, a mug"."""
-    head, joint, tail = sentence.partition(" with ")
-    return f"with {tail}, {head}" if joint else sentence
+def _move_phrase_first(sentence: str, pick: Chooser) -> str:
+    """ "a mug with one handle" as "with one handle, a mug"."""
+    head, separator, tail = sentence.partition(" with ")
+    return f"with {tail}, {head}" if separator else sentence
 
 
-def _late_colour(sentence: str, pick: Pick) -> str:
-    """"a red mug" as "a mug in red", "a mug painted red"."""
-    return _moved_colour(sentence, pick(("in {}", "painted {}", "that is {}")))
+def _move_color_last(sentence: str, pick: Chooser) -> str:
+    """ "a red mug" as "a mug in red", "a mug painted red"."""
+    return _move_color(sentence, pick(("in {}", "painted {}", "that is {}")))
 
 
-def _coloured(sentence: str, pick: Pick) -> str:
-    """"a red mug" as "a mug coloured red", "a mug of red colour"."""
-    return _moved_colour(sentence, pick(("coloured {}", "colored {}", "of {} color")))
+def _say_colored(sentence: str, pick: Chooser) -> str:
+    """ "a red mug" as "a mug coloured red", "a mug of red colour"."""
+    return _move_color(sentence, pick(("coloured {}", "colored {}", "of {} color")))
 
 
-def _moved_colour(sentence: str, form: str) -> str:
+def _move_color(sentence: str, template: str) -> str:
     words = sentence.split(" ")
     for i, word in enumerate(words):
         if word in ("with", "that", "without"):
             break
-        if word in COLOURS:
+        if word in COLORS:
             for j in range(i + 1, len(words)):
-                if kind_of(words[j]) is not None:
-                    moved = [*words[:i], *words[i + 1 : j + 1], form.format(word), *words[j + 1 :]]
+                if lookup_category(words[j]) is not None:
+                    moved = [*words[:i], *words[i + 1 : j + 1], template.format(word), *words[j + 1 :]]
                     return " ".join(moved)
             break
     return sentence
 
 
-def _filled(sentence: str, pick: Pick) -> str:
-    return _before_noun(sentence, pick(_FILLERS))
+def _insert_filler(sentence: str, pick: Chooser) -> str:
+    return _insert_before_noun(sentence, pick(_FILLERS))
 
 
-def _filled_kept_out(sentence: str, pick: Pick) -> str:
-    return _before_noun(sentence, pick(_FILLERS_KEPT_OUT))
+def _insert_held_out_filler(sentence: str, pick: Chooser) -> str:
+    return _insert_before_noun(sentence, pick(_HELD_OUT_FILLERS))
 
 
-def _babbled(sentence: str, pick: Pick) -> str:
+def _insert_pseudowords(sentence: str, pick: Chooser) -> str:
     """One or two words that nobody knows: they mean nothing here, wherever they stand."""
     words = sentence.split(" ")
     for _ in range(int(pick(("1", "2")))):
-        place = int(pick([str(i) for i in range(len(words) + 1)]))
-        words.insert(place, _invented(pick))
+        position = int(pick([str(i) for i in range(len(words) + 1)]))
+        words.insert(position, _pseudoword(pick))
     return " ".join(words)
 
 
-def _invented(pick: Pick) -> str:
+def _pseudoword(pick: Chooser) -> str:
     """A word of two or three syllables that is none of this world's."""
     word = "".join(pick(_SYLLABLES) for _ in range(int(pick(("2", "3")))))
-    return word if word not in _WORDS else word + "o"
+    return word if word not in _LEXICON_WORDS else word + "o"
 
 
-def _before_noun(sentence: str, filler: str) -> str:
+def _insert_before_noun(sentence: str, filler: str) -> str:
     words = sentence.split(" ")
-    place = next((i for i, w in enumerate(words) if kind_of(w) is not None), 0)
-    return " ".join([*words[:place], filler, *words[place:]])
+    position = next((i for i, w in enumerate(words) if lookup_category(w) is not None), 0)
+    return " ".join([*words[:position], filler, *words[position:]])
 
 
-def _misspelt(sentence: str, pick: Pick) -> str:
+def _misspell(sentence: str, pick: Chooser) -> str:
     """One long word with a letter missing, doubled, or exchanged for its neighbour on the keyboard."""
 
-    def wrong(word: str, i: int) -> str:
-        row = next((r for r in _KEYS if word[i] in r), _KEYS[0])
-        near = row[(row.find(word[i]) + 1) % len(row)]
-        return pick((
-            word[:i] + word[i + 1 :], word[:i] + word[i] + word[i:], word[:i] + near + word[i + 1 :]
-        ))
+    def corrupt(word: str, i: int) -> str:
+        keyboard_row = next((r for r in _KEYBOARD_ROWS if word[i] in r), _KEYBOARD_ROWS[0])
+        neighbor = keyboard_row[(keyboard_row.find(word[i]) + 1) % len(keyboard_row)]
+        return pick(
+            (word[:i] + word[i + 1 :], word[:i] + word[i] + word[i:], word[:i] + neighbor + word[i + 1 :])
+        )
 
-    return _spoil(sentence, wrong, pick)
+    return _corrupt_word(sentence, corrupt, pick)
 
 
-def _swapped(sentence: str, pick: Pick) -> str:
+def _swap_letters(sentence: str, pick: Chooser) -> str:
     """One long word with two neighbouring letters exchanged."""
-    return _spoil(sentence, lambda w, i: w[: i - 1] + w[i] + w[i - 1] + w[i + 1 :], pick)
+    return _corrupt_word(sentence, lambda w, i: w[: i - 1] + w[i] + w[i - 1] + w[i + 1 :], pick)
 
 
-def _spoil(sentence: str, wrong: Callable[[str, int], str], pick: Pick) -> str:
+def _corrupt_word(sentence: str, corrupt: Callable[[str, int], str], pick: Chooser) -> str:
     words = sentence.split(" ")
-    long = [str(i) for i, w in enumerate(words) if len(w) > 4 and w.isalpha()]
-    if not long:
+    long_words = [str(i) for i, w in enumerate(words) if len(w) > 4 and w.isalpha()]
+    if not long_words:
         return sentence
-    at = int(pick(long))
-    i = int(pick([str(i) for i in range(2, len(words[at]))]))  # the first letters are seldom wrong
-    spoilt = wrong(words[at], i)
-    if spoilt in _WORDS or kind_of(spoilt) is not None:
+    word_index = int(pick(long_words))
+    i = int(pick([str(i) for i in range(2, len(words[word_index]))]))  # the first letters are seldom wrong
+    corrupted = corrupt(words[word_index], i)
+    if corrupted in _LEXICON_WORDS or lookup_category(corrupted) is not None:
         return sentence  # it would mean something else
-    return " ".join([*words[:at], spoilt, *words[at + 1 :]])
+    return " ".join([*words[:word_index], corrupted, *words[word_index + 1 :]])
 
 
-def _wrapped(sentence: str, pick: Pick) -> str:
-    return pick(_STARTS).format(sentence)
+def _apply_template(sentence: str, pick: Chooser) -> str:
+    return pick(_TEMPLATES).format(sentence)
 
 
-def _wrapped_kept_out(sentence: str, pick: Pick) -> str:
-    return pick(_STARTS_KEPT_OUT).format(sentence)
+def _apply_held_out_template(sentence: str, pick: Chooser) -> str:
+    return pick(_HELD_OUT_TEMPLATES).format(sentence)
 
 
-TRAINING: tuple[Rewrite, ...] = (
-    _late_colour, _plural, _misspelt, _filled, _babbled, _listed, _turned, _shortened, _wrapped, _case,
+TRAIN_AUGMENTATIONS: tuple[Augmentation, ...] = (
+    _move_color_last,
+    _pluralize,
+    _misspell,
+    _insert_filler,
+    _insert_pseudowords,
+    _to_comma_list,
+    _move_phrase_first,
+    _drop_articles,
+    _apply_template,
+    _change_case,
 )
-KEPT_OUT: tuple[Rewrite, ...] = (_coloured, _swapped, _filled_kept_out, _wrapped_kept_out)
+HELD_OUT_AUGMENTATIONS: tuple[Augmentation, ...] = (
+    _say_colored,
+    _swap_letters,
+    _insert_held_out_filler,
+    _apply_held_out_template,
+)

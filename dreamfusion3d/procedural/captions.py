@@ -6,32 +6,53 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from dreamfusion3d.procedural.categories import HANDLES, KINDS, Kind
-from dreamfusion3d.procedural.lexicon import FINISH_WORDS, PLURALS, SIZE_WORDS, article
-from dreamfusion3d.procedural.objects import COLOURS, Meaning
+from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS, Category
+from dreamfusion3d.procedural.lexicon import MATERIAL_WORDS, PLURAL_PART_WORDS, SIZE_WORDS, indefinite_article
+from dreamfusion3d.procedural.objects import COLORS, ObjectSpec
 
-Pick = Callable[[Sequence[str]], str]
-_NUMBERS = {0: ("no", "zero"), 1: ("one", "a single", "1"), 2: ("two", "2", "a pair of"), 3: ("three", "3"),
-            4: ("four", "4")}
-_STEMS = ("striped", "stripy", "spotted", "dotted", "checkered", "chequered", "wooden", "wood", "metal",
-          "metallic", "steel", "stone", "glass")
+WordChooser = Callable[[Sequence[str]], str]
+_NUMBER_PHRASES = {
+    0: ("no", "zero"),
+    1: ("one", "a single", "1"),
+    2: ("two", "2", "a pair of"),
+    3: ("three", "3"),
+    4: ("four", "4"),
+}
+_MATERIAL_ADJECTIVES = (
+    "striped",
+    "stripy",
+    "spotted",
+    "dotted",
+    "checkered",
+    "chequered",
+    "wooden",
+    "wood",
+    "metal",
+    "metallic",
+    "steel",
+    "stone",
+    "glass",
+)
 
 
-def caption(meaning: Meaning, *, generator: torch.Generator, plain: bool = False) -> str:
+def generate_caption(spec: ObjectSpec, *, generator: torch.Generator, plain: bool = False) -> str:
     """A sentence with that meaning, its wording drawn at random; ``plain``: the usual words and order."""
 
     def pick(options: Sequence[str]) -> str:
         return options[0 if plain else int(torch.randint(len(options), (), generator=generator))]
 
-    kind = KINDS[meaning.kind]
-    before, after = _adjectives(meaning, kind, pick), _phrases(meaning, kind, pick)
-    noun = pick([kind.name, *kind.nouns])
+    category = CATEGORIES[spec.kind]
+    before, after = _adjectives(spec, category, pick), _phrases(spec, category, pick)
+    noun = pick([category.name, *category.synonyms])
     noun = "ice cream" if noun == "icecream" else noun
     # one phrase may become an adjective before the noun: "two-handled", "lidded"
     if not plain and pick(("keep", "move")) == "move":
-        moved = _compound(meaning, kind)
-        if moved is not None:
-            before, after = [moved, *before], [p for p in after if p.split()[-1] not in kind.counted]
+        compound = _compound_adjective(spec, category)
+        if compound is not None:
+            before, after = (
+                [compound, *before],
+                [p for p in after if p.split()[-1] not in category.counted_words],
+            )
     start = pick(("{article} ", "the ", "")) if not plain else "{article} "
     words = " ".join([*before, noun])
     rest = ""
@@ -39,52 +60,60 @@ def caption(meaning: Meaning, *, generator: torch.Generator, plain: bool = False
         rest += (" with " if n == 0 else " and ") + phrase
     if not plain and after and pick(("on", "on", "has")) == "has":
         rest = rest.replace(" with ", " that has ", 1)
-    return start.format(article=article(words)) + words + _without(rest)
+    return start.format(article=indefinite_article(words)) + words + _contract_with_no(rest)
 
 
-def _adjectives(meaning: Meaning, kind: Kind, pick: Pick) -> list[str]:
+def _adjectives(spec: ObjectSpec, category: Category, pick: WordChooser) -> list[str]:
     out = []
-    if meaning.size != "normal":
-        out.append(pick([w for w, s in SIZE_WORDS.items() if s == meaning.size]))
-    if meaning.colour != "natural":
-        out.append(meaning.colour)
-    if meaning.finish != "plain":
-        out.append(pick([w for w in _STEMS if FINISH_WORDS[w] == meaning.finish]))
+    if spec.size != "normal":
+        out.append(pick([w for w, s in SIZE_WORDS.items() if s == spec.size]))
+    if spec.colour != "natural":
+        out.append(spec.colour)
+    if spec.finish != "plain":
+        out.append(pick([w for w in _MATERIAL_ADJECTIVES if MATERIAL_WORDS[w] == spec.finish]))
     return out
 
 
-def _phrases(meaning: Meaning, kind: Kind, pick: Pick) -> list[str]:
+def _phrases(spec: ObjectSpec, category: Category, pick: WordChooser) -> list[str]:
     """What comes after "with"."""
     phrases = []
-    second = meaning.second_colour if meaning.second_colour in COLOURS else ""
-    handles = kind.second is HANDLES
-    usual = meaning.count == kind.counts[0]
-    if handles and second and meaning.count:
-        number = _NUMBERS[meaning.count][0]
-        phrases.append(f"{number} {second} handle{'s' if meaning.count > 1 else ''}")
-        second = ""
-    elif len(kind.counts) > 1 and (not usual or pick(("say", "leave")) == "say"):
-        counted = kind.counted[meaning.count != 1]
-        phrases.append(f"{pick(_NUMBERS[meaning.count])} {counted}")
-    if second and not handles:
-        part = kind.second[0]
-        said = f"{second} {part}"
-        phrases.append(said if part in PLURALS else f"{article(said)} {said}")
-    if kind.option and meaning.option != kind.usually:
-        phrases.append(f"{'a' if meaning.option else 'no'} {kind.option[0]}")
+    second_color = spec.second_colour if spec.second_colour in COLORS else ""
+    second_part_is_handles = category.second_part_words is HANDLE_WORDS
+    is_default_count = spec.count == category.counts[0]
+    if second_part_is_handles and second_color and spec.count:
+        number = _NUMBER_PHRASES[spec.count][0]
+        phrases.append(f"{number} {second_color} handle{'s' if spec.count > 1 else ''}")
+        second_color = ""
+    elif len(category.counts) > 1 and (not is_default_count or pick(("say", "leave")) == "say"):
+        counted = category.counted_words[spec.count != 1]
+        phrases.append(f"{pick(_NUMBER_PHRASES[spec.count])} {counted}")
+    if second_color and not second_part_is_handles:
+        part = category.second_part_words[0]
+        colored_part = f"{second_color} {part}"
+        phrases.append(
+            colored_part
+            if part in PLURAL_PART_WORDS
+            else f"{indefinite_article(colored_part)} {colored_part}"
+        )
+    if category.option_words and spec.option != category.option_default:
+        phrases.append(f"{'a' if spec.option else 'no'} {category.option_words[0]}")
     return phrases
 
 
-def _compound(meaning: Meaning, kind: Kind) -> str | None:
-    """"two-handled", where the count is said and its colour is not."""
-    if len(kind.counts) == 1 or not 0 < meaning.count < 5 or kind.counted[0] not in ("handle", "leg", "tier"):
+def _compound_adjective(spec: ObjectSpec, category: Category) -> str | None:
+    """ "two-handled", where the count is said and its colour is not."""
+    if (
+        len(category.counts) == 1
+        or not 0 < spec.count < 5
+        or category.counted_words[0] not in ("handle", "leg", "tier")
+    ):
         return None
-    if meaning.second_colour in COLOURS and kind.second[0].startswith(kind.counted[0]):
+    if spec.second_colour in COLORS and category.second_part_words[0].startswith(category.counted_words[0]):
         return None
-    ending = {"handle": "handled", "leg": "legged", "tier": "tiered"}[kind.counted[0]]
-    return f"{_NUMBERS[meaning.count][0]}-{ending}"
+    ending = {"handle": "handled", "leg": "legged", "tier": "tiered"}[category.counted_words[0]]
+    return f"{_NUMBER_PHRASES[spec.count][0]}-{ending}"
 
 
-def _without(rest: str) -> str:
-    """"with no lid" as "without a lid"."""
+def _contract_with_no(rest: str) -> str:
+    """ "with no lid" as "without a lid"."""
     return rest.replace(" with no ", " without ", 1) if rest.count(" and ") == 0 else rest

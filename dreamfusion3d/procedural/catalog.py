@@ -6,28 +6,39 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from dreamfusion3d.cameras.orbit import orbit
-from dreamfusion3d.procedural.objects import Meaning, meant_instances
-from dreamfusion3d.procedural.renderer import draw
+from dreamfusion3d.cameras.orbit import orbit_cameras
+from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects_for_spec
+from dreamfusion3d.procedural.renderer import render_objects
 
-GROUND = 0.86  # grey
+CATALOG_BACKGROUND = 0.86  # grey
 
 
-def picture(
-    meaning: Meaning, *, size: int = 128, azimuth_deg: float = 25.0, elevation_deg: float = 20.0,
+def render_spec_image(
+    spec: ObjectSpec,
+    *,
+    size: int = 128,
+    azimuth_deg: float = 25.0,
+    elevation_deg: float = 20.0,
     seed: int = 0,
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
     """One instance of a meaning over grey, sRGB."""
-    props = meant_instances(meaning, 1, generator=torch.Generator().manual_seed(seed))
-    planes = draw(props, orbit([azimuth_deg], elevation_deg, height=size, width=size), meaning.finish)
-    rgb = planes.paint(torch.tensor([meaning.paints()])) + (1 - planes.opacity[..., None]) * GROUND
+    objects = sample_objects_for_spec(spec, 1, generator=torch.Generator().manual_seed(seed))
+    layers = render_objects(
+        objects, orbit_cameras([azimuth_deg], elevation_deg, height=size, width=size), spec.finish
+    )
+    rgb = (
+        layers.colorize(torch.tensor([spec.part_colors()]))
+        + (1 - layers.opacity[..., None]) * CATALOG_BACKGROUND
+    )
     return (rgb[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
-def sheet(meanings: list[Meaning], *, columns: int = 9, size: int = 128) -> UInt8[np.ndarray, "h w 3"]:
+def render_catalog(
+    specs: list[ObjectSpec], *, columns: int = 9, size: int = 128
+) -> UInt8[np.ndarray, "h w 3"]:
     """A picture of each, in reading order."""
-    cells = [picture(m, size=size) for m in meanings]
-    blank = np.full((size, size, 3), round(255 * GROUND), np.uint8)
+    cells = [render_spec_image(m, size=size) for m in specs]
+    blank = np.full((size, size, 3), round(255 * CATALOG_BACKGROUND), np.uint8)
     cells += [blank] * (-len(cells) % columns)
     rows = [np.concatenate(cells[i : i + columns], 1) for i in range(0, len(cells), columns)]
     return np.concatenate(rows)

@@ -14,56 +14,62 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras, orbit, sample_orbit
-from dreamfusion3d.core.files import replacing
-from dreamfusion3d.procedural.objects import COLOURS, KINDS, Instances, Meaning, instances
-from dreamfusion3d.procedural.occupancy import filled
-from dreamfusion3d.procedural.renderer import draw
+from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras, sample_orbit_cameras
+from dreamfusion3d.core.files import atomic_write
+from dreamfusion3d.procedural.objects import CATEGORIES, COLORS, ObjectBatch, ObjectSpec, sample_objects
+from dreamfusion3d.procedural.occupancy import object_occupancy
+from dreamfusion3d.procedural.renderer import render_objects
 
-PICTURE_SIZE = 64
+TRAIN_IMAGE_SIZE = 64
 _SIZE_WEIGHTS = {"normal": 0.52, "tall": 0.12, "short": 0.12, "wide": 0.12, "small": 0.12}
-_COLOUR_JITTER = 0.03
-PEERS = 8  # props of one label that are drawn from the same cameras
-PAINTS = 128  # captions of a batch whose colours alone are told
+_COLOR_JITTER = 0.03
+MAX_PEERS = 8  # props of one label that are drawn from the same cameras
+CAPTION_COLORS_PER_BATCH = 128  # captions of a batch whose colours alone are told
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """``g`` props, each seen from ``v`` cameras. Pictures are premultiplied RGBA in [-1, 1], CHW."""
 
-    pictures: Float[Tensor, "g v 4 h w"]
-    captions: list[list[str]]  # tokens of each prop's meaning
+    images: Float[Tensor, "g v 4 h w"]
+    tokens: list[list[str]]  # tokens of each prop's meaning
     azimuth_deg: Float[Tensor, "g v"]
     elevation_deg: Float[Tensor, "g v"]
     # of each prop: it and others of its caption, painted as it is and seen by its cameras
     peers: list[Float[Tensor, "_ v 4 h w"]] = field(default_factory=list)
     # where it is known how pictures are painted: the light that each part sends, in [0, 1], of the prop
     # and of its peers; and captions with the colours of their parts
-    lights: Float[Tensor, "g v p h w"] | None = None
-    peer_lights: list[Float[Tensor, "_ v p h w"]] = field(default_factory=list)
-    paints: Paints | None = None
+    shading: Float[Tensor, "g v p h w"] | None = None
+    peer_shading: list[Float[Tensor, "_ v p h w"]] = field(default_factory=list)
+    caption_colors: CaptionColors | None = None
     # where it is known what is inside of props: the share of each cell that they and their peers fill
-    solids: Float[Tensor, "g z y x"] | None = None
+    occupancy: Float[Tensor, "g z y x"] | None = None
 
-    def part(self, rows: slice) -> Batch:
+    def select(self, rows: slice) -> TrainingBatch:
         """Some of its props, without the paints, which are of no prop."""
-        return Batch(
-            self.pictures[rows], self.captions[rows], self.azimuth_deg[rows], self.elevation_deg[rows],
-            self.peers[rows], None if self.lights is None else self.lights[rows], self.peer_lights[rows],
-            None, None if self.solids is None else self.solids[rows],
+        return TrainingBatch(
+            self.images[rows],
+            self.tokens[rows],
+            self.azimuth_deg[rows],
+            self.elevation_deg[rows],
+            self.peers[rows],
+            None if self.shading is None else self.shading[rows],
+            self.peer_shading[rows],
+            None,
+            None if self.occupancy is None else self.occupancy[rows],
         )
 
 
 @dataclass(frozen=True)
-class Paints:
+class CaptionColors:
     """The colours of what captions mean, sRGB in [0, 1]; they need no pictures."""
 
-    captions: list[list[str]]
-    colours: Float[Tensor, "m p 3"]
+    tokens: list[list[str]]
+    colors: Float[Tensor, "m p 3"]
 
 
 @dataclass(frozen=True)
-class Label:
+class ObjectLabel:
     """What the drawing of a prop says of it: everything but its colours."""
 
     kind: str
@@ -74,109 +80,128 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ObjectDataset:
     """Drawn but unpainted pictures: planes are the light of ``pictures.Planes``, and the opacity.
 
     Props that share their cameras share their label: they are each other's peers.
     """
 
-    planes: UInt8[Tensor, "n v 6 h w"]
-    solids: UInt8[Tensor, "n z y x"]  # the share of each cell that is filled (``solid.filled``)
+    layers: UInt8[Tensor, "n v 6 h w"]
+    occupancy: UInt8[Tensor, "n z y x"]  # the share of each cell that is filled (``solid.filled``)
     azimuth_deg: Float[Tensor, "n v"]
     elevation_deg: Float[Tensor, "n v"]
-    labels: list[Label]
+    labels: list[ObjectLabel]
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def split(self, every: int) -> tuple[Pictures, Pictures]:
+    def split(self, every: int) -> tuple[ObjectDataset, ObjectDataset]:
         """(the rest, one group of peers in ``every``): what is trained on, and what is kept to validate."""
-        groups = {id(members): members for members in self._peers}.values()
-        kept = torch.zeros(len(self), dtype=torch.bool)
+        groups = {id(members): members for members in self._peer_rows}.values()
+        held_out = torch.zeros(len(self), dtype=torch.bool)
         for members in list(groups)[::every]:
-            kept[members] = True
-        return self._rows(~kept), self._rows(kept)
+            held_out[members] = True
+        return self._select(~held_out), self._select(held_out)
 
-    def to(self, device: torch.device | str) -> Pictures:
+    def to(self, device: torch.device | str) -> ObjectDataset:
         """The same, painted on ``device`` from now on; what is drawn by lot stays on the CPU."""
-        return Pictures(
-            self.planes.to(device), self.solids.to(device), self.azimuth_deg, self.elevation_deg, self.labels
+        return ObjectDataset(
+            self.layers.to(device),
+            self.occupancy.to(device),
+            self.azimuth_deg,
+            self.elevation_deg,
+            self.labels,
         )
 
-    def _rows(self, mask: Bool[Tensor, " n"]) -> Pictures:
-        labels = [label for label, wanted in zip(self.labels, mask.tolist(), strict=True) if wanted]
-        return Pictures(
-            self.planes[mask], self.solids[mask], self.azimuth_deg[mask], self.elevation_deg[mask], labels
+    def _select(self, mask: Bool[Tensor, " n"]) -> ObjectDataset:
+        labels = [label for label, selected in zip(self.labels, mask.tolist(), strict=True) if selected]
+        return ObjectDataset(
+            self.layers[mask], self.occupancy[mask], self.azimuth_deg[mask], self.elevation_deg[mask], labels
         )
 
-    def batch(self, props: int, views: int, *, generator: torch.Generator) -> Batch:
+    def batch(self, num_objects: int, views: int, *, generator: torch.Generator) -> TrainingBatch:
         """``props`` random props from ``views`` of their cameras, in colours drawn now."""
-        rows = torch.randint(len(self), (props,), generator=generator)
-        stored = self.planes.shape[1]
-        columns = torch.stack([torch.randperm(stored, generator=generator)[:views] for _ in range(props)])
-        meanings = [_painted(self.labels[int(r)], generator=generator) for r in rows]
-        colours = torch.tensor([m.paints() for m in meanings])  # (g part rgb)
-        colours = colours + _COLOUR_JITTER * (torch.rand(colours.shape, generator=generator) * 2 - 1)
-        colours = colours.clamp(0, 1)
-        known, peers = self._seen(rows, columns, colours)
-        lights = [planes[:, :, :-1] for planes in known]
-        own = [int((self._peers[int(row)] == row).nonzero()) for row in rows]
-        return Batch(
-            torch.stack([p[i] for p, i in zip(peers, own, strict=True)]), [m.tokens() for m in meanings],
-            self.azimuth_deg[rows[:, None], columns], self.elevation_deg[rows[:, None], columns], peers,
-            torch.stack([p[i] for p, i in zip(lights, own, strict=True)]), lights,
-            self._paints(PAINTS, generator=generator), self._solids(rows),
+        rows = torch.randint(len(self), (num_objects,), generator=generator)
+        num_stored_views = self.layers.shape[1]
+        columns = torch.stack(
+            [torch.randperm(num_stored_views, generator=generator)[:views] for _ in range(num_objects)]
+        )
+        specs = [_sample_colored_spec(self.labels[int(r)], generator=generator) for r in rows]
+        colors = torch.tensor([m.part_colors() for m in specs])  # (g part rgb)
+        colors = colors + _COLOR_JITTER * (torch.rand(colors.shape, generator=generator) * 2 - 1)
+        colors = colors.clamp(0, 1)
+        peer_layers, peers = self._gather_peers(rows, columns, colors)
+        peer_shading = [planes[:, :, :-1] for planes in peer_layers]
+        own_index = [int((self._peer_rows[int(row)] == row).nonzero()) for row in rows]
+        return TrainingBatch(
+            torch.stack([p[i] for p, i in zip(peers, own_index, strict=True)]),
+            [m.tokens() for m in specs],
+            self.azimuth_deg[rows[:, None], columns],
+            self.elevation_deg[rows[:, None], columns],
+            peers,
+            torch.stack([p[i] for p, i in zip(peer_shading, own_index, strict=True)]),
+            peer_shading,
+            self._sample_caption_colors(CAPTION_COLORS_PER_BATCH, generator=generator),
+            self._gather_occupancy(rows),
         )
 
-    def _seen(
-        self, rows: Tensor, columns: Tensor, colours: Float[Tensor, "g part rgb"]
+    def _gather_peers(
+        self, rows: Tensor, columns: Tensor, colors: Float[Tensor, "g part rgb"]
     ) -> tuple[list[Float[Tensor, "_ v 6 h w"]], list[Float[Tensor, "_ v 4 h w"]]]:
         """Of each row its peers' planes, and these painted; all of them at once, as a GPU likes it."""
-        among = [self._peers[int(row)] for row in rows]
-        stored, views = self.planes.shape[1], columns.shape[1]
-        flat = [(a[:, None] * stored + seen).flatten() for a, seen in zip(among, columns, strict=True)]
-        sizes = [len(a) * views for a in among]
-        place = torch.cat(flat).to(self.planes.device)
-        planes = self.planes.flatten(0, 1)[place].float() / 255
-        colour = colours.repeat_interleave(torch.tensor(sizes), 0).to(planes.device)
-        known, painted = (
-            [part.unflatten(0, (-1, views)) for part in of.split(sizes)]
-            for of in (planes, _paint(planes, colour))
+        peer_rows = [self._peer_rows[int(row)] for row in rows]
+        num_stored_views, num_views = self.layers.shape[1], columns.shape[1]
+        flat_indices = [
+            (a[:, None] * num_stored_views + view_columns).flatten()
+            for a, view_columns in zip(peer_rows, columns, strict=True)
+        ]
+        sizes = [len(a) * num_views for a in peer_rows]
+        gather_index = torch.cat(flat_indices).to(self.layers.device)
+        layers = self.layers.flatten(0, 1)[gather_index].float() / 255
+        colors_per_view = colors.repeat_interleave(torch.tensor(sizes), 0).to(layers.device)
+        peer_layers, peer_images = (
+            [chunk.unflatten(0, (-1, num_views)) for chunk in stacked.split(sizes)]
+            for stacked in (layers, _colorize(layers, colors_per_view))
         )
-        return known, painted
+        return peer_layers, peer_images
 
-    def _solids(self, rows: Tensor) -> Float[Tensor, "g z y x"]:
+    def _gather_occupancy(self, rows: Tensor) -> Float[Tensor, "g z y x"]:
         """Of each row the mean over its peers."""
-        among = [self._peers[int(row)] for row in rows]
-        cells = self.solids[torch.cat(among).to(self.solids.device)].float() / 255
-        return means(list(cells.split([len(a) for a in among])))
+        peer_rows = [self._peer_rows[int(row)] for row in rows]
+        cells = self.occupancy[torch.cat(peer_rows).to(self.occupancy.device)].float() / 255
+        return segment_means(list(cells.split([len(a) for a in peer_rows])))
 
-    def _paints(self, count: int, *, generator: torch.Generator) -> Paints:
+    def _sample_caption_colors(self, count: int, *, generator: torch.Generator) -> CaptionColors:
         rows = torch.randint(len(self), (count,), generator=generator).tolist()
-        meanings = [_painted(self.labels[row], generator=generator) for row in rows]
-        return Paints([m.tokens() for m in meanings], torch.tensor([m.paints() for m in meanings]))
+        specs = [_sample_colored_spec(self.labels[row], generator=generator) for row in rows]
+        return CaptionColors([m.tokens() for m in specs], torch.tensor([m.part_colors() for m in specs]))
 
-    def singles(
+    def sample_images(
         self, count: int, *, generator: torch.Generator
-    ) -> tuple[Float[Tensor, "{count} 4 h w"], list[Meaning]]:
+    ) -> tuple[Float[Tensor, "{count} 4 h w"], list[ObjectSpec]]:
         """``count`` pictures of random props, each with what it shows; also in held-out colours:
         who judges must know them."""
         rows = torch.randint(len(self), (count,), generator=generator)
-        columns = torch.randint(self.planes.shape[1], (count,), generator=generator)
-        meanings = [_painted(self.labels[int(r)], generator=generator, held_out=True) for r in rows]
-        painted = [
-            _paint(self.planes[row, column][None].float() / 255, colours[None])[0]
-            for row, column, colours in zip(
-                rows, columns, torch.tensor([m.paints() for m in meanings]), strict=True
+        columns = torch.randint(self.layers.shape[1], (count,), generator=generator)
+        specs = [
+            _sample_colored_spec(self.labels[int(r)], generator=generator, include_held_out=True)
+            for r in rows
+        ]
+        images = [
+            _colorize(self.layers[row, column][None].float() / 255, colors[None])[0]
+            for row, column, colors in zip(
+                rows, columns, torch.tensor([m.part_colors() for m in specs]), strict=True
             )
         ]
-        return torch.stack(painted), meanings
+        return torch.stack(images), specs
 
     @cached_property
-    def _peers(self) -> list[Tensor]:
+    def _peer_rows(self) -> list[Tensor]:
         """Of each row, the rows that share its cameras (itself among them)."""
         _, group, counts = torch.unique(
-            torch.cat([self.azimuth_deg, self.elevation_deg], 1), dim=0, return_inverse=True,
+            torch.cat([self.azimuth_deg, self.elevation_deg], 1),
+            dim=0,
+            return_inverse=True,
             return_counts=True,
         )
         members = torch.argsort(group, stable=True).split(counts.tolist())
@@ -184,124 +209,153 @@ class Pictures:
 
     def save(self, path: Path) -> None:
         tensors = {
-            "planes": self.planes, "solids": self.solids, "azimuth_deg": self.azimuth_deg,
+            "planes": self.layers,
+            "solids": self.occupancy,
+            "azimuth_deg": self.azimuth_deg,
             "elevation_deg": self.elevation_deg,
         }
         labels = json.dumps([asdict(label) for label in self.labels])
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             save_file(tensors, temporary, metadata={"labels": labels})
 
 
-def means(parts: list[Float[Tensor, "_ *shape"]]) -> Float[Tensor, "n *shape"]:
+def segment_means(segments: list[Float[Tensor, "_ *shape"]]) -> Float[Tensor, "n *shape"]:
     """Of each part over its rows; in few operations, however many parts."""
-    rows = torch.cat(parts)
-    sizes = torch.tensor([len(part) for part in parts])
-    owner = torch.arange(len(parts)).repeat_interleave(sizes).to(rows.device)
-    share = (1 / sizes).repeat_interleave(sizes).to(rows.device).view(-1, *[1] * (rows.dim() - 1))
-    return rows.new_zeros(len(parts), *rows.shape[1:]).index_add_(0, owner, rows * share)
+    rows = torch.cat(segments)
+    sizes = torch.tensor([len(part) for part in segments])
+    segment_index = torch.arange(len(segments)).repeat_interleave(sizes).to(rows.device)
+    weight = (1 / sizes).repeat_interleave(sizes).to(rows.device).view(-1, *[1] * (rows.dim() - 1))
+    return rows.new_zeros(len(segments), *rows.shape[1:]).index_add_(0, segment_index, rows * weight)
 
 
-def _paint(
-    planes: Float[Tensor, "k 6 h w"], colours: Float[Tensor, "k part rgb"]
+def _colorize(
+    layers: Float[Tensor, "k 6 h w"], colors: Float[Tensor, "k part rgb"]
 ) -> Float[Tensor, "k 4 h w"]:
-    rgb = torch.einsum("kphw,kpc->kchw", planes[:, :-1], colours.to(planes.device))
-    return torch.cat([rgb, planes[:, -1:]], 1) * 2 - 1
+    rgb = torch.einsum("kphw,kpc->kchw", layers[:, :-1], colors.to(layers.device))
+    return torch.cat([rgb, layers[:, -1:]], 1) * 2 - 1
 
 
-def load(folder: Path) -> Pictures:
+def load_dataset(folder: Path) -> ObjectDataset:
     """Every shard of a cache folder, as one."""
-    shards = [_load_shard(path) for path in shards_of(folder)]
-    return Pictures(
-        torch.cat([s.planes for s in shards]), torch.cat([s.solids for s in shards]),
-        torch.cat([s.azimuth_deg for s in shards]), torch.cat([s.elevation_deg for s in shards]),
+    shards = [_load_shard(path) for path in list_shards(folder)]
+    return ObjectDataset(
+        torch.cat([s.layers for s in shards]),
+        torch.cat([s.occupancy for s in shards]),
+        torch.cat([s.azimuth_deg for s in shards]),
+        torch.cat([s.elevation_deg for s in shards]),
         [label for s in shards for label in s.labels],
     )
 
 
-def shards_of(folder: Path) -> list[Path]:
+def list_shards(folder: Path) -> list[Path]:
     """The cache's files; not what a killed process left half written."""
     return sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("."))
 
 
-def _load_shard(path: Path) -> Pictures:
+def _load_shard(path: Path) -> ObjectDataset:
     with safe_open(path, framework="pt") as stream:
-        labels = [Label(**label) for label in json.loads(stream.metadata()["labels"])]
-        return Pictures(
-            stream.get_tensor("planes"), stream.get_tensor("solids"), stream.get_tensor("azimuth_deg"),
-            stream.get_tensor("elevation_deg"), labels,
+        labels = [ObjectLabel(**label) for label in json.loads(stream.metadata()["labels"])]
+        return ObjectDataset(
+            stream.get_tensor("planes"),
+            stream.get_tensor("solids"),
+            stream.get_tensor("azimuth_deg"),
+            stream.get_tensor("elevation_deg"),
+            labels,
         )
 
 
-def make(
-    props: int, views: int = 6, *, kinds: list[str] | None = None, generator: torch.Generator,
+def render_dataset(
+    num_objects: int,
+    num_views: int = 6,
+    *,
+    categories: list[str] | None = None,
+    generator: torch.Generator,
     device: torch.device | str = "cpu",
-) -> Iterator[tuple[int, Pictures | None]]:
+) -> Iterator[tuple[int, ObjectDataset | None]]:
     """Draw ``props`` props from ``views`` random cameras each, on ``device``; the pictures lie on the CPU.
 
     Yields (props drawn so far, None), and (props, the pictures) at the end. Every form of a kind
     (its counts, with and without its option) is drawn equally often, since forms must be told
     apart. Up to PEERS props of one label share their cameras.
     """
-    forms = [(k, c, o) for k in (kinds or list(KINDS)) for c, o in KINDS[k].forms()]
+    variants = [(k, c, o) for k in (categories or list(CATEGORIES)) for c, o in CATEGORIES[k].variants()]
     counts = torch.bincount(
-        torch.randint(len(forms), (props,), generator=generator), minlength=len(forms)
+        torch.randint(len(variants), (num_objects,), generator=generator), minlength=len(variants)
     ).tolist()
-    planes, solids, azimuth, elevation, labels = [], [], [], [], []
-    for (kind, count, option), number in zip(forms, counts, strict=True):
-        for start in range(0, number, PEERS):
-            n = min(PEERS, number - start)
-            label = Label(
-                kind, count, _pick(_SIZE_WEIGHTS, generator), _pick(_finish_weights(kind), generator), option
+    layers, occupancy, azimuth, elevation, labels = [], [], [], [], []
+    for (category, count, option), num_of_variant in zip(variants, counts, strict=True):
+        for start in range(0, num_of_variant, MAX_PEERS):
+            n = min(MAX_PEERS, num_of_variant - start)
+            label = ObjectLabel(
+                category,
+                count,
+                _sample_weighted(_SIZE_WEIGHTS, generator),
+                _sample_weighted(_material_weights(category), generator),
+                option,
             )
-            cameras = sample_orbit(views, generator=generator, size=PICTURE_SIZE, spread=False)
-            alike = instances(kind, count, label.size, n, option=option, generator=generator)
-            planes.append(_draw(alike, label.finish, cameras, device))
-            solids.append((filled(alike) * 255).round().to(torch.uint8))
-            azimuth.append(cameras.azimuth_deg.expand(n, views))
-            elevation.append(cameras.elevation_deg.expand(n, views))
+            cameras = sample_orbit_cameras(
+                num_views, generator=generator, size=TRAIN_IMAGE_SIZE, spread=False
+            )
+            objects = sample_objects(category, count, label.size, n, option=option, generator=generator)
+            layers.append(_render_layers(objects, label.finish, cameras, device))
+            occupancy.append((object_occupancy(objects) * 255).round().to(torch.uint8))
+            azimuth.append(cameras.azimuth_deg.expand(n, num_views))
+            elevation.append(cameras.elevation_deg.expand(n, num_views))
             labels += [label] * n
             yield len(labels), None
-    yield len(labels), Pictures(
-        torch.cat(planes), torch.cat(solids), torch.cat(azimuth), torch.cat(elevation), labels
+    yield (
+        len(labels),
+        ObjectDataset(
+            torch.cat(layers), torch.cat(occupancy), torch.cat(azimuth), torch.cat(elevation), labels
+        ),
     )
 
 
-def _draw(
-    props: Instances, finish: str, cameras: Cameras, device: torch.device | str
+def _render_layers(
+    objects: ObjectBatch, material: str, cameras: OrbitCameras, device: torch.device | str
 ) -> UInt8[Tensor, "n v 6 h w"]:
     """Planes of each prop from every camera."""
-    number, views = len(props), len(cameras)
-    everyone = cameras.select(torch.arange(views).repeat(number)).to(device)
-    drawn = draw(props[torch.arange(number).repeat_interleave(views)].to(device), everyone, finish)
-    stack = torch.cat([drawn.light, drawn.opacity[:, None]], 1)
-    return (stack.clamp(0, 1) * 255).round().to(torch.uint8).cpu().unflatten(0, (number, views))
+    num_objects, num_views = len(objects), len(cameras)
+    all_cameras = cameras.select(torch.arange(num_views).repeat(num_objects)).to(device)
+    rendered = render_objects(
+        objects[torch.arange(num_objects).repeat_interleave(num_views)].to(device), all_cameras, material
+    )
+    stack = torch.cat([rendered.shading, rendered.opacity[:, None]], 1)
+    return (stack.clamp(0, 1) * 255).round().to(torch.uint8).cpu().unflatten(0, (num_objects, num_views))
 
 
-def _pick(weights: dict[str, float], generator: torch.Generator) -> str:
+def _sample_weighted(weights: dict[str, float], generator: torch.Generator) -> str:
     return list(weights)[int(torch.multinomial(torch.tensor(list(weights.values())), 1, generator=generator))]
 
 
-def _finish_weights(kind: str) -> dict[str, float]:
-    others = [f for f in KINDS[kind].finishes if f != "plain"]
+def _material_weights(category: str) -> dict[str, float]:
+    others = [f for f in CATEGORIES[category].materials if f != "plain"]
     return {"plain": 1.0} if not others else {"plain": 0.55, **{f: 0.45 / len(others) for f in others}}
 
 
-def _painted(label: Label, *, generator: torch.Generator, held_out: bool = False) -> Meaning:
+def _sample_colored_spec(
+    label: ObjectLabel, *, generator: torch.Generator, include_held_out: bool = False
+) -> ObjectSpec:
     """A meaning for a drawn prop, with colours drawn now; held-out pairs are drawn again, unless
     they are wanted too."""
-    names = list(COLOURS)
+    names = list(COLORS)
     while True:
         a, b = torch.rand(2, generator=generator).tolist()
-        i, j = torch.randint(len(COLOURS), (2,), generator=generator).tolist()
-        meaning = Meaning(
-            label.kind, "natural" if a < 0.25 else names[i], "default" if b < 0.7 else names[j],
-            label.count, label.size, label.finish, label.option,
+        i, j = torch.randint(len(COLORS), (2,), generator=generator).tolist()
+        spec = ObjectSpec(
+            label.kind,
+            "natural" if a < 0.25 else names[i],
+            "default" if b < 0.7 else names[j],
+            label.count,
+            label.size,
+            label.finish,
+            label.option,
         )
-        if held_out or not meaning.held_out():
-            return meaning
+        if include_held_out or not spec.is_held_out():
+            return spec
 
 
-def cameras_of(batch: Batch) -> Cameras:
+def batch_cameras(batch: TrainingBatch) -> OrbitCameras:
     """The batch's cameras, flattened to (g v)."""
-    size = batch.pictures.shape[-1]
-    return orbit(batch.azimuth_deg.flatten(), batch.elevation_deg.flatten(), height=size, width=size)
+    size = batch.images.shape[-1]
+    return orbit_cameras(batch.azimuth_deg.flatten(), batch.elevation_deg.flatten(), height=size, width=size)

@@ -13,29 +13,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.procedural.categories import WOOD, Colour
+from dreamfusion3d.procedural.categories import WOOD_COLOR, Color
 
-Mask = Callable[[Tensor, Tensor], Tensor]  # (points, normals), both (n, 3) -> (n,) in [0, 1]
-LIGHT_ABOVE = 0.72  # luma: on lighter colours a pattern is dark
-_PALE, _INK = (0.95, 0.95, 0.94), (0.16, 0.17, 0.22)
+MaskFunction = Callable[[Tensor, Tensor], Tensor]  # (points, normals), both (n, 3) -> (n,) in [0, 1]
+LIGHT_LUMA_THRESHOLD = 0.72  # luma: on lighter colours a pattern is dark
+_LIGHT_PATTERN_COLOR, _DARK_PATTERN_COLOR = (0.95, 0.95, 0.94), (0.16, 0.17, 0.22)
 
 
 @dataclass(frozen=True)
-class Finish:
+class Material:
     """``shift`` moves the colour of a part towards white (above 0) or black, for the second colour
     of a material; patterns have none, theirs contrasts."""
 
-    mask: Mask
-    natural: Colour | None = None  # the colour of the material, when the prompt names none
+    mask: MaskFunction
+    natural_color: Color | None = None  # the colour of the material, when the prompt names none
     shift: float | None = None
 
-    def second(self, base: Colour) -> Colour:
+    def second_color(self, base: Color) -> Color:
         """The colour inside the mask, on a part of colour ``base``."""
         if self.shift is None:
             luma = 0.3 * base[0] + 0.59 * base[1] + 0.11 * base[2]
-            return _INK if luma > LIGHT_ABOVE else _PALE
-        goal, share = (1.0 if self.shift > 0 else 0.0), abs(self.shift)
-        r, g, b = (c + share * (goal - c) for c in base)
+            return _DARK_PATTERN_COLOR if luma > LIGHT_LUMA_THRESHOLD else _LIGHT_PATTERN_COLOR
+        target, fraction = (1.0 if self.shift > 0 else 0.0), abs(self.shift)
+        r, g, b = (c + fraction * (target - c) for c in base)
         return r, g, b
 
 
@@ -47,11 +47,13 @@ def _stripes(p: Tensor, n: Tensor) -> Tensor:
 def _spots(p: Tensor, n: Tensor) -> Tensor:
     """Balls on a body-centred lattice, cut by the surface into round spots."""
     q = p / 0.34 + 0.25
-    off = torch.minimum((q - q.round()).square().sum(-1), (q + 0.5 - (q + 0.5).round()).square().sum(-1))
-    return ((0.34 - off.sqrt()) / 0.06 + 0.5).clamp(0, 1)
+    squared_distance = torch.minimum(
+        (q - q.round()).square().sum(-1), (q + 0.5 - (q + 0.5).round()).square().sum(-1)
+    )
+    return ((0.34 - squared_distance.sqrt()) / 0.06 + 0.5).clamp(0, 1)
 
 
-def _checks(p: Tensor, n: Tensor) -> Tensor:
+def _checkers(p: Tensor, n: Tensor) -> Tensor:
     """Cubes of alternating colour, set off from the planes of symmetry so that no face lies in one."""
     waves = torch.sin((p + 0.043) * (torch.pi / 0.17))
     return (0.5 + 4 * waves.prod(-1)).clamp(0, 1)
@@ -63,7 +65,7 @@ def _grain(p: Tensor, n: Tensor) -> Tensor:
     return (0.5 + 0.8 * torch.sin(across * (2 * torch.pi / 0.15))).clamp(0, 1)
 
 
-def _gleam(p: Tensor, n: Tensor) -> Tensor:
+def _sky_reflection(p: Tensor, n: Tensor) -> Tensor:
     """The sky in polished metal: bright where it looks somewhat upwards, dark just below."""
     return (1 - (n[:, 1] - 0.3).abs() / 0.3).clamp(0, 1) + 0.5 * (n[:, 1] > 0.9).to(n.dtype)
 
@@ -75,26 +77,26 @@ def _speckle(p: Tensor, n: Tensor) -> Tensor:
     return (0.45 + 0.35 * coarse + 0.2 * fine).clamp(0, 1)
 
 
-def _streaks(p: Tensor, n: Tensor) -> Tensor:
+def _window_reflections(p: Tensor, n: Tensor) -> Tensor:
     """Four tall windows that glass reflects, one a quarter."""
     side = torch.maximum((n[:, 0] + n[:, 2]).abs(), (n[:, 0] - n[:, 2]).abs()) / 2**0.5
     return ((side - 0.93) / 0.04).clamp(0, 1)
 
 
-FINISHES: dict[str, Finish] = {
-    "plain": Finish(lambda p, n: torch.zeros_like(p[:, 0]), shift=0.0),
-    "striped": Finish(_stripes),
-    "spotted": Finish(_spots),
-    "checkered": Finish(_checks),
-    "wooden": Finish(_grain, WOOD, -0.3),
-    "metal": Finish(_gleam, (0.55, 0.57, 0.6), 0.7),
-    "stone": Finish(_speckle, (0.58, 0.56, 0.52), -0.38),
-    "glass": Finish(_streaks, (0.58, 0.8, 0.82), 0.75),
+MATERIALS: dict[str, Material] = {
+    "plain": Material(lambda p, n: torch.zeros_like(p[:, 0]), shift=0.0),
+    "striped": Material(_stripes),
+    "spotted": Material(_spots),
+    "checkered": Material(_checkers),
+    "wooden": Material(_grain, WOOD_COLOR, -0.3),
+    "metal": Material(_sky_reflection, (0.55, 0.57, 0.6), 0.7),
+    "stone": Material(_speckle, (0.58, 0.56, 0.52), -0.38),
+    "glass": Material(_window_reflections, (0.58, 0.8, 0.82), 0.75),
 }
 
 
-def masks(
-    finish: str, points: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"]
+def material_mask(
+    material: str, points: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"]
 ) -> Float[Tensor, " n"]:
     """Share of the finish's second colour at each point."""
-    return FINISHES[finish].mask(points, normals).clamp(0, 1)
+    return MATERIALS[material].mask(points, normals).clamp(0, 1)

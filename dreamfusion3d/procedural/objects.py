@@ -9,27 +9,38 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.procedural.categories import HANDLES, KINDS, Colour, Kind
-from dreamfusion3d.procedural.materials import FINISHES
-from dreamfusion3d.procedural.shapes.base import Style
+from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS, Category, Color
+from dreamfusion3d.procedural.materials import MATERIALS
+from dreamfusion3d.procedural.shapes.base import ShapeParams
 
-VARIATIONS = 6  # numbers that set one instance of a kind apart from another
+NUM_VARIATIONS = 6  # numbers that set one instance of a kind apart from another
 
-COLOURS: dict[str, Colour] = {  # sRGB
-    "red": (0.83, 0.12, 0.12), "orange": (0.95, 0.5, 0.08), "yellow": (0.95, 0.83, 0.12),
-    "green": (0.15, 0.6, 0.2), "cyan": (0.15, 0.75, 0.8), "blue": (0.13, 0.27, 0.8),
-    "purple": (0.5, 0.18, 0.68), "pink": (0.96, 0.55, 0.72), "brown": (0.48, 0.29, 0.14),
-    "black": (0.1, 0.1, 0.11), "grey": (0.5, 0.5, 0.52), "white": (0.93, 0.93, 0.93),
+COLORS: dict[str, Color] = {  # sRGB
+    "red": (0.83, 0.12, 0.12),
+    "orange": (0.95, 0.5, 0.08),
+    "yellow": (0.95, 0.83, 0.12),
+    "green": (0.15, 0.6, 0.2),
+    "cyan": (0.15, 0.75, 0.8),
+    "blue": (0.13, 0.27, 0.8),
+    "purple": (0.5, 0.18, 0.68),
+    "pink": (0.96, 0.55, 0.72),
+    "brown": (0.48, 0.29, 0.14),
+    "black": (0.1, 0.1, 0.11),
+    "grey": (0.5, 0.5, 0.52),
+    "white": (0.93, 0.93, 0.93),
 }
 SIZES: dict[str, tuple[float, float]] = {  # word -> (scale of x and z, scale of y)
-    "normal": (1.0, 1.0), "tall": (0.88, 1.2), "short": (1.0, 0.72), "wide": (1.14, 0.88),
+    "normal": (1.0, 1.0),
+    "tall": (0.88, 1.2),
+    "short": (1.0, 0.72),
+    "wide": (1.14, 0.88),
     "small": (0.7, 0.7),
 }
-HELD_OUT = 12  # one pair of kind and colour in so many is never shown in training
+HELD_OUT_EVERY = 12  # one pair of kind and colour in so many is never shown in training
 
 
 @dataclass(frozen=True)
-class Meaning:
+class ObjectSpec:
     """What a prompt of this world says; every slot has a value, so paraphrases are equal."""
 
     kind: str
@@ -42,10 +53,14 @@ class Meaning:
 
     def tokens(self) -> list[str]:
         """What a prior is told; see ``Conditioner``."""
-        handles = self.count if KINDS[self.kind].counted == HANDLES else 0
+        handles = self.count if CATEGORIES[self.kind].counted_words == HANDLE_WORDS else 0
         tokens = [
-            f"kind:{self.kind}", f"colour:{self.colour}", f"second:{self.second_colour}",
-            f"handles:{handles}", f"size:{self.size}", f"{self.kind}:count:{self.count}",
+            f"kind:{self.kind}",
+            f"colour:{self.colour}",
+            f"second:{self.second_colour}",
+            f"handles:{handles}",
+            f"size:{self.size}",
+            f"{self.kind}:count:{self.count}",
         ]
         if self.finish != "plain":
             tokens.append(f"finish:{self.finish}")
@@ -53,36 +68,43 @@ class Meaning:
             tokens.append(f"{self.kind}:option")
         return tokens
 
-    def paints(self) -> list[Colour]:
+    def part_colors(self) -> list[Color]:
         """sRGB of part A, part B, the accent, and of parts A and B inside the finish's mask."""
-        kind, finish = KINDS[self.kind], FINISHES[self.finish]
-        first = COLOURS.get(self.colour, finish.natural or kind.natural)
-        second = COLOURS.get(self.second_colour, kind.natural_second or first)
-        material = finish.shift is not None
+        category, material = CATEGORIES[self.kind], MATERIALS[self.finish]
+        first_color = COLORS.get(self.colour, material.natural_color or category.natural_color)
+        second_color = COLORS.get(self.second_colour, category.natural_second_color or first_color)
+        is_material = material.shift is not None
         # a cork stays a cork on a bottle of whatever make
-        covered = material and (kind.natural_second is None or self.second_colour in COLOURS)
+        covers_second_part = is_material and (
+            category.natural_second_color is None or self.second_colour in COLORS
+        )
         return [
-            first, second, kind.accent or first, finish.second(first),
-            finish.second(second) if covered else second,
+            first_color,
+            second_color,
+            category.accent_color or first_color,
+            material.second_color(first_color),
+            material.second_color(second_color) if covers_second_part else second_color,
         ]
 
-    def held_out(self) -> bool:
+    def is_held_out(self) -> bool:
         """Whether training never shows this pair of kind and colour, so that it can be asked for unseen."""
         if self.colour == "natural":
             return False
-        return zlib.crc32(f"{self.kind} {self.colour}".encode()) % HELD_OUT == 0
+        return zlib.crc32(f"{self.kind} {self.colour}".encode()) % HELD_OUT_EVERY == 0
 
 
-def usual(kind: str) -> Meaning:
+def default_spec(category: str) -> ObjectSpec:
     """What the bare noun means."""
-    return Meaning(kind, count=KINDS[kind].counts[0], option=KINDS[kind].usually)
+    return ObjectSpec(
+        category, count=CATEGORIES[category].counts[0], option=CATEGORIES[category].option_default
+    )
 
 
 @dataclass(frozen=True)
-class Instances:
+class ObjectBatch:
     """``n`` concrete props of one kind: enough to draw, to mesh and to measure against."""
 
-    kind: Kind
+    category: Category
     variation: Float[Tensor, "n v"]  # in [-1, 1]
     count: Float[Tensor, " n"]
     option: Float[Tensor, " n"]  # 1 or 0
@@ -91,26 +113,29 @@ class Instances:
     def __len__(self) -> int:
         return self.variation.shape[0]
 
-    def __getitem__(self, index: Tensor | list[int]) -> Instances:
-        return Instances(
-            self.kind, self.variation[index], self.count[index], self.option[index], self.scale[index]
+    def __getitem__(self, index: Tensor | list[int]) -> ObjectBatch:
+        return ObjectBatch(
+            self.category, self.variation[index], self.count[index], self.option[index], self.scale[index]
         )
 
-    def to(self, device: torch.device | str) -> Instances:
-        return Instances(
-            self.kind, self.variation.to(device), self.count.to(device), self.option.to(device),
+    def to(self, device: torch.device | str) -> ObjectBatch:
+        return ObjectBatch(
+            self.category,
+            self.variation.to(device),
+            self.count.to(device),
+            self.option.to(device),
             self.scale.to(device),
         )
 
-    def parts(self, points: Float[Tensor, "*m 3"], index: Tensor) -> Float[Tensor, "p *m"]:
+    def part_distances(self, points: Float[Tensor, "*m 3"], index: Tensor) -> Float[Tensor, "p *m"]:
         """Distances of each part at ``points``; ``index`` (*m) tells which instance each point asks.
 
         Where the size word stretches the axes, the distance is measured sideways: exact on
         upright walls, which outlines and thin walls are made of."""
         scale = self.scale[index]
-        s = Style(self.variation[index], self.count[index], self.option[index])
+        params = ShapeParams(self.variation[index], self.count[index], self.option[index])
         x, y, z = self.unscaled(points, index).unbind(-1)
-        parts = torch.stack(torch.broadcast_tensors(*self.kind.parts(x, y, z, s)))
+        parts = torch.stack(torch.broadcast_tensors(*self.category.part_distances(x, y, z, params)))
         return parts * scale[..., 0]
 
     def unscaled(self, points: Float[Tensor, "*m 3"], index: Tensor) -> Float[Tensor, "*m 3"]:
@@ -118,33 +143,38 @@ class Instances:
         return points / self.scale[index][..., [0, 1, 0]]
 
     @property
-    def safe_step(self) -> Float[Tensor, " n"]:
+    def step_scale(self) -> Float[Tensor, " n"]:
         """Share of the distance that a ray may advance without passing through a surface."""
-        return self.kind.relaxation * (self.scale[:, 1] / self.scale[:, 0]).clamp(max=1)
+        return self.category.relaxation * (self.scale[:, 1] / self.scale[:, 0]).clamp(max=1)
 
     def distance(self, points: Float[Tensor, "*m 3"], index: Tensor) -> Float[Tensor, "*m"]:
         """Distance of the whole prop."""
-        return self.parts(points, index).amin(0)
+        return self.part_distances(points, index).amin(0)
 
 
-def instances(
-    kind: str, count: int | Tensor, size: str | list[str], number: int, *, option: bool | None = None,
+def sample_objects(
+    category: str,
+    count: int | Tensor,
+    size: str | list[str],
+    num_objects: int,
+    *,
+    option: bool | None = None,
     generator: torch.Generator,
-) -> Instances:
+) -> ObjectBatch:
     """``number`` random instances of a kind with the given count (of handles, legs, tiers) and size
     word; ``option`` None: as it usually is."""
     device = generator.device
-    variation = torch.rand(number, VARIATIONS, generator=generator, device=device) * 2 - 1
-    sizes = [size] * number if isinstance(size, str) else size
+    variation = torch.rand(num_objects, NUM_VARIATIONS, generator=generator, device=device) * 2 - 1
+    sizes = [size] * num_objects if isinstance(size, str) else size
     scale = torch.tensor([SIZES[s] for s in sizes], device=device)
-    counts = torch.as_tensor(count, device=device, dtype=torch.float32).expand(number)
-    there = KINDS[kind].usually if option is None else option
-    options = torch.full((number,), float(there), device=device)
-    return Instances(KINDS[kind], variation, counts, options, scale)
+    counts = torch.as_tensor(count, device=device, dtype=torch.float32).expand(num_objects)
+    has_option = CATEGORIES[category].option_default if option is None else option
+    options = torch.full((num_objects,), float(has_option), device=device)
+    return ObjectBatch(CATEGORIES[category], variation, counts, options, scale)
 
 
-def meant_instances(meaning: Meaning, number: int, *, generator: torch.Generator) -> Instances:
+def sample_objects_for_spec(spec: ObjectSpec, num_objects: int, *, generator: torch.Generator) -> ObjectBatch:
     """``number`` random instances of what a prompt means."""
-    return instances(
-        meaning.kind, meaning.count, meaning.size, number, option=meaning.option, generator=generator
+    return sample_objects(
+        spec.kind, spec.count, spec.size, num_objects, option=spec.option, generator=generator
     )

@@ -6,18 +6,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.procedural.objects import Instances
+from dreamfusion3d.procedural.objects import ObjectBatch
 
-EXTENT = 0.85  # the volume is the cube [-EXTENT, EXTENT]^3
-RESOLUTION = 32  # cells along an edge
+OCCUPANCY_EXTENT = 0.85  # the volume is the cube [-EXTENT, EXTENT]^3
+OCCUPANCY_RESOLUTION = 32  # cells along an edge
 
 
 @torch.no_grad()
-def filled(props: Instances) -> Float[Tensor, "n z y x"]:
+def object_occupancy(objects: ObjectBatch) -> Float[Tensor, "n z y x"]:
     """The share of each cell that lies within each prop, as if its surface were a plane across it."""
-    cell = 2 * EXTENT / RESOLUTION
-    axis = (torch.arange(RESOLUTION, device=props.scale.device) + 0.5) * cell - EXTENT
+    cell = 2 * OCCUPANCY_EXTENT / OCCUPANCY_RESOLUTION
+    axis = (torch.arange(OCCUPANCY_RESOLUTION, device=objects.scale.device) + 0.5) * cell - OCCUPANCY_EXTENT
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    points = torch.stack([x, y, z], -1).expand(len(props), -1, -1, -1, -1)
-    index = torch.arange(len(props), device=axis.device).view(-1, 1, 1, 1).expand(points.shape[:-1])
-    return (0.5 - props.distance(points, index) / cell).clamp(0, 1)
+    points = torch.stack([x, y, z], -1).expand(len(objects), -1, -1, -1, -1)
+    index = torch.arange(len(objects), device=axis.device).view(-1, 1, 1, 1).expand(points.shape[:-1])
+    return (0.5 - objects.distance(points, index) / cell).clamp(0, 1)

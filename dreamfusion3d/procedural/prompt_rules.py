@@ -10,40 +10,40 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 
-from dreamfusion3d.procedural.categories import HANDLES, KINDS, WOOD, Kind
+from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS, WOOD_COLOR, Category
 from dreamfusion3d.procedural.lexicon import (
-    BEGINNING,
-    COLOUR_WORDS,
-    COMPOUNDS,
+    ATTRIBUTION_WORDS,
+    COLOR_WORDS,
+    COMPOUND_NOUNS,
+    CONNECTIVES,
     COUNTED_WORDS,
-    FINISH_WORDS,
-    IDLE,
-    JOINING,
-    NO_SIZE_BEFORE,
-    SAYING,
+    MATERIAL_WORDS,
+    NON_SIZE_FOLLOWERS,
+    PHRASE_STARTERS,
     SIZE_WORDS,
-    article,
-    kind_of,
-    number,
-    says,
+    STOP_WORDS,
+    indefinite_article,
+    lookup_category,
+    matches_any_word,
+    parse_number,
 )
-from dreamfusion3d.procedural.materials import FINISHES
-from dreamfusion3d.procedural.objects import Meaning
+from dreamfusion3d.procedural.materials import MATERIALS
+from dreamfusion3d.procedural.objects import ObjectSpec
 
 # a picture's, not the prop's
-_GROUND = re.compile(r"\b(on|against|with|over) (an? )?(\w+ ){0,3}(background|backdrop)\b")
+_BACKGROUND_PHRASE = re.compile(r"\b(on|against|with|over) (an? )?(\w+ ){0,3}(background|backdrop)\b")
 _PATTERN_NOUNS = ("stripes", "spots", "dots", "checks")
-_NONE = ("no", "without", "zero", "0")
-_COMPOUND = re.compile(r"\b(" + "|".join(COMPOUNDS) + r")\b")
-_LACKING = re.compile(r"\b([a-z]+?)-?less\b")
+_NEGATIONS = ("no", "without", "zero", "0")
+_COMPOUND_NOUN = re.compile(r"\b(" + "|".join(COMPOUND_NOUNS) + r")\b")
+_LESS_SUFFIX = re.compile(r"\b([a-z]+?)-?less\b")
 
 
 @dataclass(frozen=True)
-class Reading:
+class ParsedPrompt:
     """What a prompt means here. ``meaning`` is None when no noun of this world is in it."""
 
-    meaning: Meaning | None
-    unknown: list[str] = field(default_factory=list)  # words that had no effect
+    spec: ObjectSpec | None
+    unknown_words: list[str] = field(default_factory=list)  # words that had no effect
     notes: list[str] = field(default_factory=list)  # things asked for that this world cannot do
 
 
@@ -52,192 +52,221 @@ class _Sentence:
     """The words, the head noun's kind and place, and what has been understood so far."""
 
     words: list[str]
-    kind: Kind
-    at: int
+    category: Category
+    noun_index: int
     used: set[int]
     notes: list[str] = field(default_factory=list)
 
 
-def read(prompt: str) -> Reading:
+def parse_with_rules(prompt: str) -> ParsedPrompt:
     """The meaning of a prompt, and the words that were not understood."""
-    words = split(prompt)
-    nouns = [(i, k) for i, w in enumerate(words) if (k := kind_of(w)) is not None]
+    words = split_words(prompt)
+    nouns = [(i, k) for i, w in enumerate(words) if (k := lookup_category(w)) is not None]
     if not nouns:
-        return Reading(None, [w for w in words if w not in IDLE])
+        return ParsedPrompt(None, [w for w in words if w not in STOP_WORDS])
     # the head noun is the last one before the first "with": "pine table" is a table
-    joint = next((i for i, w in enumerate(words) if w in JOINING and i > nouns[0][0]), len(words))
-    at, kind = [n for n in nouns if n[0] < joint][-1]
+    connective_index = next(
+        (i for i, w in enumerate(words) if w in CONNECTIVES and i > nouns[0][0]), len(words)
+    )
+    noun_index, category = [n for n in nouns if n[0] < connective_index][-1]
     # all of its nouns are used: "a pine tree" is one thing
-    s = _Sentence(words, kind, at, {i for i, k in nouns if k is kind})
-    count, option = _count(s), _option(s)
-    finish = _finish(s)
-    colour, second = _colours(s, finish)
-    if kind.second is HANDLES and count == 0:
-        second = "default"  # "no red handle" is no handle
+    s = _Sentence(words, category, noun_index, {i for i, k in nouns if k is category})
+    count, option = _parse_count(s), _parse_option(s)
+    material = _parse_material(s)
+    color, second_color = _parse_colors(s, material)
+    if category.second_part_words is HANDLE_WORDS and count == 0:
+        second_color = "default"  # "no red handle" is no handle
     size = "normal"
     for i, w in enumerate(words):
-        if w in SIZE_WORDS and not NO_SIZE_BEFORE.intersection(words[i + 1 : i + 2]):
+        if w in SIZE_WORDS and not NON_SIZE_FOLLOWERS.intersection(words[i + 1 : i + 2]):
             size = SIZE_WORDS[w]
             s.used.add(i)
-    s.used |= {i for i, w in enumerate(words) if w in IDLE or says(w, kind.second)}
-    unknown = list(dict.fromkeys(w for i, w in enumerate(words) if i not in s.used))
-    return Reading(Meaning(kind.name, colour, second, count, size, finish, option), unknown, s.notes)
+    s.used |= {
+        i for i, w in enumerate(words) if w in STOP_WORDS or matches_any_word(w, category.second_part_words)
+    }
+    unknown_words = list(dict.fromkeys(w for i, w in enumerate(words) if i not in s.used))
+    return ParsedPrompt(
+        ObjectSpec(category.name, color, second_color, count, size, material, option), unknown_words, s.notes
+    )
 
 
-def split(prompt: str) -> list[str]:
+def split_words(prompt: str) -> list[str]:
     """Words of letters and digits only, in lower case; compound names and "-less" settled."""
     text = unicodedata.normalize("NFKC", prompt).lower()
     text = re.sub(r"['\u2019]s\b", "", text)
-    text = _GROUND.sub("", text)
-    text = _LACKING.sub(_lacking, text)
+    text = _BACKGROUND_PHRASE.sub("", text)
+    text = _LESS_SUFFIX.sub(_expand_less_suffix, text)
     text = " ".join(re.findall(r"[^\W_]+", text))
-    return _COMPOUND.sub(lambda found: COMPOUNDS[found[1]], text).split()
+    return _COMPOUND_NOUN.sub(lambda found: COMPOUND_NOUNS[found[1]], text).split()
 
 
-def _lacking(found: re.Match[str]) -> str:
-    """"handleless" is "no handle"; of words that no prop has, nothing is changed."""
-    part = found[1]
-    known = part in COUNTED_WORDS or any(part in kind.option for kind in KINDS.values())
-    return f"no {part}" if known else found[0]
+def _expand_less_suffix(match: re.Match[str]) -> str:
+    """ "handleless" is "no handle"; of words that no prop has, nothing is changed."""
+    part = match[1]
+    is_part = part in COUNTED_WORDS or any(part in kind.option_words for kind in CATEGORIES.values())
+    return f"no {part}" if is_part else match[0]
 
 
-def _count(s: _Sentence) -> int:
+def _parse_count(s: _Sentence) -> int:
     """How many handles (legs, tiers): by a number word up to four words before, else as usual."""
-    kind, words = s.kind, s.words
-    count = kind.counts[0]
+    category, words = s.category, s.words
+    count = category.counts[0]
     for i, word in enumerate(words):
-        mine = says(word, kind.counted)
-        if not mine and not (word in COUNTED_WORDS or says(word, HANDLES)):
+        is_counted = matches_any_word(word, category.counted_words)
+        if not is_counted and not (word in COUNTED_WORDS or matches_any_word(word, HANDLE_WORDS)):
             continue
-        if not mine or kind.counts == (0,):
-            if says(word, kind.second) or says(word, kind.option) or kind_of(word):
+        if not is_counted or category.counts == (0,):
+            if (
+                matches_any_word(word, category.second_part_words)
+                or matches_any_word(word, category.option_words)
+                or lookup_category(word)
+            ):
                 continue  # a hammer's handle is its second part
-            if not mine and not says(word, HANDLES):
+            if not is_counted and not matches_any_word(word, HANDLE_WORDS):
                 continue
         s.used.add(i)
         # a number before the noun counts props: "one vase with handles"
-        first = max(i - 4, s.at + 1 if s.at < i else 0)
-        near = [j for j in range(first, i) if number(words[j]) is not None]
+        first = max(i - 4, s.noun_index + 1 if s.noun_index < i else 0)
+        number_indices = [j for j in range(first, i) if parse_number(words[j]) is not None]
         # "a pair of handles": the larger number wins over the article
-        stated = [n for j in near if words[j] not in ("a", "an") and (n := number(words[j])) is not None]
-        if stated:
-            count = stated[-1]
-        elif kind.counted is HANDLES:
+        numbers = [
+            n
+            for j in number_indices
+            if words[j] not in ("a", "an") and (n := parse_number(words[j])) is not None
+        ]
+        if numbers:
+            count = numbers[-1]
+        elif category.counted_words is HANDLE_WORDS:
             count = 2 if word.endswith("s") else 1
-        elif s.at < i and any(words[j] in ("a", "an") for j in near[-1:]) and 1 in kind.counts:
+        elif (
+            s.noun_index < i
+            and any(words[j] in ("a", "an") for j in number_indices[-1:])
+            and 1 in category.counts
+        ):
             count = 1
-        s.used |= set(near)
+        s.used |= set(number_indices)
         break
-    return _existing(s, count)
+    return _nearest_valid_count(s, count)
 
 
-def _existing(s: _Sentence, count: int) -> int:
+def _nearest_valid_count(s: _Sentence, count: int) -> int:
     """The count nearest to ``count`` that the kind comes with, and a note where it is another."""
-    kind = s.kind
-    if count in kind.counts:
+    category = s.category
+    if count in category.counts:
         return count
-    what = kind.counted[:2] if kind.counts != (0,) else HANDLES[:2]
-    possible = " or ".join(str(h) for h in sorted(kind.counts))
-    nearest = min(kind.counts, key=lambda c: abs(c - count))
+    counted_words = category.counted_words[:2] if category.counts != (0,) else HANDLE_WORDS[:2]
+    possible = " or ".join(str(h) for h in sorted(category.counts))
+    nearest = min(category.counts, key=lambda c: abs(c - count))
     s.notes.append(
-        f"{article(kind.name)} {kind.name} comes with {possible} {what[possible != '1']} here, "
+        f"{indefinite_article(category.name)} {category.name} comes with {possible} {counted_words[possible != '1']} here, "
         f"not {count}: making {nearest}"
     )
     return nearest
 
 
-def _option(s: _Sentence) -> bool:
+def _parse_option(s: _Sentence) -> bool:
     """Whether the kind's optional part is there: "with a lid", "lidded", "no lid"."""
-    there = s.kind.usually
+    present = s.category.option_default
     for i, word in enumerate(s.words):
-        if not says(word, s.kind.option):
+        if not matches_any_word(word, s.category.option_words):
             continue
         s.used.add(i)
-        near = [j for j in range(max(i - 3, 0), i) if s.words[j] in _NONE]
-        s.used |= set(near)
-        there = not near
-    return there
+        negations = [j for j in range(max(i - 3, 0), i) if s.words[j] in _NEGATIONS]
+        s.used |= set(negations)
+        present = not negations
+    return present
 
 
-def _finish(s: _Sentence) -> str:
+def _parse_material(s: _Sentence) -> str:
     for i, word in enumerate(s.words):
-        finish = FINISH_WORDS.get(word)
-        if finish is None or says(word, s.kind.second):
+        material = MATERIAL_WORDS.get(word)
+        if material is None or matches_any_word(word, s.category.second_part_words):
             continue
         s.used.add(i)
-        other = None if word in _PATTERN_NOUNS else _elsewhere(s, i)
-        if other is not None:
-            if not (finish == "wooden" and s.kind.natural_second == WOOD and says(other, s.kind.second)):
-                s.notes.append(f"only the whole can be {word} here, not the {other} alone")
+        other_noun = None if word in _PATTERN_NOUNS else _other_noun_after(s, i)
+        if other_noun is not None:
+            if not (
+                material == "wooden"
+                and s.category.natural_second_color == WOOD_COLOR
+                and matches_any_word(other_noun, s.category.second_part_words)
+            ):
+                s.notes.append(f"only the whole can be {word} here, not the {other_noun} alone")
             continue
-        if finish in s.kind.finishes:
-            return finish
-        if finish == "wooden" and s.kind.natural == WOOD:
+        if material in s.category.materials:
+            return material
+        if material == "wooden" and s.category.natural_color == WOOD_COLOR:
             continue
-        s.notes.append(f"{article(s.kind.name)} {s.kind.name} is not {finish} here: making it plain")
+        s.notes.append(
+            f"{indefinite_article(s.category.name)} {s.category.name} is not {material} here: making it plain"
+        )
     return "plain"
 
 
-def _colours(s: _Sentence, finish: str) -> tuple[str, str]:
+def _parse_colors(s: _Sentence, material: str) -> tuple[str, str]:
     """Colours of part A and part B: a colour word belongs to the part word or noun that follows it
     ("red handled mug", "mug with a red handle"), or to a part that it is said of ("handle is red").
     A colour of anything else ("on a white table") is named and left."""
-    colour, second = "natural", "default"
+    color, second_color = "natural", "default"
     for i, word in enumerate(s.words):
-        if word not in COLOUR_WORDS:
+        if word not in COLOR_WORDS:
             continue
         s.used.add(i)
-        named = COLOUR_WORDS[word]
-        if _of_part(s.words, i, s.kind):
-            second = named
-        elif _of_pattern(s.words, i, alone=True):
+        named = COLOR_WORDS[word]
+        if _is_part_color(s.words, i, s.category):
+            second_color = named
+        elif _is_pattern_color(s.words, i, noun_only=True):
             continue  # "white stripes": a pattern's second colour is its own
-        elif (other := _elsewhere(s, i)) is not None:
-            s.notes.append(f"the {other} has no colour of its own here: {word} is left out")
-        elif colour == "natural":
-            colour = named
-        elif FINISHES[finish].shift is None and _of_pattern(s.words, i):
+        elif (other_noun := _other_noun_after(s, i)) is not None:
+            s.notes.append(f"the {other_noun} has no colour of its own here: {word} is left out")
+        elif color == "natural":
+            color = named
+        elif MATERIALS[material].shift is None and _is_pattern_color(s.words, i):
             continue  # "red and white striped"
-        elif second == "default":
-            second = named
-    return colour, second
+        elif second_color == "default":
+            second_color = named
+    return color, second_color
 
 
-def _elsewhere(s: _Sentence, i: int) -> str | None:
+def _other_noun_after(s: _Sentence, i: int) -> str | None:
     """The noun after the adjective at ``i``, where that is neither the prop nor its part B: another
     part, another thing; None where the adjective is the prop's own."""
-    if i < s.at:
+    if i < s.noun_index:
         return None
     for word in s.words[i + 1 : i + 4]:
-        if word in COLOUR_WORDS or word in SIZE_WORDS or word in FINISH_WORDS or word in ("and", "polka"):
+        if word in COLOR_WORDS or word in SIZE_WORDS or word in MATERIAL_WORDS or word in ("and", "polka"):
             continue
-        if kind_of(word) is s.kind or word in IDLE or word in BEGINNING or number(word) is not None:
+        if (
+            lookup_category(word) is s.category
+            or word in STOP_WORDS
+            or word in PHRASE_STARTERS
+            or parse_number(word) is not None
+        ):
             return None
         return word
     return None
 
 
-def _of_pattern(words: list[str], i: int, *, alone: bool = False) -> bool:
+def _is_pattern_color(words: list[str], i: int, *, noun_only: bool = False) -> bool:
     """Whether the colour at ``i`` is that of stripes; ``alone``: said of nothing else ("white stripes")."""
     after = words[i + 1 : i + 2]
-    if alone:
+    if noun_only:
         return bool(after) and (after[0] in _PATTERN_NOUNS or words[i + 1 : i + 3] == ["polka", "dots"])
-    return bool(after) and (after[0] in FINISH_WORDS or after[0] == "polka")
+    return bool(after) and (after[0] in MATERIAL_WORDS or after[0] == "polka")
 
 
-def _of_part(words: list[str], i: int, kind: Kind) -> bool:
+def _is_part_color(words: list[str], i: int, category: Category) -> bool:
     """Whether the colour word at ``i`` is about part B."""
     for word in words[i + 1 : i + 4]:
-        if says(word, kind.second):
+        if matches_any_word(word, category.second_part_words):
             return True
         # "red two handle vase", "in red with a handle": something else begins
-        if kind_of(word) or number(word) is not None or word in BEGINNING:
+        if lookup_category(word) or parse_number(word) is not None or word in PHRASE_STARTERS:
             return False
-    said = False
+    attributed = False
     for word in reversed(words[max(i - 4, 0) : i]):
-        if says(word, kind.second):
-            return said
-        said |= word in SAYING
-        if word not in IDLE:
+        if matches_any_word(word, category.second_part_words):
+            return attributed
+        attributed |= word in ATTRIBUTION_WORDS
+        if word not in STOP_WORDS:
             break
     return False

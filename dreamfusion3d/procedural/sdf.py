@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-Value = Tensor | float
+TensorOrFloat = Tensor | float
 
 
 def length(*components: Tensor) -> Tensor:
@@ -23,18 +23,28 @@ def length(*components: Tensor) -> Tensor:
     return torch.sqrt(total + 1e-12)
 
 
-def sphere(x: Tensor, y: Tensor, z: Tensor, radius: Value) -> Tensor:
+def sphere(x: Tensor, y: Tensor, z: Tensor, radius: TensorOrFloat) -> Tensor:
     return length(x, y, z) - radius
 
 
-def ellipsoid(x: Tensor, y: Tensor, z: Tensor, rx: Value, ry: Value, rz: Value) -> Tensor:
+def ellipsoid(
+    x: Tensor, y: Tensor, z: Tensor, rx: TensorOrFloat, ry: TensorOrFloat, rz: TensorOrFloat
+) -> Tensor:
     """A first-order bound, exact on the surface."""
     k0 = length(x / rx, y / ry, z / rz)
     k1 = length(x / (rx * rx), y / (ry * ry), z / (rz * rz))
     return k0 * (k0 - 1) / k1
 
 
-def box(x: Tensor, y: Tensor, z: Tensor, hx: Value, hy: Value, hz: Value, rounding: float = 0.02) -> Tensor:
+def box(
+    x: Tensor,
+    y: Tensor,
+    z: Tensor,
+    hx: TensorOrFloat,
+    hy: TensorOrFloat,
+    hz: TensorOrFloat,
+    rounding: float = 0.02,
+) -> Tensor:
     """Box of half sizes hx, hy, hz with rounded edges."""
     qx, qy, qz = x.abs() - hx + rounding, y.abs() - hy + rounding, z.abs() - hz + rounding
     outside = length(qx.clamp(min=0), qy.clamp(min=0), qz.clamp(min=0))
@@ -43,24 +53,31 @@ def box(x: Tensor, y: Tensor, z: Tensor, hx: Value, hy: Value, hz: Value, roundi
 
 
 def cylinder(
-    x: Tensor, y: Tensor, z: Tensor, radius: Value, half_height: Value, rounding: float = 0.015
+    x: Tensor,
+    y: Tensor,
+    z: Tensor,
+    radius: TensorOrFloat,
+    half_height: TensorOrFloat,
+    rounding: float = 0.015,
 ) -> Tensor:
     """Upright cylinder with rounded rims."""
     qr, qy = length(x, z) - radius + rounding, y.abs() - half_height + rounding
     return length(qr.clamp(min=0), qy.clamp(min=0)) + torch.maximum(qr, qy).clamp(max=0) - rounding
 
 
-def torus(x: Tensor, y: Tensor, z: Tensor, major: Value, minor: Value) -> Tensor:
+def torus(x: Tensor, y: Tensor, z: Tensor, major: TensorOrFloat, minor: TensorOrFloat) -> Tensor:
     """Ring lying flat around the Y axis."""
     return length(length(x, z) - major, y) - minor
 
 
-def ring(x: Tensor, y: Tensor, z: Tensor, rx: Value, ry: Value, minor: Value) -> Tensor:
+def ring(
+    x: Tensor, y: Tensor, z: Tensor, rx: TensorOrFloat, ry: TensorOrFloat, minor: TensorOrFloat
+) -> Tensor:
     """Elliptical ring standing in the XY plane (a handle); rx, ry are the tube's centre line."""
     return length(ellipse(x, y, rx, ry), z) - minor
 
 
-def ellipse(x: Tensor, y: Tensor, rx: Value, ry: Value) -> Tensor:
+def ellipse(x: Tensor, y: Tensor, rx: TensorOrFloat, ry: TensorOrFloat) -> Tensor:
     """Signed distance (first order) to an ellipse in the plane."""
     k0 = length(x / rx, y / ry)
     k1 = length(x / (rx * rx), y / (ry * ry))
@@ -68,7 +85,13 @@ def ellipse(x: Tensor, y: Tensor, rx: Value, ry: Value) -> Tensor:
 
 
 def capsule(
-    x: Tensor, y: Tensor, z: Tensor, start: Sequence[Value], end: Sequence[Value], r0: Value, r1: Value
+    x: Tensor,
+    y: Tensor,
+    z: Tensor,
+    start: Sequence[TensorOrFloat],
+    end: Sequence[TensorOrFloat],
+    r0: TensorOrFloat,
+    r1: TensorOrFloat,
 ) -> Tensor:
     """Segment from ``start`` to ``end``, radius going linearly from r0 to r1 (a bound when r0 != r1)."""
     dx, dy, dz = (e - s for s, e in zip(start, end, strict=True))
@@ -77,7 +100,9 @@ def capsule(
     return length(px - along * dx, py - along * dy, pz - along * dz) - (r0 + (r1 - r0) * along)
 
 
-def lathe(x: Tensor, y: Tensor, z: Tensor, profile: Sequence[tuple[Value, Value]], rounding: float) -> Tensor:
+def lathe(
+    x: Tensor, y: Tensor, z: Tensor, profile: Sequence[tuple[TensorOrFloat, TensorOrFloat]], rounding: float
+) -> Tensor:
     """Solid of revolution around Y; ``profile`` is (radius, height) from bottom to top.
 
     Exact distance to the polygon that the profile closes with the axis, minus ``rounding``
@@ -101,13 +126,15 @@ def lathe(x: Tensor, y: Tensor, z: Tensor, profile: Sequence[tuple[Value, Value]
     return torch.where(inside, -distance, distance) - rounding
 
 
-def _round_corners(profile: Sequence[tuple[Value, Value]]) -> list[tuple[Value, Value]]:
+def _round_corners(
+    profile: Sequence[tuple[TensorOrFloat, TensorOrFloat]],
+) -> list[tuple[TensorOrFloat, TensorOrFloat]]:
     """Chaikin's corner cutting, once: each inner corner becomes two; the ends stay."""
     out = [profile[0]]
     for i in range(1, len(profile) - 1):
-        for other in (profile[i - 1], profile[i + 1]):
-            (radius, height), (radius_there, height_there) = profile[i], other
-            out.append((0.75 * radius + 0.25 * radius_there, 0.75 * height + 0.25 * height_there))
+        for neighbor in (profile[i - 1], profile[i + 1]):
+            (radius, height), (neighbor_radius, neighbor_height) = profile[i], neighbor
+            out.append((0.75 * radius + 0.25 * neighbor_radius, 0.75 * height + 0.25 * neighbor_height))
     return [*out, profile[-1]]
 
 
@@ -124,6 +151,6 @@ def smooth_union(a: Tensor, b: Tensor, radius: float) -> Tensor:
     return b + (a - b) * h - radius * h * (1 - h)
 
 
-def cut(a: Tensor, b: Tensor) -> Tensor:
+def subtract(a: Tensor, b: Tensor) -> Tensor:
     """``a`` without ``b``."""
     return torch.maximum(a, -b)

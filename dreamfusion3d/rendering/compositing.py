@@ -11,50 +11,50 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dreamfusion3d.core.backends import Backend, fastest
+from dreamfusion3d.core.backends import Backend, fastest_backend
 from dreamfusion3d.rendering.ray_march import Samples
 
 
-def weights(
+def compositing_weights(
     density: Float[Tensor, " n"], samples: Samples, backend: Backend = "auto"
 ) -> Float[Tensor, " n"]:
     """Share of each sample in its ray's colour, differentiable in the density (per unit length)."""
-    backend = fastest(density) if backend == "auto" else backend
+    backend = fastest_backend(density) if backend == "auto" else backend
     lengths = samples.t_ends - samples.t_starts
     if backend == "numba":
-        from dreamfusion3d.rendering.compositing_numba import weights_numba
+        from dreamfusion3d.rendering.compositing_numba import compositing_weights_numba
 
-        return weights_numba(density, lengths, samples.packed_info)
+        return compositing_weights_numba(density, lengths, samples.packed_info)
     if backend == "triton":
-        from dreamfusion3d.rendering.compositing_triton import weights_triton
+        from dreamfusion3d.rendering.compositing_triton import compositing_weights_triton
 
-        return weights_triton(density, lengths, samples.packed_info)
-    return _weights_torch(density, samples)
+        return compositing_weights_triton(density, lengths, samples.packed_info)
+    return _compositing_weights_torch(density, samples)
 
 
 def accumulate(
     weights: Float[Tensor, " n"],
     values: Float[Tensor, "n c"],
     ray_indices: Int64[Tensor, " n"],
-    rays: int,
+    num_rays: int,
     backend: Backend = "auto",
-) -> Float[Tensor, "{rays} c"]:
+) -> Float[Tensor, "{num_rays} c"]:
     """Weighted sums of the samples' values along each ray; 0 for a ray without samples. On a GPU
     torch's own sum is used, which is one kernel."""
-    backend = fastest(weights) if backend == "auto" else backend
+    backend = fastest_backend(weights) if backend == "auto" else backend
     if backend == "numba":
         from dreamfusion3d.rendering.compositing_numba import accumulate_numba
 
-        return accumulate_numba(weights, values, ray_indices, rays)
-    out = torch.zeros(rays, values.shape[1], dtype=values.dtype, device=values.device)
+        return accumulate_numba(weights, values, ray_indices, num_rays)
+    out = torch.zeros(num_rays, values.shape[1], dtype=values.dtype, device=values.device)
     return out.index_add(0, ray_indices, weights[:, None] * values)
 
 
-def _weights_torch(density: Float[Tensor, " n"], samples: Samples) -> Float[Tensor, " n"]:
+def _compositing_weights_torch(density: Float[Tensor, " n"], samples: Samples) -> Float[Tensor, " n"]:
     """One running sum over all samples, less its value where each ray begins."""
     # float64: the sum runs over every ray, the differences that matter are those within one
-    optical = (density * (samples.t_ends - samples.t_starts)).double()
-    before = optical.cumsum(0) - optical
+    optical_depth = (density * (samples.t_ends - samples.t_starts)).double()
+    depth_before = optical_depth.cumsum(0) - optical_depth
     first = samples.packed_info[samples.ray_indices, 0]
-    transmittance = torch.exp(before[first] - before)
-    return (transmittance * -torch.expm1(-optical)).to(density.dtype)
+    transmittance = torch.exp(depth_before[first] - depth_before)
+    return (transmittance * -torch.expm1(-optical_depth)).to(density.dtype)

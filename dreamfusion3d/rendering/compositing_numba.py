@@ -15,14 +15,14 @@ _ONE = np.float32(1)
 _ZERO = np.float32(0)
 
 
-def weights_numba(density, lengths, packed_info):
+def compositing_weights_numba(density, lengths, packed_info):
     """(n,) weights; density and lengths (n,) float32, packed_info (r, 2)."""
     return _Weights.apply(density, lengths, packed_info)
 
 
-def accumulate_numba(weights, values, ray_indices, rays):
+def accumulate_numba(weights, values, ray_indices, num_rays):
     """(rays, c) sums; weights (n,), values (n, c) float32."""
-    return _Accumulate.apply(weights, values, ray_indices, rays)
+    return _Accumulate.apply(weights, values, ray_indices, num_rays)
 
 
 class _Weights(torch.autograd.Function):
@@ -47,10 +47,10 @@ class _Weights(torch.autograd.Function):
 
 class _Accumulate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, weights, values, ray_indices, rays):
+    def forward(ctx, weights, values, ray_indices, num_rays):
         weights, values = weights.detach().contiguous(), values.detach().contiguous()
         ctx.save_for_backward(weights, values, ray_indices)
-        out = torch.zeros(rays, values.shape[1])
+        out = torch.zeros(num_rays, values.shape[1])
         _accumulate(weights.numpy(), values.numpy(), ray_indices.numpy(), out.numpy())
         return out
 
@@ -61,8 +61,12 @@ class _Accumulate(torch.autograd.Function):
         grad_weights, grad_values = torch.empty(weights.shape), torch.empty(values.shape)
         follow_torch_threads()
         _accumulate_backward(
-            grad.contiguous().numpy(), weights.numpy(), values.numpy(), ray_indices.numpy(),
-            grad_weights.numpy(), grad_values.numpy(),
+            grad.contiguous().numpy(),
+            weights.numpy(),
+            values.numpy(),
+            ray_indices.numpy(),
+            grad_weights.numpy(),
+            grad_values.numpy(),
         )
         return (
             grad_weights if ctx.needs_input_grad[0] else None,
@@ -79,9 +83,9 @@ def _weights(density, lengths, packed_info, out, after):
     for ray in numba.prange(packed_info.shape[0]):
         transmittance = _ONE
         for i in range(packed_info[ray, 0], packed_info[ray, 0] + packed_info[ray, 1]):
-            optical = density[i] * lengths[i]
-            out[i] = transmittance * -np.float32(math.expm1(-optical))
-            transmittance *= np.float32(math.exp(-optical))
+            optical_depth = density[i] * lengths[i]
+            out[i] = transmittance * -np.float32(math.expm1(-optical_depth))
+            transmittance *= np.float32(math.exp(-optical_depth))
             after[i] = transmittance
 
 
@@ -91,11 +95,11 @@ def _weights_backward(grad, lengths, packed_info, weights, after, out):
     """d w_i / d s_i = T_{i+1}, d w_j / d s_i = -w_j for j > i, with s = sigma delta."""
     for ray in numba.prange(packed_info.shape[0]):
         start = packed_info[ray, 0]
-        behind = _ZERO  # sum of grad_j w_j over j > i
-        for back in range(packed_info[ray, 1]):
-            i = start + packed_info[ray, 1] - 1 - back
-            out[i] = lengths[i] * (grad[i] * after[i] - behind)
-            behind += grad[i] * weights[i]
+        suffix_sum = _ZERO  # sum of grad_j w_j over j > i
+        for reverse in range(packed_info[ray, 1]):
+            i = start + packed_info[ray, 1] - 1 - reverse
+            out[i] = lengths[i] * (grad[i] * after[i] - suffix_sum)
+            suffix_sum += grad[i] * weights[i]
 
 
 @serial_kernel

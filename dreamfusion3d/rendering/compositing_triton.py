@@ -14,7 +14,7 @@ BLOCK = 32  # rays of a program, which ends with the longest of them
 _SMALL = tl.constexpr(1e-2)  # below it 1 - exp(-s) is a sum of three terms, to the last digit
 
 
-def weights_triton(
+def compositing_weights_triton(
     density: Float[Tensor, " n"], lengths: Float[Tensor, " n"], packed_info: Int64[Tensor, "r 2"]
 ) -> Float[Tensor, " n"]:
     """As ``composite.weights``; density and lengths in float32."""
@@ -54,16 +54,18 @@ def _forward(density, lengths, packed_info, out, after, rays, BLOCK: tl.constexp
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     first = tl.load(packed_info + 2 * ray, ray < rays, 0)
     count = tl.load(packed_info + 2 * ray + 1, ray < rays, 0)
-    left = tl.full((BLOCK,), 1.0, tl.float32)
+    transmittance = tl.full((BLOCK,), 1.0, tl.float32)
     for k in range(tl.max(count, 0)):
-        real = k < count
-        at = first + k
-        optical = tl.load(density + at, real, 0.0) * tl.load(lengths + at, real, 0.0)
-        passed = tl.exp(-optical)
-        series = optical * (1.0 - optical * (0.5 - optical / 6.0))
-        tl.store(out + at, left * tl.where(optical < _SMALL, series, 1.0 - passed), real)
-        left = left * passed
-        tl.store(after + at, left, real)
+        valid = k < count
+        sample = first + k
+        optical_depth = tl.load(density + sample, valid, 0.0) * tl.load(lengths + sample, valid, 0.0)
+        attenuation = tl.exp(-optical_depth)
+        series = optical_depth * (1.0 - optical_depth * (0.5 - optical_depth / 6.0))
+        tl.store(
+            out + sample, transmittance * tl.where(optical_depth < _SMALL, series, 1.0 - attenuation), valid
+        )
+        transmittance = transmittance * attenuation
+        tl.store(after + sample, transmittance, valid)
 
 
 @triton.jit
@@ -73,11 +75,11 @@ def _backward(grad, lengths, packed_info, weights, after, out, rays, BLOCK: tl.c
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     first = tl.load(packed_info + 2 * ray, ray < rays, 0)
     count = tl.load(packed_info + 2 * ray + 1, ray < rays, 0)
-    behind = tl.zeros((BLOCK,), tl.float32)  # sum of grad_j w_j over j > i
-    for back in range(tl.max(count, 0)):
-        real = back < count
-        at = first + count - 1 - back
-        g = tl.load(grad + at, real, 0.0)
-        slope = g * tl.load(after + at, real, 0.0) - behind
-        tl.store(out + at, tl.load(lengths + at, real, 0.0) * slope, real)
-        behind += g * tl.load(weights + at, real, 0.0)
+    suffix_sum = tl.zeros((BLOCK,), tl.float32)  # sum of grad_j w_j over j > i
+    for reverse in range(tl.max(count, 0)):
+        valid = reverse < count
+        sample = first + count - 1 - reverse
+        g = tl.load(grad + sample, valid, 0.0)
+        slope = g * tl.load(after + sample, valid, 0.0) - suffix_sum
+        tl.store(out + sample, tl.load(lengths + sample, valid, 0.0) * slope, valid)
+        suffix_sum += g * tl.load(weights + sample, valid, 0.0)

@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
-from dreamfusion3d.core.shading import light_direction, shade
+from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.core.shading import lambert_shading, light_direction
 from dreamfusion3d.core.types import Mesh, Render
-from dreamfusion3d.mesh.rasterize import rasterise
+from dreamfusion3d.mesh.rasterize import rasterize_triangles
 
 
 @dataclass(frozen=True)
-class Hits:
+class GBuffer:
     """What the sub-pixels of some cameras see, in the order of views, rows and columns."""
 
     subpixel: Int64[Tensor, " n"]  # flat index into b x (h s) x (w s)
@@ -41,42 +41,48 @@ class Hits:
         return (values[faces[self.face]] * self.weights[..., None]).sum(1)
 
 
-def see(
-    mesh: Mesh, normals: Float[np.ndarray, "v 3"], cameras: Cameras, *, supersample: int = 1
-) -> Hits:
+def rasterize_gbuffer(
+    mesh: Mesh, normals: Float[np.ndarray, "v 3"], cameras: OrbitCameras, *, supersample: int = 1
+) -> GBuffer:
     """The nearest face at every sub-pixel centre, on the cameras' device."""
-    device, origin = cameras.azimuth_deg.device, cameras.to("cpu")
-    height, width = origin.height * supersample, origin.width * supersample
-    fine = origin.resized(height, width)
+    device, cpu_cameras = cameras.azimuth_deg.device, cameras.to("cpu")
+    height, width = cpu_cameras.height * supersample, cpu_cameras.width * supersample
+    fine = cpu_cameras.resized(height, width)
     points = fine.project(torch.from_numpy(mesh.vertices).float()).numpy()
-    rasters = [rasterise(view, mesh.faces, height, width) for view in points]
+    rasters = [rasterize_triangles(view, mesh.faces, height, width) for view in points]
     face = torch.from_numpy(np.stack([r.face for r in rasters]).reshape(-1)).long()
     subpixel = torch.nonzero(face >= 0)[:, 0]
     face = face[subpixel]
     weights = torch.from_numpy(np.stack([r.weights for r in rasters]).reshape(-1, 3))[subpixel]
     corners = torch.from_numpy(np.ascontiguousarray(mesh.faces)).long()[face]
-    vertices, vertex_normals = (torch.from_numpy(np.ascontiguousarray(a)).float()
-                                for a in (mesh.vertices, normals))
+    vertices, vertex_normals = (
+        torch.from_numpy(np.ascontiguousarray(a)).float() for a in (mesh.vertices, normals)
+    )
     positions = (vertices[corners] * weights[..., None]).sum(1)
     normal = F.normalize((vertex_normals[corners] * weights[..., None]).sum(1), dim=-1, eps=1e-9)
     view = subpixel // (height * width)
     light = light_direction(fine.camera_to_world)[view]
     distance = (positions - fine.camera_to_world[view, :3, 3]).norm(dim=-1)
-    return Hits(
-        subpixel.to(device), face.to(device), weights.to(device), positions.to(device), normal.to(device),
-        shade(normal, light).to(device), distance.to(device),
-        (len(origin), origin.height, origin.width, supersample),
+    return GBuffer(
+        subpixel.to(device),
+        face.to(device),
+        weights.to(device),
+        positions.to(device),
+        normal.to(device),
+        lambert_shading(normal, light).to(device),
+        distance.to(device),
+        (len(cpu_cameras), cpu_cameras.height, cpu_cameras.width, supersample),
     )
 
 
-def compose(hits: Hits, colours: Float[Tensor, "n 3"]) -> tuple[Render, Float[Tensor, "b h w 3"]]:
+def shade_gbuffer(gbuffer: GBuffer, colors: Float[Tensor, "n 3"]) -> tuple[Render, Float[Tensor, "b h w 3"]]:
     """Lit pictures with the given colour at each hit, and the same without light; both premultiplied."""
-    b, h, w, s = hits.shape
-    one = torch.ones_like(hits.shade)[:, None]
+    b, h, w, s = gbuffer.shape
+    one = torch.ones_like(gbuffer.shade)[:, None]
     values = torch.cat(
-        [colours * hits.shade[:, None], colours, one, hits.distance[:, None], hits.normals], -1
+        [colors * gbuffer.shade[:, None], colors, one, gbuffer.distance[:, None], gbuffer.normals], -1
     )
-    fine = values.new_zeros(b * h * s * w * s, values.shape[1]).index_copy(0, hits.subpixel, values)
+    fine = values.new_zeros(b * h * s * w * s, values.shape[1]).index_copy(0, gbuffer.subpixel, values)
     mean = F.avg_pool2d(fine.view(b, h * s, w * s, -1).permute(0, 3, 1, 2), s).permute(0, 2, 3, 1)
     opacity = mean[..., 6]
     # the distance of what was hit, not of the void beside it
@@ -84,12 +90,12 @@ def compose(hits: Hits, colours: Float[Tensor, "n 3"]) -> tuple[Render, Float[Te
     return Render(mean[..., :3], opacity, depth, mean[..., 8:]), mean[..., 3:6]
 
 
-def texture_at(texture: Float[Tensor, "h w 3"], uv: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
+def sample_texture(texture: Float[Tensor, "h w 3"], uv: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
     """Bilinear, clamped at the border; v = 1 is the top row; texel centres lie at +0.5.
 
     Differentiable in the texture.
     """
     grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], -1)[None, None]
     planes = texture.permute(2, 0, 1)[None]
-    seen = F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return seen[0, :, 0].T
+    sampled = F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled[0, :, 0].T

@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from dreamfusion3d.cameras.orbit import Cameras
-from dreamfusion3d.cameras.pinhole import Pinholes
+from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.cameras.pinhole import PinholeCameras
 from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.shading import AMBIENT, DIFFUSE, light_direction
 from dreamfusion3d.core.types import Mesh, Render, TexturedMesh
-from dreamfusion3d.mesh.rasterize import rasterise
+from dreamfusion3d.mesh.rasterize import rasterize_triangles
 
 
 @no_type_check
 @njit
-def _texture_at(texture, u, v, channel):
+def _sample_texture_channel(texture, u, v, channel):
     """Bilinear, clamped at the border; v = 1 is the top row; texel centres lie at +0.5."""
     height, width = texture.shape[0], texture.shape[1]
     x = min(max(u * width - 0.5, 0.0), width - 1.0)
@@ -26,17 +26,19 @@ def _texture_at(texture, u, v, channel):
     i, j = min(int(y), height - 2), min(int(x), width - 2)
     fy, fx = y - i, x - j
     top = texture[i, j, channel] * (1 - fx) + texture[i, j + 1, channel] * fx
-    low = texture[i + 1, j, channel] * (1 - fx) + texture[i + 1, j + 1, channel] * fx
-    return (top * (1 - fy) + low * fy) / 255.0
+    bottom = texture[i + 1, j, channel] * (1 - fx) + texture[i + 1, j + 1, channel] * fx
+    return (top * (1 - fy) + bottom * fy) / 255.0
 
 
 @no_type_check
 @njit(nogil=True)
-def _resolve(face, weights, depth, faces, uv, normals, texture, light, ambient, diffuse, lens, s, out):
+def _shade_pixels(
+    face, weights, depth, faces, uv, normals, texture, light, ambient, diffuse, intrinsics, s, out
+):
     """Shade every sub-pixel and average s*s of them: out is (h, w, 8): rgb, opacity, depth, normal."""
-    tall, wide = face.shape
-    for row in range(tall):
-        for col in range(wide):
+    height, width = face.shape
+    for row in range(height):
+        for col in range(width):
             f = face[row, col]
             if f < 0:
                 continue
@@ -51,10 +53,10 @@ def _resolve(face, weights, depth, faces, uv, normals, texture, light, ambient, 
             length = max(np.sqrt(nx * nx + ny * ny + nz * nz), 1e-9)
             nx, ny, nz = nx / length, ny / length, nz / length
             shade = ambient + diffuse * max(nx * light[0] + ny * light[1] + nz * light[2], 0.0)
-            x, y = (col + 0.5 - lens[2]) / lens[0], (row + 0.5 - lens[3]) / lens[1]
+            x, y = (col + 0.5 - intrinsics[2]) / intrinsics[0], (row + 0.5 - intrinsics[3]) / intrinsics[1]
             pixel = out[row // s, col // s]
             for channel in range(3):
-                pixel[channel] += shade * _texture_at(texture, u, v, channel)
+                pixel[channel] += shade * _sample_texture_channel(texture, u, v, channel)
             pixel[3] += 1.0
             pixel[4] += depth[row, col] * np.sqrt(1.0 + x * x + y * y)  # along the ray
             pixel[5] += nx
@@ -70,7 +72,11 @@ def _resolve(face, weights, depth, faces, uv, normals, texture, light, ambient, 
 
 
 def render_mesh(
-    textured: TexturedMesh, cameras: Cameras | Pinholes, *, supersample: int = 2, shading: bool = True
+    textured: TexturedMesh,
+    cameras: OrbitCameras | PinholeCameras,
+    *,
+    supersample: int = 2,
+    shading: bool = True,
 ) -> Render:
     """Anti-aliased pictures of the mesh; without ``shading`` the bare base colour.
 
@@ -83,26 +89,36 @@ def render_mesh(
     points = fine.project(torch.from_numpy(textured.vertices).float()).numpy()
     light = light_direction(cameras.camera_to_world).numpy()
     # focal lengths and middle, in pixels
-    held = Pinholes.of(fine) if isinstance(fine, Cameras) else fine
-    lenses = torch.cat([held.focal, held.centre], 1).double().numpy()
+    pinholes = PinholeCameras.from_orbit(fine) if isinstance(fine, OrbitCameras) else fine
+    intrinsics = torch.cat([pinholes.focal, pinholes.principal_point], 1).double().numpy()
     ambient, diffuse = (AMBIENT, DIFFUSE) if shading else (1.0, 0.0)
     faces = np.ascontiguousarray(textured.faces, np.int64)
     out = np.zeros((len(cameras), cameras.height, cameras.width, 8), np.float32)
     for view in range(len(cameras)):
-        seen = rasterise(points[view], faces, height, width)
-        _resolve(
-            seen.face, seen.weights, seen.depth, faces, np.ascontiguousarray(textured.uv, np.float32),
-            np.ascontiguousarray(textured.normals, np.float32), np.ascontiguousarray(textured.texture),
-            light[view], ambient, diffuse, lenses[view], supersample, out[view],
+        raster = rasterize_triangles(points[view], faces, height, width)
+        _shade_pixels(
+            raster.face,
+            raster.weights,
+            raster.depth,
+            faces,
+            np.ascontiguousarray(textured.uv, np.float32),
+            np.ascontiguousarray(textured.normals, np.float32),
+            np.ascontiguousarray(textured.texture),
+            light[view],
+            ambient,
+            diffuse,
+            intrinsics[view],
+            supersample,
+            out[view],
         )
-    picture = torch.from_numpy(out)
-    return Render(picture[..., :3], picture[..., 3], picture[..., 4], picture[..., 5:])
+    image = torch.from_numpy(out)
+    return Render(image[..., :3], image[..., 3], image[..., 4], image[..., 5:])
 
 
-def render_silhouettes(mesh: Mesh, cameras: Cameras) -> Bool[np.ndarray, "v h w"]:
+def render_silhouettes(mesh: Mesh, cameras: OrbitCameras) -> Bool[np.ndarray, "v h w"]:
     """Which pixel centres see the mesh."""
     cameras = cameras.to("cpu")
     points = cameras.project(torch.from_numpy(mesh.vertices).float()).numpy()
     return np.stack(
-        [rasterise(view, mesh.faces, cameras.height, cameras.width).face >= 0 for view in points]
+        [rasterize_triangles(view, mesh.faces, cameras.height, cameras.width).face >= 0 for view in points]
     )

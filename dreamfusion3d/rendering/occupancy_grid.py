@@ -17,12 +17,12 @@ from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.types import Field
 
 WARM_UP_STEPS = 256  # every cell is looked at until then, as in instant-ngp, appendix C
-DECAY = 0.8  # nerfacc decays by 0.95, over runs ten times as long as ours
-FRESH_SHARE = 4  # after the warm-up one cell in FRESH_SHARE, besides those occupied
-CHUNK = 1 << 16  # points in one call of the field
+OCCUPANCY_DECAY = 0.8  # nerfacc decays by 0.95, over runs ten times as long as ours
+UNIFORM_CELLS_DIVISOR = 4  # after the warm-up one cell in FRESH_SHARE, besides those occupied
+DENSITY_QUERY_CHUNK = 1 << 16  # points in one call of the field
 
 
-class Occupancy:
+class OccupancyGrid:
     """Decayed maxima of the density in ``resolution``^3 cells; all cells start occupied.
 
     ``threshold`` is a density (per scene unit): 0.3 is an opacity of 1 % over the renderer's
@@ -61,15 +61,15 @@ class Occupancy:
             cells = torch.arange(values.numel(), device=device)
         else:
             draw = torch.rand(values.numel(), generator=generator, device=generator.device).to(device)
-            cells = torch.nonzero((draw < 1 / FRESH_SHARE) | self.binary.flatten())[:, 0]
+            cells = torch.nonzero((draw < 1 / UNIFORM_CELLS_DIVISOR) | self.binary.flatten())[:, 0]
         jitter = torch.rand(cells.numel(), 3, generator=generator, device=generator.device).to(device)
-        points = (self.corners(cells) + jitter) * (2 / self.resolution) - 1
-        density = torch.cat([density_fn(chunk) for chunk in points.split(CHUNK)])
-        values[cells] = torch.maximum(values[cells] * DECAY, density.to(values.dtype))
-        level = values.mean().clamp(max=self.threshold)
-        self.estimator.binaries.copy_((values > level).view_as(self.estimator.binaries))
+        points = (self.cell_corners(cells) + jitter) * (2 / self.resolution) - 1
+        density = torch.cat([density_fn(chunk) for chunk in points.split(DENSITY_QUERY_CHUNK)])
+        values[cells] = torch.maximum(values[cells] * OCCUPANCY_DECAY, density.to(values.dtype))
+        threshold = values.mean().clamp(max=self.threshold)
+        self.estimator.binaries.copy_((values > threshold).view_as(self.estimator.binaries))
 
-    def corners(self, cells: Tensor) -> Float[Tensor, "n 3"]:
+    def cell_corners(self, cells: Tensor) -> Float[Tensor, "n 3"]:
         """Integer grid coordinates of flat cell numbers, as floats."""
         r = self.resolution
         return torch.stack([cells // (r * r), cells // r % r, cells % r], -1).float()
@@ -78,24 +78,26 @@ class Occupancy:
         return {"values": self.estimator.occs.clone(), "binary": self.binary.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        saved, own = tuple(state["binary"].shape), tuple(self.binary.shape)
-        if saved != own:
-            raise ValueError(f"this occupancy grid is {own}, the saved one {saved}")
+        saved, expected = tuple(state["binary"].shape), tuple(self.binary.shape)
+        if saved != expected:
+            raise ValueError(f"this occupancy grid is {expected}, the saved one {saved}")
         self.estimator.occs.copy_(state["values"])
         self.estimator.binaries.copy_(state["binary"][None])
-SWEEPS = 4  # looks at random points of every cell of a new occupancy grid
+
+
+OCCUPIED_CELL_UPDATES = 4  # looks at random points of every cell of a new occupancy grid
 
 
 @torch.no_grad()
-def filled(field: Field, config: Config, generator: torch.Generator) -> Bool[Tensor, "x y z"]:
+def occupied_cells(field: Field, config: Config, generator: torch.Generator) -> Bool[Tensor, "x y z"]:
     """Cells where a field that is no longer fitted has density, with their neighbours: a few looks at
     random points may miss a thin wall."""
-    occupancy = Occupancy(config.render.occupancy_resolution, generator.device)
-    for sweep in range(SWEEPS):
+    occupancy = OccupancyGrid(config.render.occupancy_grid_resolution, generator.device)
+    for sweep in range(OCCUPIED_CELL_UPDATES):
         occupancy.update(field.density, generator=generator, step=sweep)
-    return around(occupancy.binary)
+    return dilate_cells(occupancy.binary)
 
 
-def around(cells: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
+def dilate_cells(cells: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
     """The cells and their 26 neighbours."""
     return F.max_pool3d(cells[None, None].float(), 3, 1, 1)[0, 0] > 0

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from dreamfusion3d.core.backends import Backend, fastest
+from dreamfusion3d.core.backends import Backend, fastest_backend
 
 LONGEST_CHORD = 4.0  # the box's diagonal is 3.47
 
@@ -31,23 +31,23 @@ class Samples:
         return (self.t_starts + self.t_ends) * 0.5
 
     def positions(
-        self, origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"], chosen: Tensor | None = None
+        self, origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"], indices: Tensor | None = None
     ) -> Float[Tensor, "m 3"]:
         """The intervals' middles in world space; of the samples ``chosen`` (indices), or of all."""
-        rays, middles = self.ray_indices, self.midpoints()
-        if chosen is not None:
-            rays, middles = rays.index_select(0, chosen), middles.index_select(0, chosen)
+        rays, midpoints = self.ray_indices, self.midpoints()
+        if indices is not None:
+            rays, midpoints = rays.index_select(0, indices), midpoints.index_select(0, indices)
         # index_select: several times faster here than origins[ray_indices]
         origin, direction = (t.index_select(0, rays) for t in (origins, directions))
-        return origin + direction * middles[:, None]
+        return origin + direction * midpoints[:, None]
 
-    def sliced(self, samples: slice) -> Samples:
+    def slice_samples(self, samples: slice) -> Samples:
         """Some that follow each other, of the same rays; ``packed_info`` is still that of all."""
         return Samples(
             self.ray_indices[samples], self.t_starts[samples], self.t_ends[samples], self.packed_info
         )
 
-    def part(self, rays: slice, samples: slice) -> Samples:
+    def slice_rays(self, rays: slice, samples: slice) -> Samples:
         """Those of some rays that follow each other, which are then numbered from 0."""
         info = self.packed_info[rays]
         shift = torch.tensor([samples.start, 0], dtype=info.dtype, device=info.device)
@@ -56,7 +56,7 @@ class Samples:
         )
 
 
-def box_interval(
+def ray_aabb_intersect(
     origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"]
 ) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
     """Distances at which rays enter and leave [-1, 1]^3; leaving <= entering is a miss."""
@@ -83,13 +83,13 @@ def march(
     uniform jitter a ray: no part of the box is left out, and neighbouring rays do not share
     their steps. All back ends return the same samples, bit for bit.
     """
-    return march_later(
+    return march_async(
         origins, directions, occupancy_binary, step_size=step_size, generator=generator, backend=backend
     )()
 
 
 @torch.no_grad()
-def march_later(
+def march_async(
     origins: Float[Tensor, "r 3"],
     directions: Float[Tensor, "r 3"],
     occupancy_binary: Bool[Tensor, "x y z"],
@@ -103,17 +103,17 @@ def march_later(
     if step_size <= 0:
         raise ValueError(f"step_size must be positive, not {step_size}")
     origins, directions = origins.detach().float(), directions.detach().float()
-    near, far = box_interval(origins, directions)
+    near, far = ray_aabb_intersect(origins, directions)
     far = torch.minimum(far, near + LONGEST_CHORD)  # a zero direction must not march for ever
     jitter = torch.rand(near.shape, generator=generator, device=generator.device).to(near.device)
     if backend == "auto":
-        backend = fastest(near)
+        backend = fastest_backend(near)
     rays = origins, directions, near, far, jitter
     if backend == "triton":
         from dreamfusion3d.rendering.ray_march_triton import march_triton
 
-        listed = march_triton(*rays, occupancy_binary, step_size)
-        return lambda: Samples(*listed())
+        collect = march_triton(*rays, occupancy_binary, step_size)
+        return lambda: Samples(*collect())
     if backend == "numba":
         from dreamfusion3d.rendering.ray_march_numba import march_numba
 
@@ -132,18 +132,18 @@ def _march_torch(origins, directions, near, far, jitter, binary, step_size):
     count = int(torch.ceil(longest / step)) + 1
     index = torch.arange(count, dtype=torch.float32, device=near.device)
     start = near[:, None] + ((index + jitter[:, None]) - 1) * step
-    middle = start + step * 0.5
-    keep = (middle >= near[:, None]) & (middle < far[:, None])
+    midpoint = start + step * 0.5
+    valid = (midpoint >= near[:, None]) & (midpoint < far[:, None])
     resolution = torch.tensor(binary.shape, device=near.device)
     cells = []
     for axis in range(3):
-        position = origins[:, axis : axis + 1] + directions[:, axis : axis + 1] * middle
+        position = origins[:, axis : axis + 1] + directions[:, axis : axis + 1] * midpoint
         half = resolution[axis].float() * 0.5
         cell = ((position + 1) * half).nan_to_num().long()
         cells.append(torch.minimum(cell.clamp(min=0), resolution[axis] - 1))
-    keep &= binary[cells[0], cells[1], cells[2]]
-    rays = torch.nonzero(keep)[:, 0]
-    counts = keep.sum(-1)
+    valid &= binary[cells[0], cells[1], cells[2]]
+    rays = torch.nonzero(valid)[:, 0]
+    counts = valid.sum(-1)
     packed_info = torch.stack([counts.cumsum(0) - counts, counts], -1)
-    start = start[keep]
+    start = start[valid]
     return rays, start, start + step, packed_info

@@ -32,19 +32,19 @@ def march_numba(origins, directions, near, far, jitter, binary, step_size):
 
 @inline
 @no_type_check
-def _cell(origin, direction, middle, resolution):
+def _cell(origin, direction, midpoint, resolution):
     """Index along one axis of the grid cell that holds a point of a ray."""
-    position = origin + direction * middle
+    position = origin + direction * midpoint
     cell = np.int64((position + _ONE) * (np.float32(resolution) * _HALF))
     return min(max(cell, np.int64(0)), np.int64(resolution - 1))
 
 
 @inline
 @no_type_check
-def _occupied(origins, directions, ray, middle, grid):
-    i = _cell(origins[ray, 0], directions[ray, 0], middle, grid.shape[0])
-    j = _cell(origins[ray, 1], directions[ray, 1], middle, grid.shape[1])
-    k = _cell(origins[ray, 2], directions[ray, 2], middle, grid.shape[2])
+def _occupied(origins, directions, ray, midpoint, grid):
+    i = _cell(origins[ray, 0], directions[ray, 0], midpoint, grid.shape[0])
+    j = _cell(origins[ray, 1], directions[ray, 1], midpoint, grid.shape[1])
+    k = _cell(origins[ray, 2], directions[ray, 2], midpoint, grid.shape[2])
     return grid[i, j, k]
 
 
@@ -53,15 +53,15 @@ def _occupied(origins, directions, ray, middle, grid):
 def _count(origins, directions, near, far, jitter, grid, step, counts):
     half = step * _HALF
     for ray in numba.prange(near.shape[0]):
-        found = 0
+        count = 0
         index = np.float32(0)
-        middle = near[ray] + ((index + jitter[ray]) - _ONE) * step + half
-        while middle < far[ray]:
-            if middle >= near[ray] and _occupied(origins, directions, ray, middle, grid):
-                found += 1
+        midpoint = near[ray] + ((index + jitter[ray]) - _ONE) * step + half
+        while midpoint < far[ray]:
+            if midpoint >= near[ray] and _occupied(origins, directions, ray, midpoint, grid):
+                count += 1
             index += _ONE
-            middle = near[ray] + ((index + jitter[ray]) - _ONE) * step + half
-        counts[ray] = found
+            midpoint = near[ray] + ((index + jitter[ray]) - _ONE) * step + half
+        counts[ray] = count
 
 
 @exact_kernel
@@ -73,8 +73,8 @@ def _fill(origins, directions, near, far, jitter, grid, step, packed_info, ray_i
         index = np.float32(0)
         while write < end:
             start = near[ray] + ((index + jitter[ray]) - _ONE) * step
-            middle = start + half
-            if middle >= near[ray] and _occupied(origins, directions, ray, middle, grid):
+            midpoint = start + half
+            if midpoint >= near[ray] and _occupied(origins, directions, ray, midpoint, grid):
                 ray_indices[write] = ray
                 t_starts[write] = start
                 t_ends[write] = start + step

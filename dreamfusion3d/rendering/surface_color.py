@@ -10,12 +10,12 @@ from torch import Tensor
 
 from dreamfusion3d.rendering.volume import JointField, RenderSettings, density_normals
 
-AHEAD, BEHIND = 0.08, 0.12  # of a surface point, scene units: where it is looked at
-DEPTHS = 21  # samples there
+RAY_LENGTH_OUTSIDE, RAY_LENGTH_INSIDE = 0.08, 0.12  # of a surface point, scene units: where it is looked at
+NUM_RAY_SAMPLES = 21  # samples there
 
 
 @dataclass(frozen=True)
-class FromOutside:
+class SurfaceColorField:
     """A fitted field whose ``albedo`` at a surface point is what a ray from outside sees there.
 
     Photos say what rays see, a mean over some depth. The colour of one point in it may be anything that
@@ -30,17 +30,17 @@ class FromOutside:
     def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         return self.field.density_logit(x)
 
-    def density_and_albedo(
-        self, x: Float[Tensor, "n 3"]
-    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
+    def density_and_albedo(self, x: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
         return self.field.density_and_albedo(x)
 
     def albedo(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-        inwards = -density_normals(self.field, x, RenderSettings().normal_epsilon)
-        steps = torch.linspace(-AHEAD, BEHIND, DEPTHS, device=x.device)
-        points = x[:, None] + steps[:, None] * inwards[:, None]
+        inward_normals = -density_normals(self.field, x, RenderSettings().normal_epsilon)
+        steps = torch.linspace(-RAY_LENGTH_OUTSIDE, RAY_LENGTH_INSIDE, NUM_RAY_SAMPLES, device=x.device)
+        points = x[:, None] + steps[:, None] * inward_normals[:, None]
         density, albedo = self.field.density_and_albedo(points.reshape(-1, 3))
-        optical = density.view(-1, DEPTHS) * (steps[1] - steps[0])
-        before = optical.cumsum(1) - optical
-        weight = torch.exp(-before) * -torch.expm1(-optical) + 1e-6  # a mean even where there is nothing
-        return (weight[..., None] * albedo.view(-1, DEPTHS, 3)).sum(1) / weight.sum(1, keepdim=True)
+        optical_depth = density.view(-1, NUM_RAY_SAMPLES) * (steps[1] - steps[0])
+        depth_before = optical_depth.cumsum(1) - optical_depth
+        weight = (
+            torch.exp(-depth_before) * -torch.expm1(-optical_depth) + 1e-6
+        )  # a mean even where there is nothing
+        return (weight[..., None] * albedo.view(-1, NUM_RAY_SAMPLES, 3)).sum(1) / weight.sum(1, keepdim=True)

@@ -14,26 +14,26 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.types import Field, Render
-from dreamfusion3d.rendering.occupancy_grid import Occupancy
+from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
 from dreamfusion3d.rendering.ray_march import Samples
-from dreamfusion3d.rendering.shading_budget import LitShare
+from dreamfusion3d.rendering.shading_budget import ShadedFraction
 from dreamfusion3d.rendering.volume import (
-    Detail,
-    Marched,
+    PendingSamples,
+    RayOutputs,
     Rays,
     RenderSettings,
-    Seen,
-    detail_of,
-    light_up,
-    lit_of,
-    pictures_of,
-    rays_and_samples,
-    weigh,
+    SampleAux,
+    assemble_aux,
+    assemble_render,
+    sample_camera_rays,
+    shade_and_composite,
+    shaded_sample_indices,
+    weights_and_albedo,
 )
 
-_OF_RAYS = ("rgb", "opacity", "depth", "normals", "albedo")
+_PER_RAY = ("rgb", "opacity", "depth", "normals", "albedo")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Tile:
 
     rays: slice
     samples: slice
-    lit: slice
+    shaded: slice
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,22 @@ class TiledRender:
     samples: Samples
     settings: RenderSettings
     tiles: list[Tile]
-    seen: Seen
-    picture: Render
-    detail: Detail
+    outputs: RayOutputs
+    render: Render
+    aux: SampleAux
 
     def backward(self) -> None:
         """Adds to the gradients of the field's parameters. Once."""
         for tile in self.tiles:
-            rays, samples = self.rays.part(tile.rays.start, tile.rays.stop), self._samples(tile)
-            weight, albedo = weigh(self.field, rays, samples)
-            lit = self.seen.lit[tile.lit] - tile.samples.start
-            again = light_up(self.field, rays, samples, weight, albedo, lit, self.settings)
+            rays, samples = self.rays.slice(tile.rays.start, tile.rays.stop), self._tile_samples(tile)
+            weight, albedo = weights_and_albedo(self.field, rays, samples)
+            shaded = self.outputs.shaded[tile.shaded] - tile.samples.start
+            recomputed = shade_and_composite(self.field, rays, samples, weight, albedo, shaded, self.settings)
             roots, grads = [], []
             for value, leaf, rows in (
-                *((getattr(again, name), getattr(self.seen, name), tile.rays) for name in _OF_RAYS),
-                (again.weights, self.seen.weights, tile.samples),
-                (again.lit_normals, self.seen.lit_normals, tile.lit),
+                *((getattr(recomputed, name), getattr(self.outputs, name), tile.rays) for name in _PER_RAY),
+                (recomputed.weights, self.outputs.weights, tile.samples),
+                (recomputed.shaded_normals, self.outputs.shaded_normals, tile.shaded),
             ):
                 if leaf.grad is not None and value.requires_grad:
                     roots.append(value)
@@ -78,84 +78,108 @@ class TiledRender:
             if roots:
                 torch.autograd.backward(roots, grads)
 
-    def _samples(self, tile: Tile) -> Samples:
-        return self.samples.part(tile.rays, tile.samples)
+    def _tile_samples(self, tile: Tile) -> Samples:
+        return self.samples.slice_rays(tile.rays, tile.samples)
 
 
-def render_tiled(
+def render_field_tiled(
     field: Field,
-    cameras: Cameras,
+    cameras: OrbitCameras,
     *,
-    occupancy: Occupancy | Bool[Tensor, "x y z"],
+    occupancy: OccupancyGrid | Bool[Tensor, "x y z"],
     generator: torch.Generator,
     tiles: int,
     settings: RenderSettings,
-    marched: Marched | None = None,
-    share: LitShare | None = None,
+    pending: PendingSamples | None = None,
+    shaded_fraction: ShadedFraction | None = None,
 ) -> TiledRender:
     """As ``render_detailed``, from the same random numbers, in at most ``tiles`` tiles of about as many
     samples. The host waits for where the tiles begin and end."""
-    rays, samples = rays_and_samples(cameras, occupancy, settings, generator, marched)
+    rays, samples = sample_camera_rays(cameras, occupancy, settings, generator, pending)
     with torch.no_grad():
-        cuts = _cuts(samples, tiles)
-        weight = torch.cat([_weights(field, rays, samples, *cut) for cut in cuts])
-        lit = lit_of(weight, rays, settings, share)
-        parts = [Tile(r, s, slice(*_between(lit, s))) for r, s in cuts]
-        seen = _leaves(
-            [_seen(field, rays, samples, weight, lit, tile, settings) for tile in parts], weight, lit
+        bounds = _tile_bounds(samples, tiles)
+        weight = torch.cat([_tile_weights(field, rays, samples, *bound) for bound in bounds])
+        shaded = shaded_sample_indices(weight, rays, settings, shaded_fraction)
+        tile_list = [Tile(r, s, slice(*_index_range(shaded, s))) for r, s in bounds]
+        outputs = _concat_as_leaves(
+            [_tile_outputs(field, rays, samples, weight, shaded, tile, settings) for tile in tile_list],
+            weight,
+            shaded,
         )
     return TiledRender(
-        field, rays, samples, settings, parts, seen, pictures_of(seen, cameras, settings),
-        detail_of(seen, cameras, rays, samples),
+        field,
+        rays,
+        samples,
+        settings,
+        tile_list,
+        outputs,
+        assemble_render(outputs, cameras, settings),
+        assemble_aux(outputs, cameras, rays, samples),
     )
 
 
-def _weights(field: Field, rays: Rays, samples: Samples, of_rays: slice, of_samples: slice) -> Tensor:
-    return weigh(field, rays.part(of_rays.start, of_rays.stop), samples.part(of_rays, of_samples))[0]
+def _tile_weights(
+    field: Field, rays: Rays, samples: Samples, ray_slice: slice, sample_slice: slice
+) -> Tensor:
+    return weights_and_albedo(
+        field, rays.slice(ray_slice.start, ray_slice.stop), samples.slice_rays(ray_slice, sample_slice)
+    )[0]
 
 
-def _seen(
-    field: Field, rays: Rays, samples: Samples, weight: Tensor, lit: Tensor, tile: Tile,
+def _tile_outputs(
+    field: Field,
+    rays: Rays,
+    samples: Samples,
+    weight: Tensor,
+    shaded: Tensor,
+    tile: Tile,
     settings: RenderSettings,
-) -> Seen:
-    part, own = rays.part(tile.rays.start, tile.rays.stop), samples.part(tile.rays, tile.samples)
+) -> RayOutputs:
+    tile_rays, tile_samples = (
+        rays.slice(tile.rays.start, tile.rays.stop),
+        samples.slice_rays(tile.rays, tile.samples),
+    )
     # asked again: colours of all samples would be most of what is held
-    _, albedo = weigh(field, part, own)
-    here = lit[tile.lit] - tile.samples.start
-    return light_up(field, part, own, weight[tile.samples], albedo, here, settings)
+    _, albedo = weights_and_albedo(field, tile_rays, tile_samples)
+    tile_shaded = shaded[tile.shaded] - tile.samples.start
+    return shade_and_composite(
+        field, tile_rays, tile_samples, weight[tile.samples], albedo, tile_shaded, settings
+    )
 
 
-def _leaves(parts: list[Seen], weight: Tensor, lit: Tensor) -> Seen:
+def _concat_as_leaves(parts: list[RayOutputs], weight: Tensor, shaded: Tensor) -> RayOutputs:
     """The tiles in a row, where gradients may be left."""
-    whole = {
-        name: torch.cat([getattr(part, name) for part in parts]) for name in (*_OF_RAYS, "lit_normals")
+    concatenated = {
+        name: torch.cat([getattr(part, name) for part in parts]) for name in (*_PER_RAY, "shaded_normals")
     }
-    seen = Seen(**whole, weights=weight, lit=lit)
-    for field in dataclasses.fields(seen):
-        if field.name != "lit":
-            getattr(seen, field.name).requires_grad_(True)
-    return seen
+    outputs = RayOutputs(**concatenated, weights=weight, shaded=shaded)
+    for field in dataclasses.fields(outputs):
+        if field.name != "shaded":
+            getattr(outputs, field.name).requires_grad_(True)
+    return outputs
 
 
-def _cuts(samples: Samples, tiles: int) -> list[tuple[slice, slice]]:
+def _tile_bounds(samples: Samples, num_tiles: int) -> list[tuple[slice, slice]]:
     """Rays and samples of each tile; a ray is never cut."""
     first, counts = samples.packed_info.unbind(-1)
     rays, total = len(first), int(samples.ray_indices.numel())
     if rays == 0:
         return [(slice(0, 0), slice(0, 0))]
     ends = first + counts
-    wanted = torch.arange(1, tiles, device=ends.device) * total // tiles
-    inner = torch.searchsorted(ends.contiguous(), wanted).clamp(max=rays - 1) if total else wanted[:0]
-    of_rays = sorted({0, *(inner + 1).tolist(), rays})
-    last = [0, *ends[torch.tensor(of_rays[1:], device=ends.device) - 1].tolist()]
+    targets = torch.arange(1, num_tiles, device=ends.device) * total // num_tiles
+    last_rays = torch.searchsorted(ends.contiguous(), targets).clamp(max=rays - 1) if total else targets[:0]
+    ray_bounds = sorted({0, *(last_rays + 1).tolist(), rays})
+    sample_bounds = [0, *ends[torch.tensor(ray_bounds[1:], device=ends.device) - 1].tolist()]
     return [
         (slice(a, b), slice(c, d))
-        for a, b, c, d in zip(of_rays[:-1], of_rays[1:], last[:-1], last[1:], strict=True)
+        for a, b, c, d in zip(
+            ray_bounds[:-1], ray_bounds[1:], sample_bounds[:-1], sample_bounds[1:], strict=True
+        )
     ]
 
 
-def _between(lit: Tensor, samples: slice) -> tuple[int, int]:
+def _index_range(shaded: Tensor, samples: slice) -> tuple[int, int]:
     """Where in the rising ``lit`` those of ``samples`` lie."""
-    bounds = torch.tensor([samples.start, samples.stop], device=lit.device)
-    low, high = torch.searchsorted(lit, bounds).tolist()
+    bounds = torch.tensor([samples.start, samples.stop], device=shaded.device)
+    low, high = torch.searchsorted(shaded, bounds).tolist()
     return low, high

@@ -12,26 +12,26 @@ import torch
 from jaxtyping import Float, UInt8
 from scipy import ndimage
 
-from dreamfusion3d.cameras.orbit import Cameras, orbit
-from dreamfusion3d.cameras.pinhole import Pinholes
-from dreamfusion3d.core.files import replacing
+from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
+from dreamfusion3d.cameras.pinhole import PinholeCameras
+from dreamfusion3d.core.files import atomic_write
 from dreamfusion3d.core.types import TexturedMesh
-from dreamfusion3d.mesh.rasterize import rasterise
+from dreamfusion3d.mesh.rasterize import rasterize_triangles
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
-from dreamfusion3d.rendering.video_writer import write_frames
+from dreamfusion3d.rendering.video_writer import write_mp4
 
-AZIMUTH_DEG, ELEVATION_DEG = 30.0, 20.0  # the three-quarter view
-FILL = 0.84  # of the picture's side that the object takes
-TOP, BOTTOM = 0.93, 0.78  # greys of the background
-SHADOW = 0.30  # how much the floor under the object darkens
+THREE_QUARTER_AZIMUTH_DEG, THREE_QUARTER_ELEVATION_DEG = 30.0, 20.0  # the three-quarter view
+FRAME_FILL = 0.84  # of the picture's side that the object takes
+BACKDROP_TOP, BACKDROP_BOTTOM = 0.93, 0.78  # greys of the background
+SHADOW_STRENGTH = 0.30  # how much the floor under the object darkens
 
 
 def write_thumbnail(textured: TexturedMesh, path: Path, size: int = 512) -> None:
     """PNG of the three-quarter view over a light grey, ``size`` pixels square."""
-    camera = orbit([AZIMUTH_DEG], ELEVATION_DEG, height=size, width=size)
-    picture = _pictures(framed(textured, camera), camera, supersample=3)[0]
-    with replacing(path) as temporary:
-        imageio.imwrite(temporary, picture)
+    camera = orbit_cameras([THREE_QUARTER_AZIMUTH_DEG], THREE_QUARTER_ELEVATION_DEG, height=size, width=size)
+    image = _render_with_backdrop(fit_mesh_to_views(textured, camera), camera, supersample=3)[0]
+    with atomic_write(path) as temporary:
+        imageio.imwrite(temporary, image)
 
 
 def write_turntable(
@@ -40,20 +40,25 @@ def write_turntable(
     """MP4 of one turn, without a jump where it loops; ``size`` is rounded up to a multiple of 16."""
     size = -(-size // 16) * 16
     count = max(1, round(seconds * fps))
-    azimuths = [AZIMUTH_DEG + 360.0 * i / count for i in range(count)]
+    azimuths = [THREE_QUARTER_AZIMUTH_DEG + 360.0 * i / count for i in range(count)]
     # a dozen views bound the object well enough to frame it for all of them
-    shown = framed(textured, orbit(azimuths[:: max(1, count // 12)], ELEVATION_DEG, height=size, width=size))
+    framed_mesh = fit_mesh_to_views(
+        textured,
+        orbit_cameras(azimuths[:: max(1, count // 12)], THREE_QUARTER_ELEVATION_DEG, height=size, width=size),
+    )
 
     def frame(azimuth: float) -> UInt8[np.ndarray, "h w 3"]:
-        camera = orbit([azimuth], ELEVATION_DEG, height=size, width=size)
-        return _pictures(shown, camera, supersample=2)[0]
+        camera = orbit_cameras([azimuth], THREE_QUARTER_ELEVATION_DEG, height=size, width=size)
+        return _render_with_backdrop(framed_mesh, camera, supersample=2)[0]
 
     # the kernels let go of the interpreter, so that the next frames are drawn while one is encoded
-    with replacing(path) as temporary, ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        write_frames(pool.map(frame, azimuths), temporary, fps, size)
+    with atomic_write(path) as temporary, ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        write_mp4(pool.map(frame, azimuths), temporary, fps, size)
 
 
-def framed(textured: TexturedMesh, cameras: Cameras, fill: float = FILL) -> TexturedMesh:
+def fit_mesh_to_views(
+    textured: TexturedMesh, cameras: OrbitCameras, fill: float = FRAME_FILL
+) -> TexturedMesh:
     """The mesh moved and scaled so that it fills the pictures of all the cameras, centred.
 
     Cameras look at the origin from a fixed distance, so the object comes to them. With several
@@ -65,44 +70,49 @@ def framed(textured: TexturedMesh, cameras: Cameras, fill: float = FILL) -> Text
     pose = cameras.camera_to_world[0, :3, :3].double().numpy()
     half = cameras.height / 2
     for _ in range(8):  # perspective makes this a fixed point, reached to a pixel in a few rounds
-        seen = cameras.project(torch.from_numpy(vertices).float()).numpy()
-        start, end = seen[..., :2].min((0, 1)), seen[..., :2].max((0, 1))
-        metres = float(cameras.distance[0]) / float(cameras.focal[0])  # a pixel at the origin
-        aside, up = ((start + end) / 2 - half) * metres
+        projected = cameras.project(torch.from_numpy(vertices).float()).numpy()
+        start, end = projected[..., :2].min((0, 1)), projected[..., :2].max((0, 1))
+        units_per_pixel = float(cameras.distance[0]) / float(cameras.focal[0])  # a pixel at the origin
+        right, up = ((start + end) / 2 - half) * units_per_pixel
         if len(cameras) == 1:
-            vertices = vertices - aside * pose[:, 0] + up * pose[:, 1]
+            vertices = vertices - right * pose[:, 0] + up * pose[:, 1]
         else:
             vertices = vertices + up * np.array([0.0, 1.0, 0.0])
         vertices = vertices * (fill * 2 * half / max(end - start))
     return replace(textured, vertices=vertices.astype(np.float32))
 
 
-def _pictures(
-    textured: TexturedMesh, cameras: Cameras, supersample: int
+def _render_with_backdrop(
+    textured: TexturedMesh, cameras: OrbitCameras, supersample: int
 ) -> UInt8[np.ndarray, "b h w 3"]:
     """Lit pictures over the grey, with a soft shadow on the floor."""
-    picture = render_mesh(textured, cameras, supersample=supersample)
-    background = studio(textured, cameras)
-    over = picture.rgb.numpy() + (1 - picture.opacity.numpy())[..., None] * background
-    return (np.clip(over, 0, 1) * 255 + 0.5).astype(np.uint8)
+    render = render_mesh(textured, cameras, supersample=supersample)
+    background = studio_backdrop(textured, cameras)
+    composited = render.rgb.numpy() + (1 - render.opacity.numpy())[..., None] * background
+    return (np.clip(composited, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def studio(textured: TexturedMesh, cameras: Cameras | Pinholes) -> Float[np.ndarray, "b h w 1"]:
+def studio_backdrop(
+    textured: TexturedMesh, cameras: OrbitCameras | PinholeCameras
+) -> Float[np.ndarray, "b h w 1"]:
     """The grey behind a mesh, with its soft shadow on the floor."""
-    rows = np.linspace(TOP, BOTTOM, cameras.height)[None, :, None, None]
-    return rows * (1 - SHADOW * _floor_shadow(textured, cameras))[..., None]
+    rows = np.linspace(BACKDROP_TOP, BACKDROP_BOTTOM, cameras.height)[None, :, None, None]
+    return rows * (1 - SHADOW_STRENGTH * _floor_shadow(textured, cameras))[..., None]
 
 
-def _floor_shadow(textured: TexturedMesh, cameras: Cameras | Pinholes) -> Float[np.ndarray, "b h w"]:
+def _floor_shadow(
+    textured: TexturedMesh, cameras: OrbitCameras | PinholeCameras
+) -> Float[np.ndarray, "b h w"]:
     """What lies low above the floor, dropped onto it and blurred: the object stands, not floats."""
     vertices = textured.vertices.copy()
     height = np.ptp(vertices[:, 1])
     floor = vertices[:, 1].min()
     low = (vertices[textured.faces][:, :, 1] < floor + 0.35 * height).all(1)
     vertices[:, 1] = floor
-    seen = cameras.project(torch.from_numpy(vertices).float()).numpy()
+    projected = cameras.project(torch.from_numpy(vertices).float()).numpy()
     covered = [
-        rasterise(points, textured.faces[low], cameras.height, cameras.width).face >= 0 for points in seen
+        rasterize_triangles(points, textured.faces[low], cameras.height, cameras.width).face >= 0
+        for points in projected
     ]
     sigma = min(cameras.height, cameras.width) / 45
     return np.stack([ndimage.gaussian_filter(c.astype(np.float32), (0.6 * sigma, sigma)) for c in covered])

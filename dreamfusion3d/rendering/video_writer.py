@@ -17,16 +17,16 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.files import replacing
+from dreamfusion3d.core.files import atomic_write
 
-CODECS = ("vp09", "mp4v")  # VP9 plays in browsers; the opencv wheel has no H.264
+VIDEO_CODECS = ("vp09", "mp4v")  # VP9 plays in browsers; the opencv wheel has no H.264
 
-KINDS = (".mp4", ".gif", ".webp")
-MOST_BYTES = 1 << 30  # of the frames of an animated picture, which Pillow holds
-_FRAME = re.compile(r"\d{5}\.png")
+VIDEO_SUFFIXES = (".mp4", ".gif", ".webp")
+MAX_ANIMATION_BYTES = 1 << 30  # of the frames of an animated picture, which Pillow holds
+_FRAME_NAME = re.compile(r"\d{5}\.png")
 
 
-def write_strip(
+def write_video(
     frames: Iterator[UInt8[np.ndarray, "h w c"]], count: int, target: Path, fps: float, size: tuple[int, int]
 ) -> None:
     """``count`` RGB or RGBA ``frames`` of ``size`` (width, height; even for MP4), ``fps`` a second.
@@ -35,52 +35,54 @@ def write_strip(
     Animated pictures loop; their times are whole milliseconds, a GIF's hundredths of a second. Raises
     InputError for a folder that holds more frames than these.
     """
-    kind = target.suffix.lower()
-    if kind not in KINDS:
-        _write_folder(frames, count, target)
+    suffix = target.suffix.lower()
+    if suffix not in VIDEO_SUFFIXES:
+        _write_image_folder(frames, count, target)
         return
-    if kind != ".mp4" and count * size[0] * size[1] * 4 > MOST_BYTES:
+    if suffix != ".mp4" and count * size[0] * size[1] * 4 > MAX_ANIMATION_BYTES:
         raise InputError(
-            f"{count} frames of {size[0]} x {size[1]} pixels are too many for a {kind}, put together in "
+            f"{count} frames of {size[0]} x {size[1]} pixels are too many for a {suffix}, put together in "
             "memory: take .mp4 or a folder of frames, or make it shorter or smaller"
         )
-    with replacing(target) as temporary:
-        if kind == ".mp4":
-            write_frames(frames, temporary, fps, size)
+    with atomic_write(target) as temporary:
+        if suffix == ".mp4":
+            write_mp4(frames, temporary, fps, size)
         else:
-            _write_animated(frames, count, temporary, kind, fps)
+            _write_animated_image(frames, count, temporary, suffix, fps)
 
 
-def _write_folder(frames: Iterator[np.ndarray], count: int, folder: Path) -> None:
+def _write_image_folder(frames: Iterator[np.ndarray], count: int, folder: Path) -> None:
     """All of them or none: an interrupted film leaves an earlier one as it was."""
-    wanted = [f"{i:05d}.png" for i in range(count)]
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if other := sorted(name for name in there - set(wanted) if _FRAME.fullmatch(name)):
+    names = [f"{i:05d}.png" for i in range(count)]
+    existing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if leftover := sorted(name for name in existing - set(names) if _FRAME_NAME.fullmatch(name)):
         raise InputError(
-            f"{folder} holds frames of a longer film ({other[0]} and {len(other) - 1} more): "
+            f"{folder} holds frames of a longer film ({leftover[0]} and {len(leftover) - 1} more): "
             "name another folder with --out, or empty it"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".frames.", suffix=".tmp", dir=folder) as made:
-        for name, frame in zip(wanted, frames, strict=True):
-            imageio.imwrite(Path(made) / name, frame)
-        for name in wanted:
-            os.replace(Path(made) / name, folder / name)
+    with tempfile.TemporaryDirectory(prefix=".frames.", suffix=".tmp", dir=folder) as temporary:
+        for name, frame in zip(names, frames, strict=True):
+            imageio.imwrite(Path(temporary) / name, frame)
+        for name in names:
+            os.replace(Path(temporary) / name, folder / name)
 
 
-def _write_animated(frames: Iterator[np.ndarray], count: int, path: Path, kind: str, fps: float) -> None:
+def _write_animated_image(
+    frames: Iterator[np.ndarray], count: int, path: Path, suffix: str, fps: float
+) -> None:
     from PIL import Image
 
-    pictures = (Image.fromarray(frame) for frame in frames)
-    first = next(pictures)
-    unit = 10 if kind == ".gif" else 1  # milliseconds; the sum of all is right
-    ends = [unit * round(1000 * i / fps / unit) for i in range(count + 1)]
-    times = [b - a for a, b in itertools.pairwise(ends)]
-    more: dict[str, Any] = {"quality": 90, "method": 4} if kind == ".webp" else {"optimize": False}
-    first.save(path, save_all=True, append_images=pictures, duration=times, loop=0, **more)
+    images = (Image.fromarray(frame) for frame in frames)
+    first = next(images)
+    resolution_ms = 10 if suffix == ".gif" else 1  # milliseconds; the sum of all is right
+    ends = [resolution_ms * round(1000 * i / fps / resolution_ms) for i in range(count + 1)]
+    durations = [b - a for a, b in itertools.pairwise(ends)]
+    options: dict[str, Any] = {"quality": 90, "method": 4} if suffix == ".webp" else {"optimize": False}
+    first.save(path, save_all=True, append_images=images, duration=durations, loop=0, **options)
 
 
-def write_frames(
+def write_mp4(
     frames: Iterable[UInt8[np.ndarray, "h w 3"]], path: Path, fps: int | float, size: int | tuple[int, int]
 ) -> None:
     """Frames as one MP4; ``path`` ends in .mp4, ``size`` is their side, or width and height, all even."""
@@ -88,12 +90,12 @@ def write_frames(
 
     width, height = (size, size) if isinstance(size, int) else size
 
-    with _quiet():
+    with _silence_stderr():
         writers = (
             cv2.VideoWriter(
                 str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), float(fps), (width, height)
             )
-            for codec in CODECS
+            for codec in VIDEO_CODECS
         )
         writer = next((w for w in writers if w.isOpened()), None)
     if writer is None:
@@ -107,26 +109,26 @@ def write_frames(
             writer.write(np.ascontiguousarray(frame[..., ::-1]))
             count += 1
     finally:
-        with _quiet():
+        with _silence_stderr():
             writer.release()
     # the writer says nothing of a full disk
-    with _quiet():
+    with _silence_stderr():
         reader = cv2.VideoCapture(str(path))
-        whole = reader.isOpened() and round(reader.get(cv2.CAP_PROP_FRAME_COUNT)) == count
+        complete = reader.isOpened() and round(reader.get(cv2.CAP_PROP_FRAME_COUNT)) == count
         reader.release()
-    if count and not whole:
+    if count and not complete:
         raise OSError(errno.ENOSPC, "the video could not be written whole", str(path.parent))
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_stderr() -> Iterator[None]:
     """Stop FFmpeg, which knows no logging level here, from writing to the terminal."""
     saved = os.dup(2)
-    silence = os.open(os.devnull, os.O_WRONLY)
+    devnull = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(silence, 2)
+        os.dup2(devnull, 2)
         yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)
-        os.close(silence)
+        os.close(devnull)

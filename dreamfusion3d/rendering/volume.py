@@ -20,18 +20,18 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
-from dreamfusion3d.core.backends import constant
-from dreamfusion3d.core.shading import MEAN_SHADE, light_direction, shade
+from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.core.backends import constant_like
+from dreamfusion3d.core.shading import MEAN_SHADING, lambert_shading, light_direction
 from dreamfusion3d.core.types import Field, Render
-from dreamfusion3d.rendering.compositing import accumulate, weights
-from dreamfusion3d.rendering.occupancy_grid import Occupancy
-from dreamfusion3d.rendering.ray_march import Samples, march, march_later
-from dreamfusion3d.rendering.shading_budget import LitShare, choose_lit
+from dreamfusion3d.rendering.compositing import accumulate, compositing_weights
+from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
+from dreamfusion3d.rendering.ray_march import Samples, march, march_async
+from dreamfusion3d.rendering.shading_budget import ShadedFraction, select_samples_to_shade
 
 # Corners of a tetrahedron: the sum of e f(x + epsilon e) over them is 4 epsilon grad f + O(epsilon^2)
-TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
-HIT = 1e-4  # opacity below which a ray has no depth
+TETRAHEDRON_CORNERS = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
+MIN_HIT_OPACITY = 1e-4  # opacity below which a ray has no depth
 
 
 @runtime_checkable
@@ -53,11 +53,11 @@ class RenderSettings:
     shading: Literal["lambert", "albedo", "textureless"] = "lambert"
     normal_epsilon: float = 1 / 48
     weight_cutoff: float = 0.01
-    lit_per_ray: float = 4.0
+    max_shaded_per_ray: float = 4.0
 
 
 @dataclass(frozen=True)
-class Detail:
+class SampleAux:
     """The packed samples behind a picture, for the regularisers.
 
     ``lit`` are the indices of the samples that have a normal; their ``normals`` are unit
@@ -67,8 +67,8 @@ class Detail:
     samples: Samples
     weights: Float[Tensor, " n"]
     directions: Float[Tensor, "r 3"]
-    lit: Tensor
-    normals: Float[Tensor, "m 3"]
+    shaded: Tensor
+    shaded_normals: Float[Tensor, "m 3"]
     albedo: Float[Tensor, "b h w 3"]  # without light, premultiplied
 
     def orientation_loss(self) -> Float[Tensor, ""]:
@@ -76,44 +76,46 @@ class Detail:
         visible surfaces face the camera. The weights are constants, as in DreamFusion."""
         if not self.directions.shape[0]:
             return self.weights.sum()
-        facing = (self.normals * self.directions[self.samples.ray_indices[self.lit]]).sum(-1)
-        cost = self.weights[self.lit].detach() * facing.clamp(min=0).square()
-        return cost.sum() / self.directions.shape[0]
+        facing = (self.shaded_normals * self.directions[self.samples.ray_indices[self.shaded]]).sum(-1)
+        loss = self.weights[self.shaded].detach() * facing.clamp(min=0).square()
+        return loss.sum() / self.directions.shape[0]
 
 
-def render(
+def render_field(
     field: Field,
-    cameras: Cameras,
+    cameras: OrbitCameras,
     *,
-    occupancy: Occupancy | Bool[Tensor, "x y z"],
+    occupancy: OccupancyGrid | Bool[Tensor, "x y z"],
     generator: torch.Generator,
     settings: RenderSettings = RenderSettings(),
 ) -> Render:
     """Pictures of a field, differentiable in its parameters."""
-    picture, _ = render_detailed(field, cameras, occupancy=occupancy, generator=generator, settings=settings)
-    return picture
+    result, _ = render_field_with_aux(
+        field, cameras, occupancy=occupancy, generator=generator, settings=settings
+    )
+    return result
 
 
-def render_detailed(
+def render_field_with_aux(
     field: Field,
-    cameras: Cameras,
+    cameras: OrbitCameras,
     *,
-    occupancy: Occupancy | Bool[Tensor, "x y z"],
+    occupancy: OccupancyGrid | Bool[Tensor, "x y z"],
     generator: torch.Generator,
     settings: RenderSettings = RenderSettings(),
-    marched: Marched | None = None,
-    share: LitShare | None = None,
-) -> tuple[Render, Detail]:
+    pending: PendingSamples | None = None,
+    shaded_fraction: ShadedFraction | None = None,
+) -> tuple[Render, SampleAux]:
     """As ``render``, with the samples the pictures were made of.
 
     ``marched`` are the cameras' rays where they have been sent already, and ``share`` says how many samples
     to light; with both nothing here waits for what a GPU was asked since the rays were sent.
     """
-    rays, samples = rays_and_samples(cameras, occupancy, settings, generator, marched)
-    weight, albedo = weigh(field, rays, samples)
-    lit = lit_of(weight.detach(), rays, settings, share)
-    seen = light_up(field, rays, samples, weight, albedo, lit, settings)
-    return pictures_of(seen, cameras, settings), detail_of(seen, cameras, rays, samples)
+    rays, samples = sample_camera_rays(cameras, occupancy, settings, generator, pending)
+    weight, albedo = weights_and_albedo(field, rays, samples)
+    shaded = shaded_sample_indices(weight.detach(), rays, settings, shaded_fraction)
+    outputs = shade_and_composite(field, rays, samples, weight, albedo, shaded, settings)
+    return assemble_render(outputs, cameras, settings), assemble_aux(outputs, cameras, rays, samples)
 
 
 @dataclass(frozen=True)
@@ -122,19 +124,23 @@ class Rays:
 
     origins: Float[Tensor, "r 3"]
     directions: Float[Tensor, "r 3"]
-    light: Float[Tensor, "b 3"]
-    pixels: int  # of a camera
-    first: int = 0
+    light_directions: Float[Tensor, "b 3"]
+    pixels_per_camera: int  # of a camera
+    first_ray: int = 0
 
     @staticmethod
-    def of(cameras: Cameras) -> Rays:
+    def from_cameras(cameras: OrbitCameras) -> Rays:
         origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
         light = light_direction(cameras.camera_to_world)
         return Rays(origins, directions, light, cameras.height * cameras.width)
 
-    def part(self, first: int, last: int) -> Rays:
+    def slice(self, first: int, last: int) -> Rays:
         return Rays(
-            self.origins[first:last], self.directions[first:last], self.light, self.pixels, self.first + first
+            self.origins[first:last],
+            self.directions[first:last],
+            self.light_directions,
+            self.pixels_per_camera,
+            self.first_ray + first,
         )
 
     def __len__(self) -> int:
@@ -142,7 +148,7 @@ class Rays:
 
 
 @dataclass(frozen=True)
-class Seen:
+class RayOutputs:
     """What rays see: of each ray, premultiplied, and of its samples."""
 
     rgb: Float[Tensor, "r 3"]
@@ -151,93 +157,119 @@ class Seen:
     normals: Float[Tensor, "r 3"]
     albedo: Float[Tensor, "r 3"]  # without light
     weights: Float[Tensor, " n"]
-    lit: Tensor
-    lit_normals: Float[Tensor, "m 3"]
+    shaded: Tensor
+    shaded_normals: Float[Tensor, "m 3"]
 
 
 @dataclass(frozen=True)
-class Marched:
+class PendingSamples:
     """Rays whose samples are being counted; ``samples()`` waits for their number, and lists them."""
 
     rays: Rays
-    samples: Callable[[], Samples]
+    collect: Callable[[], Samples]
 
 
-def march_ahead(
-    cameras: Cameras, occupancy: Occupancy, settings: RenderSettings, generator: torch.Generator
-) -> Marched:
+def sample_camera_rays_async(
+    cameras: OrbitCameras, occupancy: OccupancyGrid, settings: RenderSettings, generator: torch.Generator
+) -> PendingSamples:
     """``occupancy`` is looked at now, and may change before the samples are listed."""
-    rays = Rays.of(cameras)
-    return Marched(rays, march_later(
-        rays.origins, rays.directions, occupancy.binary, step_size=settings.step_size, generator=generator
-    ))
+    rays = Rays.from_cameras(cameras)
+    return PendingSamples(
+        rays,
+        march_async(
+            rays.origins, rays.directions, occupancy.binary, step_size=settings.step_size, generator=generator
+        ),
+    )
 
 
-def rays_and_samples(
-    cameras: Cameras, occupancy: Occupancy | Bool[Tensor, "x y z"], settings: RenderSettings,
-    generator: torch.Generator, marched: Marched | None,
+def sample_camera_rays(
+    cameras: OrbitCameras,
+    occupancy: OccupancyGrid | Bool[Tensor, "x y z"],
+    settings: RenderSettings,
+    generator: torch.Generator,
+    pending: PendingSamples | None,
 ) -> tuple[Rays, Samples]:
-    if marched is not None:
-        return marched.rays, marched.samples()
-    rays = Rays.of(cameras)
-    return rays, march_through(rays, occupancy, settings, generator)
+    if pending is not None:
+        return pending.rays, pending.collect()
+    rays = Rays.from_cameras(cameras)
+    return rays, sample_rays(rays, occupancy, settings, generator)
 
 
-def march_through(
-    rays: Rays, occupancy: Occupancy | Bool[Tensor, "x y z"], settings: RenderSettings,
+def sample_rays(
+    rays: Rays,
+    occupancy: OccupancyGrid | Bool[Tensor, "x y z"],
+    settings: RenderSettings,
     generator: torch.Generator,
 ) -> Samples:
-    binary = occupancy.binary if isinstance(occupancy, Occupancy) else occupancy
+    binary = occupancy.binary if isinstance(occupancy, OccupancyGrid) else occupancy
     return march(rays.origins, rays.directions, binary, step_size=settings.step_size, generator=generator)
 
 
-def weigh(field: Field, rays: Rays, samples: Samples) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
+def weights_and_albedo(
+    field: Field, rays: Rays, samples: Samples
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
     """Weight and albedo of every sample."""
     density, albedo = _density_and_albedo(field, samples.positions(rays.origins, rays.directions))
-    return weights(density, samples), albedo
+    return compositing_weights(density, samples), albedo
 
 
-def lit_of(
-    weight: Float[Tensor, " n"], rays: Rays, settings: RenderSettings, share: LitShare | None
+def shaded_sample_indices(
+    weight: Float[Tensor, " n"], rays: Rays, settings: RenderSettings, shaded_fraction: ShadedFraction | None
 ) -> Int64[Tensor, " m"]:
     if settings.shading == "albedo":
         return torch.empty(0, dtype=torch.int64, device=weight.device)
-    return choose_lit(weight, settings.weight_cutoff, int(settings.lit_per_ray * len(rays)), share)
+    return select_samples_to_shade(
+        weight, settings.weight_cutoff, int(settings.max_shaded_per_ray * len(rays)), shaded_fraction
+    )
 
 
-def light_up(
-    field: Field, rays: Rays, samples: Samples, weight: Float[Tensor, " n"], albedo: Float[Tensor, "n 3"],
-    lit: Tensor, settings: RenderSettings,
-) -> Seen:
+def shade_and_composite(
+    field: Field,
+    rays: Rays,
+    samples: Samples,
+    weight: Float[Tensor, " n"],
+    albedo: Float[Tensor, "n 3"],
+    shaded: Tensor,
+    settings: RenderSettings,
+) -> RayOutputs:
     """Normals of the samples ``lit``, light, and sums along the rays."""
-    points = samples.positions(rays.origins, rays.directions, lit)
+    points = samples.positions(rays.origins, rays.directions, shaded)
     normals = density_normals(field, points, settings.normal_epsilon)
-    factor, ray_normals = _light(weight.detach(), normals, lit, samples, rays)
-    colour = {
-        "lambert": albedo * factor[:, None],
+    shading, ray_normals = _sample_shading(weight.detach(), normals, shaded, samples, rays)
+    color = {
+        "lambert": albedo * shading[:, None],
         "albedo": albedo,
-        "textureless": factor[:, None].expand_as(albedo),
+        "textureless": shading[:, None].expand_as(albedo),
     }[settings.shading]
-    values = torch.cat([colour, torch.ones_like(weight)[:, None], samples.midpoints()[:, None], albedo], -1)
-    summed = accumulate(weight, values, samples.ray_indices, len(rays))
-    opacity, distance = summed[:, 3], summed[:, 4]
-    depth = torch.where(opacity > HIT, distance / opacity.clamp(min=HIT), 0.0)
-    return Seen(
-        summed[:, :3], opacity, depth, ray_normals * opacity[:, None], summed[:, 5:], weight, lit, normals
+    values = torch.cat([color, torch.ones_like(weight)[:, None], samples.midpoints()[:, None], albedo], -1)
+    accumulated = accumulate(weight, values, samples.ray_indices, len(rays))
+    opacity, distance = accumulated[:, 3], accumulated[:, 4]
+    depth = torch.where(opacity > MIN_HIT_OPACITY, distance / opacity.clamp(min=MIN_HIT_OPACITY), 0.0)
+    return RayOutputs(
+        accumulated[:, :3],
+        opacity,
+        depth,
+        ray_normals * opacity[:, None],
+        accumulated[:, 5:],
+        weight,
+        shaded,
+        normals,
     )
 
 
-def pictures_of(seen: Seen, cameras: Cameras, settings: RenderSettings) -> Render:
+def assemble_render(outputs: RayOutputs, cameras: OrbitCameras, settings: RenderSettings) -> Render:
     shape = (len(cameras), cameras.height, cameras.width)
-    normals = None if settings.shading == "albedo" else seen.normals.reshape(*shape, 3)
+    normals = None if settings.shading == "albedo" else outputs.normals.reshape(*shape, 3)
     return Render(
-        seen.rgb.reshape(*shape, 3), seen.opacity.reshape(shape), seen.depth.reshape(shape), normals
+        outputs.rgb.reshape(*shape, 3), outputs.opacity.reshape(shape), outputs.depth.reshape(shape), normals
     )
 
 
-def detail_of(seen: Seen, cameras: Cameras, rays: Rays, samples: Samples) -> Detail:
-    albedo = seen.albedo.reshape(len(cameras), cameras.height, cameras.width, 3)
-    return Detail(samples, seen.weights, rays.directions, seen.lit, seen.lit_normals, albedo)
+def assemble_aux(outputs: RayOutputs, cameras: OrbitCameras, rays: Rays, samples: Samples) -> SampleAux:
+    albedo = outputs.albedo.reshape(len(cameras), cameras.height, cameras.width, 3)
+    return SampleAux(
+        samples, outputs.weights, rays.directions, outputs.shaded, outputs.shaded_normals, albedo
+    )
 
 
 def density_normals(field: Field, x: Float[Tensor, "m 3"], epsilon: float) -> Float[Tensor, "m 3"]:
@@ -245,7 +277,7 @@ def density_normals(field: Field, x: Float[Tensor, "m 3"], epsilon: float) -> Fl
 
     Zero where the field is flat. Differentiable: four queries on a tetrahedron.
     """
-    corners = constant(TETRAHEDRON, x)
+    corners = constant_like(TETRAHEDRON_CORNERS, x)
     stencil = (x[:, None, :] + epsilon * corners).reshape(-1, 3)
     if isinstance(field, JointField):
         value = field.density_logit(stencil)
@@ -263,20 +295,22 @@ def _density_and_albedo(field: Field, points: Tensor) -> tuple[Tensor, Tensor]:
     return field.density(points), field.albedo(points)
 
 
-def _light(
-    weight: Tensor, normals: Tensor, lit: Tensor, samples: Samples, rays: Rays
+def _sample_shading(
+    weight: Tensor, normals: Tensor, shaded: Tensor, samples: Samples, rays: Rays
 ) -> tuple[Tensor, Tensor]:
     """Shade (n,) of every sample and mean normal (r, 3), at most of unit length, of every ray.
 
     The weights are constants here: a surface must not move to even out its own shade.
     """
-    ray = samples.ray_indices.index_select(0, lit)
-    light = rays.light.index_select(0, (ray + rays.first) // rays.pixels)
-    shades = shade(normals, light)
-    share = weight.index_select(0, lit)
-    values = torch.cat([shades[:, None], normals, torch.ones_like(shades)[:, None]], -1)
-    sums = accumulate(share, values, ray, len(rays))
+    ray = samples.ray_indices.index_select(0, shaded)
+    light = rays.light_directions.index_select(0, (ray + rays.first_ray) // rays.pixels_per_camera)
+    shaded_shading = lambert_shading(normals, light)
+    shaded_weight = weight.index_select(0, shaded)
+    values = torch.cat([shaded_shading[:, None], normals, torch.ones_like(shaded_shading)[:, None]], -1)
+    sums = accumulate(shaded_weight, values, ray, len(rays))
     total = sums[:, 4:]
-    mean = sums[:, :4] / total.clamp(min=HIT)
-    unlit = torch.where(total[:, 0] > HIT, mean[:, 0], MEAN_SHADE).index_select(0, samples.ray_indices)
-    return unlit.index_copy(0, lit, shades), mean[:, 1:]
+    mean = sums[:, :4] / total.clamp(min=MIN_HIT_OPACITY)
+    shading = torch.where(total[:, 0] > MIN_HIT_OPACITY, mean[:, 0], MEAN_SHADING).index_select(
+        0, samples.ray_indices
+    )
+    return shading.index_copy(0, shaded, shaded_shading), mean[:, 1:]

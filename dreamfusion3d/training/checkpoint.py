@@ -14,66 +14,66 @@ from torch import Tensor, nn
 from dreamfusion3d.core import files
 from dreamfusion3d.core.optimizers import adam_tensors, restore_adam
 from dreamfusion3d.guidance import Guidance
-from dreamfusion3d.rendering.occupancy_grid import Occupancy
-from dreamfusion3d.training.prefetch import Lead
+from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
+from dreamfusion3d.training.prefetch import Prefetcher
 
-Model = TypeVar("Model", bound=nn.Module)
-Grid = TypeVar("Grid", Occupancy, None)  # a surface that is given needs none
+ModelT = TypeVar("ModelT", bound=nn.Module)
+OccupancyT = TypeVar("OccupancyT", OccupancyGrid, None)  # a surface that is given needs none
 
 
 @dataclass
-class Run(Generic[Model, Grid]):
+class OptimizationState(Generic[ModelT, OccupancyT]):
     """The state of an optimisation: ``index`` steps are done."""
 
-    field: Model
-    optimiser: torch.optim.Adam
-    occupancy: Grid
+    field: ModelT
+    optimizer: torch.optim.Adam
+    occupancy: OccupancyT
     generator: torch.Generator
     guidance: Guidance
     index: int = 0
-    lead: Lead | None = None  # on a GPU
+    prefetcher: Prefetcher | None = None  # on a GPU
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """A copy of everything, on the CPU."""
         state: dict[str, Tensor] = {f"field.{k}": v for k, v in self.field.state_dict().items()}
         if self.occupancy is not None:
             state |= {f"occupancy.{k}": v for k, v in self.occupancy.state_dict().items()}
-        state |= {f"optimiser.{k}": v for k, v in adam_tensors(self.optimiser).items()}
-        state |= {f"guidance.{k}": v for k, v in self.guidance.tensors().items()}
-        if self.lead is not None:
-            state |= {f"lead.{k}": v for k, v in self.lead.tensors().items()}
+        state |= {f"optimizer.{k}": v for k, v in adam_tensors(self.optimizer).items()}
+        state |= {f"guidance.{k}": v for k, v in self.guidance.state_dict().items()}
+        if self.prefetcher is not None:
+            state |= {f"prefetcher.{k}": v for k, v in self.prefetcher.state_dict().items()}
         state["generator"] = self.generator.get_state()
         state["index"] = torch.tensor(self.index)
         return {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}
 
-    def restore(self, state: dict[str, Tensor], *, keep_generator: bool = False) -> None:
+    def load_state_dict(self, state: dict[str, Tensor], *, keep_generator: bool = False) -> None:
         """Become ``state``; raises KeyError, ValueError or RuntimeError when it does not fit."""
-        self.field.load_state_dict(_under(state, "field."))
+        self.field.load_state_dict(_with_prefix(state, "field."))
         if self.occupancy is not None:
-            self.occupancy.load_state_dict(_under(state, "occupancy."))
-        restore_adam(self.optimiser, _under(state, "optimiser."))
-        self.guidance.restore(_under(state, "guidance."))
-        if self.lead is not None:
-            self.lead.restore(_under(state, "lead."), keep_generator=keep_generator)
+            self.occupancy.load_state_dict(_with_prefix(state, "occupancy."))
+        restore_adam(self.optimizer, _with_prefix(state, "optimizer."))
+        self.guidance.load_state_dict(_with_prefix(state, "guidance."))
+        if self.prefetcher is not None:
+            self.prefetcher.load_state_dict(_with_prefix(state, "prefetcher."), keep_generator=keep_generator)
         if not keep_generator:
             self.generator.set_state(state["generator"])
         self.index = int(state["index"])
 
     def save(self, path: Path) -> None:
-        files.write_bytes(path, save(self.tensors()))
+        files.write_bytes(path, save(self.state_dict()))
 
     def load(self, path: Path) -> str | None:
         """Take up the checkpoint at ``path`` if there is one; a note when it cannot be read."""
         if not path.exists():
             return None
-        fresh = self.tensors()
+        initial_state = self.state_dict()
         try:
-            self.restore(load(path.read_bytes()))
+            self.load_state_dict(load(path.read_bytes()))
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
-            self.restore(fresh)
+            self.load_state_dict(initial_state)
             return f"the checkpoint {path.name} is damaged or of another run; starting over"
         return None
 
 
-def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}

@@ -11,18 +11,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
-from dreamfusion3d.core.async_scalar import Later, Trailing
+from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.core.async_scalar import AsyncScalar, DelayedScalar
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.training.checkpoint import Run
-from dreamfusion3d.training.previews import EVERY, Previews
+from dreamfusion3d.training.checkpoint import OptimizationState
+from dreamfusion3d.training.previews import PREVIEW_INTERVAL, PreviewWriter
 
-SampleCameras = Callable[..., Cameras]  # (count, *, generator) -> Cameras
-KEEP_EVERY = 50  # steps between checkpoints, and between states that a bad step falls back to
-SETBACKS = 5  # after so many the run ends with an error
+CameraSampler = Callable[..., OrbitCameras]  # (count, *, generator) -> Cameras
+CHECKPOINT_EVERY = 50  # steps between checkpoints, and between states that a bad step falls back to
+MAX_ROLLBACKS = 5  # after so many the run ends with an error
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,20 @@ class Step:
     total: int
     gradient_norm: float  # on a GPU mostly the step before's: nothing waits for this one's
     seconds: float
-    note: str | None = None  # something that the user should know
-    figure: str | None = None  # how far the run is, where something says it better than the gradient
+    warning: str | None = None  # something that the user should know
+    metric: str | None = None  # how far the run is, where something says it better than the gradient
 
 
-def take_steps(
-    run: Run, total: int, step: Callable[[], tuple[Later, Render | None]], *, checkpoint: Path | None,
-    preview: Path | None, problems: Sequence[str], rate: str, told: Callable[[], str | None] = lambda: None,
+def run_steps(
+    state: OptimizationState,
+    total: int,
+    step: Callable[[], tuple[AsyncScalar, Render | None]],
+    *,
+    checkpoint: Path | None,
+    preview: Path | None,
+    load_warnings: Sequence[str],
+    lr_setting: str,
+    take_warnings: Callable[[], str | None] = lambda: None,
 ) -> Iterator[Step]:
     """The steps that are left of ``total``; ``step`` takes one and gives its gradient's norm and pictures.
 
@@ -48,53 +55,59 @@ def take_steps(
     with the first step, what ``told`` says with the step it was said at; ``rate`` is the setting that a user
     might lower.
     """
-    damage = run.load(checkpoint) if checkpoint else None
-    note = "; ".join([*problems, *([damage] if damage else [])]) or None
-    setbacks, safe = 0, run.tensors()
-    norms = Trailing(late=run.optimiser.param_groups[0]["fused"])
-    with Previews(preview) as previews:
-        while run.index < total:
-            began = time.perf_counter()
-            later, picture = step()
-            kept = (run.index + 1) % KEEP_EVERY == 0 or run.index + 1 == total
-            norm = norms.told(later, settle=kept)
-            notes = [note, told()]
+    load_error = state.load(checkpoint) if checkpoint else None
+    warning = "; ".join([*load_warnings, *([load_error] if load_error else [])]) or None
+    rollbacks, last_good = 0, state.state_dict()
+    norms = DelayedScalar(delayed=state.optimizer.param_groups[0]["fused"])
+    with PreviewWriter(preview) as previews:
+        while state.index < total:
+            start = time.perf_counter()
+            async_norm, rendered = step()
+            at_checkpoint = (state.index + 1) % CHECKPOINT_EVERY == 0 or state.index + 1 == total
+            norm = norms.update(async_norm, sync=at_checkpoint)
+            warnings = [warning, take_warnings()]
             if math.isfinite(norm):
-                run.index += 1
-                if run.index % KEEP_EVERY == 0:
-                    safe = run.tensors()
-                    if checkpoint and run.index < total:
-                        run.save(checkpoint)
-                if picture is not None and (run.index % EVERY == 0 or run.index == 1):
-                    previews.show(picture)
+                state.index += 1
+                if state.index % CHECKPOINT_EVERY == 0:
+                    last_good = state.state_dict()
+                    if checkpoint and state.index < total:
+                        state.save(checkpoint)
+                if rendered is not None and (state.index % PREVIEW_INTERVAL == 0 or state.index == 1):
+                    previews.submit(rendered)
             else:
-                setbacks += 1
-                notes.append(_set_back(run, run.index + 1 - norms.age, safe, setbacks, rate))
-                norms.forget()
-            note = "; ".join(filter(None, notes)) or None
-            yield Step(run.index, total, norm, time.perf_counter() - began, note)
-            note = None
+                rollbacks += 1
+                warnings.append(
+                    _rollback(state, state.index + 1 - norms.age, last_good, rollbacks, lr_setting)
+                )
+                norms.reset()
+            warning = "; ".join(filter(None, warnings)) or None
+            yield Step(state.index, total, norm, time.perf_counter() - start, warning)
+            warning = None
 
 
-def _set_back(run: Run, bad: int, safe: dict[str, Tensor], setbacks: int, rate: str) -> str:
+def _rollback(
+    state: OptimizationState, bad_step: int, last_good: dict[str, Tensor], rollbacks: int, lr_setting: str
+) -> str:
     """Takes the run back to ``safe`` after step ``bad``; a note for the user. Raises InputError when it was
     too often."""
-    if setbacks > SETBACKS:
+    if rollbacks > MAX_ROLLBACKS:
         raise InputError(
-            f"the optimisation met {setbacks} gradients that are not finite and gave up; "
-            f"try --seed with another number, or lower {rate} and guidance.scale"
+            f"the optimisation met {rollbacks} gradients that are not finite and gave up; "
+            f"try --seed with another number, or lower {lr_setting} and guidance.scale"
         )
-    run.restore(safe, keep_generator=True)  # other noise the second time
-    return f"step {bad} gave a gradient that is not finite; went back to step {run.index}"
+    state.load_state_dict(last_good, keep_generator=True)  # other noise the second time
+    return f"step {bad_step} gave a gradient that is not finite; went back to step {state.index}"
 
 
-def adam_for(field: NerfField, config: Config) -> torch.optim.Adam:
+def make_field_optimizer(field: NerfField, config: Config) -> torch.optim.Adam:
     """Adam with instant-ngp's betas and epsilon (its appendix A); the table apart from the MLP."""
-    rest = [p for name, p in field.named_parameters() if name != "table"]
+    mlp_parameters = [p for name, p in field.named_parameters() if name != "table"]
     return torch.optim.Adam(
         [
-            {"params": [field.table], "lr": config.optim.table_rate},
-            {"params": rest, "lr": config.optim.mlp_rate},
+            {"params": [field.table], "lr": config.optim.lr_hashgrid},
+            {"params": mlp_parameters, "lr": config.optim.lr_mlp},
         ],
-        betas=(0.9, 0.99), eps=1e-15, fused=field.table.device.type == "cuda",
+        betas=(0.9, 0.99),
+        eps=1e-15,
+        fused=field.table.device.type == "cuda",
     )

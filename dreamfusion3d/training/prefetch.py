@@ -8,60 +8,63 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
-from dreamfusion3d.rendering.shading_budget import LitShare
-from dreamfusion3d.rendering.volume import Marched
+from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.rendering.shading_budget import ShadedFraction
+from dreamfusion3d.rendering.volume import PendingSamples
 
 
 @dataclass(frozen=True)
-class View:
+class RayBatch:
     """Where a step looks from, and its rays where they have been sent already."""
 
-    cameras: Cameras
-    marched: Marched | None = None
+    cameras: OrbitCameras
+    pending: PendingSamples | None = None
 
 
 @dataclass
-class Lead:
+class Prefetcher:
     """Cameras and rays of the step after this one, from random numbers of their own; and what share of the
     samples was lit."""
 
-    eyes: torch.Generator
-    share: LitShare = field(default_factory=LitShare)
-    coming: tuple[View, Tensor] | None = None  # and the generator's state before it was drawn
+    camera_generator: torch.Generator
+    shaded_fraction: ShadedFraction = field(default_factory=ShadedFraction)
+    prefetched: tuple[RayBatch, Tensor] | None = None  # and the generator's state before it was drawn
 
     @staticmethod
-    def of(generator: torch.Generator) -> Lead | None:
+    def for_generator(generator: torch.Generator) -> Prefetcher | None:
         """For a run that draws from ``generator``; on a CPU, where nothing is gained, none."""
         if generator.device.type != "cuda":
             return None
-        return Lead(torch.Generator(generator.device).manual_seed(generator.initial_seed() + 1))
+        return Prefetcher(torch.Generator(generator.device).manual_seed(generator.initial_seed() + 1))
 
-    def take(self, draw: Callable[[torch.Generator], View]) -> View:
+    def take(self, draw: Callable[[torch.Generator], RayBatch]) -> RayBatch:
         """This step's view: what was drawn a step ago, else it is drawn now."""
-        if self.coming is None:
-            return draw(self.eyes)
-        (view, _), self.coming = self.coming, None
-        return view
+        if self.prefetched is None:
+            return draw(self.camera_generator)
+        (batch, _), self.prefetched = self.prefetched, None
+        return batch
 
-    def prepare(self, draw: Callable[[torch.Generator], View]) -> None:
+    def prefetch(self, draw: Callable[[torch.Generator], RayBatch]) -> None:
         """Draws the next step's view."""
-        lot = self.eyes.get_state()
-        self.coming = draw(self.eyes), lot
+        generator_state = self.camera_generator.get_state()
+        self.prefetched = draw(self.camera_generator), generator_state
 
-    def kept(self) -> LitShare:
+    def copy_shaded_fraction(self) -> ShadedFraction:
         """A copy of the share, for a step that may have to be taken again."""
-        return replace(self.share)
+        return replace(self.shaded_fraction)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """What another process needs to go on: the coming view is drawn again."""
-        lot = self.eyes.get_state() if self.coming is None else self.coming[1]
-        share = self.share.known()
-        return {"eyes": lot, "share": torch.tensor(-1.0 if share is None else share, dtype=torch.float64)}
+        generator_state = self.camera_generator.get_state() if self.prefetched is None else self.prefetched[1]
+        fraction = self.shaded_fraction.latest()
+        return {
+            "eyes": generator_state,
+            "share": torch.tensor(-1.0 if fraction is None else fraction, dtype=torch.float64),
+        }
 
-    def restore(self, state: dict[str, Tensor], *, keep_generator: bool) -> None:
+    def load_state_dict(self, state: dict[str, Tensor], *, keep_generator: bool) -> None:
         """The inverse of ``tensors``; raises KeyError or RuntimeError when it does not fit."""
-        share = float(state["share"])
-        self.share, self.coming = LitShare(None if share < 0 else share), None
+        fraction = float(state["share"])
+        self.shaded_fraction, self.prefetched = ShadedFraction(None if fraction < 0 else fraction), None
         if not keep_generator:
-            self.eyes.set_state(state["eyes"])
+            self.camera_generator.set_state(state["eyes"])

@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.core.files import replacing
+from dreamfusion3d.core.files import atomic_write
 from dreamfusion3d.core.types import Render
 
-EVERY = 50  # steps
-GREY = 0.85  # behind the views
+PREVIEW_INTERVAL = 50  # steps
+PREVIEW_BACKGROUND_GRAY = 0.85  # behind the views
 
 
-class Previews:
+class PreviewWriter:
     """Writes what it is shown to ``path`` in a thread of its own, one picture after another; a picture that
     comes while the last one is being written is passed over. Without a path it writes nothing.
 
@@ -30,31 +30,31 @@ class Previews:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.pool = ThreadPoolExecutor(1, "previews") if path else None
-        self.last: Future[None] | None = None
+        self.pending: Future[None] | None = None
 
-    def show(self, picture: Render) -> None:
-        if self.pool is None or self.path is None or (self.last and not self.last.done()):
+    def submit(self, render: Render) -> None:
+        if self.pool is None or self.path is None or (self.pending and not self.pending.done()):
             return
-        if self.last:
-            self.last.result()
+        if self.pending:
+            self.pending.result()
         with torch.no_grad():
-            rgb = picture.over(picture.rgb.new_full((1, 3), GREY)).clamp(0, 1)
-        self.last = self.pool.submit(write, rgb, self.path)
+            rgb = render.over(render.rgb.new_full((1, 3), PREVIEW_BACKGROUND_GRAY)).clamp(0, 1)
+        self.pending = self.pool.submit(write_preview, rgb, self.path)
 
-    def __enter__(self) -> Previews:
+    def __enter__(self) -> PreviewWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self.pool:
             self.pool.shutdown(wait=True)
-        if self.last and error is None:  # what went wrong first is what the user should hear of
-            self.last.result()
+        if self.pending and exc is None:  # what went wrong first is what the user should hear of
+            self.pending.result()
 
 
-def write(rgb: Float[Tensor, "b h w 3"], path: Path) -> None:
+def write_preview(rgb: Float[Tensor, "b h w 3"], path: Path) -> None:
     """The views side by side, twice as large; values in [0, 1]."""
-    strip = np.concatenate(list(rgb.cpu().numpy()), axis=1).repeat(2, 0).repeat(2, 1)
-    with replacing(path) as temporary:
-        iio.imwrite(temporary, (strip * 255).round().astype(np.uint8))
+    row = np.concatenate(list(rgb.cpu().numpy()), axis=1).repeat(2, 0).repeat(2, 1)
+    with atomic_write(path) as temporary:
+        iio.imwrite(temporary, (row * 255).round().astype(np.uint8))

@@ -7,38 +7,39 @@ from torch import Tensor
 
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.types import Render
-from dreamfusion3d.rendering.volume import Detail
-from dreamfusion3d.training.schedules import ramp
+from dreamfusion3d.rendering.volume import SampleAux
+from dreamfusion3d.training.schedules import linear_ramp
 
 
-def regularisers(picture: Render, detail: Detail, config: Config, progress: float) -> Float[Tensor, ""]:
+def regularization_loss(
+    rendered: Render, aux: SampleAux, config: Config, progress: float
+) -> Float[Tensor, ""]:
     """DreamFusion's (arXiv 2209.14988, appendix A.2): opacity, entropy (late), orientation."""
-    optim = config.optim
-    opacity = picture.opacity.clamp(1e-4, 1 - 1e-4)
+    opacity = rendered.opacity.clamp(1e-4, 1 - 1e-4)
     entropy = -(opacity * opacity.log() + (1 - opacity) * (1 - opacity).log()).mean()
-    sparse = (opacity.square() + 0.01).sqrt().mean()
+    sparsity = (opacity.square() + 0.01).sqrt().mean()
     return (
-        optim.opacity_weight * sparse
-        + ramp(progress, 0.0, optim.entropy_weight, begin=0.3, finish=0.8) * entropy
-        + optim.orientation_weight * detail.orientation_loss()
-        + optim.albedo_variation_weight * variation(detail.albedo, picture.opacity)
-        + optim.normal_variation_weight * variation(_normals(picture), picture.opacity)
+        config.losses.sparsity * sparsity
+        + linear_ramp(progress, 0.0, config.losses.opaque, start_at=0.3, end_at=0.8) * entropy
+        + config.losses.orientation * aux.orientation_loss()
+        + config.losses.albedo_tv * total_variation(aux.albedo, rendered.opacity)
+        + config.losses.normal_tv * total_variation(_require_normals(rendered), rendered.opacity)
     )
 
 
-def variation(pictures: Float[Tensor, "b h w c"], opacity: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
+def total_variation(images: Float[Tensor, "b h w c"], opacity: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
     """Total variation (Rudin, Osher and Fatemi 1992) where both neighbours are opaque, a mean over pixels.
 
     Of the albedo: paint must not stand in for shape (a dark disc for the mouth of a jug). Of
     the normals: surfaces are smooth, edges may be sharp.
     """
-    solid = (opacity.detach() > 0.9).to(pictures.dtype)
-    across = (pictures[:, :, 1:] - pictures[:, :, :-1]).square().sum(-1) * solid[:, :, 1:] * solid[:, :, :-1]
-    down = (pictures[:, 1:] - pictures[:, :-1]).square().sum(-1) * solid[:, 1:] * solid[:, :-1]
+    opaque = (opacity.detach() > 0.9).to(images.dtype)
+    dx = (images[:, :, 1:] - images[:, :, :-1]).square().sum(-1) * opaque[:, :, 1:] * opaque[:, :, :-1]
+    dy = (images[:, 1:] - images[:, :-1]).square().sum(-1) * opaque[:, 1:] * opaque[:, :-1]
     # the small number keeps the root's gradient finite where neighbours are equal
-    return ((across + 1e-6).sqrt() - 1e-3).mean() + ((down + 1e-6).sqrt() - 1e-3).mean()
+    return ((dx + 1e-6).sqrt() - 1e-3).mean() + ((dy + 1e-6).sqrt() - 1e-3).mean()
 
 
-def _normals(picture: Render) -> Float[Tensor, "b h w 3"]:
-    assert picture.normals is not None, "lambert shading always has normals"
-    return picture.normals
+def _require_normals(rendered: Render) -> Float[Tensor, "b h w 3"]:
+    assert rendered.normals is not None, "lambert shading always has normals"
+    return rendered.normals

@@ -10,145 +10,185 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.memory import budget
-from dreamfusion3d.memory.checkpoint_plan import Chain
-from dreamfusion3d.memory.profiler import Line, as_found, measured, metered, scaled, seconds_of
-from dreamfusion3d.training.render_workload import Pictures, Shown
+from dreamfusion3d.memory.checkpoint_plan import CostChain
+from dreamfusion3d.memory.profiler import (
+    LinearFit,
+    extrapolate_chain,
+    measure_memory,
+    profile_chain,
+    time_call,
+    zeroed_grads,
+)
+from dreamfusion3d.training.render_workload import DetachedRender, RenderWorkload
 
-TILES = (2, 4, 8, 16, 32, 64)
+TILE_COUNTS = (2, 4, 8, 16, 32, 64)
 # tiles of the two runs at full size: the rest lies on the line through them. The second is the first of these
 # that fits
-RUN, SECOND = 32, (4, 8, 16)
-SHARES = (4, 8)  # the larger small picture's part of all rays: the first that fits
+FINE_TILES, COARSE_TILES = 32, (4, 8, 16)
+RAY_DIVISORS = (4, 8)  # the larger small picture's part of all rays: the first that fits
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderCost:
     """Making a step's pictures and handing their gradient on. Bytes in the order of a step: the peak of
     making them, what is left of that for the guidance, what the other losses add to that and leave of it,
     the pictures' gradients, and the peak of the backward pass with these."""
 
     tiles: int
-    making: int
-    kept: int
-    losses: int
-    graph: int
-    gradients: int
-    backward: int
+    forward_peak: int
+    saved: int
+    losses_peak: int
+    losses_saved: int
+    image_grads: int
+    backward_peak: int
     seconds: float
-    of_losses: float  # the share of those losses in that
+    losses_seconds: float  # the share of those losses in that
 
 
-class Renders:
+class RenderProfiler:
     """Trials of a step's pictures that should take no more than ``room`` bytes."""
 
-    def __init__(self, pictures: Pictures, device: torch.device, room: float | int) -> None:
-        self.pictures, self.device, self.room = pictures, device, room
-        side = max(pictures.cameras.height // 4, 4)
-        self.small = pictures.cameras.resized(side, side)
+    def __init__(self, workload: RenderWorkload, device: torch.device, free_bytes: float | int) -> None:
+        self.workload, self.device, self.free_bytes = workload, device, free_bytes
+        size = max(workload.cameras.height // 4, 4)
+        self.small_cameras = workload.cameras.resized(size, size)
 
-    def every(self) -> Iterator[Rendered]:
+    def costs(self) -> Iterator[RenderCost]:
         """In one piece, as small pictures say; and in tiles, as runs at full size do."""
-        rays, small = self.pictures.rays, self._shown(RUN)
-        graph, sizes = self._graphs()
-        whole = scaled(graph[0], graph[1], sizes, rays).costs[0]
-        held = whole.backward_peak + small.gradients
-        once = whole.forward + whole.backward + small.of_losses
-        yield Rendered(
-            1, whole.full_peak, whole.kept, small.losses, small.graph, small.gradients, held, once,
-            small.of_losses,
+        num_rays, fine = self.workload.num_rays, self._profile_tiled(FINE_TILES)
+        small_costs, sizes = self._profile_small_renders()
+        untiled = extrapolate_chain(small_costs[0], small_costs[1], sizes, num_rays).costs[0]
+        backward_peak = untiled.backward_peak + fine.image_grads
+        untiled_seconds = untiled.forward + untiled.backward + fine.losses_seconds
+        yield RenderCost(
+            1,
+            untiled.forward_peak,
+            untiled.saved,
+            fine.losses_peak,
+            fine.losses_saved,
+            fine.image_grads,
+            backward_peak,
+            untiled_seconds,
+            fine.losses_seconds,
         )
-        if not self.pictures.tiled:
+        if not self.workload.tiled:
             return
-        most, large = self._second(graph, sizes, small)
-        ends = (rays // RUN, rays // most)
-        making, backward = (
-            Line(ends, (float(getattr(small, name)), float(getattr(large, name))))
-            for name in ("making", "backward")
+        coarse_tiles, coarse = self._profile_coarse_tiling(small_costs, sizes, fine)
+        ends = (num_rays // FINE_TILES, num_rays // coarse_tiles)
+        forward_peak, backward_fit = (
+            LinearFit(ends, (float(getattr(fine, name)), float(getattr(coarse, name))))
+            for name in ("forward_peak", "backward_peak")
         )
-        slope = max(small.seconds - large.seconds, 0.0) / (RUN - most)
-        for tiles in TILES:
-            size = -(-rays // tiles)
+        slope = max(fine.seconds - coarse.seconds, 0.0) / (FINE_TILES - coarse_tiles)
+        for tiles in TILE_COUNTS:
+            tile_rays = -(-num_rays // tiles)
             yield replace(
-                small, tiles=tiles, making=int(making.at(size)), backward=int(backward.at(size)),
-                seconds=1.001 * max(large.seconds + slope * (tiles - most), once),
+                fine,
+                tiles=tiles,
+                forward_peak=int(forward_peak.at(tile_rays)),
+                backward_peak=int(backward_fit.at(tile_rays)),
+                seconds=1.001 * max(coarse.seconds + slope * (tiles - coarse_tiles), untiled_seconds),
             )
 
-    def _graphs(self) -> tuple[list[Chain], tuple[int, int]]:
+    def _profile_small_renders(self) -> tuple[list[CostChain], tuple[int, int]]:
         """Two small pictures' with their graph, and their rays: a quarter of all at most, or what fits."""
-        for share in SHARES:
-            side = self.pictures.cameras.height * 2 / share
-            trials = [self.pictures.cameras.resized(s, s) for s in (max(int(side / 2), 4), max(int(side), 8))]
-            low, high = (len(c) * c.height * c.width for c in trials)
-            found: list[Chain] = []
-            with self._if_it_fits(share == SHARES[-1]):
-                for cameras in trials:
-                    foreseen = found[0].costs[0].backward_peak * high / low if found else 0
-                    if foreseen > self.room and share < SHARES[-1]:
+        for divisor in RAY_DIVISORS:
+            size = self.workload.cameras.height * 2 / divisor
+            cameras_by_size = [
+                self.workload.cameras.resized(s, s) for s in (max(int(size / 2), 4), max(int(size), 8))
+            ]
+            low, high = (len(c) * c.height * c.width for c in cameras_by_size)
+            costs: list[CostChain] = []
+            with self._skip_if_out_of_memory(divisor == RAY_DIVISORS[-1]):
+                for cameras in cameras_by_size:
+                    predicted_peak = costs[0].costs[0].backward_peak * high / low if costs else 0
+                    if predicted_peak > self.free_bytes and divisor < RAY_DIVISORS[-1]:
                         break
-                    found.append(measured(
-                        [self.pictures.block(cameras)], {}, self.device, self.pictures.parameters
-                    ))
-            if len(found) == 2:
-                return found, (low, high)
+                    costs.append(
+                        profile_chain(
+                            [self.workload.make_block(cameras)], {}, self.device, self.workload.parameters
+                        )
+                    )
+            if len(costs) == 2:
+                return costs, (low, high)
         raise AssertionError("the last is taken, or has raised")
 
-    def _second(self, graph: list[Chain], sizes: tuple[int, int], small: Rendered) -> tuple[int, Rendered]:
+    def _profile_coarse_tiling(
+        self, small_costs: list[CostChain], sizes: tuple[int, int], fine: RenderCost
+    ) -> tuple[int, RenderCost]:
         """How many tiles, and what they take."""
-        for tiles in SECOND:
-            part = scaled(graph[0], graph[1], sizes, -(-self.pictures.rays // tiles)).costs[0]
-            if small.kept + part.backward_peak > self.room and tiles < SECOND[-1]:
+        for tiles in COARSE_TILES:
+            tile_cost = extrapolate_chain(
+                small_costs[0], small_costs[1], sizes, -(-self.workload.num_rays // tiles)
+            ).costs[0]
+            if fine.saved + tile_cost.backward_peak > self.free_bytes and tiles < COARSE_TILES[-1]:
                 continue
-            with self._if_it_fits(tiles == SECOND[-1]):
-                return tiles, self._shown(tiles)
+            with self._skip_if_out_of_memory(tiles == COARSE_TILES[-1]):
+                return tiles, self._profile_tiled(tiles)
         raise AssertionError("the last is taken, or has raised")
 
     @contextlib.contextmanager
-    def _if_it_fits(self, last: bool) -> Iterator[None]:
+    def _skip_if_out_of_memory(self, last: bool) -> Iterator[None]:
         """Passes over a trial that memory runs out in, but not the ``last``."""
         try:
             yield
         except Exception as error:
-            if last or not budget.ran_out(error):
+            if last or not budget.is_out_of_memory(error):
                 raise
         else:
             return
-        budget.give_back(self.device)
+        budget.release_memory(self.device)
 
-    def _shown(self, tiles: int) -> Rendered:
+    def _profile_tiled(self, tiles: int) -> RenderCost:
         """A step at full size but for the guidance, whose gradient of the pictures is as large as any."""
-        cameras, pictures = self.pictures.cameras, self.pictures
+        cameras, workload = self.workload.cameras, self.workload
 
-        def all_losses(cameras: Cameras, shown: Shown) -> Tensor:
-            return pictures.losses(cameras, shown) + shown.picture.rgb.sum() + shown.picture.opacity.sum()
+        def all_losses(cameras: OrbitCameras, detached: DetachedRender) -> Tensor:
+            return (
+                workload.losses(cameras, detached) + detached.render.rgb.sum() + detached.render.opacity.sum()
+            )
 
-        def run(cameras: Cameras) -> None:
-            shown = pictures.shown(cameras, tiles)
-            all_losses(cameras, shown).backward()
-            shown.backward()
+        def warm_up(cameras: OrbitCameras) -> None:
+            detached = workload.render_detached(cameras, tiles)
+            all_losses(cameras, detached).backward()
+            detached.backward()
 
-        with as_found(pictures.parameters) as there, metered(self.device, there) as meter:
-            def since(start: int) -> tuple[int, int]:
-                found = meter.peak() - start, meter.live() - start
+        with zeroed_grads(workload.parameters) as ignored, measure_memory(self.device, ignored) as meter:
+
+            def read_meter(start: int) -> tuple[int, int]:
+                peak_and_live = meter.peak_bytes() - start, meter.live_bytes() - start
                 meter.reset()
-                return found
+                return peak_and_live
 
-            run(self.small)  # what it finds there counts no more
-            start = meter.live()
+            warm_up(self.small_cameras)  # what it finds there counts no more
+            start = meter.live_bytes()
             meter.reset()
-            shown = pictures.shown(cameras, tiles)
-            making, kept = since(start)
-            loss = all_losses(cameras, shown)
-            losses, graph = since(start + kept)
+            detached = workload.render_detached(cameras, tiles)
+            forward_peak, saved = read_meter(start)
+            loss = all_losses(cameras, detached)
+            losses_peak, losses_saved = read_meter(start + saved)
             loss.backward()
             del loss
-            _, gradients = since(start + kept)
-            shown.backward()
-            backward, _ = since(start)
-        with as_found(pictures.parameters):  # apart, for a meter takes time
-            made: list[Shown] = []
-            seconds = seconds_of(self.device, lambda: made.append(pictures.shown(cameras, tiles)), 1)
-            of_losses = seconds_of(self.device, lambda: all_losses(cameras, made[0]).backward(), 1)
-            seconds += of_losses + seconds_of(self.device, made[0].backward, 1)
-        return Rendered(tiles, making, kept, losses, graph, gradients, backward, seconds, of_losses)
+            _, image_grads = read_meter(start + saved)
+            detached.backward()
+            backward_peak, _ = read_meter(start)
+        with zeroed_grads(workload.parameters):  # apart, for a meter takes time
+            results: list[DetachedRender] = []
+            seconds = time_call(
+                self.device, lambda: results.append(workload.render_detached(cameras, tiles)), 1
+            )
+            losses_seconds = time_call(self.device, lambda: all_losses(cameras, results[0]).backward(), 1)
+            seconds += losses_seconds + time_call(self.device, results[0].backward, 1)
+        return RenderCost(
+            tiles,
+            forward_peak,
+            saved,
+            losses_peak,
+            losses_saved,
+            image_grads,
+            backward_peak,
+            seconds,
+            losses_seconds,
+        )

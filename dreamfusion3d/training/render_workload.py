@@ -9,71 +9,74 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.memory.checkpointed import Block, State
-from dreamfusion3d.rendering.occupancy_grid import Occupancy
-from dreamfusion3d.rendering.tiled import render_tiled
-from dreamfusion3d.rendering.volume import Detail, RenderSettings, render_detailed
+from dreamfusion3d.memory.checkpointed import Activations, Block
+from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
+from dreamfusion3d.rendering.tiled import render_field_tiled
+from dreamfusion3d.rendering.volume import RenderSettings, SampleAux, render_field_with_aux
 
 
 @dataclass(frozen=True)
-class Shown:
+class DetachedRender:
     """Pictures that end here, so that a loss leaves its gradient with them; ``backward`` hands it on."""
 
-    picture: Render
-    detail: Any
+    render: Render
+    aux: Any
     backward: Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Pictures:
+class RenderWorkload:
     """How the pictures of a step are made, for trials."""
 
-    cameras: Cameras  # a step's, of full size
-    block: Callable[[Cameras], Block]  # makes them with their graph
-    shown: Callable[[Cameras, int], Shown]  # makes them without, in so many tiles
-    losses: Callable[[Cameras, Shown], Tensor]  # all but the guidance's
+    cameras: OrbitCameras  # a step's, of full size
+    make_block: Callable[[OrbitCameras], Block]  # makes them with their graph
+    render_detached: Callable[[OrbitCameras, int], DetachedRender]  # makes them without, in so many tiles
+    losses: Callable[[OrbitCameras, DetachedRender], Tensor]  # all but the guidance's
     parameters: list[Tensor]  # that learn
     tiled: bool = True  # False: there are no tiles
 
     @property
-    def rays(self) -> int:
+    def num_rays(self) -> int:
         return len(self.cameras) * self.cameras.height * self.cameras.width
 
 
-def of_field(
-    field: NerfField, config: Config, cameras: Cameras,
-    losses: Callable[[Occupancy, Cameras, Render, Detail], Tensor],
-) -> Pictures:
+def field_workload(
+    field: NerfField,
+    config: Config,
+    cameras: OrbitCameras,
+    losses: Callable[[OccupancyGrid, OrbitCameras, Render, SampleAux], Tensor],
+) -> RenderWorkload:
     """The pictures of a field as the run begins: later ones take fewer samples. ``losses`` are a step's,
     all but the guidance's."""
     device = next(field.parameters()).device
-    occupancy = Occupancy(config.render.occupancy_resolution, device)
+    occupancy = OccupancyGrid(config.render.occupancy_grid_resolution, device)
     occupancy.update(field.density, generator=torch.Generator(device).manual_seed(0), step=0)
-    seen: dict[str, Any] = {
-        "occupancy": occupancy, "settings": RenderSettings(step_size=config.render.step_size)
+    render_args: dict[str, Any] = {
+        "occupancy": occupancy,
+        "settings": RenderSettings(step_size=config.render.step_size),
     }
 
-    def lot() -> torch.Generator:
+    def new_generator() -> torch.Generator:
         return torch.Generator(device).manual_seed(0)
 
-    def block(cameras: Cameras) -> Block:
-        def run(_: State) -> State:
-            picture, detail = render_detailed(field, cameras, generator=lot(), **seen)
-            made = {"rgb": picture.rgb, "opacity": picture.opacity, "albedo": detail.albedo}
-            return made if picture.normals is None else {**made, "normals": picture.normals}
+    def make_block(cameras: OrbitCameras) -> Block:
+        def run(_: Activations) -> Activations:
+            rendered, aux = render_field_with_aux(field, cameras, generator=new_generator(), **render_args)
+            outputs = {"rgb": rendered.rgb, "opacity": rendered.opacity, "albedo": aux.albedo}
+            return outputs if rendered.normals is None else {**outputs, "normals": rendered.normals}
 
         return Block("render", run)
 
-    def shown(cameras: Cameras, tiles: int) -> Shown:
-        tiled = render_tiled(field, cameras, generator=lot(), tiles=tiles, **seen)
-        return Shown(tiled.picture, tiled.detail, tiled.backward)
+    def render_detached(cameras: OrbitCameras, tiles: int) -> DetachedRender:
+        tiled = render_field_tiled(field, cameras, generator=new_generator(), tiles=tiles, **render_args)
+        return DetachedRender(tiled.render, tiled.aux, tiled.backward)
 
-    def of_losses(cameras: Cameras, shown: Shown) -> Tensor:
-        return losses(occupancy, cameras, shown.picture, shown.detail)
+    def detached_losses(cameras: OrbitCameras, detached: DetachedRender) -> Tensor:
+        return losses(occupancy, cameras, detached.render, detached.aux)
 
-    learning: list[Tensor] = [p for p in field.parameters() if p.requires_grad]
-    return Pictures(cameras, block, shown, of_losses, learning)
+    parameters: list[Tensor] = [p for p in field.parameters() if p.requires_grad]
+    return RenderWorkload(cameras, make_block, render_detached, detached_losses, parameters)

@@ -8,16 +8,20 @@ import itertools
 import math
 
 
-def ramp(progress: float, start: float, end: float, *, begin: float = 0.0, finish: float = 1.0) -> float:
+def linear_ramp(
+    progress: float, start: float, end: float, *, start_at: float = 0.0, end_at: float = 1.0
+) -> float:
     """From ``start`` (until ``begin``) to ``end`` (from ``finish`` on), linearly in between."""
-    share = (progress - begin) / (finish - begin)
-    return start + (end - start) * min(max(share, 0.0), 1.0)
+    fraction = (progress - start_at) / (end_at - start_at)
+    return start + (end - start) * min(max(fraction, 0.0), 1.0)
 
 
-def geometric(progress: float, start: float, end: float, *, begin: float = 0.0, finish: float = 1.0) -> float:
+def geometric_ramp(
+    progress: float, start: float, end: float, *, start_at: float = 0.0, end_at: float = 1.0
+) -> float:
     """As ``ramp``, by a constant factor a step."""
-    share = min(max((progress - begin) / (finish - begin), 0.0), 1.0)
-    return start * (end / start) ** share
+    fraction = min(max((progress - start_at) / (end_at - start_at), 0.0), 1.0)
+    return start * (end / start) ** fraction
 
 
 def dreamtime(progress: float, low: float, high: float) -> float:
@@ -28,17 +32,18 @@ def dreamtime(progress: float, low: float, high: float) -> float:
     m1, m2 = 0.8, 0.5 and s1, s2 = 0.3, 0.1: 1 between m2 and m1, and Gaussian tails. Its second
     factor, which depends on a prior's noise levels, is left out.
     """
-    above = _weight_above(low, high)
-    last = len(above) - 1
-    return high + (low - high) * bisect.bisect_left(above, progress * above[last]) / max(last, 1)
+    cumulative = _cumulative_weight(low, high)
+    last = len(cumulative) - 1
+    return high + (low - high) * bisect.bisect_left(cumulative, progress * cumulative[last]) / max(last, 1)
 
 
 @functools.lru_cache(maxsize=8)
-def _weight_above(low: float, high: float, cells: int = 1000) -> tuple[float, ...]:
+def _cumulative_weight(low: float, high: float, num_bins: int = 1000) -> tuple[float, ...]:
     """Sums of W from ``high`` down, at ``cells`` equal steps."""
+
     def weight(t: float) -> float:
         distance = (t - 0.8) / 0.3 if t > 0.8 else (t - 0.5) / 0.1 if t < 0.5 else 0.0
         return math.exp(-0.5 * distance**2)
 
-    middles = (high + (low - high) * (i + 0.5) / cells for i in range(cells))
-    return (0.0, *itertools.accumulate(weight(t) for t in middles))
+    midpoints = (high + (low - high) * (i + 0.5) / num_bins for i in range(num_bins))
+    return (0.0, *itertools.accumulate(weight(t) for t in midpoints))

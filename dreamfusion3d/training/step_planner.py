@@ -14,109 +14,152 @@ import torch
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.memory import budget as amount
-from dreamfusion3d.memory.checkpoint_plan import _leaves, square_root
-from dreamfusion3d.memory.oom_fallback import Ladder, Plan, within
-from dreamfusion3d.priors.cfg import scene_of
+from dreamfusion3d.memory.checkpoint_plan import count_blocks, sqrt_schedule
+from dreamfusion3d.memory.oom_fallback import CostedPlan, FallbackChain, select_plans
+from dreamfusion3d.priors.cfg import joint_batch_size
 from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
-from dreamfusion3d.priors.pretrained.render_encoders import Latents
-from dreamfusion3d.priors.protocol import Movable, Prior, Prompts, Weights
-from dreamfusion3d.training.guidance_loss import Way, chained
-from dreamfusion3d.training.render_profiler import Rendered
-from dreamfusion3d.training.render_workload import Pictures
-from dreamfusion3d.training.step_profiler import Lesson, Trial
+from dreamfusion3d.priors.pretrained.render_encoders import LatentEncoder
+from dreamfusion3d.priors.protocol import OffloadablePrior, OffloadableWeights, Prior, Prompts
+from dreamfusion3d.training.guidance_loss import StepPlan, prior_encoder_blocks
+from dreamfusion3d.training.render_profiler import RenderCost
+from dreamfusion3d.training.render_workload import RenderWorkload
+from dreamfusion3d.training.step_profiler import GuidanceCost, StepProfiler
 
 
-def unplanned(prior: Prior, config: Config, device: torch.device, *, tiled: bool = True) -> Ladder[Way]:
+def default_fallback_chain(
+    prior: Prior, config: Config, device: torch.device, *, tiled: bool = True
+) -> FallbackChain[StepPlan]:
     """Everything at once, and only where memory runs out in ever smaller parts."""
-    views = config.optim.views
-    scene = scene_of(prior, views if config.guidance.joint_views else 1)
+    num_views = config.optim.num_views
+    scene_views = joint_batch_size(prior, num_views if config.guidance.multiview else 1)
     blank = torch.zeros(1, 8, 8, 3), torch.zeros(1, 8, 8)
-    chain = chained(prior, Render(*blank, blank[1]), torch.Generator())
-    again = None if chain is None else square_root(len(chain.blocks(slice(0, 1))))
-    ways = [Way()]
-    ways += [Way(at_once=n, views=v) for n, v in ((views, views), (scene, 1))]
-    ways.append(Way(at_once=scene, views=1, schedule=again))
-    ways += [Way(tiles, 1, again, scene) for tiles in (4, 16, 64) if tiled]
-    if sparable(prior, device) is not None:  # slow, so the last
-        ways.append(replace(ways[-1], offload=True))
-    if chain is None:
-        ways = [Way(way.tiles, at_once=way.at_once, offload=way.offload) for way in ways]
-    return Ladder([Plan(way, words(way, views)) for way in dict.fromkeys(ways)], device)
-
-
-def planned(
-    pictures: Pictures, prior: Prior, text: Prompts, config: Config, budget: int, device: torch.device
-) -> Ladder[Way]:
-    """The fastest ways that fit ``budget`` bytes. Raises InputError with the least that would do."""
-    plans = every_plan(pictures, prior, text, config, device, budget)
-    ladder = Ladder(within(plans, budget, "a step", spared(prior, config, device)), device)
-    amount.enforce(budget, device)
-    return ladder
-
-
-def spared(prior: Prior, config: Config, device: torch.device) -> str:
-    """Settings with which a step would need less, for people: what changes the result is theirs to choose."""
-    found = ["fewer optim.views", "a smaller render.size"]
-    if isinstance(prior, DiffusionPrior):
-        if prior.dtype == torch.float32:
-            found.append("prior.dtype=bfloat16")
-        if isinstance(prior.space, Latents) and config.prior.vae is None:
-            found.append("a tiny prior.vae")
-    return "less would do with " + " or ".join([", ".join(found[:-1]), found[-1]])
-
-
-def every_plan(
-    pictures: Pictures, prior: Prior, text: Prompts, config: Config, device: torch.device,
-    budget: int | None = None,
-) -> list[Plan[Way]]:
-    """All ways with their predicted peak and time. ``budget``: bytes that the trials should stay below, as
-    far as they can."""
-    trial = Trial(pictures, prior, text, config, device, budget)
-    renders, plans = list(trial.renders()), []
-    network = sparable(prior, device)
-    spared, crossing = (0, 0.0) if network is None else (network.bytes - network.largest, network.seconds())
-    for way, lesson in trial.teachings():
-        for render in renders:
-            peak = amount.rounded(_peak(render, lesson, way), device)
-            for offload in (False, True) if network is not None else (False,):
-                whole = Way(render.tiles, way.views, way.schedule, way.at_once, offload)
-                needed = trial.held + peak - (spared if offload else 0)
-                took = render.seconds + lesson.seconds
-                if offload:
-                    took += trial.calls(way.at_once) * crossing
-                plans.append(Plan(whole, words(whole, trial.views, trial.blocks), int(needed), took))
-    return plans
-
-
-def _peak(render: Rendered, lesson: Lesson, way: Way) -> int:
-    """Bytes of a step, whose parts follow one another: pictures, guidance, other losses, and back."""
-    # an encoder whose graph is kept goes back when the other losses' gradients are there already
-    late = render.gradients if way.views is None else 0
-    return max(
-        render.making, render.kept + lesson.peak + late, render.kept + lesson.kept + render.losses,
-        render.kept + lesson.kept + render.graph, render.backward,
+    encoder = prior_encoder_blocks(prior, Render(*blank, blank[1]), torch.Generator())
+    schedule = None if encoder is None else sqrt_schedule(len(encoder.blocks(slice(0, 1))))
+    step_plans = [StepPlan()]
+    step_plans += [
+        StepPlan(query_batch_size=n, encoder_batch_size=v)
+        for n, v in ((num_views, num_views), (scene_views, 1))
+    ]
+    step_plans.append(StepPlan(query_batch_size=scene_views, encoder_batch_size=1, encoder_schedule=schedule))
+    step_plans += [StepPlan(tiles, 1, schedule, scene_views) for tiles in (4, 16, 64) if tiled]
+    if offloadable_weights(prior, device) is not None:  # slow, so the last
+        step_plans.append(replace(step_plans[-1], cpu_offload=True))
+    if encoder is None:
+        step_plans = [
+            StepPlan(plan.tiles, query_batch_size=plan.query_batch_size, cpu_offload=plan.cpu_offload)
+            for plan in step_plans
+        ]
+    return FallbackChain(
+        [CostedPlan(plan, describe_step_plan(plan, num_views)) for plan in dict.fromkeys(step_plans)], device
     )
 
 
-def sparable(prior: Prior, device: torch.device) -> Weights | None:
+def plan_step(
+    workload: RenderWorkload,
+    prior: Prior,
+    prompts: Prompts,
+    config: Config,
+    budget: int,
+    device: torch.device,
+) -> FallbackChain[StepPlan]:
+    """The fastest ways that fit ``budget`` bytes. Raises InputError with the least that would do."""
+    plans = enumerate_step_plans(workload, prior, prompts, config, device, budget)
+    fallback = FallbackChain(
+        select_plans(plans, budget, "a step", memory_advice(prior, config, device)), device
+    )
+    amount.enforce_budget(budget, device)
+    return fallback
+
+
+def memory_advice(prior: Prior, config: Config, device: torch.device) -> str:
+    """Settings with which a step would need less, for people: what changes the result is theirs to choose."""
+    options = ["fewer optim.num_views", "a smaller render.resolution"]
+    if isinstance(prior, DiffusionPrior):
+        if prior.dtype == torch.float32:
+            options.append("prior.dtype=bfloat16")
+        if isinstance(prior.render_encoder, LatentEncoder) and config.prior.vae is None:
+            options.append("a tiny prior.vae")
+    return "less would do with " + " or ".join([", ".join(options[:-1]), options[-1]])
+
+
+def enumerate_step_plans(
+    workload: RenderWorkload,
+    prior: Prior,
+    prompts: Prompts,
+    config: Config,
+    device: torch.device,
+    budget: int | None = None,
+) -> list[CostedPlan[StepPlan]]:
+    """All ways with their predicted peak and time. ``budget``: bytes that the trials should stay below, as
+    far as they can."""
+    profiler = StepProfiler(workload, prior, prompts, config, device, budget)
+    renders, plans = list(profiler.profile_renders()), []
+    offloadable = offloadable_weights(prior, device)
+    freed_bytes, transfer_seconds = (
+        (0, 0.0)
+        if offloadable is None
+        else (offloadable.nbytes - offloadable.max_layer_bytes, offloadable.transfer_seconds())
+    )
+    for guidance_plan, guidance in profiler.profile_guidance():
+        for render in renders:
+            peak = amount.with_allocator_overhead(_step_peak(render, guidance, guidance_plan), device)
+            for offload in (False, True) if offloadable is not None else (False,):
+                plan = StepPlan(
+                    render.tiles,
+                    guidance_plan.encoder_batch_size,
+                    guidance_plan.encoder_schedule,
+                    guidance_plan.query_batch_size,
+                    offload,
+                )
+                peak_bytes = profiler.held_bytes + peak - (freed_bytes if offload else 0)
+                seconds = render.seconds + guidance.seconds
+                if offload:
+                    seconds += profiler.network_calls(guidance_plan.query_batch_size) * transfer_seconds
+                plans.append(
+                    CostedPlan(
+                        plan,
+                        describe_step_plan(plan, profiler.num_views, profiler.num_blocks),
+                        int(peak_bytes),
+                        seconds,
+                    )
+                )
+    return plans
+
+
+def _step_peak(render: RenderCost, guidance: GuidanceCost, plan: StepPlan) -> int:
+    """Bytes of a step, whose parts follow one another: pictures, guidance, other losses, and back."""
+    # an encoder whose graph is kept goes back when the other losses' gradients are there already
+    late_grads = render.image_grads if plan.encoder_batch_size is None else 0
+    return max(
+        render.forward_peak,
+        render.saved + guidance.peak + late_grads,
+        render.saved + guidance.saved + render.losses_peak,
+        render.saved + guidance.saved + render.losses_saved,
+        render.backward_peak,
+    )
+
+
+def offloadable_weights(prior: Prior, device: torch.device) -> OffloadableWeights | None:
     """The prior's network, where ``device`` has a memory of its own that would have more room without it."""
-    placed = prior.placed if isinstance(prior, Movable) else None
-    return placed if placed is not None and device.type == "cuda" and placed.device == device else None
+    weights = prior.offloadable_weights if isinstance(prior, OffloadablePrior) else None
+    return weights if weights is not None and device.type == "cuda" and weights.device == device else None
 
 
-def words(way: Way, views: int, blocks: int = 0) -> str:
+def describe_step_plan(plan: StepPlan, num_views: int, num_blocks: int = 0) -> str:
     """For people."""
-    said = []
-    if way.tiles > 1:
-        said.append(f"pictures in {way.tiles} tiles")
-    if way.views is not None:
-        said.append(f"{min(way.views, views)} of {views} views encoded at a time, after the guidance again")
-    if way.schedule is not None:
-        twice = sum(_leaves(node) for node in way.schedule if not isinstance(node, int))
-        of = f" of {blocks}" if blocks else ""
-        said.append(f"{twice}{of} blocks of the encoder computed twice")
-    if way.at_once is not None:
-        said.append(f"the prior asked for {way.at_once} pictures at a time")
-    if way.offload:
-        said.append("its network in main memory")
-    return ", ".join(said) or "everything at once"
+    parts = []
+    if plan.tiles > 1:
+        parts.append(f"pictures in {plan.tiles} tiles")
+    if plan.encoder_batch_size is not None:
+        parts.append(
+            f"{min(plan.encoder_batch_size, num_views)} of {num_views} views encoded at a time, after the guidance again"
+        )
+    if plan.encoder_schedule is not None:
+        recomputed = sum(count_blocks(node) for node in plan.encoder_schedule if not isinstance(node, int))
+        total = f" of {num_blocks}" if num_blocks else ""
+        parts.append(f"{recomputed}{total} blocks of the encoder computed twice")
+    if plan.query_batch_size is not None:
+        parts.append(f"the prior asked for {plan.query_batch_size} pictures at a time")
+    if plan.cpu_offload:
+        parts.append("its network in main memory")
+    return ", ".join(parts) or "everything at once"

@@ -10,202 +10,259 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.guidance import load_guidance
 from dreamfusion3d.memory import budget as amount
 from dreamfusion3d.memory.checkpoint_plan import (
-    Chain,
-    Cost,
-    Edge,
-    Point,
-    Schedule,
-    evaluate,
-    front,
-    keep_all,
-    kept_by,
+    BlockCost,
+    CostChain,
+    ParetoPoint,
+    RecomputeSchedule,
+    TensorEdge,
+    pareto_front,
+    save_all_schedule,
+    saved_bytes,
+    schedule_cost,
 )
-from dreamfusion3d.memory.checkpointed import Block, State
-from dreamfusion3d.memory.profiler import Line, measured, metered, scaled, seconds_of
-from dreamfusion3d.priors.cfg import scene_of
+from dreamfusion3d.memory.checkpointed import Activations, Block
+from dreamfusion3d.memory.profiler import (
+    LinearFit,
+    extrapolate_chain,
+    measure_memory,
+    profile_chain,
+    time_call,
+)
+from dreamfusion3d.priors.cfg import joint_batch_size
 from dreamfusion3d.priors.protocol import Prior, Prompts
-from dreamfusion3d.training.guidance_loss import Way, chained, taught
-from dreamfusion3d.training.render_profiler import Rendered, Renders
-from dreamfusion3d.training.render_workload import Pictures
+from dreamfusion3d.training.guidance_loss import StepPlan, prior_encoder_blocks, score_loss
+from dreamfusion3d.training.render_profiler import RenderCost, RenderProfiler
+from dreamfusion3d.training.render_workload import RenderWorkload
 
-A_RAY = 16  # bytes of its colour and opacity
-GRAINS = 100  # a schedule's bytes are told apart to one part in so many
-A_QUESTION = 1e-4  # seconds: of two ways that measure alike the plainer one is taken
+RAY_BYTES = 16  # bytes of its colour and opacity
+FRONT_LEVELS = 100  # a schedule's bytes are told apart to one part in so many
+QUERY_OVERHEAD_SECONDS = 1e-4  # seconds: of two ways that measure alike the plainer one is taken
 
 
 @dataclass(frozen=True)
-class Lesson:
+class GuidanceCost:
     """Encoding and asking: its peak, what is left of it for its backward pass, and the seconds of both."""
 
     peak: int
-    kept: int
+    saved: int
     seconds: float
 
 
 @dataclass(frozen=True)
-class Spent:
+class CostModel:
     """Of a computation, by its size."""
 
-    peak: Line
-    kept: Line
-    seconds: Line
+    peak: LinearFit
+    saved: LinearFit
+    seconds: LinearFit
 
 
-class Trial:
+class StepProfiler:
     """Small runs of a step's parts, and what they say of larger ones."""
 
     def __init__(
-        self, pictures: Pictures, prior: Prior, text: Prompts, config: Config, device: torch.device,
+        self,
+        workload: RenderWorkload,
+        prior: Prior,
+        prompts: Prompts,
+        config: Config,
+        device: torch.device,
         budget: int | None = None,
     ) -> None:
-        self.pictures, self.prior, self.text, self.config, self.device = pictures, prior, text, config, device
-        self.views = len(pictures.cameras)
-        self.scene = scene_of(prior, self.views if config.guidance.joint_views else 1)
-        self.weights = sum(p.numel() * p.element_size() for p in pictures.parameters)
-        side = pictures.cameras.height
-        self.small = pictures.cameras.resized(max(side // 4, 4), max(side // 4, 4))
-        self.x = self._first_x()
-        self._denoise(self.scene)()  # loads and compiles what there is
+        self.workload, self.prior, self.prompts, self.config, self.device = (
+            workload,
+            prior,
+            prompts,
+            config,
+            device,
+        )
+        self.num_views = len(workload.cameras)
+        self.scene_views = joint_batch_size(prior, self.num_views if config.guidance.multiview else 1)
+        self.weight_bytes = sum(p.numel() * p.element_size() for p in workload.parameters)
+        size = workload.cameras.height
+        self.small_cameras = workload.cameras.resized(max(size // 4, 4), max(size // 4, 4))
+        self.x = self._encode_view()
+        self._make_query(self.scene_views)()  # loads and compiles what there is
         # gradients and Adam's moments; on a CPU also two copies of good states
-        self.held = amount.held(device) + self.weights * (3 if device.type == "cuda" else 9)
+        self.held_bytes = amount.used_bytes(device) + self.weight_bytes * (3 if device.type == "cuda" else 9)
         # of trials themselves; what they run out of in spite of it is met, too
-        self.room = math.inf if budget is None else max(budget - self.held, 0)
+        self.free_bytes = math.inf if budget is None else max(budget - self.held_bytes, 0)
 
-    def lot(self) -> torch.Generator:
+    def new_generator(self) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(0)
 
     @torch.no_grad()
-    def _first_x(self) -> Tensor:
+    def _encode_view(self) -> Tensor:
         """A view in the prior's space, in place of every view."""
-        state = self.pictures.block(self.small)({})
-        picture = Render(state["rgb"][:1], state["opacity"][:1], state["opacity"][:1])
-        x = self.prior.encode(picture, generator=self.lot())
-        return x.repeat(self.views, *[1] * (x.ndim - 1))
+        state = self.workload.make_block(self.small_cameras)({})
+        rendered = Render(state["rgb"][:1], state["opacity"][:1], state["opacity"][:1])
+        x = self.prior.encode(rendered, generator=self.new_generator())
+        return x.repeat(self.num_views, *[1] * (x.ndim - 1))
 
-    def renders(self) -> Iterator[Rendered]:
+    def profile_renders(self) -> Iterator[RenderCost]:
         """The pictures, in one piece and in tiles."""
-        return Renders(self.pictures, self.device, self.room).every()
+        return RenderProfiler(self.workload, self.device, self.free_bytes).costs()
 
-    def teachings(self) -> Iterator[tuple[Way, Lesson]]:
+    def profile_guidance(self) -> Iterator[tuple[StepPlan, GuidanceCost]]:
         """Ways of encoding and asking."""
-        ones, known = self._encoder()
-        n = self.blocks = len(ones[0])
-        guidance = self._spent_on_guidance()
-        asked = self._spent([self._denoise(k * self.scene) for k in (1, 2)], (self.scene, 2 * self.scene))
-        x, rays = self.x.numel() * self.x.element_size(), self.pictures.rays
-        groups_of: list[tuple[int, Chain, list[Point]]] = []
-        for views in sorted({1, -(-self.views // 2)} - {self.views}) if known else ():
-            chain = scaled(ones[0], ones[1], (1, 2), views)
-            groups_of.append((views, chain, _front(chain)))
-        for at_once in (None, *sorted({self.views, self.scene}, reverse=True)):
-            questions = self._questions(at_once)
-            if at_once is not None and questions == self._questions(None):
+        encoder_costs, checkpointable = self._profile_encoder()
+        n = self.num_blocks = len(encoder_costs[0])
+        overhead = self._guidance_overhead()
+        query_cost = self._fit_costs(
+            [self._make_query(k * self.scene_views) for k in (1, 2)], (self.scene_views, 2 * self.scene_views)
+        )
+        x_bytes, num_rays = self.x.numel() * self.x.element_size(), self.workload.num_rays
+        groupings: list[tuple[int, CostChain, list[ParetoPoint]]] = []
+        for views in sorted({1, -(-self.num_views // 2)} - {self.num_views}) if checkpointable else ():
+            chain = extrapolate_chain(encoder_costs[0], encoder_costs[1], (1, 2), views)
+            groupings.append((views, chain, _coarse_front(chain)))
+        for query_batch_size in (None, *sorted({self.num_views, self.scene_views}, reverse=True)):
+            query_sizes = self._query_sizes(query_batch_size)
+            if query_batch_size is not None and query_sizes == self._query_sizes(None):
                 continue
-            most = min(max(questions), getattr(self.prior, "batch", max(questions)))
-            peak = guidance[0] + asked.peak.at(most)
-            seconds = guidance[1] + sum(asked.seconds.at(q) + A_QUESTION for q in questions)
-            whole = scaled(ones[0], ones[1], (1, 2), self.views)
-            cost = Cost(seconds, 0.0, int(peak), int(peak), 2 * x, x)
-            both = Chain((*whole.costs, cost), (*whole.edges, Edge(n - 1, n, x, x)))
-            for point in _front(both) if known else [evaluate(both, keep_all(n + 1))]:
-                schedule: Schedule | None = point.schedule[:-1]
-                way = Way(schedule=None if schedule == keep_all(n) else schedule, at_once=at_once)
-                yield way, Lesson(point.peak, kept_by(both, point.schedule), point.seconds)
-            for views, chain, points in groups_of:
-                groups = self.views / views
-                forward = sum(c.forward for c in chain.costs)
-                light = chain.light_peak(0, n - 1, n - 1)
-                part = A_RAY * rays * (1 + views / self.views)  # gradients, and the pictures of a group
+            largest = min(max(query_sizes), getattr(self.prior, "batch_size", max(query_sizes)))
+            peak = overhead[0] + query_cost.peak.at(largest)
+            seconds = overhead[1] + sum(
+                query_cost.seconds.at(q) + QUERY_OVERHEAD_SECONDS for q in query_sizes
+            )
+            encoder = extrapolate_chain(encoder_costs[0], encoder_costs[1], (1, 2), self.num_views)
+            cost = BlockCost(seconds, 0.0, int(peak), int(peak), 2 * x_bytes, x_bytes)
+            encoder_and_query = CostChain(
+                (*encoder.costs, cost), (*encoder.edges, TensorEdge(n - 1, n, x_bytes, x_bytes))
+            )
+            for point in (
+                _coarse_front(encoder_and_query)
+                if checkpointable
+                else [schedule_cost(encoder_and_query, save_all_schedule(n + 1))]
+            ):
+                schedule: RecomputeSchedule | None = point.schedule[:-1]
+                plan = StepPlan(
+                    encoder_schedule=None if schedule == save_all_schedule(n) else schedule,
+                    query_batch_size=query_batch_size,
+                )
+                yield (
+                    plan,
+                    GuidanceCost(point.peak, saved_bytes(encoder_and_query, point.schedule), point.seconds),
+                )
+            for views, chain, points in groupings:
+                num_groups = self.num_views / views
+                forward_seconds = sum(c.forward for c in chain.costs)
+                no_grad_peak = chain.no_grad_peak(0, n - 1, n - 1)
+                group_bytes = (
+                    RAY_BYTES * num_rays * (1 + views / self.num_views)
+                )  # gradients, and the pictures of a group
                 for point in points:
-                    most = max(2 * x + max(light, int(peak)), x + part + point.peak)
-                    took = seconds + groups * (forward + point.seconds)
-                    schedule = None if point.schedule == keep_all(n) else point.schedule
-                    yield Way(1, views, schedule, at_once), Lesson(int(most), A_RAY * rays, took)
+                    largest = max(
+                        2 * x_bytes + max(no_grad_peak, int(peak)), x_bytes + group_bytes + point.peak
+                    )
+                    total_seconds = seconds + num_groups * (forward_seconds + point.seconds)
+                    schedule = None if point.schedule == save_all_schedule(n) else point.schedule
+                    yield (
+                        StepPlan(1, views, schedule, query_batch_size),
+                        GuidanceCost(int(largest), RAY_BYTES * num_rays, total_seconds),
+                    )
 
-    def _encoder(self) -> tuple[list[Chain], bool]:
+    def _profile_encoder(self) -> tuple[list[CostChain], bool]:
         """Of one and of two pictures; and whether its blocks may be computed twice."""
-        side, chains, known = self.pictures.cameras.height, [], False
+        size, chains, checkpointable = self.workload.cameras.height, [], False
         for count in (1, 2):
-            rgb = torch.rand(count, side, side, 3, generator=self.lot(), device=self.device)
+            rgb = torch.rand(count, size, size, 3, generator=self.new_generator(), device=self.device)
             opacity = rgb[..., 0].clone()
-            chain = chained(self.prior, Render(rgb, opacity, opacity), self.lot())
-            known = chain is not None
+            encoder = prior_encoder_blocks(self.prior, Render(rgb, opacity, opacity), self.new_generator())
+            checkpointable = encoder is not None
 
-            def encode(state: State) -> State:
-                picture = Render(state["rgb"], state["opacity"], state["opacity"].detach())
-                return {"x": self.prior.encode(picture, generator=self.lot())}
+            def encode(state: Activations) -> Activations:
+                rendered = Render(state["rgb"], state["opacity"], state["opacity"].detach())
+                return {"x": self.prior.encode(rendered, generator=self.new_generator())}
 
-            blocks = [Block("encode", encode)] if chain is None else chain.blocks(slice(0, count))
+            blocks = [Block("encode", encode)] if encoder is None else encoder.blocks(slice(0, count))
             state = {"rgb": rgb.requires_grad_(True), "opacity": opacity.requires_grad_(True)}
-            chains.append(measured(blocks, state, self.device, () if chain is None else chain.parameters))
-        return chains, known
+            chains.append(
+                profile_chain(blocks, state, self.device, () if encoder is None else encoder.parameters)
+            )
+        return chains, checkpointable
 
-    def _denoise(self, count: int) -> Callable[[], Tensor]:
+    def _make_query(self, count: int) -> Callable[[], Tensor]:
         """A question of so many pictures."""
-        cameras = self.pictures.cameras
-        rows = torch.arange(count, device=self.x.device) % self.views
+        cameras = self.workload.cameras
+        rows = torch.arange(count, device=self.x.device) % self.num_views
         t = self.x.new_full((count,), 0.5)
-        text, joint = self.text.asked(cameras).cond.select(rows), self.scene if self.scene > 1 else 1
-        return lambda: self.prior.denoise(self.x[rows], t, text, cameras.select(rows), views=joint)
+        embedding, views = (
+            self.prompts.conditioning(cameras).cond.select(rows),
+            self.scene_views if self.scene_views > 1 else 1,
+        )
+        return lambda: self.prior.denoise(self.x[rows], t, embedding, cameras.select(rows), views=views)
 
-    def _questions(self, at_once: int | None) -> list[int]:
+    def _query_sizes(self, query_batch_size: int | None) -> list[int]:
         """Pictures of each question of a step."""
-        mute = _Mute(self.prior)
-        self._teach(mute, at_once)
-        return mute.asked
+        counter = _CountingPrior(self.prior)
+        self._run_guidance(counter, query_batch_size)
+        return counter.query_sizes
 
-    def calls(self, at_once: int | None) -> int:
+    def network_calls(self, query_batch_size: int | None) -> int:
         """How often a step runs the prior's network."""
-        questions = self._questions(at_once)
-        return sum(-(-q // getattr(self.prior, "batch", q)) for q in questions)
+        query_sizes = self._query_sizes(query_batch_size)
+        return sum(-(-q // getattr(self.prior, "batch_size", q)) for q in query_sizes)
 
-    def _teach(self, prior: Prior, at_once: int | None) -> None:
+    def _run_guidance(self, prior: Prior, query_batch_size: int | None) -> None:
         guidance = load_guidance(self.config.guidance, device=self.device, warn=lambda problem: None)
         x = self.x.clone().requires_grad_(True)
-        loss = taught(
-            guidance, x, self.pictures.cameras, prior, self.text, self.config, 0.5, at_once, self.lot()
+        loss = score_loss(
+            guidance,
+            x,
+            self.workload.cameras,
+            prior,
+            self.prompts,
+            self.config,
+            0.5,
+            query_batch_size,
+            self.new_generator(),
         )
         torch.autograd.grad(loss, x)
 
-    def _spent_on_guidance(self) -> tuple[int, float]:
+    def _guidance_overhead(self) -> tuple[int, float]:
         """Peak and seconds of all but the prior's answers."""
-        spent = self._spent([lambda: self._teach(_Mute(self.prior), None)] * 2, (1, 2))
-        return int(spent.peak.values[0]), spent.seconds.values[0]
+        costs = self._fit_costs([lambda: self._run_guidance(_CountingPrior(self.prior), None)] * 2, (1, 2))
+        return int(costs.peak.values[0]), costs.seconds.values[0]
 
-    def _spent(self, runs: list[Callable[[], Any]], sizes: tuple[int, int]) -> Spent:
+    def _fit_costs(self, runs: list[Callable[[], Any]], sizes: tuple[int, int]) -> CostModel:
         rows = []
         for run in runs:
-            with metered(self.device, self.pictures.parameters) as meter:
+            with measure_memory(self.device, self.workload.parameters) as meter:
                 run()  # what it finds there, as weights, counts no more
                 meter.reset()
-                start = meter.live()
-                made = run()
-                peak, kept = meter.peak() - start, meter.live() - start
-                del made
-            rows.append((float(peak), float(kept), seconds_of(self.device, run, 1)))
+                start = meter.live_bytes()
+                result = run()
+                peak, saved = meter.peak_bytes() - start, meter.live_bytes() - start
+                del result
+            rows.append((float(peak), float(saved), time_call(self.device, run, 1)))
         small, large = rows
-        return Spent(*(Line(sizes, (a, b)) for a, b in zip(small, large, strict=True)))
+        return CostModel(*(LinearFit(sizes, (a, b)) for a, b in zip(small, large, strict=True)))
 
 
-def _front(chain: Chain) -> list[Point]:
-    return front(chain, max(1, evaluate(chain, keep_all(len(chain))).peak // GRAINS))
+def _coarse_front(chain: CostChain) -> list[ParetoPoint]:
+    return pareto_front(
+        chain, max(1, schedule_cost(chain, save_all_schedule(len(chain))).peak // FRONT_LEVELS)
+    )
 
 
-class _Mute:
+class _CountingPrior:
     """In a prior's place: answers with the question, and counts the pictures."""
 
     def __init__(self, prior: Prior) -> None:
         self.name, self.sha256, self.camera_conditioned = prior.name, prior.sha256, prior.camera_conditioned
         self.check_prompt, self.encode_text = prior.check_prompt, prior.encode_text
         self.alpha_sigma, self.encode = prior.alpha_sigma, prior.encode
-        self.asked: list[int] = []
+        self.query_sizes: list[int] = []
 
-    def denoise(self, x_t: Tensor, t: Tensor, text: Any, cameras: Cameras, *, views: int = 1) -> Tensor:
-        self.asked.append(len(x_t))
+    def denoise(
+        self, x_t: Tensor, t: Tensor, prompts: Any, cameras: OrbitCameras, *, views: int = 1
+    ) -> Tensor:
+        self.query_sizes.append(len(x_t))
         return x_t.clone()

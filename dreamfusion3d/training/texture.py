@@ -12,153 +12,183 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras, sample_orbit
-from dreamfusion3d.core.async_scalar import Later
+from dreamfusion3d.cameras.orbit import OrbitCameras, sample_orbit_cameras
+from dreamfusion3d.core.async_scalar import AsyncScalar
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.optimizers import step_if_finite
 from dreamfusion3d.core.types import Mesh, Render
-from dreamfusion3d.fields.texture_field import PaintField
+from dreamfusion3d.fields.texture_field import TextureField
 from dreamfusion3d.guidance import load_guidance
-from dreamfusion3d.memory.checkpointed import Block, State
-from dreamfusion3d.memory.oom_fallback import Ladder, Plan
+from dreamfusion3d.memory.checkpointed import Activations, Block
+from dreamfusion3d.memory.oom_fallback import CostedPlan, FallbackChain
 from dreamfusion3d.priors.protocol import Prior, Prompts
-from dreamfusion3d.rendering.deferred import compose, see
-from dreamfusion3d.training.checkpoint import Run
-from dreamfusion3d.training.guidance_loss import Way, attempt, guidance_loss
-from dreamfusion3d.training.loop import SampleCameras, Step, take_steps
-from dreamfusion3d.training.regularizers import variation
-from dreamfusion3d.training.render_workload import Pictures, Shown
-from dreamfusion3d.training.schedules import geometric
-from dreamfusion3d.training.step_planner import planned, unplanned
+from dreamfusion3d.rendering.deferred import rasterize_gbuffer, shade_gbuffer
+from dreamfusion3d.training.checkpoint import OptimizationState
+from dreamfusion3d.training.guidance_loss import StepPlan, guidance_loss, run_with_fallback
+from dreamfusion3d.training.loop import CameraSampler, Step, run_steps
+from dreamfusion3d.training.regularizers import total_variation
+from dreamfusion3d.training.render_workload import DetachedRender, RenderWorkload
+from dreamfusion3d.training.schedules import geometric_ramp
+from dreamfusion3d.training.step_planner import default_fallback_chain, plan_step
 
-MLP_SHARE = 0.1  # of the hash table's rate
+MLP_LR_FACTOR = 0.1  # of the hash table's rate
 
 
-def paint(
-    field: PaintField,
+def distill_texture(
+    field: TextureField,
     mesh: Mesh,
     normals: Float[np.ndarray, "v 3"],
     prior: Prior,
-    text: Prompts,
+    prompts: Prompts,
     config: Config,
     steps: int,
     *,
     generator: torch.Generator,
     checkpoint: Path | None = None,
     preview: Path | None = None,
-    sample_cameras: SampleCameras | None = None,
+    sample_cameras: CameraSampler | None = None,
     budget: int | None = None,
-    tell: Callable[[Plan[Way]], None] = lambda plan: None,
+    on_plan: Callable[[CostedPlan[StepPlan]], None] = lambda plan: None,
 ) -> Iterator[Step]:
     """Distil ``prior`` into the colours of ``mesh`` (scene units), in place.
 
-    The window of times goes from ``guidance.t_start`` to ``guidance.t_end`` of ``config``; see
+    The window of times goes from ``guidance.t_range_start`` to ``guidance.t_range_end`` of ``config``; see
     `from_grey` and `from_colours`. Checkpoints, previews, cameras, budget and ``tell`` are those of
     `optimize`.
     """
-    problems: list[str] = []
-    guidance = load_guidance(config.guidance, device=generator.device, warn=problems.append)
-    run = Run(field, _optimiser(field, config), None, generator, guidance)
+    load_warnings: list[str] = []
+    guidance = load_guidance(config.guidance, device=generator.device, warn=load_warnings.append)
+    state = OptimizationState(field, _make_optimizer(field, config), None, generator, guidance)
     if budget is None:
-        ladder = unplanned(prior, config, generator.device, tiled=False)
+        fallback = default_fallback_chain(prior, config, generator.device, tiled=False)
     else:
-        pictures = _pictures(field, mesh, normals, config, sample_cameras, generator.device)
-        ladder = planned(pictures, prior, text, config, budget, generator.device)
-        tell(ladder.plan)
-    yield from take_steps(
-        run, steps, lambda: _step(run, ladder, mesh, normals, prior, text, config, steps, sample_cameras),
-        checkpoint=checkpoint, preview=preview, problems=problems, rate="paint.rate", told=ladder.told,
+        workload = _texture_workload(field, mesh, normals, config, sample_cameras, generator.device)
+        fallback = plan_step(workload, prior, prompts, config, budget, generator.device)
+        on_plan(fallback.current)
+    yield from run_steps(
+        state,
+        steps,
+        lambda: _step(state, fallback, mesh, normals, prior, prompts, config, steps, sample_cameras),
+        checkpoint=checkpoint,
+        preview=preview,
+        load_warnings=load_warnings,
+        lr_setting="texture.lr",
+        take_warnings=fallback.take_warnings,
     )
 
 
-def _pictures(
-    field: PaintField, mesh: Mesh, normals: np.ndarray, config: Config, sample_cameras: SampleCameras | None,
+def _texture_workload(
+    field: TextureField,
+    mesh: Mesh,
+    normals: np.ndarray,
+    config: Config,
+    sample_cameras: CameraSampler | None,
     device: torch.device,
-) -> Pictures:
+) -> RenderWorkload:
     """Those of a run's steps, for a plan."""
-    def block(cameras: Cameras) -> Block:
-        def painted(_: State) -> State:
-            hits = see(mesh, normals, cameras)
-            picture, albedo = compose(hits, field.albedo(hits.positions))
-            return {"rgb": picture.rgb, "opacity": picture.opacity, "albedo": albedo}
 
-        return Block("painted", painted)
+    def make_block(cameras: OrbitCameras) -> Block:
+        def render_block(_: Activations) -> Activations:
+            hits = rasterize_gbuffer(mesh, normals, cameras)
+            rendered, albedo = shade_gbuffer(hits, field.albedo(hits.positions))
+            return {"rgb": rendered.rgb, "opacity": rendered.opacity, "albedo": albedo}
 
-    def shown(cameras: Cameras, tiles: int) -> Shown:
+        return Block("painted", render_block)
+
+    def render_detached(cameras: OrbitCameras, tiles: int) -> DetachedRender:
         with torch.no_grad():
-            made = block(cameras)({})
-        rgb, albedo = (made[name].requires_grad_(True) for name in ("rgb", "albedo"))
-        return Shown(Render(rgb, made["opacity"], made["opacity"]), albedo, lambda: None)
+            outputs = make_block(cameras)({})
+        rgb, albedo = (outputs[name].requires_grad_(True) for name in ("rgb", "albedo"))
+        return DetachedRender(Render(rgb, outputs["opacity"], outputs["opacity"]), albedo, lambda: None)
 
-    def losses(cameras: Cameras, shown: Shown) -> Tensor:
-        return _smoothness(shown.detail, shown.picture, config)
+    def losses(cameras: OrbitCameras, detached: DetachedRender) -> Tensor:
+        return _smoothness_loss(detached.aux, detached.render, config)
 
-    cameras = _cameras(config, sample_cameras, torch.Generator(device).manual_seed(0))
-    learning: list[Tensor] = [p for p in field.parameters() if p.requires_grad]
-    return Pictures(cameras, block, shown, losses, learning, tiled=False)
+    cameras = _sample_cameras(config, sample_cameras, torch.Generator(device).manual_seed(0))
+    parameters: list[Tensor] = [p for p in field.parameters() if p.requires_grad]
+    return RenderWorkload(cameras, make_block, render_detached, losses, parameters, tiled=False)
 
 
-def from_grey(config: Config) -> Config:
+def with_retexture_t_range(config: Config) -> Config:
     """For a mesh without colours: the guidance begins with the coarse pattern and ends with detail."""
-    return _with_times(config, config.paint.t_start, config.paint.t_end)
+    return _with_t_range(config, config.texture.t_range_start, config.texture.t_range_end)
 
 
-def from_colours(config: Config) -> Config:
+def with_refine_t_range(config: Config) -> Config:
     """For colours that are good already: low levels of noise only, which leave the pattern alone."""
-    return _with_times(config, config.paint.t_end, config.paint.t_end)
+    return _with_t_range(config, config.texture.t_range_end, config.texture.t_range_end)
 
 
-def _with_times(config: Config, start: tuple[float, float], end: tuple[float, float]) -> Config:
+def _with_t_range(config: Config, start: tuple[float, float], end: tuple[float, float]) -> Config:
     return dataclasses.replace(
-        config, guidance=dataclasses.replace(config.guidance, t_start=start, t_end=end)
+        config, guidance=dataclasses.replace(config.guidance, t_range_start=start, t_range_end=end)
     )
 
 
 def _step(
-    run: Run[PaintField, None], ladder: Ladder[Way], mesh: Mesh, normals: np.ndarray, prior: Prior,
-    text: Prompts, config: Config, steps: int, sample_cameras: SampleCameras | None,
-) -> tuple[Later, Render]:
+    state: OptimizationState[TextureField, None],
+    fallback: FallbackChain[StepPlan],
+    mesh: Mesh,
+    normals: np.ndarray,
+    prior: Prior,
+    prompts: Prompts,
+    config: Config,
+    steps: int,
+    sample_cameras: CameraSampler | None,
+) -> tuple[AsyncScalar, Render]:
     """One update of the colours; the gradient's norm, and the pictures it was taken from."""
-    progress = run.index / max(steps - 1, 1)
-    share = geometric(progress, 1.0, config.optim.final_rate, begin=0.5)
-    for group, rate in zip(run.optimiser.param_groups, _rates(config), strict=True):
-        group["lr"] = rate * share
-    cameras = _cameras(config, sample_cameras, run.generator)
-    hits = see(mesh, normals, cameras)
-    run.optimiser.zero_grad(set_to_none=True)
+    progress = state.index / max(steps - 1, 1)
+    lr_factor = geometric_ramp(progress, 1.0, config.optim.lr_final_factor, start_at=0.5)
+    for group, lr in zip(state.optimizer.param_groups, _learning_rates(config), strict=True):
+        group["lr"] = lr * lr_factor
+    cameras = _sample_cameras(config, sample_cameras, state.generator)
+    hits = rasterize_gbuffer(mesh, normals, cameras)
+    state.optimizer.zero_grad(set_to_none=True)
 
-    def backward(way: Way) -> Render:
-        picture, albedo = compose(hits, run.field.albedo(hits.positions))
+    def backward(plan: StepPlan) -> Render:
+        rendered, albedo = shade_gbuffer(hits, state.field.albedo(hits.positions))
         loss = guidance_loss(
-            run.guidance, picture, cameras, prior, text, config, progress, generator=run.generator, way=way
+            state.guidance,
+            rendered,
+            cameras,
+            prior,
+            prompts,
+            config,
+            progress,
+            generator=state.generator,
+            plan=plan,
         )
-        (loss + _smoothness(albedo, picture, config)).backward()
-        return picture
+        (loss + _smoothness_loss(albedo, rendered, config)).backward()
+        return rendered
 
-    picture = attempt(run, ladder, backward)
-    return step_if_finite(run.optimiser), picture
-
-
-def _smoothness(albedo: Tensor, picture: Render, config: Config) -> Float[Tensor, ""]:
-    return config.paint.variation_weight * variation(albedo, picture.opacity)
+    rendered = run_with_fallback(state, fallback, backward)
+    return step_if_finite(state.optimizer), rendered
 
 
-def _cameras(config: Config, sample_cameras: SampleCameras | None, generator: torch.Generator) -> Cameras:
-    size = config.paint.size
+def _smoothness_loss(albedo: Tensor, rendered: Render, config: Config) -> Float[Tensor, ""]:
+    return config.losses.texture_tv * total_variation(albedo, rendered.opacity)
+
+
+def _sample_cameras(
+    config: Config, sample_cameras: CameraSampler | None, generator: torch.Generator
+) -> OrbitCameras:
+    size = config.texture.resolution
     if sample_cameras is None:
-        return sample_orbit(config.optim.views, generator=generator, size=size)
-    return sample_cameras(config.optim.views, generator=generator).resized(size, size)
+        return sample_orbit_cameras(config.optim.num_views, generator=generator, size=size)
+    return sample_cameras(config.optim.num_views, generator=generator).resized(size, size)
 
 
-def _rates(config: Config) -> tuple[float, float]:
-    return config.paint.rate, MLP_SHARE * config.paint.rate
+def _learning_rates(config: Config) -> tuple[float, float]:
+    return config.texture.lr, MLP_LR_FACTOR * config.texture.lr
 
 
-def _optimiser(field: PaintField, config: Config) -> torch.optim.Adam:
+def _make_optimizer(field: TextureField, config: Config) -> torch.optim.Adam:
     """Adam as in `optimize`: the table apart from the MLP."""
-    table, rest = _rates(config)
-    others: list[Tensor] = [p for name, p in field.named_parameters() if name != "table"]
+    table_lr, mlp_lr = _learning_rates(config)
+    mlp_parameters: list[Tensor] = [p for name, p in field.named_parameters() if name != "table"]
     return torch.optim.Adam(
-        [{"params": [field.table], "lr": table}, {"params": others, "lr": rest}],
-        betas=(0.9, 0.99), eps=1e-15, fused=field.table.device.type == "cuda",
+        [{"params": [field.table], "lr": table_lr}, {"params": mlp_parameters, "lr": mlp_lr}],
+        betas=(0.9, 0.99),
+        eps=1e-15,
+        fused=field.table.device.type == "cuda",
     )

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from dreamfusion3d.core.errors import InputError, MissingExtraError
-from dreamfusion3d.local_auth import HOST, Guard
+from dreamfusion3d.local_auth import LOOPBACK_HOST, LocalAuth
 
-_turn = threading.Lock()
+_patch_lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def guarded_server(port: int, label: str) -> Iterator[tuple[Any, Guard]]:
+def guarded_server(port: int, label: str) -> Iterator[tuple[Any, LocalAuth]]:
     """A viser server on loopback and its guard.
 
     Raises MissingExtraError without viser, and InputError when the port is taken or when this viser
@@ -31,13 +31,13 @@ def guarded_server(port: int, label: str) -> Iterator[tuple[Any, Guard]]:
         import viser
     except ImportError:
         raise MissingExtraError("viser", "view", "dreamfusion3d view") from None
-    guard = Guard("dreamfusion3d view")
+    guard = LocalAuth("dreamfusion3d view")
     # what viser prints names the address without the token
-    with _looked_at(guard) as count, contextlib.redirect_stdout(io.StringIO()):
-        server = viser.ViserServer(host=HOST, port=port, label=label, verbose=False)
+    with _guard_websockets(guard) as guarded_servers, contextlib.redirect_stdout(io.StringIO()):
+        server = viser.ViserServer(host=LOOPBACK_HOST, port=port, label=label, verbose=False)
     try:
         guard.port = server.get_port()
-        if not count:
+        if not guarded_servers:
             raise InputError(f"viser {viser.__version__} cannot be guarded; install viser==1.1.1")
         if port and guard.port != port:  # viser takes the next one
             raise InputError(f"cannot listen on port {port}: it is in use; choose another with --port")
@@ -48,7 +48,7 @@ def guarded_server(port: int, label: str) -> Iterator[tuple[Any, Guard]]:
 
 
 @contextlib.contextmanager
-def _looked_at(guard: Guard) -> Iterator[list[int]]:
+def _guard_websockets(guard: LocalAuth) -> Iterator[list[int]]:
     """While this is open, servers of websockets ask ``guard`` first; how many did is the list's length.
 
     viser gives its own ``process_request`` and has no setting for another; its server is made, and
@@ -56,31 +56,33 @@ def _looked_at(guard: Guard) -> Iterator[list[int]]:
     """
     # as Any: absent or there, the checker says the same
     library: Any = importlib.import_module("websockets.asyncio.server")
-    serve, count = library.serve, []
+    serve, guarded_servers = library.serve, []
 
     def guarded(*arguments: Any, process_request: Callable[..., Any] | None = None, **options: Any) -> Any:
-        async def look(connection: Any, request: Any) -> Any:
+        async def check_request(connection: Any, request: Any) -> Any:
             headers = request.headers
-            why = guard.refusal(request.path, headers.get_all("Host"), headers.get_all("Origin"))
-            if why is not None:
-                return connection.respond(403, why + "\n")
+            reason = guard.refusal_reason(request.path, headers.get_all("Host"), headers.get_all("Origin"))
+            if reason is not None:
+                return connection.respond(403, reason + "\n")
             if process_request is None:
                 return None
-            answer = process_request(connection, dataclasses.replace(request, path=guard.inner(request.path)))
-            answer = await answer if inspect.isawaitable(answer) else answer
-            if answer is not None:
-                answer.headers["X-Frame-Options"] = "DENY"
-                answer.headers["Referrer-Policy"] = "no-referrer"
-                answer.headers["X-Content-Type-Options"] = "nosniff"
-                answer.headers["Cache-Control"] = "no-store"
-            return answer
+            response = process_request(
+                connection, dataclasses.replace(request, path=guard.strip_token(request.path))
+            )
+            response = await response if inspect.isawaitable(response) else response
+            if response is not None:
+                response.headers["X-Frame-Options"] = "DENY"
+                response.headers["Referrer-Policy"] = "no-referrer"
+                response.headers["X-Content-Type-Options"] = "nosniff"
+                response.headers["Cache-Control"] = "no-store"
+            return response
 
-        count.append(1)
-        return serve(*arguments, process_request=look, **options)
+        guarded_servers.append(1)
+        return serve(*arguments, process_request=check_request, **options)
 
-    with _turn:
+    with _patch_lock:
         library.serve = guarded
         try:
-            yield count
+            yield guarded_servers
         finally:
             library.serve = serve

@@ -31,14 +31,24 @@ for frame in range(scene.frame_start, scene.frame_end + 1, scene.frame_step):
     pose = turn.to_matrix().to_4x4()
     pose.translation = place
     lens = seen.calc_matrix_camera(graph, x=width, y=height)
-    frames.append({
-        "camera_to_world": [value for row in pose for value in row],
-        "fov": math.degrees(2 * math.atan(1 / lens[1][1])),
-    })
+    frames.append(
+        {
+            "camera_to_world": [value for row in pose for value in row],
+            "fov": math.degrees(2 * math.atan(1 / lens[1][1])),
+        }
+    )
 rate = scene.render.fps / scene.render.fps_base / scene.frame_step
 with open(after[0], "w", encoding="utf-8") as file:
-    json.dump({
-        "camera_type": "perspective", "render_width": width, "render_height": height, "fps": rate,
-        "seconds": len(frames) / rate, "camera_path": frames,
-    }, file, indent=1)
+    json.dump(
+        {
+            "camera_type": "perspective",
+            "render_width": width,
+            "render_height": height,
+            "fps": rate,
+            "seconds": len(frames) / rate,
+            "camera_path": frames,
+        },
+        file,
+        indent=1,
+    )
 print(f"{len(frames)} frames of {width} x {height} pixels: {after[0]}")

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from dreamfusion3d.batch import contact_sheet, run
-from dreamfusion3d.batch.worker import Task, make_with
-from dreamfusion3d.batch.workers import Team
+from dreamfusion3d.batch.worker import Task, make_asset
+from dreamfusion3d.batch.workers import LocalPool
 from dreamfusion3d.cli import batch as command
 from dreamfusion3d.cli import main, report
-from dreamfusion3d.core.config import PriorConfig, as_dict, resolve
-from dreamfusion3d.core.progress import Quiet
+from dreamfusion3d.core.config import PriorConfig, config_to_dict, resolve_config
+from dreamfusion3d.core.progress import QuietProgress
 from tests.pipelines import test_text_to_mesh as test_pipeline
 from tests.pipelines.test_text_to_mesh import SETS, FakePrior
 from tests.support.fakes import SHA, fake_maker, finish, tries
@@ -26,7 +26,7 @@ quick = test_pipeline.quick  # tiny assets, for the one test that makes some
 def asset(out: Path, name: str, prompt: str) -> None:
     from dreamfusion3d.pipelines.workspace import Workspace
 
-    finish(Workspace(out / name), Task(name, prompt, 0, as_dict(resolve()), str(out)))
+    finish(Workspace(out / name), Task(name, prompt, 0, config_to_dict(resolve_config()), str(out)))
 
 
 def test_hostile_prompts_stay_text(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_hostile_prompts_stay_text(tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "asset.json").write_text('{"prompt": 3}')
     (tmp_path / "review.json").write_text('{"verdicts": {"two": {"verdict": "reject", "note": "</script>"}}}')
-    page = contact_sheet.write(tmp_path).read_text(encoding="utf-8")
+    page = contact_sheet.write_contact_sheet(tmp_path).read_text(encoding="utf-8")
     assert page.count("</script>") == 2 and "<img src=x" not in page
     assert not re.findall(r"(?:src|href)=[\"']?(?!data:,)\w+:|https?://|@import|url\(", page)
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
@@ -53,42 +53,42 @@ def test_hostile_prompts_stay_text(tmp_path: Path) -> None:
 @pytest.fixture
 def faked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "check_prompts", lambda path, items: ({PriorConfig(): SHA}, ["a warning"]))
-    monkeypatch.setattr(command, "_team", lambda workers, devices: Team(["cpu"], None, fake_maker))
+    monkeypatch.setattr(command, "_local_pool", lambda workers, devices: LocalPool(["cpu"], None, fake_maker))
 
 
 def test_the_command(faked: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest, out = tmp_path / "m.csv", tmp_path / "out"
     manifest.write_text("prompt\ngood\nbetter\n")
     base = ["batch", str(manifest), "--out", str(out)]
-    assert report.run(main.app, [*base, "--dry-run"]) == 0
+    assert report.run_app(main.app, [*base, "--dry-run"]) == 0
     plan = capsys.readouterr().out
     assert "2 assets, 2 to make" in plan and not out.exists(), "a plan leaves nothing"
-    assert report.run(main.app, base) == 0
+    assert report.run_app(main.app, base) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{out / 'contact_sheet.html'}\n" and "2 made" in captured.err
     assert "warning: a warning" in captured.err
-    assert report.run(main.app, [*base, "--quiet"]) == 0
+    assert report.run_app(main.app, [*base, "--quiet"]) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{out / 'contact_sheet.html'}\n" and captured.err == "", "nothing went wrong"
-    assert report.run(main.app, [*base, "--quiet", "--again", "rejected"]) == 0
+    assert report.run_app(main.app, [*base, "--quiet", "--again", "rejected"]) == 0
     assert capsys.readouterr().err == ""
     manifest.write_text("prompt\ngood\npoison\n")
-    assert report.run(main.app, [*base, "--json", "--quiet", "--tries", "1", "--shard", "2/2"]) == 1
+    assert report.run_app(main.app, [*base, "--json", "--quiet", "--tries", "1", "--shard", "2/2"]) == 1
     captured = capsys.readouterr()
     events = [json.loads(line) for line in captured.out.splitlines()]
     assert [e["event"] for e in events if e.get("name")] == ["begun", "stage", "step", "failed"]
     assert events[-1]["event"] == "end" and events[-1]["failed"] == 1
     assert (out / "failures_2_of_2.jsonl").exists() and (out / "batch_2_of_2.json").exists()
     assert tries(out, "good") == 1
-    assert report.run(main.app, [*base, "--dry-run", "--json"]) == 0
+    assert report.run_app(main.app, [*base, "--dry-run", "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row.get("standing") for row in rows] == ["there", "open", None] and rows[-1]["assets"] == 1
 
 
 def test_bad_rows_are_lines_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest, out = tmp_path / "m.csv", tmp_path / "out"
-    manifest.write_text("prompt,faces\na mug,3\n\"\",\na cup,many\n")
-    assert report.run(main.app, ["batch", str(manifest), "--out", str(out)]) == 2
+    manifest.write_text('prompt,faces\na mug,3\n"",\na cup,many\n')
+    assert report.run_app(main.app, ["batch", str(manifest), "--out", str(out)]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and not out.exists()
     assert [line.split(": ")[1] for line in captured.err.splitlines()] == [f"{manifest}:2", f"{manifest}:4"]
@@ -96,32 +96,38 @@ def test_bad_rows_are_lines_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--seeds", "0"], "--seeds"), (["--keep", "some"], "all, best"), (["--workers", "0"], "--workers"),
-     (["--shard", "3/2"], "K/N"), (["--timeout", "nan"], "--timeout"), (["--tries", "0"], "--tries")],
+    [
+        (["--seeds", "0"], "--seeds"),
+        (["--keep", "some"], "all, best"),
+        (["--workers", "0"], "--workers"),
+        (["--shard", "3/2"], "K/N"),
+        (["--timeout", "nan"], "--timeout"),
+        (["--tries", "0"], "--tries"),
+    ],
 )
 def test_bad_options(
     arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text("prompt\na mug\n")
-    assert report.run(main.app, ["batch", str(manifest), "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert report.run_app(main.app, ["batch", str(manifest), "--out", str(tmp_path / "out"), *arguments]) == 2
     assert words in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("quick")
 def test_the_worker_makes_what_generate_makes(tmp_path: Path) -> None:
-    config = resolve(sets=SETS)
-    task = Task("my_ball", "a ball", 0, as_dict(config), str(tmp_path / "batch"))
+    config = resolve_config(sets=SETS)
+    task = Task("my_ball", "a ball", 0, config_to_dict(config), str(tmp_path / "batch"))
     prior = FakePrior()
-    assert make_with(prior, task, "cpu", Quiet()) == "made"
+    assert make_asset(prior, task, "cpu", QuietProgress()) == "made"
     alone = test_pipeline.make(tmp_path / "alone")
     ours = tmp_path / "batch" / "my_ball"
-    assert (ours / "my_ball.glb").read_bytes() == alone.main.read_bytes()
+    assert (ours / "my_ball.glb").read_bytes() == alone.main_file.read_bytes()
     assert json.loads((ours / "asset.json").read_text())["slug"] == "my_ball"
-    assert make_with(prior, task, "cpu", Quiet()) == "there"
+    assert make_asset(prior, task, "cpu", QuietProgress()) == "there"
     other = Task(**{**vars(task), "seed": 1})
     before = (ours / "asset.json").read_bytes()
-    assert make_with(prior, other, "cpu", Quiet()) == "other"
+    assert make_asset(prior, other, "cpu", QuietProgress()) == "other"
     assert (ours / "asset.json").read_bytes() == before
-    assert make_with(prior, Task(**{**vars(other), "remake": True}), "cpu", Quiet()) == "made"
+    assert make_asset(prior, Task(**{**vars(other), "remake": True}), "cpu", QuietProgress()) == "made"
     assert json.loads((ours / "asset.json").read_text())["seed"] == 1

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from dreamfusion3d.batch import plan, state
-from dreamfusion3d.batch.manifest import ManifestError, read
-from dreamfusion3d.batch.plan import Item, items_of, shard_of
+from dreamfusion3d.batch.manifest import ManifestError, read_manifest
+from dreamfusion3d.batch.plan import Item, expand_rows, select_shard
 from dreamfusion3d.cli import main, report
-from dreamfusion3d.core.config import Config, resolve
+from dreamfusion3d.core.config import Config, resolve_config
 from dreamfusion3d.core.errors import InputError
 
 CSV = """\
@@ -45,44 +45,52 @@ def manifest(folder: Path, name: str, text: str) -> Path:
 
 def problems(path: Path) -> list[str]:
     with pytest.raises(ManifestError) as caught:
-        items_of(path, read(path))
+        expand_rows(path, read_manifest(path))
     return [p.removeprefix(f"{path}") for p in caught.value.problems]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "lines"),
     [
-        ("m.csv", CSV, (2, 3)), ("m.csv", "\ufeff" + CSV, (2, 3)), ("m.jsonl", JSONL, (1, 3)),
-        ("m.yaml", YAML, (2, 4)), ("m.tsv", "prompt\tseed\na mug\t1\n\na cup\t2\n", (2, 4)),
+        ("m.csv", CSV, (2, 3)),
+        ("m.csv", "\ufeff" + CSV, (2, 3)),
+        ("m.jsonl", JSONL, (1, 3)),
+        ("m.yaml", YAML, (2, 4)),
+        ("m.tsv", "prompt\tseed\na mug\t1\n\na cup\t2\n", (2, 4)),
         ("m.csv", 'prompt;seed\n"a\nmug";1\na cup;2\n', (2, 4)),
     ],
 )
 def test_the_formats_say_the_same(name: str, text: str, lines: tuple[int, int], tmp_path: Path) -> None:
-    rows = read(manifest(tmp_path, name, text))
+    rows = read_manifest(manifest(tmp_path, name, text))
     assert tuple(row.line for row in rows) == lines
     if "donut" in text:
-        first, second = items_of(tmp_path / name, rows)
-        assert first.config == resolve(
+        first, second = expand_rows(tmp_path / name, rows)
+        assert first.config == resolve_config(
             "draft", mesh__faces=5000, mesh__texture_size=512, mesh__height=0.1, mesh__formats=["glb", "obj"]
         )
         assert (first.name, first.seed) == ("a_red_mug_with_one_handle", 3)
-        assert (second.name, second.seed, second.config) == ("torus", 0, resolve(optim__steps=7))
+        assert (second.name, second.seed, second.config) == ("torus", 0, resolve_config(optim__steps=7))
 
 
 def test_every_problem_with_its_line(tmp_path: Path) -> None:
-    path = manifest(tmp_path, "m.csv", (
-        "prompt,name,seed,quality,faces,optim.steps\n"
-        ",,,,,\n"  # an empty line is no row
-        '"",one,,,,\n'
-        "a mug,,-1,ultra,,\n"
-        "a mug,,,draft,3,none\n"
-        "a mug,,1,,,,,8\n"
-        "fine,,,,,\n"
-    ))
+    path = manifest(
+        tmp_path,
+        "m.csv",
+        (
+            "prompt,name,seed,quality,faces,optim.steps\n"
+            ",,,,,\n"  # an empty line is no row
+            '"",one,,,,\n'
+            "a mug,,-1,ultra,,\n"
+            "a mug,,,draft,3,none\n"
+            "a mug,,1,,,,,8\n"
+            "fine,,,,,\n"
+        ),
+    )
     found = problems(path)
     assert [p.split(": ")[0] for p in found] == [":3", ":4", ":4", ":5", ":5", ":6"]
     for problem, words in zip(
-        found, ["empty", "seed '-1'", "draft, standard, high", "mesh.faces = 3", "optim.steps", "8 cells"],
+        found,
+        ["empty", "seed '-1'", "draft, standard, high", "mesh.max_faces = 3", "optim.steps", "8 cells"],
         strict=True,
     ):
         assert words in problem
@@ -91,34 +99,40 @@ def test_every_problem_with_its_line(tmp_path: Path) -> None:
 def test_sets_are_what_a_row_does_not_say_itself(tmp_path: Path) -> None:
     text = "prompt,quality,faces,preset\na mug,draft,700,\na cup,high,,fast\n"
     path = manifest(tmp_path, "m.csv", text)
-    sets = ["mesh.faces=900", "optim.steps=7"]
-    mug, cup = read(path, sets)
-    assert mug.config == resolve("draft", None, sets, mesh__faces=700)
-    assert cup.config == resolve("high", None, sets, preset="fast")
-    assert (cup.config.mesh.faces, cup.config.optim.steps) == (900, 7)
-    for wrong, words in (("mesh.faces=3", "mesh.faces = 3"), ("faces=900", "no setting"), ("x", "KEY")):
+    sets = ["mesh.max_faces=900", "optim.steps=7"]
+    mug, cup = read_manifest(path, sets)
+    assert mug.config == resolve_config("draft", None, sets, mesh__faces=700)
+    assert cup.config == resolve_config("high", None, sets, preset="fast")
+    assert (cup.config.mesh.max_faces, cup.config.optim.steps) == (900, 7)
+    for wrong, words in (
+        ("mesh.max_faces=3", "mesh.max_faces = 3"),
+        ("faces=900", "no setting"),
+        ("x", "KEY"),
+    ):
         with pytest.raises(InputError, match=words) as caught:
-            read(path, [wrong])
+            read_manifest(path, [wrong])
         assert not isinstance(caught.value, ManifestError), "said once, of no row"
     # what does not go together is said of the row
-    odd = manifest(tmp_path, "n.csv", "prompt,optim.views\na mug,4\na cup,3\n")
+    odd = manifest(tmp_path, "n.csv", "prompt,optim.num_views\na mug,4\na cup,3\n")
     with pytest.raises(ManifestError, match=":3: optim.antipodal needs an even number"):
-        read(odd, ["optim.antipodal=true"])
+        read_manifest(odd, ["optim.antipodal=true"])
 
 
 def test_a_batch_is_planned_with_its_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = manifest(tmp_path, "m.csv", "prompt,optim.steps\na red mug,\na blue mug,9\n")
     words = ["batch", str(path), "--out", str(tmp_path / "out"), "--dry-run", "--json"]
-    assert report.run(main.app, [*words, "--set", "optim.steps=5", "--set", "mesh.faces=600"]) == 0
+    assert report.run_app(main.app, [*words, "--set", "optim.steps=5", "--set", "mesh.max_faces=600"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["steps"], row["faces"]) for row in rows[:2]] == [(5, 600), (9, 600)]
-    assert report.run(main.app, [*words, "--set", "mesh.faces=3"]) == 2
-    assert capsys.readouterr().err == "error: mesh.faces = 3 is too small; the minimum is 100\n"
+    assert report.run_app(main.app, [*words, "--set", "mesh.max_faces=3"]) == 2
+    assert capsys.readouterr().err == "error: mesh.max_faces = 3 is too small; the minimum is 100\n"
 
 
 def test_a_mistyped_header_is_told_once_and_hides_nothing(tmp_path: Path) -> None:
-    rows = "".join(f"a mug,{faces},{colour}\n" for faces, colour in [
-        (500, "red"), (3, "blue"), (600, ""), ("many", "green")])
+    rows = "".join(
+        f"a mug,{faces},{colour}\n"
+        for faces, colour in [(500, "red"), (3, "blue"), (600, ""), ("many", "green")]
+    )
     found = problems(manifest(tmp_path, "m.csv", f"\nprompt,fases,colour\n{rows}"))
     assert [p.split(": ")[0] for p in found] == [":2", ":2"]
     assert "'fases'; did you mean 'faces'?" in found[0] and "'colour'" in found[1]
@@ -128,7 +142,7 @@ def test_a_mistyped_header_is_told_once_and_hides_nothing(tmp_path: Path) -> Non
     found = problems(manifest(tmp_path, "m.jsonl", '{"prompt": "a mug", "fases": 500}\n' * 2))
     assert [p.split(": ")[0] for p in found] == [":1", ":2"]
     # a column without a value says nothing that could be wrong
-    assert len(read(manifest(tmp_path, "m.csv", "prompt,notes\na mug,\n"))) == 1
+    assert len(read_manifest(manifest(tmp_path, "m.csv", "prompt,notes\na mug,\n"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -137,7 +151,7 @@ def test_a_mistyped_header_is_told_once_and_hides_nothing(tmp_path: Path) -> Non
         ("m.csv", "prompt,prompts\na,b\n", ":1: there is no column 'prompts'; did you mean 'prompt'?"),
         ("m.csv", "name\nx\n", ":1: the first line must name the columns"),
         ("m.csv", "prompt,prompt\na,b\n", "stands twice"),
-        ("m.csv", "prompt,faces,mesh.faces\na mug,500,600\n", "given twice"),
+        ("m.csv", "prompt,faces,mesh.max_faces\na mug,500,600\n", "given twice"),
         ("m.csv", 'prompt\n"a mug\n', "not CSV"),
         ("m.csv", "", "no rows"),
         ("m.csv", "prompt,seed,seeds\na mug,1,2\n", "leave one out"),
@@ -172,59 +186,78 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_names_become_folders_of_their_own(tmp_path: Path) -> None:
-    path = manifest(tmp_path, "m.jsonl", "\n".join(json.dumps(row) for row in [
-        {"prompt": "a mug"}, {"prompt": "a mug", "seed": 1}, {"prompt": "A mug!"},
-        {"prompt": "b", "name": "../../x"}, {"prompt": "c", "name": "CON"},
-        {"prompt": "d", "name": "n" * 300}, {"prompt": "e", "name": "\N{SLICE OF PIZZA}"},
-        {"prompt": "f", "seeds": [4, 5]},
-        {"prompt": "a mug", "seed": 2, "name": "a mug"}, {"prompt": "g", "name": ".batch"},
-    ]))
-    items = items_of(path, read(path))
+    path = manifest(
+        tmp_path,
+        "m.jsonl",
+        "\n".join(
+            json.dumps(row)
+            for row in [
+                {"prompt": "a mug"},
+                {"prompt": "a mug", "seed": 1},
+                {"prompt": "A mug!"},
+                {"prompt": "b", "name": "../../x"},
+                {"prompt": "c", "name": "CON"},
+                {"prompt": "d", "name": "n" * 300},
+                {"prompt": "e", "name": "\N{SLICE OF PIZZA}"},
+                {"prompt": "f", "seeds": [4, 5]},
+                {"prompt": "a mug", "seed": 2, "name": "a mug"},
+                {"prompt": "g", "name": ".batch"},
+            ]
+        ),
+    )
+    items = expand_rows(path, read_manifest(path))
     names = [item.name for item in items]
     assert len(set(names)) == len(items) == 11
     assert all(0 < len(n) <= 64 and n.replace("_", "").isalnum() and n.isascii() for n in names)
     assert names[3] == "x" and names[4].startswith("con_") and names[7:9] == ["f_s4", "f_s5"]
     assert names[9] == "a_mug", "a chosen name is kept; the prompt's gives way"
     # a row behind the others changes none of their folders
-    longer = read(manifest(tmp_path, "n.jsonl", path.read_text() + '\n{"prompt": "a mug", "seed": 9}'))
-    assert [item.name for item in items_of(path, longer)][:11] == names
+    longer = read_manifest(
+        manifest(tmp_path, "n.jsonl", path.read_text() + '\n{"prompt": "a mug", "seed": 9}')
+    )
+    assert [item.name for item in expand_rows(path, longer)][:11] == names
 
 
 def test_seeds_and_shards(tmp_path: Path) -> None:
-    path = manifest(tmp_path, "m.csv", "prompt,seed,seeds\na,5,\nb,,\nc,,\"8,9\"\nd,,\n")
-    items = items_of(path, read(path), 3)
+    path = manifest(tmp_path, "m.csv", 'prompt,seed,seeds\na,5,\nb,,\nc,,"8,9"\nd,,\n')
+    items = expand_rows(path, read_manifest(path), 3)
     assert [(i.prompt, i.seed) for i in items] == [
-        *(("a", s) for s in (5, 6, 7)), *(("b", s) for s in (0, 1, 2)), ("c", 8), ("c", 9),
+        *(("a", s) for s in (5, 6, 7)),
+        *(("b", s) for s in (0, 1, 2)),
+        ("c", 8),
+        ("c", 9),
         *(("d", s) for s in (0, 1, 2)),
     ]
-    parts = [shard_of(items, f"{k}/3") for k in (1, 2, 3)]
+    parts = [select_shard(items, f"{k}/3") for k in (1, 2, 3)]
     assert sorted(i.name for part in parts for i in part) == sorted(i.name for i in items)
     assert {i.prompt for i in parts[0]} == {"a", "d"}
     for wrong in ("0/3", "4/3", "1", "a/b", "1/0"):
         with pytest.raises(InputError, match="K/N"):
-            shard_of(items, wrong)
+            select_shard(items, wrong)
 
 
 def test_the_reproducing_command_has_the_same_config() -> None:
-    config = resolve(
-        "draft", preset="prolificdreamer", sets=["guidance.t_start=0.2,0.9", "prompts.negative=it's bad"],
+    config = resolve_config(
+        "draft",
+        preset="prolificdreamer",
+        sets=["guidance.t_range_start=0.2,0.9", "prompts.negative=it's bad"],
         mesh__formats="glb,obj",
     )
-    words = shlex.split(state.reproduce(Item("x", 'a "mug"; rm', 3, config, "draft", 1, 0)))
+    words = shlex.split(state.reproduction_command(Item("x", 'a "mug"; rm', 3, config, "draft", 1, 0)))
     assert words[:6] == ["text2mesh", 'a "mug"; rm', "--seed", "3", "--quality", "draft"]
     assert words[6::2] == ["--set"] * (len(words[6:]) // 2)
-    assert resolve("draft", sets=words[7::2]) == config
+    assert resolve_config("draft", sets=words[7::2]) == config
 
 
 def test_estimates_grow_with_the_work_and_own_up(tmp_path: Path) -> None:
     def item(config: Config) -> Item:
         return Item("x", "a", 0, config, "standard", 1, 0)
 
-    draft, high = (plan.estimate([item(resolve(q))], tmp_path) for q in ("draft", "high"))
+    draft, high = (plan.estimate_cost([item(resolve_config(q))], tmp_path) for q in ("draft", "high"))
     assert draft.seconds and high.seconds and draft.seconds < high.seconds and draft.bytes < high.bytes
-    twice = plan.estimate([item(resolve("draft"))] * 2, tmp_path)
+    twice = plan.estimate_cost([item(resolve_config("draft"))] * 2, tmp_path)
     assert twice.seconds == 2 * draft.seconds
-    assert plan.estimate([item(resolve(sets=["prior.name=models/sd"]))], tmp_path).seconds is None
+    assert plan.estimate_cost([item(resolve_config(sets=["prior.name=models/sd"]))], tmp_path).seconds is None
 
 
 def test_one_call_tells_all_that_is_wrong(
@@ -232,21 +265,29 @@ def test_one_call_tells_all_that_is_wrong(
 ) -> None:
     """What is wrong with a row by itself, beside its neighbours, and for its prior; line by line."""
     monkeypatch.setitem(sys.modules, "coacd", None)
-    path = manifest(tmp_path, "m.csv", (
-        "prompt,name,seed,quality,faces,prior,collision\n"
-        "a red mug,mug,0,,,,\n"
-        "a flying spaghetti monster,,,,,,\n"
-        "a blue mug,mug,,,,,\n"
-        "a chair,,,drft,50,,\n"
-        "a table,,,,,nope,\n"
-        "a lamp,,,,,,parts\n"
-    ))
+    path = manifest(
+        tmp_path,
+        "m.csv",
+        (
+            "prompt,name,seed,quality,faces,prior,collision\n"
+            "a red mug,mug,0,,,,\n"
+            "a flying spaghetti monster,,,,,,\n"
+            "a blue mug,mug,,,,,\n"
+            "a chair,,,drft,50,,\n"
+            "a table,,,,,nope,\n"
+            "a lamp,,,,,,parts\n"
+        ),
+    )
     for more in (("--dry-run",), ()):
-        assert report.run(main.app, ["batch", str(path), "--out", str(tmp_path / "out"), *more]) == 2
+        assert report.run_app(main.app, ["batch", str(path), "--out", str(tmp_path / "out"), *more]) == 2
         told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
         wanted = (
-            (3, "knows no noun"), (4, "its folder 'mug' is that of line 2"), (5, "draft, standard, high"),
-            (5, "mesh.faces = 50"), (6, "there is no prior folder nope"), (7, "dreamfusion3d[collision]"),
+            (3, "knows no noun"),
+            (4, "its folder 'mug' is that of line 2"),
+            (5, "draft, standard, high"),
+            (5, "mesh.max_faces = 50"),
+            (6, "there is no prior folder nope"),
+            (7, "dreamfusion3d[collision]"),
         )
         for line, (number, words) in zip(told, wanted, strict=True):
             assert f":{number}: " in line and words in line
@@ -255,5 +296,5 @@ def test_one_call_tells_all_that_is_wrong(
 
 def test_rejected_of_no_batch_is_a_slip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = manifest(tmp_path, "m.csv", "prompt\na mug\n"), tmp_path / "out"
-    assert report.run(main.app, ["batch", str(path), "--out", str(out), "--again", "rejected"]) == 2
+    assert report.run_app(main.app, ["batch", str(path), "--out", str(out), "--again", "rejected"]) == 2
     assert "is no batch's folder" in capsys.readouterr().err and not out.exists()

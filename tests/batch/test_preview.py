@@ -21,9 +21,9 @@ def ball(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_another_reader_finds_shape_and_colours() -> None:
     vertices, faces, colours = ball(4)
-    small = preview.fewer(vertices, faces, colours)
-    assert 0.9 * preview.FACES < len(small[1]) <= preview.FACES < len(faces)
-    scene = trimesh.load(io.BytesIO(preview.coloured_glb(*small)), file_type="glb")
+    small = preview.decimate_colored_mesh(vertices, faces, colours)
+    assert 0.9 * preview.MAX_PREVIEW_FACES < len(small[1]) <= preview.MAX_PREVIEW_FACES < len(faces)
+    scene = trimesh.load(io.BytesIO(preview.encode_colored_glb(*small)), file_type="glb")
     (mesh,) = scene.dump()
     np.testing.assert_allclose(mesh.bounds, [[-0.5, 0, -0.5], [0.5, 1, 0.5]], atol=0.01)
     np.testing.assert_allclose(np.linalg.norm(mesh.vertices - [0, 0.5, 0], axis=1), 0.5, atol=0.01)
@@ -34,16 +34,16 @@ def test_another_reader_finds_shape_and_colours() -> None:
 
 def test_small_meshes_stay_as_they_are() -> None:
     given = ball(1)
-    assert all(a is b for a, b in zip(preview.fewer(*given), given, strict=True))
+    assert all(a is b for a, b in zip(preview.decimate_colored_mesh(*given), given, strict=True))
 
 
 def test_it_is_made_once_and_never_raises(tmp_path: Path) -> None:
     bad = tmp_path / "bad.glb"
     bad.write_bytes(b"no mesh")
-    assert preview.preview(bad, "a" * 64, tmp_path / "kept") is None
-    assert preview.preview(bad, "../../x", tmp_path / "kept") is None
+    assert preview.load_or_make_preview(bad, "a" * 64, tmp_path / "kept") is None
+    assert preview.load_or_make_preview(bad, "../../x", tmp_path / "kept") is None
     assert not (tmp_path / "kept").exists()
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / f"{'b' * 64}.bin").write_bytes(zlib.compress(b"likeness"))
-    found = preview.preview(bad, "b" * 64, tmp_path / "kept")
+    found = preview.load_or_make_preview(bad, "b" * 64, tmp_path / "kept")
     assert found and zlib.decompress(base64.b64decode(found)) == b"likeness"

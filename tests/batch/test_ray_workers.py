@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from dreamfusion3d.batch import ray_workers, run
-from dreamfusion3d.batch.state import Batch
+from dreamfusion3d.batch.state import BatchRun
 from dreamfusion3d.batch.supervisor import Limits
 from dreamfusion3d.core.errors import InputError
 from tests.batch.test_supervisor import WEIGHTS, Heard, items, statuses
@@ -25,7 +25,9 @@ from tests.support.fakes import fake_maker, pids, tries
 ray = pytest.importorskip("ray", reason="pip install 'dreamfusion3d[ray]'")
 pytestmark = pytest.mark.clients
 ROOT = Path(__file__).parents[2]
-PATIENT = Limits(timeout=30.0, tries=4, pause=0.05)  # a row may be given to an actor on the dead machine
+PATIENT = Limits(
+    timeout=30.0, max_attempts=4, retry_delay=0.05
+)  # a row may be given to an actor on the dead machine
 
 
 @pytest.fixture
@@ -55,21 +57,25 @@ def test_an_actor_and_a_machine_die(cluster: Any, tmp_path: Path) -> None:
                 cluster.remove_node(first, allow_graceful=False)
 
     heard = Killer()
-    with ray_workers.connected(cluster.address):
+    with ray_workers.ray_connection(cluster.address):
         with pytest.raises(InputError, match="asks for 3 CPUs"):
-            ray_workers.slots(3, 0.0)
-        assert ray_workers.slots(1, 0.0) == 2
-        crew = ray_workers.RayCrew(tmp_path, 2, 1, 0.0, fake_maker)
-        outcomes, stopped = run.run(
-            Batch(Path("m.csv"), tmp_path, wanted), crew, heard, weights=WEIGHTS, limits=PATIENT
+            ray_workers.count_worker_slots(3, 0.0)
+        assert ray_workers.count_worker_slots(1, 0.0) == 2
+        crew = ray_workers.RayPool(tmp_path, 2, 1, 0.0, fake_maker)
+        outcomes, stopped = run.run_batch(
+            BatchRun(Path("m.csv"), tmp_path, wanted), crew, heard, prior_hashes=WEIGHTS, limits=PATIENT
         )
     assert not stopped and heard.done
     assert statuses(outcomes) == {
-        "good": "made", "a_crash": "made", "an_error": "made", "poison": "failed", "hang": "made",
+        "good": "made",
+        "a_crash": "made",
+        "an_error": "made",
+        "poison": "failed",
+        "hang": "made",
         "slow_two": "made",
-    }, (outcomes, [e for e in heard.events if e.kind in ("begun", "again", "worker")])
-    assert outcomes["hang"].tries >= 2 and tries(tmp_path, "hang") >= 2
-    first = next(e.note for e in heard.events if e.kind == "again" and e.name == "hang")
+    }, (outcomes, [e for e in heard.events if e.type in ("begun", "again", "worker")])
+    assert outcomes["hang"].attempts >= 2 and tries(tmp_path, "hang") >= 2
+    first = next(e.note for e in heard.events if e.type == "again" and e.name == "hang")
     assert "no sign of progress" not in first, "it was the machine that went"
     failure = json.loads((tmp_path / "failures.jsonl").read_text())
     assert "RuntimeError" in failure["log"] and not list(tmp_path.rglob(".lock"))
@@ -120,11 +126,14 @@ def test_the_driver_dies_and_the_folder_is_enough(tmp_path: Path) -> None:
 
 
 def test_local_joins_no_cluster_that_runs_here(cluster: Any) -> None:
-    with ray_workers.connected("local"):
+    with ray_workers.ray_connection("local"):
         assert ray.get_runtime_context().gcs_address != cluster.address
-        assert ray_workers.slots(1, 0.0) >= 1, "the one that runs has no cores"
+        assert ray_workers.count_worker_slots(1, 0.0) >= 1, "the one that runs has no cores"
 
 
 def test_no_cluster_is_one_line() -> None:
-    with pytest.raises(InputError, match="no Ray cluster at '127.0.0.1:1'"), ray_workers.connected("127.0.0.1:1"):
+    with (
+        pytest.raises(InputError, match="no Ray cluster at '127.0.0.1:1'"),
+        ray_workers.ray_connection("127.0.0.1:1"),
+    ):
         pass

@@ -11,21 +11,23 @@ import pytest
 from dreamfusion3d.batch import remake, reviews, state
 from dreamfusion3d.batch.plan import Item
 from dreamfusion3d.cli import main, report
-from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.config import resolve_config
 from tests.batch import test_contact_sheet as test_sheet
 
 faked = test_sheet.faked
 
 
 def call(manifest: Path, out: Path, *more: str) -> int:
-    return report.run(main.app, ["batch", str(manifest), "--out", str(out), "--quiet", "--tries", "1", *more])
+    return report.run_app(
+        main.app, ["batch", str(manifest), "--out", str(out), "--quiet", "--tries", "1", *more]
+    )
 
 
 def reject(out: Path, *names: str) -> None:
-    with reviews.changing(out) as review:
+    with reviews.edit_reviews(out) as review:
         for name in names:
             change = {"verdict": "reject", "note": f"no {name}"}
-            reviews.decide(review, name, remake.sha256_of(out / name) or "", change, {})
+            reviews.apply_decision(review, name, remake.asset_sha256(out / name) or "", change, {})
 
 
 def seed_of(out: Path, name: str) -> int:
@@ -35,33 +37,40 @@ def seed_of(out: Path, name: str) -> int:
 @pytest.fixture
 def batch(faked: None, tmp_path: Path) -> tuple[Path, Path]:
     manifest, out = tmp_path / "m.csv", tmp_path / "out"
-    manifest.write_text("prompt,seeds\ngood,\nbetter,\"3,4\"\n")
+    manifest.write_text('prompt,seeds\ngood,\nbetter,"3,4"\n')
     assert call(manifest, out) == 0
     return manifest, out
 
 
 def test_rejected_rows_are_made_with_new_seeds(batch: tuple[Path, Path]) -> None:
     manifest, out = batch
-    with reviews.changing(out) as review:
-        sha256 = remake.sha256_of(out / "better_s4") or ""
-        reviews.decide(review, "better_s4", sha256, {"verdict": "approve"}, {})
+    with reviews.edit_reviews(out) as review:
+        sha256 = remake.asset_sha256(out / "better_s4") or ""
+        reviews.apply_decision(review, "better_s4", sha256, {"verdict": "approve"}, {})
     reject(out, "good", "better_s3")
-    old = remake.sha256_of(out / "good")
+    old = remake.asset_sha256(out / "good")
     assert call(manifest, out, "--again", "rejected", "--dry-run") == 0 and seed_of(out, "good") == 0
     assert call(manifest, out, "--again", "rejected") == 0
     assert [seed_of(out, n) for n in ("good", "better_s3", "better_s4")] == [1, 5, 4]
-    review = reviews.read(out)
-    assert list(review.verdicts) == ["better_s4"], "a verdict is not carried to the new asset"
+    review = reviews.read_reviews(out)
+    assert list(review.decisions) == ["better_s4"], "a verdict is not carried to the new asset"
     first = next(e for e in review.replaced if e["name"] == "good")
-    by = {"seed": 1, "sha256": remake.sha256_of(out / "good")}
+    by = {"seed": 1, "sha256": remake.asset_sha256(out / "good")}
     assert first == {
-        "name": "good", "seed": 0, "sha256": old, "verdict": "reject", "note": "no good", "by": by,
+        "name": "good",
+        "seed": 0,
+        "sha256": old,
+        "verdict": "reject",
+        "note": "no good",
+        "by": by,
     }
-    assert not remake.staging(out).exists() or not list(remake.staging(out).glob("*/asset.json"))
+    assert not remake.staging_folder(out).exists() or not list(
+        remake.staging_folder(out).glob("*/asset.json")
+    )
     # the plain command finds every row done, and makes none
     assert call(manifest, out) == 0 and [seed_of(out, n) for n in ("good", "better_s3")] == [1, 5]
     assert json.loads((out / "batch.json").read_text())["there"] == 3
-    assert call(manifest, out, "--again", "rejected") == 0 and len(reviews.read(out).replaced) == 2
+    assert call(manifest, out, "--again", "rejected") == 0 and len(reviews.read_reviews(out).replaced) == 2
     reject(out, "good")
     assert call(manifest, out, "--again", "rejected") == 0 and seed_of(out, "good") == 2
 
@@ -90,8 +99,8 @@ def test_what_fails_leaves_the_rejected(faked: None, tmp_path: Path) -> None:
     before = (out / "poison" / "asset.json").read_bytes()
     assert call(manifest, out, "--again", "rejected") == 1
     assert (out / "poison" / "asset.json").read_bytes() == before
-    review = reviews.read(out)
-    assert review.verdicts["poison"]["verdict"] == "reject" and not review.replaced
+    review = reviews.read_reviews(out)
+    assert review.decisions["poison"]["verdict"] == "reject" and not review.replaced
 
 
 @pytest.mark.parametrize("moment", ["before the first move", "between the moves"])
@@ -100,18 +109,18 @@ def test_a_kill_between_is_made_good(
 ) -> None:
     manifest, out = batch
     reject(out, "good")
-    kept = state.drop
+    kept = state.remove_asset_folders
 
     def die(*_: object) -> None:
         if moment == "between the moves":
             kept(*_)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(state, "drop", die)
+    monkeypatch.setattr(state, "remove_asset_folders", die)
     assert call(manifest, out, "--again", "rejected") == 130
-    monkeypatch.setattr(state, "drop", kept)
+    monkeypatch.setattr(state, "remove_asset_folders", kept)
     assert call(manifest, out) == 0
-    assert seed_of(out, "good") == 1 and len(reviews.read(out).replaced) == 1
+    assert seed_of(out, "good") == 1 and len(reviews.read_reviews(out).replaced) == 1
     assert json.loads((out / "batch.json").read_text())["there"] == 3
 
 
@@ -130,13 +139,15 @@ def test_the_kept_seed_stays_the_only_one(faked: None, tmp_path: Path) -> None:
 
 def test_new_seeds_never_meet(tmp_path: Path) -> None:
     last = 2**63 - 1
-    items = [Item(f"m{s}", "a mug", s, resolve(), "standard", 1, i) for i, s in enumerate((0, 1, last))]
+    items = [
+        Item(f"m{s}", "a mug", s, resolve_config(), "standard", 1, i) for i, s in enumerate((0, 1, last))
+    ]
     for item in items:
         test_sheet.asset(tmp_path, item.name, "a mug")
     reject(tmp_path, *(item.name for item in items))
-    found = remake.rejected(tmp_path, items, reviews.read(tmp_path))
+    found = remake.reseed_rejected(tmp_path, items, reviews.read_reviews(tmp_path))
     assert [i.seed for i in found] == [2, 3, 4]
-    assert found == remake.rejected(tmp_path, items, reviews.read(tmp_path)), "shards agree"
+    assert found == remake.reseed_rejected(tmp_path, items, reviews.read_reviews(tmp_path)), "shards agree"
 
 
 def test_bad_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,24 +11,24 @@ from pathlib import Path
 import pytest
 
 from dreamfusion3d.batch import reviews
-from dreamfusion3d.batch.contact_sheet import main_sha256
-from dreamfusion3d.batch.review_server import Gallery, Server
+from dreamfusion3d.batch.contact_sheet import main_file_sha256
+from dreamfusion3d.batch.review_server import Gallery, ReviewServer
 from dreamfusion3d.core.errors import InputError
 from tests.batch.test_contact_sheet import asset
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path: Path) -> Iterator[ReviewServer]:
     out = tmp_path / "out"
     asset(out, "mug", "a <b>mug</b>")
-    with Server(Gallery(out, lambda line: None)) as found:
+    with ReviewServer(Gallery(out, lambda line: None)) as found:
         threading.Thread(target=found.serve_forever, args=(0.01,), daemon=True).start()
         yield found
         found.shutdown()
 
 
 def ask(
-    server: Server, path: str, body: object = None, *, token: str | None = None, **headers: str
+    server: ReviewServer, path: str, body: object = None, *, token: str | None = None, **headers: str
 ) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     given = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
@@ -40,11 +40,11 @@ def ask(
     return found
 
 
-def sha_of(server: Server, name: str = "mug") -> str:
-    return main_sha256(json.loads((server.gallery.out / name / "asset.json").read_text()))
+def sha_of(server: ReviewServer, name: str = "mug") -> str:
+    return main_file_sha256(json.loads((server.gallery.out / name / "asset.json").read_text()))
 
 
-def test_nobody_without_the_token(server: Server) -> None:
+def test_nobody_without_the_token(server: ReviewServer) -> None:
     assert ask(server, "")[0] == 200
     for token in ("", "x", server.guard.token[:-1], server.guard.token + "x"):
         assert ask(server, "", token=token)[0] == 403
@@ -60,7 +60,7 @@ def test_nobody_without_the_token(server: Server) -> None:
     assert ask(server, "verdict", change, Origin=f"http://127.0.0.1:{port}")[0] == 200
 
 
-def test_only_listed_files(server: Server, tmp_path: Path) -> None:
+def test_only_listed_files(server: ReviewServer, tmp_path: Path) -> None:
     out = server.gallery.out
     ask(server, "news")
     (tmp_path / "secret").write_text("secret")
@@ -74,13 +74,23 @@ def test_only_listed_files(server: Server, tmp_path: Path) -> None:
     assert ask(server, "mug/mug.glb", Range="bytes=2-4") == (206, (out / "mug" / "mug.glb").read_bytes()[2:5])
     assert ask(server, "mug/mug.glb", Range="bytes=999999-")[0] == 416
     for path in (
-        "mug/unlisted.txt", "mug/asset.json", "mug/link.glb", "mug/../../secret", "mug/..%2f..%2fsecret",
-        "../secret", "mug%2f..%2f..%2fsecret", "mug/", "nothing/mug.glb", "mug/mug.glb/x", "%00/x", "mug/%00",
+        "mug/unlisted.txt",
+        "mug/asset.json",
+        "mug/link.glb",
+        "mug/../../secret",
+        "mug/..%2f..%2fsecret",
+        "../secret",
+        "mug%2f..%2f..%2fsecret",
+        "mug/",
+        "nothing/mug.glb",
+        "mug/mug.glb/x",
+        "%00/x",
+        "mug/%00",
     ):
         assert ask(server, path)[0] == 404, path
 
 
-def test_verdicts_and_what_is_new(server: Server) -> None:
+def test_verdicts_and_what_is_new(server: ReviewServer) -> None:
     out, sha = server.gallery.out, sha_of(server)
     first = json.loads(ask(server, "news")[1])
     assert [a["name"] for a in first["assets"]] == ["mug"]
@@ -108,16 +118,16 @@ def test_verdicts_and_what_is_new(server: Server) -> None:
 def test_edits_at_one_time_all_live(tmp_path: Path) -> None:
     def say(number: int) -> None:
         for word in ("verdict", "note"):
-            with reviews.changing(tmp_path) as review:
+            with reviews.edit_reviews(tmp_path) as review:
                 value = "reject" if word == "verdict" else f"note {number}"
-                reviews.decide(review, f"a{number % 8}", "s" * 64, {word: value}, {})
+                reviews.apply_decision(review, f"a{number % 8}", "s" * 64, {word: value}, {})
 
     threads = [threading.Thread(target=say, args=(n,)) for n in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    found = reviews.read(tmp_path).verdicts
+    found = reviews.read_reviews(tmp_path).decisions
     assert len(found) == 8 and all(v["verdict"] == "reject" and v["note"] for v in found.values())
     assert sorted(p.name for p in tmp_path.iterdir()) == [".batch", "review.json"]
 
@@ -129,23 +139,26 @@ def test_damaged_files_are_kept(content: bytes, tmp_path: Path) -> None:
     said: list[str] = []
     for turn, name in enumerate(("review.damaged.json", "review.damaged_2.json"), 1):
         (tmp_path / "review.json").write_bytes(content)
-        assert reviews.read(tmp_path).damage
-        with reviews.changing(tmp_path, said.append) as review:
+        assert reviews.read_reviews(tmp_path).damage
+        with reviews.edit_reviews(tmp_path, said.append) as review:
             pass
         assert (tmp_path / "review.json").read_bytes() == content, "looking changes nothing"
-        with reviews.changing(tmp_path, said.append) as review:
-            reviews.decide(review, "mug", "s" * 64, {"verdict": "approve"}, {})
+        with reviews.edit_reviews(tmp_path, said.append) as review:
+            reviews.apply_decision(review, "mug", "s" * 64, {"verdict": "approve"}, {})
         assert (tmp_path / name).read_bytes() == content and len(said) == turn
-        assert list(reviews.read(tmp_path).verdicts) == ["mug"] and reviews.read(tmp_path).damage is None
+        assert (
+            list(reviews.read_reviews(tmp_path).decisions) == ["mug"]
+            and reviews.read_reviews(tmp_path).damage is None
+        )
 
 
 def test_a_verdict_is_of_one_file(tmp_path: Path) -> None:
-    review = reviews.Review({"mug": {"verdict": "reject", "sha256": "a" * 64}})
-    assert review.of("mug", "a" * 64) and not review.of("mug", "b" * 64)
-    found = reviews.decide(review, "mug", "b" * 64, {"note": "new"}, {})
+    review = reviews.ReviewLog({"mug": {"verdict": "reject", "sha256": "a" * 64}})
+    assert review.decision_for("mug", "a" * 64) and not review.decision_for("mug", "b" * 64)
+    found = reviews.apply_decision(review, "mug", "b" * 64, {"note": "new"}, {})
     assert found == {"note": "new", "sha256": "b" * 64}
 
 
-def test_a_taken_port_is_one_line(server: Server) -> None:
+def test_a_taken_port_is_one_line(server: ReviewServer) -> None:
     with pytest.raises(InputError, match="--port"):
-        Server(server.gallery, server.server_port)
+        ReviewServer(server.gallery, server.server_port)

@@ -15,16 +15,16 @@ import pytest
 
 from dreamfusion3d.batch import run, state
 from dreamfusion3d.batch.events import Event
-from dreamfusion3d.batch.manifest import Row
-from dreamfusion3d.batch.plan import Item, items_of
-from dreamfusion3d.batch.state import Batch, Outcome
+from dreamfusion3d.batch.manifest import ManifestRow
+from dreamfusion3d.batch.plan import Item, expand_rows
+from dreamfusion3d.batch.state import BatchRun, Outcome
 from dreamfusion3d.batch.supervisor import Limits
-from dreamfusion3d.batch.workers import Team
-from dreamfusion3d.core.config import Config, PriorConfig, resolve
+from dreamfusion3d.batch.workers import LocalPool
+from dreamfusion3d.core.config import Config, PriorConfig, resolve_config
 from dreamfusion3d.core.errors import InputError, LockedError
 from tests.support.fakes import SHA, broken_maker, fake_maker, pids, tries
 
-QUICK = Limits(timeout=30.0, tries=2, pause=0.05)
+QUICK = Limits(timeout=30.0, max_attempts=2, retry_delay=0.05)
 WEIGHTS = {PriorConfig(): SHA}
 
 
@@ -42,20 +42,31 @@ class Heard:
 
 def items(*prompts: str, seeds: int | None = None, config: Config | None = None) -> list[Item]:
     rows = [
-        Row(line, prompt, None, (0,), False, "standard", config or Config())
+        ManifestRow(line, prompt, None, (0,), False, "standard", config or Config())
         for line, prompt in enumerate(prompts, 2)
     ]
-    return items_of(Path("m.csv"), rows, seeds)
+    return expand_rows(Path("m.csv"), rows, seeds)
 
 
 def go(
-    out: Path, wanted: list[Item], *, workers: int = 1, limits: Limits = QUICK, remake: bool = False,
-    keep_best: bool = False, heard: Heard | None = None,
+    out: Path,
+    wanted: list[Item],
+    *,
+    workers: int = 1,
+    limits: Limits = QUICK,
+    remake: bool = False,
+    keep_best: bool = False,
+    heard: Heard | None = None,
 ) -> dict[str, Outcome]:
-    team = Team(["cpu"] * workers, None, fake_maker)
-    outcomes, stopped = run.run(
-        Batch(Path("m.csv"), out, wanted), team, heard or Heard(), weights=WEIGHTS, limits=limits,
-        remake=remake, keep_best=keep_best,
+    team = LocalPool(["cpu"] * workers, None, fake_maker)
+    outcomes, stopped = run.run_batch(
+        BatchRun(Path("m.csv"), out, wanted),
+        team,
+        heard or Heard(),
+        prior_hashes=WEIGHTS,
+        limits=limits,
+        overwrite=remake,
+        keep_best=keep_best,
     )
     assert not stopped
     return outcomes
@@ -70,18 +81,28 @@ def test_faults_cost_a_try_and_poison_is_set_aside(tmp_path: Path) -> None:
     heard = Heard()
     found = go(tmp_path, wanted, workers=2, heard=heard)
     assert statuses(found) == {
-        "good": "made", "a_crash": "made", "an_error": "made", "poison": "failed", "a_mistake": "failed",
+        "good": "made",
+        "a_crash": "made",
+        "an_error": "made",
+        "poison": "failed",
+        "a_mistake": "failed",
         "another_good": "made",
     }
-    assert {n: o.tries for n, o in found.items()} == {
-        "good": 1, "a_crash": 2, "an_error": 2, "poison": 2, "a_mistake": 1, "another_good": 1,
+    assert {n: o.attempts for n, o in found.items()} == {
+        "good": 1,
+        "a_crash": 2,
+        "an_error": 2,
+        "poison": 2,
+        "a_mistake": 1,
+        "another_good": 1,
     }
-    assert all(tries(tmp_path, n) == o.tries for n, o in found.items())
-    again = {e.name: e.note for e in heard.events if e.kind == "again"}
+    assert all(tries(tmp_path, n) == o.attempts for n, o in found.items())
+    again = {e.name: e.note for e in heard.events if e.type == "again"}
     assert "SIGKILL" in again["a_crash"] and "the field exploded" in again["an_error"]
     failures = [json.loads(line) for line in (tmp_path / "failures.jsonl").read_text().splitlines()]
     assert [(f["name"], f["how"], f["line"]) for f in failures] == [
-        ("poison", "error", 5), ("a_mistake", "input", 6),
+        ("poison", "error", 5),
+        ("a_mistake", "input", 6),
     ]
     assert "a line of the log" in failures[0]["log"] and "RuntimeError" in failures[0]["log"]
     assert failures[0]["command"] == "text2mesh poison --seed 0 --quality standard"
@@ -97,9 +118,11 @@ def test_faults_cost_a_try_and_poison_is_set_aside(tmp_path: Path) -> None:
 
 
 def test_what_is_inside_is_called_as_its_row(tmp_path: Path) -> None:
-    rows = [Row(2, "good", "My Vase", (4, 5), True, "standard", Config()),
-            Row(3, "good", None, (0,), False, "standard", Config())]
-    go(tmp_path, items_of(Path("m.csv"), rows))
+    rows = [
+        ManifestRow(2, "good", "My Vase", (4, 5), True, "standard", Config()),
+        ManifestRow(3, "good", None, (0,), False, "standard", Config()),
+    ]
+    go(tmp_path, expand_rows(Path("m.csv"), rows))
     names = {p.parent.name: json.loads(p.read_text())["name"] for p in tmp_path.glob("*/asset.json")}
     assert names == {"my_vase_s4": "my_vase", "my_vase_s5": "my_vase", "good": None}
 
@@ -107,14 +130,25 @@ def test_what_is_inside_is_called_as_its_row(tmp_path: Path) -> None:
 def test_a_hung_worker_is_replaced_and_says_where(tmp_path: Path) -> None:
     heard = Heard()
     # a worker that starts is silent too: the limit must be longer than that takes
-    found = go(tmp_path, items("hang", "good"), limits=Limits(timeout=6.0, tries=2, pause=0.05), heard=heard)
-    assert statuses(found) == {"hang": "made", "good": "made"} and found["hang"].tries == 2
+    found = go(
+        tmp_path,
+        items("hang", "good"),
+        limits=Limits(timeout=6.0, max_attempts=2, retry_delay=0.05),
+        heard=heard,
+    )
+    assert statuses(found) == {"hang": "made", "good": "made"} and found["hang"].attempts == 2
     assert len(set(pids(tmp_path, "hang"))) == 2
-    assert any("no sign of progress" in e.note for e in heard.events if e.kind == "worker")
+    assert any("no sign of progress" in e.note for e in heard.events if e.type == "worker")
 
 
 def test_one_process_makes_many_until_it_grows(tmp_path: Path) -> None:
-    limits = Limits(timeout=30.0, tries=2, pause=0.05, growth=1.5, growth_bytes=100 << 20)
+    limits = Limits(
+        timeout=30.0,
+        max_attempts=2,
+        retry_delay=0.05,
+        max_memory_growth=1.5,
+        min_memory_growth_bytes=100 << 20,
+    )
     wanted = items("one", "two", "grow one", "grow two", "grow three", "last")
     found = go(tmp_path, wanted, limits=limits)
     assert set(statuses(found).values()) == {"made"}
@@ -124,16 +158,16 @@ def test_one_process_makes_many_until_it_grows(tmp_path: Path) -> None:
 
 
 def test_workers_that_do_not_start_end_the_batch(tmp_path: Path) -> None:
-    team = Team(["cpu"], None, broken_maker)
+    team = LocalPool(["cpu"], None, broken_maker)
     with pytest.raises(InputError, match="no worker starts.*no weights here"):
-        run.run(Batch(Path("m.csv"), tmp_path, items("good")), team, Heard(), limits=QUICK)
+        run.run_batch(BatchRun(Path("m.csv"), tmp_path, items("good")), team, Heard(), limits=QUICK)
     assert json.loads((tmp_path / "batch.json").read_text())["left"] == 1
 
 
 def test_other_settings_stay_until_asked(tmp_path: Path) -> None:
     go(tmp_path, items("good"))
     report = (tmp_path / "good" / "asset.json").read_bytes()
-    changed = items("good", config=resolve(sets=["mesh.faces=500"]))
+    changed = items("good", config=resolve_config(sets=["mesh.max_faces=500"]))
     assert statuses(go(tmp_path, changed)) == {"good": "other"}
     assert (tmp_path / "good" / "asset.json").read_bytes() == report
     assert statuses(go(tmp_path, changed, remake=True)) == {"good": "made"}
@@ -149,7 +183,7 @@ def test_the_best_seed_is_kept(tmp_path: Path) -> None:
     choice = json.loads((tmp_path / "flawed_s2" / "choice.json").read_text())
     assert choice["seeds"]["0"] == {"failed_checks": 1, "silhouettes_match": 0.9} and choice["kept"] == 2
     second = go(tmp_path, wanted, keep_best=True)
-    assert state.counts(second)["there"] == 2 and state.counts(second)["passed_over"] == 4
+    assert state.count_by_status(second)["there"] == 2 and state.count_by_status(second)["passed_over"] == 4
     assert tries(tmp_path, "good_s0") == 1
 
 
@@ -159,7 +193,7 @@ def test_a_full_disk_stops_the_batch_and_fails_no_row(
     def full(out: Path) -> None:
         raise InputError("the disk is full")
 
-    monkeypatch.setattr("dreamfusion3d.batch.supervisor.check_room", full)
+    monkeypatch.setattr("dreamfusion3d.batch.supervisor.check_free_space", full)
     with pytest.raises(InputError, match="disk is full"):
         go(tmp_path, items("poison", "good"))
     assert not (tmp_path / "failures.jsonl").exists()
@@ -188,7 +222,10 @@ def begin(out: Path) -> subprocess.Popen[str]:
     program.write_text(textwrap.dedent(PROGRAM))
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(
-        [sys.executable, str(program), str(out)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, str(program), str(out)],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])},
     )
     deadline = time.monotonic() + 60

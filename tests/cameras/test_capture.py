@@ -14,21 +14,21 @@ import pytest
 import torch
 
 from dreamfusion3d.cameras.capture import Photos, read_photos, write_photos
-from dreamfusion3d.cameras.normalize import REACH, Placing, placing_of
-from dreamfusion3d.cameras.orbit import orbit
-from dreamfusion3d.cameras.pinhole import Pinholes
+from dreamfusion3d.cameras.normalize import MASKED_HALF_EXTENT, SceneTransform, estimate_scene_transform
+from dreamfusion3d.cameras.orbit import orbit_cameras
+from dreamfusion3d.cameras.pinhole import PinholeCameras
 from dreamfusion3d.cli import main, report
-from dreamfusion3d.core.config import FitConfig
+from dreamfusion3d.core.config import ReconstructionConfig
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.evaluation.ground_truth import ground_truth_mesh
-from dreamfusion3d.procedural.objects import meant_instances, usual
-from dreamfusion3d.procedural.posed_photos import take_photos
+from dreamfusion3d.procedural.objects import default_spec, sample_objects_for_spec
+from dreamfusion3d.procedural.posed_photos import render_photos
 
 H, W = 12, 16
 
 
 def cameras() -> Any:
-    return orbit([0.0, 70.0, 200.0], torch.tensor([5.0, 30.0, 60.0]), height=H, width=W, distance=2.5)
+    return orbit_cameras([0.0, 70.0, 200.0], torch.tensor([5.0, 30.0, 60.0]), height=H, width=W, distance=2.5)
 
 
 def some_pictures(count: int = 3, height: int = H, width: int = W) -> np.ndarray:
@@ -37,23 +37,24 @@ def some_pictures(count: int = 3, height: int = H, width: int = W) -> np.ndarray
     return rgba
 
 
-def rays_of(pinholes: Pinholes) -> tuple[torch.Tensor, torch.Tensor]:
-    return pinholes.rays(torch.arange(len(pinholes) * pinholes.height * pinholes.width))
+def rays_of(pinholes: PinholeCameras) -> tuple[torch.Tensor, torch.Tensor]:
+    return pinholes.rays_through(torch.arange(len(pinholes) * pinholes.height * pinholes.width))
 
 
 @pytest.mark.parametrize("up", ["y", "z"])
 def test_written_cameras_come_back_with_the_same_rays(up: Any, tmp_path: Path) -> None:
     rgba = some_pictures()
-    write_photos(tmp_path, rgba, Pinholes.of(cameras()), up=up)
+    write_photos(tmp_path, rgba, PinholeCameras.from_orbit(cameras()), up=up)
     photos = read_photos(tmp_path, up=up)
-    assert np.array_equal(photos.rgba.numpy(), rgba) and photos.cut_out
+    assert np.array_equal(photos.rgba.numpy(), rgba) and photos.masked
     for read, truth in zip(rays_of(photos.cameras), cameras().rays(), strict=True):
         assert torch.allclose(read, truth.reshape(-1, 3), atol=2e-6)
 
 
 def test_rays_and_projection_are_inverse() -> None:
     pinholes = dataclasses.replace(
-        Pinholes.of(cameras()), centre=torch.tensor([[7.0, 5.0]]).expand(3, 2),
+        PinholeCameras.from_orbit(cameras()),
+        principal_point=torch.tensor([[7.0, 5.0]]).expand(3, 2),
         focal=torch.tensor([[20.0, 25.0]]).expand(3, 2),
     )
     origins, directions = rays_of(pinholes)
@@ -66,7 +67,9 @@ def test_rays_and_projection_are_inverse() -> None:
 
 def test_blender_axes_become_ours(tmp_path: Path) -> None:
     """Its camera above looks down its -Z, which is our -Y; its front -Y is our front +Z."""
-    write_photos(tmp_path, some_pictures(1), Pinholes.of(orbit([0.0], 0.0, height=H, width=W)))
+    write_photos(
+        tmp_path, some_pictures(1), PinholeCameras.from_orbit(orbit_cameras([0.0], 0.0, height=H, width=W))
+    )
     pose = np.array(json.loads((tmp_path / "transforms.json").read_text())["frames"][0]["transform_matrix"])
     assert np.allclose(pose[:3, 3], [0, -2.9, 0], atol=1e-6)  # in front, on its horizon
     assert np.allclose(pose[:3, 1], [0, 0, 1], atol=1e-6)  # the picture's up is its +Z
@@ -89,32 +92,38 @@ def bare(folder: Path) -> None:
     path.write_text(json.dumps(tree))
 
 
-@pytest.mark.parametrize("given", [
-    {"camera_angle_x": 2 * np.arctan(0.5 * W / 30)},
-    {"fl_x": 30.0},
-    {"fl_x": 60.0, "w": 2 * W, "h": 2 * H},  # the file speaks of the pictures before they were halved
-    {"fl_x": 60.0, "fl_y": 60.0, "cx": W, "cy": H, "w": 2 * W, "h": 2 * H},
-])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"camera_angle_x": 2 * np.arctan(0.5 * W / 30)},
+        {"fl_x": 30.0},
+        {"fl_x": 60.0, "w": 2 * W, "h": 2 * H},  # the file speaks of the pictures before they were halved
+        {"fl_x": 60.0, "fl_y": 60.0, "cx": W, "cy": H, "w": 2 * W, "h": 2 * H},
+    ],
+)
 def test_all_ways_to_give_a_focal_length(given: dict[str, Any], tmp_path: Path) -> None:
-    write_photos(tmp_path, some_pictures(), Pinholes.of(cameras()))
+    write_photos(tmp_path, some_pictures(), PinholeCameras.from_orbit(cameras()))
     bare(tmp_path)
     edited(tmp_path, **given)
     found = read_photos(tmp_path).cameras
     assert torch.allclose(found.focal, torch.tensor(30.0)), found.focal
-    assert torch.allclose(found.centre, torch.tensor([W / 2, H / 2]))
+    assert torch.allclose(found.principal_point, torch.tensor([W / 2, H / 2]))
 
 
 def test_blenders_sets_name_neither_suffix_nor_test_photos(tmp_path: Path) -> None:
-    write_photos(tmp_path, some_pictures(), Pinholes.of(cameras()))
+    write_photos(tmp_path, some_pictures(), PinholeCameras.from_orbit(cameras()))
     edited(tmp_path, frame_file_path="./images/0001")
     (tmp_path / "transforms.json").rename(tmp_path / "transforms_train.json")
     assert len(read_photos(tmp_path)) == 3
 
 
-@pytest.mark.parametrize(("model", "lens"), [
-    ("OPENCV", {"k1": -0.3, "k2": 0.08, "p1": 0.002, "p2": -0.001}),
-    ("OPENCV_FISHEYE", {"k1": 0.05, "k2": -0.02, "k3": 0.0, "k4": 0.0}),
-])
+@pytest.mark.parametrize(
+    ("model", "lens"),
+    [
+        ("OPENCV", {"k1": -0.3, "k2": 0.08, "p1": 0.002, "p2": -0.001}),
+        ("OPENCV_FISHEYE", {"k1": 0.05, "k2": -0.02, "k3": 0.0, "k4": 0.0}),
+    ],
+)
 def test_a_lens_is_taken_out(model: str, lens: dict[str, float], tmp_path: Path) -> None:
     """A dot that the lens puts somewhere is found where the pinhole that was read sees its point."""
     size, focal = 128, 110.0
@@ -127,7 +136,9 @@ def test_a_lens_is_taken_out(model: str, lens: dict[str, float], tmp_path: Path)
     dot = np.exp(-((column - u) ** 2 + (row - v) ** 2) / (2 * 2.0**2))
     rgba = np.full((1, size, size, 4), 255, np.uint8)
     rgba[0, ..., :3] = (dot * 255).round()[..., None]
-    ahead = Pinholes(torch.eye(4)[None], torch.full((1, 2), focal), torch.full((1, 2), size / 2), size, size)
+    ahead = PinholeCameras(
+        torch.eye(4)[None], torch.full((1, 2), focal), torch.full((1, 2), size / 2), size, size
+    )
     write_photos(tmp_path, rgba, ahead, up="y")
     edited(tmp_path, camera_model=model, **lens)
     photos = read_photos(tmp_path, up="y")
@@ -139,18 +150,22 @@ def test_a_lens_is_taken_out(model: str, lens: dict[str, float], tmp_path: Path)
 
 
 def test_large_photos_are_shrunk_with_their_rays(tmp_path: Path) -> None:
-    big = orbit([10.0], 20.0, height=4 * H, width=4 * W)
+    big = orbit_cameras([10.0], 20.0, height=4 * H, width=4 * W)
     rgba = np.full((1, 4 * H, 4 * W, 4), 200, np.uint8)
-    write_photos(tmp_path, rgba, Pinholes.of(big))
-    photos = read_photos(tmp_path, longest=W)
+    write_photos(tmp_path, rgba, PinholeCameras.from_orbit(big))
+    photos = read_photos(tmp_path, max_size=W)
     assert photos.rgba.shape == (1, H, W, 4) and (photos.rgba == 200).all()
     for read, truth in zip(rays_of(photos.cameras), big.resized(H, W).rays(), strict=True):
         assert torch.allclose(read, truth.reshape(-1, 3), atol=1e-5)
 
 
 def test_held_out_photos_are_apart_and_spread() -> None:
-    photos = Photos(torch.zeros(20, 8, 8, 4, dtype=torch.uint8), Pinholes.of(
-        orbit([18.0 * i for i in range(20)], 0.0, height=8, width=8)), tuple(map(str, range(20))), True)
+    photos = Photos(
+        torch.zeros(20, 8, 8, 4, dtype=torch.uint8),
+        PinholeCameras.from_orbit(orbit_cameras([18.0 * i for i in range(20)], 0.0, height=8, width=8)),
+        tuple(map(str, range(20))),
+        True,
+    )
     fitted, held = photos.split(4)
     assert set(fitted.names) | set(held.names) == set(photos.names) and len(fitted) == 16
     assert np.diff([int(n) for n in held.names]).tolist() == [5, 5, 5]
@@ -160,22 +175,32 @@ def test_held_out_photos_are_apart_and_spread() -> None:
 
 def test_the_scene_is_found_wherever_the_file_puts_it() -> None:
     """Moved and scaled cameras of the same photos end at the same places."""
-    meaning = usual("mushroom")
-    props = meant_instances(meaning, 1, generator=torch.Generator().manual_seed(0))
+    meaning = default_spec("mushroom")
+    props = sample_objects_for_spec(meaning, 1, generator=torch.Generator().manual_seed(0))
     azimuths = [60.0 * i for i in range(6)]
-    around = orbit(azimuths, torch.tensor([0.0, 30, 60] * 2), height=48, width=48)
-    photos = take_photos(props, 0, meaning, around)
-    moved = Placing(3.0, (5.0, -2.0, 40.0)).placed(photos)
-    one, two = (placing_of(p, FitConfig()).placed(p).cameras.camera_to_world for p in (photos, moved))
+    around = orbit_cameras(azimuths, torch.tensor([0.0, 30, 60] * 2), height=48, width=48)
+    photos = render_photos(props, 0, meaning, around)
+    moved = SceneTransform(3.0, (5.0, -2.0, 40.0)).apply_to_photos(photos)
+    one, two = (
+        estimate_scene_transform(p, ReconstructionConfig()).apply_to_photos(p).cameras.camera_to_world
+        for p in (photos, moved)
+    )
     assert torch.allclose(one, two, atol=2e-3)
     truth = ground_truth_mesh(props, 0, 48).vertices
-    placed = truth * placing_of(photos, FitConfig()).scale + np.array(placing_of(photos, FitConfig()).offset)
-    assert np.ptp(placed, axis=0).max() / 2 == pytest.approx(REACH, rel=0.1)
+    placed = truth * estimate_scene_transform(photos, ReconstructionConfig()).scale + np.array(
+        estimate_scene_transform(photos, ReconstructionConfig()).offset
+    )
+    assert np.ptp(placed, axis=0).max() / 2 == pytest.approx(MASKED_HALF_EXTENT, rel=0.1)
     assert np.abs(placed.min(0) + placed.max(0)).max() / 2 < 0.06
-    again = placing_of(placing_of(photos, FitConfig()).placed(photos), FitConfig())
-    assert again.scale == pytest.approx(1, abs=0.05) and max(map(abs, again.offset)) < 0.05 * REACH
-    given = FitConfig(scale=2.0, offset=(1.0, 0.0, 0.0))
-    assert placing_of(photos, given) == Placing(2.0, (1.0, 0.0, 0.0))
+    again = estimate_scene_transform(
+        estimate_scene_transform(photos, ReconstructionConfig()).apply_to_photos(photos),
+        ReconstructionConfig(),
+    )
+    assert (
+        again.scale == pytest.approx(1, abs=0.05) and max(map(abs, again.offset)) < 0.05 * MASKED_HALF_EXTENT
+    )
+    given = ReconstructionConfig(scale=2.0, offset=(1.0, 0.0, 0.0))
+    assert estimate_scene_transform(photos, given) == SceneTransform(2.0, (1.0, 0.0, 0.0))
 
 
 def spoil(folder: Path, how: str) -> None:
@@ -221,40 +246,62 @@ def spoil(folder: Path, how: str) -> None:
             path.write_text(json.dumps(tree))
 
 
-@pytest.mark.parametrize(("how", "words"), [
-    ("absent", "'images/0001.png'"), ("size", "17 x 12"), ("picture", "no picture"), ("alpha", "no alpha"),
-    ("empty", "nothing to fit"), ("json", "not JSON"), ("nested", "not JSON"), ("none", "ns-process-data"),
-    ("frames", "no frames"), ("focal", "camera_angle_x"), ("matrix", "frame 1's transform_matrix"),
-    ("shear", "turn and move alone"), ("outside", "outside of"), ("lens", "FULL_OPENCV"),
-    ("number", "fl_x is not a number"), ("parallel", "--scale"),
-])
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("absent", "'images/0001.png'"),
+        ("size", "17 x 12"),
+        ("picture", "no picture"),
+        ("alpha", "no alpha"),
+        ("empty", "nothing to fit"),
+        ("json", "not JSON"),
+        ("nested", "not JSON"),
+        ("none", "ns-process-data"),
+        ("frames", "no frames"),
+        ("focal", "camera_angle_x"),
+        ("matrix", "frame 1's transform_matrix"),
+        ("shear", "turn and move alone"),
+        ("outside", "outside of"),
+        ("lens", "FULL_OPENCV"),
+        ("number", "fl_x is not a number"),
+        ("parallel", "--scale"),
+    ],
+)
 def test_a_bad_folder_is_one_line_and_exit_2(
     how: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, out = tmp_path / "photos", tmp_path / "out"
-    write_photos(folder, some_pictures(), Pinholes.of(cameras()))
+    write_photos(folder, some_pictures(), PinholeCameras.from_orbit(cameras()))
     spoil(folder, how)
-    assert report.run(main.app, ["fit", str(folder), "--out", str(out)]) == 2
+    assert report.run_app(main.app, ["fit", str(folder), "--out", str(out)]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and len(captured.err.splitlines()) == 1
     assert captured.err.startswith("error: ") and words in captured.err
     assert not out.exists() or not list(out.rglob("*"))
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["--holdout", "3"], "--holdout 3"), (["--holdout", "-1"], "--holdout -1"), (["--up", "x"], "--up 'x'"),
-    (["--offset", "1,0,0"], "fit.scale"), (["--offset", "1,0"], "--offset needs 3"),
-    (["--scale", "-1"], "--scale -1"),
-    (["--teacher", "clip"], "--encoder"), (["--quality", "ultra"], "draft"),
-    (["--text", "a mug", "--name", "b"], "--name"), (["--text", "a quixnar"], "quixnar"),
-    (["--set", "mesh.refine_steps=5"], "--text"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--holdout", "3"], "--holdout 3"),
+        (["--holdout", "-1"], "--holdout -1"),
+        (["--up", "x"], "--up 'x'"),
+        (["--offset", "1,0,0"], "reconstruction.scale"),
+        (["--offset", "1,0"], "--offset needs 3"),
+        (["--scale", "-1"], "--scale -1"),
+        (["--teacher", "clip"], "--encoder"),
+        (["--quality", "ultra"], "draft"),
+        (["--text", "a mug", "--name", "b"], "--name"),
+        (["--text", "a quixnar"], "quixnar"),
+        (["--set", "mesh.refine_steps=5"], "--text"),
+    ],
+)
 def test_bad_options(
     arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, out = tmp_path / "photos", tmp_path / "out"
-    write_photos(folder, some_pictures(), Pinholes.of(cameras()))
-    assert report.run(main.app, ["fit", str(folder), "--out", str(out), *arguments]) == 2
+    write_photos(folder, some_pictures(), PinholeCameras.from_orbit(cameras()))
+    assert report.run_app(main.app, ["fit", str(folder), "--out", str(out), *arguments]) == 2
     captured = capsys.readouterr()
     errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
     assert captured.out == "" and len(errors) == 1 and words in errors[0]

@@ -5,12 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import ORBIT_DISTANCE, Cameras, orbit, sample_orbit, turntable
+from dreamfusion3d.cameras.orbit import (
+    ORBIT_DISTANCE,
+    OrbitCameras,
+    orbit_cameras,
+    sample_orbit_cameras,
+    turntable_cameras,
+)
 from dreamfusion3d.core.errors import InputError
 
 
-def some(height=12, width=20) -> Cameras:
-    return sample_orbit(6, generator=torch.Generator().manual_seed(0), spread=False).resized(height, width)
+def some(height=12, width=20) -> OrbitCameras:
+    return sample_orbit_cameras(6, generator=torch.Generator().manual_seed(0), spread=False).resized(
+        height, width
+    )
 
 
 def test_matrices_are_rigid():
@@ -44,37 +52,45 @@ def test_the_origin_is_in_the_middle():
 
 @pytest.mark.parametrize(
     ("azimuth", "elevation", "direction"),
-    [(0.0, 0.0, (0, 0, 1)), (90.0, 0.0, (1, 0, 0)), (180.0, 0.0, (0, 0, -1)), (270.0, 0.0, (-1, 0, 0)),
-     (0.0, 90.0, (0, 1, 0)), (0.0, 45.0, (0, 0.5**0.5, 0.5**0.5))],
+    [
+        (0.0, 0.0, (0, 0, 1)),
+        (90.0, 0.0, (1, 0, 0)),
+        (180.0, 0.0, (0, 0, -1)),
+        (270.0, 0.0, (-1, 0, 0)),
+        (0.0, 90.0, (0, 1, 0)),
+        (0.0, 45.0, (0, 0.5**0.5, 0.5**0.5)),
+    ],
 )
 def test_azimuth_and_elevation(azimuth, elevation, direction):
-    position = orbit([azimuth], elevation).camera_to_world[0, :3, 3]
+    position = orbit_cameras([azimuth], elevation).camera_to_world[0, :3, 3]
     torch.testing.assert_close(position / ORBIT_DISTANCE, torch.tensor(direction).float(), rtol=0, atol=1e-6)
 
 
 def test_up_is_up_and_right_is_right():
     points = torch.tensor([[0.0, 0.5, 0.0], [0.5, 0.0, 0.0]])
-    front = orbit([0.0], 0.0, height=10, width=10).project(points)[0]
+    front = orbit_cameras([0.0], 0.0, height=10, width=10).project(points)[0]
     assert front[0, 1] < 5 and front[0, 0] == pytest.approx(5), "+Y is up, and row 0 is the top"
     assert front[1, 0] > 5 and front[1, 1] == pytest.approx(5), "+X is on the right, seen from the front"
-    behind = orbit([180.0], 0.0, height=10, width=10).project(points)[0]
+    behind = orbit_cameras([180.0], 0.0, height=10, width=10).project(points)[0]
     assert behind[1, 0] < 5
 
 
 def test_the_field_of_view_is_vertical():
-    cameras = orbit([0.0], 0.0, height=8, width=16, fov_deg=60.0, distance=2.0)
+    cameras = orbit_cameras([0.0], 0.0, height=8, width=16, fov_deg=60.0, distance=2.0)
     edge = torch.tensor([[0.0, 2 * 3**-0.5, 0.0]])
     assert cameras.project(edge)[0, 0, 1].item() == pytest.approx(0, abs=1e-4)
 
 
 def test_random_orbits():
-    cameras = sample_orbit(400, generator=torch.Generator().manual_seed(0), elevation_range_deg=(-10.0, 60.0))
+    cameras = sample_orbit_cameras(
+        400, generator=torch.Generator().manual_seed(0), elevation_range_deg=(-10.0, 60.0)
+    )
     assert cameras.elevation_deg.min() >= -10.001 and cameras.elevation_deg.max() <= 60.001
     # equal areas of the band: half of the heights lie above the middle height
     height = torch.sin(torch.deg2rad(cameras.elevation_deg))
     assert height.mean().item() == pytest.approx((height.min() + height.max()).item() / 2, abs=0.05)
     assert cameras.azimuth_deg.min() >= 0 and cameras.azimuth_deg.max() < 360
-    four = sample_orbit(4, generator=torch.Generator().manual_seed(5)).azimuth_deg
+    four = sample_orbit_cameras(4, generator=torch.Generator().manual_seed(5)).azimuth_deg
     gaps = (four.roll(-1) - four) % 360
     torch.testing.assert_close(gaps, torch.full((4,), 90.0), rtol=0, atol=1e-3)
 
@@ -83,7 +99,7 @@ def test_random_orbits():
 def test_antipodal_views_face_each_other(spread):
     def draw(count, antipodal):
         generator = torch.Generator().manual_seed(5)
-        return sample_orbit(count, generator=generator, spread=spread, antipodal=antipodal)
+        return sample_orbit_cameras(count, generator=generator, spread=spread, antipodal=antipodal)
 
     cameras = draw(6, True)
     first, second = cameras.select(torch.arange(3)), cameras.select(torch.arange(3, 6))
@@ -103,4 +119,4 @@ def test_select_and_resize_keep_the_rest():
     bigger = cameras.resized(24, 40)
     assert len(bigger) == 6 and (bigger.height, bigger.width) == (24, 40)
     torch.testing.assert_close(bigger.focal, 2 * cameras.focal)
-    assert turntable(4).azimuth_deg.tolist() == [0, 90, 180, 270]
+    assert turntable_cameras(4).azimuth_deg.tolist() == [0, 90, 180, 270]

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from dreamfusion3d.cli import generate, main, options, report
-from dreamfusion3d.core.config import settings
+from dreamfusion3d.core.config import setting_types
 from dreamfusion3d.pipelines import export, text_to_mesh
 from dreamfusion3d.pipelines.workspace import Workspace
 
@@ -44,7 +44,7 @@ def test_help_imports_nothing_heavy(module: str, argument: str) -> None:
         (["a mug", "--faces", "many"], "integer"),
         (["a mug", "--height", "0"], "--height 0.0 is too small"),
         (["a mug", "--texture-size", "1"], "--texture-size 1 is too small"),
-        (["a mug", "--set", "mesh.height=0"], "mesh.height = 0.0 is too small"),
+        (["a mug", "--set", "mesh.height_m=0"], "mesh.height_m = 0.0 is too small"),
         (["a mug", "--format", "glb,usd"], "did you mean 'usdz'?"),
         (["a mug", "--guidance", "magic"], "sds"),
         (["a mug", "--set", "optim.stesp=3"], "optim.steps"),
@@ -61,7 +61,7 @@ def test_bad_input_is_one_line_and_exit_2(
     arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert report.run(generate.app, [*arguments, "--out", str(out)]) == 2
+    assert report.run_app(generate.app, [*arguments, "--out", str(out)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = [line for line in captured.err.splitlines() if not line.startswith("[1/")]
@@ -72,9 +72,22 @@ def test_bad_input_is_one_line_and_exit_2(
 
 # A value that each option refuses, whatever the other settings.
 REFUSED = {
-    "--prior": "", "--negative": "", "--guidance": "magic", "--format": "usd", "--faces": "3",
-    "--texture-size": "1", "--lods": "99", "--collision": "maybe", "--height": "0", "--refine": "-1",
-    "--teacher": "me", "--encoder": "", "--holdout": "-1", "--up": "x", "--scale": "-1", "--offset": "1,2",
+    "--prior": "",
+    "--negative": "",
+    "--guidance": "magic",
+    "--format": "usd",
+    "--faces": "3",
+    "--texture-size": "1",
+    "--lods": "99",
+    "--collision": "maybe",
+    "--height": "0",
+    "--refine": "-1",
+    "--teacher": "me",
+    "--encoder": "",
+    "--holdout": "-1",
+    "--up": "x",
+    "--scale": "-1",
+    "--offset": "1,2",
 }
 
 
@@ -83,28 +96,42 @@ def options_for(command: str) -> set[str]:
     return {option for parameter in found.params for option in parameter.opts}
 
 
-@pytest.mark.parametrize(("command", "option"), [
-    (command, option) for command in ("generate", "fit", "export") for option in options.SETTINGS
-    if option in options_for(command) and option in REFUSED and (command, option) != ("export", "--up")
-])
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (command, option)
+        for command in ("generate", "fit", "export")
+        for option in options.OPTION_SETTINGS
+        if option in options_for(command) and option in REFUSED and (command, option) != ("export", "--up")
+    ],
+)
 def test_an_option_is_refused_by_its_own_name(
-    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    command: str,
+    option: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(export, "read_run", lambda _: export.Run(
-        Workspace(tmp_path), "a mug", 0, "embedded", "", 1.0, ("glb",), tmp_path / "a_mug.glb", None
-    ))
-    also = [] if command == "export" else ["--set", f"{options.SETTINGS[option]}=!"]  # what is typed wins
-    assert report.run(main.app, [command, "a mug", *also, option, REFUSED[option]]) == 2
+    monkeypatch.setattr(
+        export,
+        "read_run",
+        lambda _: export.FinishedRun(
+            Workspace(tmp_path), "a mug", 0, "embedded", "", 1.0, ("glb",), tmp_path / "a_mug.glb", None
+        ),
+    )
+    also = (
+        [] if command == "export" else ["--set", f"{options.OPTION_SETTINGS[option]}=!"]
+    )  # what is typed wins
+    assert report.run_app(main.app, [command, "a mug", *also, option, REFUSED[option]]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith(f"error: {option} ") and captured.err.count("\n") == 1
-    assert options.SETTINGS[option] not in captured.err and captured.out == ""
+    assert options.OPTION_SETTINGS[option] not in captured.err and captured.out == ""
 
 
 def test_every_option_that_is_a_setting_is_tried() -> None:
-    assert set(options.SETTINGS) - set(REFUSED) == {"--quads"}, "a flag, which has no wrong value"
-    assert set(options.SETTINGS.values()) <= set(settings())
-    assert set(options.SETTINGS) <= options_for("generate") | options_for("fit")
+    assert set(options.OPTION_SETTINGS) - set(REFUSED) == {"--quads"}, "a flag, which has no wrong value"
+    assert set(options.OPTION_SETTINGS.values()) <= set(setting_types())
+    assert set(options.OPTION_SETTINGS) <= options_for("generate") | options_for("fit")
 
 
 def test_a_setting_that_was_not_an_option_keeps_its_name(
@@ -112,16 +139,16 @@ def test_a_setting_that_was_not_an_option_keeps_its_name(
 ) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("mesh: {faces: 3}\n")
-    for given in (["--set", "mesh.faces=3"], ["--config", str(file)]):
-        assert report.run(main.app, ["generate", "a mug", "--height", "2", *given]) == 2
-        assert capsys.readouterr().err.startswith("error: mesh.faces = 3 is too small")
+    for given in (["--set", "mesh.max_faces=3"], ["--config", str(file)]):
+        assert report.run_app(main.app, ["generate", "a mug", "--height", "2", *given]) == 2
+        assert capsys.readouterr().err.startswith("error: mesh.max_faces = 3 is too small")
 
 
 def test_out_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     for out in (blocked, blocked / "below"):
-        assert report.run(generate.app, ["a mug", "--out", str(out)]) == 2
+        assert report.run_app(generate.app, ["a mug", "--out", str(out)]) == 2
         assert "--out" in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -133,14 +160,17 @@ def test_out_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     ],
 )
 def test_other_ends(
-    error: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(text_to_mesh, "text_to_mesh", fail)
-    assert report.run(generate.app, ["a mug"]) == code
+    assert report.run_app(generate.app, ["a mug"]) == code
     captured = capsys.readouterr()
     assert words in captured.err and len(captured.err.splitlines()) == 1
     assert captured.out == ""
@@ -156,43 +186,43 @@ def test_stdout_holds_the_result_alone(
         return text_to_mesh.Asset(tmp_path / "a_mug", record)
 
     monkeypatch.setattr(text_to_mesh, "text_to_mesh", fake)
-    assert report.run(generate.app, ["a mug"]) == 0
+    assert report.run_app(generate.app, ["a mug"]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'a_mug' / 'a_mug.glb'}\n"
-    assert report.run(main.app, ["generate", "a mug", "--json"]) == 0
+    assert report.run_app(main.app, ["generate", "a mug", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["prompt"] == "a mug" and printed["folder"] == str(tmp_path / "a_mug")
 
 
 def test_the_two_names_are_one_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.run(main.app, []) == 2
+    assert report.run_app(main.app, []) == 2
     assert "generate" in capsys.readouterr().out
     for arguments in (["--help"], ["generate", "--help"]):
-        assert report.run(main.app, arguments) == 0
+        assert report.run_app(main.app, arguments) == 0
     assert "--texture-size" in capsys.readouterr().out
 
 
 def test_config_show_prints_what_config_takes_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dreamfusion3d.core.config import resolve
+    from dreamfusion3d.core.config import resolve_config
 
     arguments = ["config", "show", "--quality", "draft", "--preset", "mvdream", "--set", "optim.steps=5"]
-    assert report.run(main.app, arguments) == 0
+    assert report.run_app(main.app, arguments) == 0
     file = tmp_path / "run.yaml"
     file.write_text(capsys.readouterr().out)
-    assert resolve(file=file) == resolve("draft", sets=["optim.steps=5"], preset="mvdream")
-    assert report.run(main.app, ["config", "show", "--preset", "nothing"]) == 2
+    assert resolve_config(path=file) == resolve_config("draft", sets=["optim.steps=5"], preset="mvdream")
+    assert report.run_app(main.app, ["config", "show", "--preset", "nothing"]) == 2
     captured = capsys.readouterr()
     assert not captured.out and "mvdream" in captured.err
 
 
 def test_the_version_is_told(capsys):
-    assert report.run(main.app, ["--version"]) == 0
+    assert report.run_app(main.app, ["--version"]) == 0
     assert capsys.readouterr().out == f"dreamfusion3d {metadata.version('dreamfusion3d')}\n"
 
 
 def test_what_is_not_installed_is_told_before_anything_is_made(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "coacd", None)
     words = ["generate", "a mug", "--collision", "parts", "--out", str(tmp_path / "out")]
-    assert report.run(main.app, words) == 2
+    assert report.run_app(main.app, words) == 2
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "out").exists()

@@ -15,11 +15,11 @@ from dreamfusion3d.cli import main, report
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.pixel import dataset_cache as props_cache
 from dreamfusion3d.priors.pixel import train_command
-from dreamfusion3d.priors.pixel.train_state import TrainConfig
+from dreamfusion3d.priors.pixel.train_state import PriorTrainConfig
 from dreamfusion3d.procedural import dataset
-from dreamfusion3d.procedural.categories import KINDS
-from dreamfusion3d.procedural.objects import COLOURS
-from dreamfusion3d.procedural.prompt_rules import read
+from dreamfusion3d.procedural.categories import CATEGORIES
+from dreamfusion3d.procedural.objects import COLORS
+from dreamfusion3d.procedural.prompt_rules import parse_with_rules
 from tests.support.tiny import tiny_folder
 
 
@@ -29,19 +29,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> int:
-    return report.run(main.app, [str(a) for a in arguments])
+    return report.run_app(main.app, [str(a) for a in arguments])
 
 
 def test_kinds_lists_every_word(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("kinds", "--prior", folder) == 0
     printed = capsys.readouterr().out
-    for kind in KINDS.values():
+    for kind in CATEGORIES.values():
         (line,) = [line for line in printed.splitlines() if line.split(" ")[0].rstrip(";") == kind.name]
-        assert all(noun in line for noun in kind.nouns)
-    assert all(colour in printed for colour in COLOURS)
+        assert all(noun in line for noun in kind.synonyms)
+    assert all(colour in printed for colour in COLORS)
     # what is listed is understood
     sizes = printed.splitlines()[-2].removeprefix("sizes: ").split(", ")
-    assert sizes and all(not read(f"a {size} mug").unknown for size in sizes)
+    assert sizes and all(not parse_with_rules(f"a {size} mug").unknown_words for size in sizes)
 
 
 def test_sample(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,10 +77,12 @@ def test_train_prior_draws_trains_and_goes_on(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_command, "SAMPLE_PROMPTS", ("a mug",))
-    monkeypatch.setattr(train_command, "LOG_EVERY", 1)
-    monkeypatch.setattr(train_command, "TrainConfig", functools.partial(TrainConfig, scene_share=0.0))
-    monkeypatch.setattr(props_cache, "VIEWS_A_PROP", 4)
-    monkeypatch.setattr(dataset, "PICTURE_SIZE", 16)
+    monkeypatch.setattr(train_command, "LOG_INTERVAL", 1)
+    monkeypatch.setattr(
+        train_command, "PriorTrainConfig", functools.partial(PriorTrainConfig, scene_step_fraction=0.0)
+    )
+    monkeypatch.setattr(props_cache, "VIEWS_PER_OBJECT", 4)
+    monkeypatch.setattr(dataset, "TRAIN_IMAGE_SIZE", 16)
     out, cache = tmp_path / "out", tmp_path / "cache"
     common = ("train-prior", out, "--start", folder, "--cache", cache, "--props", 2, "--device", "cpu")
     assert run(*common, "--pictures", 24) == 0
@@ -115,11 +117,15 @@ def test_train_prior_draws_trains_and_goes_on(
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(
-    arguments: tuple[str, ...], words: str, folder: Path, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    words: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # nothing is drawn for a command that cannot end well
-    monkeypatch.setattr(dataset, "make", lambda *_, **__: pytest.fail("drew pictures first"))
+    monkeypatch.setattr(dataset, "render_dataset", lambda *_, **__: pytest.fail("drew pictures first"))
     (tmp_path / "other").mkdir()
     foreign = tmp_path / "other" / "checkpoint.safetensors"
     save_file({"model.x": torch.zeros(1)}, foreign, metadata={"step": "1"})

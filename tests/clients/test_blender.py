@@ -12,8 +12,8 @@ from PIL import Image
 
 from dreamfusion3d.core.config import FormatName
 from dreamfusion3d.mesh.io import fbx
-from dreamfusion3d.mesh.io.axes import Frame
-from dreamfusion3d.pipelines.video import film
+from dreamfusion3d.mesh.io.axes import CoordinateFrame
+from dreamfusion3d.pipelines.video import render_video
 from tests.pipelines.test_export import finished
 from tests.support.client_asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_ball
 from tests.support.shapes import textured_of, two_handles
@@ -26,13 +26,26 @@ BLENDER_SIZE = [SIZE[0], SIZE[2], SIZE[1]]
 
 def blender_report(path: Path) -> dict:
     """What Blender says of a file, and ``picture``, a frame of it (RGBA); skips where there is no Blender."""
-    program, picture = fbx.blender(), path.with_name("rendered.png")
+    program, picture = fbx.find_blender(), path.with_name("rendered.png")
     if program is None:
-        pytest.skip(f"blender is not on PATH, and {fbx.BLENDER} names none")
+        pytest.skip(f"blender is not on PATH, and {fbx.BLENDER_VARIABLE} names none")
     result = subprocess.run(
-        [program, "-b", "--factory-startup", "--python-exit-code", "3",
-         "--python", str(Path(__file__).with_name("blender_report.py")), "--", str(picture), str(path)],
-        env=fbx.clean_environment(), capture_output=True, text=True, timeout=300,
+        [
+            program,
+            "-b",
+            "--factory-startup",
+            "--python-exit-code",
+            "3",
+            "--python",
+            str(Path(__file__).with_name("blender_report.py")),
+            "--",
+            str(picture),
+            str(path),
+        ],
+        env=fbx.blender_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     line = next(line for line in result.stdout.splitlines() if line.startswith("REPORT "))
@@ -59,8 +72,8 @@ def shows_its_colours(picture: np.ndarray) -> None:
     assert np.ptp(columns) + 1 == pytest.approx(2 * (np.ptp(rows) + 1), abs=3)
     assert solid.sum() == pytest.approx(np.pi / 4 * np.ptp(rows) * np.ptp(columns), rel=0.1)
     rgb, middle = picture[..., :3], [int(np.median(rows)), int(np.median(columns))]
-    left, right = (rgb[middle[0], columns[[8, -8]]])
-    top, bottom = (rgb[rows[[3, -4]], middle[1]])
+    left, right = rgb[middle[0], columns[[8, -8]]]
+    top, bottom = rgb[rows[[3, -4]], middle[1]]
     # red grows to +X, which is right as one faces the front, green to the top; the light dims them alike
     assert right[0] > left[0] + 60 and top[1] > bottom[1] + 60
     # the front end has the most blue: 0.5 + 0.7 * 0.6, in full and even light
@@ -78,7 +91,8 @@ def test_the_glb_opens(tmp_path: Path) -> None:
     assert report["material"]["roughness"] == pytest.approx(0.8, abs=1e-3)
     side = [TEXTURE, TEXTURE]
     assert sorted(report["images"]) == [
-        [NAME, side, True, "sRGB"], [f"{NAME}_normal", side, True, "Non-Color"],
+        [NAME, side, True, "sRGB"],
+        [f"{NAME}_normal", side, True, "Non-Color"],
         [f"{NAME}_occlusion", side, True, "Non-Color"],
     ]
     assert report["properties"] == EXTRAS
@@ -90,7 +104,9 @@ def test_the_gltf_folder_opens(tmp_path: Path) -> None:
     assert report["objects"] == [[NAME, "MESH", None]]
     stands_in_metres(report)
     assert sorted(i[1::2] for i in report["images"]) == [
-        [[TEXTURE, TEXTURE], "Non-Color"], [[TEXTURE, TEXTURE], "Non-Color"], [[TEXTURE, TEXTURE], "sRGB"]
+        [[TEXTURE, TEXTURE], "Non-Color"],
+        [[TEXTURE, TEXTURE], "Non-Color"],
+        [[TEXTURE, TEXTURE], "sRGB"],
     ]
     shows_its_colours(report["picture"])
 
@@ -105,9 +121,11 @@ def test_the_obj_opens(tmp_path: Path) -> None:
     shows_its_colours(report["picture"])
 
 
-@pytest.mark.parametrize("frame", [Frame("y", "cm"), Frame("y", "m"), Frame("z", "cm")], ids=str)
-def test_the_fbx_opens_alike_in_every_frame(frame: Frame, tmp_path: Path) -> None:
-    if fbx.blender() is None:
+@pytest.mark.parametrize(
+    "frame", [CoordinateFrame("y", "cm"), CoordinateFrame("y", "m"), CoordinateFrame("z", "cm")], ids=str
+)
+def test_the_fbx_opens_alike_in_every_frame(frame: CoordinateFrame, tmp_path: Path) -> None:
+    if fbx.find_blender() is None:
         pytest.skip("blender is not on PATH")
     report = blender_report(clay_ball(tmp_path, "fbx", frame))
     assert report["objects"] == [[NAME, "MESH", None]]
@@ -118,7 +136,8 @@ def test_the_fbx_opens_alike_in_every_frame(frame: Frame, tmp_path: Path) -> Non
     assert report["material"]["roughness"] == pytest.approx(0.8, abs=1e-3)
     # Blender's FBX has a normal map and no occlusion
     assert sorted(i[1:] for i in report["images"]) == [
-        [[TEXTURE, TEXTURE], True, "Non-Color"], [[TEXTURE, TEXTURE], True, "sRGB"]
+        [[TEXTURE, TEXTURE], True, "Non-Color"],
+        [[TEXTURE, TEXTURE], True, "sRGB"],
     ]
     assert report["properties"]["prompt"] == "a clay ball" and report["properties"]["seed"] == 7
     shows_its_colours(report["picture"])
@@ -127,7 +146,7 @@ def test_the_fbx_opens_alike_in_every_frame(frame: Frame, tmp_path: Path) -> Non
 @pytest.mark.parametrize("kind", ["ply", "stl"])
 def test_bare_geometry_opens_upright(kind: FormatName, tmp_path: Path) -> None:
     """Blender's importers of these turn and scale nothing: +Z up and metres is what they take."""
-    report = blender_report(clay_ball(tmp_path, kind, Frame("z", "m")))
+    report = blender_report(clay_ball(tmp_path, kind, CoordinateFrame("z", "m")))
     stands_in_metres(report)
     assert report["faces"] == len(ball().faces)
     # closed: V - E + F = 2 and 3 F = 2 E
@@ -137,24 +156,31 @@ def test_bare_geometry_opens_upright(kind: FormatName, tmp_path: Path) -> None:
 
 def test_a_camera_of_blenders_films_what_blender_sees(tmp_path: Path) -> None:
     """An asset as it is imported, a camera on a rig, and the example's path of it: the same outlines."""
-    program = fbx.blender()
+    program = fbx.find_blender()
     if program is None:
-        pytest.skip(f"blender is not on PATH, and {fbx.BLENDER} names none")
+        pytest.skip(f"blender is not on PATH, and {fbx.BLENDER_VARIABLE} names none")
     run = finished(textured_of(two_handles, 48), tmp_path / "out" / "a_pot")
     shot, path, drawn = tmp_path / "shot.blend", tmp_path / "shot.json", tmp_path / "drawn"
     example = Path(__file__).parents[2] / "examples" / "blender" / "camera_path.py"
     scene = [str(Path(__file__).with_name("blender_shot.py")), "--"]
     scene += [str(run / "a_pot.glb"), str(shot), str(drawn)]
-    for arguments in (["--factory-startup", "--python", *scene],
-                      [str(shot), "--python", str(example), "--", str(path)]):
+    for arguments in (
+        ["--factory-startup", "--python", *scene],
+        [str(shot), "--python", str(example), "--", str(path)],
+    ):
         done = subprocess.run(
-            [program, "-b", "--python-exit-code", "3", *arguments], env=fbx.clean_environment(),
-            capture_output=True, text=True, timeout=300,
+            [program, "-b", "--python-exit-code", "3", *arguments],
+            env=fbx.blender_environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    out = film(run, str(path), out=tmp_path / "frames", background="transparent")
-    ours, theirs = (np.stack([np.asarray(Image.open(p))[..., 3] > 127 for p in sorted(folder.glob("*.png"))])
-                    for folder in (out, drawn))
+    out = render_video(run, str(path), out=tmp_path / "frames", background="transparent")
+    ours, theirs = (
+        np.stack([np.asarray(Image.open(p))[..., 3] > 127 for p in sorted(folder.glob("*.png"))])
+        for folder in (out, drawn)
+    )
     assert ours.shape == theirs.shape == (5, 80, 120)
     both, either = (ours & theirs).sum((1, 2)), (ours | theirs).sum((1, 2))
     assert both.min() > 300 and (both / either).min() > 0.95, both / either

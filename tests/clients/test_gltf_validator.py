@@ -22,8 +22,12 @@ def validate(path: Path) -> dict:
     """The validator's report on a GLB or a glTF with its files; skips where it is absent."""
     node, modules = program("node"), package("gltf-validator").parent
     result = subprocess.run(
-        [node, str(SCRIPT), str(path)], env={**os.environ, "NODE_PATH": str(modules)},
-        capture_output=True, text=True, timeout=120, check=True,
+        [node, str(SCRIPT), str(path)],
+        env={**os.environ, "NODE_PATH": str(modules)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     return json.loads(result.stdout)
 
@@ -40,8 +44,10 @@ def test_no_errors_no_warnings_no_infos_no_hints(kind: FormatName, tmp_path: Pat
     where = {r["pointer"]: (r["storage"], r.get("uri")) for r in info["resources"]}
     if kind == "gltf":
         files = {
-            "/buffers/0": f"{NAME}.bin", "/images/0": f"{NAME}.png",
-            "/images/1": f"{NAME}_normal.png", "/images/2": f"{NAME}_occlusion.png",
+            "/buffers/0": f"{NAME}.bin",
+            "/images/0": f"{NAME}.png",
+            "/images/1": f"{NAME}_normal.png",
+            "/images/2": f"{NAME}_occlusion.png",
         }
         assert where == {pointer: ("external", file) for pointer, file in files.items()}
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamfusion3d.core.slug import slug
+from dreamfusion3d.core.slug import slugify
 from dreamfusion3d.mesh.io.gltf import write_glb
 from tests.support.client_asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_ball
 from tests.support.programs import program
@@ -40,11 +40,15 @@ def godot_report(project: Path) -> dict:
     # exporting imports first; that it then fails for want of export templates does not matter
     imported = subprocess.run(
         [godot, "--path", str(project), "--export-pack", "assets", str(project / "assets.pck")],
-        capture_output=True, text=True, timeout=180,
+        capture_output=True,
+        text=True,
+        timeout=180,
     )
     result = subprocess.run(
         [godot, "--path", str(project), "-s", "res://godot_report.gd"],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     lines = [line for line in result.stdout.splitlines() if line.startswith("REPORT ")]
     assert lines, imported.stdout + imported.stderr + result.stdout + result.stderr
@@ -65,7 +69,7 @@ def test_the_node_is_kept_with_its_material(tmp_path: Path) -> None:
     assert node["albedo"] == pytest.approx([1, 1, 1]) and node["texture"] == [TEXTURE, TEXTURE]
 
 
-@pytest.mark.parametrize("name, kept", [(slug("traffic noimp"), True), ("traffic_noimp", False)])
+@pytest.mark.parametrize("name, kept", [(slugify("traffic noimp"), True), ("traffic_noimp", False)])
 def test_no_slug_makes_godot_drop_the_node(name: str, kept: bool, tmp_path: Path) -> None:
     """The second name is what the slug guards against: were it kept, the guard would be idle."""
     write_glb(ball(), tmp_path / f"{NAME}.glb", name, EXTRAS)

@@ -17,12 +17,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamfusion3d.cameras.orbit import ORBIT_FOV_DEG, orbit
+from dreamfusion3d.cameras.orbit import ORBIT_FOV_DEG, orbit_cameras
 from dreamfusion3d.core.types import TexturedMesh
-from dreamfusion3d.mesh.io.axes import turned
+from dreamfusion3d.mesh.io.axes import rotate_up_axis
 from dreamfusion3d.mesh.io.gltf import write_glb
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
-from dreamfusion3d.rendering.turntable import AZIMUTH_DEG, ELEVATION_DEG, framed
+from dreamfusion3d.rendering.turntable import (
+    THREE_QUARTER_AZIMUTH_DEG,
+    THREE_QUARTER_ELEVATION_DEG,
+    fit_mesh_to_views,
+)
 from tests.support.client_asset import EXTRAS, NAME, SIZE, ball
 from tests.support.programs import package, program
 
@@ -39,8 +43,11 @@ SECONDS = 150.0
 def page(glb: bytes, html: str, script: bytes) -> Iterator[tuple[str, Queue]]:
     """A server of the page; what it posts comes out of the queue as (path, body)."""
     posted: Queue = Queue()
-    served = {"/": ("text/html", html.encode()), "/asset.glb": ("model/gltf-binary", glb),
-              "/viewer.js": ("text/javascript", script)}
+    served = {
+        "/": ("text/html", html.encode()),
+        "/asset.glb": ("model/gltf-binary", glb),
+        "/viewer.js": ("text/javascript", script),
+    }
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -75,10 +82,20 @@ def viewer_says(textured: TexturedMesh, camera: str, folder: Path) -> tuple[np.n
     html = Path(__file__).with_name("viewer.html").read_text().replace("CAMERA", camera, 2)
     with page((folder / "asset.glb").read_bytes(), html, script.read_bytes()) as (url, posted):
         browser = subprocess.Popen(
-            [chromium, "--headless=new", "--no-sandbox", "--use-angle=swiftshader",
-             "--enable-unsafe-swiftshader", "--force-device-scale-factor=1", "--window-size=300,300",
-             "--disable-dev-shm-usage", f"--user-data-dir={folder / 'profile'}", url],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [
+                chromium,
+                "--headless=new",
+                "--no-sandbox",
+                "--use-angle=swiftshader",
+                "--enable-unsafe-swiftshader",
+                "--force-device-scale-factor=1",
+                "--window-size=300,300",
+                "--disable-dev-shm-usage",
+                f"--user-data-dir={folder / 'profile'}",
+                url,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         said: dict[str, bytes] = {}
         try:
@@ -101,14 +118,16 @@ def as_the_thumbnail(textured: TexturedMesh) -> tuple[TexturedMesh, np.ndarray, 
 
     The picture has the bare base colour: model-viewer's room is lit evenly, the thumbnail by a lamp.
     """
-    camera = orbit([AZIMUTH_DEG], ELEVATION_DEG, height=PIXELS, width=PIXELS)
-    shown = framed(textured, camera)
+    camera = orbit_cameras(
+        [THREE_QUARTER_AZIMUTH_DEG], THREE_QUARTER_ELEVATION_DEG, height=PIXELS, width=PIXELS
+    )
+    shown = fit_mesh_to_views(textured, camera)
     picture = render_mesh(shown, camera, supersample=3, shading=False)
     opacity = picture.opacity[0, ..., None].numpy()
     rgb = picture.rgb[0].numpy() / np.maximum(opacity, 1e-6)
     distance = float(camera.distance[0])
     attributes = (
-        f'camera-target="0m 0m 0m" camera-orbit="{AZIMUTH_DEG}deg {90 - ELEVATION_DEG}deg {distance}m" '
+        f'camera-target="0m 0m 0m" camera-orbit="{THREE_QUARTER_AZIMUTH_DEG}deg {90 - THREE_QUARTER_ELEVATION_DEG}deg {distance}m" '
         f'field-of-view="{ORBIT_FOV_DEG}deg" max-field-of-view="90deg" max-camera-orbit="auto auto 100m"'
     )
     return shown, np.concatenate([rgb, opacity], -1), attributes
@@ -151,15 +170,19 @@ def test_the_page_shows_what_the_thumbnail_shows(tmp_path: Path) -> None:
 def test_the_comparison_would_tell() -> None:
     """Thresholds that a wrong axis, a mirrored one or a lost texture fails, by our own pictures."""
     _, right, _ = as_the_thumbnail(ball())
-    camera = orbit([AZIMUTH_DEG], ELEVATION_DEG, height=PIXELS, width=PIXELS)
+    camera = orbit_cameras(
+        [THREE_QUARTER_AZIMUTH_DEG], THREE_QUARTER_ELEVATION_DEG, height=PIXELS, width=PIXELS
+    )
 
     def drawn(mesh: TexturedMesh) -> np.ndarray:
-        picture = render_mesh(framed(mesh, camera), camera, shading=False)
+        picture = render_mesh(fit_mesh_to_views(mesh, camera), camera, shading=False)
         opacity = picture.opacity[0, ..., None].numpy()
         return np.concatenate([picture.rgb[0].numpy() / np.maximum(opacity, 1e-6), opacity], -1)
 
     mesh = ball()
-    lying = replace(mesh, vertices=turned(mesh.vertices, "z"), normals=turned(mesh.normals, "z"))
+    lying = replace(
+        mesh, vertices=rotate_up_axis(mesh.vertices, "z"), normals=rotate_up_axis(mesh.normals, "z")
+    )
     assert silhouette_iou(right, drawn(lying)) < IOU
     about = np.array([-1, 1, -1], np.float32)
     backwards = replace(mesh, vertices=mesh.vertices * about, normals=mesh.normals * about)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dreamfusion3d.core.config import FormatName
-from dreamfusion3d.mesh.io.axes import turned
-from dreamfusion3d.mesh.io.formats import frame_of
+from dreamfusion3d.mesh.io.axes import rotate_up_axis
+from dreamfusion3d.mesh.io.formats import resolve_frame
 from tests.support.client_asset import EXTRAS, HEIGHT, NAME, ball, clay_ball, colour
 
 pytestmark = pytest.mark.clients
@@ -27,8 +27,8 @@ def volume(points: np.ndarray, faces: np.ndarray) -> float:
 
 def wanted(kind: FormatName) -> tuple[np.ndarray, float]:
     """Vertices and volume in the frame that the format has by default."""
-    frame = frame_of(kind)
-    points = turned(ball().vertices, frame.up).astype(np.float64) / frame.metres
+    frame = resolve_frame(kind)
+    points = rotate_up_axis(ball().vertices, frame.up).astype(np.float64) / frame.meters_per_unit
     return points, volume(points, ball().faces)
 
 

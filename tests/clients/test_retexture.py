@@ -9,32 +9,35 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.mesh.io import fbx
 from dreamfusion3d.mesh.io.load import read_mesh
-from dreamfusion3d.pipelines.retexture import retexture
+from dreamfusion3d.pipelines.retexture import retexture_mesh
 
 pytestmark = pytest.mark.clients
 
 
 def modelled(path: Path) -> Path:
-    program = fbx.blender()
+    program = fbx.find_blender()
     if program is None:
-        pytest.skip(f"blender is not on PATH, and {fbx.BLENDER} names none")
+        pytest.skip(f"blender is not on PATH, and {fbx.BLENDER_VARIABLE} names none")
     script = Path(__file__).with_name("blender_mushroom.py")
     command = [program, "-b", "--factory-startup", "--python-exit-code", "3", "--python", str(script)]
     subprocess.run(
         [*command, "--", str(path)],
-        env=fbx.clean_environment(), check=True, capture_output=True, timeout=300,
+        env=fbx.blender_environment(),
+        check=True,
+        capture_output=True,
+        timeout=300,
     )
     return path
 
 
 def test_blenders_mesh_is_painted_and_not_moved(tmp_path: Path) -> None:
     given = modelled(tmp_path / "mushroom.glb")
-    config = resolve("draft", None, ["mesh.retexture_steps=60", "mesh.texture_size=256"])
-    asset = retexture("a red mushroom with a white stem", given, out=tmp_path / "out", config=config)
-    before, after = read_mesh(given), read_mesh(asset.main)
+    config = resolve_config("draft", None, ["mesh.retexture_steps=60", "mesh.texture_size=256"])
+    asset = retexture_mesh("a red mushroom with a white stem", given, out=tmp_path / "out", config=config)
+    before, after = read_mesh(given), read_mesh(asset.main_file)
     np.testing.assert_array_equal(after.vertices[after.faces], before.vertices[before.faces])
     assert asset.record["checks"]["corners_kept"]["passed"]
     picture = iio.imread(asset.folder / "thumbnail.png")[..., :3].astype(int)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dreamfusion3d.batch import contact_sheet
-from dreamfusion3d.batch.review_server import Gallery, Server
+from dreamfusion3d.batch.review_server import Gallery, ReviewServer
 from dreamfusion3d.core import files
 from dreamfusion3d.mesh.io.gltf import write_glb
 from dreamfusion3d.rendering.turntable import write_thumbnail
@@ -45,7 +45,7 @@ def batch(faked: None, tmp_path: Path) -> tuple[Path, Path]:
         write_thumbnail(ball(), folder / "thumbnail.png", 256)
         record = json.loads((folder / "asset.json").read_text())
         record["files"] = {
-            p.name: {"sha256": files.sha256(p), "bytes": p.stat().st_size}
+            p.name: {"sha256": files.file_sha256(p), "bytes": p.stat().st_size}
             for p in (folder / f"{name}.glb", folder / "thumbnail.png")
         }
         files.write_json(folder / "asset.json", record)
@@ -80,7 +80,7 @@ def turned(page: Page) -> None:
 
 
 def test_the_sheet_as_a_file(batch: tuple[Path, Path], page: Page, tmp_path: Path) -> None:
-    page.open(contact_sheet.write(batch[1]).as_uri())
+    page.open(contact_sheet.write_contact_sheet(batch[1]).as_uri())
     assert page.run("document.querySelectorAll('article').length") == 2
     turned(page)
     shot(page, "file", tmp_path)
@@ -91,7 +91,7 @@ def test_the_sheet_as_a_file(batch: tuple[Path, Path], page: Page, tmp_path: Pat
 
 def test_looked_at_rejected_made_again(batch: tuple[Path, Path], page: Page, tmp_path: Path) -> None:
     manifest, out = batch
-    with Server(Gallery(out, lambda line: None)) as server:
+    with ReviewServer(Gallery(out, lambda line: None)) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         page.open(server.url)
         turned(page)
@@ -115,7 +115,7 @@ def test_looked_at_rejected_made_again(batch: tuple[Path, Path], page: Page, tmp
 
 def test_an_empty_folder_says_so(page: Page, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with Server(Gallery(tmp_path / "out", lambda line: None)) as server:
+    with ReviewServer(Gallery(tmp_path / "out", lambda line: None)) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         page.open(server.url)
         page.until("document.body.textContent.includes('No finished asset yet')")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamfusion3d.mesh.io.axes import Frame, in_frame
-from dreamfusion3d.mesh.io.formats import extras_of, write
+from dreamfusion3d.mesh.io.axes import CoordinateFrame, to_frame
+from dreamfusion3d.mesh.io.formats import asset_extras, write_asset
 from tests.support.client_asset import EXTRAS, HEIGHT, NAME, ball, clay_ball
 
 pytestmark = pytest.mark.clients
@@ -17,18 +17,18 @@ pytestmark = pytest.mark.clients
 pytest.importorskip("pxr", reason="usd-core is not installed: pip install 'dreamfusion3d[usd]'")
 
 
-@pytest.mark.parametrize("frame", [Frame("y", "m"), Frame("z", "cm")], ids=str)
-def test_the_stage_is_what_was_meant(frame: Frame, tmp_path: Path) -> None:
+@pytest.mark.parametrize("frame", [CoordinateFrame("y", "m"), CoordinateFrame("z", "cm")], ids=str)
+def test_the_stage_is_what_was_meant(frame: CoordinateFrame, tmp_path: Path) -> None:
     from pxr import Usd, UsdGeom, UsdShade
 
     stage = Usd.Stage.Open(str(clay_ball(tmp_path, "usdz", frame)))
     assert UsdGeom.GetStageUpAxis(stage).lower() == frame.up
-    assert UsdGeom.GetStageMetersPerUnit(stage) == pytest.approx(frame.metres)
+    assert UsdGeom.GetStageMetersPerUnit(stage) == pytest.approx(frame.meters_per_unit)
     root = stage.GetDefaultPrim()
     assert root.GetName() == NAME and Usd.ModelAPI(root).GetKind() == "component"
     meshes = [prim for prim in stage.Traverse() if prim.IsA(UsdGeom.Mesh)]
     assert [str(prim.GetPath()) for prim in meshes] == [f"/{NAME}/mesh"]
-    mesh, wanted = UsdGeom.Mesh(meshes[0]), in_frame(ball(), frame)
+    mesh, wanted = UsdGeom.Mesh(meshes[0]), to_frame(ball(), frame)
     np.testing.assert_allclose(np.array(mesh.GetPointsAttr().Get()), wanted.vertices, rtol=1e-6)
     np.testing.assert_array_equal(np.array(mesh.GetFaceVertexIndicesAttr().Get()), wanted.faces.reshape(-1))
     np.testing.assert_allclose(np.array(mesh.GetNormalsAttr().Get()), wanted.normals, atol=1e-6)
@@ -37,7 +37,7 @@ def test_the_stage_is_what_was_meant(frame: Frame, tmp_path: Path) -> None:
     box = UsdGeom.BBoxCache(Usd.TimeCode.Default(), ["default"]).ComputeWorldBound(root).ComputeAlignedRange()
     up = 1 if frame.up == "y" else 2
     assert box.GetMin()[up] == pytest.approx(0, abs=1e-6)
-    assert box.GetMax()[up] * frame.metres == pytest.approx(HEIGHT, rel=1e-5)
+    assert box.GetMax()[up] * frame.meters_per_unit == pytest.approx(HEIGHT, rel=1e-5)
     material, _ = UsdShade.MaterialBindingAPI(meshes[0]).ComputeBoundMaterial()
     surface = material.ComputeSurfaceSource()[0]
     assert surface.GetIdAttr().Get() == "UsdPreviewSurface"
@@ -74,8 +74,10 @@ def test_the_validators_are_listening(tmp_path: Path) -> None:
 def test_same_bytes_and_odd_names(tmp_path: Path) -> None:
     from pxr import Usd
 
-    extras = extras_of('é "quoted" \\ prompt', 2**62, "embedded")
-    paths = [write("usdz", ball(), tmp_path / run / "x.usdz", "3_mugs", extras)[0] for run in ("a", "b")]
+    extras = asset_extras('é "quoted" \\ prompt', 2**62, "embedded")
+    paths = [
+        write_asset("usdz", ball(), tmp_path / run / "x.usdz", "3_mugs", extras)[0] for run in ("a", "b")
+    ]
     assert len({hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}) == 1
     stage = Usd.Stage.Open(str(paths[0]))
     assert stage.GetDefaultPrim().GetName() == "_3_mugs"

@@ -17,13 +17,13 @@ import torch
 from safetensors.torch import save_file
 
 from dreamfusion3d.core import files
-from dreamfusion3d.core.config import Config, as_dict, with_values
+from dreamfusion3d.core.config import Config, config_to_dict, override_config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.local_auth import HOST, Guard
+from dreamfusion3d.local_auth import LOOPBACK_HOST, LocalAuth
 from dreamfusion3d.mesh.io.gltf import write_glb
-from dreamfusion3d.pipelines.live_control import Wish, wish_of
-from dreamfusion3d.viewer.app import Window
+from dreamfusion3d.pipelines.live_control import ControlRequest, read_control_request
+from dreamfusion3d.viewer.app import Viewer
 from dreamfusion3d.viewer.proxy import guarded_server
 from tests.clients.test_review import shot
 from tests.support.browser import Page, browser
@@ -31,41 +31,54 @@ from tests.support.client_asset import EXTRAS, NAME, ball
 
 pytestmark = pytest.mark.clients
 EVIL = "a ball <img src=x onerror=\"document.title='hacked'\"> **{1+1}**"
-SMALL = {"field.levels": 4, "field.log2_table_size": 10, "field.max_resolution": 16, "field.hidden": 16}
+SMALL = {
+    "field.num_levels": 4,
+    "field.log2_table_size": 10,
+    "field.max_resolution": 16,
+    "field.hidden_dim": 16,
+}
 BUTTON = "[...document.querySelectorAll('button')].find(b => b.textContent.trim() === {name})"
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """The folder of a run in its middle: the field is the blob that it began with."""
-    folder, config = tmp_path / "out" / "ball", with_values(Config(), SMALL)
+    folder, config = tmp_path / "out" / "ball", override_config(Config(), SMALL)
     work = folder / "work"
     work.mkdir(parents=True)
     field = NerfField(config.field, generator=torch.Generator().manual_seed(0))
     state = {f"field.{k}": v.detach().contiguous() for k, v in field.state_dict().items()}
     save_file({**state, "index": torch.tensor(50)}, work / "checkpoint.safetensors")
-    files.write_json(work / "settings.json", {
-        "prompt": EVIL, "seed": 0, "config": as_dict(config), "start": "blob",
-        "prior": {"name": "fake", "sha256": "0" * 64},
-    })
-    lines = [{"stage": "optimise", "step": i, "total": 150, "gradient_norm": 1 / i, "seconds": 0.5}
-             for i in range(1, 61)]
+    files.write_json(
+        work / "settings.json",
+        {
+            "prompt": EVIL,
+            "seed": 0,
+            "config": config_to_dict(config),
+            "start": "blob",
+            "prior": {"name": "fake", "sha256": "0" * 64},
+        },
+    )
+    lines = [
+        {"stage": "optimise", "step": i, "total": 150, "gradient_norm": 1 / i, "seconds": 0.5}
+        for i in range(1, 61)
+    ]
     (work / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     iio.imwrite(work / "preview.png", np.full((128, 512, 3), 180, np.uint8))
     return folder
 
 
 @pytest.fixture
-def served(run: Path) -> Iterator[tuple[Guard, Path, list[str]]]:
+def served(run: Path) -> Iterator[tuple[LocalAuth, Path, list[str]]]:
     pytest.importorskip("viser")
     said: list[str] = []
     ended = threading.Event()
     with guarded_server(0, "test") as (server, guard):
-        window = Window(server, run, said.append)
+        window = Viewer(server, run, said.append)
 
         def look() -> None:
             while not ended.wait(0.1):
-                window.look()
+                window.refresh()
 
         looking = threading.Thread(target=look, daemon=True)
         looking.start()
@@ -90,7 +103,7 @@ def fields(page: Page) -> str:
 
 
 def test_a_run_is_shown_paused_and_given_another_prompt(
-    served: tuple[Guard, Path, list[str]], tmp_path: Path
+    served: tuple[LocalAuth, Path, list[str]], tmp_path: Path
 ) -> None:
     guard, run, said = served
     with browser(tmp_path, "1400,900") as page:
@@ -102,16 +115,18 @@ def test_a_run_is_shown_paused_and_given_another_prompt(
         time.sleep(2)  # the scene is drawn by the frame, with no event to wait for
         shot(page, "view", tmp_path)
         press(page, "Pause")
-        eventually(lambda: wish_of(run / "work"), Wish(True, None))
+        eventually(lambda: read_control_request(run / "work"), ControlRequest(True, None))
         press(page, "Go on")
-        eventually(lambda: wish_of(run / "work"), Wish(False, None))
+        eventually(lambda: read_control_request(run / "work"), ControlRequest(False, None))
         page.run("(() => { const e = document.querySelector('textarea'); e.focus(); e.select(); })()")
         page.type("a large ball")
         time.sleep(1)
         press(page, "Use this prompt")
-        eventually(lambda: wish_of(run / "work"), Wish(False, "a large ball"))
-        files.write_json(run / "work" / "reply.json", {
-            "prompt": "a large ball", "accepted": False, "message": EVIL, "step": 61})
+        eventually(lambda: read_control_request(run / "work"), ControlRequest(False, "a large ball"))
+        files.write_json(
+            run / "work" / "reply.json",
+            {"prompt": "a large ball", "accepted": False, "message": EVIL, "step": 61},
+        )
         page.until("[...document.querySelectorAll('textarea')].some(e => e.value.startsWith('not taken'))")
         write_glb(ball(), run / "ball.glb", NAME, EXTRAS)
         files.write_json(run / "asset.json", {"prompt": EVIL, "files": {"ball.glb": {}}})
@@ -124,20 +139,25 @@ def test_a_run_is_shown_paused_and_given_another_prompt(
         assert not [p for p in page.problems if '"url": "blob:' not in p], page.problems
 
 
-def answer(guard: Guard, path: str, **headers: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(HOST, guard.port, timeout=20)
+def answer(guard: LocalAuth, path: str, **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(LOOPBACK_HOST, guard.port, timeout=20)
     connection.putrequest("GET", path, skip_host=True)
-    for name, value in {"Host": f"{HOST}:{guard.port}", **headers}.items():
+    for name, value in {"Host": f"{LOOPBACK_HOST}:{guard.port}", **headers}.items():
         connection.putheader(name, value)
     connection.endheaders()
     found = connection.getresponse()
     return found.status, found.read()
 
 
-def test_nobody_comes_in_without_the_token(served: tuple[Guard, Path, list[str]]) -> None:
+def test_nobody_comes_in_without_the_token(served: tuple[LocalAuth, Path, list[str]]) -> None:
     guard = served[0]
-    socket = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
-              "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Protocol": "viser-v1.1.1"}
+    socket = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Protocol": "viser-v1.1.1",
+    }
     good = f"/{guard.token}/"
     assert answer(guard, good)[0] == 200
     for path in ("/", "/index.html", f"/{guard.token[:-1]}/", f"/x{good}", f"/?{guard.token}", "//"):
@@ -151,6 +171,6 @@ def test_nobody_comes_in_without_the_token(served: tuple[Guard, Path, list[str]]
     assert answer(guard, f"{good}%2e%2e/%2e%2e/%2e%2e/__init__.py")[0] == 404
 
 
-def test_a_port_that_is_taken_is_said(served: tuple[Guard, Path, list[str]]) -> None:
+def test_a_port_that_is_taken_is_said(served: tuple[LocalAuth, Path, list[str]]) -> None:
     with pytest.raises(InputError, match="in use"), guarded_server(served[0].port, "again"):
         pass

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamfusion3d.pipelines.live_control import Wish, ask
+from dreamfusion3d.pipelines.live_control import ControlRequest, write_control_request
 from tests.clients.test_review import shot
 from tests.clients.test_view import fields, press
 from tests.support.browser import Page, browser
@@ -22,14 +22,23 @@ from tests.support.browser import Page, browser
 pytestmark = pytest.mark.clients
 ROOT = Path(__file__).parents[2]
 PROMPT, OTHER = "a red mug", "a blue mug"
-SMALL = ("optim.steps=600", "optim.views=1", "mesh.resolution=32", "mesh.faces=400", "mesh.texture_size=32")
+SMALL = (
+    "optim.steps=600",
+    "optim.num_views=1",
+    "mesh.grid_resolution=32",
+    "mesh.max_faces=400",
+    "mesh.texture_size=32",
+)
 SECONDS = 300.0  # beside other work
 
 
 def program(out: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", "from dreamfusion3d.cli.main import main; main()", *words],
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=open(out.with_suffix(".log"), "w"),
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=open(out.with_suffix(".log"), "w"),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
@@ -43,7 +52,9 @@ def programs(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
         started.append(program(tmp_path / "run", "generate", PROMPT, "--out", str(tmp_path / "out"), *sets))
         work = tmp_path / "out" / "a_red_mug" / "work"
         wait(lambda: (work / "steps.jsonl").exists(), started[0])
-        ask(work, Wish(paused=True))  # before the browser starts, which can take as long as the run
+        write_control_request(
+            work, ControlRequest(paused=True)
+        )  # before the browser starts, which can take as long as the run
         words = ("view", str(tmp_path / "out" / "a_red_mug"), "--no-browser")
         started.append(program(tmp_path / "view", *words))
         yield started
@@ -65,8 +76,8 @@ def wait(found: Callable[[], bool], run: subprocess.Popen[str] | None = None) ->
 
 
 def says(page: Page, words: str) -> Callable[[], bool]:
-    return lambda: words in fields(page) or bool(
-        page.run(f"document.body.textContent.includes({json.dumps(words)})")
+    return lambda: (
+        words in fields(page) or bool(page.run(f"document.body.textContent.includes({json.dumps(words)})"))
     )
 
 

@@ -11,26 +11,26 @@ import sys
 import pytest
 import torch
 
-from dreamfusion3d.core.backends import constant, fastest, has_triton
+from dreamfusion3d.core.backends import constant_like, fastest_backend, has_triton
 from dreamfusion3d.fields.hashgrid import hashgrid
 from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
 
 
 def test_the_cpu_has_numba_and_what_it_does_not_take_is_torchs():
-    assert fastest(torch.zeros(1)) == "numba"
-    assert fastest(torch.zeros(1, dtype=torch.float64)) == "torch"
-    assert fastest(torch.zeros(1, device="meta")) == "torch"
-    layout = HashGridLayout(levels=1, features=1, base_resolution=2, max_resolution=2)
-    halves = torch.rand(layout.rows, 1).half()
+    assert fastest_backend(torch.zeros(1)) == "numba"
+    assert fastest_backend(torch.zeros(1, dtype=torch.float64)) == "torch"
+    assert fastest_backend(torch.zeros(1, device="meta")) == "torch"
+    layout = HashGridLayout(num_levels=1, features=1, base_resolution=2, max_resolution=2)
+    halves = torch.rand(layout.num_rows, 1).half()
     x = torch.rand(5, 3)
     assert torch.equal(hashgrid(x, halves, layout), hashgrid(x, halves, layout, "torch"))
 
 
 def test_a_constant_is_made_once_for_a_type():
     double = torch.zeros(1, dtype=torch.float64)
-    assert constant((0.1, 2.0), double) is constant((0.1, 2.0), double[:0])
-    assert constant((0.1, 2.0), double).tolist() == [0.1, 2.0]
-    assert constant((0.1, 2.0), double.float()).dtype == torch.float32
+    assert constant_like((0.1, 2.0), double) is constant_like((0.1, 2.0), double[:0])
+    assert constant_like((0.1, 2.0), double).tolist() == [0.1, 2.0]
+    assert constant_like((0.1, 2.0), double.float()).dtype == torch.float32
 
 
 # every kernel with the types of its arguments; a pointer begins at a multiple of 16 bytes, as torch's do
@@ -88,7 +88,10 @@ print(json.dumps(found))
 def test_every_kernel_compiles_for_gpus_that_are_not_here(tmp_path):
     """A row of the table is one load, and on Hopper its gradient one reduction; the marcher fuses nothing."""
     made = subprocess.run(
-        [sys.executable, "-c", CROSS], capture_output=True, text=True, timeout=240,
+        [sys.executable, "-c", CROSS],
+        capture_output=True,
+        text=True,
+        timeout=240,
         env={**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)},
     )
     assert made.returncode == 0, made.stderr
@@ -122,7 +125,7 @@ def test_the_kernels_leave_torch_its_number_of_threads(threads):
         "import numba, torch\n"
         "from dreamfusion3d.fields.hashgrid.layout import HashGridLayout, hashgrid\n"
         "layout = HashGridLayout(levels=2, log2_table_size=8)\n"
-        "hashgrid(torch.rand(5000, 3), torch.zeros(layout.rows, 2), layout)\n"
+        "hashgrid(torch.rand(5000, 3), torch.zeros(layout.num_rows, 2), layout)\n"
         "print(torch.get_num_threads(), numba.get_num_threads())\n"
     )
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}

@@ -10,12 +10,12 @@ from dreamfusion3d.core import config as configs
 from dreamfusion3d.core.config import (
     Config,
     MeshConfig,
-    as_dict,
-    digest,
-    from_dict,
+    config_digest,
+    config_from_dict,
+    config_to_dict,
     presets,
-    resolve,
-    settings,
+    resolve_config,
+    setting_types,
 )
 from dreamfusion3d.core.errors import InputError
 
@@ -24,31 +24,35 @@ def test_later_sources_win(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("optim: {steps: 7, views: 2}\nmesh.faces: 300\n")
     sets = ["optim.steps=8", "mesh.formats=obj, glb"]
-    config = resolve("draft", file, sets, mesh__faces=400, mesh__height=None)
-    assert (config.optim.steps, config.optim.views, config.mesh.faces) == (8, 2, 400)
+    config = resolve_config("draft", file, sets, mesh__faces=400, mesh__height=None)
+    assert (config.optim.steps, config.optim.num_views, config.mesh.max_faces) == (8, 2, 400)
     assert config.mesh.formats == ("obj", "glb")
-    assert config.mesh.resolution == resolve("draft").mesh.resolution
+    assert config.mesh.grid_resolution == resolve_config("draft").mesh.grid_resolution
 
 
 @pytest.mark.parametrize("quality", configs.QUALITIES)
 def test_round_trip_and_digest(quality: str) -> None:
-    config = resolve(quality)
-    assert from_dict(as_dict(config)) == config
-    assert digest(config) == digest(resolve(quality)) != digest(resolve(quality, sets=["optim.steps=3"]))
+    config = resolve_config(quality)
+    assert config_from_dict(config_to_dict(config)) == config
+    assert (
+        config_digest(config)
+        == config_digest(resolve_config(quality))
+        != config_digest(resolve_config(quality, sets=["optim.steps=3"]))
+    )
 
 
 def test_defaults_and_presets_are_in_range() -> None:
-    assert set(configs.PRESETS) == set(configs.QUALITIES)
+    assert set(configs.QUALITY_PRESETS) == set(configs.QUALITIES)
     for quality in configs.QUALITIES:
-        configs.check(resolve(quality))
-    assert resolve() == Config()
+        configs.check_config(resolve_config(quality))
+    assert resolve_config() == Config()
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", presets.preset_names())
 def test_presets_resolve_and_say_where_their_values_are_from(name: str) -> None:
-    config = resolve(preset=name)
-    configs.check(config)
-    text = presets.path(name).read_text(encoding="utf-8")
+    config = resolve_config(preset=name)
+    configs.check_config(config)
+    text = presets.preset_path(name).read_text(encoding="utf-8")
     assert "Source" in text and config != Config()
     comment = False
     for line in text.splitlines():
@@ -59,18 +63,25 @@ def test_presets_resolve_and_say_where_their_values_are_from(name: str) -> None:
 
 
 def test_presets_lie_between_quality_and_file(tmp_path: Path) -> None:
-    assert presets.names() == [
-        "dreamfusion-if", "dreamfusion-sd", "fast", "magic3d", "mvdream", "prolificdreamer",
+    assert presets.preset_names() == [
+        "dreamfusion-if",
+        "dreamfusion-sd",
+        "fast",
+        "magic3d",
+        "mvdream",
+        "prolificdreamer",
     ]
     file = tmp_path / "run.yaml"
     file.write_text("optim: {steps: 7, views: 3}\n")
-    config = resolve("draft", file, ["optim.views=2"], preset="prolificdreamer", guidance__kind="ism")
-    assert (config.optim.steps, config.optim.views, config.guidance.kind) == (7, 2, "ism")
-    assert config.guidance.scale == 7.5 and config.optim.mlp_rate == 0.001
-    assert config.mesh.resolution == resolve("draft").mesh.resolution
-    assert resolve("draft", preset="prolificdreamer").optim.steps == 25000
+    config = resolve_config(
+        "draft", file, ["optim.num_views=2"], preset="prolificdreamer", guidance__kind="ism"
+    )
+    assert (config.optim.steps, config.optim.num_views, config.guidance.type) == (7, 2, "ism")
+    assert config.guidance.scale == 7.5 and config.optim.lr_mlp == 0.001
+    assert config.mesh.grid_resolution == resolve_config("draft").mesh.grid_resolution
+    assert resolve_config("draft", preset="prolificdreamer").optim.steps == 25000
     with pytest.raises(InputError, match="dreamfusion-if"):
-        resolve(preset="dreamfusion")
+        resolve_config(preset="dreamfusion")
 
 
 def test_every_number_has_a_range() -> None:
@@ -81,12 +92,12 @@ def test_every_number_has_a_range() -> None:
 
 
 def test_every_value_can_be_set_from_its_own_text() -> None:
-    tree = as_dict(Config())
-    for key in settings():
+    tree = config_to_dict(Config())
+    for key in setting_types():
         section, name = key.split(".")
         value = tree[section][name]
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        assert resolve(sets=[f"{key}={text}"]) == Config()
+        assert resolve_config(sets=[f"{key}={text}"]) == Config()
 
 
 @pytest.mark.parametrize(
@@ -102,44 +113,50 @@ def test_every_value_can_be_set_from_its_own_text() -> None:
         (["optim.steps=0"], "minimum is 1"),
         (["guidance.scale=nan"], "finite"),
         (["guidance.scale=1e9"], "maximum"),
-        (["guidance.kind=sdx"], "one of sds"),
-        (["mesh.faces=3"], "minimum is 100"),
+        (["guidance.type=sdx"], "one of sds"),
+        (["mesh.max_faces=3"], "minimum is 100"),
         (["mesh.formats=glb,dae"], "one of glb, gltf"),
         (["mesh.formats="], "empty"),
         (["prior.name="], "text"),
         (["field.max_resolution=4"], "below"),
-        (["optim.antipodal=true", "optim.views=3"], "even number"),
+        (["optim.antipodal=true", "optim.num_views=3"], "even number"),
         (["guidance.schedule=never"], "window, dreamtime"),
     ],
 )
 def test_bad_sets_are_one_clear_line(sets: list[str], words: str) -> None:
     with pytest.raises(InputError) as caught:
-        resolve(sets=sets)
+        resolve_config(sets=sets)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a: [", "not YAML"), ("- 1", "sections"), ("optim: {steps: true}", "whole number"),
-     ("optim: {steps: {a: 1}}", "whole number"), ("\x00", "not YAML"), ("1: 2", "no setting '1'")],
+    [
+        ("a: [", "not YAML"),
+        ("- 1", "sections"),
+        ("optim: {steps: true}", "whole number"),
+        ("optim: {steps: {a: 1}}", "whole number"),
+        ("\x00", "not YAML"),
+        ("1: 2", "no setting '1'"),
+    ],
 )
 def test_bad_files_are_one_clear_line(tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(text)
     with pytest.raises(InputError) as caught:
-        resolve(file=file)
+        resolve_config(path=file)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file_and_quality() -> None:
     with pytest.raises(InputError, match="cannot read"):
-        resolve(file=Path("nowhere.yaml"))
+        resolve_config(path=Path("nowhere.yaml"))
     with pytest.raises(InputError, match="draft, standard, high"):
-        resolve("ultra")
+        resolve_config("ultra")
 
 
 def test_configs_made_by_hand_are_checked_too() -> None:
     with pytest.raises(InputError, match="minimum is 100"):
-        configs.check(Config(mesh=MeshConfig(faces=3)))
+        configs.check_config(Config(mesh=MeshConfig(max_faces=3)))

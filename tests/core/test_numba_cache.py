@@ -21,7 +21,7 @@ def test_nothing_is_left_within_the_package(tmp_path, monkeypatch, chosen):
     """An uninstallation would leave it, and python take the folder for the package."""
     before = str(tmp_path / chosen) if chosen else ""
     monkeypatch.setattr(numba.config, "CACHE_DIR", before)
-    monkeypatch.setattr(numba_cache, "KERNELS", tmp_path / "kernels")
+    monkeypatch.setattr(numba_cache, "KERNEL_CACHE_DIR", tmp_path / "kernels")
     function = numba_cache.njit(nogil=True)(twice)
     assert function(3) == 6
     kept = list(tmp_path.rglob("*.nbi"))
@@ -33,7 +33,7 @@ def test_where_it_cannot_be_written_the_user_keeps_them(tmp_path, monkeypatch):
     """And not the package, which numba would take next."""
     (tmp_path / "file").touch()
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    monkeypatch.setattr(numba_cache, "KERNELS", tmp_path / "file" / "kernels")
+    monkeypatch.setattr(numba_cache, "KERNEL_CACHE_DIR", tmp_path / "file" / "kernels")
     monkeypatch.delenv("DREAMFUSION3D_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     assert numba_cache.njit(twice)(3) == 6
@@ -42,7 +42,10 @@ def test_where_it_cannot_be_written_the_user_keeps_them(tmp_path, monkeypatch):
 
 def test_the_folder_lies_beside_the_package():
     package = Path(dreamfusion3d.__file__).resolve().parent
-    assert numba_cache.KERNELS.parent.parent == package.parent and numba_cache.KERNELS.parent != package
+    assert (
+        numba_cache.KERNEL_CACHE_DIR.parent.parent == package.parent
+        and numba_cache.KERNEL_CACHE_DIR.parent != package
+    )
 
 
 def test_every_kernel_is_compiled_so():

@@ -7,21 +7,43 @@ import pytest
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.slug import (
     ENGINE_SUFFIXES,
-    LONGEST_PROMPT,
-    LONGEST_SLUG,
-    RESERVED,
+    MAX_PROMPT_LENGTH,
+    MAX_SLUG_LENGTH,
+    RESERVED_FILE_NAMES,
+    append_hash,
     check_prompt,
-    hashed,
-    slug,
-    with_hash,
+    hash_text,
+    slugify,
 )
 
 PROMPTS = [
-    "a pitcher with one handle", "A Pitcher, with ONE handle!", "../../etc/passwd", "c:\\windows", "🏺",
-    "🏺🏺", "إبريق أحمر", "水差し", "a café table", "con", "aux", "nul", "COM1", "lpt0", "x" * 1000, "-", "_",
+    "a pitcher with one handle",
+    "A Pitcher, with ONE handle!",
+    "../../etc/passwd",
+    "c:\\windows",
+    "🏺",
+    "🏺🏺",
+    "إبريق أحمر",
+    "水差し",
+    "a café table",
+    "con",
+    "aux",
+    "nul",
+    "COM1",
+    "lpt0",
+    "x" * 1000,
+    "-",
+    "_",
     "a" * 64,
-    *(f"a traffic {word}" for word in ENGINE_SUFFIXES), *ENGINE_SUFFIXES, "long " * 12 + "col", "ı İ ß",
-    "traffic noimp 2", "traffic noimp2", "a wheel 1 2", "long " * 12 + "col4", "long " * 11 + "noimp 2",
+    *(f"a traffic {word}" for word in ENGINE_SUFFIXES),
+    *ENGINE_SUFFIXES,
+    "long " * 12 + "col",
+    "ı İ ß",
+    "traffic noimp 2",
+    "traffic noimp2",
+    "a wheel 1 2",
+    "long " * 12 + "col4",
+    "long " * 11 + "noimp 2",
 ]
 
 
@@ -34,43 +56,52 @@ def godot_acts_on(name: str) -> bool:
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_slugs_are_safe_names(prompt: str) -> None:
-    name = slug(prompt)
+    name = slugify(prompt)
     assert re.fullmatch(r"[a-z0-9][a-z0-9_]{0,63}", name)
-    assert name not in RESERVED
+    assert name not in RESERVED_FILE_NAMES
     assert not godot_acts_on(name)
-    assert slug(prompt) == name
-    assert slug(name) == name
+    assert slugify(prompt) == name
+    assert slugify(name) == name
 
 
 def test_plain_prompts_stay_readable() -> None:
-    assert slug("a pitcher with one handle") == "a_pitcher_with_one_handle"
-    assert slug("a café table") == "a_cafe_table"
-    assert slug("../up") == "up"
+    assert slugify("a pitcher with one handle") == "a_pitcher_with_one_handle"
+    assert slugify("a café table") == "a_cafe_table"
+    assert slugify("../up") == "up"
 
 
 def test_what_is_lost_is_told_apart() -> None:
-    assert slug("🏺") != slug("🫖")
-    assert slug("إبريق") != slug("كرسي")
-    assert slug("a" * 100) != slug("a" * 101)
-    assert slug("a red 水差し") != slug("a red 花瓶")
-    assert len({with_hash("a" * 64, "x"), with_hash("a" * 64, "y")}) == 2
-    assert len(with_hash("a" * 64, "x")) == 64
+    assert slugify("🏺") != slugify("🫖")
+    assert slugify("إبريق") != slugify("كرسي")
+    assert slugify("a" * 100) != slugify("a" * 101)
+    assert slugify("a red 水差し") != slugify("a red 花瓶")
+    assert len({append_hash("a" * 64, "x"), append_hash("a" * 64, "y")}) == 2
+    assert len(append_hash("a" * 64, "x")) == 64
 
 
 def test_a_hash_of_digits_is_no_disguise() -> None:
     """One in seventeen has no letter: Godot would pass over it to the word before."""
-    texts = [text for text in map(str, range(60)) if hashed(text).isdigit()]
+    texts = [text for text in map(str, range(60)) if hash_text(text).isdigit()]
     assert texts
     for text in texts:
         for name in ("a_noimp", "b" * 51 + "_noimp" + "c" * 9):
-            assert not godot_acts_on(with_hash(name, text)) and len(with_hash(name, text)) <= LONGEST_SLUG
-        assert with_hash("a_mug", text) == f"a_mug_{hashed(text)}"
+            assert (
+                not godot_acts_on(append_hash(name, text)) and len(append_hash(name, text)) <= MAX_SLUG_LENGTH
+            )
+        assert append_hash("a_mug", text) == f"a_mug_{hash_text(text)}"
 
 
 @pytest.mark.parametrize(
     ("prompt", "words"),
-    [("", "empty"), ("  \n\t", "empty"), ("a\x00mug", "U+0000"), ("a\x1bmug", "U+001B"),
-     ("\udcff mug", "U+DCFF"), ("x" * (LONGEST_PROMPT + 1), "at most"), ("x" * 10_000, "10,000")],
+    [
+        ("", "empty"),
+        ("  \n\t", "empty"),
+        ("a\x00mug", "U+0000"),
+        ("a\x1bmug", "U+001B"),
+        ("\udcff mug", "U+DCFF"),
+        ("x" * (MAX_PROMPT_LENGTH + 1), "at most"),
+        ("x" * 10_000, "10,000"),
+    ],
 )
 def test_bad_prompts_are_one_clear_line(prompt: str, words: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dreamfusion3d.fields.grid_sample import trilinear
+from dreamfusion3d.fields.grid_sample import grid_sample_3d
 
 
 def problem(n=3000):
@@ -28,7 +28,7 @@ def reference(volumes, points, corners=False):
 def test_it_equals_torch(corners, memory):
     volumes, points = problem()
     volumes = volumes.contiguous(memory_format=memory)
-    found, expected = (f(volumes, points, corners=corners) for f in (trilinear, reference))
+    found, expected = (f(volumes, points, corners=corners) for f in (grid_sample_3d, reference))
     assert found.is_contiguous()
     numbers = torch.ones_like(found, dtype=torch.bool)
     numbers[1, :, 0] = False  # torch has no rule for a point that is no number
@@ -43,7 +43,7 @@ def test_gradients_are_torchs():
         points[1, 0, 1] = 0.0
     grads = [
         torch.autograd.grad(sample(volumes, points).square().sum(), [volumes, points])
-        for sample in (trilinear, reference)
+        for sample in (grid_sample_3d, reference)
     ]
     for one, other in zip(*grads, strict=True):
         assert torch.equal(one, other)
@@ -52,4 +52,4 @@ def test_gradients_are_torchs():
 def test_one_volume_before_many_cameras_needs_no_copies():
     volumes, points = problem()
     one = volumes[:1].expand(2, -1, -1, -1, -1)
-    assert torch.equal(trilinear(one, points), trilinear(one.contiguous(), points))
+    assert torch.equal(grid_sample_3d(one, points), grid_sample_3d(one.contiguous(), points))

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from dreamfusion3d.fields.initialization import (
-    EDGE,
-    FOG_CELL,
-    FOG_GAIN,
-    FOG_LEAST,
-    FOG_SHARE,
-    Start,
-    outer_colour,
+    SURFACE_LOGIT,
+    VOLUME_CELL_SIZE,
+    VOLUME_LOGIT_GAIN,
+    VOLUME_MIN_OPACITY,
+    VOLUME_SURFACE_FRACTION,
+    FieldInit,
+    fill_hidden_colors,
 )
 from dreamfusion3d.fields.nerf import FieldConfig, NerfField
 
@@ -49,12 +49,12 @@ def test_it_starts_as_the_fog_that_it_is_given():
     generator = torch.Generator().manual_seed(2)
     density = torch.rand(9, 9, 9, generator=generator) * 30
     colour = torch.rand(9, 9, 9, 3, generator=generator)
-    start = Start.of_fog(density, 0.1 + 0.8 * colour, torch.device("cpu"))
-    field = NerfField(FieldConfig(), generator=generator, start=start)
+    start = FieldInit.from_initial_volume(density, 0.1 + 0.8 * colour, torch.device("cpu"))
+    field = NerfField(FieldConfig(), generator=generator, init=start)
     at = torch.randint(0, 9, (50, 3), generator=generator)
     x, (i, j, k) = at / 4 - 1.0, at.unbind(1)
     # by hand: what is near is the mean over 27 samples of the most among each one's 125
-    opacity = 1 - torch.exp(-density * FOG_CELL)
+    opacity = 1 - torch.exp(-density * VOLUME_CELL_SIZE)
     around = torch.nn.functional.pad(opacity[None, None], [2] * 6, value=-1.0)[0, 0]
     most = torch.zeros(11, 11, 11)
     for n in torch.cartesian_prod(*[torch.arange(9)] * 3):
@@ -63,11 +63,13 @@ def test_it_starts_as_the_fog_that_it_is_given():
     for row in range(50):
         p, q, r = at[row].tolist()
         near = most[p : p + 3, q : q + 3, r : r + 3].sum() / 27
-        edge = max(FOG_SHARE * float(near), FOG_LEAST)
-        u = EDGE + FOG_GAIN * (float(torch.logit(opacity[p, q, r])) - math.log(edge / (1 - edge)))
+        edge = max(VOLUME_SURFACE_FRACTION * float(near), VOLUME_MIN_OPACITY)
+        u = SURFACE_LOGIT + VOLUME_LOGIT_GAIN * (
+            float(torch.logit(opacity[p, q, r])) - math.log(edge / (1 - edge))
+        )
         found = float(field.density_logit(x[row : row + 1]).detach())
         assert found == pytest.approx(max(min(u, 12.0), -12.0), abs=2e-2)
-    seen = outer_colour(density, 0.1 + 0.8 * colour)[i, j, k]
+    seen = fill_hidden_colors(density, 0.1 + 0.8 * colour)[i, j, k]
     torch.testing.assert_close(field.albedo(x).detach(), seen, rtol=0, atol=1e-2)
 
 
@@ -77,7 +79,7 @@ def test_together_is_the_same_as_apart():
     torch.testing.assert_close(density, field.density(x))
     torch.testing.assert_close(albedo, field.albedo(x))
     assert density.shape == (100,) and albedo.shape == (100, 3)
-    assert field.features(x).shape == (100, field.layout.width)
+    assert field.features(x).shape == (100, field.layout.output_dim)
     assert (density >= 0).all() and ((albedo >= 0) & (albedo <= 1)).all()
 
 
@@ -89,7 +91,7 @@ def test_nothing_outside_the_box():
 
 def test_sharpness_turns_about_the_edge_and_is_saved():
     field, x = make(), points()
-    before, denser = field.density(x), field.density_logit(x) > EDGE
+    before, denser = field.density(x), field.density_logit(x) > SURFACE_LOGIT
     field.set_sharpness(5.0)
     after = field.density(x)
     assert denser.any() and not denser.all()
@@ -123,22 +125,22 @@ def fogged(generator: torch.Generator) -> NerfField:
     """A ball of fog whose u is 0.85 above EDGE within, and 1.5 below it around."""
     axis = torch.linspace(-1, 1, 17)
     radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1)
-    u = torch.where(radius < 0.5, EDGE + 0.85, EDGE - 1.5)
-    start = Start(u, torch.full((17, 17, 17, 3), 0.5), torch.device("cpu"), keep=True)
-    return NerfField(FieldConfig(), generator=generator, start=start)
+    u = torch.where(radius < 0.5, SURFACE_LOGIT + 0.85, SURFACE_LOGIT - 1.5)
+    start = FieldInit(u, torch.full((17, 17, 17, 3), 0.5), torch.device("cpu"), constrain=True)
+    return NerfField(FieldConfig(), generator=generator, init=start)
 
 
 def test_a_field_that_keeps_its_sides_has_not_strayed():
     generator = torch.Generator().manual_seed(3)
     field = fogged(generator)
-    assert field.start is not None
-    assert field.start.strayed(field.density_logit, 500, generator=generator).item() < 1e-3
+    assert field.init is not None
+    assert field.init.init_hinge_loss(field.density_logit, 500, generator=generator).item() < 1e-3
 
     def steeper(x: torch.Tensor) -> torch.Tensor:
-        assert field.start is not None
-        return EDGE + 9 * (field.density_logit(x) - EDGE)
+        assert field.init is not None
+        return SURFACE_LOGIT + 9 * (field.density_logit(x) - SURFACE_LOGIT)
 
-    bolder = field.start.strayed(steeper, 500, generator=generator)
+    bolder = field.init.init_hinge_loss(steeper, 500, generator=generator)
     assert bolder.item() < 1e-3  # sharper is not astray
 
 
@@ -146,19 +148,19 @@ def test_a_field_that_keeps_its_sides_has_not_strayed():
 def test_a_hole_that_is_filled_or_a_wall_that_is_lost_is_pulled_back(shift: float):
     generator = torch.Generator().manual_seed(3)
     field = fogged(generator)
-    assert field.start is not None
+    assert field.init is not None
     with torch.no_grad():
         field.out_bias[0] += shift / 3.0  # RAW_SCALE
-    strayed = field.start.strayed(field.density_logit, 4000, generator=generator)
+    strayed = field.init.init_hinge_loss(field.density_logit, 4000, generator=generator)
     assert strayed.item() > 0.05
     (gradient,) = torch.autograd.grad(strayed, field.out_bias)
     assert gradient[0] * shift > 0  # descending undoes the shift
 
 
 def test_a_users_solid_is_a_start_and_no_hold():
-    start = Start.of_solid(torch.zeros(5, 5, 5), torch.zeros(5, 5, 5, 3), torch.device("cpu"))
+    start = FieldInit.from_solid(torch.zeros(5, 5, 5), torch.zeros(5, 5, 5, 3), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
-    assert float(start.strayed(lambda x: x[:, 0] * 0 + 100, 50, generator=generator)) == 0
+    assert float(start.init_hinge_loss(lambda x: x[:, 0] * 0 + 100, 50, generator=generator)) == 0
 
 
 def test_colours_that_no_picture_shows_give_way_to_those_around_them():
@@ -167,9 +169,9 @@ def test_colours_that_no_picture_shows_give_way_to_those_around_them():
     radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1)
     density = 40.0 * (radius < 0.6)
     colour = torch.where((radius < 0.35)[..., None], torch.zeros(3), torch.ones(3))
-    out = outer_colour(density, colour)
+    out = fill_hidden_colors(density, colour)
     assert out.shape == colour.shape and torch.isfinite(out).all()
     assert (out[(radius > 0.35) & (radius < 0.6)] > 0.9).all()  # and so is what lies close below
     assert out[(radius > 0.3) & (radius < 0.35)].min() > 0.9
-    clear = outer_colour(torch.zeros(33, 33, 33), colour)
+    clear = fill_hidden_colors(torch.zeros(33, 33, 33), colour)
     assert torch.isfinite(clear).all()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.guidance import WINDOW, distil, square
-from dreamfusion3d.guidance import Stateless
+from dreamfusion3d.guidance import StatelessGuidance
 
 PAGE = Path(__file__).parents[2] / "docs" / "guidance.md"
 
@@ -20,7 +20,12 @@ def test_the_pages_guidance_guides() -> None:
     exec(code, names)
     mixture = square()
     x = distil(
-        mixture, WINDOW, particles=16, steps=200, rate=0.03, generator=torch.Generator().manual_seed(0),
-        guidance=Stateless(names["clipped"]),
+        mixture,
+        WINDOW,
+        particles=16,
+        steps=200,
+        rate=0.03,
+        generator=torch.Generator().manual_seed(0),
+        guidance=StatelessGuidance(names["clipped"]),
     )
     assert float(torch.cdist(x, mixture.means[:2]).min(1).values.median()) < 0.25

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.guidance import WINDOW, distil, figures, square
 from dreamfusion3d.core.config import GuidanceConfig
-from dreamfusion3d.guidance import Teacher, Vsd
+from dreamfusion3d.guidance import ScoreModel, VsdGuidance
 
 MIXTURE = square()
 TRUTH = MIXTURE.draw(1000, torch.Generator().manual_seed(9))
@@ -25,7 +25,9 @@ def cloud(steps: int = 300, rate: float = 0.03, **settings):
 @pytest.fixture(scope="module")
 def clouds():
     return {
-        "sds": cloud(kind="sds"), "csd": cloud(kind="csd"), "ism": cloud(kind="ism", steps=150),
+        "sds": cloud(kind="sds"),
+        "csd": cloud(kind="csd"),
+        "ism": cloud(kind="ism", steps=150),
         "vsd": cloud(kind="vsd", score_rate=0.003, score_width=24),
     }
 
@@ -62,13 +64,15 @@ def test_ism_is_between_them(clouds):
 
 def vsd_case(seed: int = 0):
     generator = torch.Generator().manual_seed(seed)
-    settings = GuidanceConfig(kind="vsd", score_width=8)
-    teacher = Teacher(
-        settings, MIXTURE.alpha_sigma, lambda x_t, t, scale: 0.5 * x_t + 0.1 * scale,
+    settings = GuidanceConfig(type="vsd", vsd_width=8)
+    teacher = ScoreModel(
+        settings,
+        MIXTURE.alpha_sigma,
+        lambda x_t, t, scale: 0.5 * x_t + 0.1 * scale,
         torch.randn(2, 3, generator=generator),
     )
     x = torch.randn(2, 3, 18, 18, generator=generator).requires_grad_()
-    return Vsd(settings, torch.device("cpu")), teacher, x, torch.tensor([0.3, 0.6]), generator
+    return VsdGuidance(settings, torch.device("cpu")), teacher, x, torch.tensor([0.3, 0.6]), generator
 
 
 def step(guidance, teacher, x, t, generator):

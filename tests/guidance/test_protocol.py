@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.guidance import Mixture, square
 from dreamfusion3d.core.config import GuidanceConfig
-from dreamfusion3d.guidance import Teacher, csd, ism, load_guidance, sds, vsd
+from dreamfusion3d.guidance import ScoreModel, csd, ism, load_guidance, sds, vsd
 
 SHAPE = (3, 4, 6, 6)
 WEIGHTINGS = ("reconstruction", "sigma2", "uniform")
@@ -78,9 +78,7 @@ def test_sds_is_w_times_the_noise_residual(case, weighting, scale):
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_csd_is_w_times_the_classifiers_part(case, weighting):
     x, t, noise = case
-    found = gradient(
-        csd(x, t, cosine(t), prompted, empty, noise=noise, scale=3.0, weighting=weighting), x
-    )
+    found = gradient(csd(x, t, cosine(t), prompted, empty, noise=noise, scale=3.0, weighting=weighting), x)
     x_t = noised(x, t, noise)
     close(found, 3 * w(t, weighting) * (noise_of(prompted, x_t, t) - noise_of(empty, x_t, t)))
 
@@ -96,9 +94,7 @@ def test_sds_is_its_unconditional_part_and_csd(case, scale):
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_vsd_is_w_times_the_difference_of_two_scores(case, weighting):
     x, t, noise = case
-    found = gradient(
-        vsd(x, t, cosine(t), mixed(7.5), prompted, noise=noise, weighting=weighting), x
-    )
+    found = gradient(vsd(x, t, cosine(t), mixed(7.5), prompted, noise=noise, weighting=weighting), x)
     x_t = noised(x, t, noise)
     close(found, w(t, weighting) * (noise_of(mixed(7.5), x_t, t) - noise_of(prompted, x_t, t)))
 
@@ -148,10 +144,18 @@ def test_csd_climbs_the_classifier():
     mixture, x, t, generator = mixture_case()
     noise = torch.randn(x.shape, generator=generator)
     teacher = mixture.teacher(GuidanceConfig(), 200)
-    found = gradient(csd(
-        x, t, mixture.alpha_sigma(t), teacher.conditional, teacher.unconditional, noise=noise,
-        weighting="uniform",
-    ), x)
+    found = gradient(
+        csd(
+            x,
+            t,
+            mixture.alpha_sigma(t),
+            teacher.conditional,
+            teacher.unconditional,
+            noise=noise,
+            weighting="uniform",
+        ),
+        x,
+    )
     x_t = noised(x, t, noise).requires_grad_()
     cond, uncond = (mixture.log_density(x_t, t, s).logsumexp(1).sum() for s in (mixture.cond, mixture.uncond))
     (climb,) = torch.autograd.grad(cond - uncond, x_t)
@@ -162,10 +166,10 @@ def test_ism_hardly_depends_on_its_noise_and_sds_does():
     mixture, x, t, generator = mixture_case()
     spreads = {}
     for kind in ("sds", "ism"):
-        guidance, teacher = load_guidance(GuidanceConfig(kind=kind)), mixture.teacher(GuidanceConfig(), 200)
-        found = torch.stack([
-            torch.autograd.grad(guidance(x, t, teacher, generator=generator).loss, x)[0] for _ in range(8)
-        ])
+        guidance, teacher = load_guidance(GuidanceConfig(type=kind)), mixture.teacher(GuidanceConfig(), 200)
+        found = torch.stack(
+            [torch.autograd.grad(guidance(x, t, teacher, generator=generator).loss, x)[0] for _ in range(8)]
+        )
         spreads[kind] = float(found.std(0).mean())
     assert spreads["ism"] < 0.2 * spreads["sds"]
 
@@ -173,12 +177,14 @@ def test_ism_hardly_depends_on_its_noise_and_sds_does():
 def test_a_picture_on_the_priors_own_path_is_left_by_ism():
     """Without a prompt and with a short interval, there is nothing to match; SDS still pulls."""
     mixture, x, t, generator = mixture_case()
-    teacher = Teacher(
-        GuidanceConfig(ism_interval=0.005, ism_stride=0.02), mixture.alpha_sigma,
-        lambda x_t, t, scale: mixture.denoise(x_t, t, mixture.uncond), torch.zeros(200, 0),
+    teacher = ScoreModel(
+        GuidanceConfig(ism_interval=0.005, ism_stride=0.02),
+        mixture.alpha_sigma,
+        lambda x_t, t, scale: mixture.denoise(x_t, t, mixture.uncond),
+        torch.zeros(200, 0),
     )
     pulls = {}
     for kind in ("sds", "ism"):
-        loss = load_guidance(GuidanceConfig(kind=kind))(x, t, teacher, generator=generator).loss
+        loss = load_guidance(GuidanceConfig(type=kind))(x, t, teacher, generator=generator).loss
         pulls[kind] = float(torch.autograd.grad(loss, x)[0].abs().mean())
     assert pulls["ism"] < 0.1 * pulls["sds"]

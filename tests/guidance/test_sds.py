@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import Cameras, turntable
+from dreamfusion3d.cameras.orbit import OrbitCameras, turntable_cameras
 from dreamfusion3d.guidance import sds
-from dreamfusion3d.priors.cfg import guided
-from dreamfusion3d.priors.protocol import Prior, Text
+from dreamfusion3d.priors.cfg import cfg_denoise
+from dreamfusion3d.priors.protocol import Prior, TextEmbedding
 
 SHAPE = (3, 4, 8, 8)
 
@@ -94,8 +94,8 @@ class Formula:
     def check_prompt(self, prompt: str) -> list[str]:
         return []
 
-    def encode_text(self, prompts: list[str]) -> Text:
-        return Text(torch.tensor([[float(len(p))] for p in prompts]))
+    def encode_text(self, prompts: list[str]) -> TextEmbedding:
+        return TextEmbedding(torch.tensor([[float(len(p))] for p in prompts]))
 
     def alpha_sigma(self, t):
         return cosine(t)
@@ -103,7 +103,7 @@ class Formula:
     def encode(self, render, *, generator):
         raise NotImplementedError
 
-    def denoise(self, x_t, t, text: Text, cameras: Cameras, *, views: int = 1):
+    def denoise(self, x_t, t, text: TextEmbedding, cameras: OrbitCameras, *, views: int = 1):
         assert len(x_t) == len(t) == len(text.embedding) == len(cameras)
         self.asked.append((len(x_t), views))
         lift = text.embedding[:, :1, None, None] * (1 + cameras.azimuth_deg.view(-1, 1, 1, 1) / 360)
@@ -115,7 +115,7 @@ def ask(scale, rescale=0.0):
     assert isinstance(prior, Prior)
     x_t, t = draw(*SHAPE), torch.full((3,), 0.5)
     text = prior.encode_text(["mug", ""])
-    x0 = guided(prior, x_t, t, text, turntable(3, size=8), scale=scale, views=3, rescale=rescale)
+    x0 = cfg_denoise(prior, x_t, t, text, turntable_cameras(3, size=8), scale=scale, views=3, rescale=rescale)
     lift = 3.0 * (1 + torch.arange(3) / 3).view(-1, 1, 1, 1)
     return prior, x0, lift + 0.1 * x_t, 0.1 * x_t  # cond and uncond
 
@@ -143,6 +143,6 @@ def test_rescale_restores_the_deviation_of_the_conditional():
 
 
 def test_text_repeats_rows_in_a_row():
-    text = Text(torch.tensor([[1.0], [2.0]]))
+    text = TextEmbedding(torch.tensor([[1.0], [2.0]]))
     assert text.repeat(2).embedding.flatten().tolist() == [1, 1, 2, 2]
-    assert Text.cat([text, text]).embedding.flatten().tolist() == [1, 2, 1, 2]
+    assert TextEmbedding.cat([text, text]).embedding.flatten().tolist() == [1, 2, 1, 2]

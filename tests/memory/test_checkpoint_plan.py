@@ -10,35 +10,43 @@ import torch
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.memory import budget as amount
 from dreamfusion3d.memory.checkpoint_plan import (
-    Chain,
-    Cost,
-    Edge,
-    evaluate,
-    front,
-    keep_all,
-    kept_by,
-    recompute_all,
-    square_root,
+    BlockCost,
+    CostChain,
+    TensorEdge,
+    pareto_front,
+    recompute_all_schedule,
+    save_all_schedule,
+    saved_bytes,
+    schedule_cost,
+    sqrt_schedule,
 )
-from dreamfusion3d.memory.checkpointed import Block, execute
-from dreamfusion3d.memory.profiler import measured, metered, scaled
+from dreamfusion3d.memory.checkpointed import Block, run_checkpointed
+from dreamfusion3d.memory.profiler import extrapolate_chain, measure_memory, profile_chain
 
 CPU = torch.device("cpu")
 
 
-def some_chain(n: int, seed: int, skips: int = 0) -> Chain:
+def some_chain(n: int, seed: int, skips: int = 0) -> CostChain:
     lot = random.Random(seed)
-    edges = [Edge(i, i + 1, lot.randint(1, 9), lot.randint(0, 9)) for i in range(n - 1)]
+    edges = [TensorEdge(i, i + 1, lot.randint(1, 9), lot.randint(0, 9)) for i in range(n - 1)]
     for _ in range(skips):
         made, used = sorted(lot.sample(range(n), 2))
-        edges.append(Edge(made, used, lot.randint(1, 9), lot.randint(0, 9)))
+        edges.append(TensorEdge(made, used, lot.randint(1, 9), lot.randint(0, 9)))
     costs = []
     for i in range(n):
-        out = sum(e.bytes for e in edges if e.made == i)
+        out = sum(e.bytes for e in edges if e.producer == i)
         kept = out + lot.randint(0, 20)
-        costs.append(Cost(float(lot.randint(1, 9)), float(lot.randint(1, 9)), out + lot.randint(0, 5),
-                          kept + lot.randint(0, 5), kept, kept + lot.randint(-9, 12)))
-    return Chain(tuple(costs), tuple(edges))
+        costs.append(
+            BlockCost(
+                float(lot.randint(1, 9)),
+                float(lot.randint(1, 9)),
+                out + lot.randint(0, 5),
+                kept + lot.randint(0, 5),
+                kept,
+                kept + lot.randint(-9, 12),
+            )
+        )
+    return CostChain(tuple(costs), tuple(edges))
 
 
 def every_schedule(s: int, t: int):
@@ -57,8 +65,8 @@ def every_schedule(s: int, t: int):
 @pytest.mark.parametrize(("seed", "skips"), [(0, 0), (1, 0), (2, 2), (3, 3), (4, 1)])
 def test_at_every_budget_no_schedule_is_faster(seed, skips):
     chain = some_chain(5, seed, skips)
-    points = front(chain, grain=1)
-    tried = [evaluate(chain, s) for s in every_schedule(0, 4)]
+    points = pareto_front(chain, grain=1)
+    tried = [schedule_cost(chain, s) for s in every_schedule(0, 4)]
     assert points[0].peak == min(p.peak for p in tried)
     for budget in range(points[0].peak, max(p.peak for p in tried) + 1):
         mine = [p.seconds for p in points if p.peak <= budget][-1]
@@ -70,17 +78,17 @@ def test_at_every_budget_no_schedule_is_faster(seed, skips):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_known_ways_are_never_better(seed):
     chain = some_chain(14, seed, skips=5)
-    points = front(chain, grain=1)
-    for way in (keep_all, recompute_all, square_root):
-        point = evaluate(chain, way(14))
+    points = pareto_front(chain, grain=1)
+    for way in (save_all_schedule, recompute_all_schedule, sqrt_schedule):
+        point = schedule_cost(chain, way(14))
         mine = [p for p in points if p.peak <= point.peak]
         assert mine and mine[-1].seconds <= point.seconds, way.__name__
-    assert points[-1].seconds == evaluate(chain, keep_all(14)).seconds
-    rounded = front(chain)
+    assert points[-1].seconds == schedule_cost(chain, save_all_schedule(14)).seconds
+    rounded = pareto_front(chain)
     assert rounded[-1].seconds == points[-1].seconds and rounded[0].peak <= 1.01 * points[0].peak
 
 
-def played(chain: Chain, schedule) -> int:
+def played(chain: CostChain, schedule) -> int:
     """The peak by a ledger of everything that is held, event by event; the twin of ``evaluate``."""
     held, peak = {}, 0
 
@@ -89,7 +97,7 @@ def played(chain: Chain, schedule) -> int:
         peak = max(peak, sum(held.values()) + extra)
 
     def crossing(s: int, e: int) -> int:
-        return sum(x.bytes for x in chain.edges if s <= x.made <= e < x.used)
+        return sum(x.bytes for x in chain.edges if s <= x.producer <= e < x.last_consumer)
 
     def leaves(node):
         return [node] if isinstance(node, int) else [x for inner in node for x in leaves(inner)]
@@ -97,24 +105,24 @@ def played(chain: Chain, schedule) -> int:
     def forward(part) -> None:
         for node in part:
             if isinstance(node, int):
-                see(chain.costs[node].full_peak)
-                held["kept", node] = chain.costs[node].kept
+                see(chain.costs[node].forward_peak)
+                held["kept", node] = chain.costs[node].saved
             else:
                 first, last = leaves(node)[0], leaves(node)[-1]
                 for i in range(first, last + 1):
-                    see(crossing(first, i - 1) + chain.costs[i].light_peak)
+                    see(crossing(first, i - 1) + chain.costs[i].no_grad_peak)
                 held["cut", first, last] = crossing(first, last)
 
     def backward(part) -> None:
         for node in reversed(part):
             if isinstance(node, int):
-                held["gradient"] = chain.gradients[node]
+                held["gradient"] = chain.gradient_bytes[node]
                 del held["kept", node]  # what of it the graph holds is in the peak
                 see(chain.costs[node].backward_peak)
             else:
                 first, last = leaves(node)[0], leaves(node)[-1]
                 del held["cut", first, last]
-                held["gradient"] = chain.gradients[last]
+                held["gradient"] = chain.gradient_bytes[last]
                 forward(node)
                 backward(node)
 
@@ -128,7 +136,7 @@ def test_peaks_are_those_of_a_ledger(seed):
     chain = some_chain(6, seed, skips=seed % 3)
     schedules = list(every_schedule(0, 5))
     for schedule in random.Random(seed).sample(schedules, 60):
-        assert evaluate(chain, schedule).peak == played(chain, schedule)
+        assert schedule_cost(chain, schedule).peak == played(chain, schedule)
 
 
 def tower(n: int = 9) -> tuple[list[Block], dict[str, torch.Tensor], list[torch.Tensor]]:
@@ -154,18 +162,21 @@ def tower(n: int = 9) -> tuple[list[Block], dict[str, torch.Tensor], list[torch.
 
 def test_gradients_and_peaks_of_every_schedule_on_the_front():
     blocks, state, weights = tower()
-    chain = measured(blocks, state, CPU, weights)
-    points = front(chain)
-    known = [evaluate(chain, way(len(blocks))) for way in (keep_all, recompute_all, square_root)]
+    chain = profile_chain(blocks, state, CPU, weights)
+    points = pareto_front(chain)
+    known = [
+        schedule_cost(chain, way(len(blocks)))
+        for way in (save_all_schedule, recompute_all_schedule, sqrt_schedule)
+    ]
     assert len(points) > 4 and points[0].peak < 0.5 * points[-1].peak
     wanted = None
     for point in [points[-1], *points, *known]:
         for w in weights:
             w.grad = torch.zeros_like(w)
         grads = [w.grad for w in weights]
-        with metered(CPU, [*state.values(), *weights, *grads]) as meter:
-            execute(blocks, point.schedule, state)["loss"].backward()
-            peak = meter.peak()
+        with measure_memory(CPU, [*state.values(), *weights, *grads]) as meter:
+            run_checkpointed(blocks, point.schedule, state)["loss"].backward()
+            peak = meter.peak_bytes()
         found = torch.cat([w.grad.flatten() for w in weights])
         wanted = found if wanted is None else wanted
         assert (found - wanted).abs().max() <= 1e-6 * wanted.abs().max()
@@ -174,6 +185,7 @@ def test_gradients_and_peaks_of_every_schedule_on_the_front():
 
 def test_a_gradient_waits_no_longer_than_for_the_last_that_gives_one():
     """A tensor that the last block looks at, and that learns from an earlier one."""
+
     def begin(state):
         return {"x": state["x"] * weight, "seen": state["x"] * weight}
 
@@ -185,57 +197,75 @@ def test_a_gradient_waits_no_longer_than_for_the_last_that_gives_one():
 
     weight, x = torch.ones(16).requires_grad_(), torch.ones(100, 16)
     blocks = [Block("begin", begin), Block("learn", learn), Block("look", look, ("x", "seen"))]
-    chain = measured(blocks, {"x": x}, CPU, [weight])
+    chain = profile_chain(blocks, {"x": x}, CPU, [weight])
     size = x.nbytes
-    assert chain.cut(0, 1) == 2 * size and chain.cut(0, 0) == 2 * size
-    assert chain.gradients == [2 * size, size, 0], "the last one wants x alone"
-    assert kept_by(chain, (0, 1, 2)) == sum(c.kept for c in chain.costs)
-    assert kept_by(chain, ((0, 1), 2)) == 2 * size + chain.costs[2].kept
+    assert chain.cut_bytes(0, 1) == 2 * size and chain.cut_bytes(0, 0) == 2 * size
+    assert chain.gradient_bytes == [2 * size, size, 0], "the last one wants x alone"
+    assert saved_bytes(chain, (0, 1, 2)) == sum(c.saved for c in chain.costs)
+    assert saved_bytes(chain, ((0, 1), 2)) == 2 * size + chain.costs[2].saved
 
 
 def test_costs_grow_with_size_along_a_line():
     blocks, state, weights = tower()
     small, large, larger = (
-        measured(blocks, {"x": state["x"][:n]}, CPU, weights) for n in (200, 400, 1600)
+        profile_chain(blocks, {"x": state["x"][:n]}, CPU, weights) for n in (200, 400, 1600)
     )
-    told = scaled(small, large, (200, 400), 1600)
+    told = extrapolate_chain(small, large, (200, 400), 1600)
     for wanted, found in zip(larger.costs, told.costs, strict=True):
-        assert (found.kept, found.full_peak, found.backward_peak) == (
-            wanted.kept, wanted.full_peak, wanted.backward_peak)
+        assert (found.saved, found.forward_peak, found.backward_peak) == (
+            wanted.saved,
+            wanted.forward_peak,
+            wanted.backward_peak,
+        )
         assert found.forward > 0
     assert told.edges == larger.edges
     assert all(w.grad is None for w in weights), "as they were"
 
 
-@pytest.mark.parametrize(("text", "wanted"), [
-    ("8GB", 8_000_000_000), ("1.5 GiB", 3 << 29), ("900MB", 900_000_000), ("900m", 900_000_000),
-    (" 2tb ", 2 * 10**12), ("4000000", 4_000_000), ("512MiB", 512 << 20),
-])
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("8GB", 8_000_000_000),
+        ("1.5 GiB", 3 << 29),
+        ("900MB", 900_000_000),
+        ("900m", 900_000_000),
+        (" 2tb ", 2 * 10**12),
+        ("4000000", 4_000_000),
+        ("512MiB", 512 << 20),
+    ],
+)
 def test_amounts_are_read(text, wanted):
-    assert amount.parse(text) == wanted
+    assert amount.parse_bytes(text) == wanted
 
 
 @pytest.mark.parametrize("text", ["", "much", "-8GB", "8 GBs", "8G 2M", "nan", "8"])
 def test_what_is_no_amount_is_said(text):
     with pytest.raises(InputError, match="--memory-budget"):
-        amount.parse(text)
+        amount.parse_bytes(text)
 
 
-@pytest.mark.parametrize(("text", "mend"), [
-    ("8", "write the unit"), ("900000", "write the unit"), ("1MB", "give more"), ("5 k", "give more"),
-])
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [("8", "write the unit"), ("900000", "write the unit"), ("1MB", "give more"), ("5 k", "give more")],
+)
 def test_a_slip_of_the_pen(text, mend):
     with pytest.raises(InputError, match=f"less than 1 MiB; {mend}"):
-        amount.parse(text)
+        amount.parse_bytes(text)
 
 
 def test_amounts_are_shown_rounded_up():
-    assert amount.shown(1_500_000_001) == "1.51 GB" and amount.shown(340_000_001) == "341 MB"
-    assert amount.parse(amount.shown(123_456_789)) >= 123_456_789
+    assert amount.format_bytes(1_500_000_001) == "1.51 GB" and amount.format_bytes(340_000_001) == "341 MB"
+    assert amount.parse_bytes(amount.format_bytes(123_456_789)) >= 123_456_789
 
 
 def test_running_out_is_known_from_other_errors():
-    assert amount.ran_out(MemoryError()) and amount.ran_out(torch.cuda.OutOfMemoryError("no"))
-    assert amount.ran_out(RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"))
-    assert not amount.ran_out(RuntimeError("shapes differ")) and not amount.ran_out(ValueError())
-    assert amount.held(CPU) > 10 << 20
+    assert amount.is_out_of_memory(MemoryError()) and amount.is_out_of_memory(
+        torch.cuda.OutOfMemoryError("no")
+    )
+    assert amount.is_out_of_memory(
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried")
+    )
+    assert not amount.is_out_of_memory(RuntimeError("shapes differ")) and not amount.is_out_of_memory(
+        ValueError()
+    )
+    assert amount.used_bytes(CPU) > 10 << 20

@@ -18,15 +18,15 @@ import trimesh
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh import simplify as simplifying
-from dreamfusion3d.mesh.bake import bake
-from dreamfusion3d.mesh.clean import solid_mesh
-from dreamfusion3d.mesh.edge_collapse import collapse
-from dreamfusion3d.mesh.io.axes import place
+from dreamfusion3d.mesh.bake import bake_albedo
+from dreamfusion3d.mesh.clean import extract_solid
+from dreamfusion3d.mesh.edge_collapse import collapse_edges
+from dreamfusion3d.mesh.io.axes import scale_to_height
 from dreamfusion3d.mesh.io.gltf import write_glb, write_gltf
 from dreamfusion3d.mesh.io.obj import write_obj
-from dreamfusion3d.mesh.quality import quality
-from dreamfusion3d.mesh.rasterize import overlap_counts
-from dreamfusion3d.mesh.simplify import simplify, smooth
+from dreamfusion3d.mesh.quality import mesh_quality
+from dreamfusion3d.mesh.rasterize import uv_overlap_counts
+from dreamfusion3d.mesh.simplify import simplify, taubin_smooth
 from dreamfusion3d.mesh.tangents import vertex_normals, vertex_tangents
 from dreamfusion3d.mesh.unwrap import unwrap
 from tests.support.shapes import (
@@ -50,7 +50,7 @@ def textured():
 @pytest.mark.parametrize("faces", [4000, 600])
 def test_simplify_keeps_topology_and_budget(shape, faces):
     mesh = mesh_of(shape, faces=faces)
-    report = quality(mesh)
+    report = mesh_quality(mesh)
     assert report.watertight and report.manifold
     assert report.genus == GENUS[shape]
     assert report.faces <= faces
@@ -60,30 +60,32 @@ def test_simplify_keeps_topology_and_budget(shape, faces):
 @pytest.mark.parametrize("shape", GENUS)
 def test_collapse_keeps_topology_to_the_last_face(shape):
     """Asked for nothing, it stops where the next collapse would close a handle."""
-    mesh = solid_mesh(grid_of(shape, 32), 0.0)
+    mesh = extract_solid(grid_of(shape, 32), 0.0)
     for target in (500, 0):
-        report = quality(collapse(mesh, target))
+        report = mesh_quality(collapse_edges(mesh, target))
         assert report.watertight and report.manifold and report.genus == GENUS[shape]
         assert report.degenerate_faces == 0
         assert report.faces <= 500
-    assert quality(collapse(mesh, 500)).volume == pytest.approx(quality(mesh).volume, rel=0.02)
+    assert mesh_quality(collapse_edges(mesh, 500)).volume == pytest.approx(
+        mesh_quality(mesh).volume, rel=0.02
+    )
 
 
 def test_collapse_is_as_close_as_the_fast_one():
-    mesh = solid_mesh(grid_of(sphere), 0.0)
+    mesh = extract_solid(grid_of(sphere), 0.0)
 
     def error(simplified: Mesh) -> float:
         return np.abs(np.linalg.norm(simplified.vertices[simplified.faces].mean(1), axis=1) - 0.6).mean()
 
-    assert error(collapse(mesh, 1000)) < 1.2 * error(simplify(mesh, 1000))
+    assert error(collapse_edges(mesh, 1000)) < 1.2 * error(simplify(mesh, 1000))
 
 
 @pytest.mark.parametrize("halfway", ["sound", "torn"])
 def test_the_slow_way_begins_with_the_fast_one(halfway, monkeypatch):
     """Where the fast way fails at the budget: as close as the slow way all along, and the same solid."""
-    mesh, asked, begun = solid_mesh(grid_of(torus, 48), 0.0), 500, []
+    mesh, asked, begun = extract_solid(grid_of(torus, 48), 0.0), 500, []
     assert len(mesh.faces) > 8 * asked
-    fast = simplifying._fast
+    fast = simplifying._fast_simplify
 
     def fails(mesh: Mesh, target: int) -> Mesh | None:
         if target == asked:
@@ -93,22 +95,22 @@ def test_the_slow_way_begins_with_the_fast_one(halfway, monkeypatch):
 
     def slow(mesh: Mesh, target: int) -> Mesh:
         begun.append(len(mesh.faces))
-        return collapse(mesh, target)
+        return collapse_edges(mesh, target)
 
-    monkeypatch.setattr(simplifying, "_fast", fails)
-    monkeypatch.setattr(simplifying, "collapse", slow)
-    found, twin = simplify(mesh, asked), collapse(mesh, asked)
-    report = quality(found)
+    monkeypatch.setattr(simplifying, "_fast_simplify", fails)
+    monkeypatch.setattr(simplifying, "collapse_edges", slow)
+    found, twin = simplify(mesh, asked), collapse_edges(mesh, asked)
+    report = mesh_quality(found)
     assert report.manifold and report.genus == 1 and report.faces <= asked
     assert begun == ([4 * asked] if halfway == "sound" else [len(mesh.faces)])
-    assert report.volume == pytest.approx(quality(twin).volume, rel=0.01)
+    assert report.volume == pytest.approx(mesh_quality(twin).volume, rel=0.01)
 
 
 def test_simplify_never_returns_a_broken_mesh():
     """A sponge cannot be brought to any number of faces; what comes back is whole all the same."""
     noise = np.random.default_rng(1).normal(size=(20, 20, 20)).astype(np.float32)
-    sponge = solid_mesh(noise, 0.2)
-    before, after = quality(sponge), quality(simplify(sponge, 200))
+    sponge = extract_solid(noise, 0.2)
+    before, after = mesh_quality(sponge), mesh_quality(simplify(sponge, 200))
     assert after.watertight and after.manifold
     assert after.euler_number == before.euler_number
     assert after.faces < before.faces
@@ -117,30 +119,32 @@ def test_simplify_never_returns_a_broken_mesh():
 def test_smoothing_keeps_volume_and_removes_steps():
     # a binary grid: the worst stairs
     grid = (np.linalg.norm(np.stack(np.meshgrid(*[np.linspace(-1, 1, 48)] * 3)), axis=0) < 0.6) * 1.0
-    stairs = solid_mesh(grid.astype(np.float32), 0.5)
-    calm = smooth(stairs, 10)
-    assert quality(calm).volume == pytest.approx(quality(stairs).volume, rel=0.02)
+    stairs = extract_solid(grid.astype(np.float32), 0.5)
+    calm = taubin_smooth(stairs, 10)
+    assert mesh_quality(calm).volume == pytest.approx(mesh_quality(stairs).volume, rel=0.02)
     spread = [np.linalg.norm(m.vertices, axis=1).std() for m in (stairs, calm)]
     assert spread[1] < 0.6 * spread[0]
 
 
 def test_quality_tells_open_and_pinched_meshes():
     mesh = mesh_of(sphere, faces=500)
-    assert not quality(Mesh(mesh.vertices, mesh.faces[1:])).watertight
+    assert not mesh_quality(Mesh(mesh.vertices, mesh.faces[1:])).watertight
     flipped = mesh.faces.copy()
     flipped[0] = flipped[0, ::-1]
-    assert not quality(Mesh(mesh.vertices, flipped)).watertight
+    assert not mesh_quality(Mesh(mesh.vertices, flipped)).watertight
     tetrahedron = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
     corners = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
-    pinched = Mesh(np.concatenate([corners, -corners[1:]]),
-                   np.concatenate([tetrahedron, np.array([0, 4, 5, 6])[tetrahedron][:, ::-1]]))
-    report = quality(pinched)
+    pinched = Mesh(
+        np.concatenate([corners, -corners[1:]]),
+        np.concatenate([tetrahedron, np.array([0, 4, 5, 6])[tetrahedron][:, ::-1]]),
+    )
+    report = mesh_quality(pinched)
     assert report.watertight and not report.manifold and report.genus is None
     json.dumps(report.as_dict(), allow_nan=False)
 
 
 def test_normals_point_outwards():
-    mesh = solid_mesh(grid_of(sphere), 0.0)
+    mesh = extract_solid(grid_of(sphere), 0.0)
     radial = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
     assert (vertex_normals(mesh) * radial).sum(1).min() > 0.99
 
@@ -149,14 +153,14 @@ def test_normals_point_outwards():
 @pytest.mark.parametrize("shape", [sphere, two_handles])
 def test_atlas_has_no_overlap(shape, limit, method):
     mesh = mesh_of(shape)
-    atlas = unwrap(mesh, 256, 2, time_limit_s=limit)
+    atlas = unwrap(mesh, 256, 2, timeout_s=limit)
     assert atlas.method == method
     assert bool(atlas.reason) == (method == "projection")
     np.testing.assert_array_equal(atlas.vmapping[atlas.faces], mesh.faces)
     assert atlas.uv.min() >= 0 and atlas.uv.max() <= 1
     (ax, ay), (bx, by) = (np.diff(atlas.uv[atlas.faces], axis=1).astype(float)).transpose(1, 2, 0)
     assert (ax * by - ay * bx > 0).mean() > 0.999  # no chart is mirrored
-    counts = overlap_counts(atlas.uv, atlas.faces, 1024)
+    counts = uv_overlap_counts(atlas.uv, atlas.faces, 1024)
     assert (counts > 1).sum() <= 1e-3 * (counts > 0).sum()
     assert (counts > 0).mean() > 0.2
 
@@ -174,7 +178,7 @@ def test_a_stuck_worker_is_ended_in_time(monkeypatch, tmp_path):
     stuck.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(stuck))
     mesh, begun = mesh_of(sphere, faces=500), time.monotonic()
-    atlas = unwrap(mesh, 128, 2, time_limit_s=2.0)
+    atlas = unwrap(mesh, 128, 2, timeout_s=2.0)
     assert time.monotonic() - begun < 60
     assert atlas.method == "projection" and "did not finish within 2 s" in atlas.reason
     with pytest.raises(ProcessLookupError):
@@ -184,7 +188,9 @@ def test_a_stuck_worker_is_ended_in_time(monkeypatch, tmp_path):
 @pytest.mark.parametrize("size", [100, 257])
 def test_no_mip_level_shows_a_background(size):
     """The texture is as large as asked, and no level of it averages in a colour that no place has."""
-    textured = bake(mesh_of(two_handles, faces=600), lambda p: 0.5 + 0.1 * np.sign(p), size, supersample=2)
+    textured = bake_albedo(
+        mesh_of(two_handles, faces=600), lambda p: 0.5 + 0.1 * np.sign(p), size, supersample=2
+    )
     level = textured.texture.astype(float) / 255
     assert level.shape == (size, size, 3)
     while min(level.shape[:2]) > 1:
@@ -195,7 +201,7 @@ def test_no_mip_level_shows_a_background(size):
 
 def test_mips_as_deep_as_the_padding_hold_the_colour_of_the_place():
     size, mesh = 256, mesh_of(sphere)
-    textured = bake(mesh, position_colour, size, padding=4)
+    textured = bake_albedo(mesh, position_colour, size, padding=4)
     rng = np.random.default_rng(0)
     faces = textured.faces[rng.integers(len(textured.faces), size=3000)]
     weights = rng.dirichlet((1, 1, 1), 3000)
@@ -223,17 +229,17 @@ def test_projection_cuts_a_chart_that_folds():
     faces = np.concatenate(
         [np.stack([i, i + steps, i + 1], 1), np.stack([i + 1, i + steps, i + steps + 1], 1)]
     )
-    atlas = unwrap(Mesh(vertices, faces), 256, 2, time_limit_s=0.01)
+    atlas = unwrap(Mesh(vertices, faces), 256, 2, timeout_s=0.01)
     assert atlas.method == "projection"
-    assert overlap_counts(atlas.uv, atlas.faces, 256).max() == 1
+    assert uv_overlap_counts(atlas.uv, atlas.faces, 256).max() == 1
 
 
 @pytest.mark.parametrize("limit", [120.0, 0.01])
 def test_texture_holds_the_colour_of_the_place(limit):
     mesh = mesh_of(sphere)
     size = 256
-    atlas = unwrap(mesh, size, 4, time_limit_s=limit)
-    textured = bake(mesh, position_colour, size, unwrapped=atlas)
+    atlas = unwrap(mesh, size, 4, timeout_s=limit)
+    textured = bake_albedo(mesh, position_colour, size, uv_atlas=atlas)
     assert textured.texture.shape == (size, size, 3)
     rng = np.random.default_rng(0)
     faces = textured.faces[rng.integers(len(textured.faces), size=2000)]
@@ -251,22 +257,22 @@ def test_texture_holds_the_colour_of_the_place(limit):
 def test_supersampling_changes_little():
     mesh = mesh_of(torus, faces=1000)
     atlas = unwrap(mesh, 128, 2)
-    one, two = (bake(mesh, position_colour, 128, supersample=s, unwrapped=atlas) for s in (1, 2))
+    one, two = (bake_albedo(mesh, position_colour, 128, supersample=s, uv_atlas=atlas) for s in (1, 2))
     assert np.abs(one.texture.astype(int) - two.texture).mean() < 2
 
 
 def test_place_stands_on_the_ground(textured):
-    placed = place(textured, 2.5)
+    placed = scale_to_height(textured, 2.5)
     low, high = placed.vertices.min(0), placed.vertices.max(0)
     assert low[1] == pytest.approx(0, abs=1e-6)
     assert high[1] == pytest.approx(2.5, rel=1e-5)
     assert (low + high)[[0, 2]] == pytest.approx([0, 0], abs=1e-5)
     with pytest.raises(InputError, match="height"):
-        place(textured, 0.0)
+        scale_to_height(textured, 0.0)
 
 
 def test_glb_comes_back(textured, tmp_path):
-    placed = place(textured, 1.5)
+    placed = scale_to_height(textured, 1.5)
     written = write_glb(placed, tmp_path / "two.glb", "two", {"prompt": "a pot", "seed": 3})
     assert written == [tmp_path / "two.glb"]
     scene = trimesh.load(tmp_path / "two.glb")
@@ -286,7 +292,7 @@ def test_glb_comes_back(textured, tmp_path):
 
 
 def test_obj_comes_back(textured, tmp_path):
-    placed = place(textured, 1.5)
+    placed = scale_to_height(textured, 1.5)
     written = write_obj(placed, tmp_path / "two.obj", "two")
     assert sorted(p.name for p in written) == ["two.mtl", "two.obj", "two.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["two.mtl", "two.obj", "two.png"]
@@ -298,7 +304,7 @@ def test_obj_comes_back(textured, tmp_path):
 
 
 def test_objs_normal_map_is_gltfs(textured, tmp_path):
-    detailed = replace(place(textured, 1.5), normal_map=textured.texture[::-1].copy())
+    detailed = replace(scale_to_height(textured, 1.5), normal_map=textured.texture[::-1].copy())
     detailed = replace(detailed, tangents=vertex_tangents(detailed))
     written = write_obj(detailed, tmp_path / "two.obj", "two")
     assert "norm two_normal.png" in (tmp_path / "two.mtl").read_text().splitlines()
@@ -311,7 +317,7 @@ def test_objs_normal_map_is_gltfs(textured, tmp_path):
 def test_same_input_same_bytes(tmp_path):
     digests = []
     for run in ("a", "b"):
-        textured = place(bake(mesh_of(torus), position_colour, 128))
+        textured = scale_to_height(bake_albedo(mesh_of(torus), position_colour, 128))
         write_glb(textured, tmp_path / run / "t.glb", "t", {"seed": 1})
         write_obj(textured, tmp_path / run / "t.obj", "t")
         written = sorted((tmp_path / run).iterdir())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from dreamfusion3d.mesh.bridge_components import LEAST, joined
-from dreamfusion3d.mesh.clean import solid_mesh
-from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.bridge_components import MIN_COMPONENT_FRACTION, bridge_components
+from dreamfusion3d.mesh.clean import extract_solid
+from dreamfusion3d.mesh.quality import mesh_quality
 
 R = 48
 
@@ -37,19 +37,19 @@ def sailing(mast_value: float) -> np.ndarray:
 def test_a_sail_stays_on_its_thin_mast() -> None:
     grid = sailing(-1.0)
     assert bodies(grid) == 2
-    bridged = joined(grid, 0.0)
+    bridged = bridge_components(grid, 0.0)
     assert bodies(bridged) == 1
     assert (bridged >= grid).all()
-    mesh = solid_mesh(bridged, 0.0)
-    facts = quality(mesh)
+    mesh = extract_solid(bridged, 0.0)
+    facts = mesh_quality(mesh)
     assert (facts.components, facts.genus, facts.watertight) == (1, 0, True)
     assert mesh.vertices[:, 1].max() > 0.7, "the sail is there"
-    assert solid_mesh(grid, 0.0).vertices[:, 1].max() < 0, "and without the bridge it is not"
+    assert extract_solid(grid, 0.0).vertices[:, 1].max() < 0, "and without the bridge it is not"
 
 
 def test_the_bridge_is_thin() -> None:
     grid = sailing(-1.0)
-    added = (joined(grid, 0.0) > 0) & (grid <= 0)
+    added = (bridge_components(grid, 0.0) > 0) & (grid <= 0)
     x, _, z = np.argwhere(added).T
     assert np.ptp(x) <= 5 and np.ptp(z) <= 5
     assert 0 < added.sum() < 0.05 * (grid > 0).sum()
@@ -57,15 +57,15 @@ def test_the_bridge_is_thin() -> None:
 
 def test_what_nothing_joins_is_left() -> None:
     grid = sailing(-3.0)
-    np.testing.assert_array_equal(joined(grid, 0.0), grid)
+    np.testing.assert_array_equal(bridge_components(grid, 0.0), grid)
 
 
 def test_a_crumb_is_no_body() -> None:
     grid = sailing(-1.0)
     crumb = np.maximum.reduce([ball(-0.5, 0.35), ball(0.3, 0.06), mast(-1.0)])
     sizes = np.bincount(ndimage.label(crumb > 0)[0].ravel())[1:]
-    assert sizes.min() < LEAST * sizes.max()
-    np.testing.assert_array_equal(joined(crumb, 0.0), crumb)
+    assert sizes.min() < MIN_COMPONENT_FRACTION * sizes.max()
+    np.testing.assert_array_equal(bridge_components(crumb, 0.0), crumb)
     one = ball(0.0, 0.4)
-    assert joined(one, 0.0) is one
+    assert bridge_components(one, 0.0) is one
     assert bodies(grid) == 2, "the input is not written to"

@@ -7,15 +7,15 @@ import pytest
 import trimesh
 
 from dreamfusion3d.core.types import Mesh
-from dreamfusion3d.mesh.bvh import cross, hidden, nearest, tree_of
-from dreamfusion3d.mesh.clean import solid_mesh
+from dreamfusion3d.mesh.bvh import build_bvh, closest_points, intersect_lines, occluded_fraction
+from dreamfusion3d.mesh.clean import extract_solid
 from dreamfusion3d.mesh.intersections import self_intersections
 from tests.support.shapes import grid_of, sphere, torus
 
 
 @pytest.fixture(scope="module")
 def ring() -> Mesh:
-    return solid_mesh(grid_of(torus, 20), 0.0)
+    return extract_solid(grid_of(torus, 20), 0.0)
 
 
 def at(mesh: Mesh, hits, rows) -> np.ndarray:
@@ -24,7 +24,7 @@ def at(mesh: Mesh, hits, rows) -> np.ndarray:
 
 def test_nearest_is_nearest(ring):
     points = np.random.default_rng(0).uniform(-1, 1, (60, 3))
-    hits = nearest(tree_of(ring), points)
+    hits = closest_points(build_bvh(ring), points)
     corners = ring.vertices[ring.faces]
     for n, point in enumerate(points):
         closest = trimesh.triangles.closest_point(corners, np.tile(point, (len(corners), 1)))
@@ -37,7 +37,7 @@ def test_a_line_stops_at_the_nearest_sheet_that_faces_its_way(ring):
     points = rng.uniform(-0.7, 0.7, (200, 3))
     directions = rng.normal(size=(200, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    hits = cross(tree_of(ring), points, directions, 0.5)
+    hits = intersect_lines(build_bvh(ring), points, directions, 0.5)
     a, b, c = np.moveaxis(ring.vertices[ring.faces], 1, 0)
     normal = np.cross(b - a, c - a)
     assert 20 < (hits.face >= 0).sum() < 200
@@ -62,15 +62,17 @@ def test_half_the_sky_is_hidden_by_a_wall():
     spread[:, 2] = np.abs(spread[:, 2])
     spread /= np.linalg.norm(spread, axis=1, keepdims=True)
     up = np.array([[0.0, 0, 1], [1, 0, 0], [-1, 0, 0]])
-    share = hidden(tree_of(wall), np.zeros((3, 3)), up, spread, 10.0)
+    share = occluded_fraction(build_bvh(wall), np.zeros((3, 3)), up, spread, 10.0)
     assert share[0] == pytest.approx(0.5, abs=0.03)  # beside the wall, towards its end
     assert share[1] > 0.95 and share[2] == 0
 
 
 def joined(*meshes: Mesh) -> Mesh:
     starts = np.cumsum([0, *(len(m.vertices) for m in meshes)])
-    return Mesh(np.concatenate([m.vertices for m in meshes]),
-                np.concatenate([m.faces + s for m, s in zip(meshes, starts, strict=False)]))
+    return Mesh(
+        np.concatenate([m.vertices for m in meshes]),
+        np.concatenate([m.faces + s for m, s in zip(meshes, starts, strict=False)]),
+    )
 
 
 def pierced(mesh: Mesh, i: int, j: int) -> bool:
@@ -89,13 +91,16 @@ def pierced(mesh: Mesh, i: int, j: int) -> bool:
 
 
 def test_crossings_are_those_of_all_pairs():
-    ball = solid_mesh(grid_of(lambda p: sphere(p, 0.5), 9), 0.0)
+    ball = extract_solid(grid_of(lambda p: sphere(p, 0.5), 9), 0.0)
     two = joined(ball, Mesh(ball.vertices + (0.31, 0.17, 0.08), ball.faces))
     boxes = np.stack([two.vertices[two.faces].min(1), two.vertices[two.faces].max(1)])
     wanted = [
-        (i, j) for i in range(len(two.faces)) for j in range(i + 1, len(two.faces))
+        (i, j)
+        for i in range(len(two.faces))
+        for j in range(i + 1, len(two.faces))
         if not ((boxes[0][i] > boxes[1][j]) | (boxes[0][j] > boxes[1][i])).any()
-        and len({*two.faces[i]} & {*two.faces[j]}) < 2 and pierced(two, i, j)
+        and len({*two.faces[i]} & {*two.faces[j]}) < 2
+        and pierced(two, i, j)
     ]
     assert len(wanted) > 20
     np.testing.assert_array_equal(self_intersections(two), wanted)

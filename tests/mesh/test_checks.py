@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from dreamfusion3d.core.types import Mesh
-from dreamfusion3d.mesh.checks import atlas_report, chamfer, finish_report, sample_surface
+from dreamfusion3d.mesh.checks import atlas_report, chamfer_distance, mesh_report, sample_surface
 from tests.support.shapes import mesh_of, sphere, textured_of, torus
 
 
 def test_distance_of_concentric_balls():
     inner, outer = (mesh_of(lambda p, r=r: sphere(p, r), 32) for r in (0.5, 0.6))
-    assert chamfer(inner, outer) == pytest.approx(0.1, rel=0.03)
-    assert chamfer(inner, outer) == pytest.approx(chamfer(outer, inner), rel=1e-12)
-    assert chamfer(inner, inner) < 1e-12
+    assert chamfer_distance(inner, outer) == pytest.approx(0.1, rel=0.03)
+    assert chamfer_distance(inner, outer) == pytest.approx(chamfer_distance(outer, inner), rel=1e-12)
+    assert chamfer_distance(inner, inner) < 1e-12
 
 
 def test_samples_lie_evenly_on_the_surface():
@@ -36,7 +36,9 @@ def test_overlap_and_uneven_texels_are_seen():
     first = good.uv[good.faces[0]]
     faces = np.arange(3 * len(good.faces)).reshape(-1, 3)
     piled = dataclasses.replace(
-        good, vertices=good.vertices[good.faces].reshape(-1, 3), faces=faces,
+        good,
+        vertices=good.vertices[good.faces].reshape(-1, 3),
+        faces=faces,
         normals=good.normals[good.faces].reshape(-1, 3),
         uv=np.tile((first - first.min(0)) / np.ptp(first, axis=0).max(), (len(faces), 1)).astype(np.float32),
     )
@@ -52,7 +54,7 @@ def surface_area(mesh) -> float:
 
 def test_the_report_puts_them_together():
     mesh, textured = mesh_of(torus), textured_of(torus)
-    report = finish_report(mesh, textured, mesh, 0.97)
+    report = mesh_report(mesh, textured, mesh, 0.97)
     assert report.self_intersections == 0 and report.silhouette_iou == 0.97 and report.chamfer < 1e-12
     moved = Mesh(mesh.vertices * 1.02, mesh.faces)
-    assert 1e-3 < finish_report(mesh, textured, moved, 0.97).chamfer < 0.02
+    assert 1e-3 < mesh_report(mesh, textured, moved, 0.97).chamfer < 0.02

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from dreamfusion3d.mesh.crease_normals import SHARPEST_SMOOTH_DEG, creased_normals
-from dreamfusion3d.mesh.io.load import atlas_of, read_mesh, uv_problem
+from dreamfusion3d.mesh.crease_normals import CREASE_ANGLE_DEG, crease_normals
+from dreamfusion3d.mesh.io.load import ensure_uvs, read_mesh, uv_problem
 
 BOX = trimesh.creation.box()
 
@@ -37,7 +37,7 @@ def slow_fans(mesh: trimesh.Trimesh) -> list[set[int]]:
             continue
         a, b = around
         cosine = np.clip(mesh.face_normals[a] @ mesh.face_normals[b], -1, 1)
-        if np.degrees(np.arccos(cosine)) <= SHARPEST_SMOOTH_DEG:
+        if np.degrees(np.arccos(cosine)) <= CREASE_ANGLE_DEG:
             for vertex in (v, w):
                 corners = [3 * face + list(mesh.faces[face]).index(vertex) for face in (a, b)]
                 walk.add_edge(*corners)
@@ -47,7 +47,7 @@ def slow_fans(mesh: trimesh.Trimesh) -> list[set[int]]:
 @pytest.mark.parametrize("seed", range(3))
 def test_fans_are_those_of_a_slow_walk(seed: int) -> None:
     mesh = crumpled(seed)
-    found = creased_normals(mesh)
+    found = crease_normals(mesh)
     assert found is not None
     normals, corners = found
     flat = corners.reshape(-1)
@@ -66,15 +66,15 @@ def test_a_box_is_flat_and_a_ball_is_smooth(tmp_path: Path) -> None:
         BOX.export(tmp_path / f"box.{suffix}", include_normals=False)
         box = read_mesh(tmp_path / f"box.{suffix}")
         assert len(box.vertices) == 8, "the file's own"
-        atlas = atlas_of(box, 128)
+        atlas = ensure_uvs(box, 128)
         corners = BOX.vertices.astype(np.float32)[BOX.faces]
         np.testing.assert_array_equal(atlas.vertices[atlas.faces], corners)
         flat = np.repeat(BOX.face_normals[:, None], 3, 1)
         np.testing.assert_allclose(atlas.normals[atlas.faces], flat, atol=1e-6)
     ball = trimesh.creation.icosphere(3)
-    assert creased_normals(ball) is None
+    assert crease_normals(ball) is None
     can = trimesh.creation.cylinder(1.0, 1.0, sections=32)
-    normals, which = creased_normals(can) or (None, None)
+    normals, which = crease_normals(can) or (None, None)
     assert normals is not None and which is not None
     for face in range(len(can.faces)):
         for vertex, normal in zip(can.vertices[can.faces[face]], normals[which[face]], strict=True):
@@ -97,7 +97,7 @@ def test_parts_and_mirrors(tmp_path: Path) -> None:
     scene.add_geometry(BOX, node_name="c", transform=np.diag([-1.0, 2, 1, 1]))
     (tmp_path / "a.glb").write_bytes(trimesh.exchange.gltf.export_glb(scene, include_normals=False))
     mesh = read_mesh(tmp_path / "a.glb")
-    atlas = atlas_of(mesh, 256)
+    atlas = ensure_uvs(mesh, 256)
     real = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).face_normals
     facing = (atlas.normals[atlas.faces] * real[:, None]).sum(-1)
     assert facing.min() > 0.95, "outwards, and within a ball's own roundness of each face"
@@ -109,7 +109,7 @@ def test_seams_and_double_sides_do_not_show(tmp_path: Path) -> None:
     split = trimesh.Trimesh(
         ball.vertices[ball.faces].reshape(-1, 3), np.arange(ball.faces.size).reshape(-1, 3), process=False
     )
-    normals, which = creased_normals(split) or (None, None)
+    normals, which = crease_normals(split) or (None, None)
     assert normals is not None and which is not None
     np.testing.assert_allclose(normals[which], ball.vertex_normals[ball.faces], atol=1e-6)
     line = np.linspace(-1, 1, 9)
@@ -119,7 +119,7 @@ def test_seams_and_double_sides_do_not_show(tmp_path: Path) -> None:
     sheet = trimesh.Trimesh(np.stack([x, 0.2 * x**2, z], 1), front, process=False)
     places, faces = np.concatenate([sheet.vertices] * 2), np.concatenate([front, front[:, ::-1] + 81])
     both = trimesh.Trimesh(places, faces, process=False)
-    normals, which = creased_normals(both) or (None, None)
+    normals, which = crease_normals(both) or (None, None)
     assert normals is not None and which is not None
     expected = sheet.vertex_normals[sheet.faces]
     np.testing.assert_allclose(normals[which], np.concatenate([expected, -expected[:, ::-1]]), atol=1e-6)
@@ -170,7 +170,7 @@ def test_own_uvs_stay_where_a_crease_parts_their_vertices(tmp_path: Path) -> Non
     roof.export(tmp_path / "roof.glb", include_normals=False)
     mesh = read_mesh(tmp_path / "roof.glb")
     assert len(mesh.vertices) == 6 and mesh.corners is not None and mesh.uv is not None
-    atlas = atlas_of(mesh, 128)
+    atlas = ensure_uvs(mesh, 128)
     assert len(atlas.vertices) == 8, "the ridge's two are there for each side"
     np.testing.assert_array_equal(atlas.uv[atlas.faces], mesh.uv[mesh.faces])
     np.testing.assert_array_equal(atlas.vertices[atlas.faces], mesh.vertices[mesh.faces])

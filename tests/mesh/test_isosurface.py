@@ -6,19 +6,23 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dreamfusion3d.cameras.orbit import orbit
+from dreamfusion3d.cameras.orbit import orbit_cameras
 from dreamfusion3d.core.errors import EmptyFieldError, InputError
-from dreamfusion3d.mesh.clean import clean_grid, smooth_grid, solid_mesh
-from dreamfusion3d.mesh.isolevel import choose_level
+from dreamfusion3d.mesh.clean import clean_grid, extract_solid, smooth_grid
+from dreamfusion3d.mesh.isolevel import choose_isolevel
 from dreamfusion3d.mesh.isosurface import log_ratio, marching_cubes, sample_grid
-from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.rendering.mesh_renderer import render_silhouettes
 from tests.support.shapes import GENUS, grid_of, sphere, torus
 
 
 def cameras(size: int = 64):
-    return orbit([15.0 * i for i in range(24)], [(-10.0, 15.0, 40.0)[i % 3] for i in range(24)],
-                 height=size, width=size)
+    return orbit_cameras(
+        [15.0 * i for i in range(24)],
+        [(-10.0, 15.0, 40.0)[i % 3] for i in range(24)],
+        height=size,
+        width=size,
+    )
 
 
 def soft_density(p: np.ndarray) -> np.ndarray:
@@ -28,7 +32,7 @@ def soft_density(p: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", GENUS)
 def test_topology_survives(shape):
-    report = quality(solid_mesh(grid_of(shape), 0.0))
+    report = mesh_quality(extract_solid(grid_of(shape), 0.0))
     assert report.watertight and report.manifold
     assert report.components == 1
     assert report.genus == GENUS[shape]
@@ -43,7 +47,7 @@ def test_radius_and_winding_in_world_units(sign):
     mesh = marching_cubes(grid, 0.0) if sign == 1 else marching_cubes(-grid, 0.0)
     voxel = 2 / 63
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 0.6).max() < 0.1 * voxel
-    assert quality(mesh).volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.01)
+    assert mesh_quality(mesh).volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.01)
 
 
 def test_bound_scales_the_world():
@@ -53,7 +57,7 @@ def test_bound_scales_the_world():
 
 
 def test_a_body_cut_by_the_box_is_closed():
-    report = quality(solid_mesh(grid_of(lambda p: sphere(p, 1.2)), 0.0))
+    report = mesh_quality(extract_solid(grid_of(lambda p: sphere(p, 1.2)), 0.0))
     assert report.watertight and report.genus == 0
     assert np.abs(report.bounds).max() <= 1 + 2 / 63
 
@@ -63,11 +67,11 @@ def test_floaters_and_voids_vanish():
         shell = np.maximum(sphere(p), -sphere(p, 0.3))
         return np.minimum(shell, sphere(p, 0.1, (0.85, 0.85, 0.85)))
 
-    assert quality(marching_cubes(grid_of(dirty), 0.0)).components == 3
-    mesh = solid_mesh(grid_of(dirty), 0.0)
-    report = quality(mesh)
+    assert mesh_quality(marching_cubes(grid_of(dirty), 0.0)).components == 3
+    mesh = extract_solid(grid_of(dirty), 0.0)
+    report = mesh_quality(mesh)
     assert (report.components, report.euler_number) == (1, 2)
-    clean = solid_mesh(grid_of(sphere), 0.0)
+    clean = extract_solid(grid_of(sphere), 0.0)
     # what stays keeps its sub-voxel surface, to the bit
     np.testing.assert_array_equal(np.unique(mesh.vertices, axis=0), np.unique(clean.vertices, axis=0))
 
@@ -77,35 +81,35 @@ def test_parts_that_do_not_touch_can_be_kept():
         bodies = [sphere(p, 0.35, (-0.5, 0, 0)), sphere(p, 0.3, (0.5, 0, 0)), sphere(p, 0.08, (0, 0.8, 0))]
         return np.minimum.reduce(bodies)
 
-    report = quality(solid_mesh(grid_of(parts), 0.0, keep="fraction", min_fraction=0.05))
+    report = mesh_quality(extract_solid(grid_of(parts), 0.0, keep="fraction", min_fraction=0.05))
     assert report.components == 2 and report.watertight and report.genus == 0
-    assert quality(solid_mesh(grid_of(parts), 0.0)).components == 1
+    assert mesh_quality(extract_solid(grid_of(parts), 0.0)).components == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_any_grid_becomes_a_manifold(seed):
     """White noise holds every ambiguous case of marching cubes."""
     noise = np.random.default_rng(seed).normal(size=(24, 24, 24)).astype(np.float32)
-    report = quality(marching_cubes(clean_grid(noise, 0.1), 0.1))
+    report = mesh_quality(marching_cubes(clean_grid(noise, 0.1), 0.1))
     assert report.watertight and report.manifold
     assert report.components == 1 and report.volume > 0
 
 
 def test_level_of_a_known_field():
     grid = sample_grid(soft_density, 96)
-    truth = render_silhouettes(solid_mesh(grid_of(sphere, 96), 0.0), cameras())
-    choice = choose_level(grid, cameras(), truth.astype(np.float32))
+    truth = render_silhouettes(extract_solid(grid_of(sphere, 96), 0.0), cameras())
+    choice = choose_isolevel(grid, cameras(), truth.astype(np.float32))
     assert choice.iou > 0.97
-    mesh = solid_mesh(log_ratio(grid, choice.level), 0.0)
+    mesh = extract_solid(log_ratio(grid, choice.level), 0.0)
     assert np.linalg.norm(mesh.vertices, axis=1).mean() == pytest.approx(0.6, abs=2 / 95)
-    assert choice.level in [level for level, _ in choice.tried]
+    assert choice.level in [level for level, _ in choice.candidates]
 
 
 def test_a_silhouette_is_the_maximum_along_the_ray():
     """The shortcut against its obvious twin: mesh each level, draw it, compare."""
     grid, views = sample_grid(soft_density, 64), cameras(48)
     opacity = render_silhouettes(marching_cubes(grid, 100.0), views)
-    choice = choose_level(grid, views, opacity.astype(np.float32))
+    choice = choose_isolevel(grid, views, opacity.astype(np.float32))
     drawn = render_silhouettes(marching_cubes(grid, choice.level), views)
     assert (drawn & opacity).sum() / (drawn | opacity).sum() > 0.97
 
@@ -115,14 +119,14 @@ def test_a_transparent_field_is_an_error_with_advice(value):
     views = cameras(16)
     grid = np.full((16, 16, 16), value, np.float32)
     with pytest.raises(EmptyFieldError, match="run again"):
-        choose_level(grid, views, np.zeros((24, 16, 16), np.float32))
+        choose_isolevel(grid, views, np.zeros((24, 16, 16), np.float32))
     with pytest.raises(EmptyFieldError, match="run again"):
         clean_grid(grid, 10.0)
 
 
 def test_density_zero_under_opaque_pictures_is_an_error():
     with pytest.raises(EmptyFieldError, match="zero"):
-        choose_level(np.zeros((16, 16, 16), np.float32), cameras(16), np.ones((24, 16, 16), np.float32))
+        choose_isolevel(np.zeros((16, 16, 16), np.float32), cameras(16), np.ones((24, 16, 16), np.float32))
 
 
 def test_a_diverged_field_is_named():
@@ -146,6 +150,6 @@ def test_same_grid_same_bytes():
     noisy = grid_of(torus) + 0.05 * ndimage.gaussian_filter(
         np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32), 1
     )
-    one, two = solid_mesh(noisy, 0.0), solid_mesh(noisy.copy(), 0.0)
+    one, two = extract_solid(noisy, 0.0), extract_solid(noisy.copy(), 0.0)
     assert one.vertices.tobytes() == two.vertices.tobytes()
     assert one.faces.tobytes() == two.faces.tobytes()

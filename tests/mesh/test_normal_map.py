@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dreamfusion3d.mesh.bake import bake
-from dreamfusion3d.mesh.bvh import nearest, tree_of
-from dreamfusion3d.mesh.clean import solid_mesh
-from dreamfusion3d.mesh.normal_map import fine_surface, with_normal_map, with_occlusion
-from dreamfusion3d.mesh.rasterize import atlas_points, rasterise
+from dreamfusion3d.mesh.bake import bake_albedo
+from dreamfusion3d.mesh.bvh import build_bvh, closest_points
+from dreamfusion3d.mesh.clean import extract_solid
+from dreamfusion3d.mesh.normal_map import bake_normal_map, bake_occlusion, build_high_poly
+from dreamfusion3d.mesh.rasterize import rasterize_triangles, uv_to_pixels
 from dreamfusion3d.mesh.simplify import simplify
 from dreamfusion3d.mesh.tangents import vertex_normals, vertex_tangents
 from tests.support.shapes import grid_of, position_colour, sphere, textured_of, torus
@@ -25,24 +25,26 @@ def bumpy(p: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def fine():
-    return solid_mesh(grid_of(bumpy, 80), 0.0)
+    return extract_solid(grid_of(bumpy, 80), 0.0)
 
 
 @pytest.fixture(scope="module")
 def dressed(fine):
-    return with_normal_map(bake(simplify(fine, 400), position_colour, SIZE), fine_surface(fine))
+    return bake_normal_map(bake_albedo(simplify(fine, 400), position_colour, SIZE), build_high_poly(fine))
 
 
 def pixels(textured):
     """What a renderer has at every covered texel: position, unit normal, tangent, sign, and the map there."""
-    face, weights, _ = rasterise(atlas_points(textured.uv, SIZE), textured.faces, SIZE, SIZE)
+    face, weights, _ = rasterize_triangles(uv_to_pixels(textured.uv, SIZE), textured.faces, SIZE, SIZE)
     where = face >= 0
 
     def mixed(values):
         return np.einsum("nk,nkc->nc", weights[where], values[textured.faces[face[where]]])
 
-    unit = [v / np.linalg.norm(v, axis=1, keepdims=True)
-            for v in (mixed(textured.normals), mixed(textured.tangents[:, :3]))]
+    unit = [
+        v / np.linalg.norm(v, axis=1, keepdims=True)
+        for v in (mixed(textured.normals), mixed(textured.tangents[:, :3]))
+    ]
     return mixed(textured.vertices), *unit, mixed(textured.tangents[:, 3:]), textured.normal_map[where]
 
 
@@ -52,7 +54,7 @@ def test_a_renderer_gets_the_fine_normals_back(fine, dressed):
     x, y, z = (stored / 127.5 - 1).T
     shown = x[:, None] * tangent + y[:, None] * bitangent + z[:, None] * normal
     shown /= np.linalg.norm(shown, axis=1, keepdims=True)
-    hit = nearest(tree_of(fine), place)
+    hit = closest_points(build_bvh(fine), place)
     truth = np.einsum("nk,nkc->nc", hit.weights, vertex_normals(fine)[fine.faces[hit.face]])
     truth /= np.linalg.norm(truth, axis=1, keepdims=True)
 
@@ -121,9 +123,9 @@ def test_a_face_without_texture_still_has_a_frame():
 
 
 def test_occlusion_is_dark_in_the_hole_of_a_ring():
-    ring = solid_mesh(grid_of(lambda p: torus(p, 0.45, 0.3), 32), 0.0)
-    shaded = with_occlusion(bake(simplify(ring, 600), position_colour, 64), fine_surface(ring))
-    face, weights, _ = rasterise(atlas_points(shaded.uv, 64), shaded.faces, 64, 64)
+    ring = extract_solid(grid_of(lambda p: torus(p, 0.45, 0.3), 32), 0.0)
+    shaded = bake_occlusion(bake_albedo(simplify(ring, 600), position_colour, 64), build_high_poly(ring))
+    face, weights, _ = rasterize_triangles(uv_to_pixels(shaded.uv, 64), shaded.faces, 64, 64)
     where = face >= 0
     place = np.einsum("nk,nkc->nc", weights[where], shaded.vertices[shaded.faces[face[where]]])
     light, radius = shaded.occlusion[where], np.hypot(place[:, 0], place[:, 1])

@@ -11,9 +11,9 @@ import pytest
 from dreamfusion3d.core.errors import MissingExtraError
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh import quads
-from dreamfusion3d.mesh.bake import bake
+from dreamfusion3d.mesh.bake import bake_albedo
 from dreamfusion3d.mesh.io.obj import write_obj
-from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.quality import mesh_quality
 from tests.support.shapes import mesh_of, torus
 
 
@@ -24,20 +24,20 @@ def grid_torus(n: int = 24, m: int = 12) -> Mesh:
     ring = 0.5 + 0.2 * np.cos(v)
     points = np.stack([ring * np.cos(u), ring * np.sin(u), 0.2 * np.sin(v)], -1).reshape(-1, 3)
     four = np.stack([i * m + j, (i + 1) % n * m + j, (i + 1) % n * m + (j + 1) % m, i * m + (j + 1) % m], -1)
-    return Mesh(points, quads._halved(points, four.reshape(-1, 4)))
+    return Mesh(points, quads._split_quads(points, four.reshape(-1, 4)))
 
 
 def test_halves_of_quads_are_found_and_triangles_are_not() -> None:
     mesh = grid_torus()
-    assert quality(mesh).genus == 1
-    assert quads.is_of_quads(mesh.faces)
-    assert not quads.is_of_quads(mesh.faces[1:-1])
-    assert not quads.is_of_quads(mesh_of(torus).faces)
+    assert mesh_quality(mesh).genus == 1
+    assert quads.is_quad_mesh(mesh.faces)
+    assert not quads.is_quad_mesh(mesh.faces[1:-1])
+    assert not quads.is_quad_mesh(mesh_of(torus).faces)
 
 
 def test_the_shorter_diagonal_is_the_cut() -> None:
     flat = np.array([[0, 0, 0], [3.0, 0, 0], [4, 1, 0], [1, 1, 0]])
-    (first, second) = quads._halved(flat, np.array([[0, 1, 2, 3]]))
+    (first, second) = quads._split_quads(flat, np.array([[0, 1, 2, 3]]))
     assert {int(first[0]), int(first[2])} == {1, 3}
     assert {int(second[0]), int(second[1])} == {1, 3}
 
@@ -47,7 +47,7 @@ def corners_of(path: Path) -> list[list[str]]:
 
 
 def test_obj_holds_quads_and_the_same_surface(tmp_path: Path) -> None:
-    textured = bake(grid_torus(), lambda p: np.full((len(p), 3), 0.5), 128)
+    textured = bake_albedo(grid_torus(), lambda p: np.full((len(p), 3), 0.5), 128)
     marked = dataclasses.replace(textured, quads=np.array(True))
     write_obj(textured, tmp_path / "tri.obj", "tri")
     write_obj(marked, tmp_path / "quad.obj", "quad")
@@ -61,25 +61,25 @@ def test_obj_holds_quads_and_the_same_surface(tmp_path: Path) -> None:
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quads.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'dreamfusion3d\[quads\]'"):
-        quads.check_quads()
+        quads.require_quadriflow()
 
 
 def test_what_does_not_come_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quads, "check_quads", lambda: None)
+    monkeypatch.setattr(quads, "require_quadriflow", lambda: None)
     monkeypatch.setattr(quads.sys, "executable", "/bin/false")
-    said = quads.quad_mesh(mesh_of(torus), 1000)
+    said = quads.remesh_to_quads(mesh_of(torus), 1000)
     assert said == "QuadriFlow failed with exit code 1"
 
 
 def test_a_torus_of_quads() -> None:
     pytest.importorskip("pyQuadriFlow", reason="pip install 'dreamfusion3d[quads]'")
     mesh = mesh_of(torus, faces=6000)
-    made = quads.quad_mesh(mesh, 1600)
+    made = quads.remesh_to_quads(mesh, 1600)
     assert isinstance(made, Mesh), made
-    assert quads.is_of_quads(made.faces)
-    assert quality(made).genus == 1
+    assert quads.is_quad_mesh(made.faces)
+    assert mesh_quality(made).genus == 1
     assert 0.7 * 1600 < len(made.faces) < 1.3 * 1600
-    assert quality(made).volume == pytest.approx(quality(mesh).volume, rel=0.03)
+    assert mesh_quality(made).volume == pytest.approx(mesh_quality(mesh).volume, rel=0.03)
 
 
 @pytest.mark.parametrize("excess, laid", [(1.12, True), (0.9, True), (None, False)])
@@ -92,10 +92,10 @@ def test_quads_keep_to_the_budget(monkeypatch: pytest.MonkeyPatch, excess: float
         count = 1000 if excess is None else round(quads_ * excess)
         return np.zeros((4, 3)), np.zeros((count, 4), np.int64)
 
-    monkeypatch.setattr(quads, "_by_quadriflow", lay)
-    found = quads._within_budget(mesh_of(torus), 500, 60.0)
+    monkeypatch.setattr(quads, "_run_quadriflow", lay)
+    found = quads._remesh_within_budget(mesh_of(torus), 500, 60.0)
     assert isinstance(found, tuple) == laid
     if isinstance(found, tuple):
         assert 400 <= len(found[1]) <= 500 and len(asked) <= 2
     else:
-        assert "more than 500" in found and len(asked) == quads.TRIES
+        assert "more than 500" in found and len(asked) == quads.MAX_ATTEMPTS

@@ -8,11 +8,18 @@ import torch
 from scipy import ndimage
 
 from dreamfusion3d.cameras.orbit import ORBIT_ELEVATION_DEG
-from dreamfusion3d.evaluation.ground_truth import BOUND, ground_truth_grid
-from dreamfusion3d.mesh.clean import solid_mesh
-from dreamfusion3d.mesh.quality import quality
-from dreamfusion3d.mesh.space_carving import GAP, carving_cameras, close_gaps, reachable, solidify, visible
-from dreamfusion3d.procedural.objects import instances
+from dreamfusion3d.evaluation.ground_truth import TRUE_GRID_BOUND, ground_truth_grid
+from dreamfusion3d.mesh.clean import extract_solid
+from dreamfusion3d.mesh.quality import mesh_quality
+from dreamfusion3d.mesh.space_carving import (
+    GAP_RADIUS,
+    carving_cameras,
+    close_gaps,
+    reachable_samples,
+    solidify,
+    visible_samples,
+)
+from dreamfusion3d.procedural.objects import sample_objects
 from tests.support.shapes import grid_of, torus
 
 RESOLUTION = 64  # of grid_of
@@ -49,8 +56,8 @@ def test_a_hollow_body_becomes_solid():
     centre = at(0, 0, 0)
     assert grid[centre] < 0 < filled[centre]
     # without it the hole makes the inside a part of the surface
-    assert quality(solid_mesh(grid, 0.0)).volume < 0.7
-    report = quality(solid_mesh(filled, 0.0))
+    assert mesh_quality(extract_solid(grid, 0.0)).volume < 0.7
+    report = mesh_quality(extract_solid(filled, 0.0))
     assert report.components == 1 and report.genus == 0
     assert report.volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.03)
 
@@ -69,7 +76,7 @@ def test_an_open_cup_keeps_its_cavity():
     filled = solidify(grid_of(cup), 0.0)
     assert filled[at(0, 0.3, 0)] < 0 and filled[at(0, 0, 0)] < 0 and filled[at(0, -0.2, 0)] < 0
     assert filled[at(0, -0.36, 0)] > 0
-    before, after = (quality(solid_mesh(g, 0.0)) for g in (grid_of(cup), filled))
+    before, after = (mesh_quality(extract_solid(g, 0.0)) for g in (grid_of(cup), filled))
     assert after.genus == 0 and after.volume == pytest.approx(before.volume, rel=0.03)
 
 
@@ -92,10 +99,10 @@ def test_a_jug_is_empty_behind_its_neck_and_not_from_below(upright):
     grid = grid_of(lambda p: jug(0.12)(p * way))
     shoulder, filled = at(0.38, 0.1 * way[1], 0), solidify(grid, 0.0)
     assert grid[shoulder] < 0 and (filled[shoulder] < 0) == upright
-    report = quality(solid_mesh(filled, 0.0))
+    report = mesh_quality(extract_solid(filled, 0.0))
     assert report.genus == 0 and report.components == 1
     if upright:
-        assert report.volume == pytest.approx(quality(solid_mesh(grid, 0.0)).volume, rel=0.05)
+        assert report.volume == pytest.approx(mesh_quality(extract_solid(grid, 0.0)).volume, rel=0.05)
 
 
 def test_what_is_reached_is_what_a_ball_covers():
@@ -104,27 +111,27 @@ def test_what_is_reached_is_what_a_ball_covers():
     inside[2:9, 2:18, 2:9] = inside[2:9, 2:18, 11:18] = False
     seen = np.zeros_like(inside)
     seen[3:6, 10:18, 3:6] = True
-    apart = reachable(inside, seen, 2.0)
+    apart = reachable_samples(inside, seen, 2.0)
     assert apart[3:8, 6:16, 3:8].all() and not apart[:, :, 11:].any()
     inside[3:8, 4:10, 9:11] = False
-    joined = reachable(inside, seen, 1.5)
+    joined = reachable_samples(inside, seen, 1.5)
     assert joined[3:8, 4:16, 12:17].all() and not joined[inside].any()
     inside[3:8, :4, 12:17] = False  # open below, and nothing of it seen
-    below = reachable(inside, seen & False, 1.5)
+    below = reachable_samples(inside, seen & False, 1.5)
     assert not below.any()
 
 
 def test_a_torus_keeps_its_hole():
     grid = grid_of(torus)
     filled = solidify(grid, 0.0)
-    report = quality(solid_mesh(filled, 0.0))
+    report = mesh_quality(extract_solid(filled, 0.0))
     assert report.genus == 1 and report.components == 1
-    assert report.volume == pytest.approx(quality(solid_mesh(grid, 0.0)).volume, rel=0.02)
+    assert report.volume == pytest.approx(mesh_quality(extract_solid(grid, 0.0)).volume, rel=0.02)
 
 
 def test_sealed_bubbles_are_not_seen():
     grid = grid_of(lambda p: np.maximum(radius(p) - 0.6, 0.3 - radius(p)))
-    seen = visible(grid, 0.0, 1.0, carving_cameras())
+    seen = visible_samples(grid, 0.0, 1.0, carving_cameras())
     empty = grid <= 0
     assert not seen[at(0, 0, 0)]
     labels, count = ndimage.label(empty)
@@ -156,11 +163,11 @@ def cracked(width: float):
 
 
 def test_a_crack_through_a_wall_is_closed_and_a_hole_is_not():
-    for width, genus in ((GAP, 0), (2 * GAP + 0.12, 1)):
+    for width, genus in ((GAP_RADIUS, 0), (2 * GAP_RADIUS + 0.12, 1)):
         grid = grid_of(cracked(width), FINE)
-        assert quality(solid_mesh(grid, 0.0)).genus == 1
+        assert mesh_quality(extract_solid(grid, 0.0)).genus == 1
         closed = close_gaps(grid, 0.0)
-        assert quality(solid_mesh(closed, 0.0)).genus == genus
+        assert mesh_quality(extract_solid(closed, 0.0)).genus == genus
         assert (closed >= grid).all() and np.array_equal(closed[grid > 0], grid[grid > 0])
     middle, above = FINE // 2, round(1.1 / 2 * (FINE - 1))
     assert closed[middle, above, middle] < 0  # the cavity
@@ -180,7 +187,9 @@ def test_closing_is_a_dilation_and_an_erosion_by_a_ball():
 
 @pytest.mark.parametrize(("kind", "handles"), [("teapot", 1), ("vase", 2), ("chair", 0)])
 def test_closing_and_carving_keep_the_topology_of_true_props(kind, handles):
-    props = instances(kind, handles, "small", 2, generator=torch.Generator().manual_seed(3))
+    props = sample_objects(kind, handles, "small", 2, generator=torch.Generator().manual_seed(3))
     for i in range(2):
-        solid = solidify(ground_truth_grid(props, i, 96), 0.0, BOUND)
-        assert quality(solid_mesh(solid, 0.0, BOUND)).genus == props.kind.genus_of(handles)
+        solid = solidify(ground_truth_grid(props, i, 96), 0.0, TRUE_GRID_BOUND)
+        assert mesh_quality(
+            extract_solid(solid, 0.0, TRUE_GRID_BOUND)
+        ).genus == props.category.expected_genus(handles)

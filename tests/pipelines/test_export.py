@@ -14,15 +14,15 @@ import trimesh
 
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.core import files
-from dreamfusion3d.core.config import as_dict, resolve
+from dreamfusion3d.core.config import config_to_dict, resolve_config
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.progress import Quiet
+from dreamfusion3d.core.progress import QuietProgress
 from dreamfusion3d.core.types import TexturedMesh
-from dreamfusion3d.mesh.io.axes import place
-from dreamfusion3d.mesh.io.formats import extras_of, write
-from dreamfusion3d.mesh.io.gltf import companion, read_glb
+from dreamfusion3d.mesh.io.axes import scale_to_height
+from dreamfusion3d.mesh.io.formats import asset_extras, write_asset
+from dreamfusion3d.mesh.io.gltf import companion_stem, read_glb
 from dreamfusion3d.pipelines import stages
-from dreamfusion3d.pipelines.export import export
+from dreamfusion3d.pipelines.export import export_run
 from tests.support.shapes import textured_of, two_handles
 
 HEIGHT = 0.5
@@ -40,16 +40,24 @@ def run(pot: TexturedMesh, tmp_path: Path) -> Path:
 
 
 def finished(pot: TexturedMesh, folder: Path) -> Path:
-    config = resolve(sets=["mesh.formats=glb,obj", f"mesh.height={HEIGHT}"])
+    config = resolve_config(sets=["mesh.formats=glb,obj", f"mesh.height_m={HEIGHT}"])
     written = []
     for kind in config.mesh.formats:
         path = folder / f"{folder.name}.{kind}"
-        written += write(kind, place(pot, HEIGHT), path, "a_pot", extras_of("A pot", 3, "embedded"))
+        written += write_asset(
+            kind, scale_to_height(pot, HEIGHT), path, "a_pot", asset_extras("A pot", 3, "embedded")
+        )
     (folder / "work").mkdir()
-    stages.kept(folder / "work" / "textured.npz", TexturedMesh, lambda: pot, Quiet())
-    facts = {p.name: {"sha256": files.sha256(p), "bytes": p.stat().st_size} for p in written}
-    record = {"prompt": "A pot", "seed": 3, "slug": folder.name, "config": as_dict(config),
-              "prior": {"name": "embedded", "sha256": "0" * 64}, "files": facts}
+    stages.load_or_compute(folder / "work" / "textured.npz", TexturedMesh, lambda: pot, QuietProgress())
+    facts = {p.name: {"sha256": files.file_sha256(p), "bytes": p.stat().st_size} for p in written}
+    record = {
+        "prompt": "A pot",
+        "seed": 3,
+        "slug": folder.name,
+        "config": config_to_dict(config),
+        "prior": {"name": "embedded", "sha256": "0" * 64},
+        "files": facts,
+    }
     files.write_json(folder / "asset.json", record)
     return folder
 
@@ -60,7 +68,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_defaults_give_what_the_run_has(run: Path) -> None:
     before = contents(run)
-    written = export(run)
+    written = export_run(run)
     assert written == [run / "export" / f"{run.name}.{kind}" for kind in ("glb", "obj")]
     again = contents(run / "export")
     assert set(again) == {f"{run.name}.{kind}" for kind in ("glb", "obj", "mtl", "png")}
@@ -72,7 +80,7 @@ def test_defaults_give_what_the_run_has(run: Path) -> None:
 def test_a_name_of_its_own(name: str, called: str, run: Path) -> None:
     record = json.loads((run / "asset.json").read_text())
     (run / "asset.json").write_text(json.dumps({**record, "name": name}))
-    export(run, "obj")
+    export_run(run, "obj")
     assert set(contents(run / "export")) == {f"{run.name}.{kind}" for kind in ("obj", "mtl", "png")}
     assert f"usemtl {called}\n" in (run / "export" / f"{run.name}.obj").read_text()
 
@@ -82,7 +90,7 @@ def test_two_assets_of_one_prompt_share_a_folder(run: Path, pot: TexturedMesh, t
     green = replace(pot, texture=np.full_like(pot.texture, (0, 200, 0)))
     other = finished(green, run.parent / "a_pot")
     for one in (run, other):
-        export(one, "obj,gltf", out=tmp_path / "delivery")
+        export_run(one, "obj,gltf", out=tmp_path / "delivery")
         shutil.copytree(one, tmp_path / "flat", dirs_exist_ok=True)
     for folder in ("delivery/{}.obj", "delivery/{}.gltf", "flat/{}.obj"):
         for one, mesh in ((run, pot), (other, green)):
@@ -96,11 +104,13 @@ def test_a_renamed_run(run: Path) -> None:
     """A space would end the name of an OBJ's material file, and is no part of a URI."""
     folder = run.rename(run.parent / "my pot (final)")
     (folder / f"{run.name}.glb").rename(folder / f"{folder.name}.glb")
-    for path in export(folder, "obj,gltf"):
+    for path in export_run(folder, "obj,gltf"):
         [part] = trimesh.load_scene(path).geometry.values()
         assert part.visual.uv is not None
         beside = {p.stem for p in path.parent.iterdir() if p.suffix in (".mtl", ".bin", ".png")}
-        assert beside == {companion(path)} and re.fullmatch("my_pot_final_[0-9a-f]{6}", companion(path))
+        assert beside == {companion_stem(path)} and re.fullmatch(
+            "my_pot_final_[0-9a-f]{6}", companion_stem(path)
+        )
 
 
 @pytest.mark.parametrize("gone", ["work", "the npz is damaged"])
@@ -109,7 +119,7 @@ def test_from_the_glb_alone(gone: str, run: Path, capsys: pytest.CaptureFixture[
         shutil.rmtree(run / "work")
     else:
         (run / "work" / "textured.npz").write_bytes(b"PK")
-    [path] = export(run, "glb")
+    [path] = export_run(run, "glb")
     assert ("damaged" in capsys.readouterr().err) == (gone != "work")
     one, two = read_glb(run / f"{run.name}.glb"), read_glb(path)
     np.testing.assert_allclose(two.vertices, one.vertices, atol=1e-6)
@@ -121,14 +131,14 @@ def test_from_the_glb_alone(gone: str, run: Path, capsys: pytest.CaptureFixture[
 def test_an_edited_glb_is_said_to_be_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(run / "work")
     glb = run / f"{run.name}.glb"
-    write("glb", place(read_glb(glb), 7.0), glb, "edited", {})
-    [path] = export(run, "glb")
+    write_asset("glb", scale_to_height(read_glb(glb), 7.0), glb, "edited", {})
+    [path] = export_run(run, "glb")
     assert "not as the run wrote it" in capsys.readouterr().err
     assert np.ptp(read_glb(path).vertices[:, 1]) == pytest.approx(HEIGHT, rel=1e-5)
 
 
 def test_frame_height_pivot(run: Path, tmp_path: Path) -> None:
-    [path] = export(run, ["obj"], out=tmp_path / "x", up="z", units="cm", height=0.25, pivot="center")
+    [path] = export_run(run, ["obj"], out=tmp_path / "x", up="z", units="cm", height=0.25, pivot="center")
     assert path == tmp_path / "x" / f"{run.name}.obj" and not (run / "export").exists()
     bounds = trimesh.load(path, process=False).bounds
     np.testing.assert_allclose(bounds[0], -bounds[1], atol=1e-4)
@@ -137,17 +147,17 @@ def test_frame_height_pivot(run: Path, tmp_path: Path) -> None:
 
 
 def test_what_gltf_does_not_allow_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    [path] = export(run, "glb", up="z", units="cm")
+    [path] = export_run(run, "glb", up="z", units="cm")
     assert "glb is always +Y up, m" in capsys.readouterr().err
     assert path.read_bytes() == (run / f"{run.name}.glb").read_bytes()
-    export(run, "glb", up="y", units="m")
+    export_run(run, "glb", up="y", units="m")
     assert capsys.readouterr().err == ""
 
 
 def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "x"
     arguments = [str(run), "--format", "ply,stl,3mf,gltf", "--out", str(out), "--height", "2", "--quiet"]
-    assert report.run(main.app, ["export", *arguments]) == 0
+    assert report.run_app(main.app, ["export", *arguments]) == 0
     captured = capsys.readouterr()
     assert captured.out.split() == [str(out / f"{run.name}.{k}") for k in ("ply", "stl", "3mf", "gltf")]
     assert captured.err == ""
@@ -169,12 +179,15 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     ],
 )
 def test_bad_options(
-    arguments: list[str], words: str, run: Path, capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+    run: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(run)
     before = contents(run)
-    assert report.run(main.app, ["export", str(run), *arguments]) == 2
+    assert report.run_app(main.app, ["export", str(run), *arguments]) == 2
     captured = capsys.readouterr()
     assert words in captured.err and len(captured.err.splitlines()) == 1 and captured.out == ""
     assert contents(run) == before
@@ -182,33 +195,33 @@ def test_bad_options(
 
 def test_folders_that_are_no_finished_run(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
-        export(tmp_path / "nowhere")
+        export_run(tmp_path / "nowhere")
     with pytest.raises(InputError, match="is a file"):
-        export(run / "asset.json")
+        export_run(run / "asset.json")
     with pytest.raises(InputError, match=r"holds 1 runs and is none itself.*a_pot_a1b2c3"):
-        export(run.parent)
+        export_run(run.parent)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no run's folder"):
-        export(tmp_path / "empty")
+        export_run(tmp_path / "empty")
     record = json.loads((run / "asset.json").read_text())
     for broken in ("{", "[]", json.dumps({**record, "config": {}})):
         (run / "asset.json").write_text(broken)
         with pytest.raises(InputError, match="not the record of a run"):
-            export(run)
+            export_run(run)
     (run / "asset.json").unlink()
     (run / "work" / "run.json").write_text(json.dumps({"prompt": "A pot"}))
     with pytest.raises(InputError, match='not finished.*text2mesh "A pot"'):
-        export(run)
+        export_run(run)
 
 
 def test_nothing_to_export_from(run: Path) -> None:
     shutil.rmtree(run / "work")
     (run / f"{run.name}.glb").write_bytes(b"glTF?")
     with pytest.raises(InputError, match="cannot be read"):
-        export(run, "obj")
+        export_run(run, "obj")
     (run / f"{run.name}.glb").unlink()
     with pytest.raises(InputError, match="neither work/textured.npz nor a GLB"):
-        export(run, "obj")
+        export_run(run, "obj")
 
 
 def test_read_only(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,13 +232,13 @@ def test_read_only(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as patch:
         patch.setattr(Path, "mkdir", denied)
         with pytest.raises(InputError, match="Permission denied. Choose another with --out"):
-            export(run, "obj")
+            export_run(run, "obj")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", denied)
         with pytest.raises(InputError, match="Permission denied"):
-            export(run, "obj", out=tmp_path / "x")
+            export_run(run, "obj", out=tmp_path / "x")
     assert not list((tmp_path / "x").iterdir())
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_text", denied)
         with pytest.raises(InputError, match="cannot read .*asset.json"):
-            export(run, "obj")
+            export_run(run, "obj")

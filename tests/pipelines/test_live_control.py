@@ -13,14 +13,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dreamfusion3d.cameras.orbit import turntable
+from dreamfusion3d.cameras.orbit import turntable_cameras
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.progress import Quiet
+from dreamfusion3d.core.progress import QuietProgress
 from dreamfusion3d.pipelines import live_control
-from dreamfusion3d.pipelines.live_control import Control, Wish, ask, read_edits, read_steps, wish_of
-from dreamfusion3d.pipelines.workspace import Edit, Identity, Workspace, claim
-from dreamfusion3d.priors.protocol import Prompts, Text
+from dreamfusion3d.pipelines.live_control import (
+    ControlRequest,
+    LiveControl,
+    read_control_request,
+    read_edits,
+    read_step_log,
+    write_control_request,
+)
+from dreamfusion3d.pipelines.workspace import PromptEdit, RunIdentity, Workspace, claim_workspace
+from dreamfusion3d.priors.protocol import Prompts, TextEmbedding
 from dreamfusion3d.training.loop import Step
 from tests.pipelines import test_text_to_mesh as test_pipeline
 from tests.pipelines.test_text_to_mesh import make
@@ -32,8 +39,8 @@ TOTAL = 8
 class Lengths(test_pipeline.FakePrior):
     """Encodes a prompt as its length."""
 
-    def encode_text(self, prompts: list[str]) -> Text:
-        return Text(torch.tensor([[float(len(p))] for p in prompts]))
+    def encode_text(self, prompts: list[str]) -> TextEmbedding:
+        return TextEmbedding(torch.tensor([[float(len(p))] for p in prompts]))
 
 
 class Run:
@@ -49,10 +56,10 @@ class Run:
         work.mkdir(parents=True, exist_ok=True)
 
     def begin(self, text: Prompts) -> Iterator[Step]:
-        index = live_control._index_of(self.checkpoint)
+        index = live_control._checkpoint_index(self.checkpoint)
         while index < self.total:
             index += 1
-            self.asked[index] = int(text.asked(turntable(1)).cond.embedding[0, 0])
+            self.asked[index] = int(text.conditioning(turntable_cameras(1)).cond.embedding[0, 0])
             if index == self.setback:
                 self.setback, index = None, index - 3
             yield Step(index, self.total, self.norm, 0.5)
@@ -60,7 +67,7 @@ class Run:
     def go(self, after: dict[int, Callable[[], Any]] | None = None, stop: int = 10**9) -> dict[int, int]:
         """Takes the steps; ``after`` some of them something happens. What each was asked."""
         said = Said()
-        steps = Control(self.work, "optimise", Lengths(), "a ball", Config(), said).steps(
+        steps = LiveControl(self.work, "optimise", Lengths(), "a ball", Config(), said).steps(
             self.begin, self.checkpoint, lambda: self.waited.append(max(self.asked, default=0))
         )
         for step in steps:
@@ -74,24 +81,27 @@ class Run:
         save_file({"index": torch.tensor(index)}, self.checkpoint)
 
 
-class Said(Quiet):
+class Said(QuietProgress):
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
 
-    def say(self, message: str) -> None:
+    def log(self, message: str) -> None:
         self.lines.append(message)
 
 
 def want(work: Path, prompt: str) -> Callable[[], None]:
-    return lambda: ask(work, Wish(False, prompt))
+    return lambda: write_control_request(work, ControlRequest(False, prompt))
 
 
 def test_a_new_prompt_counts_from_the_next_step_on(tmp_path: Path) -> None:
     run = Run(tmp_path)
     asked = run.go({3: want(tmp_path, "a  long  ball"), 6: want(tmp_path, "a ball")})
     assert asked == {1: 6, 2: 6, 3: 6, 4: 11, 5: 11, 6: 11, 7: 6, 8: 6}
-    assert read_edits(tmp_path) == [Edit("optimise", 4, "a long ball"), Edit("optimise", 7, "a ball")]
+    assert read_edits(tmp_path) == [
+        PromptEdit("optimise", 4, "a long ball"),
+        PromptEdit("optimise", 7, "a ball"),
+    ]
     assert json.loads((tmp_path / "reply.json").read_text())["accepted"] is True
 
 
@@ -102,7 +112,7 @@ def test_a_resumed_run_asks_the_same(tmp_path: Path) -> None:
     broken.asked.clear()
     assert broken.go() == {k: v for k, v in expected.items() if k > 2}
     assert read_edits(broken.work) == read_edits(whole.work)
-    assert [s["step"] for s in read_steps(broken.work)] == list(range(1, TOTAL + 1))
+    assert [s["step"] for s in read_step_log(broken.work)] == list(range(1, TOTAL + 1))
 
 
 def test_after_a_setback_the_same_prompts_come_again(tmp_path: Path) -> None:
@@ -110,7 +120,7 @@ def test_after_a_setback_the_same_prompts_come_again(tmp_path: Path) -> None:
     run.setback = 6  # goes on with 4
     asked = run.go({4: want(tmp_path, "a long ball")})
     assert asked[4] == 6 and asked[5] == 11 and asked[8] == 11
-    assert read_edits(tmp_path) == [Edit("optimise", 5, "a long ball")]
+    assert read_edits(tmp_path) == [PromptEdit("optimise", 5, "a long ball")]
 
 
 @pytest.mark.parametrize("prompt", ["a quixnar", "", "a\u0007bell", "x" * 2000])
@@ -124,19 +134,23 @@ def test_a_prompt_that_is_refused_changes_nothing(prompt: str, tmp_path: Path) -
 
 
 def test_pause_holds_the_run_until_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_control, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(live_control, "PAUSE_POLL_SECONDS", 0.01)
     run = Run(tmp_path)
-    at = threading.Thread(target=run.go, args=({3: lambda: ask(tmp_path, Wish(paused=True))},), daemon=True)
+    at = threading.Thread(
+        target=run.go,
+        args=({3: lambda: write_control_request(tmp_path, ControlRequest(paused=True))},),
+        daemon=True,
+    )
     at.start()
     end = time.monotonic() + 10
     while max(run.asked, default=0) < 3 and time.monotonic() < end:
         time.sleep(0.01)
     time.sleep(0.2)
     assert at.is_alive() and max(run.asked) == 3
-    ask(tmp_path, Wish(paused=True, prompt="a long ball"))
+    write_control_request(tmp_path, ControlRequest(paused=True, prompt="a long ball"))
     time.sleep(0.2)
     assert max(run.asked) == 3
-    ask(tmp_path, Wish(paused=False, prompt="a long ball"))
+    write_control_request(tmp_path, ControlRequest(paused=False, prompt="a long ball"))
     at.join(10)
     assert not at.is_alive() and run.asked[TOTAL] == 11
     assert set(run.waited) == {3} and len(run.waited) > 5  # whoever looks at a run that waits sees its field
@@ -145,39 +159,49 @@ def test_pause_holds_the_run_until_it_goes_on(tmp_path: Path, monkeypatch: pytes
 def test_nobody_is_shown_a_field_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_control, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(live_control, "PAUSE_POLL_SECONDS", 0.01)
     run = Run(tmp_path)
-    ask(tmp_path, Wish(paused=True))
+    write_control_request(tmp_path, ControlRequest(paused=True))
     at = threading.Thread(target=run.go, daemon=True)
     at.start()
     time.sleep(0.2)
     assert at.is_alive() and not run.asked
-    ask(tmp_path, Wish())
+    write_control_request(tmp_path, ControlRequest())
     at.join(10)
     assert not at.is_alive() and not run.waited and len(run.asked) == TOTAL
 
 
-@pytest.mark.parametrize("text", [
-    "", "{", "[]", "null", '{"paused": "yes", "prompt": 3}', '{"prompt": "a long ball"}', "[" * 100_000,
-    '{"paused": false, "prompt": "' + "x" * 100_000 + '"}', '{"paused": 1, "prompt": null}',
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"paused": "yes", "prompt": 3}',
+        '{"prompt": "a long ball"}',
+        "[" * 100_000,
+        '{"paused": false, "prompt": "' + "x" * 100_000 + '"}',
+        '{"paused": 1, "prompt": null}',
+    ],
+)
 def test_a_control_file_that_is_none_asks_for_nothing(text: str, tmp_path: Path) -> None:
     (tmp_path / "control.json").write_text(text)
-    assert wish_of(tmp_path) == Wish()
+    assert read_control_request(tmp_path) == ControlRequest()
     assert set(Run(tmp_path).go().values()) == {6}
 
 
 def test_the_log_is_bounded_and_reaches_the_last_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_control, "LINES", 20)
+    monkeypatch.setattr(live_control, "MAX_LOG_LINES", 20)
     run = Run(tmp_path, total=501)
     run.norm = float("nan")
     run.go()
-    steps = [s["step"] for s in read_steps(tmp_path)]
+    steps = [s["step"] for s in read_step_log(tmp_path)]
     assert len(steps) <= 21 and steps == sorted(set(steps)) and steps[-1] == 501
     assert len((tmp_path / "steps.jsonl").read_text().splitlines()) == len(steps)
-    assert {s["gradient_norm"] for s in read_steps(tmp_path)} == {None}
+    assert {s["gradient_norm"] for s in read_step_log(tmp_path)} == {None}
 
 
 def test_damaged_edits_are_no_undisturbed_run(tmp_path: Path) -> None:
@@ -208,7 +232,7 @@ def test_unwatched_there_is_no_trace_in_the_record(quick: None, tmp_path: Path) 
     assert "edits" not in asset.record
     work = asset.folder / "work"
     assert not [n for n in ("control.json", "edits.json", "reply.json") if (work / n).exists()]
-    assert [s["step"] for s in read_steps(work)] == [1, 2, 3]
+    assert [s["step"] for s in read_step_log(work)] == [1, 2, 3]
     assert json.loads((work / "settings.json").read_text())["start"] == "blob"
 
 
@@ -216,7 +240,7 @@ def test_an_edited_asset_is_never_taken_for_the_plain_one(quick: None, tmp_path:
     first = make(tmp_path)
     (first.folder / "asset.json").unlink()
     (first.folder / "work" / "field.safetensors").unlink()
-    ask(first.folder / "work", Wish(prompt="a large ball"))
+    write_control_request(first.folder / "work", ControlRequest(prompt="a large ball"))
     edited = make(tmp_path)
     assert edited.folder == first.folder
     assert edited.record["edits"] == [{"stage": "optimise", "step": 1, "prompt": "a large ball"}]
@@ -228,12 +252,12 @@ def test_an_edited_asset_is_never_taken_for_the_plain_one(quick: None, tmp_path:
 
 
 def test_edited_assets_under_both_names_are_kept(tmp_path: Path) -> None:
-    identity = Identity("a ball", 0, Config(), "0" * 64)
+    identity = RunIdentity("a ball", 0, Config(), "0" * 64)
     taken = []
     for _ in range(3):
-        with claim(tmp_path, identity) as space:
+        with claim_workspace(tmp_path, identity) as space:
             space.begin(identity, False)
-            space.ticket.write_text(json.dumps({"digest": f"another {len(taken)}"}))
+            space.run_info_path.write_text(json.dumps({"digest": f"another {len(taken)}"}))
             taken.append(space.folder)
     assert len(set(taken)) == 3
-    assert all(Workspace(folder).owner() == f"another {i}" for i, folder in enumerate(taken))
+    assert all(Workspace(folder).owner_digest() == f"another {i}" for i, folder in enumerate(taken))

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 from dreamfusion3d.core import files
 from dreamfusion3d.pipelines import live_field
-from dreamfusion3d.pipelines.live_control import read_steps
-from dreamfusion3d.pipelines.live_field import Live, look_at
-from dreamfusion3d.pipelines.run_reader import latest_field
+from dreamfusion3d.pipelines.live_control import read_step_log
+from dreamfusion3d.pipelines.live_field import FieldPublisher, mark_watched
+from dreamfusion3d.pipelines.run_reader import find_latest_field
 from tests.pipelines import test_text_to_mesh as test_pipeline
 from tests.pipelines.test_text_to_mesh import make
 
@@ -39,15 +39,17 @@ class Clock:
 @pytest.mark.parametrize("writing", [0.0, 0.001, 0.5])
 def test_as_often_as_is_cheap(writing: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, field = Clock(monkeypatch, writing), torch.nn.Linear(2, 2)
-    found, begun = Live(field, tmp_path), clock.now
+    found, begun = FieldPublisher(field, tmp_path), clock.now
     for step in range(4000):
         clock.now += 0.05
-        look_at(tmp_path)
+        mark_watched(tmp_path)
         os.utime(tmp_path / "watched", ns=(step, step))
         found.step()
     spent = writing * len(clock.written) / (clock.now - begun)
-    assert spent <= live_field.SHARE + 0.01
-    often = 200 / max(live_field.SECONDS_BETWEEN + 0.05, writing / live_field.SHARE + writing)
+    assert spent <= live_field.MAX_WRITE_FRACTION + 0.01
+    often = 200 / max(
+        live_field.PUBLISH_INTERVAL_SECONDS + 0.05, writing / live_field.MAX_WRITE_FRACTION + writing
+    )
     assert len(clock.written) >= 0.9 * often - 1
     assert torch.equal(load_file(tmp_path / "live.safetensors")["weight"], field.weight)
     found.close()
@@ -55,10 +57,10 @@ def test_as_often_as_is_cheap(writing: float, tmp_path: Path, monkeypatch: pytes
 
 
 def test_nobody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    look_at(tmp_path)  # of an earlier run, and by a clock that is ahead
+    mark_watched(tmp_path)  # of an earlier run, and by a clock that is ahead
     os.utime(tmp_path / "watched", ns=(1 << 62, 1 << 62))
     clock = Clock(monkeypatch, 0.0)
-    found = Live(torch.nn.Linear(2, 2), tmp_path)
+    found = FieldPublisher(torch.nn.Linear(2, 2), tmp_path)
 
     def pass_by(seconds: int) -> int:
         before = len(clock.written)
@@ -69,7 +71,7 @@ def test_nobody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert not pass_by(60)
     os.utime(tmp_path / "watched", ns=(5, 5))  # by a clock that is behind
-    assert 10 <= pass_by(60) <= live_field.SECONDS_WATCHED + 1
+    assert 10 <= pass_by(60) <= live_field.WATCH_TIMEOUT_SECONDS + 1
     assert not pass_by(60)
 
 
@@ -77,18 +79,18 @@ def test_a_watched_run_makes_the_same_bytes(
     quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    plain = Live.step
+    plain = FieldPublisher.step
 
-    def step(self: Live) -> None:
-        look_at(self.work)
+    def step(self: FieldPublisher) -> None:
+        mark_watched(self.work)
         os.utime(self.work / "watched", ns=(len(seen), len(seen)))
-        self.due = 0.0
+        self.next_check = 0.0
         plain(self)
-        path = latest_field(self.work.parent)
-        seen.append((path and path.name, len(read_steps(self.work))))
+        path = find_latest_field(self.work.parent)
+        seen.append((path and path.name, len(read_step_log(self.work))))
 
     unwatched = make(tmp_path / "a")
-    monkeypatch.setattr(Live, "step", step)
+    monkeypatch.setattr(FieldPublisher, "step", step)
     watched = make(tmp_path / "b")
     assert seen == [("live.safetensors", n) for n in (1, 2, 3)]
     assert watched.record["files"] == unwatched.record["files"]

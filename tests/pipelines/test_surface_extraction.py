@@ -11,22 +11,22 @@ import torch
 from dreamfusion3d.core.errors import EmptyFieldError, InputError
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh import space_carving as solidifying
-from dreamfusion3d.mesh.clean import solid_mesh
+from dreamfusion3d.mesh.clean import extract_solid
 from dreamfusion3d.mesh.isosurface import log_ratio, sample_grid
-from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.mesh.refine import refine_grid
-from dreamfusion3d.mesh.simplify import simplify, smooth
-from dreamfusion3d.mesh.space_carving import solidify, within
+from dreamfusion3d.mesh.simplify import simplify, taubin_smooth
+from dreamfusion3d.mesh.space_carving import dilate_ball, solidify
 from dreamfusion3d.pipelines import surface_extraction
-from dreamfusion3d.pipelines.surface_extraction import mesh_silhouette_iou, surface_of
+from dreamfusion3d.pipelines.surface_extraction import extract_surface, mesh_silhouette_iou
 from tests.mesh.test_space_carving import cup, shell
 from tests.support.shapes import grid_of, sphere, torus
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surface_extraction, "VIEWS", 6)
-    monkeypatch.setattr(surface_extraction, "VIEW_SIZE", 24)
+    monkeypatch.setattr(surface_extraction, "SILHOUETTE_VIEWS", 6)
+    monkeypatch.setattr(surface_extraction, "SILHOUETTE_SIZE", 24)
 
 
 def field(density):
@@ -46,8 +46,12 @@ def soft(distance):
 HOSTILE = {
     "noise": noise,
     "plane": lambda x: soft(x[:, 1] + 0.1 * x[:, 0]),
-    "two bodies": lambda x: soft(torch.minimum(
-        (x - x.new_tensor([0.45, 0, 0])).norm(dim=1), (x + x.new_tensor([0.45, 0, 0])).norm(dim=1)) - 0.3),
+    "two bodies": lambda x: soft(
+        torch.minimum(
+            (x - x.new_tensor([0.45, 0, 0])).norm(dim=1), (x + x.new_tensor([0.45, 0, 0])).norm(dim=1)
+        )
+        - 0.3
+    ),
     "thin shell": lambda x: soft((x.norm(dim=1) - 0.6).abs() - 1 / 47),
     "all full": lambda x: torch.full_like(x[:, 0], 300.0),
     "a point": lambda x: soft(x.norm(dim=1) - 0.05),
@@ -56,10 +60,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_field_gives_a_closed_mesh(name):
-    found = surface_of(field(HOSTILE[name]), 48, torch.Generator().manual_seed(0))
-    rough = smooth(Mesh(found.vertices, found.faces))
+    found = extract_surface(field(HOSTILE[name]), 48, torch.Generator().manual_seed(0))
+    rough = taubin_smooth(Mesh(found.vertices, found.faces))
     for mesh in (Mesh(found.vertices, found.faces), rough, simplify(rough, 400)):
-        report = quality(mesh)
+        report = mesh_quality(mesh)
         assert report.watertight and report.manifold and report.components == 1
         assert report.volume > 0
         assert np.abs(report.bounds).max() < 1 + 3 / 47
@@ -69,20 +73,23 @@ def test_a_hostile_field_gives_a_closed_mesh(name):
         assert 4 / 3 * np.pi * 0.6**3 < report.volume < 4 / 3 * np.pi * 0.7**3
 
 
-@pytest.mark.parametrize("density, error, words", [
-    (lambda x: torch.zeros_like(x[:, 0]), EmptyFieldError, "transparent from every side"),
-    (lambda x: torch.full_like(x[:, 0], 1e-4), EmptyFieldError, "transparent from every side"),
-    (lambda x: torch.where(x[:, 0] > 0, torch.nan, 1.0), InputError, "not a finite number"),
-    (lambda x: torch.where(x.norm(dim=1) < 0.5, torch.inf, 0.0), InputError, "not a finite number"),
-], ids=["empty", "fog", "nan", "infinite"])
+@pytest.mark.parametrize(
+    "density, error, words",
+    [
+        (lambda x: torch.zeros_like(x[:, 0]), EmptyFieldError, "transparent from every side"),
+        (lambda x: torch.full_like(x[:, 0], 1e-4), EmptyFieldError, "transparent from every side"),
+        (lambda x: torch.where(x[:, 0] > 0, torch.nan, 1.0), InputError, "not a finite number"),
+        (lambda x: torch.where(x.norm(dim=1) < 0.5, torch.inf, 0.0), InputError, "not a finite number"),
+    ],
+    ids=["empty", "fog", "nan", "infinite"],
+)
 def test_what_has_no_surface_says_so(density, error, words):
     with pytest.raises(error, match=words):
-        surface_of(field(density), 48, torch.Generator().manual_seed(0))
+        extract_surface(field(density), 48, torch.Generator().manual_seed(0))
 
 
 def test_a_mesh_shows_the_silhouettes_it_was_made_of():
-    found = surface_of(
-        field(lambda x: soft(x.norm(dim=1) - 0.6)), 48, torch.Generator().manual_seed(0))
+    found = extract_surface(field(lambda x: soft(x.norm(dim=1) - 0.6)), 48, torch.Generator().manual_seed(0))
     whole = Mesh(found.vertices, found.faces)
     assert mesh_silhouette_iou(whole, found.opacity) > 0.93
     assert mesh_silhouette_iou(Mesh(0.5 * whole.vertices, whole.faces), found.opacity) < 0.4
@@ -119,11 +126,11 @@ def test_a_refined_grid_names_what_is_not_a_number():
 @pytest.mark.parametrize("shape, genus", [(shell, 0), (cup, 0), (torus, 1)])
 def test_carving_by_blocks_is_as_good_as_by_samples(shape, genus, factor, monkeypatch):
     grid = grid_of(shape, 64)
-    exact = quality(solid_mesh(solidify(grid, 0.0), 0.0))
-    monkeypatch.setattr(solidifying, "CARVING", 64 // factor)
+    exact = mesh_quality(extract_solid(solidify(grid, 0.0), 0.0))
+    monkeypatch.setattr(solidifying, "CARVING_RESOLUTION", 64 // factor)
     blocks = solidify(grid, 0.0)
     assert (blocks >= grid).all() and np.array_equal(blocks[grid > 0], grid[grid > 0])
-    report = quality(solid_mesh(blocks, 0.0))
+    report = mesh_quality(extract_solid(blocks, 0.0))
     assert report.genus == exact.genus == genus
     assert report.volume == pytest.approx(exact.volume, rel=0.02)
 
@@ -134,5 +141,5 @@ def test_distance_by_axes_is_distance():
     mask = np.random.default_rng(0).random((20, 23, 17)) < 0.01
     true = ndimage.distance_transform_edt(~mask)
     for voxels in (0.5, 1.0, 2.9, 6.4):
-        assert np.array_equal(within(mask, voxels), true <= voxels)
-    assert not within(np.zeros((4, 4, 4), bool), 2.0).any()
+        assert np.array_equal(dilate_ball(mask, voxels), true <= voxels)
+    assert not dilate_ball(np.zeros((4, 4, 4), bool), 2.0).any()

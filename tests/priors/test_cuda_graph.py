@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from dreamfusion3d.priors.cuda_graph import MOST, Captured, Sample
+from dreamfusion3d.priors.cuda_graph import MAX_GRAPHS, CudaGraphModule, SampleOutput
 
 
 class Network(torch.nn.Module):
@@ -26,7 +26,7 @@ class Network(torch.nn.Module):
             out = out + text.mean()
         if added is not None:
             out = out + added["time_ids"].sum() * added["scale"]
-        return Sample(out)
+        return SampleOutput(out)
 
 
 def fake(run):
@@ -56,7 +56,7 @@ def calls(device="cpu"):
 @torch.no_grad()
 def test_it_answers_as_the_network():
     network = fake.network = Network()
-    captured = Captured(network, lambda: network.views, fake, ("cpu",))
+    captured = CudaGraphModule(network, lambda: network.views, fake, ("cpu",))
     before = []
     for views in (1, 2):
         network.views = views
@@ -72,7 +72,7 @@ def test_it_answers_as_the_network():
 @torch.no_grad()
 def test_a_form_is_recorded_once_and_not_more_than_a_few():
     network = fake.network = Network()
-    captured = Captured(network, record=fake, devices=("cpu",))
+    captured = CudaGraphModule(network, capture=fake, devices=("cpu",))
     for _ in range(3):
         captured(torch.zeros(1, 3, 8, 8), torch.zeros(1))
     assert network.runs == 1
@@ -81,13 +81,13 @@ def test_a_form_is_recorded_once_and_not_more_than_a_few():
     runs = network.runs
     captured(torch.zeros(1, 3, 9, 9), torch.zeros(1))
     assert network.runs == runs + 1  # by itself: there are graphs enough
-    assert len(captured._graphs) == MOST
+    assert len(captured._graphs) == MAX_GRAPHS
 
 
 def test_gradients_pass_the_network_itself():
     network = fake.network = Network()
     x = torch.ones(1, 3, 8, 8, requires_grad=True)
-    Captured(network, record=fake, devices=("cpu",))(x, torch.ones(1)).sample.sum().backward()
+    CudaGraphModule(network, capture=fake, devices=("cpu",))(x, torch.ones(1)).sample.sum().backward()
     assert x.grad is not None and x.grad.any()
 
 
@@ -96,7 +96,7 @@ def test_gradients_pass_the_network_itself():
 @torch.no_grad()
 def test_on_a_gpu_the_graph_answers_as_the_network():
     network = Network().cuda()
-    captured = Captured(network)
+    captured = CudaGraphModule(network)
     for args, kwargs in (*calls("cuda"), *calls("cuda")):
         torch.testing.assert_close(captured(*args, **kwargs).sample, network(*args, **kwargs).sample)
 
@@ -117,7 +117,7 @@ def test_a_graph_is_captured_while_another_thread_fetches_pictures():
     with ThreadPoolExecutor(1) as pool:
         fetched = pool.submit(fetch)
         try:
-            captured = Captured(network)
+            captured = CudaGraphModule(network)
             for size in range(4, 8):
                 x, t = torch.randn(2, 3, size, size, device="cuda"), torch.rand(2, device="cuda")
                 torch.testing.assert_close(captured(x, t).sample, network(x, t).sample)

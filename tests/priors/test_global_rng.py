@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from dreamfusion3d.priors.image_text.embedded_clip import JudgeNet, shipped_folder
+from dreamfusion3d.priors.image_text.embedded_clip import EmbeddedClip, embedded_clip_folder
 from dreamfusion3d.priors.loading import load_pixel_prior, load_prior
-from dreamfusion3d.priors.pixel.prior import WORDS
-from dreamfusion3d.priors.pixel.text_encoder import WordEncoder
+from dreamfusion3d.priors.pixel.prior import TEXT_ENCODER_FOLDER
+from dreamfusion3d.priors.pixel.text_encoder import PromptTextEncoder
 from dreamfusion3d.priors.vocabulary import embedded_folder
 
 
@@ -24,8 +24,11 @@ def read_a_prompt() -> None:
 @pytest.mark.parametrize(
     "load",
     [
-        load_prior, load_pixel_prior, read_a_prompt,
-        lambda: WordEncoder.load(embedded_folder() / WORDS), lambda: JudgeNet.load(shipped_folder()),
+        load_prior,
+        load_pixel_prior,
+        read_a_prompt,
+        lambda: PromptTextEncoder.load(embedded_folder() / TEXT_ENCODER_FOLDER),
+        lambda: EmbeddedClip.load(embedded_clip_folder()),
     ],
     ids=["prior", "pixel prior", "prompt", "words", "judge"],
 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import turntable
-from dreamfusion3d.priors.oracle import IdealPrior
+from dreamfusion3d.cameras.orbit import turntable_cameras
+from dreamfusion3d.priors.oracle import OraclePrior
 from dreamfusion3d.priors.protocol import Prior
-from dreamfusion3d.priors.sampling import ddim
-from dreamfusion3d.procedural.objects import Meaning, instances
+from dreamfusion3d.priors.sampling import sample_ddim
+from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects
 
 SIZE, VIEWS, COUNT = 24, 2, 3
 
@@ -17,8 +17,10 @@ SIZE, VIEWS, COUNT = 24, 2, 3
 @pytest.fixture(scope="module")
 def prior():
     generator = torch.Generator().manual_seed(0)
-    props = instances("mushroom", 0, "normal", COUNT, generator=generator)
-    return IdealPrior(props, Meaning("mushroom"), rounds=2, views=VIEWS, size=SIZE, generator=generator)
+    props = sample_objects("mushroom", 0, "normal", COUNT, generator=generator)
+    return OraclePrior(
+        props, ObjectSpec("mushroom"), num_camera_sets=2, views=VIEWS, resolution=SIZE, generator=generator
+    )
 
 
 def denoise(prior, x_t, t, views=VIEWS):
@@ -67,8 +69,13 @@ def test_views_of_a_scene_are_evidence_about_one_thing(prior):
 def test_ddim_lands_on_one_instance(prior, seed):
     cameras = prior.bank.select(torch.arange(VIEWS))
     generator = torch.Generator().manual_seed(seed)
-    *_, x0 = ddim(
-        prior, prior.encode_text(["", ""]), cameras, steps=20, scale=1.0, views=VIEWS,
+    *_, x0 = sample_ddim(
+        prior,
+        prior.encode_text(["", ""]),
+        cameras,
+        steps=20,
+        scale=1.0,
+        views=VIEWS,
         noise=torch.randn(len(cameras), 4, cameras.height, cameras.width, generator=generator),
     )
     off = [(x0 - known(prior, k)).abs().max() for k in range(COUNT)]
@@ -82,4 +89,6 @@ def test_sets_of_cameras(prior):
     with pytest.raises(ValueError, match="sets of 2"):
         prior.sample_cameras(3, generator=torch.Generator())
     with pytest.raises(ValueError, match="sample_cameras"):
-        prior.denoise(torch.zeros(1, 4, SIZE, SIZE), torch.ones(1), prior.encode_text([""]), turntable(1))
+        prior.denoise(
+            torch.zeros(1, 4, SIZE, SIZE), torch.ones(1), prior.encode_text([""]), turntable_cameras(1)
+        )

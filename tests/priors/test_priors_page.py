@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion3d.core.config import Config, with_values
+from dreamfusion3d.core.config import Config, override_config
 from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.priors.pretrained.families import FAMILIES
 from dreamfusion3d.priors.protocol import Prior
-from dreamfusion3d.priors.view_prompts import encode_prompts, remarks
-from dreamfusion3d.training.distillation import optimize
+from dreamfusion3d.priors.view_prompts import encode_prompts, prompt_warnings
+from dreamfusion3d.training.distillation import distill_field
 
 PAGE = (Path(__file__).parents[2] / "docs" / "priors.md").read_text(encoding="utf-8")
 
@@ -25,16 +25,25 @@ def test_the_prior_in_30_lines_teaches_a_field() -> None:
     assert len(lines) <= 30
     prior = within["prior"]
     assert isinstance(prior, Prior)
-    config = with_values(Config(), {
-        "optim.steps": 3, "optim.views": 2, "render.size": 16, "render.coarse_size": 16,
-        "render.step_size": 0.1, "render.occupancy_resolution": 8, "field.levels": 2,
-        "field.log2_table_size": 8, "field.hidden": 8,
-    })
-    assert remarks(prior, "a mug", config) == ["'a mug' will be a ball"]
+    config = override_config(
+        Config(),
+        {
+            "optim.steps": 3,
+            "optim.num_views": 2,
+            "render.resolution": 16,
+            "render.coarse_resolution": 16,
+            "render.step_size": 0.1,
+            "render.occupancy_grid_resolution": 8,
+            "field.num_levels": 2,
+            "field.log2_table_size": 8,
+            "field.hidden_dim": 8,
+        },
+    )
+    assert prompt_warnings(prior, "a mug", config) == ["'a mug' will be a ball"]
     field = NerfField(config.field, generator=torch.Generator().manual_seed(0))
     text = encode_prompts(prior, "a mug", config.prompts)
-    steps = list(optimize(field, prior, text, config, generator=torch.Generator().manual_seed(0)))
-    assert len(steps) == 3 and all(step.gradient_norm > 0 and step.note is None for step in steps)
+    steps = list(distill_field(field, prior, text, config, generator=torch.Generator().manual_seed(0)))
+    assert len(steps) == 3 and all(step.gradient_norm > 0 and step.warning is None for step in steps)
 
 
 def test_the_table_names_every_family() -> None:

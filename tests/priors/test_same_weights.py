@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from dreamfusion3d.core import files
-from dreamfusion3d.core.config import resolve
-from dreamfusion3d.core.progress import Quiet
-from dreamfusion3d.pipelines.export import export
+from dreamfusion3d.core.config import resolve_config
+from dreamfusion3d.core.progress import QuietProgress
+from dreamfusion3d.pipelines.export import export_run
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 from dreamfusion3d.priors.vocabulary import embedded_folder
 
-SETS = ["optim.steps=4", "mesh.resolution=48", "mesh.faces=1500", "mesh.texture_size=64"]
+SETS = ["optim.steps=4", "mesh.grid_resolution=48", "mesh.max_faces=1500", "mesh.texture_size=64"]
 
 
 def test_a_copy_of_the_embedded_prior_gives_the_same_file(tmp_path: Path) -> None:
@@ -23,13 +23,15 @@ def test_a_copy_of_the_embedded_prior_gives_the_same_file(tmp_path: Path) -> Non
     before = torch.get_rng_state()
     made = [
         text_to_mesh(
-            "a pink donut", out=tmp_path / name, config=resolve("draft", None, SETS, prior__name=prior),
-            progress=Quiet(),
+            "a pink donut",
+            out=tmp_path / name,
+            config=resolve_config("draft", None, SETS, prior__name=prior),
+            progress=QuietProgress(),
         )
         for name, prior in (("shipped", None), ("copy", str(copy)))
     ]
-    one, two = (files.sha256(asset.main) for asset in made)
+    one, two = (files.file_sha256(asset.main_file) for asset in made)
     assert one == two
     assert made[1].record["prior"]["name"] == "mine"
     assert torch.equal(torch.get_rng_state(), before), "the global generator is the caller's"
-    assert files.sha256(export(made[1].folder, "glb")[0]) == one
+    assert files.file_sha256(export_run(made[1].folder, "glb")[0]) == one

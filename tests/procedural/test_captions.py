@@ -7,40 +7,40 @@ import itertools
 import pytest
 import torch
 
-from dreamfusion3d.procedural.captions import caption
-from dreamfusion3d.procedural.categories import HANDLES, KINDS, world_summary
-from dreamfusion3d.procedural.objects import COLOURS, SIZES, Meaning
-from dreamfusion3d.procedural.prompt_rules import read
+from dreamfusion3d.procedural.captions import generate_caption
+from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS, format_category_names
+from dreamfusion3d.procedural.objects import COLORS, SIZES, ObjectSpec
+from dreamfusion3d.procedural.prompt_rules import parse_with_rules
 
 
 def meanings():
     """Every form, size and finish of every kind, with colours that take turns."""
-    colours = itertools.cycle(["natural", *COLOURS])
-    seconds = itertools.cycle(["default", *list(COLOURS)[::-1], "default"])
-    for kind in KINDS.values():
-        for (count, option), size, finish in itertools.product(kind.forms(), SIZES, kind.finishes):
+    colours = itertools.cycle(["natural", *COLORS])
+    seconds = itertools.cycle(["default", *list(COLORS)[::-1], "default"])
+    for kind in CATEGORIES.values():
+        for (count, option), size, finish in itertools.product(kind.variants(), SIZES, kind.materials):
             # a colour of handles that are not there cannot be said
-            second = next(seconds) if count or kind.second is not HANDLES else "default"
-            if second != "default" and set(kind.second) & set(kind.option):
+            second = next(seconds) if count or kind.second_part_words is not HANDLE_WORDS else "default"
+            if second != "default" and set(kind.second_part_words) & set(kind.option_words):
                 option = True  # nor of a sail
-            yield Meaning(kind.name, next(colours), second, count, size, finish, option)
+            yield ObjectSpec(kind.name, next(colours), second, count, size, finish, option)
 
 
 def test_captions_are_read_back():
     generator = torch.Generator().manual_seed(0)
     for meaning, plain in itertools.product(meanings(), (True, False, False)):
-        sentence = caption(meaning, generator=generator, plain=plain)
-        reading = read(sentence)
-        assert reading.meaning == meaning, sentence
-        assert not reading.unknown and not reading.notes, sentence
+        sentence = generate_caption(meaning, generator=generator, plain=plain)
+        reading = parse_with_rules(sentence)
+        assert reading.spec == meaning, sentence
+        assert not reading.unknown_words and not reading.notes, sentence
 
 
 def test_the_wording_varies_and_is_repeatable():
-    meaning = Meaning("mug", "red", "blue", 1, "small")
+    meaning = ObjectSpec("mug", "red", "blue", 1, "small")
     generator = torch.Generator().manual_seed(1)
-    sentences = {caption(meaning, generator=generator) for _ in range(30)}
+    sentences = {generate_caption(meaning, generator=generator) for _ in range(30)}
     assert len(sentences) > 8
-    assert caption(meaning, generator=torch.Generator().manual_seed(2)) == caption(
+    assert generate_caption(meaning, generator=torch.Generator().manual_seed(2)) == generate_caption(
         meaning, generator=torch.Generator().manual_seed(2)
     )
 
@@ -117,22 +117,29 @@ def test_the_wording_varies_and_is_repeatable():
     ],
 )
 def test_paraphrases(one, other):
-    assert read(one).meaning is not None
-    assert read(one).meaning == read(other).meaning
+    assert parse_with_rules(one).spec is not None
+    assert parse_with_rules(one).spec == parse_with_rules(other).spec
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("a mug", "a mug without handles"), ("a vase", "a vase with one handle"), ("a red mug", "a mug"),
-        ("a red mug", "a mug with a red handle"), ("a tall vase", "a vase"), ("a cup", "a bowl"),
+        ("a mug", "a mug without handles"),
+        ("a vase", "a vase with one handle"),
+        ("a red mug", "a mug"),
+        ("a red mug", "a mug with a red handle"),
+        ("a tall vase", "a vase"),
+        ("a cup", "a bowl"),
         ("a blue bottle with a red cap", "a red bottle with a blue cap"),
-        ("a mug with a lid", "a mug without a lid"), ("a striped mug", "a spotted mug"),
-        ("a wooden mug", "a brown mug"), ("a cone", "an ice cream cone"), ("a pot", "a cactus in a pot"),
+        ("a mug with a lid", "a mug without a lid"),
+        ("a striped mug", "a spotted mug"),
+        ("a wooden mug", "a brown mug"),
+        ("a cone", "an ice cream cone"),
+        ("a pot", "a cactus in a pot"),
     ],
 )
 def test_other_meanings(one, other):
-    assert read(one).meaning != read(other).meaning
+    assert parse_with_rules(one).spec != parse_with_rules(other).spec
 
 
 @pytest.mark.parametrize(
@@ -160,9 +167,9 @@ def test_other_meanings(one, other):
     ],
 )
 def test_what_has_no_effect_is_reported(prompt, kind, unknown):
-    reading = read(prompt)
-    assert (reading.meaning.kind if reading.meaning else None) == kind
-    assert reading.unknown == unknown
+    reading = parse_with_rules(prompt)
+    assert (reading.spec.kind if reading.spec else None) == kind
+    assert reading.unknown_words == unknown
 
 
 @pytest.mark.parametrize(
@@ -180,10 +187,10 @@ def test_what_has_no_effect_is_reported(prompt, kind, unknown):
     ],
 )
 def test_handles_that_do_not_exist_are_noted(prompt, handles, words):
-    reading = read(prompt)
-    assert reading.meaning is not None and reading.meaning.count == handles
+    reading = parse_with_rules(prompt)
+    assert reading.spec is not None and reading.spec.count == handles
     assert len(reading.notes) == 1 and words in reading.notes[0]
-    assert not reading.unknown
+    assert not reading.unknown_words
 
 
 @pytest.mark.parametrize(
@@ -195,12 +202,12 @@ def test_handles_that_do_not_exist_are_noted(prompt, handles, words):
     ],
 )
 def test_what_is_said_of_something_else_is_noted(prompt, note):
-    assert read(prompt).notes == [note]
+    assert parse_with_rules(prompt).notes == [note]
 
 
 def test_a_finish_that_a_kind_does_not_have_is_noted():
-    reading = read("a glass chair")
-    assert reading.meaning == Meaning("chair") and not reading.unknown
+    reading = parse_with_rules("a glass chair")
+    assert reading.spec == ObjectSpec("chair") and not reading.unknown_words
     assert reading.notes == ["a chair is not glass here: making it plain"]
 
 
@@ -208,10 +215,10 @@ def test_a_finish_that_a_kind_does_not_have_is_noted():
     "prompt", ["mug " * 3000, "a" * 10_000, "1" * 10_000 + " handles mug", "²-handled mug", "\x00mug"]
 )
 def test_odd_prompts_do_not_break_the_reader(prompt):
-    read(prompt)
+    parse_with_rules(prompt)
 
 
 def test_nouns_belong_to_one_kind():
-    nouns = [n for kind in KINDS.values() for n in (kind.name, *kind.nouns)]
+    nouns = [n for kind in CATEGORIES.values() for n in (kind.name, *kind.synonyms)]
     assert len(nouns) == len(set(nouns))
-    assert all(kind in world_summary() for kind in KINDS)
+    assert all(kind in format_category_names() for kind in CATEGORIES)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import orbit
-from dreamfusion3d.procedural.catalog import picture, sheet
-from dreamfusion3d.procedural.categories import KINDS
-from dreamfusion3d.procedural.materials import FINISHES, masks
-from dreamfusion3d.procedural.objects import COLOURS, Meaning, instances, usual
-from dreamfusion3d.procedural.renderer import draw
+from dreamfusion3d.cameras.orbit import orbit_cameras
+from dreamfusion3d.procedural.catalog import render_catalog, render_spec_image
+from dreamfusion3d.procedural.categories import CATEGORIES
+from dreamfusion3d.procedural.materials import MATERIALS, material_mask
+from dreamfusion3d.procedural.objects import COLORS, ObjectSpec, default_spec, sample_objects
+from dreamfusion3d.procedural.renderer import render_objects
 
 
 def sphere_points(count=4000):
@@ -20,9 +20,9 @@ def sphere_points(count=4000):
     return 0.5 * normals, normals
 
 
-@pytest.mark.parametrize("finish", FINISHES)
+@pytest.mark.parametrize("finish", MATERIALS)
 def test_a_mask_is_a_share_and_covers_some_of_a_ball(finish):
-    share = masks(finish, *sphere_points())
+    share = material_mask(finish, *sphere_points())
     assert share.min() >= 0 and share.max() <= 1
     if finish == "plain":
         assert not share.any()
@@ -31,55 +31,57 @@ def test_a_mask_is_a_share_and_covers_some_of_a_ball(finish):
 
 
 def test_kinds_have_finishes_that_exist():
-    for kind in KINDS.values():
-        assert kind.finishes[0] == "plain" and set(kind.finishes) <= set(FINISHES)
+    for kind in CATEGORIES.values():
+        assert kind.materials[0] == "plain" and set(kind.materials) <= set(MATERIALS)
 
 
 @pytest.mark.parametrize("finish", ["striped", "spotted", "checkered"])
 def test_a_pattern_contrasts(finish):
-    for colour in COLOURS:
-        first, *_, inside, _ = Meaning("vase", colour, finish=finish).paints()
+    for colour in COLORS:
+        first, *_, inside, _ = ObjectSpec("vase", colour, finish=finish).part_colors()
         assert max(abs(a - b) for a, b in zip(first, inside, strict=True)) > 0.35, colour
 
 
 def test_a_material_covers_both_parts_a_pattern_only_the_first():
-    *_, second_inside = Meaning("mug", "red", finish="wooden", count=1).paints()
-    assert second_inside == FINISHES["wooden"].second(COLOURS["red"])
-    assert Meaning("mug", "red", finish="striped", count=1).paints()[4] == COLOURS["red"]
+    *_, second_inside = ObjectSpec("mug", "red", finish="wooden", count=1).part_colors()
+    assert second_inside == MATERIALS["wooden"].second_color(COLORS["red"])
+    assert ObjectSpec("mug", "red", finish="striped", count=1).part_colors()[4] == COLORS["red"]
     # a cork stays a cork
-    paints = Meaning("bottle", finish="glass").paints()
-    assert paints[4] == paints[1] == KINDS["bottle"].natural_second
+    paints = ObjectSpec("bottle", finish="glass").part_colors()
+    assert paints[4] == paints[1] == CATEGORIES["bottle"].natural_second_color
 
 
 def test_finishes_do_not_follow_the_viewer():
     """The same spot has the same share of the second colour from two sides: light ratios agree."""
-    props = instances("ball", 0, "normal", 1, generator=torch.Generator().manual_seed(0))
+    props = sample_objects("ball", 0, "normal", 1, generator=torch.Generator().manual_seed(0))
     two = props[torch.tensor([0, 0])]
-    planes = draw(two, orbit([0.0, 20.0], 0.0, height=48, width=48), "striped")
-    share = planes.light[:, 3] / (planes.light[:, 0] + planes.light[:, 3]).clamp(min=1e-6)
+    planes = render_objects(two, orbit_cameras([0.0, 20.0], 0.0, height=48, width=48), "striped")
+    share = planes.shading[:, 3] / (planes.shading[:, 0] + planes.shading[:, 3]).clamp(min=1e-6)
     # level stripes on a ball: every row of either picture shows the same bands
     rows = [s[:, 20:28].mean(1) for s in share]
     assert (rows[0] - rows[1]).abs().mean() < 0.03
 
 
 def test_a_finish_takes_no_light_away():
-    props = instances("mug", 1, "normal", 1, generator=torch.Generator().manual_seed(0))
-    camera = orbit([30.0], 20.0, height=24, width=24)
-    plain, spotted = (draw(props, camera, finish) for finish in ("plain", "spotted"))
-    torch.testing.assert_close(plain.light.sum(1), spotted.light.sum(1))
-    assert spotted.light[:, 3].any() and not plain.light[:, 3:].any()
+    props = sample_objects("mug", 1, "normal", 1, generator=torch.Generator().manual_seed(0))
+    camera = orbit_cameras([30.0], 20.0, height=24, width=24)
+    plain, spotted = (render_objects(props, camera, finish) for finish in ("plain", "spotted"))
+    torch.testing.assert_close(plain.shading.sum(1), spotted.shading.sum(1))
+    assert spotted.shading[:, 3].any() and not plain.shading[:, 3:].any()
 
 
 def test_held_out_pairs_are_some_and_named_colours_only():
-    pairs = [Meaning(kind, colour) for kind in KINDS for colour in COLOURS]
-    share = sum(m.held_out() for m in pairs) / len(pairs)
+    pairs = [ObjectSpec(kind, colour) for kind in CATEGORIES for colour in COLORS]
+    share = sum(m.is_held_out() for m in pairs) / len(pairs)
     assert 0.04 < share < 0.13
-    assert not any(Meaning(kind).held_out() for kind in KINDS)
+    assert not any(ObjectSpec(kind).is_held_out() for kind in CATEGORIES)
 
 
 def test_a_sheet_has_a_cell_a_meaning():
-    drawn = sheet([usual("mug"), usual("boat"), usual("cake")], columns=2, size=32)
+    drawn = render_catalog(
+        [default_spec("mug"), default_spec("boat"), default_spec("cake")], columns=2, size=32
+    )
     assert drawn.shape == (64, 64, 3)
-    assert (drawn[:32, :32] == picture(usual("mug"), size=32)).all()
+    assert (drawn[:32, :32] == render_spec_image(default_spec("mug"), size=32)).all()
     assert drawn[32:, 32:].std() == 0, "an empty cell is empty"
-    assert usual("boat").option and not usual("mug").option
+    assert default_spec("boat").option and not default_spec("mug").option

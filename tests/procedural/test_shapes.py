@@ -9,22 +9,22 @@ import pytest
 import torch
 from scipy import ndimage
 
-from dreamfusion3d.evaluation.ground_truth import BOUND, ground_truth_grid, ground_truth_mesh
-from dreamfusion3d.mesh.clean import solid_mesh
-from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.evaluation.ground_truth import TRUE_GRID_BOUND, ground_truth_grid, ground_truth_mesh
+from dreamfusion3d.mesh.clean import extract_solid
+from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.procedural import sdf
-from dreamfusion3d.procedural.categories import KINDS
-from dreamfusion3d.procedural.objects import SIZES, Instances, instances
+from dreamfusion3d.procedural.categories import CATEGORIES
+from dreamfusion3d.procedural.objects import SIZES, ObjectBatch, sample_objects
 
-FORMS = [(kind.name, count, option) for kind in KINDS.values() for count, option in kind.forms()]
+FORMS = [(kind.name, count, option) for kind in CATEGORIES.values() for count, option in kind.variants()]
 REACH = 0.8
 TALLER = {("snowman", "tall"): 0.87}  # its hat: the reach of the one that leaves the box
 
 
-def styles(kind: str, count: int, option: bool, size: str, number: int, seed: int = 0) -> Instances:
+def styles(kind: str, count: int, option: bool, size: str, number: int, seed: int = 0) -> ObjectBatch:
     """``number`` random props, and as many with every variation at an end of its range."""
     generator = torch.Generator().manual_seed(seed)
-    props = instances(kind, count, size, 2 * number, option=option, generator=generator)
+    props = sample_objects(kind, count, size, 2 * number, option=option, generator=generator)
     variation = props.variation.clone()
     variation[number:] = torch.sign(variation[number:])
     return replace(props, variation=variation)
@@ -41,7 +41,7 @@ def box_surface(reach: float, samples: int = 29) -> torch.Tensor:
     return torch.cat(faces)
 
 
-def distances(props: Instances, points: torch.Tensor) -> torch.Tensor:
+def distances(props: ObjectBatch, points: torch.Tensor) -> torch.Tensor:
     """(instance, point)."""
     n, m = len(props), len(points)
     return props.distance(points.expand(n, m, 3), torch.arange(n)[:, None].expand(n, m))
@@ -64,14 +64,14 @@ def test_a_prop_is_one_solid_of_its_genus(kind, count, option):
     for index in range(len(props)):
         grid = ground_truth_grid(props, index, 64)
         assert ndimage.label(grid > 0)[1] == 1
-        report = quality(solid_mesh(grid, 0.0, BOUND))
+        report = mesh_quality(extract_solid(grid, 0.0, TRUE_GRID_BOUND))
         assert report.watertight and report.manifold and report.components == 1
-        assert report.genus == KINDS[kind].genus_of(count)
+        assert report.genus == CATEGORIES[kind].expected_genus(count)
 
 
 @pytest.mark.parametrize("kind", ["pitcher", "mug", "vase", "bowl", "goblet"])
 def test_vessels_are_open_at_the_top_and_closed_below(kind):
-    props = styles(kind, KINDS[kind].counts[0], False, "normal", 2)
+    props = styles(kind, CATEGORIES[kind].counts[0], False, "normal", 2)
     heights = torch.linspace(-0.8, 0.8, 321)
     axis = torch.stack([torch.zeros_like(heights), heights, torch.zeros_like(heights)], -1)
     for inside in distances(props, axis) < 0:
@@ -83,19 +83,19 @@ def test_vessels_are_open_at_the_top_and_closed_below(kind):
 
 def test_the_true_mesh_is_in_world_units():
     """The barrel's widest radius is what its style says; size words scale the axes."""
-    plain = instances("barrel", 0, "normal", 1, generator=torch.Generator().manual_seed(3))
+    plain = sample_objects("barrel", 0, "normal", 1, generator=torch.Generator().manual_seed(3))
     tall = replace(plain, scale=torch.tensor([SIZES["tall"]]))
-    low, high = quality(ground_truth_mesh(plain, 0, 64)).bounds
+    low, high = mesh_quality(ground_truth_mesh(plain, 0, 64)).bounds
     radius = 0.42 * (1 + 0.06 * float(plain.variation[0, 0]))
     assert high[0] == pytest.approx(radius, abs=0.06) and low[0] == pytest.approx(-high[0], abs=0.01)
-    stretched = quality(ground_truth_mesh(tall, 0, 64)).bounds[1]
+    stretched = mesh_quality(ground_truth_mesh(tall, 0, 64)).bounds[1]
     assert np.array(stretched) / np.array(high) == pytest.approx([0.88, 1.2, 0.88], abs=0.02)
 
 
 def test_size_words_and_handles_are_geometry():
-    mug = ground_truth_mesh(instances("mug", 1, "normal", 1, generator=torch.Generator()), 0, 48)
-    _, high = quality(mug).bounds
-    low, _ = quality(mug).bounds
+    mug = ground_truth_mesh(sample_objects("mug", 1, "normal", 1, generator=torch.Generator()), 0, 48)
+    _, high = mesh_quality(mug).bounds
+    low, _ = mesh_quality(mug).bounds
     assert high[0] > -low[0] + 0.1, "the first handle lies at +X"
 
 
@@ -122,6 +122,6 @@ def test_simple_distances_are_distances(name):
 def test_set_operations():
     a, b = torch.tensor([-1.0, -1.0, 1.0, 0.1]), torch.tensor([-2.0, 1.0, 1.0, 0.1])
     assert sdf.union(a, b).tolist() == pytest.approx([-2, -1, 1, 0.1])
-    assert sdf.cut(a, b).tolist() == pytest.approx([2, -1, 1, 0.1])
+    assert sdf.subtract(a, b).tolist() == pytest.approx([2, -1, 1, 0.1])
     smooth = sdf.smooth_union(a, b, 0.2)
     assert (smooth <= sdf.union(a, b) + 1e-6).all() and (smooth >= sdf.union(a, b) - 0.05 - 1e-6).all()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dreamfusion3d.core.backends import has_triton
-from dreamfusion3d.rendering.compositing import accumulate, weights
+from dreamfusion3d.rendering.compositing import accumulate, compositing_weights
 from dreamfusion3d.rendering.ray_march import Samples
 from tests.support.reference import weights_one_ray
 
@@ -40,7 +40,7 @@ def test_equals_nerfacc_in_values_and_gradients(backend):
     (expected * cotangent).sum().backward()
 
     ours = density.flatten().requires_grad_(), values.reshape(-1, 3).requires_grad_()
-    packed = weights(ours[0], samples, backend)
+    packed = compositing_weights(ours[0], samples, backend)
     out = accumulate(packed, ours[1], samples.ray_indices, 7, backend)
     (out * cotangent).sum().backward()
 
@@ -65,7 +65,7 @@ def ragged(seed=0):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_weights_sum_to_one_less_the_transmittance(backend):
     density, samples = ragged()
-    weight = weights(density, samples, backend)
+    weight = compositing_weights(density, samples, backend)
     opacity = accumulate(weight, torch.ones(231, 1), samples.ray_indices, 5, backend)[:, 0]
     optical = torch.zeros(5).index_add(0, samples.ray_indices, density * (samples.t_ends - samples.t_starts))
     torch.testing.assert_close(opacity, 1 - torch.exp(-optical), rtol=1e-4, atol=1e-6)
@@ -75,7 +75,7 @@ def test_weights_sum_to_one_less_the_transmittance(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_each_ray_equals_the_obvious_twin(backend):
     density, samples = ragged()
-    weight = weights(density, samples, backend)
+    weight = compositing_weights(density, samples, backend)
     for start, count in samples.packed_info.tolist():
         if count:
             part = slice(start, start + count)
@@ -89,7 +89,7 @@ def test_backends_agree_on_ragged_gradients():
     gradients = []
     for backend in BACKENDS:
         leaf = density.clone().requires_grad_()
-        (weights(leaf, samples, backend) * cotangent).sum().backward()
+        (compositing_weights(leaf, samples, backend) * cotangent).sum().backward()
         gradients.append(leaf.grad)
     for other in gradients[1:]:
         torch.testing.assert_close(other, gradients[0], rtol=1e-3, atol=1e-6)
@@ -101,7 +101,7 @@ def test_walls_and_vacuum_stay_finite(backend):
     density = torch.zeros(231)
     density[::3] = 1e9
     leaf = density.requires_grad_()
-    weight = weights(leaf, samples, backend)
+    weight = compositing_weights(leaf, samples, backend)
     weight.square().sum().backward()
     assert torch.isfinite(weight).all() and torch.isfinite(leaf.grad).all()
     assert weight.max() <= 1
@@ -112,7 +112,9 @@ def test_no_samples(backend):
     none = torch.empty(0)
     samples = Samples(torch.empty(0, dtype=torch.int64), none, none, torch.zeros(3, 2, dtype=torch.int64))
     density = torch.empty(0, requires_grad=True)
-    out = accumulate(weights(density, samples, backend), torch.empty(0, 2), samples.ray_indices, 3, backend)
+    out = accumulate(
+        compositing_weights(density, samples, backend), torch.empty(0, 2), samples.ray_indices, 3, backend
+    )
     assert torch.equal(out, torch.zeros(3, 2))
     out.sum().backward()
 
@@ -126,7 +128,7 @@ def test_on_a_gpu_weights_and_gradients_are_the_references():
     results = []
     for backend in ("torch", "triton"):
         leaf = density.cuda().requires_grad_()
-        weight = weights(leaf, there, backend)
+        weight = compositing_weights(leaf, there, backend)
         (weight * torch.linspace(-2, 2, 231, device="cuda")).sum().backward()
         results.append((weight.detach(), leaf.grad))
     for slow, fast in zip(*results, strict=True):

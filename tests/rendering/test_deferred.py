@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import orbit
-from dreamfusion3d.core.shading import light_direction, shade
+from dreamfusion3d.cameras.orbit import orbit_cameras
+from dreamfusion3d.core.shading import lambert_shading, light_direction
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.mesh.tangents import vertex_normals
-from dreamfusion3d.rendering.deferred import compose, see, texture_at
+from dreamfusion3d.rendering.deferred import rasterize_gbuffer, sample_texture, shade_gbuffer
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
 
-CAMERAS = orbit([25.0, 160.0], [15.0, 40.0], height=20, width=20)
+CAMERAS = orbit_cameras([25.0, 160.0], [15.0, 40.0], height=20, width=20)
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,11 @@ def solid() -> TexturedMesh:
 
 
 def painted(solid: TexturedMesh, texture: torch.Tensor, supersample: int = 1):
-    hits = see(Mesh(solid.vertices, solid.faces), solid.normals, CAMERAS, supersample=supersample)
+    hits = rasterize_gbuffer(
+        Mesh(solid.vertices, solid.faces), solid.normals, CAMERAS, supersample=supersample
+    )
     uv = hits.interpolate(torch.from_numpy(solid.uv), torch.from_numpy(solid.faces))
-    return compose(hits, texture_at(texture, uv))
+    return shade_gbuffer(hits, sample_texture(texture, uv))
 
 
 def cast(solid: TexturedMesh, texture: torch.Tensor) -> torch.Tensor:
@@ -67,7 +69,7 @@ def cast(solid: TexturedMesh, texture: torch.Tensor) -> torch.Tensor:
             texel = texture[(i + di).clamp(0, height - 1), (j + dj).clamp(0, width - 1)]
             colour = colour + share[:, None] * texel
     hit = nearest.isfinite()[:, None]
-    return torch.where(hit, colour * shade(normal, light)[:, None], 0.0).reshape(2, 20, 20, 3)
+    return torch.where(hit, colour * lambert_shading(normal, light)[:, None], 0.0).reshape(2, 20, 20, 3)
 
 
 def test_values_are_the_compiled_renderers(solid):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import orbit
+from dreamfusion3d.cameras.orbit import orbit_cameras
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.mesh.isosurface import marching_cubes, sample_grid
 from dreamfusion3d.mesh.tangents import vertex_normals
 from dreamfusion3d.rendering.mesh_renderer import render_mesh, render_silhouettes
-from dreamfusion3d.rendering.turntable import framed, write_thumbnail, write_turntable
+from dreamfusion3d.rendering.turntable import fit_mesh_to_views, write_thumbnail, write_turntable
 
 RADIUS = 0.6
 
@@ -31,7 +31,7 @@ def ball() -> TexturedMesh:
 
 
 def test_a_sphere_is_where_its_rays_hit(ball):
-    cameras = orbit([0.0, 140.0], [10.0, -5.0], height=96, width=96)
+    cameras = orbit_cameras([0.0, 140.0], [10.0, -5.0], height=96, width=96)
     picture = render_mesh(ball, cameras)
     origins, directions = cameras.rays()
     along = -(origins * directions).sum(-1)
@@ -47,7 +47,7 @@ def test_a_sphere_is_where_its_rays_hit(ball):
 
 
 def test_colour_light_and_side(ball):
-    cameras = orbit([0.0], 0.0, height=64, width=64)
+    cameras = orbit_cameras([0.0], 0.0, height=64, width=64)
     bare = render_mesh(ball, cameras, shading=False).rgb[0]
     assert bare[32, 24].tolist() == pytest.approx([1, 0, 0], abs=1e-4)  # -x is left of the front view
     assert bare[32, 40].tolist() == pytest.approx([0, 0, 1], abs=1e-4)
@@ -57,14 +57,14 @@ def test_colour_light_and_side(ball):
 
 
 def test_silhouettes_agree_with_pictures(ball):
-    cameras = orbit([0.0, 60.0], 20.0, height=64, width=64)
+    cameras = orbit_cameras([0.0, 60.0], 20.0, height=64, width=64)
     drawn = render_mesh(ball, cameras, supersample=1).opacity.numpy() > 0.5
     np.testing.assert_array_equal(render_silhouettes(Mesh(ball.vertices, ball.faces), cameras), drawn)
 
 
 def test_no_cracks_between_faces(ball):
     """A covered disc has no hole: closed pictures of a closed surface."""
-    cameras = orbit([float(a) for a in range(0, 360, 45)], 33.0, height=200, width=200)
+    cameras = orbit_cameras([float(a) for a in range(0, 360, 45)], 33.0, height=200, width=200)
     for mask in render_silhouettes(Mesh(ball.vertices, ball.faces), cameras):
         for row in mask[mask.any(1)]:
             hit = np.flatnonzero(row)
@@ -75,10 +75,13 @@ def test_no_cracks_between_faces(ball):
 def test_framing_ignores_size_and_place(ball, scale, shift):
     moved = TexturedMesh(
         (ball.vertices * (scale, 2 * scale, scale) + shift).astype(np.float32),
-        ball.faces, ball.normals, ball.uv, ball.texture,
+        ball.faces,
+        ball.normals,
+        ball.uv,
+        ball.texture,
     )
-    camera = orbit([30.0], 20.0, height=128, width=128)
-    shown = framed(moved, camera, 0.8)
+    camera = orbit_cameras([30.0], 20.0, height=128, width=128)
+    shown = fit_mesh_to_views(moved, camera, 0.8)
     seen = camera.project(torch.from_numpy(shown.vertices))[0, :, :2]
     low, high = seen.min(0).values, seen.max(0).values
     assert (high - low).max().item() == pytest.approx(0.8 * 128, rel=0.02)

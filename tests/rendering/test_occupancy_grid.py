@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from dreamfusion3d.rendering.occupancy_grid import WARM_UP_STEPS, Occupancy
+from dreamfusion3d.rendering.occupancy_grid import WARM_UP_STEPS, OccupancyGrid
 
 
 def ball(x):
@@ -25,7 +25,7 @@ def generator(seed=0):
 
 
 def test_it_starts_full_and_finds_a_ball():
-    occupancy = Occupancy(32)
+    occupancy = OccupancyGrid(32)
     assert occupancy.binary.all()
     occupancy.update(ball, generator=generator(), step=0)
     radius, reach = cell_centres(32).norm(dim=-1), 3**0.5 / 32
@@ -34,14 +34,14 @@ def test_it_starts_full_and_finds_a_ball():
 
 
 def test_axes_are_x_y_z():
-    occupancy = Occupancy(8)
+    occupancy = OccupancyGrid(8)
     occupancy.update(lambda x: 9.0 * (x[:, 0] > 0.5) * (x[:, 1] < 0), generator=generator(), step=0)
     assert occupancy.binary[6:, :4].all() and occupancy.binary.sum() == 2 * 4 * 8
 
 
 @pytest.mark.parametrize("step", [0, WARM_UP_STEPS])
 def test_what_is_gone_is_forgotten_and_what_comes_is_found(step):
-    occupancy, rng = Occupancy(16), generator()
+    occupancy, rng = OccupancyGrid(16), generator()
     occupancy.update(ball, generator=rng, step=0)
     for _ in range(120):
         occupancy.update(lambda x: 50.0 * (x[:, 2] > 0.5), generator=rng, step=step)
@@ -49,13 +49,13 @@ def test_what_is_gone_is_forgotten_and_what_comes_is_found(step):
 
 
 def test_an_empty_field_gives_an_empty_grid():
-    occupancy = Occupancy(8)
+    occupancy = OccupancyGrid(8)
     occupancy.update(lambda x: torch.zeros(len(x)), generator=generator(), step=0)
     assert not occupancy.binary.any()
 
 
 def test_a_faint_field_is_judged_by_its_mean():
-    occupancy = Occupancy(16)
+    occupancy = OccupancyGrid(16)
     occupancy.update(lambda x: 1e-3 * ball(x), generator=generator(), step=0)
     assert 0.03 < occupancy.binary.float().mean() < 0.2
 
@@ -66,7 +66,7 @@ def test_the_generator_alone_decides():
 
     results, state = [], torch.random.get_rng_state()
     for seed in (1, 1, 2):
-        occupancy, rng = Occupancy(16), generator(seed)
+        occupancy, rng = OccupancyGrid(16), generator(seed)
         for step in (0, WARM_UP_STEPS):
             occupancy.update(density, generator=rng, step=step)
         results.append(occupancy.state_dict()["values"])
@@ -75,13 +75,13 @@ def test_the_generator_alone_decides():
 
 
 def test_the_state_comes_back():
-    a, b = Occupancy(16), Occupancy(16)
+    a, b = OccupancyGrid(16), OccupancyGrid(16)
     a.update(ball, generator=generator(), step=0)
     b.load_state_dict(a.state_dict())
     assert torch.equal(a.binary, b.binary)
     assert torch.equal(a.state_dict()["values"], b.state_dict()["values"])
     with pytest.raises(ValueError, match="saved one"):
-        Occupancy(8).load_state_dict(a.state_dict())
+        OccupancyGrid(8).load_state_dict(a.state_dict())
 
 
 def test_nerfacc_is_imported_late_and_in_silence():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import orbit
+from dreamfusion3d.cameras.orbit import orbit_cameras
 from dreamfusion3d.core.backends import has_triton
-from dreamfusion3d.rendering.ray_march import box_interval, march
+from dreamfusion3d.rendering.ray_march import march, ray_aabb_intersect
 
 STEP = 2 * 3**0.5 / 128
 BACKENDS = ["torch", "numba"]
@@ -15,7 +15,7 @@ INTERPRETED = ["triton"] if has_triton() and not torch.cuda.is_available() else 
 
 
 def rays(size=24):
-    origins, directions = orbit([20.0, 200.0], [10.0, -40.0], height=size, width=size).rays()
+    origins, directions = orbit_cameras([20.0, 200.0], [10.0, -40.0], height=size, width=size).rays()
     inside = torch.tensor([[0.1, 0.2, 0.0], [0.0, 0.0, 0.0]])
     across = torch.tensor([[0.0, 0.0, 1.0], [0.6, 0.8, 0.0]])
     return torch.cat([origins.reshape(-1, 3), inside]), torch.cat([directions.reshape(-1, 3), across])
@@ -65,7 +65,7 @@ def test_samples_are_packed_front_to_back_in_occupied_cells(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_full_grid_covers_the_chord(backend):
-    near, far = box_interval(*rays())
+    near, far = ray_aabb_intersect(*rays())
     samples = run(backend, torch.ones(4, 4, 4, dtype=torch.bool))
     chord = (far - near).clamp(min=0)
     covered = samples.packed_info[:, 1] * STEP
@@ -77,8 +77,12 @@ def test_an_empty_grid_and_no_rays(backend):
     empty = run(backend, torch.zeros(4, 4, 4, dtype=torch.bool))
     assert empty.t_starts.numel() == 0 and empty.packed_info[:, 1].sum() == 0
     none = march(
-        torch.empty(0, 3), torch.empty(0, 3), grid(), step_size=STEP,
-        generator=torch.Generator().manual_seed(0), backend=backend,
+        torch.empty(0, 3),
+        torch.empty(0, 3),
+        grid(),
+        step_size=STEP,
+        generator=torch.Generator().manual_seed(0),
+        backend=backend,
     )
     assert none.packed_info.shape == (0, 2)
 
@@ -86,8 +90,12 @@ def test_an_empty_grid_and_no_rays(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_zero_direction_ends(backend):
     samples = march(
-        torch.zeros(1, 3), torch.zeros(1, 3), grid(1.0), step_size=STEP,
-        generator=torch.Generator().manual_seed(0), backend=backend,
+        torch.zeros(1, 3),
+        torch.zeros(1, 3),
+        grid(1.0),
+        step_size=STEP,
+        generator=torch.Generator().manual_seed(0),
+        backend=backend,
     )
     assert samples.t_starts.numel() < 200
 

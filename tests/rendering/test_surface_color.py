@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dreamfusion3d.rendering.surface_color import FromOutside
+from dreamfusion3d.rendering.surface_color import SurfaceColorField
 
 
 class Shell:
@@ -37,22 +37,22 @@ def test_the_colour_is_the_one_that_is_seen():
     ball = Shell(steep=400.0)
     deep = points(0.46)
     assert (ball.albedo(deep)[:, 2] == 1).all()
-    seen = FromOutside(ball).albedo(deep)
+    seen = SurfaceColorField(ball).albedo(deep)
     assert (seen[:, 0] > 0.95).all() and torch.allclose(seen.sum(-1), torch.ones(200), atol=1e-4)
 
 
 def test_an_opaque_wall_of_one_colour_keeps_it():
-    seen = FromOutside(Shell(steep=400.0)).albedo(points(0.5))
+    seen = SurfaceColorField(Shell(steep=400.0)).albedo(points(0.5))
     assert torch.allclose(seen, torch.tensor([1.0, 0, 0]).expand(200, 3), atol=0.05)
 
 
 def test_empty_space_has_a_colour():
-    assert FromOutside(Shell(steep=400.0)).albedo(points(0.9)).isfinite().all()
+    assert SurfaceColorField(Shell(steep=400.0)).albedo(points(0.9)).isfinite().all()
 
 
 def test_the_density_is_the_fields():
     ball = Shell(steep=30.0)
-    outside = FromOutside(ball)
+    outside = SurfaceColorField(ball)
     x = points(0.5)
     assert torch.equal(outside.density(x), ball.density(x))
     assert torch.equal(outside.density_and_albedo(x)[1], ball.albedo(x))

@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import orbit
+from dreamfusion3d.cameras.orbit import orbit_cameras
 from dreamfusion3d.core.config import FieldConfig
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.rendering.tiled import render_tiled
-from dreamfusion3d.rendering.volume import RenderSettings, render_detailed
+from dreamfusion3d.rendering.tiled import render_field_tiled
+from dreamfusion3d.rendering.volume import RenderSettings, render_field_with_aux
 
-CONFIG = FieldConfig(levels=4, log2_table_size=10, max_resolution=32, hidden=16)
+CONFIG = FieldConfig(num_levels=4, log2_table_size=10, max_resolution=32, hidden_dim=16)
 
 
 def generator() -> torch.Generator:
@@ -47,41 +47,45 @@ def loss_of(picture, detail) -> torch.Tensor:
 @pytest.mark.parametrize("shading", ["lambert", "textureless", "albedo"])
 @pytest.mark.parametrize("tiles", [1, 3, 40])
 def test_pictures_and_gradients_are_those_of_the_whole(tiles, shading):
-    field, cameras = some_field(), orbit([10.0, 130.0], 20.0, height=20, width=20)
+    field, cameras = some_field(), orbit_cameras([10.0, 130.0], 20.0, height=20, width=20)
     occupancy = torch.ones(8, 8, 8, dtype=torch.bool)
     occupancy[:, 5:, :3] = False
-    settings = RenderSettings(step_size=0.05, shading=shading, lit_per_ray=1.5)
-    picture, detail = render_detailed(
+    settings = RenderSettings(step_size=0.05, shading=shading, max_shaded_per_ray=1.5)
+    picture, detail = render_field_with_aux(
         field, cameras, occupancy=occupancy, generator=generator(), settings=settings
     )
     loss_of(picture, detail).backward()
     wanted = gradient(field)
     drawing = generator()
-    tiled = render_tiled(
+    tiled = render_field_tiled(
         field, cameras, occupancy=occupancy, generator=drawing, settings=settings, tiles=tiles
     )
-    assert len(tiled.tiles) == tiles and torch.equal(detail.lit, tiled.detail.lit)
+    assert len(tiled.tiles) == tiles and torch.equal(detail.shaded, tiled.aux.shaded)
     sizes = [tile.samples.stop - tile.samples.start for tile in tiled.tiles]
     assert sum(sizes) == len(detail.weights) and max(sizes) <= min(sizes) + 200, "tiles of like size"
     for item in dataclasses.fields(picture):
-        a, b = getattr(picture, item.name), getattr(tiled.picture, item.name)
+        a, b = getattr(picture, item.name), getattr(tiled.render, item.name)
         assert (a is None) == (b is None) and (a is None or torch.allclose(a, b, atol=2e-6)), item.name
-    loss_of(tiled.picture, tiled.detail).backward()
+    loss_of(tiled.render, tiled.aux).backward()
     assert all(p.grad is None for p in field.parameters()), "the pictures end at the tiles"
     tiled.backward()
     found = gradient(field)
     assert (found - wanted).norm() <= 1e-6 * wanted.norm()
     other = generator()
-    render_detailed(field, cameras, occupancy=occupancy, generator=other, settings=settings)
+    render_field_with_aux(field, cameras, occupancy=occupancy, generator=other, settings=settings)
     assert torch.equal(drawing.get_state(), other.get_state()), "the same numbers are drawn"
 
 
 def test_an_empty_scene_has_a_gradient_of_nothing():
     field = some_field()
-    tiled = render_tiled(
-        field, orbit([0.0], 0.0, height=4, width=4), occupancy=torch.zeros(4, 4, 4, dtype=torch.bool),
-        generator=generator(), tiles=3, settings=RenderSettings(),
+    tiled = render_field_tiled(
+        field,
+        orbit_cameras([0.0], 0.0, height=4, width=4),
+        occupancy=torch.zeros(4, 4, 4, dtype=torch.bool),
+        generator=generator(),
+        tiles=3,
+        settings=RenderSettings(),
     )
-    tiled.picture.rgb.sum().backward()
+    tiled.render.rgb.sum().backward()
     tiled.backward()
-    assert not tiled.picture.opacity.any()
+    assert not tiled.render.opacity.any()

@@ -7,10 +7,15 @@ import math
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import orbit, turntable
+from dreamfusion3d.cameras.orbit import orbit_cameras, turntable_cameras
 from dreamfusion3d.fields.nerf import FieldConfig, NerfField
-from dreamfusion3d.rendering.occupancy_grid import Occupancy
-from dreamfusion3d.rendering.volume import RenderSettings, density_normals, render, render_detailed
+from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
+from dreamfusion3d.rendering.volume import (
+    RenderSettings,
+    density_normals,
+    render_field,
+    render_field_with_aux,
+)
 from tests.support.reference import draw_torus
 
 FULL = torch.ones(8, 8, 8, dtype=torch.bool)
@@ -43,9 +48,9 @@ def generator(seed=0):
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 4.0])
 def test_a_ball_obeys_beer_and_lambert(sigma):
     # the middle of an odd picture looks through the centre: a chord of two radii
-    camera = orbit([30.0], 20.0, height=9, width=9)
+    camera = orbit_cameras([30.0], 20.0, height=9, width=9)
     settings = RenderSettings(step_size=0.01, shading="albedo")
-    picture = render(Ball(sigma), camera, occupancy=FULL, generator=generator(), settings=settings)
+    picture = render_field(Ball(sigma), camera, occupancy=FULL, generator=generator(), settings=settings)
     assert picture.opacity[0, 4, 4].item() == pytest.approx(1 - math.exp(-sigma), abs=sigma * 0.011)
     assert picture.opacity[0, 0, 0] == 0 and picture.depth[0, 0, 0] == 0
     torch.testing.assert_close(
@@ -55,9 +60,9 @@ def test_a_ball_obeys_beer_and_lambert(sigma):
 
 
 def test_a_hard_ball_has_its_depth_and_normals():
-    camera = orbit([40.0], 10.0, height=9, width=9)
+    camera = orbit_cameras([40.0], 10.0, height=9, width=9)
     settings = RenderSettings(step_size=0.01)
-    picture = render(SoftBall(500.0), camera, occupancy=FULL, generator=generator(), settings=settings)
+    picture = render_field(SoftBall(500.0), camera, occupancy=FULL, generator=generator(), settings=settings)
     # the density is high where the surface has hardly begun
     assert picture.depth[0, 4, 4].item() == pytest.approx(2.9 - 0.5, abs=0.15)
     normal = picture.normals[0, 4, 4] / picture.opacity[0, 4, 4]
@@ -76,8 +81,8 @@ def test_normals_of_a_ball_point_outwards():
 @pytest.mark.parametrize("shading", ["lambert", "albedo", "textureless"])
 def test_colour_stays_below_opacity(shading):
     field = NerfField(FieldConfig(), generator=generator())
-    camera = orbit([0.0, 120.0], 15.0, height=16, width=16)
-    picture, detail = render_detailed(
+    camera = orbit_cameras([0.0, 120.0], 15.0, height=16, width=16)
+    picture, detail = render_field_with_aux(
         field, camera, occupancy=FULL, generator=generator(), settings=RenderSettings(shading=shading)
     )
     assert (picture.rgb <= picture.opacity[..., None] + 1e-5).all() and (picture.rgb >= 0).all()
@@ -90,8 +95,8 @@ def test_colour_stays_below_opacity(shading):
 
 def test_gradients_reach_every_parameter_and_are_finite():
     field = NerfField(FieldConfig(), generator=generator())
-    camera = orbit([0.0], 15.0, height=16, width=16)
-    picture, detail = render_detailed(field, camera, occupancy=FULL, generator=generator())
+    camera = orbit_cameras([0.0], 15.0, height=16, width=16)
+    picture, detail = render_field_with_aux(field, camera, occupancy=FULL, generator=generator())
     loss = picture.rgb.square().sum() + picture.depth.sum() + detail.orientation_loss()
     (loss + picture.normals.square().sum()).backward()
     for name, parameter in field.named_parameters():
@@ -99,34 +104,34 @@ def test_gradients_reach_every_parameter_and_are_finite():
 
 
 def test_orientation_loss_is_for_normals_that_look_away():
-    camera = orbit([0.0], 0.0, height=16, width=16)
+    camera = orbit_cameras([0.0], 0.0, height=16, width=16)
 
     class InsideOut(SoftBall):
         def density(self, x):
             return self.sigma * torch.sigmoid((x.norm(dim=-1) - self.radius) * 30)
 
-    _, outside = render_detailed(SoftBall(60.0), camera, occupancy=FULL, generator=generator())
-    _, inside = render_detailed(InsideOut(0.5), camera, occupancy=FULL, generator=generator())
+    _, outside = render_field_with_aux(SoftBall(60.0), camera, occupancy=FULL, generator=generator())
+    _, inside = render_field_with_aux(InsideOut(0.5), camera, occupancy=FULL, generator=generator())
     assert outside.orientation_loss() < 0.02 * outside.weights.sum() / 256
     assert inside.orientation_loss() > outside.orientation_loss()
 
 
 def test_no_more_than_the_limit_is_lit():
-    settings = RenderSettings(lit_per_ray=0.5)
-    camera = orbit([0.0], 0.0, height=16, width=16)
-    _, detail = render_detailed(
+    settings = RenderSettings(max_shaded_per_ray=0.5)
+    camera = orbit_cameras([0.0], 0.0, height=16, width=16)
+    _, detail = render_field_with_aux(
         SoftBall(8.0), camera, occupancy=FULL, generator=generator(), settings=settings
     )
-    assert len(detail.lit) == 128
+    assert len(detail.shaded) == 128
     unlit = torch.ones(len(detail.weights), dtype=torch.bool)
-    unlit[detail.lit] = False
-    assert detail.weights[detail.lit].min() >= detail.weights[unlit].max()
+    unlit[detail.shaded] = False
+    assert detail.weights[detail.shaded].min() >= detail.weights[unlit].max()
 
 
 def test_empty_occupancy_renders_nothing():
     field = NerfField(FieldConfig(), generator=generator())
-    camera = orbit([0.0], 0.0, height=8, width=8)
-    picture, detail = render_detailed(
+    camera = orbit_cameras([0.0], 0.0, height=8, width=8)
+    picture, detail = render_field_with_aux(
         field, camera, occupancy=torch.zeros(8, 8, 8, dtype=torch.bool), generator=generator()
     )
     for value in (picture.rgb, picture.opacity, picture.depth, picture.normals):
@@ -139,9 +144,11 @@ def test_same_generator_same_bytes():
     results = []
     for _ in range(2):
         field = NerfField(FieldConfig(), generator=generator(7))
-        occupancy, rng = Occupancy(16), generator(8)
+        occupancy, rng = OccupancyGrid(16), generator(8)
         occupancy.update(field.density, generator=rng, step=0)
-        picture = render(field, orbit([10.0], 5.0, height=16, width=16), occupancy=occupancy, generator=rng)
+        picture = render_field(
+            field, orbit_cameras([10.0], 5.0, height=16, width=16), occupancy=occupancy, generator=rng
+        )
         picture.rgb.square().sum().backward()
         results.append((picture.rgb.detach(), picture.depth.detach(), field.table.grad))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
@@ -151,13 +158,18 @@ def test_same_generator_same_bytes():
 def fit_torus(steps, seed=0):
     """A field fitted to 24 pictures; returns it with its occupancy and the pictures."""
     rng = generator(seed)
-    cameras = [orbit([15.0 * i], [(-10.0, 20.0, 50.0)[i % 3]], height=64, width=64) for i in range(24)]
+    cameras = [
+        orbit_cameras([15.0 * i], [(-10.0, 20.0, 50.0)[i % 3]], height=64, width=64) for i in range(24)
+    ]
     pictures = [draw_torus(camera) for camera in cameras]
-    field, occupancy = NerfField(FieldConfig(), generator=rng), Occupancy(48)
+    field, occupancy = NerfField(FieldConfig(), generator=rng), OccupancyGrid(48)
     optimiser = torch.optim.Adam(
-        [{"params": [field.table], "lr": 2e-2},
-         {"params": [p for name, p in field.named_parameters() if name != "table"], "lr": 5e-3}],
-        betas=(0.9, 0.99), eps=1e-15,
+        [
+            {"params": [field.table], "lr": 2e-2},
+            {"params": [p for name, p in field.named_parameters() if name != "table"], "lr": 5e-3},
+        ],
+        betas=(0.9, 0.99),
+        eps=1e-15,
     )
     order = torch.randperm(24, generator=rng).tolist()
     for step in range(steps):
@@ -165,9 +177,12 @@ def fit_torus(steps, seed=0):
             occupancy.update(field.density, generator=rng, step=step)
         field.set_sharpness(2 + 6 * step / steps)
         rgb, opacity = pictures[order[step % 24]]
-        picture = render(
-            field, cameras[order[step % 24]], occupancy=occupancy, generator=rng,
-            settings=RenderSettings(lit_per_ray=2.0),
+        picture = render_field(
+            field,
+            cameras[order[step % 24]],
+            occupancy=occupancy,
+            generator=rng,
+            settings=RenderSettings(max_shaded_per_ray=2.0),
         )
         loss = (picture.rgb - rgb).square().mean() + 0.5 * (picture.opacity - opacity).square().mean()
         optimiser.zero_grad()
@@ -187,10 +202,10 @@ def one_thread():
 
 def test_a_torus_is_learned_from_its_pictures(one_thread):
     field, occupancy = fit_torus(steps=80)
-    unseen = turntable(4, elevation_deg=30.0, size=64)
+    unseen = turntable_cameras(4, elevation_deg=30.0, size=64)
     rgb, opacity = draw_torus(unseen)
     with torch.no_grad():
-        picture = render(field, unseen, occupancy=occupancy, generator=generator())
+        picture = render_field(field, unseen, occupancy=occupancy, generator=generator())
     psnr = -10 * torch.log10((picture.rgb - rgb).square().mean()).item()
     solid, mask = picture.opacity > 0.5, opacity > 0.5
     iou = ((solid & mask).sum() / (solid | mask).sum()).item()
@@ -200,14 +215,14 @@ def test_a_torus_is_learned_from_its_pictures(one_thread):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_draws_the_same_picture():
-    camera = orbit([10.0], 5.0, height=16, width=16)
+    camera = orbit_cameras([10.0], 5.0, height=16, width=16)
     field = NerfField(FieldConfig(), generator=generator())
     results = []
     for device in ("cpu", "cuda"):
         # the generator stays on the CPU, so that both march with the same jitter
         field = field.to(device)
         field.zero_grad()
-        picture = render(field, camera.to(device), occupancy=FULL.to(device), generator=generator())
+        picture = render_field(field, camera.to(device), occupancy=FULL.to(device), generator=generator())
         picture.rgb.square().sum().backward()
         # a copy: moving the field moves its gradients in place
         results.append((picture.rgb.detach().cpu(), field.hidden_weight.grad.cpu().clone()))

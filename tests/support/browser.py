@@ -116,11 +116,25 @@ def browser(folder: Path, size: str = "1100,900") -> Iterator[Page]:
     # Chromium reads from descriptor 3 and writes to 4; a shell's redirections put them there
     line = f'exec "$@" 3<&{theirs} 4>&{mine}'
     process = subprocess.Popen(
-        ["bash", "-c", line, "chromium", chromium, "--headless=new", "--no-sandbox",
-         "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--force-device-scale-factor=1",
-         f"--window-size={size}", "--disable-dev-shm-usage", "--remote-debugging-pipe",
-         f"--user-data-dir={folder / 'profile'}"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(theirs, mine),
+        [
+            "bash",
+            "-c",
+            line,
+            "chromium",
+            chromium,
+            "--headless=new",
+            "--no-sandbox",
+            "--use-angle=swiftshader",
+            "--enable-unsafe-swiftshader",
+            "--force-device-scale-factor=1",
+            f"--window-size={size}",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-pipe",
+            f"--user-data-dir={folder / 'profile'}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(theirs, mine),
     )
     os.close(theirs)
     os.close(mine)

@@ -40,55 +40,93 @@ def t5_tokenizer() -> Any:
 
 def clip(*, projected: bool = False) -> Any:
     config = transformers.CLIPTextConfig(
-        vocab_size=60, hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=77, projection_dim=POOLED, bos_token_id=58, eos_token_id=59, pad_token_id=59,
+        vocab_size=60,
+        hidden_size=WIDTH,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        projection_dim=POOLED,
+        bos_token_id=58,
+        eos_token_id=59,
+        pad_token_id=59,
     )
     return (transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel)(config)
 
 
 def t5() -> Any:
-    return transformers.T5EncoderModel(transformers.T5Config(
-        vocab_size=4 + 2 * len(WORDS), d_model=2 * WIDTH, d_kv=8, d_ff=16, num_layers=1, num_heads=2,
-    ))
+    return transformers.T5EncoderModel(
+        transformers.T5Config(
+            vocab_size=4 + 2 * len(WORDS), d_model=2 * WIDTH, d_kv=8, d_ff=16, num_layers=1, num_heads=2
+        )
+    )
 
 
 def vae(latents: int = 4, **options: Any) -> Any:
     return diffusers.AutoencoderKL(
-        block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=latents, norm_num_groups=4, sample_size=16,
-        scaling_factor=0.5, **options,
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=latents,
+        norm_num_groups=4,
+        sample_size=16,
+        scaling_factor=0.5,
+        **options,
     )
 
 
 def tiny_vae() -> Any:
     return diffusers.AutoencoderTiny(
-        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), num_encoder_blocks=(1, 1),
-        num_decoder_blocks=(1, 1), latent_channels=4,
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+        latent_channels=4,
     )
 
 
 def unet(**options: Any) -> Any:
     settings: dict[str, Any] = {
-        "sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1, "norm_num_groups": 4,
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "attention_head_dim": 2,
-        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"), "cross_attention_dim": WIDTH,
+        "sample_size": 8,
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "attention_head_dim": 2,
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": WIDTH,
     }
     return diffusers.UNet2DConditionModel(**{**settings, **options})
 
 
 def sd3_transformer() -> Any:
     return diffusers.SD3Transformer2DModel(
-        sample_size=8, patch_size=2, in_channels=4, num_layers=1, attention_head_dim=8,
-        num_attention_heads=2, joint_attention_dim=2 * WIDTH, caption_projection_dim=16,
-        pooled_projection_dim=2 * POOLED, out_channels=4, pos_embed_max_size=8,
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=2 * WIDTH,
+        caption_projection_dim=16,
+        pooled_projection_dim=2 * POOLED,
+        out_channels=4,
+        pos_embed_max_size=8,
     )
 
 
 def flux_transformer(guidance: bool) -> Any:
     return diffusers.FluxTransformer2DModel(
-        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16,
-        num_attention_heads=2, joint_attention_dim=2 * WIDTH, pooled_projection_dim=WIDTH,
-        guidance_embeds=guidance, axes_dims_rope=(4, 4, 8),
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=2 * WIDTH,
+        pooled_projection_dim=WIDTH,
+        guidance_embeds=guidance,
+        axes_dims_rope=(4, 4, 8),
     )
 
 
@@ -107,8 +145,11 @@ def parts_of(family: str) -> tuple[str, dict[str, Any]]:
         return kind, {"unet": network, "scheduler": scheduler, "vae": vae(), **words}
     if family == "sdxl":
         network = unet(
-            cross_attention_dim=2 * WIDTH, addition_embed_type="text_time", addition_time_embed_dim=4,
-            projection_class_embeddings_input_dim=6 * 4 + POOLED, transformer_layers_per_block=(1, 1),
+            cross_attention_dim=2 * WIDTH,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=4,
+            projection_class_embeddings_input_dim=6 * 4 + POOLED,
+            transformer_layers_per_block=(1, 1),
         )
         scheduler = diffusers.EulerDiscreteScheduler.from_config(ddpm.config)
         second = {"tokenizer_2": clip_tokenizer(), "text_encoder_2": clip(projected=True)}
@@ -120,20 +161,32 @@ def parts_of(family: str) -> tuple[str, dict[str, Any]]:
             beta_schedule="squaredcos_cap_v2", variance_type="learned_range", thresholding=True
         )
         return "IFPipeline", {
-            "unet": network, "scheduler": scheduler, "tokenizer": t5_tokenizer(), "text_encoder": t5(),
+            "unet": network,
+            "scheduler": scheduler,
+            "tokenizer": t5_tokenizer(),
+            "text_encoder": t5(),
         }
     if family.startswith("sd3"):
         third = {"tokenizer_3": t5_tokenizer(), "text_encoder_3": t5()}
         if family == "sd3_no_t5":
             third = dict.fromkeys(third)
         return "StableDiffusion3Pipeline", {
-            "transformer": sd3_transformer(), "scheduler": flow, "vae": vae(shift_factor=0.1),
-            "tokenizer": clip_tokenizer(), "text_encoder": clip(projected=True),
-            "tokenizer_2": clip_tokenizer(), "text_encoder_2": clip(projected=True), **third,
+            "transformer": sd3_transformer(),
+            "scheduler": flow,
+            "vae": vae(shift_factor=0.1),
+            "tokenizer": clip_tokenizer(),
+            "text_encoder": clip(projected=True),
+            "tokenizer_2": clip_tokenizer(),
+            "text_encoder_2": clip(projected=True),
+            **third,
         }
     return "FluxPipeline", {
-        "transformer": flux_transformer(family == "flux"), "scheduler": flow, "vae": vae(shift_factor=0.1),
-        **words, "tokenizer_2": t5_tokenizer(), "text_encoder_2": t5(),
+        "transformer": flux_transformer(family == "flux"),
+        "scheduler": flow,
+        "vae": vae(shift_factor=0.1),
+        **words,
+        "tokenizer_2": t5_tokenizer(),
+        "text_encoder_2": t5(),
     }
 
 
@@ -157,9 +210,18 @@ def build(family: str, folder: Path, *, variant: str | None = None) -> Path:
 
 
 OWN = {  # of MVDream's own network class, whose norms have 32 groups
-    "image_size": 8, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": 1,
-    "attention_resolutions": [1], "channel_mult": [1, 2], "num_head_channels": 16, "transformer_depth": 1,
-    "context_dim": WIDTH, "camera_dim": 16, "use_checkpoint": True,
+    "image_size": 8,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 32,
+    "num_res_blocks": 1,
+    "attention_resolutions": [1],
+    "channel_mult": [1, 2],
+    "num_head_channels": 16,
+    "transformer_depth": 1,
+    "context_dim": WIDTH,
+    "camera_dim": 16,
+    "use_checkpoint": True,
 }
 
 
@@ -169,27 +231,32 @@ def own_class(folder: Path, other: Path) -> None:
     shutil.rmtree(folder / "unet")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = diffusers.UNet2DConditionModel(**mvdream.config_of(OWN))
+        network = diffusers.UNet2DConditionModel(**mvdream.convert_mvdream_config(OWN))
     network.save_pretrained(folder / "unet")
     shutil.copytree(folder, other)
     names = ldm_names(network)
     tensors = {}
     for name, tensor in network.state_dict().items():
         whole = max((n for n in names if name.startswith(n + ".")), key=len)
-        tensors[names[whole] + name[len(whole):]] = tensor
+        tensors[names[whole] + name[len(whole) :]] = tensor
     save_file(tensors, other / "unet" / "diffusion_pytorch_model.safetensors")
-    write_json(other / "unet" / "config.json", {"_class_name": mvdream.NAME, **OWN})
+    write_json(other / "unet" / "config.json", {"_class_name": mvdream.MVDREAM_CLASS, **OWN})
     index = json.loads((other / "model_index.json").read_text())
-    write_json(other / "model_index.json", {**index, "unet": ["mv_unet", mvdream.NAME]})
+    write_json(other / "model_index.json", {**index, "unet": ["mv_unet", mvdream.MVDREAM_CLASS]})
 
 
 def ldm_names(network: Any) -> dict[str, str]:
     """What latent diffusion calls the modules of a U-Net of diffusers', by walking it block after block."""
     names = {
-        "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
-        "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
-        "class_embedding.linear_1": "camera_embed.0", "class_embedding.linear_2": "camera_embed.2",
-        "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1",
+        "conv_in": "input_blocks.0.0",
+        "conv_norm_out": "out.0",
+        "conv_out": "out.2",
+        "time_embedding.linear_1": "time_embed.0",
+        "time_embedding.linear_2": "time_embed.2",
+        "class_embedding.linear_1": "camera_embed.0",
+        "class_embedding.linear_2": "camera_embed.2",
+        "mid_block.resnets.0": "middle_block.0",
+        "mid_block.attentions.0": "middle_block.1",
         "mid_block.resnets.1": "middle_block.2",
     }
     count = 1
@@ -210,8 +277,12 @@ def ldm_names(network: Any) -> dict[str, str]:
         place = 2 if hasattr(block, "attentions") else 1
         names[f"up_blocks.{i}.upsamplers.0.conv"] = f"output_blocks.{count - 1}.{place}.conv"
     inner = {
-        "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
-        "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
+        "norm1": "in_layers.0",
+        "conv1": "in_layers.2",
+        "time_emb_proj": "emb_layers.1",
+        "norm2": "out_layers.0",
+        "conv2": "out_layers.3",
+        "conv_shortcut": "skip_connection",
     }
     resnets = [name for name in names if ".resnets." in name]
     return names | {f"{n}.{new}": f"{names[n]}.{old}" for n in resnets for new, old in inner.items()}

@@ -16,29 +16,59 @@ from typing import Any
 from hypothesis import strategies as st
 
 from dreamfusion3d.batch import manifest, plan
-from dreamfusion3d.core.config import Config, resolve, settings
+from dreamfusion3d.core.config import Config, resolve_config, setting_types
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.slug import check_prompt, slug
-from dreamfusion3d.pipelines.workspace import Identity, Workspace
+from dreamfusion3d.core.slug import check_prompt, slugify
+from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace
 
-NASTY = st.sampled_from([
-    "../x", "..\\x", "/etc/passwd", "CON", "con.txt", "nul", "a" * 300, "\U0001f600\U0001f3f3️‍\U0001f308",
-    "a mug", "A  mug!", "=cmd|' /C calc'!A0", "@SUM(1)", "+1", "-1", "<script>alert(1)</script>", "</script>",
-    "\u202egnp.exe", "\ud800", "\x00", "a\nb", "ﬀ", "İ", "%s%n", "${HOME}", "$(id)", ".", "..", ".batch", "",
-])
+NASTY = st.sampled_from(
+    [
+        "../x",
+        "..\\x",
+        "/etc/passwd",
+        "CON",
+        "con.txt",
+        "nul",
+        "a" * 300,
+        "\U0001f600\U0001f3f3️‍\U0001f308",
+        "a mug",
+        "A  mug!",
+        "=cmd|' /C calc'!A0",
+        "@SUM(1)",
+        "+1",
+        "-1",
+        "<script>alert(1)</script>",
+        "</script>",
+        "\u202egnp.exe",
+        "\ud800",
+        "\x00",
+        "a\nb",
+        "ﬀ",
+        "İ",
+        "%s%n",
+        "${HOME}",
+        "$(id)",
+        ".",
+        "..",
+        ".batch",
+        "",
+    ]
+)
 TEXT = NASTY | st.text(max_size=40)
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
 VALUE = st.recursive(
     SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=6
 )
-KEY = st.sampled_from([*manifest.COLUMNS, *settings(), "optim", "mesh"]) | TEXT
+KEY = st.sampled_from([*manifest.MANIFEST_COLUMNS, *setting_types(), "optim", "mesh"]) | TEXT
 ROW = st.dictionaries(KEY, VALUE, max_size=4) | st.builds(
     lambda row, prompt: {**row, "prompt": prompt}, st.dictionaries(KEY, SCALAR, max_size=3), TEXT
 )
 # text that is nearly a format: its own characters, in any order
 NOISE = st.text(st.sampled_from("{}[]:,-&*!|>'\"#%@`\n\t ?=;0123456789.eE+~<abcprompt\\\u2028"), max_size=60)
 YAMLS = st.one_of(
-    NOISE, st.text(max_size=60), VALUE.map(lambda v: json.dumps(v)),
+    NOISE,
+    st.text(max_size=60),
+    VALUE.map(lambda v: json.dumps(v)),
     st.lists(ROW, max_size=3).map(lambda v: json.dumps(v)),
 )
 
@@ -70,7 +100,7 @@ def check_manifest(drawn: tuple[str, str], folder: Path) -> None:
     path = folder / f"m{suffix}"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
-        items = plan.items_of(path, manifest.read(path))
+        items = plan.expand_rows(path, manifest.read_manifest(path))
     except InputError:
         return
     names = [item.name for item in items]
@@ -82,9 +112,9 @@ def check_config(text: str, folder: Path) -> None:
     path = folder / "c.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with contextlib.suppress(InputError):
-        assert isinstance(resolve(file=path), Config)
+        assert isinstance(resolve_config(path=path), Config)
     with contextlib.suppress(InputError):
-        resolve(sets=[text])
+        resolve_config(sets=[text])
 
 
 def check_prompts(text: str, folder: Path) -> None:
@@ -92,21 +122,33 @@ def check_prompts(text: str, folder: Path) -> None:
         prompt = check_prompt(text)
     except InputError:
         return
-    name = slug(prompt)
+    name = slugify(prompt)
     assert 0 < len(name) <= 64 and set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_"), name
-    assert (folder / name).resolve().parent == folder.resolve() and slug(prompt) == name
+    assert (folder / name).resolve().parent == folder.resolve() and slugify(prompt) == name
 
 
-RECORD = st.binary(max_size=60) | VALUE.map(lambda v: json.dumps(v).encode()) | st.fixed_dictionaries({
-    "prompt": VALUE, "seed": VALUE, "config": VALUE, "prior": VALUE, "files": VALUE,
-}).map(lambda v: json.dumps(v).encode())
-HEADER = st.dictionaries(TEXT, st.fixed_dictionaries({
-    "dtype": st.sampled_from(["F32", "I64", "X"]), "shape": st.lists(st.integers(-2, 2**40), max_size=3),
-    "data_offsets": st.lists(st.integers(-2, 2**40), max_size=3),
-}), max_size=3)
+RECORD = (
+    st.binary(max_size=60)
+    | VALUE.map(lambda v: json.dumps(v).encode())
+    | st.fixed_dictionaries(
+        {"prompt": VALUE, "seed": VALUE, "config": VALUE, "prior": VALUE, "files": VALUE}
+    ).map(lambda v: json.dumps(v).encode())
+)
+HEADER = st.dictionaries(
+    TEXT,
+    st.fixed_dictionaries(
+        {
+            "dtype": st.sampled_from(["F32", "I64", "X"]),
+            "shape": st.lists(st.integers(-2, 2**40), max_size=3),
+            "data_offsets": st.lists(st.integers(-2, 2**40), max_size=3),
+        }
+    ),
+    max_size=3,
+)
 CHECKPOINTS = st.binary(max_size=60) | st.builds(
     lambda header, body: struct.pack("<Q", len(header)) + header + body,
-    HEADER.map(lambda v: json.dumps(v).encode()), st.binary(max_size=20),
+    HEADER.map(lambda v: json.dumps(v).encode()),
+    st.binary(max_size=20),
 )
 
 
@@ -118,21 +160,24 @@ def check_checkpoint(drawn: tuple[bytes, bytes], folder: Path) -> None:
     from dreamfusion3d.core.types import Mesh
     from dreamfusion3d.guidance import load_guidance
     from dreamfusion3d.pipelines.stages import load_arrays
-    from dreamfusion3d.training.checkpoint import Run
+    from dreamfusion3d.training.checkpoint import OptimizationState
 
     record, weights = drawn
     space = Workspace(folder / "a")
     space.work.mkdir(parents=True, exist_ok=True)
-    space.report.write_bytes(record)
-    space.ticket.write_bytes(record)
-    assert space.finished(Identity("a mug", 0, Config(), "0" * 64)) is None
-    space.owner()
-    state.record_of(space)
+    space.record_path.write_bytes(record)
+    space.run_info_path.write_bytes(record)
+    assert space.finished_record(RunIdentity("a mug", 0, Config(), "0" * 64)) is None
+    space.owner_digest()
+    state.read_asset_record(space)
     path = space.work / "checkpoint.safetensors"
     path.write_bytes(weights)
     model = torch.nn.Linear(1, 1)
-    run = Run(
-        model, torch.optim.Adam(model.parameters()), None, torch.Generator(),
+    run = OptimizationState(
+        model,
+        torch.optim.Adam(model.parameters()),
+        None,
+        torch.Generator(),
         load_guidance(Config().guidance, device="cpu"),
     )
     assert "damaged" in (run.load(path) or "")
@@ -149,7 +194,7 @@ GLB = b"glTF" + struct.pack("<III", 2, 40, 20) + b"JSON" + b'{"asset":{}}       
 
 def _spoilt(whole: bytes, at: int, put: bytes, cut: int) -> bytes:
     at %= len(whole)
-    return whole[:at] + put + whole[at + cut:]
+    return whole[:at] + put + whole[at + cut :]
 
 
 MESHES = st.tuples(
@@ -175,18 +220,33 @@ def check_mesh(drawn: tuple[str, bytes], folder: Path) -> None:
     assert np.isfinite(mesh.vertices).all() and mesh.faces.max() < len(mesh.vertices)
 
 
-POSE = st.sampled_from([
-    [1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 3e38]],
-])
-LENS = st.sampled_from(["fov", "fl_x", "fl_y", "w", "h", "render_width", "render_height", "fps", "seconds",
-                        "camera_angle_x", "camera_angle_y", "camera_type"])
+POSE = st.sampled_from(
+    [[1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 3e38]]]
+)
+LENS = st.sampled_from(
+    [
+        "fov",
+        "fl_x",
+        "fl_y",
+        "w",
+        "h",
+        "render_width",
+        "render_height",
+        "fps",
+        "seconds",
+        "camera_angle_x",
+        "camera_angle_y",
+        "camera_type",
+    ]
+)
 NUMBER = VALUE | st.sampled_from([0.5, 33, 1e-300, 10**400, 1e300, 64])
 FRAME = st.dictionaries(LENS, NUMBER, max_size=2).flatmap(
     lambda more: (POSE | VALUE).map(lambda pose: {**more, "camera_to_world": pose})
 )
 PATHS = NOISE | st.builds(
     lambda frames, more, key: json.dumps({**more, key: frames}),
-    st.lists(FRAME, max_size=3) | VALUE, st.dictionaries(LENS, NUMBER, max_size=4),
+    st.lists(FRAME, max_size=3) | VALUE,
+    st.dictionaries(LENS, NUMBER, max_size=4),
     st.sampled_from(["camera_path", "frames"]),
 )
 
@@ -194,23 +254,24 @@ PATHS = NOISE | st.builds(
 def check_path(text: str, folder: Path) -> None:
     import torch
 
-    from dreamfusion3d.cameras.paths import read_path, through
+    from dreamfusion3d.cameras.paths import interpolate_camera_path, read_camera_path
 
     path = folder / "p.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
-        found = read_path(path, up="z")
+        found = read_camera_path(path, up="z")
     except InputError:
         return
     for count in (None, 4):
-        cameras = through(found, count, 64, 32)
+        cameras = interpolate_camera_path(found, count, 64, 32)
         assert torch.isfinite(cameras.camera_to_world).all() and (cameras.focal > 0).all()
-    assert found.size is None or min(found.size) > 0
+    assert found.image_size is None or min(found.image_size) > 0
 
 
 # Name: the inputs, the check, the share of the harness's inputs.
 TARGETS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any, Path], None], float]] = {
-    "manifest": (MANIFESTS, check_manifest, 0.25), "path": (PATHS, check_path, 0.05),
+    "manifest": (MANIFESTS, check_manifest, 0.25),
+    "path": (PATHS, check_path, 0.05),
     "config": (YAMLS, check_config, 0.25),
     "prompt": (TEXT, check_prompts, 0.2),
     "checkpoint": (st.tuples(RECORD, CHECKPOINTS), check_checkpoint, 0.1),

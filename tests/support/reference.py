@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from dreamfusion3d.cameras.orbit import Cameras
-from dreamfusion3d.core.shading import light_direction, shade
+from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.core.shading import lambert_shading, light_direction
 
 TORUS_RADII = (0.5, 0.22)  # of the ring and of the tube, around the y axis
 TORUS_LIGHT_HALF = (0.9, 0.5, 0.2)  # albedo where x > 0 ...
@@ -64,7 +64,7 @@ def torus_albedo(points):
     return torch.where(points[:, :1] > 0, light, dark)
 
 
-def draw_torus(cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_torus(cameras: OrbitCameras) -> tuple[torch.Tensor, torch.Tensor]:
     """Premultiplied rgb (b, h, w, 3) and a hard opacity (b, h, w), by sphere tracing."""
     origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
     distance = torch.zeros(origins.shape[0])
@@ -75,6 +75,6 @@ def draw_torus(cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
     hit = (torus_distance(points).abs() < 1e-3) & (distance < 6)
     pixels = cameras.height * cameras.width
     light = light_direction(cameras.camera_to_world).repeat_interleave(pixels, 0)
-    colour = torus_albedo(points) * shade(torus_normals(points), light)[:, None] * hit[:, None]
+    colour = torus_albedo(points) * lambert_shading(torus_normals(points), light)[:, None] * hit[:, None]
     shape = (len(cameras), cameras.height, cameras.width)
     return colour.reshape(*shape, 3), hit.float().reshape(shape)

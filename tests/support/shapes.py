@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from dreamfusion3d.core.types import Mesh, TexturedMesh
-from dreamfusion3d.mesh.bake import bake
-from dreamfusion3d.mesh.clean import solid_mesh
+from dreamfusion3d.mesh.bake import bake_albedo
+from dreamfusion3d.mesh.clean import extract_solid
 from dreamfusion3d.mesh.isosurface import sample_grid
-from dreamfusion3d.mesh.simplify import simplify, smooth
+from dreamfusion3d.mesh.simplify import simplify, taubin_smooth
 
 
 def sphere(p: np.ndarray, radius: float = 0.6, centre: tuple[float, ...] = (0, 0, 0)) -> np.ndarray:
@@ -36,7 +36,7 @@ def grid_of(shape, resolution: int = 64) -> np.ndarray:
 
 
 def mesh_of(shape, resolution: int = 64, faces: int = 3000) -> Mesh:
-    return simplify(smooth(solid_mesh(grid_of(shape, resolution), 0.0)), faces)
+    return simplify(taubin_smooth(extract_solid(grid_of(shape, resolution), 0.0)), faces)
 
 
 def position_colour(p: np.ndarray) -> np.ndarray:
@@ -44,4 +44,4 @@ def position_colour(p: np.ndarray) -> np.ndarray:
 
 
 def textured_of(shape, size: int = 256) -> TexturedMesh:
-    return bake(mesh_of(shape), position_colour, size)
+    return bake_albedo(mesh_of(shape), position_colour, size)

@@ -6,31 +6,41 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion3d.priors.pixel.conditioner import world_vocabulary
-from dreamfusion3d.priors.pixel.train import save_folder
-from dreamfusion3d.priors.pixel.train_state import TrainConfig, TrainState, new_state
-from dreamfusion3d.procedural.dataset import Batch
-from dreamfusion3d.procedural.objects import Meaning
+from dreamfusion3d.priors.pixel.conditioner import procedural_vocabulary
+from dreamfusion3d.priors.pixel.train import save_pixel_prior
+from dreamfusion3d.priors.pixel.train_state import PriorTrainConfig, PriorTrainState, new_train_state
+from dreamfusion3d.procedural.dataset import TrainingBatch
+from dreamfusion3d.procedural.objects import ObjectSpec
 
-CONFIG = TrainConfig(
-    pictures=4, views=2, widths=(32, 64), layers=1, warm_up=1, learning_rate=2e-3, scene_steps=0,
-    scene_share=0.0, scene_pictures=6, scene_channels=(16, 8, 8),
+CONFIG = PriorTrainConfig(
+    images_per_step=4,
+    views_per_object=2,
+    widths=(32, 64),
+    layers=1,
+    warmup_steps=1,
+    learning_rate=2e-3,
+    scene_steps=0,
+    scene_step_fraction=0.0,
+    scene_images_per_step=6,
+    scene_channels=(16, 8, 8),
 )
 SIZE = 16
 
 
 def tiny_state(
-    seed: int = 0, vocabulary: list[str] | None = None, config: TrainConfig = CONFIG
-) -> TrainState:
-    return new_state(vocabulary or world_vocabulary(), config, seed=seed, device=torch.device("cpu"))
+    seed: int = 0, vocabulary: list[str] | None = None, config: PriorTrainConfig = CONFIG
+) -> PriorTrainState:
+    return new_train_state(
+        vocabulary or procedural_vocabulary(), config, seed=seed, device=torch.device("cpu")
+    )
 
 
 def tiny_folder(folder: Path, seed: int = 0, vocabulary: list[str] | None = None) -> Path:
-    save_folder(tiny_state(seed, vocabulary), folder)
+    save_pixel_prior(tiny_state(seed, vocabulary), folder)
     return folder
 
 
-def tiny_batch(props: int = 2, views: int = 2, seed: int = 0) -> Batch:
+def tiny_batch(props: int = 2, views: int = 2, seed: int = 0) -> TrainingBatch:
     """Flat squares, a colour a prop."""
     generator = torch.Generator().manual_seed(seed)
     colour = torch.rand(props, 1, 3, 1, 1, generator=generator)
@@ -38,5 +48,5 @@ def tiny_batch(props: int = 2, views: int = 2, seed: int = 0) -> Batch:
     pictures[..., :3, 4:12, 4:12] = (colour * 2 - 1).expand(-1, views, -1, 8, 8)
     pictures[..., 3, 4:12, 4:12] = 1
     azimuth = torch.arange(views).expand(props, views) * (360.0 / views)
-    captions = [Meaning("mug", "red").tokens(), Meaning("chair").tokens()] * props
-    return Batch(pictures, captions[:props], azimuth, torch.full((props, views), 10.0))
+    captions = [ObjectSpec("mug", "red").tokens(), ObjectSpec("chair").tokens()] * props
+    return TrainingBatch(pictures, captions[:props], azimuth, torch.full((props, views), 10.0))

@@ -32,8 +32,8 @@ generator = torch.Generator().manual_seed(0)
 props = instances("mushroom", 0, "normal", 1, generator=generator)
 prior = IdealPrior(props, Meaning("mushroom", "red"), rounds=1, views=2, size=16, generator=generator)
 config = with_values(Config(), {
-    "optim.steps": 4, "optim.views": 2, "render.size": 16, "render.coarse_size": 16,
-    "render.step_size": 0.1, "render.occupancy_resolution": 8,
+    "optim.steps": 4, "optim.num_views": 2, "render.resolution": 16, "render.coarse_resolution": 16,
+    "render.step_size": 0.1, "render.occupancy_grid_resolution": 8,
 })
 field, text = Voxels(), prior.encode_text(["a mushroom", ""])
 loop = optimize(field, prior, text, config, generator=generator, sample_cameras=prior.sample_cameras)

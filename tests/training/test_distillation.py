@@ -7,39 +7,56 @@ import math
 import pytest
 import torch
 
-from dreamfusion3d.core.config import Config, with_values
+from dreamfusion3d.core.config import Config, override_config
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.fields.initialization import Start
+from dreamfusion3d.fields.initialization import FieldInit
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.priors.oracle import IdealPrior
-from dreamfusion3d.procedural.objects import Meaning, instances
-from dreamfusion3d.rendering.occupancy_grid import Occupancy
-from dreamfusion3d.rendering.volume import RenderSettings, render
+from dreamfusion3d.priors.oracle import OraclePrior
+from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects
+from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
+from dreamfusion3d.rendering.volume import RenderSettings, render_field
 from dreamfusion3d.training import distillation as loop
-from dreamfusion3d.training.distillation import optimize
+from dreamfusion3d.training.distillation import distill_field
 
 SIZE, VIEWS, STEPS = 24, 2, 40
 
 
 @pytest.fixture(scope="module")
-def prior() -> IdealPrior:
+def prior() -> OraclePrior:
     generator = torch.Generator().manual_seed(0)
-    props = instances("mushroom", 0, "normal", 2, generator=generator)
-    return IdealPrior(
-        props, Meaning("mushroom", "red"), rounds=2, views=VIEWS, size=SIZE, generator=generator,
+    props = sample_objects("mushroom", 0, "normal", 2, generator=generator)
+    return OraclePrior(
+        props,
+        ObjectSpec("mushroom", "red"),
+        num_camera_sets=2,
+        views=VIEWS,
+        resolution=SIZE,
+        generator=generator,
         elevation_range_deg=(0.0, 20.0),
     )
 
 
 def config(steps: int = STEPS) -> Config:
     """Coarse, and in larger steps than the defaults: a run of a few seconds."""
-    return with_values(Config(), {
-        "optim.steps": steps, "optim.views": VIEWS, "optim.table_rate": 0.05, "optim.mlp_rate": 0.01,
-        "guidance.scale": 1.0, "guidance.rescale": 0.0,
-        "render.size": SIZE, "render.coarse_size": SIZE, "render.step_size": 0.05,
-        "render.occupancy_resolution": 16, "field.levels": 4, "field.log2_table_size": 12,
-        "field.max_resolution": 32, "field.hidden": 16,
-    })
+    return override_config(
+        Config(),
+        {
+            "optim.steps": steps,
+            "optim.num_views": VIEWS,
+            "optim.lr_hashgrid": 0.05,
+            "optim.lr_mlp": 0.01,
+            "guidance.scale": 1.0,
+            "guidance.rescale": 0.0,
+            "render.resolution": SIZE,
+            "render.coarse_resolution": SIZE,
+            "render.step_size": 0.05,
+            "render.occupancy_grid_resolution": 16,
+            "field.num_levels": 4,
+            "field.log2_table_size": 12,
+            "field.max_resolution": 32,
+            "field.hidden_dim": 16,
+        },
+    )
 
 
 def field(seed: int = 0) -> NerfField:
@@ -47,9 +64,14 @@ def field(seed: int = 0) -> NerfField:
 
 
 def begin(prior, nerf, steps=STEPS, seed=1, sets=None, **options):
-    return optimize(
-        nerf, prior, prior.encode_text(["a mushroom", ""]), with_values(config(steps), sets or {}),
-        generator=torch.Generator().manual_seed(seed), sample_cameras=prior.sample_cameras, **options,
+    return distill_field(
+        nerf,
+        prior,
+        prior.encode_text(["a mushroom", ""]),
+        override_config(config(steps), sets or {}),
+        generator=torch.Generator().manual_seed(seed),
+        sample_cameras=prior.sample_cameras,
+        **options,
     )
 
 
@@ -59,10 +81,13 @@ def same(a: NerfField, b: NerfField) -> bool:
 
 
 def pictures(nerf, prior):
-    occupancy = Occupancy(16)
+    occupancy = OccupancyGrid(16)
     with torch.no_grad():
-        return render(
-            nerf, prior.bank, occupancy=occupancy, generator=torch.Generator().manual_seed(0),
+        return render_field(
+            nerf,
+            prior.bank,
+            occupancy=occupancy,
+            generator=torch.Generator().manual_seed(0),
             settings=RenderSettings(step_size=0.05),
         )
 
@@ -98,7 +123,7 @@ def test_the_same_seed_takes_the_same_steps(prior):
 @pytest.mark.parametrize("kind", ["sds", "vsd"])
 def test_a_resumed_run_takes_the_same_steps(prior, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(loop, "KEEP_EVERY", 6)
-    sets = {"guidance.kind": kind, "guidance.score_width": 8}  # vsd has a state of its own
+    sets = {"guidance.type": kind, "guidance.vsd_width": 8}  # vsd has a state of its own
     whole, part = field(), field()
     list(begin(prior, whole, steps=12, sets=sets))
     checkpoint = tmp_path / "checkpoint.safetensors"
@@ -116,11 +141,20 @@ def test_a_damaged_checkpoint_is_named_and_left(prior, tmp_path, monkeypatch, da
     monkeypatch.setattr(loop, "KEEP_EVERY", 2)
     checkpoint = tmp_path / "checkpoint.safetensors"
     if data is None:  # a whole one, of a larger field
-        larger = with_values(config(3), {"field.hidden": 32})
+        larger = override_config(config(3), {"field.hidden_dim": 32})
         nerf = NerfField(larger.field, generator=torch.Generator())
         text = prior.encode_text(["", ""])
-        list(optimize(nerf, prior, text, larger, generator=torch.Generator(), checkpoint=checkpoint,
-                      sample_cameras=prior.sample_cameras))
+        list(
+            distill_field(
+                nerf,
+                prior,
+                text,
+                larger,
+                generator=torch.Generator(),
+                checkpoint=checkpoint,
+                sample_cameras=prior.sample_cameras,
+            )
+        )
         assert checkpoint.exists()
     else:
         checkpoint.write_bytes(data)
@@ -136,7 +170,7 @@ def test_a_damaged_checkpoint_is_named_and_left(prior, tmp_path, monkeypatch, da
 class Stumbling:
     """The same prior, with answers that are not numbers at some calls."""
 
-    def __init__(self, prior: IdealPrior, bad: set[int]) -> None:
+    def __init__(self, prior: OraclePrior, bad: set[int]) -> None:
         self.prior, self.bad, self.calls = prior, bad, 0
         self.name, self.sha256 = prior.name, prior.sha256
         self.camera_conditioned = prior.camera_conditioned
@@ -168,7 +202,7 @@ def test_a_prior_that_never_answers_ends_the_run(prior):
 def test_a_checkpoint_of_another_guidance_is_left(prior, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "KEEP_EVERY", 2)
     checkpoint = tmp_path / "checkpoint.safetensors"
-    vsd = {"guidance.kind": "vsd", "guidance.score_width": 8}
+    vsd = {"guidance.type": "vsd", "guidance.vsd_width": 8}
     list(begin(prior, field(), steps=3, checkpoint=checkpoint, sets=vsd))
     steps = list(begin(prior, field(), steps=3, checkpoint=checkpoint))
     assert steps[0].index == 1 and "of another run" in steps[0].note
@@ -176,7 +210,7 @@ def test_a_checkpoint_of_another_guidance_is_left(prior, tmp_path, monkeypatch):
 
 def test_vsd_takes_a_bad_step_back_with_what_it_learnt(prior, monkeypatch):
     monkeypatch.setattr(loop, "KEEP_EVERY", 3)
-    nerf, sets = field(), {"guidance.kind": "vsd", "guidance.score_width": 8}
+    nerf, sets = field(), {"guidance.type": "vsd", "guidance.vsd_width": 8}
     steps = list(begin(Stumbling(prior, {1, 5}), nerf, steps=6, sets=sets))
     assert [s.index for s in steps] == [0, 1, 2, 3, 3, 4, 5, 6]
     assert all(torch.isfinite(p).all() for p in nerf.parameters())
@@ -185,7 +219,7 @@ def test_vsd_takes_a_bad_step_back_with_what_it_learnt(prior, monkeypatch):
 class Hearing:
     """The same prior; remembers the times and the number of its questions."""
 
-    def __init__(self, prior: IdealPrior) -> None:
+    def __init__(self, prior: OraclePrior) -> None:
         self.prior, self.times = prior, []
         self.name, self.sha256, self.sample_cameras = prior.name, prior.sha256, prior.sample_cameras
         self.check_prompt, self.encode_text = prior.check_prompt, prior.encode_text
@@ -199,7 +233,7 @@ class Hearing:
 
 def test_draws_ask_anew_and_dreamtime_never_grows(prior):
     heard = Hearing(prior)
-    list(begin(heard, field(), steps=2, sets={"guidance.draws": 3}))
+    list(begin(heard, field(), steps=2, sets={"guidance.noise_samples": 3}))
     assert len(set(heard.times)) == 6
     heard = Hearing(prior)
     list(begin(heard, field(), steps=5, sets={"guidance.schedule": "dreamtime"}))
@@ -209,12 +243,16 @@ def test_draws_ask_anew_and_dreamtime_never_grows(prior):
 
 def test_a_better_start_saves_steps_and_noise(prior):
     fog, grey = torch.full((9, 9, 9), 2.0), torch.full((9, 9, 9, 3), 0.5)
-    start = Start.of_fog(fog, grey, torch.device("cpu"))
+    start = FieldInit.from_initial_volume(fog, grey, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     for begun, steps, first in ((None, 8, 0.98), (start, 6, 0.98 + (0.05 - 0.98) / 4)):
         heard = Hearing(prior)
-        nerf = NerfField(config().field, generator=generator, start=begun)
-        sets = {"guidance.t_start": (0.98, 0.98), "guidance.t_end": (0.05, 0.05), "optim.head_start": 0.25}
+        nerf = NerfField(config().field, generator=generator, init=begun)
+        sets = {
+            "guidance.t_range_start": (0.98, 0.98),
+            "guidance.t_range_end": (0.05, 0.05),
+            "optim.init_skip_fraction": 0.25,
+        }
         taken = list(begin(heard, nerf, steps=8, sets=sets))
         assert len(taken) == steps and taken[0].total == steps
         assert heard.times[0] == pytest.approx(first) and heard.times[-1] == pytest.approx(0.05)
@@ -227,9 +265,13 @@ def test_only_a_blob_is_hollowed(prior, monkeypatch, begins_as):
     hidden = loop.hidden_density
     monkeypatch.setattr(loop, "hidden_density", lambda *a, **k: asked.append(1) or hidden(*a, **k))
     body, grey = torch.full((9, 9, 9), 0.2), torch.full((9, 9, 9, 3), 0.5)
-    makers = {"blob": lambda *given: None, "solid": Start.of_solid, "fog": Start.of_fog}
+    makers = {
+        "blob": lambda *given: None,
+        "solid": FieldInit.from_solid,
+        "fog": FieldInit.from_initial_volume,
+    }
     start = makers[begins_as](body, grey, torch.device("cpu"))
-    nerf = NerfField(config().field, generator=torch.Generator().manual_seed(0), start=start)
+    nerf = NerfField(config().field, generator=torch.Generator().manual_seed(0), init=start)
     list(begin(prior, nerf, steps=1))
     assert bool(asked) == (begins_as == "blob")
 
@@ -263,14 +305,14 @@ class Listening:
 
 
 def test_only_what_no_view_sees_is_hollowed():
-    from dreamfusion3d.cameras.orbit import orbit
-    from dreamfusion3d.rendering.volume import render_detailed
+    from dreamfusion3d.cameras.orbit import orbit_cameras
+    from dreamfusion3d.rendering.volume import render_field_with_aux
 
-    ball, occupancy = Listening(), Occupancy(32)
+    ball, occupancy = Listening(), OccupancyGrid(32)
     occupancy.update(ball.density, generator=torch.Generator().manual_seed(0), step=0)
-    cameras = orbit([0.0, 180.0], 0.0, height=48, width=48)
+    cameras = orbit_cameras([0.0, 180.0], 0.0, height=48, width=48)
     generator = torch.Generator().manual_seed(0)
-    _, detail = render_detailed(
+    _, detail = render_field_with_aux(
         ball, cameras, occupancy=occupancy, generator=generator, settings=RenderSettings(step_size=0.02)
     )
     density = loop.hidden_density(ball, occupancy, cameras, detail, 4000, generator=generator)
@@ -281,7 +323,7 @@ def test_only_what_no_view_sees_is_hollowed():
     side = points[points[:, 1:].norm(dim=1) < 0.1, 0].abs()  # seen edge-on, so hidden up to the rim
     assert side.max() > front.max() - cell
 
-    nothing = Occupancy(32)
+    nothing = OccupancyGrid(32)
     nothing.update(lambda x: torch.zeros(len(x)), generator=generator, step=0)
     density = loop.hidden_density(ball, nothing, cameras, detail, 10, generator=generator)
     assert torch.equal(density, torch.zeros(10))

@@ -10,36 +10,46 @@ import pytest
 import torch
 
 from dreamfusion3d.cameras.capture import Photos
-from dreamfusion3d.cameras.orbit import orbit, sample_orbit
-from dreamfusion3d.cameras.pinhole import Pinholes
-from dreamfusion3d.core.config import FIT_PRESETS, Config, FitConfig, resolve
-from dreamfusion3d.core.image_metrics import decibels, ssim
+from dreamfusion3d.cameras.orbit import orbit_cameras, sample_orbit_cameras
+from dreamfusion3d.cameras.pinhole import PinholeCameras
+from dreamfusion3d.core.config import (
+    RECONSTRUCTION_QUALITY_PRESETS,
+    Config,
+    ReconstructionConfig,
+    resolve_config,
+)
+from dreamfusion3d.core.image_metrics import psnr, ssim
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.guidance import load_guidance
-from dreamfusion3d.priors.image_text.image_encoder import load_eye, square
-from dreamfusion3d.priors.null import NoPrior
-from dreamfusion3d.procedural.objects import meant_instances, usual
-from dreamfusion3d.procedural.posed_photos import take_photos
-from dreamfusion3d.rendering.occupancy_grid import Occupancy
-from dreamfusion3d.rendering.pinhole import shoot
-from dreamfusion3d.rendering.volume import RenderSettings, render
-from dreamfusion3d.training.novel_views import Distilled, Semantic
-from dreamfusion3d.training.photometric import fit, ground_of, likeness, true_colours
+from dreamfusion3d.priors.image_text.image_encoder import center_crop, load_image_encoder
+from dreamfusion3d.priors.null import NullPrior
+from dreamfusion3d.procedural.objects import default_spec, sample_objects_for_spec
+from dreamfusion3d.procedural.posed_photos import render_photos
+from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
+from dreamfusion3d.rendering.pinhole import render_rays
+from dreamfusion3d.rendering.volume import RenderSettings, render_field
+from dreamfusion3d.training.novel_views import DistillationLoss, SemanticConsistencyLoss
+from dreamfusion3d.training.photometric import estimate_background, evaluate_views, fit_photos, photo_colors
 
-SETS = ["optim.steps=80", "fit.rays=512", "field.max_resolution=48", "render.step_size=0.04"]
+SETS = [
+    "optim.steps=80",
+    "reconstruction.rays_per_step=512",
+    "field.max_resolution=48",
+    "render.step_size=0.04",
+]
 
 
 def config_of(*sets: str) -> Config:
-    return resolve(sets=[*SETS, *sets], qualities=FIT_PRESETS)
+    return resolve_config(sets=[*SETS, *sets], quality_presets=RECONSTRUCTION_QUALITY_PRESETS)
 
 
 @pytest.fixture(scope="module")
 def photos() -> Photos:
-    meaning = usual("mushroom")
-    props = meant_instances(meaning, 1, generator=torch.Generator().manual_seed(0))
-    cameras = sample_orbit(20, generator=torch.Generator().manual_seed(1), size=32)
-    return take_photos(props, 0, meaning, cameras)
+    meaning = default_spec("mushroom")
+    props = sample_objects_for_spec(meaning, 1, generator=torch.Generator().manual_seed(0))
+    cameras = sample_orbit_cameras(20, generator=torch.Generator().manual_seed(1), size=32)
+    return render_photos(props, 0, meaning, cameras)
 
 
 def field_of(config: Config) -> NerfField:
@@ -54,12 +64,12 @@ def test_a_known_scene_is_recovered(photos: Photos) -> None:
     config = config_of()
     fitted, held = photos.split(4)
     field = field_of(config)
-    before = likeness(field, held, config, generator=lot())
-    steps = list(fit(field, fitted, config, generator=lot()))
-    after = likeness(field, held, config, generator=lot())
+    before = evaluate_views(field, held, config, generator=lot())
+    steps = list(fit_photos(field, fitted, config, generator=lot()))
+    after = evaluate_views(field, held, config, generator=lot())
     assert len(after.psnr) == 4 and after.means[0] > before.means[0] + 8 and after.means[0] > 22, after
     assert after.means[1] > before.means[1] and after.means[1] > 0.8
-    assert steps[-1].index == 80 and (steps[-1].figure or "").endswith(" dB")
+    assert steps[-1].index == 80 and (steps[-1].metric or "").endswith(" dB")
 
 
 def test_photos_without_alpha_are_fitted_over_their_border(photos: Photos) -> None:
@@ -67,28 +77,40 @@ def test_photos_without_alpha_are_fitted_over_their_border(photos: Photos) -> No
     alpha = photos.rgba[..., 3:].float() / 255
     flat = (photos.rgba[..., :3] * alpha + (1 - alpha) * grey).round()
     opaque = torch.cat([flat, torch.full_like(alpha, 255)], -1).to(torch.uint8)
-    over = dataclasses.replace(photos, rgba=opaque, cut_out=False)
-    ground = ground_of(over)
-    assert not ground.random and ground.spread < 0.01
-    assert ground.colour == pytest.approx((grey / 255,) * 3, abs=1e-6)
+    over = dataclasses.replace(photos, rgba=opaque, masked=False)
+    ground = estimate_background(over)
+    assert not ground.random and ground.border_std < 0.01
+    assert ground.color == pytest.approx((grey / 255,) * 3, abs=1e-6)
     config = config_of("optim.steps=40")
     field = field_of(config)
-    before = likeness(field, over, config, generator=lot()).means[0]
-    for _ in fit(field, over, config, generator=lot()):
+    before = evaluate_views(field, over, config, generator=lot()).means[0]
+    for _ in fit_photos(field, over, config, generator=lot()):
         pass
-    assert likeness(field, over, config, generator=lot()).means[0] > before + 4
+    assert evaluate_views(field, over, config, generator=lot()).means[0] > before + 4
     noisy = dataclasses.replace(over, rgba=torch.randint_like(opaque, 256))
-    assert ground_of(noisy).spread > 0.2
+    assert estimate_background(noisy).border_std > 0.2
 
 
 def test_resumes_to_the_same_bits(photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dreamfusion3d.training.distillation.KEEP_EVERY", 4)
-    config = config_of("optim.steps=14", "fit.unseen_every=2", "fit.unseen_views=1", "render.size=24")
+    config = config_of(
+        "optim.steps=14",
+        "reconstruction.novel_view_interval=2",
+        "reconstruction.num_novel_views=1",
+        "render.resolution=24",
+    )
 
     def begun(field: NerfField, checkpoint: Path | None):
-        eye = Semantic.of(load_eye("judge"), photos, config.fit, (1.0, 1.0, 1.0))
-        return fit(
-            field, photos, config, generator=lot(), unseen=eye, checkpoint=checkpoint,
+        eye = SemanticConsistencyLoss.from_photos(
+            load_image_encoder("judge"), photos, config.reconstruction, (1.0, 1.0, 1.0)
+        )
+        return fit_photos(
+            field,
+            photos,
+            config,
+            generator=lot(),
+            novel_view_loss=eye,
+            checkpoint=checkpoint,
             preview=tmp_path / "preview.png" if checkpoint else None,
         )
 
@@ -110,12 +132,17 @@ def test_resumes_to_the_same_bits(photos: Photos, tmp_path: Path, monkeypatch: p
 def test_shooting_is_rendering() -> None:
     """The same rays as the renderer's own cameras, the same pictures."""
     config = config_of()
-    field, cameras = field_of(config), orbit([30.0, 200.0], 20.0, height=12, width=10)
-    occupancy = Occupancy(16)
+    field, cameras = field_of(config), orbit_cameras([30.0, 200.0], 20.0, height=12, width=10)
+    occupancy = OccupancyGrid(16)
     settings = RenderSettings(step_size=0.04, shading="albedo")
-    picture = render(field, cameras, occupancy=occupancy, generator=lot(), settings=settings)
-    rgb, opacity = shoot(
-        field, Pinholes.of(cameras), torch.arange(240), occupancy, step_size=0.04, generator=lot()
+    picture = render_field(field, cameras, occupancy=occupancy, generator=lot(), settings=settings)
+    rgb, opacity = render_rays(
+        field,
+        PinholeCameras.from_orbit(cameras),
+        torch.arange(240),
+        occupancy,
+        step_size=0.04,
+        generator=lot(),
     )
     assert torch.allclose(rgb, picture.rgb.reshape(-1, 3), atol=1e-5)
     assert torch.allclose(opacity, picture.opacity.reshape(-1), atol=1e-5)
@@ -124,7 +151,7 @@ def test_shooting_is_rendering() -> None:
 def test_true_colours_are_the_photos(photos: Photos) -> None:
     pixels = torch.arange(photos.rgba[..., 0].numel())
     red = torch.tensor([1.0, 0, 0]).expand(len(pixels), 3)
-    shown = true_colours(photos, pixels, red).view(*photos.rgba.shape[:3], 3)
+    shown = photo_colors(photos, pixels, red).view(*photos.rgba.shape[:3], 3)
     clear, solid = photos.rgba[..., 3] == 0, photos.rgba[..., 3] == 255
     assert clear.any() and (shown[clear] == torch.tensor([1.0, 0, 0])).all()
     assert torch.allclose(shown[solid], photos.rgba[..., :3][solid] / 255)
@@ -155,19 +182,21 @@ def test_ssim_and_psnr_are_their_formulas() -> None:
     assert ssim(one, two).tolist() == pytest.approx(ssim(two, one).tolist())
     for i in range(2):
         assert float(ssim(one, two)[i]) == pytest.approx(slow_ssim(one[i].numpy(), two[i].numpy()), abs=1e-5)
-    assert decibels(0.01) == pytest.approx(20) and decibels(0.0) == 100
+    assert psnr(0.01) == pytest.approx(20) and psnr(0.0) == 100
 
 
 def test_the_semantic_loss_asks_for_likeness(photos: Photos) -> None:
     one = photos.select([0])
-    eye = load_eye("judge")
-    semantic = Semantic.of(eye, one, FitConfig(semantic_weight=0.5), (1.0, 1.0, 1.0))
+    eye = load_image_encoder("judge")
+    semantic = SemanticConsistencyLoss.from_photos(
+        eye, one, ReconstructionConfig(semantic_weight=0.5), (1.0, 1.0, 1.0)
+    )
     rgba = one.rgba.float() / 255
     rgb = (rgba[..., :3] * rgba[..., 3:]).requires_grad_(True)
 
     def loss(rgb: torch.Tensor) -> torch.Tensor:
         picture = Render(rgb, rgba[..., 3], torch.zeros_like(rgba[..., 3]))
-        return semantic(picture, orbit([0.0], 0.0), 0.5, generator=lot())
+        return semantic(picture, orbit_cameras([0.0], 0.0), 0.5, generator=lot())
 
     same = loss(rgb)
     assert float(same.detach()) == pytest.approx(0, abs=1e-5)
@@ -183,13 +212,18 @@ def test_the_semantic_loss_asks_for_likeness(photos: Photos) -> None:
 
 def test_squares_are_cut_from_the_middle() -> None:
     wide = torch.arange(10.0).expand(1, 1, 6, 10)
-    assert torch.equal(square(wide, 6)[0, 0, 0], torch.arange(2.0, 8.0))
-    assert square(wide, 3).shape == (1, 1, 3, 3)
+    assert torch.equal(center_crop(wide, 6)[0, 0, 0], torch.arange(2.0, 8.0))
+    assert center_crop(wide, 3).shape == (1, 1, 3, 3)
 
 
 def test_a_prior_is_asked_of_unseen_views_alone(photos: Photos) -> None:
-    """Every ``fit.unseen_every`` steps, as many views as asked for; its gradient reaches the field."""
-    config = config_of("optim.steps=5", "fit.unseen_every=2", "fit.unseen_views=3", "render.size=16")
+    """Every ``reconstruction.novel_view_interval`` steps, as many views as asked for; its gradient reaches the field."""
+    config = config_of(
+        "optim.steps=5",
+        "reconstruction.novel_view_interval=2",
+        "reconstruction.num_novel_views=3",
+        "render.resolution=16",
+    )
     asked: list[int] = []
 
     class Teacher:
@@ -202,7 +236,7 @@ def test_a_prior_is_asked_of_unseen_views_alone(photos: Photos) -> None:
 
     plain, taught = field_of(config), field_of(config)
     for field, unseen in ((plain, None), (taught, Teacher())):
-        for _ in fit(field, photos, config, generator=lot(), unseen=unseen):
+        for _ in fit_photos(field, photos, config, generator=lot(), novel_view_loss=unseen):
             pass
     assert asked == [3, 3]  # in steps 0 and 2; step 4 is beyond ``until``
     points = torch.rand(500, 3, generator=lot()) * 2 - 1
@@ -217,9 +251,9 @@ def test_distilled_is_the_guidance_loss(monkeypatch: pytest.MonkeyPatch) -> None
         return torch.tensor(2.0)
 
     monkeypatch.setattr("dreamfusion3d.training.novel_views.guidance_loss", loss)
-    prior, config = NoPrior("a mug"), config_of()
+    prior, config = NullPrior("a mug"), config_of()
     text = prior.encode_text(["a mug", ""])
-    taught = Distilled(prior, text, config, load_guidance(config.guidance))
+    taught = DistillationLoss(prior, text, config, load_guidance(config.guidance))
     picture = Render(*(torch.zeros(1, 2, 2, 3), torch.zeros(1, 2, 2), torch.zeros(1, 2, 2)))
-    assert float(taught(picture, orbit([0.0], 0.0), 0.25, generator=lot())) == 2
+    assert float(taught(picture, orbit_cameras([0.0], 0.0), 0.25, generator=lot())) == 2
     assert len(heard) == 1 and heard[0][0] is prior and heard[0][1] is text and heard[0][2] == 0.25

@@ -7,14 +7,14 @@ import math
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import orbit
-from dreamfusion3d.core.async_scalar import Later, Trailing
-from dreamfusion3d.rendering.occupancy_grid import Occupancy
-from dreamfusion3d.rendering.shading_budget import LitShare, choose_lit
-from dreamfusion3d.rendering.tiled import render_tiled
-from dreamfusion3d.rendering.volume import RenderSettings, march_ahead, render_detailed
+from dreamfusion3d.cameras.orbit import orbit_cameras
+from dreamfusion3d.core.async_scalar import AsyncScalar, DelayedScalar
+from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
+from dreamfusion3d.rendering.shading_budget import ShadedFraction, select_samples_to_shade
+from dreamfusion3d.rendering.tiled import render_field_tiled
+from dreamfusion3d.rendering.volume import RenderSettings, render_field_with_aux, sample_camera_rays_async
 from dreamfusion3d.training import distillation as loop
-from dreamfusion3d.training.prefetch import Lead, View
+from dreamfusion3d.training.prefetch import Prefetcher, RayBatch
 from tests.training import test_distillation as small
 from tests.training.test_distillation import Stumbling, begin, field, same
 
@@ -51,11 +51,14 @@ def test_a_resumed_run_takes_the_same_steps(prior, tmp_path, monkeypatch):
     assert [s.index for s in steps] == list(range(7, 15)) and same(whole, resumed)
 
 
-@pytest.mark.parametrize(("bad", "indices", "said"), [
-    (5, [1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8], 5),  # seen with the sixth
-    (6, [1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8], 6),  # not kept: the step that is kept waits for its own
-    (8, [1, 2, 3, 4, 5, 6, 7, 6, 7, 8], 8),  # nor does the last one pass unseen
-])
+@pytest.mark.parametrize(
+    ("bad", "indices", "said"),
+    [
+        (5, [1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8], 5),  # seen with the sixth
+        (6, [1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8], 6),  # not kept: the step that is kept waits for its own
+        (8, [1, 2, 3, 4, 5, 6, 7, 6, 7, 8], 8),  # nor does the last one pass unseen
+    ],
+)
 def test_a_bad_step_is_not_taken_and_seen_a_step_late(prior, monkeypatch, bad, indices, said):
     monkeypatch.setattr(loop, "KEEP_EVERY", 3)
     nerf = field()
@@ -82,37 +85,38 @@ def test_a_bad_gradient_leaves_a_fused_optimiser_as_it_was():
 
 def test_rays_sent_early_are_the_rays():
     """Also if the grid has changed since."""
-    nerf, occupancy = field(), Occupancy(16)
+    nerf, occupancy = field(), OccupancyGrid(16)
     occupancy.update(nerf.density, generator=generator(), step=0)
-    cameras = orbit([10.0, 130.0], 20.0, height=16, width=16)
-    wanted, _ = render_detailed(
+    cameras = orbit_cameras([10.0, 130.0], 20.0, height=16, width=16)
+    wanted, _ = render_field_with_aux(
         nerf, cameras, occupancy=occupancy, generator=generator(1), settings=SETTINGS
     )
-    marched = march_ahead(cameras, occupancy, SETTINGS, generator(1))
+    marched = sample_camera_rays_async(cameras, occupancy, SETTINGS, generator(1))
     occupancy.estimator.binaries.fill_(False)
     for tiled in (False, True):
-        seen = {"occupancy": occupancy, "generator": generator(2), "settings": SETTINGS, "marched": marched}
+        seen = {"occupancy": occupancy, "generator": generator(2), "settings": SETTINGS, "pending": marched}
         found = (
-            render_tiled(nerf, cameras, tiles=3, **seen).picture if tiled
-            else render_detailed(nerf, cameras, **seen)[0]
+            render_field_tiled(nerf, cameras, tiles=3, **seen).render
+            if tiled
+            else render_field_with_aux(nerf, cameras, **seen)[0]
         )
         assert torch.allclose(found.rgb, wanted.rgb, atol=1e-6)
 
 
 def test_a_guess_lights_the_heaviest():
     weight = torch.rand(400, generator=generator()).pow(6)
-    exact = choose_lit(weight, 0.01, 200)
-    share = LitShare()
-    first = choose_lit(weight, 0.01, 200, share)
+    exact = select_samples_to_shade(weight, 0.01, 200)
+    share = ShadedFraction()
+    first = select_samples_to_shade(weight, 0.01, 200, share)
     assert torch.equal(first, exact), "the first is no guess"
-    assert share.counted is not None
-    more = choose_lit(weight, 0.01, 400, share)
+    assert share.pending is not None
+    more = select_samples_to_shade(weight, 0.01, 400, share)
     assert set(exact.tolist()) < set(more.tolist()) and torch.equal(more, more.sort().values)
     assert weight[more].min() >= weight[[i for i in range(400) if i not in set(more.tolist())]].max()
-    share = LitShare(share=0.1)
-    few = choose_lit(weight, 0.01, 400, share)
-    assert len(few) == math.ceil(1.25 * 0.1 * 400) and share.known() == (weight > 0.01).sum() / 400
-    assert len(choose_lit(weight[:0], 0.01, 0, share)) == 0
+    share = ShadedFraction(fraction=0.1)
+    few = select_samples_to_shade(weight, 0.01, 400, share)
+    assert len(few) == math.ceil(1.25 * 0.1 * 400) and share.latest() == (weight > 0.01).sum() / 400
+    assert len(select_samples_to_shade(weight[:0], 0.01, 0, share)) == 0
 
 
 def test_a_step_taken_again_makes_the_same_guess(prior, monkeypatch):
@@ -136,33 +140,33 @@ def test_a_step_taken_again_makes_the_same_guess(prior, monkeypatch):
 
 
 def test_views_are_drawn_once_and_in_turn():
-    lead, drawn = Lead(generator()), []
+    lead, drawn = Prefetcher(generator()), []
 
     def draw(eyes):
         drawn.append(float(torch.rand((), generator=eyes)))
-        return View(orbit([360 * drawn[-1]], 0.0, height=4, width=4))
+        return RayBatch(orbit_cameras([360 * drawn[-1]], 0.0, height=4, width=4))
 
     taken = []
     for _ in range(3):
         taken.append(float(lead.take(draw).cameras.azimuth_deg))
-        lead.prepare(draw)
+        lead.prefetch(draw)
     assert len(drawn) == 4 and taken == pytest.approx([360 * d for d in drawn[:3]])
     state = lead.tensors()
-    again = Lead(generator(9))
+    again = Prefetcher(generator(9))
     again.restore(state, keep_generator=False)
     assert float(again.take(draw).cameras.azimuth_deg) == pytest.approx(360 * drawn[3])
 
 
 def test_numbers_trail_by_a_step():
-    def number(value: float) -> Later:
-        return Later(torch.tensor(value))
+    def number(value: float) -> AsyncScalar:
+        return AsyncScalar(torch.tensor(value))
 
-    late, prompt = Trailing(late=True), Trailing(late=False)
-    assert [late.told(number(v)) for v in (1.0, 2.0, 3.0)] == [1.0, 1.0, 2.0]
-    assert [prompt.told(number(v)) for v in (1.0, 2.0, 3.0)] == [1.0, 2.0, 3.0]
-    assert late.told(number(4.0), settle=True) == 4.0 and late.age == 0
-    assert late.told(number(math.nan)) == 4.0
-    assert math.isnan(late.told(number(5.0), settle=True)) and late.age == 1
-    late.forget()
-    assert late.told(number(6.0)) == 6.0
-    assert Later(torch.tensor(7)).read() == 7 and isinstance(Later(torch.tensor(7)).read(), int)
+    late, prompt = DelayedScalar(delayed=True), DelayedScalar(delayed=False)
+    assert [late.update(number(v)) for v in (1.0, 2.0, 3.0)] == [1.0, 1.0, 2.0]
+    assert [prompt.update(number(v)) for v in (1.0, 2.0, 3.0)] == [1.0, 2.0, 3.0]
+    assert late.update(number(4.0), sync=True) == 4.0 and late.age == 0
+    assert late.update(number(math.nan)) == 4.0
+    assert math.isnan(late.update(number(5.0), sync=True)) and late.age == 1
+    late.reset()
+    assert late.update(number(6.0)) == 6.0
+    assert AsyncScalar(torch.tensor(7)).read() == 7 and isinstance(AsyncScalar(torch.tensor(7)).read(), int)

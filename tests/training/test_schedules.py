@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from dreamfusion3d.training.schedules import dreamtime, geometric, ramp
+from dreamfusion3d.training.schedules import dreamtime, geometric_ramp, linear_ramp
 
 
-@pytest.mark.parametrize("schedule", [ramp, geometric])
+@pytest.mark.parametrize("schedule", [linear_ramp, geometric_ramp])
 @pytest.mark.parametrize(("begin", "finish"), [(0.0, 1.0), (0.2, 0.8)])
 @pytest.mark.parametrize(("start", "end"), [(1.0, 8.0), (8.0, 1.0), (3.0, 3.0)])
 def test_ends_and_monotony(schedule, begin, finish, start, end):
@@ -24,13 +24,13 @@ def test_ends_and_monotony(schedule, begin, finish, start, end):
 
 
 def test_middles():
-    assert ramp(0.5, 2.0, 8.0) == pytest.approx(5.0)
-    assert geometric(0.5, 2.0, 8.0) == pytest.approx(4.0)
-    assert ramp(0.4, 0.0, 1.0, begin=0.3, finish=0.5) == pytest.approx(0.5)
+    assert linear_ramp(0.5, 2.0, 8.0) == pytest.approx(5.0)
+    assert geometric_ramp(0.5, 2.0, 8.0) == pytest.approx(4.0)
+    assert linear_ramp(0.4, 0.0, 1.0, start_at=0.3, end_at=0.5) == pytest.approx(0.5)
 
 
 def test_geometric_takes_equal_factors():
-    values = [geometric(k / 4, 1.0, 16.0) for k in range(5)]
+    values = [geometric_ramp(k / 4, 1.0, 16.0) for k in range(5)]
     assert values == pytest.approx([1, 2, 4, 8, 16])
 
 

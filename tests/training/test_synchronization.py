@@ -13,12 +13,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dreamfusion3d
-from dreamfusion3d.core.async_scalar import Later
-from dreamfusion3d.core.config import resolve
+from dreamfusion3d.core.async_scalar import AsyncScalar
+from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.pipelines.context import fog_of
+from dreamfusion3d.pipelines.context import predict_field_init
 from dreamfusion3d.priors.loading import load_prior
-from dreamfusion3d.training.distillation import optimize
+from dreamfusion3d.training.distillation import distill_field
 
 PACKAGE = Path(dreamfusion3d.__file__).parent
 PROMPT = "a mug"
@@ -26,8 +26,14 @@ aten = torch.ops.aten
 # On a GPU each of these hands the host a number, or a size that only the values tell. What the host hands
 # to the GPU, which may also wait, looks like any other tensor here: that is for the test on a GPU.
 WAITING = {
-    aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten._unique2, aten.unique_dim,
-    aten.repeat_interleave, aten.is_nonzero,
+    aten._local_scalar_dense,
+    aten.nonzero,
+    aten.masked_select,
+    aten.equal,
+    aten._unique2,
+    aten.unique_dim,
+    aten.repeat_interleave,
+    aten.is_nonzero,
 }
 # the number of samples, of lit ones, and the gradient's norm, which may call a step off
 ON_A_CPU = {"render/march": 1, "render/lit": 1, "later": 1}
@@ -61,14 +67,19 @@ class Waits(TorchDispatchMode):
 
 def steps(start: str, device: str):
     """A run beyond its first steps, which load and compile, up to an update of the occupancy."""
-    sets = ["render.size=16", "render.coarse_size=16", "optim.steps=60", "field.log2_table_size=12"]
-    config, place = resolve("standard", None, sets), torch.device(device)
+    sets = [
+        "render.resolution=16",
+        "render.coarse_resolution=16",
+        "optim.steps=60",
+        "field.log2_table_size=12",
+    ]
+    config, place = resolve_config("standard", None, sets), torch.device(device)
     prior = load_prior(config.prior, device=place)
     generator = torch.Generator(place).manual_seed(0)
-    begin = fog_of(prior, PROMPT, place) if start == "prior" else None
-    field = NerfField(config.field, generator=generator, start=begin)
-    run = optimize(field, prior, prior.encode_text([PROMPT, ""]), config, generator=generator)
-    for _ in range(config.optim.occupancy_every + 2):
+    begin = predict_field_init(prior, PROMPT, place) if start == "prior" else None
+    field = NerfField(config.field, generator=generator, init=begin)
+    run = distill_field(field, prior, prior.encode_text([PROMPT, ""]), config, generator=generator)
+    for _ in range(config.optim.occupancy_update_interval + 2):
         next(run)
     return run
 
@@ -94,8 +105,8 @@ def test_with_a_lead_a_step_reads_what_an_earlier_one_left(start, leading, monke
     leading()
     run = steps(start, "cpu")
     assert counted(run) == WITH_A_LEAD
-    made: list[Later] = []
-    begin, read = Later.__init__, Later.read
+    made: list[AsyncScalar] = []
+    begin, read = AsyncScalar.__init__, AsyncScalar.read
 
     def noted(self, number):
         made.append(self)
@@ -105,8 +116,8 @@ def test_with_a_lead_a_step_reads_what_an_earlier_one_left(start, leading, monke
         assert not any(self is one for one in made), "a number of this very step"
         return read(self)
 
-    monkeypatch.setattr(Later, "__init__", noted)
-    monkeypatch.setattr(Later, "read", late)
+    monkeypatch.setattr(AsyncScalar, "__init__", noted)
+    monkeypatch.setattr(AsyncScalar, "read", late)
     for _ in range(3):
         next(run)
         assert len(made) == 2

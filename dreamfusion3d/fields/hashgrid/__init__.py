@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.core.backends import Backend, fastest
+from dreamfusion3d.core.backends import Backend, fastest_backend
 from dreamfusion3d.fields.hashgrid.layout import HashGridLayout as HashGridLayout
 
 
@@ -29,18 +29,18 @@ def hashgrid(
     layout: HashGridLayout,
     backend: Backend = "auto",
     *,
-    half_sums: bool = False,
+    half_precision_grads: bool = False,
 ) -> Float[Tensor, "n c"]:
     """Features (n, levels * features) of points in [0, 1]^3, differentiable in table and points.
 
     Points outside the unit cube are clamped onto it (and get no gradient). ``auto`` is
-    the fastest back end that takes the numbers as they are (``backends.fastest``). ``half_sums``: the
+    the fastest back end that takes the numbers as they are (``backends.fastest``). ``half_precision_grads``: the
     table's gradient may add up in float16, where the back end is Triton's; the others have no use for it.
     """
-    if tuple(table.shape) != (shape := (layout.rows, layout.features)):
+    if tuple(table.shape) != (shape := (layout.num_rows, layout.features)):
         raise ValueError(f"this layout needs a table of shape {shape}, not {tuple(table.shape)}")
     if backend == "auto":
-        backend = _fastest(x, table, layout)
+        backend = _fastest_backend(x, table, layout)
     # imported here: numba takes half a second, which a CUDA or reference run need not pay
     if backend == "numba":
         from dreamfusion3d.fields.hashgrid.numba_kernels import hashgrid_numba
@@ -49,14 +49,14 @@ def hashgrid(
     if backend == "triton":
         from dreamfusion3d.fields.hashgrid.triton_kernels import hashgrid_triton
 
-        return hashgrid_triton(x, table, layout, half_sums)
+        return hashgrid_triton(x, table, layout, half_precision_grads)
     from dreamfusion3d.fields.hashgrid.torch_reference import hashgrid_torch
 
     return hashgrid_torch(x, table, layout)
 
 
-def _fastest(x: Tensor, table: Tensor, layout: HashGridLayout) -> Backend:
-    backend = fastest(x)
+def _fastest_backend(x: Tensor, table: Tensor, layout: HashGridLayout) -> Backend:
+    backend = fastest_backend(x)
     power_of_two = layout.features & (layout.features - 1) == 0
-    taken = table.dtype == torch.float32 if backend == "numba" else power_of_two
-    return backend if taken else "torch"
+    supported = table.dtype == torch.float32 if backend == "numba" else power_of_two
+    return backend if supported else "torch"

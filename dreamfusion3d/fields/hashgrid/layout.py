@@ -16,15 +16,15 @@ MAX_RESOLUTION = 1 << 20
 class HashGridLayout:
     """Where the vertices of every level lie in the table."""
 
-    levels: int = 8
+    num_levels: int = 8
     features: int = 2
     log2_table_size: int = 15
     base_resolution: int = 8
     max_resolution: int = 128
 
     def __post_init__(self) -> None:
-        if self.levels < 1 or self.features < 1:
-            raise ValueError(f"levels and features must be >= 1, not {self.levels} and {self.features}")
+        if self.num_levels < 1 or self.features < 1:
+            raise ValueError(f"levels and features must be >= 1, not {self.num_levels} and {self.features}")
         if not 1 <= self.base_resolution <= self.max_resolution <= MAX_RESOLUTION:
             raise ValueError(
                 f"resolutions must satisfy 1 <= base <= max <= {MAX_RESOLUTION}, "
@@ -36,11 +36,11 @@ class HashGridLayout:
     @cached_property
     def resolutions(self) -> tuple[int, ...]:
         """Cells along an axis of each level, a geometric progression (eq. 2 and 3)."""
-        if self.levels == 1:
+        if self.num_levels == 1:
             return (self.base_resolution,)
-        growth = math.log(self.max_resolution / self.base_resolution) / (self.levels - 1)
+        growth = math.log(self.max_resolution / self.base_resolution) / (self.num_levels - 1)
         # the last level is max_resolution itself whatever the rounding of exp and log
-        exact = (self.base_resolution * math.exp(growth * i) for i in range(self.levels - 1))
+        exact = (self.base_resolution * math.exp(growth * i) for i in range(self.num_levels - 1))
         return (*(math.floor(n + 1e-6) for n in exact), self.max_resolution)
 
     @cached_property
@@ -57,10 +57,10 @@ class HashGridLayout:
         return tuple(offsets)
 
     @property
-    def rows(self) -> int:
+    def num_rows(self) -> int:
         return self.offsets[-1]
 
     @property
-    def width(self) -> int:
+    def output_dim(self) -> int:
         """Columns of the op's result."""
-        return self.levels * self.features
+        return self.num_levels * self.features

@@ -24,11 +24,11 @@ from torch import Tensor
 from dreamfusion3d.core.numba_kernels import follow_torch_threads, inline, kernel
 from dreamfusion3d.fields.hashgrid.layout import PRIME_Y, PRIME_Z, HashGridLayout
 
-_CHUNK = 1024  # samples that pass through one level before the next: its rows stay in cache
-_BLOCK = 64  # points whose rows are found before any is read
+_POINTS_PER_CHUNK = 1024  # samples that pass through one level before the next: its rows stay in cache
+_POINTS_PER_BLOCK = 64  # points whose rows are found before any is read
 # rows of a level, 8 bytes each, from which on that pays
-_WIDE_TO_READ = 1 << 16
-_WIDE_TO_ADD = 1 << 17
+_MIN_ROWS_BLOCKED_READ = 1 << 16
+_MIN_ROWS_BLOCKED_ADD = 1 << 17
 _ONE = np.float32(1)
 _ZERO = np.float32(0)
 _PRIME_Y = np.uint64(PRIME_Y)
@@ -41,8 +41,8 @@ def hashgrid_numba(
     """See ``hashgrid``; float32 on the CPU only."""
     for name, value in (("x", x), ("table", table)):
         if value.device.type != "cpu" or value.dtype != torch.float32:
-            where = f"{value.dtype} on {value.device}"
-            raise ValueError(f"the numba hash grid takes float32 on the cpu; {name} is {where}")
+            actual = f"{value.dtype} on {value.device}"
+            raise ValueError(f"the numba hash grid takes float32 on the cpu; {name} is {actual}")
     return _HashGrid.apply(x, table, layout)
 
 
@@ -52,17 +52,17 @@ class _HashGrid(torch.autograd.Function):
         x, table = x.contiguous(), table.contiguous()
         ctx.save_for_backward(x, table)
         ctx.layout = layout
-        out = torch.empty(x.shape[0], layout.width)
+        out = torch.empty(x.shape[0], layout.output_dim)
         follow_torch_threads()
         run = _forward_pairs if layout.features == 2 else _forward
-        run(x.detach().numpy(), table.detach().numpy(), _level_rows(layout), out.numpy())
+        run(x.detach().numpy(), table.detach().numpy(), _level_table(layout), out.numpy())
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         x, table = (tensor.detach().numpy() for tensor in ctx.saved_tensors)
-        levels, grad = _level_rows(ctx.layout), grad.contiguous().numpy()
+        levels, grad = _level_table(ctx.layout), grad.contiguous().numpy()
         grad_x = grad_table = None
         follow_torch_threads()
         if ctx.needs_input_grad[0]:
@@ -76,14 +76,14 @@ class _HashGrid(torch.autograd.Function):
 
 
 @lru_cache(maxsize=64)
-def _level_rows(layout: HashGridLayout) -> np.ndarray:
+def _level_table(layout: HashGridLayout) -> np.ndarray:
     """(L, 4) int64: resolution, first row, the hash mask or -1 for a dense level, and its number of rows, or
     0 where the number of a row needs more than the 32 bits that a block has for it."""
     mask = (1 << layout.log2_table_size) - 1
-    short = int(layout.rows < 1 << 32)
+    fits_32_bits = int(layout.num_rows < 1 << 32)
     levels = zip(layout.resolutions, layout.offsets, layout.offsets[1:], layout.dense, strict=False)
     return np.array(
-        [(n, start, -1 if dense else mask, short * (end - start)) for n, start, end, dense in levels],
+        [(n, start, -1 if dense else mask, fits_32_bits * (end - start)) for n, start, end, dense in levels],
         dtype=np.int64,
     )
 
@@ -113,7 +113,7 @@ def _axis_keys(cell_y, cell_z, resolution, mask):
 
 @inline
 @no_type_check
-def _rows_of_edge(cell_x, key_y, key_z, offset, mask):
+def _edge_rows(cell_x, key_y, key_z, offset, mask):
     """Rows of the vertices at cell_x and cell_x + 1 on one edge of the cell."""
     left, right, start = np.uint64(cell_x), np.uint64(cell_x + 1), np.uint64(offset)
     if mask < 0:
@@ -132,16 +132,16 @@ def _cell(x, i, resolution, offset, mask):
     cy, fy = _locate(x[i, 1], resolution)
     cz, fz = _locate(x[i, 2], resolution)
     y0, y1, z0, z1 = _axis_keys(cy, cz, resolution, mask)
-    a0, a1 = _rows_of_edge(cx, y0, z0, offset, mask)
-    b0, b1 = _rows_of_edge(cx, y1, z0, offset, mask)
-    c0, c1 = _rows_of_edge(cx, y0, z1, offset, mask)
-    d0, d1 = _rows_of_edge(cx, y1, z1, offset, mask)
+    a0, a1 = _edge_rows(cx, y0, z0, offset, mask)
+    b0, b1 = _edge_rows(cx, y1, z0, offset, mask)
+    c0, c1 = _edge_rows(cx, y0, z1, offset, mask)
+    d0, d1 = _edge_rows(cx, y1, z1, offset, mask)
     return a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz
 
 
 @inline
 @no_type_check
-def _mixed(table, f, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx):
+def _interpolate_feature(table, f, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx):
     """Trilinear interpolation of feature f."""
     left = wa * table[a0, f] + wb * table[b0, f] + wc * table[c0, f] + wd * table[d0, f]
     right = wa * table[a1, f] + wb * table[b1, f] + wc * table[c1, f] + wd * table[d1, f]
@@ -152,48 +152,57 @@ def _mixed(table, f, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx):
 @no_type_check
 def _forward(x, table, levels, out):
     n, features = x.shape[0], table.shape[1]
-    for chunk in numba.prange((n + _CHUNK - 1) // _CHUNK):
+    for chunk in numba.prange((n + _POINTS_PER_CHUNK - 1) // _POINTS_PER_CHUNK):
         for level in range(levels.shape[0]):
             resolution, offset, mask, _ = levels[level]
             first = level * features
-            for i in range(chunk * _CHUNK, min(n, (chunk + 1) * _CHUNK)):
+            for i in range(chunk * _POINTS_PER_CHUNK, min(n, (chunk + 1) * _POINTS_PER_CHUNK)):
                 a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, i, resolution, offset, mask)
                 gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
                 wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
                 for f in range(features):
-                    out[i, first + f] = _mixed(
+                    out[i, first + f] = _interpolate_feature(
                         table, f, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx
                     )
 
 
 @inline
 @no_type_check
-def _find(x, start, count, resolution, offset, mask, rows, places):
+def _locate_block(x, start, count, resolution, offset, mask, rows, fractions):
     """`_cell` of ``count`` points from ``start`` on."""
     for j in range(count):
         a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, start + j, resolution, offset, mask)
         rows[j, 0], rows[j, 1], rows[j, 2], rows[j, 3] = a0, a1, b0, b1
         rows[j, 4], rows[j, 5], rows[j, 6], rows[j, 7] = c0, c1, d0, d1
-        places[j, 0], places[j, 1], places[j, 2] = fx, fy, fz
+        fractions[j, 0], fractions[j, 1], fractions[j, 2] = fx, fy, fz
 
 
 @inline
 @no_type_check
-def _found(rows, places, j):
+def _cell_in_block(rows, fractions, j):
     return (
-        rows[j, 0], rows[j, 1], rows[j, 2], rows[j, 3], rows[j, 4], rows[j, 5], rows[j, 6], rows[j, 7],
-        places[j, 0], places[j, 1], places[j, 2],
+        rows[j, 0],
+        rows[j, 1],
+        rows[j, 2],
+        rows[j, 3],
+        rows[j, 4],
+        rows[j, 5],
+        rows[j, 6],
+        rows[j, 7],
+        fractions[j, 0],
+        fractions[j, 1],
+        fractions[j, 2],
     )
 
 
 @inline
 @no_type_check
-def _read_pair(table, out, i, first, cell):
+def _interpolate_pair(table, out, i, first, cell):
     a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = cell
     gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
     wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
-    one = _mixed(table, 0, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx)
-    two = _mixed(table, 1, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx)
+    one = _interpolate_feature(table, 0, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx)
+    two = _interpolate_feature(table, 1, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx)
     out[i, first], out[i, first + 1] = one, two
 
 
@@ -201,20 +210,25 @@ def _read_pair(table, out, i, first, cell):
 @no_type_check
 def _forward_pairs(x, table, levels, out):
     n = x.shape[0]
-    for chunk in numba.prange((n + _CHUNK - 1) // _CHUNK):
-        rows, places = np.empty((_BLOCK, 8), np.uint32), np.empty((_BLOCK, 3), np.float32)
-        end = min(n, (chunk + 1) * _CHUNK)
+    for chunk in numba.prange((n + _POINTS_PER_CHUNK - 1) // _POINTS_PER_CHUNK):
+        rows, fractions = (
+            np.empty((_POINTS_PER_BLOCK, 8), np.uint32),
+            np.empty((_POINTS_PER_BLOCK, 3), np.float32),
+        )
+        end = min(n, (chunk + 1) * _POINTS_PER_CHUNK)
         for level in range(levels.shape[0]):
             resolution, offset, mask, size = levels[level]
-            if size >= _WIDE_TO_READ:
-                for start in range(chunk * _CHUNK, end, _BLOCK):
-                    count = min(_BLOCK, end - start)
-                    _find(x, start, count, resolution, offset, mask, rows, places)
+            if size >= _MIN_ROWS_BLOCKED_READ:
+                for start in range(chunk * _POINTS_PER_CHUNK, end, _POINTS_PER_BLOCK):
+                    count = min(_POINTS_PER_BLOCK, end - start)
+                    _locate_block(x, start, count, resolution, offset, mask, rows, fractions)
                     for j in range(count):
-                        _read_pair(table, out, start + j, level * 2, _found(rows, places, j))
+                        _interpolate_pair(
+                            table, out, start + j, level * 2, _cell_in_block(rows, fractions, j)
+                        )
             else:
-                for i in range(chunk * _CHUNK, end):
-                    _read_pair(table, out, i, level * 2, _cell(x, i, resolution, offset, mask))
+                for i in range(chunk * _POINTS_PER_CHUNK, end):
+                    _interpolate_pair(table, out, i, level * 2, _cell(x, i, resolution, offset, mask))
 
 
 @kernel
@@ -243,27 +257,27 @@ def _backward_table(x, levels, grad, grad_table):
 
 @inline
 @no_type_check
-def _add_pair(grad_table, row, weight, one, two):
+def _add_to_row(grad_table, row, weight, one, two):
     grad_table[row, 0] += weight * one
     grad_table[row, 1] += weight * two
 
 
 @inline
 @no_type_check
-def _add_pairs(grad_table, grad, i, first, cell):
+def _add_to_cell(grad_table, grad, i, first, cell):
     a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = cell
     gx, gy, gz = _ONE - fx, _ONE - fy, _ONE - fz
     wa, wb, wc, wd = gy * gz, fy * gz, gy * fz, fy * fz
     one, two = grad[i, first], grad[i, first + 1]
     left_one, right_one, left_two, right_two = one * gx, one * fx, two * gx, two * fx
-    _add_pair(grad_table, a0, wa, left_one, left_two)
-    _add_pair(grad_table, a1, wa, right_one, right_two)
-    _add_pair(grad_table, b0, wb, left_one, left_two)
-    _add_pair(grad_table, b1, wb, right_one, right_two)
-    _add_pair(grad_table, c0, wc, left_one, left_two)
-    _add_pair(grad_table, c1, wc, right_one, right_two)
-    _add_pair(grad_table, d0, wd, left_one, left_two)
-    _add_pair(grad_table, d1, wd, right_one, right_two)
+    _add_to_row(grad_table, a0, wa, left_one, left_two)
+    _add_to_row(grad_table, a1, wa, right_one, right_two)
+    _add_to_row(grad_table, b0, wb, left_one, left_two)
+    _add_to_row(grad_table, b1, wb, right_one, right_two)
+    _add_to_row(grad_table, c0, wc, left_one, left_two)
+    _add_to_row(grad_table, c1, wc, right_one, right_two)
+    _add_to_row(grad_table, d0, wd, left_one, left_two)
+    _add_to_row(grad_table, d1, wd, right_one, right_two)
 
 
 @kernel
@@ -272,16 +286,19 @@ def _backward_table_pairs(x, levels, grad, grad_table):
     n = x.shape[0]
     for level in numba.prange(levels.shape[0]):
         resolution, offset, mask, size = levels[level]
-        if size >= _WIDE_TO_ADD:
-            rows, places = np.empty((_BLOCK, 8), np.uint32), np.empty((_BLOCK, 3), np.float32)
-            for start in range(0, n, _BLOCK):
-                count = min(_BLOCK, n - start)
-                _find(x, start, count, resolution, offset, mask, rows, places)
+        if size >= _MIN_ROWS_BLOCKED_ADD:
+            rows, fractions = (
+                np.empty((_POINTS_PER_BLOCK, 8), np.uint32),
+                np.empty((_POINTS_PER_BLOCK, 3), np.float32),
+            )
+            for start in range(0, n, _POINTS_PER_BLOCK):
+                count = min(_POINTS_PER_BLOCK, n - start)
+                _locate_block(x, start, count, resolution, offset, mask, rows, fractions)
                 for j in range(count):
-                    _add_pairs(grad_table, grad, start + j, level * 2, _found(rows, places, j))
+                    _add_to_cell(grad_table, grad, start + j, level * 2, _cell_in_block(rows, fractions, j))
         else:
             for i in range(n):
-                _add_pairs(grad_table, grad, i, level * 2, _cell(x, i, resolution, offset, mask))
+                _add_to_cell(grad_table, grad, i, level * 2, _cell(x, i, resolution, offset, mask))
 
 
 @kernel
@@ -300,8 +317,10 @@ def _backward_x(x, table, levels, grad, grad_x):
                 c, d = gx * table[c0, f] + fx * table[c1, f], gx * table[d0, f] + fx * table[d1, f]
                 sy += g * (gz * (b - a) + fz * (d - c))
                 sz += g * (gy * (c - a) + fy * (d - b))
-                sx += g * (gz * (gy * (table[a1, f] - table[a0, f]) + fy * (table[b1, f] - table[b0, f]))
-                           + fz * (gy * (table[c1, f] - table[c0, f]) + fy * (table[d1, f] - table[d0, f])))
+                sx += g * (
+                    gz * (gy * (table[a1, f] - table[a0, f]) + fy * (table[b1, f] - table[b0, f]))
+                    + fz * (gy * (table[c1, f] - table[c0, f]) + fy * (table[d1, f] - table[d0, f]))
+                )
         # clamped coordinates move nothing
         grad_x[i, 0] = sx if _ZERO <= x[i, 0] <= _ONE else _ZERO
         grad_x[i, 1] = sy if _ZERO <= x[i, 1] <= _ONE else _ZERO

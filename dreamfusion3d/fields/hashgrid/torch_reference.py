@@ -25,13 +25,13 @@ def hashgrid_torch(
         for corner in range(8):
             bits = torch.tensor([corner & 1, corner >> 1 & 1, corner >> 2 & 1], device=x.device)
             weight = torch.where(bits.bool(), fraction, 1 - fraction).prod(-1)
-            row = vertex_rows(cell + bits, level, layout)
+            row = _vertex_rows(cell + bits, level, layout)
             value = value + weight[:, None] * table[row]
         columns.append(value)
     return torch.cat(columns, -1)
 
 
-def vertex_rows(vertex: Int[Tensor, "n 3"], level: int, layout: HashGridLayout) -> Int[Tensor, " n"]:
+def _vertex_rows(vertex: Int[Tensor, "n 3"], level: int, layout: HashGridLayout) -> Int[Tensor, " n"]:
     """Table rows of a level's vertices (eq. 4, or the dense index)."""
     i, j, k = vertex.unbind(-1)
     if layout.dense[level]:

@@ -3,7 +3,7 @@
 A program computes a block of points on one level, with all features of a row at once: so a row
 is one load, and its gradient one reduction where the device has it (two floats on sm_90).
 Gradients of the table add up in float32 whatever the table is, in no fixed order: runs on a GPU
-differ in their last digits. With ``half_sums`` they add up in float16, two features in one reduction
+differ in their last digits. With ``half_precision_grads`` they add up in float16, two features in one reduction
 from sm_80 on, as tiny-cuda-nn has them: half the traffic, three digits. Under TRITON_INTERPRET=1 the
 same kernels run on the CPU, slowly.
 
@@ -26,14 +26,17 @@ from dreamfusion3d.fields.hashgrid.layout import PRIME_Y, PRIME_Z, HashGridLayou
 BLOCK = 256  # points of a program
 # of a scaled gradient: 65504 / 16, four thousand of them add up in one row before halves end, and what
 # is a millionth of it is still a number
-LARGEST = 16.0
+MAX_SCALED_GRAD = 16.0
 # the number of points changes every step: one build serves all, also multiples of 16
 _kernel = triton.jit(do_not_specialize=["n"])
 _PRIME_Y, _PRIME_Z = tl.constexpr(PRIME_Y), tl.constexpr(PRIME_Z)
 
 
 def hashgrid_triton(
-    x: Float[Tensor, "n 3"], table: Float[Tensor, "rows f"], layout: HashGridLayout, half_sums: bool = False
+    x: Float[Tensor, "n 3"],
+    table: Float[Tensor, "rows f"],
+    layout: HashGridLayout,
+    half_precision_grads: bool = False,
 ) -> Float[Tensor, "n c"]:
     """See ``hashgrid``. Points in float32; tables in float32, float16 or bfloat16; results in float32.
     ``layout.features`` must be a power of two."""
@@ -41,20 +44,20 @@ def hashgrid_triton(
         raise ValueError(f"the Triton hash grid takes points in float32, not {x.dtype}")
     if layout.features & (layout.features - 1):
         raise ValueError(f"the Triton hash grid takes 1, 2, 4, 8, ... features, not {layout.features}")
-    return _HashGrid.apply(x, table, layout, half_sums)
+    return _HashGrid.apply(x, table, layout, half_precision_grads)
 
 
 class _HashGrid(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, table, layout, half_sums):
+    def forward(ctx, x, table, layout, half_precision_grads):
         x, table = x.contiguous(), table.contiguous()
-        levels = _levels(layout, x.device)
+        levels = _level_table(layout, x.device)
         ctx.save_for_backward(x, table, levels)
-        ctx.layout, ctx.half_sums = layout, half_sums
-        out = torch.empty(len(x), layout.width, device=x.device)
+        ctx.layout, ctx.half_precision_grads = layout, half_precision_grads
+        out = torch.empty(len(x), layout.output_dim, device=x.device)
         if len(x):
-            _forward[_programs(len(x), layout.levels)](
-                x, table, levels, out, len(x), LEVELS=layout.levels, FEATURES=layout.features, BLOCK=BLOCK
+            _forward[_programs(len(x), layout.num_levels)](
+                x, table, levels, out, len(x), LEVELS=layout.num_levels, FEATURES=layout.features, BLOCK=BLOCK
             )
         return out
 
@@ -63,28 +66,28 @@ class _HashGrid(torch.autograd.Function):
     def backward(ctx, grad):
         x, table, levels = ctx.saved_tensors
         layout, grad = ctx.layout, grad.float().contiguous()
-        shape = {"LEVELS": layout.levels, "FEATURES": layout.features, "BLOCK": BLOCK}
+        constants = {"LEVELS": layout.num_levels, "FEATURES": layout.features, "BLOCK": BLOCK}
         grad_x = grad_table = None
         if ctx.needs_input_grad[0]:
             grad_x = torch.zeros_like(x)
             if len(x):
-                _backward_x[_programs(len(x), 1)](x, table, levels, grad, grad_x, len(x), **shape)
+                _backward_x[_programs(len(x), 1)](x, table, levels, grad, grad_x, len(x), **constants)
         if ctx.needs_input_grad[1]:
-            scale = _scale(grad) if ctx.half_sums and len(x) else None
+            scale = _grad_scale(grad) if ctx.half_precision_grads and len(x) else None
             dtype = torch.float32 if scale is None else torch.float16
             total = torch.zeros(table.shape, device=table.device, dtype=dtype)
             if len(x):
-                _backward_table[_programs(len(x), layout.levels)](
-                    x, levels, grad, total, scale, len(x), **shape
+                _backward_table[_programs(len(x), layout.num_levels)](
+                    x, levels, grad, total, scale, len(x), **constants
                 )
             grad_table = (total if scale is None else total.float() / scale).to(table.dtype)
         return grad_x, grad_table, None, None
 
 
-def _scale(grad: Tensor) -> Tensor:
+def _grad_scale(grad: Tensor) -> Tensor:
     """A power of two, on the device, that brings the largest gradient to LARGEST in halves."""
-    most = grad.abs().amax().clamp(min=1e-30, max=1e30)
-    return torch.exp2(torch.floor(torch.log2(LARGEST / most)))
+    max_grad = grad.abs().amax().clamp(min=1e-30, max=1e30)
+    return torch.exp2(torch.floor(torch.log2(MAX_SCALED_GRAD / max_grad)))
 
 
 def _programs(points: int, levels: int) -> tuple[int, int]:
@@ -92,7 +95,7 @@ def _programs(points: int, levels: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
-def _levels(layout: HashGridLayout, device: torch.device) -> Tensor:
+def _level_table(layout: HashGridLayout, device: torch.device) -> Tensor:
     """(L, 3) int64: cells along an axis, first row, and the hash mask or -1 for a dense level."""
     mask = (1 << layout.log2_table_size) - 1
     return torch.tensor(
@@ -100,7 +103,8 @@ def _levels(layout: HashGridLayout, device: torch.device) -> Tensor:
             (cells, first, -1 if dense else mask)
             for cells, first, dense in zip(layout.resolutions, layout.offsets, layout.dense, strict=False)
         ],
-        dtype=torch.int64, device=device,
+        dtype=torch.int64,
+        device=device,
     )
 
 
@@ -143,21 +147,22 @@ def _row(i, j, k, cells, first, mask):
 @no_type_check
 def _points(x, n, BLOCK: tl.constexpr):
     """This program's points: their numbers, which exist, and their coordinates."""
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    real = at < n
-    place = x + 3 * at.to(tl.int64)
+    point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    valid = point < n
+    pointer = x + 3 * point.to(tl.int64)
     return (
-        at.to(tl.int64), real, tl.load(place, real, 0.0), tl.load(place + 1, real, 0.0),
-        tl.load(place + 2, real, 0.0),
+        point.to(tl.int64),
+        valid,
+        tl.load(pointer, valid, 0.0),
+        tl.load(pointer + 1, valid, 0.0),
+        tl.load(pointer + 2, valid, 0.0),
     )
 
 
 @_kernel
 @no_type_check
-def _forward(
-    x, table, levels, out, n, LEVELS: tl.constexpr, FEATURES: tl.constexpr, BLOCK: tl.constexpr
-):
-    at, real, px, py, pz = _points(x, n, BLOCK)
+def _forward(x, table, levels, out, n, LEVELS: tl.constexpr, FEATURES: tl.constexpr, BLOCK: tl.constexpr):
+    point, valid, px, py, pz = _points(x, n, BLOCK)
     level = tl.program_id(1)
     cells, first, mask, cx, cy, cz, fx, fy, fz = _cell(levels, level, px, py, pz)
     feature = tl.arange(0, FEATURES)
@@ -166,10 +171,10 @@ def _forward(
         bx, by, bz = corner & 1, (corner >> 1) & 1, corner >> 2
         weight = (fx if bx else 1 - fx) * (fy if by else 1 - fy) * (fz if bz else 1 - fz)
         row = _row(cx + bx, cy + by, cz + bz, cells, first, mask)
-        value = tl.load(table + row[:, None] * FEATURES + feature[None, :], real[:, None], 0.0)
+        value = tl.load(table + row[:, None] * FEATURES + feature[None, :], valid[:, None], 0.0)
         total += weight[:, None] * value.to(tl.float32)
-    place = out + at[:, None] * (LEVELS * FEATURES) + level * FEATURES + feature[None, :]
-    tl.store(place, total, real[:, None])
+    pointer = out + point[:, None] * (LEVELS * FEATURES) + level * FEATURES + feature[None, :]
+    tl.store(pointer, total, valid[:, None])
 
 
 @_kernel
@@ -177,12 +182,12 @@ def _forward(
 def _backward_table(
     x, levels, grad, grad_table, scale, n, LEVELS: tl.constexpr, FEATURES: tl.constexpr, BLOCK: tl.constexpr
 ):
-    at, real, px, py, pz = _points(x, n, BLOCK)
+    point, valid, px, py, pz = _points(x, n, BLOCK)
     level = tl.program_id(1)
     cells, first, mask, cx, cy, cz, fx, fy, fz = _cell(levels, level, px, py, pz)
     feature = tl.arange(0, FEATURES)
-    place = grad + at[:, None] * (LEVELS * FEATURES) + level * FEATURES + feature[None, :]
-    g = tl.load(place, real[:, None], 0.0)
+    pointer = grad + point[:, None] * (LEVELS * FEATURES) + level * FEATURES + feature[None, :]
+    g = tl.load(pointer, valid[:, None], 0.0)
     if scale is not None:
         g = g * tl.load(scale)
     for corner in tl.static_range(8):
@@ -190,8 +195,8 @@ def _backward_table(
         weight = (fx if bx else 1 - fx) * (fy if by else 1 - fy) * (fz if bz else 1 - fz)
         row = _row(cx + bx, cy + by, cz + bz, cells, first, mask)
         target = grad_table + row[:, None] * FEATURES + feature[None, :]
-        share = (weight[:, None] * g).to(grad_table.dtype.element_ty)
-        tl.atomic_add(target, share, real[:, None], sem="relaxed")
+        contribution = (weight[:, None] * g).to(grad_table.dtype.element_ty)
+        tl.atomic_add(target, contribution, valid[:, None], sem="relaxed")
 
 
 @_kernel
@@ -199,27 +204,27 @@ def _backward_table(
 def _backward_x(
     x, table, levels, grad, grad_x, n, LEVELS: tl.constexpr, FEATURES: tl.constexpr, BLOCK: tl.constexpr
 ):
-    at, real, px, py, pz = _points(x, n, BLOCK)
+    point, valid, px, py, pz = _points(x, n, BLOCK)
     feature = tl.arange(0, FEATURES)
     sx = tl.zeros((BLOCK,), tl.float32)
     sy = tl.zeros((BLOCK,), tl.float32)
     sz = tl.zeros((BLOCK,), tl.float32)
     for level in range(LEVELS):
         cells, first, mask, cx, cy, cz, fx, fy, fz = _cell(levels, level, px, py, pz)
-        place = grad + at[:, None] * (LEVELS * FEATURES) + level * FEATURES + feature[None, :]
-        g = tl.load(place, real[:, None], 0.0) * cells.to(tl.float32)
+        pointer = grad + point[:, None] * (LEVELS * FEATURES) + level * FEATURES + feature[None, :]
+        g = tl.load(pointer, valid[:, None], 0.0) * cells.to(tl.float32)
         for corner in tl.static_range(8):
             bx, by, bz = corner & 1, (corner >> 1) & 1, corner >> 2
             wx, wy, wz = (fx if bx else 1 - fx), (fy if by else 1 - fy), (fz if bz else 1 - fz)
             row = _row(cx + bx, cy + by, cz + bz, cells, first, mask)
-            value = tl.load(table + row[:, None] * FEATURES + feature[None, :], real[:, None], 0.0)
-            pull = tl.sum(value.to(tl.float32) * g, 1)
+            value = tl.load(table + row[:, None] * FEATURES + feature[None, :], valid[:, None], 0.0)
+            dot = tl.sum(value.to(tl.float32) * g, 1)
             # the slope of a weight along its axis is plus or minus one cell
-            sx += pull * wy * wz * (2 * bx - 1)
-            sy += pull * wx * wz * (2 * by - 1)
-            sz += pull * wx * wy * (2 * bz - 1)
+            sx += dot * wy * wz * (2 * bx - 1)
+            sy += dot * wx * wz * (2 * by - 1)
+            sz += dot * wx * wy * (2 * bz - 1)
     # clamped coordinates move nothing
-    place = grad_x + 3 * at
-    tl.store(place, tl.where((px >= 0) & (px <= 1), sx, 0.0), real)
-    tl.store(place + 1, tl.where((py >= 0) & (py <= 1), sy, 0.0), real)
-    tl.store(place + 2, tl.where((pz >= 0) & (pz <= 1), sz, 0.0), real)
+    pointer = grad_x + 3 * point
+    tl.store(pointer, tl.where((px >= 0) & (px <= 1), sx, 0.0), valid)
+    tl.store(pointer + 1, tl.where((py >= 0) & (py <= 1), sy, 0.0), valid)
+    tl.store(pointer + 2, tl.where((pz >= 0) & (pz <= 1), sz, 0.0), valid)

@@ -11,54 +11,56 @@ from jaxtyping import Float
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 
-Up = Literal["y", "z"]
+UpAxis = Literal["y", "z"]
 Units = Literal["m", "cm", "mm"]
-METRES: dict[Units, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # that one unit is long
+METERS_PER_UNIT: dict[Units, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # that one unit is long
 
 
 @dataclass(frozen=True)
-class Frame:
+class CoordinateFrame:
     """Right-handed. With +Y up the front faces +Z; with +Z up it faces -Y, as in Blender."""
 
-    up: Up = "y"
+    up: UpAxis = "y"
     units: Units = "m"
 
     @property
-    def metres(self) -> float:
+    def meters_per_unit(self) -> float:
         """The length of one unit."""
-        return METRES[self.units]
+        return METERS_PER_UNIT[self.units]
 
     def __str__(self) -> str:
         return f"+{self.up.upper()} up, {self.units}"
 
 
-def turned(vectors: Float[np.ndarray, "n 3"], up: Up) -> Float[np.ndarray, "n 3"]:
+def rotate_up_axis(vectors: Float[np.ndarray, "n 3"], up: UpAxis) -> Float[np.ndarray, "n 3"]:
     """Vectors of this project's frame (+Y up) in one with ``up`` up: a quarter turn about X."""
     if up == "y":
         return vectors
     return np.stack([vectors[:, 0], -vectors[:, 2], vectors[:, 1]], axis=1)
 
 
-def in_frame(textured: TexturedMesh, frame: Frame) -> TexturedMesh:
+def to_frame(textured: TexturedMesh, frame: CoordinateFrame) -> TexturedMesh:
     """A mesh in metres with +Y up, with the coordinates that it has in ``frame``."""
-    vertices = turned(textured.vertices, frame.up)
+    vertices = rotate_up_axis(textured.vertices, frame.up)
     if frame.units != "m":
-        vertices = (vertices.astype(np.float64) / frame.metres).astype(textured.vertices.dtype)
-    return replace(textured, vertices=vertices, normals=turned(textured.normals, frame.up))
-Shape = TypeVar("Shape", Mesh, TexturedMesh)
+        vertices = (vertices.astype(np.float64) / frame.meters_per_unit).astype(textured.vertices.dtype)
+    return replace(textured, vertices=vertices, normals=rotate_up_axis(textured.normals, frame.up))
+
+
+MeshT = TypeVar("MeshT", Mesh, TexturedMesh)
 Pivot = Literal["base", "center"]
 
 
-def place(mesh: Shape, height: float = 1.0, pivot: Pivot = "base") -> Shape:
+def scale_to_height(mesh: MeshT, height: float = 1.0, pivot: Pivot = "base") -> MeshT:
     """Scaled to ``height`` metres along +Y, with the origin at the centre of its base or bounding box."""
-    return place_like(mesh, mesh, height, pivot)
+    return scale_like(mesh, mesh, height, pivot)
 
 
-def place_like(
-    mesh: Shape, model: Mesh | TexturedMesh, height: float = 1.0, pivot: Pivot = "base"
-) -> Shape:
+def scale_like(
+    mesh: MeshT, reference: Mesh | TexturedMesh, height: float = 1.0, pivot: Pivot = "base"
+) -> MeshT:
     """``mesh`` moved and scaled as `place` does ``model``: levels of detail must not jump."""
-    low, high = model.vertices.min(0).astype(np.float64), model.vertices.max(0).astype(np.float64)
+    low, high = reference.vertices.min(0).astype(np.float64), reference.vertices.max(0).astype(np.float64)
     if not height > 0 or not np.isfinite(height):
         raise InputError(f"the height must be a positive number of metres, not {height}")
     scale = height / max(high[1] - low[1], 1e-9)

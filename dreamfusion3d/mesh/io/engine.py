@@ -18,30 +18,30 @@ from trimesh.exchange.gltf import export_glb
 
 from dreamfusion3d.core.files import write_bytes
 from dreamfusion3d.core.types import Mesh, TexturedMesh
-from dreamfusion3d.mesh.io.gltf import GENERATOR, as_trimesh, pbr_material, settle_parts
+from dreamfusion3d.mesh.io.gltf import GENERATOR, as_trimesh, finalize_meshes, pbr_material
 
-Style = Literal["unreal", "godot"]
+CollisionNaming = Literal["unreal", "godot"]
 
 
 def write_lods(levels: Sequence[TexturedMesh], path: Path, name: str) -> list[Path]:
     """``<name>_LOD0`` and so on, the finest first, under one root ``name``. Returns the files written."""
     parts = {f"{name}_LOD{i}": level for i, level in enumerate(levels)}
-    _write(parts, path, root=name)
+    _write_scene(parts, path, root=name)
     return [path]
 
 
 def write_collision(
-    textured: TexturedMesh, bodies: Sequence[Mesh], path: Path, name: str, style: Style = "unreal"
+    textured: TexturedMesh, bodies: Sequence[Mesh], path: Path, name: str, naming: CollisionNaming = "unreal"
 ) -> list[Path]:
     """The mesh ``name`` and its collision ``bodies``, which have no material. Returns the files written."""
-    pattern = {"unreal": "UCX_{name}_{i:02d}", "godot": "{name}_{i:02d}-convcolonly"}[style]
+    pattern = {"unreal": "UCX_{name}_{i:02d}", "godot": "{name}_{i:02d}-convcolonly"}[naming]
     parts: dict[str, TexturedMesh | Mesh] = {name: textured}
     parts |= {pattern.format(name=name, i=i): body for i, body in enumerate(bodies)}
-    _write(parts, path, root=None)
+    _write_scene(parts, path, root=None)
     return [path]
 
 
-def _write(parts: dict[str, Any], path: Path, root: str | None) -> None:
+def _write_scene(parts: dict[str, Any], path: Path, root: str | None) -> None:
     scene = trimesh.Scene()
     for name, part in parts.items():
         if isinstance(part, TexturedMesh):
@@ -50,14 +50,14 @@ def _write(parts: dict[str, Any], path: Path, root: str | None) -> None:
             mesh = trimesh.Trimesh(part.vertices.astype(np.float32), part.faces, process=False)
         scene.add_geometry(mesh, node_name=name, geom_name=name)
 
-    def settle(tree: dict[str, Any]) -> None:
+    def postprocess(tree: dict[str, Any]) -> None:
         tree["asset"] = {"version": "2.0", "generator": GENERATOR}
         nodes = [{"name": mesh["name"], "mesh": i} for i, mesh in enumerate(tree["meshes"])]
-        above = [{"name": root, "children": list(range(len(nodes)))}] if root else []
-        tree["nodes"] = [*nodes, *above]
+        root_nodes = [{"name": root, "children": list(range(len(nodes)))}] if root else []
+        tree["nodes"] = [*nodes, *root_nodes]
         tree["scenes"] = [{"nodes": [len(nodes)] if root else list(range(len(nodes)))}]
         tree["scene"] = 0
         tree.pop("extras", None)
-        settle_parts(tree)
+        finalize_meshes(tree)
 
-    write_bytes(path, export_glb(scene, include_normals=True, tree_postprocessor=settle))
+    write_bytes(path, export_glb(scene, include_normals=True, tree_postprocessor=postprocess))

@@ -10,14 +10,14 @@ vars(np).setdefault("bool", bool)
 import bpy  # noqa: E402
 from mathutils import Matrix  # noqa: E402
 
-glb, fbx, up, metres = sys.argv[sys.argv.index("--") + 1 :]
+glb, fbx, up, meters_per_unit = sys.argv[sys.argv.index("--") + 1 :]
 bpy.ops.wm.read_factory_settings(use_empty=True)
 bpy.ops.import_scene.gltf(filepath=glb)
 # The file's unit is the scene's: coordinates and the unit that the FBX declares then agree, and no
 # object is left with a scale of a hundred.
-bpy.context.scene.unit_settings.scale_length = float(metres)
+bpy.context.scene.unit_settings.scale_length = float(meters_per_unit)
 for thing in bpy.data.objects:
-    thing.data.transform(Matrix.Scale(1 / float(metres), 4))
+    thing.data.transform(Matrix.Scale(1 / float(meters_per_unit), 4))
 for image in bpy.data.images:
     image.filepath_raw = f"//{image.name}.png"  # the name of the embedded picture
 bpy.ops.export_scene.fbx(

@@ -22,32 +22,40 @@ from trimesh.visual.material import PBRMaterial, SimpleMaterial
 from trimesh.visual.texture import TextureVisuals
 
 from dreamfusion3d.core.files import write_bytes, write_json
-from dreamfusion3d.core.slug import slug, with_hash
+from dreamfusion3d.core.slug import append_hash, slugify
 from dreamfusion3d.core.types import TexturedMesh
-from dreamfusion3d.mesh.io.axes import Frame
+from dreamfusion3d.mesh.io.axes import CoordinateFrame
 from dreamfusion3d.mesh.tangents import vertex_tangents
 
 ROUGHNESS = 0.8  # the pictures are lit diffusely; trimesh's default is a mirror
 GENERATOR = "dreamfusion3d"
-GLTF_FRAME = Frame("y", "m")
-VERTEX_BUFFER, INDEX_BUFFER = 34962, 34963  # glTF 2.0, bufferView.target
+GLTF_FRAME = CoordinateFrame("y", "m")
+ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963  # glTF 2.0, bufferView.target
 
 Extras = Mapping[str, str | int]  # what a file says of its asset: prompt, seed, generator, license
 
 
 def write_glb(
-    textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: Frame = GLTF_FRAME
+    textured: TexturedMesh,
+    path: Path,
+    name: str,
+    extras: Extras | None = None,
+    frame: CoordinateFrame = GLTF_FRAME,
 ) -> list[Path]:
     """One node, one mesh, one material, all called ``name``; ``extras`` on the node.
 
     glTF 2.0 has one ``frame``, +Y up and metres; no other may be asked for. Returns the files written.
     """
-    write_bytes(path, _glb(textured, name, extras or {}, frame))
+    write_bytes(path, _encode_glb(textured, name, extras or {}, frame))
     return [path]
 
 
 def write_gltf(
-    textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: Frame = GLTF_FRAME
+    textured: TexturedMesh,
+    path: Path,
+    name: str,
+    extras: Extras | None = None,
+    frame: CoordinateFrame = GLTF_FRAME,
 ) -> list[Path]:
     """The same as readable JSON at ``path``, with a ``.bin`` and its pictures as PNG beside it, called
     by ``path`` (`companion`).
@@ -55,25 +63,25 @@ def write_gltf(
     Returns the files written, the glTF first; it comes last on the disk, so that it is never
     without its companions.
     """
-    tree, blob = read_chunks(_glb(textured, name, extras or {}, frame))
-    beside = companion(path)
+    tree, blob = read_glb_chunks(_encode_glb(textured, name, extras or {}, frame))
+    stem = companion_stem(path)
     for image in tree.get("images", []):
-        image["uri"] = f"{beside}{image['name'].removeprefix(name)}.png"
-    data, pictures = _without_pictures(tree, blob)
-    tree["buffers"] = [{"uri": f"{beside}.bin", "byteLength": len(data)}]
-    companions = {f"{beside}.bin": data, **pictures}
+        image["uri"] = f"{stem}{image['name'].removeprefix(name)}.png"
+    data, image_files = _split_images(tree, blob)
+    tree["buffers"] = [{"uri": f"{stem}.bin", "byteLength": len(data)}]
+    companions = {f"{stem}.bin": data, **image_files}
     for file, content in companions.items():
         write_bytes(path.parent / file, content)
     write_json(path, tree)
     return [path, *(path.parent / file for file in companions)]
 
 
-def companion(path: Path) -> str:
+def companion_stem(path: Path) -> str:
     """What the files beside ``path`` are called, without their endings: as ``path`` itself, so that assets
     that are put into one folder do not share them. A slug, because OBJ's names end at a space and
     glTF's are URIs: a run's folder may have been renamed."""
-    name = slug(path.stem)
-    return name if name == path.stem else with_hash(name, path.stem)
+    name = slugify(path.stem)
+    return name if name == path.stem else append_hash(name, path.stem)
 
 
 def read_glb(path: Path, *, maps: bool = True) -> TexturedMesh:
@@ -86,36 +94,38 @@ def read_glb(path: Path, *, maps: bool = True) -> TexturedMesh:
     transform, geometry = scene.graph[scene.graph.nodes_geometry[0]]
     mesh = scene.geometry[geometry].apply_transform(transform)
     material = mesh.visual.material
-    found = TexturedMesh(
-        np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64),
-        np.asarray(mesh.vertex_normals, np.float64), np.asarray(mesh.visual.uv, np.float64),
+    textured = TexturedMesh(
+        np.asarray(mesh.vertices, np.float64),
+        np.asarray(mesh.faces, np.int64),
+        np.asarray(mesh.vertex_normals, np.float64),
+        np.asarray(mesh.visual.uv, np.float64),
         np.asarray(material.baseColorTexture.convert("RGB")),
     )
     if not maps:
-        return found
+        return textured
     if material.occlusionTexture is not None:
-        found = replace(found, occlusion=np.asarray(material.occlusionTexture.convert("RGB"))[..., 0])
+        textured = replace(textured, occlusion=np.asarray(material.occlusionTexture.convert("RGB"))[..., 0])
     if material.normalTexture is None:
-        return found
+        return textured
     # trimesh does not read TANGENT; what is made anew is what was made before
     normal_map = np.asarray(material.normalTexture.convert("RGB"))
-    return replace(found, normal_map=normal_map, tangents=vertex_tangents(found))
+    return replace(textured, normal_map=normal_map, tangents=vertex_tangents(textured))
 
 
-def comments(extras: Extras, frame: Frame) -> list[str]:
+def comment_lines(extras: Extras, frame: CoordinateFrame) -> list[str]:
     """Lines of ASCII for formats whose only place for words is a comment."""
     lines = [GENERATOR, f"frame: {frame}"]
     # JSON escapes what is not ASCII, and line breaks
     return lines + [f"{key}: {json.dumps(value)}" for key, value in extras.items() if key != "generator"]
 
 
-def png(texture: UInt8[np.ndarray, "h w c"]) -> bytes:
+def encode_png(texture: UInt8[np.ndarray, "h w c"]) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(texture).save(stream, "PNG")
     return stream.getvalue()
 
 
-def read_chunks(glb: bytes) -> tuple[dict[str, Any], bytes]:
+def read_glb_chunks(glb: bytes) -> tuple[dict[str, Any], bytes]:
     """The JSON and the binary buffer of a GLB (glTF 2.0, 4.4)."""
     length = int.from_bytes(glb[12:16], "little")
     start = 20 + length + 8
@@ -123,62 +133,70 @@ def read_chunks(glb: bytes) -> tuple[dict[str, Any], bytes]:
     return json.loads(glb[20 : 20 + length]), glb[start : start + size]
 
 
-def _glb(textured: TexturedMesh, name: str, extras: Extras, frame: Frame) -> bytes:
+def _encode_glb(textured: TexturedMesh, name: str, extras: Extras, frame: CoordinateFrame) -> bytes:
     if frame != GLTF_FRAME:
         raise ValueError(f"glTF is {GLTF_FRAME}, not {frame}")
     scene = trimesh.Scene()
     mesh = as_trimesh(textured, pbr_material(textured, name), name)
     scene.add_geometry(mesh, node_name=name, geom_name=name)
 
-    def settle(tree: dict[str, Any]) -> None:
-        _settle(tree, name, extras)
+    def postprocess(tree: dict[str, Any]) -> None:
+        _finalize_tree(tree, name, extras)
 
-    return export_glb(scene, include_normals=True, tree_postprocessor=settle)
+    return export_glb(scene, include_normals=True, tree_postprocessor=postprocess)
 
 
-def _without_pictures(tree: dict[str, Any], blob: bytes) -> tuple[bytes, dict[str, bytes]]:
+def _split_images(tree: dict[str, Any], blob: bytes) -> tuple[bytes, dict[str, bytes]]:
     """The buffer without the pictures, which become files of their ``uri``; ``tree`` is changed to match."""
-    views, pictures, kept = tree["bufferViews"], {}, bytearray()
-    inside = {image["bufferView"] for image in tree.get("images", [])}
+    views, image_files, buffer = tree["bufferViews"], {}, bytearray()
+    image_views = {image["bufferView"] for image in tree.get("images", [])}
     for image in tree.get("images", []):
         view = views[image.pop("bufferView")]
         start = view.get("byteOffset", 0)
         image.pop("mimeType", None)
         padded = blob[start : start + view["byteLength"]]
-        pictures[image["uri"]] = padded[: padded.rindex(b"IEND") + 8]  # a PNG's last chunk and its checksum
-    moved: dict[int, int] = {}
+        image_files[image["uri"]] = padded[
+            : padded.rindex(b"IEND") + 8
+        ]  # a PNG's last chunk and its checksum
+    new_index: dict[int, int] = {}
     for i, view in enumerate(views):
-        if i in inside:
+        if i in image_views:
             continue
         start = view.get("byteOffset", 0)
-        moved[i], view["byteOffset"] = len(moved), len(kept)
-        kept += blob[start : start + view["byteLength"]]
-        kept += b"\0" * (-len(kept) % 4)  # accessors are aligned to four bytes
-    tree["bufferViews"] = [views[i] for i in moved]
+        new_index[i], view["byteOffset"] = len(new_index), len(buffer)
+        buffer += blob[start : start + view["byteLength"]]
+        buffer += b"\0" * (-len(buffer) % 4)  # accessors are aligned to four bytes
+    tree["bufferViews"] = [views[i] for i in new_index]
     for accessor in tree["accessors"]:
-        accessor["bufferView"] = moved[accessor["bufferView"]]
-    return bytes(kept), pictures
+        accessor["bufferView"] = new_index[accessor["bufferView"]]
+    return bytes(buffer), image_files
 
 
 def pbr_material(textured: TexturedMesh, name: str) -> PBRMaterial:
     """The one material of a mesh; normal map and occlusion where the mesh has them."""
-    normal, shade = textured.normal_map, textured.occlusion
+    normal, occlusion = textured.normal_map, textured.occlusion
     return PBRMaterial(
-        name=name, baseColorTexture=Image.fromarray(textured.texture), metallicFactor=0.0,
-        roughnessFactor=ROUGHNESS, baseColorFactor=np.full(4, 255, np.uint8), doubleSided=False,
+        name=name,
+        baseColorTexture=Image.fromarray(textured.texture),
+        metallicFactor=0.0,
+        roughnessFactor=ROUGHNESS,
+        baseColorFactor=np.full(4, 255, np.uint8),
+        doubleSided=False,
         normalTexture=None if normal is None else Image.fromarray(normal),
         # glTF reads the red channel
-        occlusionTexture=None if shade is None else Image.fromarray(shade).convert("RGB"),
+        occlusionTexture=None if occlusion is None else Image.fromarray(occlusion).convert("RGB"),
     )
 
 
-def as_trimesh(
-    textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, name: str
-) -> trimesh.Trimesh:
+def as_trimesh(textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, name: str) -> trimesh.Trimesh:
     """The mesh as trimesh's writers take it; vertices and their order are kept."""
     mesh = trimesh.Trimesh(
-        vertices=textured.vertices, faces=textured.faces, vertex_normals=_unit(textured.normals),
-        visual=TextureVisuals(uv=textured.uv, material=material), process=False, validate=False,
+        vertices=textured.vertices,
+        faces=textured.faces,
+        vertex_normals=_unit(textured.normals),
+        visual=TextureVisuals(uv=textured.uv, material=material),
+        process=False,
+        validate=False,
     )
     mesh.metadata = {"name": name}
     if textured.tangents is not None:
@@ -191,7 +209,7 @@ def _unit(normals: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
     return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
 
 
-def _settle(tree: dict[str, Any], name: str, extras: Extras) -> None:
+def _finalize_tree(tree: dict[str, Any], name: str, extras: Extras) -> None:
     """The glTF tree as an artist expects it: no empty parent, names, and buffer targets.
 
     trimesh hangs the mesh under an empty node "world", which Blender would show, and leaves the
@@ -207,22 +225,22 @@ def _settle(tree: dict[str, Any], name: str, extras: Extras) -> None:
     tree.pop("extras", None)
     for mesh in tree["meshes"]:
         mesh["name"] = name
-    settle_parts(tree)
+    finalize_meshes(tree)
     if len(tree.get("materials", [])) != 1:
         raise AssertionError("one mesh, one material")
 
 
-def settle_parts(tree: dict[str, Any]) -> None:
+def finalize_meshes(tree: dict[str, Any]) -> None:
     """What is alike in every file: attributes, buffer targets, names of pictures, samplers."""
     for mesh in tree["meshes"]:
         mesh.pop("extras", None)
         for primitive in mesh["primitives"]:
-            _target(tree, primitive["indices"], INDEX_BUFFER)
+            _set_buffer_target(tree, primitive["indices"], ELEMENT_ARRAY_BUFFER)
             # trimesh knows it as an attribute of the application's own
             if "_TANGENT" in primitive["attributes"]:
                 primitive["attributes"]["TANGENT"] = primitive["attributes"].pop("_TANGENT")
             for accessor in primitive["attributes"].values():
-                _target(tree, accessor, VERTEX_BUFFER)
+                _set_buffer_target(tree, accessor, ARRAY_BUFFER)
     for material in tree.get("materials", []):
         _name_images(tree, material)
     for sampler in tree.get("samplers", []):
@@ -242,5 +260,5 @@ def _name_images(tree: dict[str, Any], material: dict[str, Any]) -> None:
             tree["images"][source]["name"] = material["name"] + suffix
 
 
-def _target(tree: dict[str, Any], accessor: int, target: int) -> None:
+def _set_buffer_target(tree: dict[str, Any], accessor: int, target: int) -> None:
     tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target

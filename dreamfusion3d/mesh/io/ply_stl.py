@@ -21,19 +21,19 @@ from trimesh.exchange.stl import export_stl
 
 from dreamfusion3d.core.files import write_bytes
 from dreamfusion3d.core.types import TexturedMesh
-from dreamfusion3d.mesh.io.axes import Frame, in_frame
-from dreamfusion3d.mesh.io.gltf import GENERATOR, Extras, comments
+from dreamfusion3d.mesh.io.axes import CoordinateFrame, to_frame
+from dreamfusion3d.mesh.io.gltf import GENERATOR, Extras, comment_lines
 
 STL_HEADER = 80  # bytes
 
 
-def weld(textured: TexturedMesh) -> tuple[Int[np.ndarray, " w"], Int[np.ndarray, " v"]]:
+def weld_vertices(textured: TexturedMesh) -> tuple[Int[np.ndarray, " w"], Int[np.ndarray, " v"]]:
     """Vertices at one place made one: ``first`` copy of each of the w places, and each vertex's place."""
-    _, first, place = np.unique(textured.vertices, axis=0, return_index=True, return_inverse=True)
-    return first, place.reshape(-1)
+    _, first, position_index = np.unique(textured.vertices, axis=0, return_index=True, return_inverse=True)
+    return first, position_index.reshape(-1)
 
 
-def vertex_colours(textured: TexturedMesh) -> UInt8[np.ndarray, "v 3"]:
+def sample_vertex_colors(textured: TexturedMesh) -> UInt8[np.ndarray, "v 3"]:
     """The texture at every vertex, bilinear, in sRGB as the texture is."""
     height, width = textured.texture.shape[:2]
     # texel centres lie at +0.5; v = 1 is the top row
@@ -47,44 +47,52 @@ def vertex_colours(textured: TexturedMesh) -> UInt8[np.ndarray, "v 3"]:
     return np.round(top * (1 - fy) + low * fy).astype(np.uint8)
 
 
-def _averaged(
-    values: Float[np.ndarray, "v 3"], place: Int[np.ndarray, " v"], count: int
+def _average_copies(
+    values: Float[np.ndarray, "v 3"], position_index: Int[np.ndarray, " v"], count: int
 ) -> Float[np.ndarray, "w 3"]:
     """Means over the copies of a vertex."""
     total = np.zeros((count, 3))
-    np.add.at(total, place, values)
-    return total / np.bincount(place, minlength=count)[:, None]
+    np.add.at(total, position_index, values)
+    return total / np.bincount(position_index, minlength=count)[:, None]
 
 
-def _closed(textured: TexturedMesh, frame: Frame) -> trimesh.Trimesh:
-    first, place = weld(textured)
-    turned = in_frame(textured, frame)
-    colours = _averaged(vertex_colours(textured).astype(np.float64), place, len(first))
-    normals = turned.normals[first].astype(np.float64)
+def _welded_trimesh(textured: TexturedMesh, frame: CoordinateFrame) -> trimesh.Trimesh:
+    first, position_index = weld_vertices(textured)
+    converted = to_frame(textured, frame)
+    colors = _average_copies(sample_vertex_colors(textured).astype(np.float64), position_index, len(first))
+    normals = converted.normals[first].astype(np.float64)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     return trimesh.Trimesh(
-        vertices=turned.vertices[first], faces=place[textured.faces], vertex_normals=normals,
-        vertex_colors=np.round(colours).astype(np.uint8), process=False, validate=False,
+        vertices=converted.vertices[first],
+        faces=position_index[textured.faces],
+        vertex_normals=normals,
+        vertex_colors=np.round(colors).astype(np.uint8),
+        process=False,
+        validate=False,
     )
 
 
-def write_ply(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: Frame) -> list[Path]:
+def write_ply(
+    textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame
+) -> list[Path]:
     """Binary PLY: closed mesh, normals, a colour (sRGB bytes) a vertex; ``extras`` in its comments."""
-    data = export_ply(_closed(textured, frame), vertex_normal=True)
+    data = export_ply(_welded_trimesh(textured, frame), vertex_normal=True)
     head, end, body = data.partition(b"end_header\n")
     lines = [line for line in head.decode("ascii").splitlines() if not line.startswith("comment")]
-    said = [f"comment {line}" for line in (name, *comments(extras, frame))]
+    comment_block = [f"comment {line}" for line in (name, *comment_lines(extras, frame))]
     # "ply" and "format" must come first
-    write_bytes(path, "\n".join([*lines[:2], *said, *lines[2:], ""]).encode("ascii") + end + body)
+    write_bytes(path, "\n".join([*lines[:2], *comment_block, *lines[2:], ""]).encode("ascii") + end + body)
     return [path]
 
 
-def write_stl(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: Frame) -> list[Path]:
+def write_stl(
+    textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame
+) -> list[Path]:
     """Binary STL: triangles and nothing else; its name and frame in the header, which has no more room.
 
     The format has no colours, no units and no place for ``extras``.
     """
     # must not begin with "solid", by which readers tell the ASCII form
     header = f"{GENERATOR} {name[:40]}, {frame}".encode("ascii").ljust(STL_HEADER)
-    write_bytes(path, header + export_stl(_closed(textured, frame))[STL_HEADER:])
+    write_bytes(path, header + export_stl(_welded_trimesh(textured, frame))[STL_HEADER:])
     return [path]

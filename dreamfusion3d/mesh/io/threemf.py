@@ -14,18 +14,18 @@ from xml.sax.saxutils import escape, quoteattr
 
 from dreamfusion3d.core.files import write_bytes
 from dreamfusion3d.core.types import TexturedMesh
-from dreamfusion3d.mesh.io.axes import Frame, Units, in_frame
-from dreamfusion3d.mesh.io.gltf import GENERATOR, Extras, png
-from dreamfusion3d.mesh.io.ply_stl import weld
+from dreamfusion3d.mesh.io.axes import CoordinateFrame, Units, to_frame
+from dreamfusion3d.mesh.io.gltf import GENERATOR, Extras, encode_png
+from dreamfusion3d.mesh.io.ply_stl import weld_vertices
 
-UNITS: dict[Units, str] = {"m": "meter", "cm": "centimeter", "mm": "millimeter"}
-LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the time of every file in the archive: same mesh, same bytes
-DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
-MODEL, TEXTURE = "/3D/3dmodel.model", "/3D/Textures/texture.png"
-RELATIONSHIPS = "http://schemas.openxmlformats.org/package/2006/relationships"
-CORE = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
-MATERIAL = "http://schemas.microsoft.com/3dmanufacturing/material/2015/02"
-CONTENT_TYPES = f"""{DECLARATION}<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">
+UNIT_NAMES: dict[Units, str] = {"m": "meter", "cm": "centimeter", "mm": "millimeter"}
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the time of every file in the archive: same mesh, same bytes
+XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
+MODEL_PATH, TEXTURE_PATH = "/3D/3dmodel.model", "/3D/Textures/texture.png"
+RELATIONSHIPS_NAMESPACE = "http://schemas.openxmlformats.org/package/2006/relationships"
+CORE_NAMESPACE = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
+MATERIAL_NAMESPACE = "http://schemas.microsoft.com/3dmanufacturing/material/2015/02"
+CONTENT_TYPES = f"""{XML_DECLARATION}<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">
 <Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>
 <Default Extension="model" ContentType="application/vnd.ms-package.3dmanufacturing-3dmodel+xml"/>
 <Default Extension="png" ContentType="image/png"/>
@@ -33,49 +33,53 @@ CONTENT_TYPES = f"""{DECLARATION}<Types xmlns="http://schemas.openxmlformats.org
 """
 
 
-def write_3mf(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: Frame) -> list[Path]:
+def write_3mf(
+    textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame
+) -> list[Path]:
     """One object called ``name``, its unit declared; ``extras`` as metadata.
 
     3MF's axes are right-handed with +Z up; a frame with +Y up is written, and lies down.
     """
     parts = {
         "[Content_Types].xml": CONTENT_TYPES.encode(),
-        "_rels/.rels": _related(MODEL, "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dmodel"),
-        MODEL.lstrip("/"): _model(textured, name, extras, frame).encode(),
-        "3D/_rels/3dmodel.model.rels": _related(
-            TEXTURE, "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dtexture"
+        "_rels/.rels": _relationships_xml(
+            MODEL_PATH, "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dmodel"
         ),
-        TEXTURE.lstrip("/"): png(textured.texture),
+        MODEL_PATH.lstrip("/"): _model_xml(textured, name, extras, frame).encode(),
+        "3D/_rels/3dmodel.model.rels": _relationships_xml(
+            TEXTURE_PATH, "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dtexture"
+        ),
+        TEXTURE_PATH.lstrip("/"): encode_png(textured.texture),
     }
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for inner, data in parts.items():
-            archive.writestr(zipfile.ZipInfo(inner, LONG_AGO), data, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(inner, ZIP_EPOCH), data, zipfile.ZIP_DEFLATED)
     write_bytes(path, stream.getvalue())
     return [path]
 
 
-def _related(target: str, kind: str) -> bytes:
-    relationship = f'<Relationship Target="{target}" Id="rel0" Type="{kind}"/>'
-    return f'{DECLARATION}<Relationships xmlns="{RELATIONSHIPS}">{relationship}</Relationships>\n'.encode()
+def _relationships_xml(target: str, type_uri: str) -> bytes:
+    relationship = f'<Relationship Target="{target}" Id="rel0" Type="{type_uri}"/>'
+    return f'{XML_DECLARATION}<Relationships xmlns="{RELATIONSHIPS_NAMESPACE}">{relationship}</Relationships>\n'.encode()
 
 
-def _model(textured: TexturedMesh, name: str, extras: Extras, frame: Frame) -> str:
-    first, place = weld(textured)
-    vertices, faces = in_frame(textured, frame).vertices[first], textured.faces
+def _model_xml(textured: TexturedMesh, name: str, extras: Extras, frame: CoordinateFrame) -> str:
+    first, position_index = weld_vertices(textured)
+    vertices, faces = to_frame(textured, frame).vertices[first], textured.faces
     # nine digits tell any two single-precision numbers apart
     points = "".join(f'<vertex x="{x:.9g}" y="{y:.9g}" z="{z:.9g}"/>\n' for x, y, z in vertices.tolist())
     corners = "".join(f'<m:tex2coord u="{u:.7g}" v="{v:.7g}"/>\n' for u, v in textured.uv.tolist())
     # the closed mesh's corner, and the corner of the atlas that colours it
     triangles = "".join(
         f'<triangle v1="{a}" v2="{b}" v3="{c}" pid="2" p1="{i}" p2="{j}" p3="{k}"/>\n'
-        for (a, b, c), (i, j, k) in zip(place[faces].tolist(), faces.tolist(), strict=True)
+        for (a, b, c), (i, j, k) in zip(position_index[faces].tolist(), faces.tolist(), strict=True)
     )
     return (
-        f'{DECLARATION}<model unit="{UNITS[frame.units]}" xml:lang="en-US" xmlns="{CORE}" '
-        f'xmlns:m="{MATERIAL}" xmlns:d="urn:{GENERATOR}">\n'
-        f"{_metadata(name, extras)}<resources>\n"
-        f'<m:texture2d id="1" path="{TEXTURE}" contenttype="image/png"'
+        f'{XML_DECLARATION}<model unit="{UNIT_NAMES[frame.units]}" xml:lang="en-US" xmlns="{CORE_NAMESPACE}" '
+        f'xmlns:m="{MATERIAL_NAMESPACE}" xmlns:d="urn:{GENERATOR}">\n'
+        f"{_metadata_xml(name, extras)}<resources>\n"
+        f'<m:texture2d id="1" path="{TEXTURE_PATH}" contenttype="image/png"'
         ' tilestyleu="clamp" tilestylev="clamp"/>\n'
         f'<m:texture2dgroup id="2" texid="1">\n{corners}</m:texture2dgroup>\n'
         f'<object id="3" type="model" name={quoteattr(name)} pid="2" pindex="0">\n'
@@ -84,10 +88,10 @@ def _model(textured: TexturedMesh, name: str, extras: Extras, frame: Frame) -> s
     )
 
 
-def _metadata(name: str, extras: Extras) -> str:
+def _metadata_xml(name: str, extras: Extras) -> str:
     """The core specification's own names where it has them; others belong to a namespace."""
-    known = {"prompt": "Description", "generator": "Application", "license": "LicenseTerms"}
-    entries = {"Title": name, **{known.get(key, f"d:{key}"): value for key, value in extras.items()}}
+    standard_names = {"prompt": "Description", "generator": "Application", "license": "LicenseTerms"}
+    entries = {"Title": name, **{standard_names.get(key, f"d:{key}"): value for key, value in extras.items()}}
     return "".join(
         f"<metadata name={quoteattr(key)}>{escape(str(value))}</metadata>\n" for key, value in entries.items()
     )

@@ -1,8 +1,8 @@
 """USDZ, by Pixar's own library (the extra `usd`): one binary layer and its texture in one archive.
 
-    /<name>            Xform, the default prim, a component
-    /<name>/mesh       the triangles, with normals and the primvar st
-    /<name>/material   UsdPreviewSurface; its diffuse colour is the texture, read as sRGB
+/<name>            Xform, the default prim, a component
+/<name>/mesh       the triangles, with normals and the primvar st
+/<name>/material   UsdPreviewSurface; its diffuse colour is the texture, read as sRGB
 """
 
 from __future__ import annotations
@@ -16,69 +16,71 @@ from typing import Any
 import numpy as np
 
 from dreamfusion3d.core.errors import InputError, MissingExtraError
-from dreamfusion3d.core.files import replacing, write_bytes
+from dreamfusion3d.core.files import atomic_write, write_bytes
 from dreamfusion3d.core.types import TexturedMesh
-from dreamfusion3d.mesh.io.axes import Frame, in_frame
-from dreamfusion3d.mesh.io.gltf import GENERATOR, ROUGHNESS, Extras, png
+from dreamfusion3d.mesh.io.axes import CoordinateFrame, to_frame
+from dreamfusion3d.mesh.io.gltf import GENERATOR, ROUGHNESS, Extras, encode_png
 
-LONG_AGO = 315_619_200.0  # 1980-01-02, the time of every file in the archive: same mesh, same bytes
+ARCHIVE_MTIME = 315_619_200.0  # 1980-01-02, the time of every file in the archive: same mesh, same bytes
 
 
-def check() -> None:
+def require_usd() -> None:
     """Raises InputError where usd-core is not installed."""
     if importlib.util.find_spec("pxr") is None:
         raise MissingExtraError("usd-core", "usd", "the format usdz")
 
 
-def write_usdz(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: Frame) -> list[Path]:
+def write_usdz(
+    textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame
+) -> list[Path]:
     """One component called ``name``; up axis and unit declared; ``extras`` as the layer's data."""
-    check()
+    require_usd()
     from pxr import UsdUtils
 
     with tempfile.TemporaryDirectory() as folder:
         layer = Path(folder) / f"{name}.usdc"
-        write_bytes(layer.with_suffix(".png"), png(textured.texture))
-        _write_layer(in_frame(textured, frame), layer, name, extras, frame)
+        write_bytes(layer.with_suffix(".png"), encode_png(textured.texture))
+        _write_layer(to_frame(textured, frame), layer, name, extras, frame)
         for part in Path(folder).iterdir():
-            os.utime(part, (LONG_AGO, LONG_AGO))
-        with replacing(path) as temporary:
+            os.utime(part, (ARCHIVE_MTIME, ARCHIVE_MTIME))
+        with atomic_write(path) as temporary:
             # the order and alignment within the archive that AR Quick Look asks for
             if not UsdUtils.CreateNewARKitUsdzPackage(str(layer), str(temporary), f"{name}.usdc"):
                 raise InputError(f"usd-core could not write {path}; choose another format")
     return [path]
 
 
-def _write_layer(mesh: TexturedMesh, path: Path, name: str, extras: Extras, frame: Frame) -> None:
+def _write_layer(mesh: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame) -> None:
     from pxr import Kind, Sdf, Usd, UsdGeom, UsdShade
 
     stage = Usd.Stage.CreateNew(str(path))
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y if frame.up == "y" else UsdGeom.Tokens.z)
-    UsdGeom.SetStageMetersPerUnit(stage, frame.metres)
+    UsdGeom.SetStageMetersPerUnit(stage, frame.meters_per_unit)
     layer = stage.GetRootLayer()
     layer.comment = str(extras.get("license", ""))
-    layer.customLayerData = {"creator": GENERATOR, **_plain(extras)}
+    layer.customLayerData = {"creator": GENERATOR, **_to_strings(extras)}
     # an identifier of USD does not begin with a digit, a slug may
     root = Sdf.Path.absoluteRootPath.AppendChild(f"_{name}" if name[0].isdigit() else name)
-    thing = UsdGeom.Xform.Define(stage, root)
-    stage.SetDefaultPrim(thing.GetPrim())
-    Usd.ModelAPI(thing).SetKind(Kind.Tokens.component)
-    thing.GetPrim().SetDisplayName(name)
-    geometry = _geometry(stage, root.AppendChild("mesh"), mesh)
-    material = _material(stage, root.AppendChild("material"), f"{path.stem}.png")
+    xform = UsdGeom.Xform.Define(stage, root)
+    stage.SetDefaultPrim(xform.GetPrim())
+    Usd.ModelAPI(xform).SetKind(Kind.Tokens.component)
+    xform.GetPrim().SetDisplayName(name)
+    geometry = _define_mesh(stage, root.AppendChild("mesh"), mesh)
+    material = _define_material(stage, root.AppendChild("material"), f"{path.stem}.png")
     UsdShade.MaterialBindingAPI.Apply(geometry.GetPrim()).Bind(material)
     layer.Save()
 
 
-def _plain(extras: Extras) -> dict[str, Any]:
+def _to_strings(extras: Extras) -> dict[str, Any]:
     # a seed may be larger than the 32 bits of an int in a layer's data
     return {key: value if isinstance(value, str) else str(value) for key, value in extras.items()}
 
 
-def _geometry(stage: Any, path: Any, mesh: TexturedMesh) -> Any:
+def _define_mesh(stage: Any, path: Any, mesh: TexturedMesh) -> Any:
     from pxr import Sdf, UsdGeom, Vt
 
-    def vectors(values: np.ndarray, kind: Any) -> Any:
-        return kind.FromNumpy(np.ascontiguousarray(values, np.float32))
+    def vectors(values: np.ndarray, array_type: Any) -> Any:
+        return array_type.FromNumpy(np.ascontiguousarray(values, np.float32))
 
     geometry = UsdGeom.Mesh.Define(stage, path)
     points = vectors(mesh.vertices, Vt.Vec3fArray)
@@ -99,29 +101,27 @@ def _geometry(stage: Any, path: Any, mesh: TexturedMesh) -> Any:
     return geometry
 
 
-def _material(stage: Any, path: Any, picture: str) -> Any:
+def _define_material(stage: Any, path: Any, image_name: str) -> Any:
     from pxr import Sdf, UsdShade
 
-    kinds = Sdf.ValueTypeNames
+    types = Sdf.ValueTypeNames
     material = UsdShade.Material.Define(stage, path)
     reader = UsdShade.Shader.Define(stage, path.AppendChild("st"))
     reader.CreateIdAttr("UsdPrimvarReader_float2")
-    reader.CreateInput("varname", kinds.String).Set("st")
+    reader.CreateInput("varname", types.String).Set("st")
     texture = UsdShade.Shader.Define(stage, path.AppendChild("texture"))
     texture.CreateIdAttr("UsdUVTexture")
-    texture.CreateInput("file", kinds.Asset).Set(Sdf.AssetPath(f"./{picture}"))
-    texture.CreateInput("sourceColorSpace", kinds.Token).Set("sRGB")
+    texture.CreateInput("file", types.Asset).Set(Sdf.AssetPath(f"./{image_name}"))
+    texture.CreateInput("sourceColorSpace", types.Token).Set("sRGB")
     for axis in ("wrapS", "wrapT"):
-        texture.CreateInput(axis, kinds.Token).Set("clamp")
-    texture.CreateInput("st", kinds.Float2).ConnectToSource(
-        reader.CreateOutput("result", kinds.Float2)
-    )
+        texture.CreateInput(axis, types.Token).Set("clamp")
+    texture.CreateInput("st", types.Float2).ConnectToSource(reader.CreateOutput("result", types.Float2))
     surface = UsdShade.Shader.Define(stage, path.AppendChild("surface"))
     surface.CreateIdAttr("UsdPreviewSurface")
-    surface.CreateInput("diffuseColor", kinds.Color3f).ConnectToSource(
-        texture.CreateOutput("rgb", kinds.Float3)
+    surface.CreateInput("diffuseColor", types.Color3f).ConnectToSource(
+        texture.CreateOutput("rgb", types.Float3)
     )
-    surface.CreateInput("metallic", kinds.Float).Set(0.0)
-    surface.CreateInput("roughness", kinds.Float).Set(ROUGHNESS)
-    material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", kinds.Token))
+    surface.CreateInput("metallic", types.Float).Set(0.0)
+    surface.CreateInput("roughness", types.Float).Set(ROUGHNESS)
+    material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", types.Token))
     return material

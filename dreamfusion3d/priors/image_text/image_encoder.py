@@ -13,72 +13,72 @@ from dreamfusion3d.core.errors import InputError
 
 
 @runtime_checkable
-class Eye(Protocol):
+class ImageEncoder(Protocol):
     """A frozen image encoder, differentiable in the pictures."""
 
-    def to(self, device: torch.device) -> Eye: ...
+    def to(self, device: torch.device) -> ImageEncoder: ...
 
-    def look(self, pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+    def encode_image(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """Unit vectors of pictures in [0, 1]."""
         ...
 
 
-class JudgeEye:
+class EmbeddedImageEncoder:
     """The shipped image encoder of `evaluate`, which knows the procedural world alone."""
 
     SIZE = 64
 
     def __init__(self) -> None:
-        from dreamfusion3d.priors.image_text.embedded_clip import Judge
+        from dreamfusion3d.priors.image_text.embedded_clip import EmbeddedClipEncoder
 
-        self.net = Judge.shipped().net
+        self.net = EmbeddedClipEncoder.load_embedded().net
 
-    def to(self, device: torch.device) -> JudgeEye:
+    def to(self, device: torch.device) -> EmbeddedImageEncoder:
         self.net = self.net.to(device)
         return self
 
-    def look(self, pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        return self.net.look(square(pictures, self.SIZE))
+    def encode_image(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        return self.net.encode_images(center_crop(images, self.SIZE))
 
 
-class ClipEye:
+class ClipImageEncoder:
     """A CLIP model by transformers (Radford et al., arXiv 2103.00020): what DietNeRF asks."""
 
     MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own normalisation
-    DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+    STD = (0.26862954, 0.26130258, 0.27577711)
 
     def __init__(self, name: str) -> None:
-        from dreamfusion3d.priors.image_text.transformers_clip import Clip
+        from dreamfusion3d.priors.image_text.transformers_clip import ClipEncoder
 
-        self.model: Any = Clip(name).model.requires_grad_(False)
+        self.model: Any = ClipEncoder(name).model.requires_grad_(False)
         self.size = int(self.model.config.vision_config.image_size)
 
-    def to(self, device: torch.device) -> ClipEye:
+    def to(self, device: torch.device) -> ClipImageEncoder:
         self.model = self.model.to(device)
         return self
 
-    def look(self, pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        mean, deviation = (pictures.new_tensor(v)[:, None, None] for v in (self.MEAN, self.DEVIATION))
-        shown = (square(pictures, self.size) - mean) / deviation
-        output = self.model.get_image_features(pixel_values=shown)
+    def encode_image(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        mean, std = (images.new_tensor(v)[:, None, None] for v in (self.MEAN, self.STD))
+        pixel_values = (center_crop(images, self.size) - mean) / std
+        output = self.model.get_image_features(pixel_values=pixel_values)
         return F.normalize(getattr(output, "pooler_output", output).float(), dim=-1)
 
 
-def load_eye(teacher: str, encoder: str | None = None) -> Eye:
-    """The encoder of `fit.teacher`. Raises InputError where a CLIP model is not named or cannot be read."""
-    if teacher == "judge":
-        return JudgeEye()
-    if encoder is None:
+def load_image_encoder(name: str, clip_model: str | None = None) -> ImageEncoder:
+    """The encoder of `reconstruction.semantic_encoder`. Raises InputError where a CLIP model is not named or cannot be read."""
+    if name == "judge":
+        return EmbeddedImageEncoder()
+    if clip_model is None:
         raise InputError("the teacher clip needs a CLIP model: name its folder or hub id with --encoder")
-    return ClipEye(encoder)
+    return ClipImageEncoder(clip_model)
 
 
-def square(pictures: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c s s"]:
+def center_crop(images: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c s s"]:
     """The largest square in the middle, at ``size`` pixels."""
-    height, width = pictures.shape[2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    cut = pictures[:, :, top : top + side, left : left + side]
-    if side == size:
-        return cut
-    return F.interpolate(cut, (size, size), mode="bilinear", align_corners=False, antialias=side > size)
+    height, width = images.shape[2:]
+    crop_size = min(height, width)
+    top, left = (height - crop_size) // 2, (width - crop_size) // 2
+    crop = images[:, :, top : top + crop_size, left : left + crop_size]
+    if crop_size == size:
+        return crop
+    return F.interpolate(crop, (size, size), mode="bilinear", align_corners=False, antialias=crop_size > size)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dreamfusion3d.priors.image_text.protocol import JUDGE, Encoder
-from dreamfusion3d.priors.image_text.transformers_clip import Clip
+from dreamfusion3d.priors.image_text.protocol import EMBEDDED_ENCODER, ImageTextEncoder
+from dreamfusion3d.priors.image_text.transformers_clip import ClipEncoder
 
 
-def load_encoder(name: str = JUDGE) -> Encoder:
-    """"judge" is the shipped one; else a folder or hub id of a CLIP model."""
-    if name == JUDGE:
-        from dreamfusion3d.priors.image_text.embedded_clip import Judge
+def load_image_text_encoder(name: str = EMBEDDED_ENCODER) -> ImageTextEncoder:
+    """ "judge" is the shipped one; else a folder or hub id of a CLIP model."""
+    if name == EMBEDDED_ENCODER:
+        from dreamfusion3d.priors.image_text.embedded_clip import EmbeddedClipEncoder
 
-        return Judge.shipped()
-    return Clip(name)
+        return EmbeddedClipEncoder.load_embedded()
+    return ClipEncoder(name)

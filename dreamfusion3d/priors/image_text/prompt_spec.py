@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from dreamfusion3d.priors.pixel.prior import WORDS
-from dreamfusion3d.priors.pixel.prompt_parser import understand
-from dreamfusion3d.priors.pixel.text_encoder import WordEncoder
+from dreamfusion3d.priors.pixel.prior import TEXT_ENCODER_FOLDER
+from dreamfusion3d.priors.pixel.prompt_parser import parse_prompt
+from dreamfusion3d.priors.pixel.text_encoder import PromptTextEncoder
 from dreamfusion3d.priors.vocabulary import embedded_folder
-from dreamfusion3d.procedural.objects import Meaning
+from dreamfusion3d.procedural.objects import ObjectSpec
 
 
 @lru_cache(maxsize=4096)
-def meaning_of(prompt: str) -> Meaning | None:
+def prompt_to_spec(prompt: str) -> ObjectSpec | None:
     """What a prompt means in the procedural world, None where it is about something else."""
-    return understand(prompt, _words()).meaning
+    return parse_prompt(prompt, _text_encoder()).spec
 
 
 @lru_cache(maxsize=1)
-def _words() -> WordEncoder | None:
-    folder = embedded_folder() / WORDS
-    return WordEncoder.load(folder) if folder.is_dir() else None
+def _text_encoder() -> PromptTextEncoder | None:
+    folder = embedded_folder() / TEXT_ENCODER_FOLDER
+    return PromptTextEncoder.load(folder) if folder.is_dir() else None

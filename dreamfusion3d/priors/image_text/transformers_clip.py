@@ -11,10 +11,10 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 
 from dreamfusion3d.core.errors import InputError, MissingExtraError
-from dreamfusion3d.priors.image_text.protocol import _unit, over_grey
+from dreamfusion3d.priors.image_text.protocol import composite_over_gray, unit_vectors
 
 
-class Clip:
+class ClipEncoder:
     """A CLIP model by transformers (Radford et al., arXiv 2103.00020)."""
 
     def __init__(self, name: str) -> None:
@@ -31,17 +31,17 @@ class Clip:
             raise InputError(f"no CLIP model can be loaded from {name!r} ({reason})") from None
 
     @torch.no_grad()
-    def pictures(self, views: Float[np.ndarray, "v h w 4"]) -> Float[np.ndarray, "v d"]:
-        rgb = (over_grey(views) * 255).round().astype(np.uint8)
+    def encode_images(self, views: Float[np.ndarray, "v h w 4"]) -> Float[np.ndarray, "v d"]:
+        rgb = (composite_over_gray(views) * 255).round().astype(np.uint8)
         inputs = self.processor(images=list(rgb), return_tensors="pt")
-        return _unit(_vectors(self.model.get_image_features(**inputs)))
+        return unit_vectors(_feature_array(self.model.get_image_features(**inputs)))
 
     @torch.no_grad()
-    def sentences(self, prompts: Sequence[str]) -> Float[np.ndarray, "p d"]:
+    def encode_texts(self, prompts: Sequence[str]) -> Float[np.ndarray, "p d"]:
         inputs = self.processor(text=list(prompts), return_tensors="pt", padding=True, truncation=True)
-        return _unit(_vectors(self.model.get_text_features(**inputs)))
+        return unit_vectors(_feature_array(self.model.get_text_features(**inputs)))
 
 
-def _vectors(output: object) -> Float[np.ndarray, "n d"]:
+def _feature_array(output: object) -> Float[np.ndarray, "n d"]:
     """Newer transformers return an output object, older ones the tensor."""
     return getattr(output, "pooler_output", output).float().numpy()  # type: ignore[attr-defined]

@@ -18,71 +18,80 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import Progress
 from dreamfusion3d.procedural import dataset
 
-VIEWS_A_PROP = 6
-PROPS_A_SHARD = 1600  # enough for some peers of every form
-_drawn: Any = None  # in a worker: the props that all of them have drawn so far
+VIEWS_PER_OBJECT = 6
+OBJECTS_PER_SHARD = 1600  # enough for some peers of every form
+_num_rendered: Any = None  # in a worker: the props that all of them have drawn so far
 
 
-def pictures_of(cache: Path, props: int, seed: int, progress: Progress) -> dataset.Pictures:
+def load_or_render_dataset(
+    cache_dir: Path, num_objects: int, seed: int, progress: Progress
+) -> dataset.ObjectDataset:
     """The cache's pictures, drawn first when there are none, or not all: on as many processes as there
     are cores, which are faster at it than a GPU."""
-    parts = max(1, round(props / PROPS_A_SHARD))
-    shards = [cache / f"props_{seed:03d}_{k + 1:03d}of{parts:03d}.safetensors" for k in range(parts)]
+    num_shards = max(1, round(num_objects / OBJECTS_PER_SHARD))
+    shards = [
+        cache_dir / f"props_{seed:03d}_{k + 1:03d}of{num_shards:03d}.safetensors" for k in range(num_shards)
+    ]
     missing = [path for path in shards if not path.exists()]
-    if missing and set(dataset.shards_of(cache)) <= set(shards):
+    if missing and set(dataset.list_shards(cache_dir)) <= set(shards):
         progress.stage("draw", 1, 2)
-        cache.mkdir(parents=True, exist_ok=True)
-        share = math.ceil(props / parts)
-        for done in _drawing(missing, share, seed):
-            progress.step(share * (parts - len(missing)) + done, share * parts)
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        per_shard = math.ceil(num_objects / num_shards)
+        for done in _render_shards(missing, per_shard, seed):
+            progress.step(per_shard * (num_shards - len(missing)) + done, per_shard * num_shards)
     try:
-        return dataset.load(cache)
+        return dataset.load_dataset(cache_dir)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"the cache {cache} cannot be read ({error}); remove it and it is drawn anew"
+            f"the cache {cache_dir} cannot be read ({error}); remove it and it is drawn anew"
         ) from None
 
 
-def _drawing(paths: list[Path], props: int, seed: int) -> Iterator[int]:
+def _render_shards(paths: list[Path], num_objects: int, seed: int) -> Iterator[int]:
     """Draw ``props`` props into each of ``paths``; yields how many are drawn."""
     seeds = [int(hashlib.sha256(f"{seed} {path.name}".encode()).hexdigest()[:12], 16) for path in paths]
     workers = min(len(paths), os.cpu_count() or 1)
     if workers == 1:
-        for number, (path, own) in enumerate(zip(paths, seeds, strict=True)):
-            for done in draw_shard(path, props, own):
-                yield number * props + done
+        for number, (path, shard_seed) in enumerate(zip(paths, seeds, strict=True)):
+            for done in render_shard(path, num_objects, shard_seed):
+                yield number * num_objects + done
         return
     context = multiprocessing.get_context("spawn")  # a forked process cannot use its parent's threads
-    drawn = context.Value("q", 0)
-    pool = ProcessPoolExecutor(workers, context, _begin_worker, (drawn,))
+    num_rendered = context.Value("q", 0)
+    pool = ProcessPoolExecutor(workers, context, _init_worker, (num_rendered,))
     try:
-        jobs = {pool.submit(_draw_here, path, props, own) for path, own in zip(paths, seeds, strict=True)}
+        jobs = {
+            pool.submit(_render_shard_in_worker, path, num_objects, shard_seed)
+            for path, shard_seed in zip(paths, seeds, strict=True)
+        }
         while jobs:
-            ended, jobs = wait(jobs, timeout=0.5)
-            for job in ended:
+            finished, jobs = wait(jobs, timeout=0.5)
+            for job in finished:
                 job.result()
-            yield drawn.value
+            yield num_rendered.value
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def draw_shard(path: Path, props: int, seed: int) -> Iterator[int]:
+def render_shard(path: Path, num_objects: int, seed: int) -> Iterator[int]:
     """A file of the cache, VIEWS_A_PROP pictures of each prop; yields how many are drawn."""
-    for done, drawn in dataset.make(props, VIEWS_A_PROP, generator=torch.Generator().manual_seed(seed)):
-        if drawn is not None:
-            drawn.save(path)
+    for done, dataset_shard in dataset.render_dataset(
+        num_objects, VIEWS_PER_OBJECT, generator=torch.Generator().manual_seed(seed)
+    ):
+        if dataset_shard is not None:
+            dataset_shard.save(path)
         yield done
 
 
-def _begin_worker(drawn: Any) -> None:
+def _init_worker(num_rendered: Any) -> None:
     global _drawn
-    _drawn = drawn
+    _num_rendered = num_rendered
     torch.set_num_threads(1)
 
 
-def _draw_here(path: Path, props: int, seed: int) -> None:
+def _render_shard_in_worker(path: Path, num_objects: int, seed: int) -> None:
     before = 0
-    for done in draw_shard(path, props, seed):
-        with _drawn.get_lock():
-            _drawn.value += done - before
+    for done in render_shard(path, num_objects, seed):
+        with _num_rendered.get_lock():
+            _num_rendered.value += done - before
         before = done

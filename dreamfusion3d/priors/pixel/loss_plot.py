@@ -8,14 +8,14 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from dreamfusion3d.core.files import replacing
+from dreamfusion3d.core.files import atomic_write
 
-SIZE = (860, 480)
+PLOT_SIZE = (860, 480)
 _LEFT, _TOP, _RIGHT, _BOTTOM = 70, 40, 20, 50
 _SERIES = {"loss": (31, 119, 180), "scene": (44, 140, 70), "validation": (214, 93, 14)}
 
 
-def read_log(path: Path) -> list[dict[str, int | float]]:
+def read_training_log(path: Path) -> list[dict[str, int | float]]:
     """Every whole line of a log.jsonl."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -28,40 +28,40 @@ def read_log(path: Path) -> list[dict[str, int | float]]:
     return lines
 
 
-def plot_log(log: Path, out: Path) -> None:
+def plot_training_log(log_path: Path, out: Path) -> None:
     """The losses of pictures and of the scene, and the validation loss, on a logarithmic axis, as one PNG."""
-    rows = read_log(log)
+    rows = read_training_log(log_path)
     series = {
-        name: [(float(r["pictures"]), float(r[name])) for r in rows if r.get(name, 0) > 0]
-        for name in _SERIES
+        name: [(float(r["pictures"]), float(r[name])) for r in rows if r.get(name, 0) > 0] for name in _SERIES
     }
     points = [p for line in series.values() for p in line]
     if not points:
         return
-    image = Image.new("RGB", SIZE, "white")
+    image = Image.new("RGB", PLOT_SIZE, "white")
     draw = ImageDraw.Draw(image)
     (x0, x1), (y0, y1) = (
         (min(v), max(v)) for v in ([p[0] for p in points], [math.log10(p[1]) for p in points])
     )
 
-    def place(pictures: float, loss: float) -> tuple[float, float]:
-        across = (pictures - x0) / max(x1 - x0, 1e-9)
-        up = (math.log10(loss) - y0) / max(y1 - y0, 1e-9)
+    def to_pixels(num_images: float, loss: float) -> tuple[float, float]:
+        x_fraction = (num_images - x0) / max(x1 - x0, 1e-9)
+        y_fraction = (math.log10(loss) - y0) / max(y1 - y0, 1e-9)
         return (
-            _LEFT + across * (SIZE[0] - _LEFT - _RIGHT), SIZE[1] - _BOTTOM - up * (SIZE[1] - _TOP - _BOTTOM)
+            _LEFT + x_fraction * (PLOT_SIZE[0] - _LEFT - _RIGHT),
+            PLOT_SIZE[1] - _BOTTOM - y_fraction * (PLOT_SIZE[1] - _TOP - _BOTTOM),
         )
 
     for k in range(5):
-        loss, pictures = 10 ** (y0 + (y1 - y0) * k / 4), x0 + (x1 - x0) * k / 4
-        _, y = place(x0, loss)
-        x, _ = place(pictures, 10**y0)
-        draw.line([(_LEFT, y), (SIZE[0] - _RIGHT, y)], fill=(225, 225, 225))
+        loss, num_images = 10 ** (y0 + (y1 - y0) * k / 4), x0 + (x1 - x0) * k / 4
+        _, y = to_pixels(x0, loss)
+        x, _ = to_pixels(num_images, 10**y0)
+        draw.line([(_LEFT, y), (PLOT_SIZE[0] - _RIGHT, y)], fill=(225, 225, 225))
         draw.text((8, y - 6), f"{loss:.4f}", fill="black")
-        draw.text((x - 24, SIZE[1] - _BOTTOM + 8), f"{pictures:,.0f}", fill="black")
-    draw.text((SIZE[0] // 2 - 40, SIZE[1] - 20), "pictures shown", fill="black")
+        draw.text((x - 24, PLOT_SIZE[1] - _BOTTOM + 8), f"{num_images:,.0f}", fill="black")
+    draw.text((PLOT_SIZE[0] // 2 - 40, PLOT_SIZE[1] - 20), "pictures shown", fill="black")
     for k, (name, line) in enumerate(series.items()):
         if line:
-            draw.line([place(*p) for p in line], fill=_SERIES[name], width=2)
+            draw.line([to_pixels(*p) for p in line], fill=_SERIES[name], width=2)
             draw.text((_LEFT + 10 + 120 * k, 12), name, fill=_SERIES[name])
-    with replacing(out) as temporary:
+    with atomic_write(out) as temporary:
         image.save(temporary, format="PNG")

@@ -8,115 +8,133 @@ import difflib
 
 import torch
 
-from dreamfusion3d.priors.pixel.text_encoder import Reader, Understood
-from dreamfusion3d.procedural.captions import caption
-from dreamfusion3d.procedural.categories import KINDS
-from dreamfusion3d.procedural.lexicon import COLOUR_WORDS, FINISH_WORDS, SIZE_WORDS
-from dreamfusion3d.procedural.objects import Meaning, usual
-from dreamfusion3d.procedural.prompt_rules import Reading, read, split
-from dreamfusion3d.procedural.spelling import corrected
+from dreamfusion3d.priors.pixel.text_encoder import SpecPrediction, SpecPredictor
+from dreamfusion3d.procedural.captions import generate_caption
+from dreamfusion3d.procedural.categories import CATEGORIES
+from dreamfusion3d.procedural.lexicon import COLOR_WORDS, MATERIAL_WORDS, SIZE_WORDS
+from dreamfusion3d.procedural.objects import ObjectSpec, default_spec
+from dreamfusion3d.procedural.prompt_rules import ParsedPrompt, parse_with_rules, split_words
+from dreamfusion3d.procedural.spelling import correct_spelling
 
-SURE = 0.8  # of the network's least certain slot
-ALIKE = 0.75  # difflib's ratio of a misspelt word to the right one
+MIN_CONFIDENCE = 0.8  # of the network's least certain slot
+MIN_SIMILARITY = 0.75  # difflib's ratio of a misspelt word to the right one
 
 
-def understand(prompt: str, words: Reader | None) -> Reading:
+def parse_prompt(prompt: str, text_encoder: SpecPredictor | None) -> ParsedPrompt:
     """What the rules read (``procedural.reading``). Where they do not know a word, it is tried as
     one with a slip of the hand; then the network is asked. What was changed is named in a note."""
-    reading = read(prompt)
-    if reading.meaning is not None and not reading.unknown:
-        return reading
-    guess = words.understand([prompt])[0] if words else None
-    spelt = _respelt(prompt, reading, guess)
-    if spelt is not None and not spelt.unknown:
-        return spelt
-    best = spelt or reading
-    return best if guess is None else _guessed(prompt, best, guess)
+    parsed = parse_with_rules(prompt)
+    if parsed.spec is not None and not parsed.unknown_words:
+        return parsed
+    prediction = text_encoder.predict_specs([prompt])[0] if text_encoder else None
+    respelled = _correct_spelling(prompt, parsed, prediction)
+    if respelled is not None and not respelled.unknown_words:
+        return respelled
+    best = respelled or parsed
+    return best if prediction is None else _apply_prediction(prompt, best, prediction)
 
 
-def _respelt(prompt: str, reading: Reading, guess: Understood | None) -> Reading | None:
+def _correct_spelling(
+    prompt: str, parsed: ParsedPrompt, prediction: SpecPrediction | None
+) -> ParsedPrompt | None:
     """The rules' reading with unknown words corrected, or None when there was nothing to correct.
 
     Where a slip alone is no evidence ("horse" is one letter from "house"), the network must agree
     with what it changes.
     """
-    changed = {w: found for w in reading.unknown if (found := corrected(w)) is not None}
-    again = _read_with(prompt, {w: right for w, (right, _) in changed.items()})
-    kept = {}
-    for word, (right, enough) in changed.items():
-        alone = _read_with(prompt, {w: r for w, (r, _) in changed.items() if w != word})
-        if right in again.unknown or again.meaning is None or again.meaning == alone.meaning:
+    corrections = {w: fix for w in parsed.unknown_words if (fix := correct_spelling(w)) is not None}
+    corrected_all = _parse_with_replacements(
+        prompt, {w: correction for w, (correction, _) in corrections.items()}
+    )
+    accepted = {}
+    for word, (correction, is_certain) in corrections.items():
+        without_it = _parse_with_replacements(
+            prompt, {w: r for w, (r, _) in corrections.items() if w != word}
+        )
+        if (
+            correction in corrected_all.unknown_words
+            or corrected_all.spec is None
+            or corrected_all.spec == without_it.spec
+        ):
             continue  # the correction says nothing
-        if enough or (guess is not None and _agrees(guess.meaning, again.meaning, alone.meaning)):
-            kept[word] = right
-    if not kept:
+        if is_certain or (
+            prediction is not None
+            and _confirms_correction(prediction.spec, corrected_all.spec, without_it.spec)
+        ):
+            accepted[word] = correction
+    if not accepted:
         return None
-    final = _read_with(prompt, kept)
-    notes = [f"read {right!r} for {word!r}" for word, right in kept.items()]
-    return Reading(final.meaning, final.unknown, [*final.notes, *notes]) if final.meaning else None
+    final = _parse_with_replacements(prompt, accepted)
+    notes = [f"read {correction!r} for {word!r}" for word, correction in accepted.items()]
+    return ParsedPrompt(final.spec, final.unknown_words, [*final.notes, *notes]) if final.spec else None
 
 
-def _read_with(prompt: str, instead: dict[str, str]) -> Reading:
-    return read(" ".join(instead.get(w, w) for w in split(prompt)))
+def _parse_with_replacements(prompt: str, replacements: dict[str, str]) -> ParsedPrompt:
+    return parse_with_rules(" ".join(replacements.get(w, w) for w in split_words(prompt)))
 
 
-def _agrees(network: Meaning | None, after: Meaning, before: Meaning | None) -> bool:
+def _confirms_correction(predicted: ObjectSpec | None, after: ObjectSpec, before: ObjectSpec | None) -> bool:
     """Whether the network says what a correction changed."""
-    if network is None or network.kind != after.kind:
+    if predicted is None or predicted.kind != after.kind:
         return False
     if before is None or before.kind != after.kind:
         return True
-    names = [f.name for f in dataclasses.fields(Meaning)]
+    names = [f.name for f in dataclasses.fields(ObjectSpec)]
     return all(
-        getattr(network, n) == getattr(after, n) for n in names if getattr(after, n) != getattr(before, n)
+        getattr(predicted, n) == getattr(after, n) for n in names if getattr(after, n) != getattr(before, n)
     )
 
 
-def _guessed(prompt: str, reading: Reading, guess: Understood) -> Reading:
+def _apply_prediction(prompt: str, parsed: ParsedPrompt, prediction: SpecPrediction) -> ParsedPrompt:
     """The network's reading of what is left, if it is sure, slot by slot where an unknown word bears it
     out: "mushrum" may be a mushroom, "hamburger" is no hammer."""
-    if guess.meaning is None or guess.confidence < SURE:
-        return reading
-    kind, base, spelt = KINDS[guess.meaning.kind], reading, {}
-    if reading.meaning is None:
-        nouns = {kind.name, *kind.nouns}
-        near = {w: found for w in reading.unknown if (found := _close(w, nouns)) and found[0] == w[0]}
+    if prediction.spec is None or prediction.confidence < MIN_CONFIDENCE:
+        return parsed
+    category, base, respelled = CATEGORIES[prediction.spec.kind], parsed, {}
+    if parsed.spec is None:
+        nouns = {category.name, *category.synonyms}
+        near = {
+            w: match for w in parsed.unknown_words if (match := _closest_word(w, nouns)) and match[0] == w[0]
+        }
         if not near:
-            return reading
+            return parsed
         word = next(iter(near))
-        base = _read_with(prompt, {word: kind.name})
-        spelt[word] = kind.name
-    if base.meaning is None or base.meaning.kind != guess.meaning.kind:
-        return reading
-    meaning = base.meaning
-    for slot, words in _saying(guess.meaning).items():
-        for word in base.unknown:
-            unsaid = getattr(meaning, slot) == getattr(usual(meaning.kind), slot)
-            if unsaid and (found := _close(word, words)):
-                meaning = dataclasses.replace(meaning, **{slot: getattr(guess.meaning, slot)})
-                spelt[word] = found
-    if meaning == reading.meaning:
-        return reading
-    said = caption(meaning, generator=torch.Generator().manual_seed(0), plain=True)
-    unknown = [w for w in base.unknown if w not in spelt]
-    return Reading(meaning, unknown, [*base.notes, f"read as: {said}"])
+        base = _parse_with_replacements(prompt, {word: category.name})
+        respelled[word] = category.name
+    if base.spec is None or base.spec.kind != prediction.spec.kind:
+        return parsed
+    spec = base.spec
+    for slot, words in _slot_words(prediction.spec).items():
+        for word in base.unknown_words:
+            is_default = getattr(spec, slot) == getattr(default_spec(spec.kind), slot)
+            if is_default and (match := _closest_word(word, words)):
+                spec = dataclasses.replace(spec, **{slot: getattr(prediction.spec, slot)})
+                respelled[word] = match
+    if spec == parsed.spec:
+        return parsed
+    sentence = generate_caption(spec, generator=torch.Generator().manual_seed(0), plain=True)
+    unknown = [w for w in base.unknown_words if w not in respelled]
+    return ParsedPrompt(spec, unknown, [*base.notes, f"read as: {sentence}"])
 
 
-def _saying(meaning: Meaning) -> dict[str, set[str]]:
+def _slot_words(spec: ObjectSpec) -> dict[str, set[str]]:
     """For each slot, the words that would say its value."""
 
-    def of(table: dict[str, str], value: str) -> set[str]:
+    def words_with_value(table: dict[str, str], value: str) -> set[str]:
         return {w for w, v in table.items() if v == value}
 
-    kind = KINDS[meaning.kind]
+    category = CATEGORIES[spec.kind]
     return {
-        "colour": of(COLOUR_WORDS, meaning.colour), "second_colour": of(COLOUR_WORDS, meaning.second_colour),
-        "size": of(SIZE_WORDS, meaning.size), "finish": of(FINISH_WORDS, meaning.finish),
-        "count": set(kind.counted), "option": set(kind.option),
+        "colour": words_with_value(COLOR_WORDS, spec.colour),
+        "second_colour": words_with_value(COLOR_WORDS, spec.second_colour),
+        "size": words_with_value(SIZE_WORDS, spec.size),
+        "finish": words_with_value(MATERIAL_WORDS, spec.finish),
+        "count": set(category.counted_words),
+        "option": set(category.option_words),
     }
 
 
-def _close(word: str, known: set[str]) -> str | None:
+def _closest_word(word: str, candidates: set[str]) -> str | None:
     """The word of ``known`` that an unknown one is misspelt from, if any."""
-    found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=ALIKE)
-    return found[0] if found and found[0] != word else None
+    matches = difflib.get_close_matches(word, sorted(candidates), n=1, cutoff=MIN_SIMILARITY)
+    return matches[0] if matches and matches[0] != word else None

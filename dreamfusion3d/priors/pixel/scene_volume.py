@@ -22,23 +22,23 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dreamfusion3d.cameras.orbit import ORBIT_DISTANCE, Cameras
-from dreamfusion3d.core.files import replacing, write_json
-from dreamfusion3d.core.shading import MEAN_SHADE, light_direction
-from dreamfusion3d.fields.grid_sample import trilinear
-from dreamfusion3d.procedural.occupancy import EXTENT, RESOLUTION
+from dreamfusion3d.cameras.orbit import ORBIT_DISTANCE, OrbitCameras
+from dreamfusion3d.core.files import atomic_write, write_json
+from dreamfusion3d.core.shading import MEAN_SHADING, light_direction
+from dreamfusion3d.fields.grid_sample import grid_sample_3d
+from dreamfusion3d.procedural.occupancy import OCCUPANCY_EXTENT, OCCUPANCY_RESOLUTION
 
-PALETTE = 5  # colours of a scene: as many as a prop has parts, inside and outside of a finish
-MAPS = 24  # fields over the volume that patterns are mixed from
-VOLUME_CHANNELS = 4 + PALETTE  # density, shares of the colours, and a vector: see ``Scene``
-SEEN_CHANNELS = 5 + PALETTE  # see ``show``
-SAMPLES = 32  # on a ray
+PALETTE_SIZE = 5  # colours of a scene: as many as a prop has parts, inside and outside of a finish
+NUM_PATTERN_MAPS = 24  # fields over the volume that patterns are mixed from
+VOLUME_CHANNELS = 4 + PALETTE_SIZE  # density, shares of the colours, and a vector: see ``Scene``
+SCENE_IMAGE_CHANNELS = 5 + PALETTE_SIZE  # see ``show``
+SAMPLES_PER_RAY = 32  # on a ray
 _DENSITY_SCALE = 40.0  # per scene unit
 _DENSITY_SHIFT = 4.0  # so that a volume of zeros is thin fog
 _FILE = "model.safetensors"
 
 
-class Scene(nn.Module):
+class SceneVolume(nn.Module):
     """(prompt) -> volume, by three-dimensional convolutions from 4^3 up to 32^3; and its colours.
 
     A cell of the volume has a density, the share of each colour of the palette (they add to 1), and
@@ -59,18 +59,25 @@ class Scene(nn.Module):
         self.code = nn.Sequential(
             nn.Linear(width, 512), nn.SiLU(), nn.Linear(512, 512), nn.SiLU(), nn.Linear(512, wide * 4**3)
         )
-        self.palette = nn.Sequential(nn.Linear(width, 256), nn.SiLU(), nn.Linear(256, 3 * PALETTE))
-        self.layers = nn.ModuleList([
-            nn.Conv3d(wide, wide, 3, padding=1), nn.Conv3d(wide, middle, 3, padding=1),
-            nn.Conv3d(middle, narrow, 3, padding=1), nn.Conv3d(narrow, narrow, 3, padding=1),
-        ])
-        self.last = nn.ConvTranspose3d(narrow, 4 + PALETTE, 2, stride=2)
-        self.maps = nn.Parameter(0.3 * torch.randn(MAPS, RESOLUTION, RESOLUTION, RESOLUTION))
-        self.mix = nn.Linear(width, PALETTE * MAPS)
+        self.palette = nn.Sequential(nn.Linear(width, 256), nn.SiLU(), nn.Linear(256, 3 * PALETTE_SIZE))
+        self.layers = nn.ModuleList(
+            [
+                nn.Conv3d(wide, wide, 3, padding=1),
+                nn.Conv3d(wide, middle, 3, padding=1),
+                nn.Conv3d(middle, narrow, 3, padding=1),
+                nn.Conv3d(narrow, narrow, 3, padding=1),
+            ]
+        )
+        self.last = nn.ConvTranspose3d(narrow, 4 + PALETTE_SIZE, 2, stride=2)
+        self.maps = nn.Parameter(
+            0.3
+            * torch.randn(NUM_PATTERN_MAPS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION)
+        )
+        self.mix = nn.Linear(width, PALETTE_SIZE * NUM_PATTERN_MAPS)
 
-    def colours(self, text: Float[Tensor, "g d"]) -> Float[Tensor, "g p 3"]:
+    def colors(self, text: Float[Tensor, "g d"]) -> Float[Tensor, "g p 3"]:
         """The palettes of prompts whose vectors are ``text``, sRGB in [0, 1]."""
-        return self.palette(text).unflatten(1, (PALETTE, 3)).float().sigmoid()
+        return self.palette(text).unflatten(1, (PALETTE_SIZE, 3)).float().sigmoid()
 
     def forward(self, shape: Float[Tensor, "g d"]) -> Float[Tensor, "g v z y x"]:
         """The volumes of prompts whose vectors, without their colours, are ``shape``."""
@@ -80,31 +87,40 @@ class Scene(nn.Module):
         x = F.silu(second(F.interpolate(x, scale_factor=2.0)))
         x = F.silu(third(F.interpolate(x, scale_factor=2.0)))
         x = x + F.silu(fourth(x))
-        density, light, entry = self.last(x).split([1, 3, PALETTE], 1)
-        pattern = torch.einsum("gpm,mzyx->gpzyx", self.mix(shape).unflatten(1, (PALETTE, MAPS)), self.maps)
-        return torch.cat([density, (entry + pattern).float().softmax(1).to(x.dtype), light], 1)
+        density, light, color_logits = self.last(x).split([1, 3, PALETTE_SIZE], 1)
+        pattern = torch.einsum(
+            "gpm,mzyx->gpzyx", self.mix(shape).unflatten(1, (PALETTE_SIZE, NUM_PATTERN_MAPS)), self.maps
+        )
+        return torch.cat([density, (color_logits + pattern).float().softmax(1).to(x.dtype), light], 1)
 
-    def unflatten(self, volumes: Float[Tensor, "g n"]) -> Float[Tensor, "g v z y x"]:
+    def unflatten_volumes(self, volumes: Float[Tensor, "g n"]) -> Float[Tensor, "g v z y x"]:
         """Volumes that were kept as rows."""
-        return volumes.unflatten(1, (VOLUME_CHANNELS, RESOLUTION, RESOLUTION, RESOLUTION))
+        return volumes.unflatten(
+            1, (VOLUME_CHANNELS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION)
+        )
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.json", {"width": self.width, "channels": list(self.channels)})
-        with replacing(folder / _FILE) as temporary:
+        with atomic_write(folder / _FILE) as temporary:
             save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, temporary)
 
     @classmethod
-    def load(cls, folder: Path) -> Scene:
+    def load(cls, folder: Path) -> SceneVolume:
         config = json.loads((folder / "config.json").read_text())
         model = cls(config["width"], tuple(config["channels"]))
         model.load_state_dict({k: v.float() for k, v in load_file(folder / _FILE).items()})
         return model
 
 
-def show(
-    volumes: Float[Tensor, "b v z y x"], cameras: Cameras, height: int, width: int,
-    *, generator: torch.Generator | None = None, shift: Float[Tensor, "b 1 {height} {width}"] | None = None,
+def render_scene_volume(
+    volumes: Float[Tensor, "b v z y x"],
+    cameras: OrbitCameras,
+    height: int,
+    width: int,
+    *,
+    generator: torch.Generator | None = None,
+    jitter: Float[Tensor, "b 1 {height} {width}"] | None = None,
 ) -> Float[Tensor, "b c {height} {width}"]:
     """Volume ``i`` as camera ``i`` sees it; with a generator, at samples that are shifted at random, or by
     the ``shift`` of `shifts`.
@@ -113,19 +129,23 @@ def show(
     the camera's frame, and depth. The lights times the palette are the premultiplied picture.
     """
     if generator is not None:
-        shift = shifts(len(cameras), height, width, generator=generator, device=cameras.azimuth_deg.device)
+        jitter = sample_jitter(
+            len(cameras), height, width, generator=generator, device=cameras.azimuth_deg.device
+        )
     with torch.autocast(volumes.device.type, enabled=False):  # geometry wants its digits
-        return _show(volumes.float(), cameras.resized(height, width), shift)
+        return _render_volume(volumes.float(), cameras.resized(height, width), jitter)
 
 
-def shifts(
+def sample_jitter(
     count: int, height: int, width: int, *, generator: torch.Generator, device: torch.device
 ) -> Float[Tensor, "{count} 1 {height} {width}"]:
     """By how much of their distance the samples of each pixel's ray are moved, drawn by lot."""
-    return torch.rand(count, 1, height, width, generator=nearby(generator, device), device=device)
+    return torch.rand(
+        count, 1, height, width, generator=generator_on_device(generator, device), device=device
+    )
 
 
-def nearby(generator: torch.Generator, device: torch.device) -> torch.Generator:
+def generator_on_device(generator: torch.Generator, device: torch.device) -> torch.Generator:
     """``generator``, or one on ``device`` that it seeds: what is large is drawn where it is used."""
     if generator.device.type == device.type:
         return generator
@@ -133,56 +153,61 @@ def nearby(generator: torch.Generator, device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(seed)
 
 
-def solidity(volumes: Float[Tensor, "g v z y x"]) -> Float[Tensor, "g z y x"]:
+def voxel_opacity(volumes: Float[Tensor, "g v z y x"]) -> Float[Tensor, "g z y x"]:
     """How opaque each cell is across its width: 1 is solid."""
     density = _DENSITY_SCALE * F.softplus(volumes[:, 0].float() - _DENSITY_SHIFT)
-    return 1 - torch.exp(-density * (2 * EXTENT / RESOLUTION))
+    return 1 - torch.exp(-density * (2 * OCCUPANCY_EXTENT / OCCUPANCY_RESOLUTION))
 
 
-def fog_of(
-    volume: Float[Tensor, "v z y x"], colours: Float[Tensor, "p 3"], resolution: int
+def sample_initial_volume(
+    volume: Float[Tensor, "v z y x"], colors: Float[Tensor, "p 3"], resolution: int
 ) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
     """A volume as a field has it: extinction per scene unit and base colour, at samples over [-1, 1]^3
     with corners, [x, y, z]. Nothing is outside of the volume's cube."""
     axis = torch.linspace(-1, 1, resolution, device=volume.device)
     points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
     sampled = F.grid_sample(
-        volume[None, : 1 + PALETTE].float(), points[None] / EXTENT, align_corners=False, padding_mode="border"
+        volume[None, : 1 + PALETTE_SIZE].float(),
+        points[None] / OCCUPANCY_EXTENT,
+        align_corners=False,
+        padding_mode="border",
     )[0]
-    inside = (points.abs() < EXTENT).all(-1)
+    inside = (points.abs() < OCCUPANCY_EXTENT).all(-1)
     density = _DENSITY_SCALE * F.softplus(sampled[0] - _DENSITY_SHIFT) * inside
-    return density, torch.einsum("pxyz,pc->xyzc", sampled[1:], colours)
+    return density, torch.einsum("pxyz,pc->xyzc", sampled[1:], colors)
 
 
-def _show(
-    volumes: Float[Tensor, "b v z y x"], cameras: Cameras, shift: Float[Tensor, "b 1 h w"] | None
+def _render_volume(
+    volumes: Float[Tensor, "b v z y x"], cameras: OrbitCameras, jitter: Float[Tensor, "b 1 h w"] | None
 ) -> Float[Tensor, "b c h w"]:
     origins, directions = cameras.rays()
-    step = 2 * EXTENT * 1.1 / SAMPLES
+    step = 2 * OCCUPANCY_EXTENT * 1.1 / SAMPLES_PER_RAY
     shape, device = (len(cameras), 1, cameras.height, cameras.width), origins.device
-    if shift is None:
-        shift = torch.full(shape, 0.5, device=device)
-    place = torch.arange(SAMPLES, device=device)[:, None, None] + shift
-    depth = cameras.distance[:, None, None, None] + (place / SAMPLES - 0.5) * (SAMPLES * step)  # (b s h w)
+    if jitter is None:
+        jitter = torch.full(shape, 0.5, device=device)
+    sample_position = torch.arange(SAMPLES_PER_RAY, device=device)[:, None, None] + jitter
+    depth = cameras.distance[:, None, None, None] + (sample_position / SAMPLES_PER_RAY - 0.5) * (
+        SAMPLES_PER_RAY * step
+    )  # (b s h w)
     points = origins[:, None] + depth[..., None] * directions[:, None]
-    sampled = trilinear(volumes, (points / EXTENT).flatten(1, 3))
+    sampled = grid_sample_3d(volumes, (points / OCCUPANCY_EXTENT).flatten(1, 3))
     sampled = sampled.unflatten(2, points.shape[1:4])  # (b v s h w)
-    inside = (points.abs() < EXTENT).all(-1)
+    inside = (points.abs() < OCCUPANCY_EXTENT).all(-1)
     density = _DENSITY_SCALE * F.softplus(sampled[:, 0] - _DENSITY_SHIFT) * inside
-    weight = _weights(density * step)
+    weight = _ray_weights(density * step)
     light = light_direction(cameras.camera_to_world)
-    share, vector = sampled[:, 1:].split([PALETTE, 3], 1)
-    shade = MEAN_SHADE + torch.einsum("bcshw,bc->bshw", vector, light)
+    color_fraction, vector = sampled[:, 1:].split([PALETTE_SIZE, 3], 1)
+    shade = MEAN_SHADING + torch.einsum("bcshw,bc->bshw", vector, light)
     opacity = weight.sum(1, keepdim=True)
-    lights = (share * (weight * shade)[:, None]).sum(2)
+    color_shading = (color_fraction * (weight * shade)[:, None]).sum(2)
     normals = torch.einsum(
         "bchw,bck->bkhw", (vector * weight[:, None]).sum(2), cameras.camera_to_world[:, :3, :3]
     )
-    near = (weight * (ORBIT_DISTANCE - depth)).sum(1, keepdim=True)
-    return torch.cat([lights, opacity * 2 - 1, 2 * normals, near], 1)
+    depth_map = (weight * (ORBIT_DISTANCE - depth)).sum(1, keepdim=True)
+    return torch.cat([color_shading, opacity * 2 - 1, 2 * normals, depth_map], 1)
 
 
-def _weights(optical: Float[Tensor, "b s h w"]) -> Float[Tensor, "b s h w"]:
+def _ray_weights(optical_depth: Float[Tensor, "b s h w"]) -> Float[Tensor, "b s h w"]:
     """Share of the ray that ends in each sample (Max 1995, eq. 3, piecewise constant)."""
-    before = optical.cumsum(1) - optical
-    return torch.exp(-before) - torch.exp(-before - optical)
+    accumulated = optical_depth.cumsum(1) - optical_depth
+    return torch.exp(-accumulated) - torch.exp(-accumulated - optical_depth)

@@ -10,55 +10,59 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from dreamfusion3d.priors.pixel.prompt_parser import understand
-from dreamfusion3d.priors.pixel.text_encoder import Reader
-from dreamfusion3d.priors.vocabulary import WORD
-from dreamfusion3d.procedural.lexicon import IDLE
-from dreamfusion3d.procedural.prompt_rules import Reading, read, split
+from dreamfusion3d.priors.pixel.prompt_parser import parse_prompt
+from dreamfusion3d.priors.pixel.text_encoder import SpecPredictor
+from dreamfusion3d.priors.vocabulary import WORD_PREFIX
+from dreamfusion3d.procedural.lexicon import STOP_WORDS
+from dreamfusion3d.procedural.prompt_rules import ParsedPrompt, parse_with_rules, split_words
 
 
 @dataclass(frozen=True)
-class Told:
+class PromptTokens:
     """A sentence as a prior is told it."""
 
-    reading: Reading
+    parsed: ParsedPrompt
     tokens: list[str]  # may name what the prior was never taught, besides something that it was
-    unknown: list[str]  # words without effect
+    ignored_words: list[str]  # words without effect
 
     @property
-    def served(self) -> bool:
+    def has_known_tokens(self) -> bool:
         """Whether it names anything that the prior knows."""
         return bool(self.tokens)
 
 
-def caption_tokens(caption: str) -> list[str]:
+def tokenize_caption(caption: str) -> list[str]:
     """The tokens of a picture's caption, as they are taught. Read by the rules alone: a network
     that guesses would take a new word for a misspelt old one."""
-    reading = read(caption)
-    meant = reading.meaning.tokens() if reading.meaning else []
-    return [*meant, *(WORD + word for word in reading.unknown if word.isalpha())]
+    parsed = parse_with_rules(caption)
+    spec_tokens = parsed.spec.tokens() if parsed.spec else []
+    return [*spec_tokens, *(WORD_PREFIX + word for word in parsed.unknown_words if word.isalpha())]
 
 
-def tell(prompt: str, vocabulary: Collection[str], reader: Reader | None) -> Told:
+def tokenize_prompt(
+    prompt: str, vocabulary: Collection[str], text_encoder: SpecPredictor | None
+) -> PromptTokens:
     """``prompt`` for a prior of that vocabulary. Where it knows a word that the rules do not, the
     rules' reading stands; else the prompt is read as the procedural world's (``understand``)."""
-    reading = read(prompt)
-    taught = [w for w in _left(prompt, reading, vocabulary) if WORD + w in vocabulary]
-    if not taught:
-        reading = understand(prompt, reader)
-    left = _left(prompt, reading, vocabulary)
-    meant = reading.meaning.tokens() if _known(reading, vocabulary) and reading.meaning else []
-    return Told(
-        reading, [*meant, *(WORD + w for w in taught)], [w for w in left if w not in taught]
+    parsed = parse_with_rules(prompt)
+    known_words = [w for w in _remaining_words(prompt, parsed, vocabulary) if WORD_PREFIX + w in vocabulary]
+    if not known_words:
+        parsed = parse_prompt(prompt, text_encoder)
+    remaining = _remaining_words(prompt, parsed, vocabulary)
+    spec_tokens = parsed.spec.tokens() if _in_vocabulary(parsed, vocabulary) and parsed.spec else []
+    return PromptTokens(
+        parsed,
+        [*spec_tokens, *(WORD_PREFIX + w for w in known_words)],
+        [w for w in remaining if w not in known_words],
     )
 
 
-def _known(reading: Reading, vocabulary: Collection[str]) -> bool:
-    return reading.meaning is not None and f"kind:{reading.meaning.kind}" in vocabulary
+def _in_vocabulary(parsed: ParsedPrompt, vocabulary: Collection[str]) -> bool:
+    return parsed.spec is not None and f"kind:{parsed.spec.kind}" in vocabulary
 
 
-def _left(prompt: str, reading: Reading, vocabulary: Collection[str]) -> list[str]:
+def _remaining_words(prompt: str, parsed: ParsedPrompt, vocabulary: Collection[str]) -> list[str]:
     """The words that the meaning does not hold; all of them, where the prior does not know its kind."""
-    if _known(reading, vocabulary):
-        return reading.unknown
-    return list(dict.fromkeys(w for w in split(prompt) if w not in IDLE))
+    if _in_vocabulary(parsed, vocabulary):
+        return parsed.unknown_words
+    return list(dict.fromkeys(w for w in split_words(prompt) if w not in STOP_WORDS))

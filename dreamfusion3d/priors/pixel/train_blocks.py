@@ -12,31 +12,37 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from dreamfusion3d.memory.checkpoint_plan import Schedule, keep_all
-from dreamfusion3d.memory.checkpointed import Block, State, execute
+from dreamfusion3d.memory.checkpoint_plan import RecomputeSchedule, save_all_schedule
+from dreamfusion3d.memory.checkpointed import Activations, Block, run_checkpointed
 from dreamfusion3d.priors.pixel.losses import (
-    PAINTS,
-    Draws,
-    Network,
-    Noisy,
-    Trainee,
-    errors,
-    paint_error,
-    scene_error,
+    PALETTE_WEIGHT,
+    NoisyImages,
+    PixelPriorNetworks,
+    StepRandomness,
+    UNetCallable,
+    losses_from_prediction,
+    palette_loss,
+    scene_render_loss,
 )
-from dreamfusion3d.priors.pixel.unet import ViewAttention, after_unet, autocast, before_unet, look
-from dreamfusion3d.procedural.dataset import Batch, cameras_of
+from dreamfusion3d.priors.pixel.unet import (
+    ViewAttention,
+    bfloat16_autocast,
+    pack_unet_input,
+    render_scene_condition,
+    unpack_unet_output,
+)
+from dreamfusion3d.procedural.dataset import TrainingBatch, batch_cameras
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainStepContext:
     """What all pieces of a step share; without ``attention`` it is one in which the scene learns alone."""
 
-    model: Trainee
+    model: PixelPriorNetworks
     scene_weight: float
     attention: ViewAttention | None = None
     alpha_bar: Tensor | None = None
-    network: Network | None = None  # stands in for the U-Net, as one block: compiled
+    compiled_unet: UNetCallable | None = None  # stands in for the U-Net, as one block: compiled
     joint: bool = True
 
     @property
@@ -44,106 +50,132 @@ class Lesson:
         return next(self.model.parameters()).device
 
 
-def backward(lesson: Lesson, batch: Batch, drawn: Draws, pieces: int, schedule: Schedule | None) -> float:
+def backward_in_chunks(
+    context: TrainStepContext,
+    batch: TrainingBatch,
+    randomness: StepRandomness,
+    num_chunks: int,
+    schedule: RecomputeSchedule | None,
+) -> float:
     """Adds the gradient of the step's loss to the parameters'; the loss.
 
     Every loss is a mean over props, but that of the paints, which are of no prop.
     """
-    props, views = batch.pictures.shape[:2]
-    size = -(-props // pieces)
+    num_objects, views = batch.images.shape[:2]
+    chunk_size = -(-num_objects // num_chunks)
     total = 0.0
-    for first in range(0, props, size):
-        rows = slice(first, min(first + size, props))
-        blocks = blocks_of(lesson, batch.part(rows), drawn.part(rows, views), (rows.stop - first) / props)
-        loss = execute(blocks, schedule or keep_all(len(blocks)), {})["loss"]
+    for first in range(0, num_objects, chunk_size):
+        rows = slice(first, min(first + chunk_size, num_objects))
+        blocks = train_step_blocks(
+            context, batch.select(rows), randomness.select(rows, views), (rows.stop - first) / num_objects
+        )
+        loss = run_checkpointed(blocks, schedule or save_all_schedule(len(blocks)), {})["loss"]
         loss.backward()
         total += float(loss.detach())
         del loss
-    if batch.paints is not None:
-        weight = 1.0 if lesson.attention is None else lesson.scene_weight
-        paints = weight * PAINTS * paint_error(lesson.model, batch)
-        paints.backward()
-        total += float(paints.detach())
+    if batch.caption_colors is not None:
+        weight = 1.0 if context.attention is None else context.scene_weight
+        palette_term = weight * PALETTE_WEIGHT * palette_loss(context.model, batch)
+        palette_term.backward()
+        total += float(palette_term.detach())
     return total
 
 
-def blocks_of(lesson: Lesson, batch: Batch, drawn: Draws, share: float = 1.0) -> list[Block]:
+def train_step_blocks(
+    context: TrainStepContext, batch: TrainingBatch, randomness: StepRandomness, loss_scale: float = 1.0
+) -> list[Block]:
     """A chain from nothing to ``loss``, ``share`` times that of the pictures of ``batch``."""
-    blocks = _seeing(lesson, batch, drawn)
-    if lesson.attention is None:
-        def alone(state: State) -> State:
-            return {"loss": share * scene_error(state["volumes"], state["seen"], state["colours"], batch)}
+    blocks = _scene_blocks(context, batch, randomness)
+    if context.attention is None:
 
-        return [*blocks, Block("error", alone, ("volumes", "seen", "colours"))]
-    assert lesson.alpha_bar is not None
-    noisy = Noisy.of(batch, drawn, lesson.alpha_bar)
-    blocks += _denoising(lesson, batch, noisy)
+        def scene_only_error(state: Activations) -> Activations:
+            return {
+                "loss": loss_scale
+                * scene_render_loss(state["volumes"], state["seen"], state["colours"], batch)
+            }
 
-    def error(state: State) -> State:
-        predicted = after_unet(state["h"], state["seen"])
-        both = errors(
-            lesson.model, batch, drawn, noisy, predicted, state["volumes"], state["seen"], state["colours"]
+        return [*blocks, Block("error", scene_only_error, ("volumes", "seen", "colours"))]
+    assert context.alpha_bar is not None
+    noisy_images = NoisyImages.from_batch(batch, randomness, context.alpha_bar)
+    blocks += _denoising_blocks(context, batch, noisy_images)
+
+    def error(state: Activations) -> Activations:
+        predicted = unpack_unet_output(state["h"], state["seen"])
+        parts = losses_from_prediction(
+            context.model,
+            batch,
+            randomness,
+            noisy_images,
+            predicted,
+            state["volumes"],
+            state["seen"],
+            state["colours"],
         )
-        return {"loss": share * (both.picture + both.lights + lesson.scene_weight * both.scene)}
+        return {"loss": loss_scale * (parts.image + parts.shading + context.scene_weight * parts.scene)}
 
     return [*blocks, Block("error", error, ("h", "volumes", "seen", "colours"))]
 
 
-def _seeing(lesson: Lesson, batch: Batch, drawn: Draws) -> list[Block]:
+def _scene_blocks(context: TrainStepContext, batch: TrainingBatch, randomness: StepRandomness) -> list[Block]:
     """The scene of each prompt, and what the cameras see of it."""
-    cameras, size = cameras_of(batch).to(lesson.device), batch.pictures.shape[-2:]
+    cameras, size = batch_cameras(batch).to(context.device), batch.images.shape[-2:]
 
-    def imagine(_: State) -> State:
-        with autocast(lesson.device):
-            text, volumes, colours = lesson.model.imagine(batch, drawn.dropped)
-        made = {"volumes": volumes, "colours": colours}
-        return made if lesson.attention is None else {"text": text, **made}
+    def predict_scene(_: Activations) -> Activations:
+        with bfloat16_autocast(context.device):
+            text, volumes, colors = context.model.predict_scene(batch, randomness.prompt_dropped)
+        outputs = {"volumes": volumes, "colours": colors}
+        return outputs if context.attention is None else {"text": text, **outputs}
 
-    def seen(state: State) -> State:
-        return {"seen": look(state["volumes"], cameras, *size, shift=drawn.shift)}
+    def render_scene(state: Activations) -> Activations:
+        return {"seen": render_scene_condition(state["volumes"], cameras, *size, jitter=randomness.jitter)}
 
-    return [Block("scene", imagine), Block("look", seen)]
+    return [Block("scene", predict_scene), Block("look", render_scene)]
 
 
-def _denoising(lesson: Lesson, batch: Batch, noisy: Noisy) -> list[Block]:
+def _denoising_blocks(
+    context: TrainStepContext, batch: TrainingBatch, noisy_images: NoisyImages
+) -> list[Block]:
     """The U-Net, from what it is shown to its answer ``h``."""
-    device, cameras = lesson.device, cameras_of(batch).to(lesson.device)
-    x_t, timestep, attention = noisy.x_t, noisy.timestep, lesson.attention
+    device, cameras = context.device, batch_cameras(batch).to(context.device)
+    x_t, timestep, attention = noisy_images.x_t, noisy_images.timestep, context.attention
     assert attention is not None
-    attention.views = batch.pictures.shape[1] if lesson.joint else 1
+    attention.views = batch.images.shape[1] if context.joint else 1
     degrees = [angle.flatten().to(device) for angle in (batch.azimuth_deg, batch.elevation_deg)]
 
-    def shown(state: State) -> State:
-        condition = lesson.model.conditioner(state["text"], *degrees)
-        return {"h": before_unet(x_t, state["seen"], state["colours"], cameras), "condition": condition}
+    def unet_input(state: Activations) -> Activations:
+        condition = context.model.conditioner(state["text"], *degrees)
+        return {"h": pack_unet_input(x_t, state["seen"], state["colours"], cameras), "condition": condition}
 
-    if lesson.network is None:
-        inner = unet_blocks(lesson.model.unet, timestep)
+    if context.compiled_unet is None:
+        network_blocks = unet_blocks(context.model.unet, timestep)
     else:
-        network = lesson.network
+        network = context.compiled_unet
 
-        def whole(state: State) -> State:
+        def run_compiled(state: Activations) -> Activations:
             return {"h": network(state["h"], timestep, class_labels=state["condition"]).sample}
 
-        inner = [Block("unet", whole, ("condition",))]
+        network_blocks = [Block("unet", run_compiled, ("condition",))]
     return [
-        Block(block.name, _cast(block.run, device), block.ends)
-        for block in (Block("shown", shown, ("text",)), *inner)
+        Block(block.name, _with_autocast(block.run, device), block.consumes)
+        for block in (Block("shown", unet_input, ("text",)), *network_blocks)
     ]
 
 
-def _cast(run: Callable[[State], State], device: torch.device) -> Callable[[State], State]:
-    def in_its_precision(state: State) -> State:
-        with autocast(device):
+def _with_autocast(
+    run: Callable[[Activations], Activations], device: torch.device
+) -> Callable[[Activations], Activations]:
+    def run_in_autocast(state: Activations) -> Activations:
+        with bfloat16_autocast(device):
             return run(state)
 
-    return in_its_precision
+    return run_in_autocast
 
 
 def unet_blocks(unet: UNet2DModel, timestep: Tensor) -> list[Block]:
     """The forward pass of a network of ``unet.build_unet``'s form as a chain: from ``h``, the pictures,
     and ``condition`` to ``h``, its answer. Between them cross the embedding and the skip connections."""
-    def begin(state: State) -> State:
+
+    def first_block(state: Activations) -> Activations:
         h = state["h"]
         times = timestep * torch.ones(h.shape[0], dtype=timestep.dtype, device=timestep.device)
         emb = unet.time_embedding(unet.time_proj(times).to(dtype=unet.dtype))
@@ -151,53 +183,60 @@ def unet_blocks(unet: UNet2DModel, timestep: Tensor) -> list[Block]:
         h = unet.conv_in(h)
         return {"h": h, "emb": emb, "skip0": h}
 
-    blocks, skips = [Block("conv_in", begin, ("condition",))], 1
+    blocks, skips = [Block("conv_in", first_block, ("condition",))], 1
     for depth, down in enumerate(unet.down_blocks):
         attentions = getattr(down, "attentions", [None] * len(down.resnets))
-        layers: list[Callable[[State], Tensor]] = [
-            functools.partial(_resnet, resnet, attention)
+        layers: list[Callable[[Activations], Tensor]] = [
+            functools.partial(_run_resnet, resnet, attention)
             for resnet, attention in zip(down.resnets, attentions, strict=True)
         ]
-        layers += [functools.partial(_resampled, sampler) for sampler in down.downsamplers or []]
+        layers += [functools.partial(_run_sampler, sampler) for sampler in down.downsamplers or []]
         for layer in layers:
-            blocks.append(Block(f"down{depth}", functools.partial(_with_skip, layer, f"skip{skips}")))
+            blocks.append(
+                Block(f"down{depth}", functools.partial(_run_layer_and_store_skip, layer, f"skip{skips}"))
+            )
             skips += 1
     for resnet in unet.mid_block.resnets:
-        blocks.append(Block("middle", functools.partial(_plain, functools.partial(_resnet, resnet, None))))
+        blocks.append(
+            Block("middle", functools.partial(_run_layer, functools.partial(_run_resnet, resnet, None)))
+        )
     for depth, up in enumerate(unet.up_blocks):
         attentions = getattr(up, "attentions", [None] * len(up.resnets))
         for resnet, attention in zip(up.resnets, attentions, strict=True):
             skips -= 1
-            joined = functools.partial(_joined, resnet, attention, f"skip{skips}")
-            blocks.append(Block(f"up{depth}", functools.partial(_plain, joined), (f"skip{skips}",)))
+            run = functools.partial(_run_resnet_with_skip, resnet, attention, f"skip{skips}")
+            blocks.append(Block(f"up{depth}", functools.partial(_run_layer, run), (f"skip{skips}",)))
         for sampler in up.upsamplers or []:
-            blocks.append(Block(f"up{depth}", functools.partial(
-                _plain, functools.partial(_resampled, sampler))))
+            blocks.append(
+                Block(f"up{depth}", functools.partial(_run_layer, functools.partial(_run_sampler, sampler)))
+            )
 
-    def end(state: State) -> Tensor:
+    def last_layer(state: Activations) -> Tensor:
         return unet.conv_out(unet.conv_act(unet.conv_norm_out(state["h"])))
 
-    return [*blocks, Block("conv_out", functools.partial(_plain, end), ("emb",))]
+    return [*blocks, Block("conv_out", functools.partial(_run_layer, last_layer), ("emb",))]
 
 
-def _plain(layer: Callable[[State], Tensor], state: State) -> State:
+def _run_layer(layer: Callable[[Activations], Tensor], state: Activations) -> Activations:
     return {"h": layer(state)}
 
 
-def _with_skip(layer: Callable[[State], Tensor], name: str, state: State) -> State:
+def _run_layer_and_store_skip(
+    layer: Callable[[Activations], Tensor], name: str, state: Activations
+) -> Activations:
     h = layer(state)
     return {"h": h, name: h}
 
 
-def _resnet(resnet: Any, attention: Any, state: State) -> Tensor:
+def _run_resnet(resnet: Any, attention: Any, state: Activations) -> Tensor:
     h = resnet(state["h"], state["emb"])
     return h if attention is None else attention(h)
 
 
-def _joined(resnet: Any, attention: Any, skip: str, state: State) -> Tensor:
+def _run_resnet_with_skip(resnet: Any, attention: Any, skip: str, state: Activations) -> Tensor:
     h = torch.cat([state["h"], state[skip]], 1)
-    return _resnet(resnet, attention, {"h": h, "emb": state["emb"]})
+    return _run_resnet(resnet, attention, {"h": h, "emb": state["emb"]})
 
 
-def _resampled(sampler: Any, state: State) -> Tensor:
+def _run_sampler(sampler: Any, state: Activations) -> Tensor:
     return sampler(state["h"])

@@ -10,142 +10,178 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.memory import budget as amount
-from dreamfusion3d.memory.checkpoint_plan import Chain, Schedule, front, keep_all
-from dreamfusion3d.memory.oom_fallback import Ladder, Plan, within
-from dreamfusion3d.memory.profiler import measured, scaled
-from dreamfusion3d.priors.pixel.losses import draw
-from dreamfusion3d.priors.pixel.train_blocks import Lesson, blocks_of
-from dreamfusion3d.procedural.dataset import Batch
+from dreamfusion3d.memory.checkpoint_plan import CostChain, RecomputeSchedule, pareto_front, save_all_schedule
+from dreamfusion3d.memory.oom_fallback import CostedPlan, FallbackChain, select_plans
+from dreamfusion3d.memory.profiler import extrapolate_chain, profile_chain
+from dreamfusion3d.priors.pixel.losses import sample_step_randomness
+from dreamfusion3d.priors.pixel.train_blocks import TrainStepContext, train_step_blocks
+from dreamfusion3d.procedural.dataset import TrainingBatch
 
 if TYPE_CHECKING:
-    from dreamfusion3d.priors.pixel.train_state import MakeBatch, TrainState
+    from dreamfusion3d.priors.pixel.train_state import BatchFunction, PriorTrainState
 
-TRIED = (1, 2)  # props of the two steps that are measured
+PROFILED_OBJECTS = (1, 2)  # props of the two steps that are measured
 
 
 @dataclass(frozen=True)
-class Way:
+class TrainStepPlan:
     """``pieces`` of a step, one after another, and what of each is computed again; without a schedule the
     losses are computed as ever (and by the compiled network, where there is one)."""
 
-    pieces: int = 1
-    schedule: Schedule | None = None
+    num_chunks: int = 1
+    schedule: RecomputeSchedule | None = None
 
 
 @dataclass(frozen=True)
-class Ladders:
+class TrainFallbackChains:
     """Of the two kinds of training steps."""
 
-    pictures: Ladder[Way]
-    scene: Ladder[Way]
+    denoising: FallbackChain[TrainStepPlan]
+    scene: FallbackChain[TrainStepPlan]
 
-    def of(self, alone: bool) -> Ladder[Way]:
-        return self.scene if alone else self.pictures
+    def select(self, scene_only: bool) -> FallbackChain[TrainStepPlan]:
+        return self.scene if scene_only else self.denoising
 
     def as_dict(self) -> dict[str, object]:
-        return {"pictures": self.pictures.plan.as_dict(), "scene": self.scene.plan.as_dict()}
+        return {"pictures": self.denoising.current.as_dict(), "scene": self.scene.current.as_dict()}
 
 
-def unplanned(pictures: int, scene: int, device: torch.device) -> Ladders:
+def default_train_chains(
+    num_denoising_objects: int, num_scene_objects: int, device: torch.device
+) -> TrainFallbackChains:
     """Everything at once, and only where memory runs out in twice, four times, ... as many pieces.
     The numbers are props of a step."""
-    return Ladders(*(
-        Ladder([Plan(Way(pieces), _words(pieces, props)) for pieces in _halvings(props)], device)
-        for props in (pictures, scene)
-    ))
+    return TrainFallbackChains(
+        *(
+            FallbackChain(
+                [
+                    CostedPlan(TrainStepPlan(num_chunks), _describe_plan(num_chunks, num_objects))
+                    for num_chunks in _chunk_counts(num_objects)
+                ],
+                device,
+            )
+            for num_objects in (num_denoising_objects, num_scene_objects)
+        )
+    )
 
 
-def _halvings(props: int) -> list[int]:
-    doubled = [2**k for k in range(math.ceil(math.log2(props)) if props > 1 else 0)]
-    return [*doubled, props]
+def _chunk_counts(num_objects: int) -> list[int]:
+    doubled = [2**k for k in range(math.ceil(math.log2(num_objects)) if num_objects > 1 else 0)]
+    return [*doubled, num_objects]
 
 
-def planned(
-    state: TrainState, make_batch: MakeBatch, budget: int, lessons: dict[bool, Lesson],
-    props: dict[bool, int], views: dict[bool, int],
-) -> Ladders:
+def plan_train_steps(
+    state: PriorTrainState,
+    make_batch: BatchFunction,
+    memory_budget: int,
+    contexts: dict[bool, TrainStepContext],
+    num_objects: dict[bool, int],
+    num_views: dict[bool, int],
+) -> TrainFallbackChains:
     """The fastest ways that fit ``budget`` bytes, by two small steps of each kind; keys say whether the
     scene learns alone. Raises InputError with the least budget that would do."""
     device = next(state.model.parameters()).device
-    taken = amount.held(device) + _still_to_come(state)
-    ways = {
-        alone: _ways(state, make_batch, lesson, props[alone], views[alone], taken)
-        for alone, lesson in lessons.items()
+    used_bytes = amount.used_bytes(device) + _pending_bytes(state)
+    plans = {
+        scene_only: _enumerate_plans(
+            state, make_batch, context, num_objects[scene_only], num_views[scene_only], used_bytes
+        )
+        for scene_only, context in contexts.items()
     }
     # the kind that needs most is asked first: its least is what is told
-    hardest = sorted(ways, key=lambda alone: -min(plan.peak or 0 for plan in ways[alone]))
-    ladders = {alone: Ladder(within(ways[alone], budget, "a training step"), device) for alone in hardest}
-    amount.enforce(budget, device)
-    return Ladders(ladders[False], ladders[True])
+    by_peak = sorted(plans, key=lambda scene_only: -min(plan.peak or 0 for plan in plans[scene_only]))
+    chains = {
+        scene_only: FallbackChain(select_plans(plans[scene_only], memory_budget, "a training step"), device)
+        for scene_only in by_peak
+    }
+    amount.enforce_budget(memory_budget, device)
+    return TrainFallbackChains(chains[False], chains[True])
 
 
-def _still_to_come(state: TrainState) -> int:
+def _pending_bytes(state: PriorTrainState) -> int:
     """Gradients, and Adam's two moments where it has none yet."""
     parameters = [p for p in state.model.parameters() if p.requires_grad]
     weights = sum(p.numel() * p.element_size() for p in parameters)
-    return weights * (1 if state.optimiser.state else 3)
+    return weights * (1 if state.optimizer.state else 3)
 
 
-def _ways(
-    state: TrainState, make_batch: MakeBatch, lesson: Lesson, props: int, views: int, taken: int
-) -> list[Plan[Way]]:
+def _enumerate_plans(
+    state: PriorTrainState,
+    make_batch: BatchFunction,
+    context: TrainStepContext,
+    num_objects: int,
+    num_views: int,
+    used_bytes: int,
+) -> list[CostedPlan[TrainStepPlan]]:
     """Every number of pieces with every schedule of them that is worth its time."""
-    small, large, bytes_a_prop = _tried(state, make_batch, lesson, views)
-    held = taken + props * bytes_a_prop
+    small, large, bytes_per_object = _profile_steps(state, make_batch, context, num_views)
+    base_bytes = used_bytes + num_objects * bytes_per_object
     plans = []
-    sizes = sorted({-(-props // pieces) for pieces in range(1, props + 1)})
-    for size in sizes:
-        pieces = -(-props // size)
-        chain = scaled(small, large, TRIED, size)
-        for point in front(chain):
-            again = _again(point.schedule)
-            plans.append(Plan(
-                Way(pieces, point.schedule), _words(pieces, props, again, len(chain)),
-                int(held + amount.rounded(point.peak, lesson.device)), point.seconds * props / size,
-            ))
+    chunk_sizes = sorted({-(-num_objects // num_chunks) for num_chunks in range(1, num_objects + 1)})
+    for chunk_size in chunk_sizes:
+        num_chunks = -(-num_objects // chunk_size)
+        chain = extrapolate_chain(small, large, PROFILED_OBJECTS, chunk_size)
+        for point in pareto_front(chain):
+            num_recomputed = _count_recomputed(point.schedule)
+            plans.append(
+                CostedPlan(
+                    TrainStepPlan(num_chunks, point.schedule),
+                    _describe_plan(num_chunks, num_objects, num_recomputed, len(chain)),
+                    int(base_bytes + amount.with_allocator_overhead(point.peak, context.device)),
+                    point.seconds * num_objects / chunk_size,
+                )
+            )
     return plans
 
 
-def _tried(
-    state: TrainState, make_batch: MakeBatch, lesson: Lesson, views: int
-) -> tuple[Chain, Chain, int]:
+def _profile_steps(
+    state: PriorTrainState, make_batch: BatchFunction, context: TrainStepContext, num_views: int
+) -> tuple[CostChain, CostChain, int]:
     """The costs of steps of few props, and how much a prop of a batch takes by itself."""
     parameters = list(state.model.parameters())
     generator = torch.Generator().manual_seed(0)  # of these alone: the run draws what it would
-    levels = 0 if lesson.alpha_bar is None or lesson.attention is None else len(lesson.alpha_bar)
-    chains, size = [], 0
-    for props in TRIED:
-        batch = make_batch(props, views, generator)
-        drawn = draw(batch, state.config.prompt_dropout, levels, generator=generator, device=lesson.device)
-        chains.append(measured(blocks_of(lesson, batch, drawn), {}, lesson.device, parameters))
-        size = _bytes(batch) // props
-    return chains[0], chains[1], size
+    num_timesteps = 0 if context.alpha_bar is None or context.attention is None else len(context.alpha_bar)
+    chains, bytes_per_object = [], 0
+    for num_objects in PROFILED_OBJECTS:
+        batch = make_batch(num_objects, num_views, generator)
+        randomness = sample_step_randomness(
+            batch, state.config.prompt_dropout, num_timesteps, generator=generator, device=context.device
+        )
+        chains.append(
+            profile_chain(train_step_blocks(context, batch, randomness), {}, context.device, parameters)
+        )
+        bytes_per_object = _batch_bytes(batch) // num_objects
+    return chains[0], chains[1], bytes_per_object
 
 
-def _bytes(batch: Batch) -> int:
+def _batch_bytes(batch: TrainingBatch) -> int:
     """Of its pictures, its peers and the noise."""
-    tensors: list[Tensor] = [batch.pictures, batch.pictures, *batch.peers, *batch.peer_lights]
-    tensors += [t for t in (batch.lights, batch.solids) if t is not None]
+    tensors: list[Tensor] = [batch.images, batch.images, *batch.peers, *batch.peer_shading]
+    tensors += [t for t in (batch.shading, batch.occupancy) if t is not None]
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def _again(schedule: Schedule) -> int:
+def _count_recomputed(schedule: RecomputeSchedule) -> int:
     """Blocks that are computed more than once."""
-    return sum(0 if isinstance(node, int) else _leaves(node) for node in schedule)
+    return sum(0 if isinstance(node, int) else _count_blocks(node) for node in schedule)
 
 
-def _leaves(node: Schedule) -> int:
-    return sum(1 if isinstance(inner, int) else _leaves(inner) for inner in node)
+def _count_blocks(node: RecomputeSchedule) -> int:
+    return sum(1 if isinstance(inner, int) else _count_blocks(inner) for inner in node)
 
 
-def _words(pieces: int, props: int, again: int = 0, blocks: int = 0) -> str:
-    at_once = f"all {props} props at once"
-    if pieces > 1:
-        at_once = f"{-(-props // pieces)} of {props} props at a time"
-    return f"{at_once}, {again} of {blocks} blocks computed twice" if again else at_once
+def _describe_plan(num_chunks: int, num_objects: int, num_recomputed: int = 0, num_blocks: int = 0) -> str:
+    description = f"all {num_objects} props at once"
+    if num_chunks > 1:
+        description = f"{-(-num_objects // num_chunks)} of {num_objects} props at a time"
+    return (
+        f"{description}, {num_recomputed} of {num_blocks} blocks computed twice"
+        if num_recomputed
+        else description
+    )
 
 
-def everything(way: Way) -> bool:
+def is_default_plan(plan: TrainStepPlan) -> bool:
     """Whether it is the step as it is without a plan."""
-    schedule = way.schedule
-    return way.pieces == 1 and (schedule is None or schedule == keep_all(len(schedule)))
+    schedule = plan.schedule
+    return plan.num_chunks == 1 and (schedule is None or schedule == save_all_schedule(len(schedule)))

@@ -11,60 +11,60 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamfusion3d.priors.pixel.prompt_parser import understand
-from dreamfusion3d.priors.pixel.text_encoder import NOTHING, WordEncoder, slots
-from dreamfusion3d.procedural.augment import elsewhere, rewrite
-from dreamfusion3d.procedural.captions import caption
-from dreamfusion3d.procedural.categories import HANDLES, KINDS
-from dreamfusion3d.procedural.objects import COLOURS, SIZES, Meaning
-from dreamfusion3d.procedural.prompt_rules import read
+from dreamfusion3d.priors.pixel.prompt_parser import parse_prompt
+from dreamfusion3d.priors.pixel.text_encoder import UNRELATED, PromptTextEncoder, slot_values
+from dreamfusion3d.procedural.augment import augment_caption, generate_unrelated_prompt
+from dreamfusion3d.procedural.captions import generate_caption
+from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS
+from dreamfusion3d.procedural.objects import COLORS, SIZES, ObjectSpec
+from dreamfusion3d.procedural.prompt_rules import parse_with_rules
 
-MEANINGS = 64  # a step, each in two wordings
-STRANGERS = 16  # sentences a step about something else
-TEMPERATURE = 0.1
-CONTRAST = 0.2  # weight of the contrastive loss
+SPECS_PER_STEP = 64  # a step, each in two wordings
+UNRELATED_PER_STEP = 16  # sentences a step about something else
+CONTRASTIVE_TEMPERATURE = 0.1
+CONTRASTIVE_WEIGHT = 0.2  # weight of the contrastive loss
 
 
 @dataclass(frozen=True)
-class WordStep:
+class TextEncoderStep:
     index: int
     total: int
     loss: float
 
 
-def new_encoder(seed: int) -> WordEncoder:
+def new_text_encoder(seed: int) -> PromptTextEncoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return WordEncoder(slots())
+        return PromptTextEncoder(slot_values())
 
 
-def train_words(
-    model: WordEncoder, *, steps: int, rate: float = 2e-3, generator: torch.Generator
-) -> Iterator[WordStep]:
+def train_prompt_text_encoder(
+    model: PromptTextEncoder, *, steps: int, learning_rate: float = 2e-3, generator: torch.Generator
+) -> Iterator[TextEncoderStep]:
     """``steps`` steps at a rate that falls linearly to nothing, yielding after each.
 
     The loss is the cross entropy of every slot, and, as in ContraCode (arXiv 2007.04973, section
     3.3), a contrast: two wordings of one meaning are each other's nearest in the batch.
     """
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
     model.train()
-    for turn in _with_rng(steps, generator):
-        meanings = [random_meaning(generator=generator) for _ in range(MEANINGS)]
-        sentences = [wording(m, generator=generator) for _ in range(2) for m in meanings]
-        strangers = [elsewhere(generator=generator) for _ in range(STRANGERS)]
-        logits, vectors = model([*sentences, *strangers])
-        loss = _slot_loss(model, logits, meanings * 2) + CONTRAST * _contrast(vectors, meanings)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * (1 - turn / steps)
-        optimiser.zero_grad(set_to_none=True)
+    for step in _seeded_steps(steps, generator):
+        specs = [random_spec(generator=generator) for _ in range(SPECS_PER_STEP)]
+        sentences = [random_sentence(m, generator=generator) for _ in range(2) for m in specs]
+        unrelated = [generate_unrelated_prompt(generator=generator) for _ in range(UNRELATED_PER_STEP)]
+        logits, vectors = model([*sentences, *unrelated])
+        loss = _slot_loss(model, logits, specs * 2) + CONTRASTIVE_WEIGHT * _contrastive_loss(vectors, specs)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * (1 - step / steps)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        yield WordStep(turn + 1, steps, float(loss.detach()))
+        optimizer.step()
+        yield TextEncoderStep(step + 1, steps, float(loss.detach()))
     model.eval()
 
 
-def _with_rng(steps: int, generator: torch.Generator) -> Iterator[int]:
+def _seeded_steps(steps: int, generator: torch.Generator) -> Iterator[int]:
     """Turns, with the global generator seeded: dropout has none of its own. It is put back also when
     the training is broken off."""
     state = torch.get_rng_state()
@@ -75,83 +75,90 @@ def _with_rng(steps: int, generator: torch.Generator) -> Iterator[int]:
         torch.set_rng_state(state)
 
 
-def _slot_loss(model: WordEncoder, logits: dict[str, Tensor], meanings: list[Meaning]) -> Tensor:
+def _slot_loss(model: PromptTextEncoder, logits: dict[str, Tensor], specs: list[ObjectSpec]) -> Tensor:
     """Mean cross entropy a slot; of a stranger only the kind is asked."""
     total = torch.zeros(())
-    strangers = len(logits["kind"]) - len(meanings)
-    for name, values in model.values.items():
-        wanted = [values.index(str(getattr(m, name))) for m in meanings]
-        given = logits[name][: len(meanings)]
+    num_unrelated = len(logits["kind"]) - len(specs)
+    for name, values in model.slot_values.items():
+        target_ids = [values.index(str(getattr(m, name))) for m in specs]
+        slot_logits = logits[name][: len(specs)]
         if name == "kind":
-            wanted, given = wanted + [values.index(NOTHING)] * strangers, logits[name]
-        total = total + F.cross_entropy(given, torch.tensor(wanted, device=given.device))
+            target_ids, slot_logits = target_ids + [values.index(UNRELATED)] * num_unrelated, logits[name]
+        total = total + F.cross_entropy(slot_logits, torch.tensor(target_ids, device=slot_logits.device))
     return total
 
 
-def _contrast(vectors: Tensor, meanings: list[Meaning]) -> Tensor:
+def _contrastive_loss(vectors: Tensor, specs: list[ObjectSpec]) -> Tensor:
     """InfoNCE both ways (van den Oord et al., arXiv 1807.03748); equal meanings are no negatives."""
-    n = len(meanings)
-    scores = vectors[:n] @ vectors[n : 2 * n].T / TEMPERATURE
-    same = torch.tensor([[a == b for b in meanings] for a in meanings], device=scores.device)
+    n = len(specs)
+    scores = vectors[:n] @ vectors[n : 2 * n].T / CONTRASTIVE_TEMPERATURE
+    same = torch.tensor([[a == b for b in specs] for a in specs], device=scores.device)
     scores = scores.masked_fill(same & ~torch.eye(n, dtype=torch.bool, device=scores.device), -1e4)
-    goal = torch.arange(n, device=scores.device)
-    return 0.5 * (F.cross_entropy(scores, goal) + F.cross_entropy(scores.T, goal))
+    target_ids = torch.arange(n, device=scores.device)
+    return 0.5 * (F.cross_entropy(scores, target_ids) + F.cross_entropy(scores.T, target_ids))
 
 
-def wording(meaning: Meaning, *, generator: torch.Generator) -> str:
+def random_sentence(spec: ObjectSpec, *, generator: torch.Generator) -> str:
     """A caption, three times in four rewritten."""
-    sentence = caption(meaning, generator=generator)
+    sentence = generate_caption(spec, generator=generator)
     if int(torch.randint(4, (), generator=generator)) == 0:
         return sentence
-    return rewrite(sentence, generator=generator)
+    return augment_caption(sentence, generator=generator)
 
 
-def random_meaning(*, generator: torch.Generator) -> Meaning:
+def random_spec(*, generator: torch.Generator) -> ObjectSpec:
     """Any meaning that a caption can say."""
 
     def pick(options: list[str]) -> str:
         return options[int(torch.randint(len(options), (), generator=generator))]
 
-    kind = KINDS[pick(list(KINDS))]
-    forms = kind.forms()
+    category = CATEGORIES[pick(list(CATEGORIES))]
+    forms = category.variants()
     count, option = forms[int(torch.randint(len(forms), (), generator=generator))]
-    second = pick([*["default"] * len(COLOURS), *COLOURS])
-    if kind.second is HANDLES and count == 0:
-        second = "default"
-    if second != "default" and set(kind.second) & set(kind.option):
+    second_color = pick([*["default"] * len(COLORS), *COLORS])
+    if category.second_part_words is HANDLE_WORDS and count == 0:
+        second_color = "default"
+    if second_color != "default" and set(category.second_part_words) & set(category.option_words):
         option = True
-    return Meaning(
-        kind.name, pick([*["natural"] * 4, *COLOURS]), second, count, pick(["normal"] * 4 + list(SIZES)),
-        pick(["plain"] * 2 + list(kind.finishes)), option,
+    return ObjectSpec(
+        category.name,
+        pick([*["natural"] * 4, *COLORS]),
+        second_color,
+        count,
+        pick(["normal"] * 4 + list(SIZES)),
+        pick(["plain"] * 2 + list(category.materials)),
+        option,
     )
 
 
-def measure_words(model: WordEncoder, *, count: int, generator: torch.Generator) -> dict[str, float]:
+def evaluate_text_encoder(
+    model: PromptTextEncoder, *, count: int, generator: torch.Generator
+) -> dict[str, float]:
     """Shares of ``count`` sentences a family that are read as meant: by the network, by the rules, and
     by both together, as a prompt is (``understand``)."""
-    meanings = [random_meaning(generator=generator) for _ in range(count)]
-    captions = [caption(m, generator=generator) for m in meanings]
+    specs = [random_spec(generator=generator) for _ in range(count)]
+    captions = [generate_caption(m, generator=generator) for m in specs]
     families = {
         "captions": captions,
-        "rewrites": [rewrite(c, generator=generator) for c in captions],
-        "rewrites_kept_out": [rewrite(c, generator=generator, kept_out=True) for c in captions],
+        "rewrites": [augment_caption(c, generator=generator) for c in captions],
+        "rewrites_kept_out": [augment_caption(c, generator=generator, held_out=True) for c in captions],
     }
     report = {}
     for name, sentences in families.items():
-        understood = [u.meaning for u in model.understand(sentences)]
-        report[name] = sum(u == m for u, m in zip(understood, meanings, strict=True)) / count
-        report[f"{name}_kind"] = sum(
-            u is not None and u.kind == m.kind for u, m in zip(understood, meanings, strict=True)
-        ) / count
-        report[f"{name}_understood"] = sum(
-            understand(s, model).meaning == m for s, m in zip(sentences, meanings, strict=True)
-        ) / count
-        report[f"{name}_rules"] = sum(
-            read(s).meaning == m for s, m in zip(sentences, meanings, strict=True)
-        ) / count
-    strangers = [elsewhere(generator=generator, kept_out=True) for _ in range(count)]
-    report["strangers_refused"] = sum(u.meaning is None for u in model.understand(strangers)) / count
-    report["strangers_refused_understood"] = sum(
-        understand(s, model).meaning is None for s in strangers
-    ) / count
+        predicted = [u.spec for u in model.predict_specs(sentences)]
+        report[name] = sum(u == m for u, m in zip(predicted, specs, strict=True)) / count
+        report[f"{name}_kind"] = (
+            sum(u is not None and u.kind == m.kind for u, m in zip(predicted, specs, strict=True)) / count
+        )
+        report[f"{name}_understood"] = (
+            sum(parse_prompt(s, model).spec == m for s, m in zip(sentences, specs, strict=True)) / count
+        )
+        report[f"{name}_rules"] = (
+            sum(parse_with_rules(s).spec == m for s, m in zip(sentences, specs, strict=True)) / count
+        )
+    unrelated = [generate_unrelated_prompt(generator=generator, held_out=True) for _ in range(count)]
+    report["strangers_refused"] = sum(u.spec is None for u in model.predict_specs(unrelated)) / count
+    report["strangers_refused_understood"] = (
+        sum(parse_prompt(s, model).spec is None for s in unrelated) / count
+    )
     return report

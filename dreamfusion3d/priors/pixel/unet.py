@@ -17,29 +17,33 @@ from diffusers.models.attention_processor import Attention
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
-from dreamfusion3d.priors.pixel.scene_volume import PALETTE, SEEN_CHANNELS, show
+from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.priors.pixel.scene_volume import PALETTE_SIZE, SCENE_IMAGE_CHANNELS, render_scene_volume
 
-UNSHUFFLE = 4  # 4 channels at 64x64 become 64 at 16x16: what is finer than that, the scene shows
-SCENE_SCALE = 2  # pixels of the picture along one of the scene's
+UNSHUFFLE_FACTOR = 4  # 4 channels at 64x64 become 64 at 16x16: what is finer than that, the scene shows
+SCENE_DOWNSCALE = 2  # pixels of the picture along one of the scene's
 RAY_CHANNELS = 8
-SPREAD = 0.4  # how far pictures lie from their scene's, in [-1, 1]
-CHANNELS = 4  # premultiplied RGB and opacity
-OUT_CHANNELS = PALETTE + CHANNELS
+DEVIATION_SCALE = 0.4  # how far pictures lie from their scene's, in [-1, 1]
+IMAGE_CHANNELS = 4  # premultiplied RGB and opacity
+OUT_CHANNELS = PALETTE_SIZE + IMAGE_CHANNELS
 
 
 def build_unet(widths: tuple[int, ...] = (96, 192), layers: int = 1) -> UNet2DModel:
     """A U-Net conditioned by one vector (passed as ``class_labels``); attention at 8x8 only."""
-    deeper = len(widths) - 1
+    num_plain_blocks = len(widths) - 1
     return UNet2DModel(
-        sample_size=64 // UNSHUFFLE,
-        in_channels=CHANNELS * UNSHUFFLE**2
-        + (3 + SEEN_CHANNELS) * (UNSHUFFLE // SCENE_SCALE) ** 2 + RAY_CHANNELS,
-        out_channels=OUT_CHANNELS * UNSHUFFLE**2,
-        block_out_channels=widths, layers_per_block=layers,
-        down_block_types=("DownBlock2D",) * deeper + ("AttnDownBlock2D",),
-        up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * deeper,
-        attention_head_dim=32, norm_num_groups=8, class_embed_type="identity",
+        sample_size=64 // UNSHUFFLE_FACTOR,
+        in_channels=IMAGE_CHANNELS * UNSHUFFLE_FACTOR**2
+        + (3 + SCENE_IMAGE_CHANNELS) * (UNSHUFFLE_FACTOR // SCENE_DOWNSCALE) ** 2
+        + RAY_CHANNELS,
+        out_channels=OUT_CHANNELS * UNSHUFFLE_FACTOR**2,
+        block_out_channels=widths,
+        layers_per_block=layers,
+        down_block_types=("DownBlock2D",) * num_plain_blocks + ("AttnDownBlock2D",),
+        up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * num_plain_blocks,
+        attention_head_dim=32,
+        norm_num_groups=8,
+        class_embed_type="identity",
         resnet_time_scale_shift="scale_shift",
         add_attention=False,  # in the middle: diffusers leaves that one without a norm
     )
@@ -48,7 +52,9 @@ def build_unet(widths: tuple[int, ...] = (96, 192), layers: int = 1) -> UNet2DMo
 def build_scheduler() -> DDPMScheduler:
     """Cosine noise levels (Nichol and Dhariwal, arXiv 2102.09672); the picture itself is predicted."""
     return DDPMScheduler(
-        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="sample",
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="sample",
         clip_sample=False,
     )
 
@@ -60,8 +66,12 @@ class ViewAttention:
         self.views = 1
 
     def __call__(
-        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None, temb: Tensor | None = None,
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
     ) -> Tensor:
         b, c, h, w = hidden_states.shape
         groups, views = b // self.views, self.views
@@ -77,7 +87,7 @@ class ViewAttention:
         return (x + hidden_states) / attn.rescale_output_factor
 
 
-def attend_across_views(unet: UNet2DModel) -> ViewAttention:
+def install_view_attention(unet: UNet2DModel) -> ViewAttention:
     """Put one shared processor into every attention layer and return it."""
     processor = ViewAttention()
     for module in unet.modules():
@@ -86,7 +96,7 @@ def attend_across_views(unet: UNet2DModel) -> ViewAttention:
     return processor
 
 
-def ray_map(cameras: Cameras, height: int, width: int) -> Float[Tensor, "b 8 {height} {width}"]:
+def ray_map(cameras: OrbitCameras, height: int, width: int) -> Float[Tensor, "b 8 {height} {width}"]:
     """Where every pixel is and what it looks at: (u, v) in [-1, 1], the ray's direction, and
     twice the point of the ray nearest to the origin, both in the world.
 
@@ -102,46 +112,60 @@ def ray_map(cameras: Cameras, height: int, width: int) -> Float[Tensor, "b 8 {he
         torch.linspace(-1, 1, width, device=origins.device),
         indexing="ij",
     )
-    place = torch.stack([u, v], -1).expand(len(cameras), -1, -1, -1)
-    return torch.cat([place, directions, 2 * nearest], -1).permute(0, 3, 1, 2)
+    pixel_position = torch.stack([u, v], -1).expand(len(cameras), -1, -1, -1)
+    return torch.cat([pixel_position, directions, 2 * nearest], -1).permute(0, 3, 1, 2)
 
 
-def look(
-    volumes: Float[Tensor, "b v z y x"], cameras: Cameras, height: int, width: int,
-    *, generator: torch.Generator | None = None, shift: Float[Tensor, "b 1 hs ws"] | None = None,
+def render_scene_condition(
+    volumes: Float[Tensor, "b v z y x"],
+    cameras: OrbitCameras,
+    height: int,
+    width: int,
+    *,
+    generator: torch.Generator | None = None,
+    jitter: Float[Tensor, "b 1 hs ws"] | None = None,
 ) -> Float[Tensor, "b c hs ws"]:
     """The scene beside pictures of ``height`` x ``width``, as ``predict`` takes it."""
-    size = height // SCENE_SCALE, width // SCENE_SCALE
-    return show(volumes, cameras, *size, generator=generator, shift=shift)
+    size = height // SCENE_DOWNSCALE, width // SCENE_DOWNSCALE
+    return render_scene_volume(volumes, cameras, *size, generator=generator, jitter=jitter)
 
 
 @dataclass(frozen=True)
-class Predicted:
+class ImagePrediction:
     """What a clear picture is made of: the light that each of the p colours of the prompt's palette
     sends (in [0, 1]), the opacity (in [-1, 1]), and premultiplied sRGB of none of these colours.
 
     A network that says where a colour is, and not what it is, cannot take one for another.
     """
 
-    lights: Float[Tensor, "b p h w"]
+    shading: Float[Tensor, "b p h w"]
     opacity: Float[Tensor, "b 1 h w"]
-    rest: Float[Tensor, "b 3 h w"]
+    residual: Float[Tensor, "b 3 h w"]
 
-    def picture(self, colours: Float[Tensor, "b p 3"]) -> Float[Tensor, "b 4 h w"]:
+    def image(self, colors: Float[Tensor, "b p 3"]) -> Float[Tensor, "b 4 h w"]:
         """x_0: premultiplied RGBA in [-1, 1]."""
-        return torch.cat([2 * (painted(self.lights, colours) + self.rest) - 1, self.opacity], 1)
+        return torch.cat([2 * (apply_palette(self.shading, colors) + self.residual) - 1, self.opacity], 1)
 
 
-def painted(lights: Float[Tensor, "b p h w"], colours: Float[Tensor, "b p 3"]) -> Float[Tensor, "b 3 h w"]:
+def apply_palette(
+    shading: Float[Tensor, "b p h w"], colors: Float[Tensor, "b p 3"]
+) -> Float[Tensor, "b 3 h w"]:
     """Premultiplied sRGB."""
-    return torch.einsum("bphw,bpc->bchw", lights, colours)
+    return torch.einsum("bphw,bpc->bchw", shading, colors)
 
 
-def predict(
-    unet: Callable[..., Any], attention: ViewAttention, x_t: Float[Tensor, "b 4 h w"], timestep: Tensor,
-    seen: Float[Tensor, "b c hs ws"], colours: Float[Tensor, "b p 3"], condition: Float[Tensor, "b d"],
-    cameras: Cameras, *, views: int,
-) -> Predicted:
+def predict_image(
+    unet: Callable[..., Any],
+    attention: ViewAttention,
+    x_t: Float[Tensor, "b 4 h w"],
+    timestep: Tensor,
+    scene_images: Float[Tensor, "b c hs ws"],
+    colors: Float[Tensor, "b p 3"],
+    condition: Float[Tensor, "b d"],
+    cameras: OrbitCameras,
+    *,
+    views: int,
+) -> ImagePrediction:
     """The prediction of x_0 for pictures whose consecutive ``views`` belong together; ``seen`` is the
     prompt's scene before each camera, at half the picture's resolution, and ``colours`` its palette.
 
@@ -150,60 +174,72 @@ def predict(
     carry them through itself would have no width left for the picture (Li and He, arXiv 2511.13720).
     """
     attention.views = views
-    x = before_unet(x_t, seen, colours, cameras)
-    return after_unet(unet(x, timestep, class_labels=condition).sample, seen)
+    x = pack_unet_input(x_t, scene_images, colors, cameras)
+    return unpack_unet_output(unet(x, timestep, class_labels=condition).sample, scene_images)
 
 
-def before_unet(
-    x_t: Float[Tensor, "b 4 h w"], seen: Float[Tensor, "b c hs ws"], colours: Float[Tensor, "b p 3"],
-    cameras: Cameras,
+def pack_unet_input(
+    x_t: Float[Tensor, "b 4 h w"],
+    scene_images: Float[Tensor, "b c hs ws"],
+    colors: Float[Tensor, "b p 3"],
+    cameras: OrbitCameras,
 ) -> Float[Tensor, "b n u v"]:
     """What the network is shown, unshuffled."""
-    rgb = 2 * painted(seen[:, :PALETTE], colours) - 1
-    beside = torch.cat([rgb, seen[:, PALETTE:], 2 * seen[:, :PALETTE]], 1)
-    x, shown = F.pixel_unshuffle(x_t, UNSHUFFLE), F.pixel_unshuffle(beside, UNSHUFFLE // SCENE_SCALE)
-    x = torch.cat([x, shown.to(x.dtype), ray_map(cameras, *x.shape[-2:]).to(x.dtype)], 1)
+    rgb = 2 * apply_palette(scene_images[:, :PALETTE_SIZE], colors) - 1
+    scene_input = torch.cat([rgb, scene_images[:, PALETTE_SIZE:], 2 * scene_images[:, :PALETTE_SIZE]], 1)
+    x, scene_channels = (
+        F.pixel_unshuffle(x_t, UNSHUFFLE_FACTOR),
+        F.pixel_unshuffle(scene_input, UNSHUFFLE_FACTOR // SCENE_DOWNSCALE),
+    )
+    x = torch.cat([x, scene_channels.to(x.dtype), ray_map(cameras, *x.shape[-2:]).to(x.dtype)], 1)
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def after_unet(sample: Float[Tensor, "b n u v"], seen: Float[Tensor, "b c hs ws"]) -> Predicted:
+def unpack_unet_output(
+    sample: Float[Tensor, "b n u v"], scene_images: Float[Tensor, "b c hs ws"]
+) -> ImagePrediction:
     """What the network's answer means beside the scene."""
-    deviation = F.pixel_shuffle(sample, UNSHUFFLE).float()
-    rest, opacity, lights = deviation.split([3, 1, PALETTE], 1)
+    deviation = F.pixel_shuffle(sample, UNSHUFFLE_FACTOR).float()
+    residual, opacity, shading = deviation.split([3, 1, PALETTE_SIZE], 1)
     scene = F.interpolate(
-        seen[:, : PALETTE + 1], scale_factor=float(SCENE_SCALE), mode="bilinear", align_corners=False
+        scene_images[:, : PALETTE_SIZE + 1],
+        scale_factor=float(SCENE_DOWNSCALE),
+        mode="bilinear",
+        align_corners=False,
     )
-    return Predicted(
-        scene[:, :PALETTE] + SPREAD / 2 * lights, scene[:, PALETTE:] + SPREAD * opacity, SPREAD / 2 * rest
+    return ImagePrediction(
+        scene[:, :PALETTE_SIZE] + DEVIATION_SCALE / 2 * shading,
+        scene[:, PALETTE_SIZE:] + DEVIATION_SCALE * opacity,
+        DEVIATION_SCALE / 2 * residual,
     )
 
 
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+def bfloat16_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """bfloat16 where the device computes in it; float32 elsewhere.
 
     On x86 below AVX-512 torch runs bfloat16 convolutions by a fallback that is some fifty times
     slower than float32: an ordinary laptop would take hours for what takes a minute.
     """
-    if device.type == "cpu" and not _cpu_has_bfloat16():
+    if device.type == "cpu" and not _cpu_supports_bfloat16():
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
 
 
 @functools.cache
-def _cpu_has_bfloat16() -> bool:
+def _cpu_supports_bfloat16() -> bool:
     """Whether oneDNN, which computes torch's convolutions, takes bfloat16 on this CPU."""
     if not torch.backends.mkldnn.is_available():
         return False
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def settle(unet: UNet2DModel, device: torch.device) -> None:
+def cast_weights_to_bfloat16(unet: UNet2DModel, device: torch.device) -> None:
     """Keep the weights of a frozen network's products and convolutions as ``autocast`` would make them at
     every call, in place. The results have the same bits; hundreds of conversions a step are saved."""
-    with autocast(device):
-        halves = torch.is_autocast_enabled(device.type)
-    if halves:
-        for part in unet.modules():
+    with bfloat16_autocast(device):
+        uses_bfloat16 = torch.is_autocast_enabled(device.type)
+    if uses_bfloat16:
+        for layer in unet.modules():
             # diffusers takes the precision of the whole from the first, which stays
-            if isinstance(part, (torch.nn.Linear, torch.nn.Conv2d)) and part is not unet.conv_in:
-                part.to(torch.bfloat16)
+            if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d)) and layer is not unet.conv_in:
+                layer.to(torch.bfloat16)

@@ -18,19 +18,19 @@ from safetensors.torch import load_file
 
 from dreamfusion3d.core.errors import InputError
 
-INDEX = "model_index.json"
-PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+MODEL_INDEX = "model_index.json"
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # diffusion_pytorch_model.safetensors, model.fp16.safetensors, model.fp16-00001-of-00002.safetensors, ...
-WEIGHTS = re.compile(
+WEIGHTS_PATTERN = re.compile(
     r"(?:diffusion_pytorch_model|model)(?:\.(\w+))?(?:-\d{5}-of-\d{5})?(?:\.(\w+))?\.safetensors"
 )
-DAMAGE = (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError)
+LOAD_ERRORS = (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError)
 # loading does not miss what encoders share with another tensor
-TIED = ("embed_tokens.weight", "position_ids")
+TIED_KEY_SUFFIXES = ("embed_tokens.weight", "position_ids")
 
 
 @dataclass(frozen=True)
-class Folder:
+class DiffusersFolder:
     """A folder of parts (unet/, vae/, text_encoder/, ...), and the wished variant of their weights."""
 
     path: Path
@@ -38,100 +38,106 @@ class Folder:
 
     def index(self) -> dict[str, Any]:
         """model_index.json; raises InputError."""
-        return read_json(self.path / INDEX, self.path)
+        return read_model_json(self.path / MODEL_INDEX, self.path)
 
     def config(self, part: str) -> dict[str, Any]:
         name = "scheduler_config.json" if part == "scheduler" else "config.json"
-        return read_json(self.path / part / name, self.path)
+        return read_model_json(self.path / part / name, self.path)
 
-    def lists(self, part: str) -> bool:
+    def has_part(self, part: str) -> bool:
         """Whether the model has this part; the index of a model without it names it with nothing."""
         entry = self.index().get(part)
         return bool(entry and entry[0] is not None)
 
-    def names(self, part: str) -> list[str]:
+    def file_names(self, part: str) -> list[str]:
         folder = self.path / part
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
 
-    def module(self, part: str, kind: Any, dtype: torch.dtype) -> Any:
+    def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> Any:
         """The network of ``part``, an object of diffusers' or transformers' class ``kind``, frozen.
 
         Raises InputError when it is missing, pickled, damaged or incomplete.
         """
         where = self.path / part
-        variant = chosen(self.names(part), part, self.variant, str(self.path))[1]
+        variant = select_weights(self.file_names(part), part, self.variant, str(self.path))[1]
         # the libraries name it differently, and each warns of the other's name
-        precision = {"dtype" if kind.__module__.startswith("transformers") else "torch_dtype": dtype}
-        with quiet():
+        precision = {"dtype" if model_class.__module__.startswith("transformers") else "torch_dtype": dtype}
+        with silence_libraries():
             try:
-                module, info = kind.from_pretrained(
-                    where, variant=variant, use_safetensors=True, local_files_only=True,
-                    output_loading_info=True, **precision,
+                module, info = model_class.from_pretrained(
+                    where,
+                    variant=variant,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    output_loading_info=True,
+                    **precision,
                 )
             except torch.cuda.OutOfMemoryError:
                 raise
-            except DAMAGE as error:
-                raise damaged(where, error) from None
-        if missing := sorted(k for k in info["missing_keys"] if not k.endswith(TIED)):
-            raise damaged(where, f"its weights lack {len(missing)} tensors, as {missing[0]}")
+            except LOAD_ERRORS as error:
+                raise damaged_file_error(where, error) from None
+        if missing := sorted(k for k in info["missing_keys"] if not k.endswith(TIED_KEY_SUFFIXES)):
+            raise damaged_file_error(where, f"its weights lack {len(missing)} tensors, as {missing[0]}")
         if not getattr(module, "_keep_in_fp32_modules", None):
-            with quiet():  # it warns of modules to be kept in float32, of which there are none
+            with silence_libraries():  # it warns of modules to be kept in float32, of which there are none
                 module = module.to(dtype)  # without accelerate, diffusers 0.42 leaves some classes at float32
         return module.eval().requires_grad_(False)
 
-    def foreign(
+    def build_module(
         self, part: str, build: Callable[[dict[str, Any], dict[str, torch.Tensor]], Any], dtype: torch.dtype
     ) -> Any:
         """What ``build`` makes of the config and the tensors of ``part``, whose class diffusers does not
         have, frozen. Raises InputError as ``module`` does."""
         where, config = self.path / part, self.config(part)
-        weights = chosen(self.names(part), part, self.variant, str(self.path))[0]
+        weights = select_weights(self.file_names(part), part, self.variant, str(self.path))[0]
         try:
             tensors = {k: v.to(dtype) for name in weights for k, v in load_file(where / name).items()}
             return build(config, tensors).eval().requires_grad_(False)
         except torch.cuda.OutOfMemoryError:
             raise
-        except DAMAGE as error:
-            raise damaged(where, error) from None
+        except LOAD_ERRORS as error:
+            raise damaged_file_error(where, error) from None
 
-    def files(self, parts: Iterable[str]) -> list[Path]:
+    def part_files(self, parts: Iterable[str]) -> list[Path]:
         """All that decides what ``parts`` compute: their chosen weights and their small files."""
-        found = []
+        paths = []
         for part in parts:
-            names = self.names(part)
-            weights = {n for n in names if n.endswith((".safetensors", *PICKLED))}
-            kept = set(names) - weights
+            names = self.file_names(part)
+            weights = {n for n in names if n.endswith((".safetensors", *PICKLE_SUFFIXES))}
+            selected = set(names) - weights
             if weights:
-                kept |= set(chosen(names, part, self.variant, str(self.path))[0])
-            found += [self.path / part / n for n in kept if (self.path / part / n).is_file()]
-        return found
+                selected |= set(select_weights(names, part, self.variant, str(self.path))[0])
+            paths += [self.path / part / n for n in selected if (self.path / part / n).is_file()]
+        return paths
 
 
-def chosen(names: Iterable[str], part: str, variant: str | None, where: str) -> tuple[list[str], str | None]:
+def select_weights(
+    names: Iterable[str], part: str, variant: str | None, source: str
+) -> tuple[list[str], str | None]:
     """The weight files of ``part`` and the variant that they are: ``variant``, or the plain ones where
     there is none of it, or the only ones there are (fp16 before others). Raises InputError."""
     names = list(names)
-    kinds: dict[str | None, list[str]] = {}
+    by_variant: dict[str | None, list[str]] = {}
     for name in names:
-        if match := WEIGHTS.fullmatch(name):
-            kinds.setdefault(match[1] or match[2], []).append(name)
-    if not kinds:
-        if any(name.endswith(PICKLED) for name in names):
+        if match := WEIGHTS_PATTERN.fullmatch(name):
+            by_variant.setdefault(match[1] or match[2], []).append(name)
+    if not by_variant:
+        if any(name.endswith(PICKLE_SUFFIXES) for name in names):
             raise InputError(
-                f"{part}/ of {where} holds pickled weights only, which can run code and are not loaded; "
+                f"{part}/ of {source} holds pickled weights only, which can run code and are not loaded; "
                 "give a model with .safetensors files, or save it anew from diffusers "
                 "(safe_serialization=True)"
             )
         raise InputError(
-            f"{part}/ of {where} holds no weights (.safetensors); complete the folder, or give another prior"
+            f"{part}/ of {source} holds no weights (.safetensors); complete the folder, or give another prior"
         )
-    best = variant if variant in kinds else None
-    if best not in kinds:
-        best = "fp16" if "fp16" in kinds else sorted(k for k in kinds if k is not None)[0]
-    return sorted(kinds[best]), best
+    selected = variant if variant in by_variant else None
+    if selected not in by_variant:
+        selected = "fp16" if "fp16" in by_variant else sorted(k for k in by_variant if k is not None)[0]
+    return sorted(by_variant[selected]), selected
 
 
-def read_json(path: Path, folder: Path) -> dict[str, Any]:
+def read_model_json(path: Path, folder: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -140,19 +146,19 @@ def read_json(path: Path, folder: Path) -> dict[str, Any]:
             "give one in diffusers' format or one that train-prior wrote, or leave --prior out"
         ) from None
     except (OSError, ValueError) as error:
-        raise damaged(path, error) from None
+        raise damaged_file_error(path, error) from None
     if not isinstance(value, dict):
-        raise damaged(path, "it holds no object")
+        raise damaged_file_error(path, "it holds no object")
     return value
 
 
-def damaged(where: Path, why: Exception | str) -> InputError:
-    reason = " ".join(str(why).split())[:160]
-    return InputError(f"{where} is damaged ({reason}); fetch it again, or give another prior")
+def damaged_file_error(path: Path, cause: Exception | str) -> InputError:
+    reason = " ".join(str(cause).split())[:160]
+    return InputError(f"{path} is damaged ({reason}); fetch it again, or give another prior")
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """Without diffusers' and transformers' bars, and their remarks about what they skip."""
     libraries = [m for name in ("diffusers", "transformers") if (m := sys.modules.get(name)) is not None]
     loggers = [logging.getLogger(m.__name__) for m in libraries]

@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.priors.pretrained.networks import Network
-from dreamfusion3d.priors.pretrained.noise_schedule import Levels
-from dreamfusion3d.priors.pretrained.offload import Placed
-from dreamfusion3d.priors.pretrained.render_encoders import Latents, Space
-from dreamfusion3d.priors.pretrained.text_encoders import Reader
-from dreamfusion3d.priors.protocol import Chained, Text
+from dreamfusion3d.priors.pretrained.noise_schedule import NoiseSchedule
+from dreamfusion3d.priors.pretrained.offload import OffloadableNetwork
+from dreamfusion3d.priors.pretrained.render_encoders import LatentEncoder, RenderEncoder
+from dreamfusion3d.priors.pretrained.text_encoders import PromptEncoder
+from dreamfusion3d.priors.protocol import EncoderBlocks, TextEmbedding
 
 
 class DiffusionPrior:
@@ -24,54 +24,76 @@ class DiffusionPrior:
     """
 
     def __init__(
-        self, *, name: str, sha256: str, space: Space, levels: Levels, network: Network, reader: Reader,
-        device: torch.device, dtype: torch.dtype, batch: int, camera_conditioned: bool,
-        placed: Placed | None = None,
+        self,
+        *,
+        name: str,
+        sha256: str,
+        render_encoder: RenderEncoder,
+        noise_schedule: NoiseSchedule,
+        network: Network,
+        prompt_encoder: PromptEncoder,
+        device: torch.device,
+        dtype: torch.dtype,
+        batch_size: int,
+        camera_conditioned: bool,
+        offloadable_weights: OffloadableNetwork | None = None,
     ) -> None:
         self.name = name
         self.sha256 = sha256
         self.camera_conditioned = camera_conditioned
-        self.space = space
-        self.levels = levels
+        self.render_encoder = render_encoder
+        self.noise_schedule = noise_schedule
         self.network = network
-        self.reader = reader
+        self.prompt_encoder = prompt_encoder
         self.device = device
         self.dtype = dtype
-        self.batch = batch
-        self.placed = placed  # the network's weights, where they may be sent to main memory
+        self.batch_size = batch_size
+        self.offloadable_weights = (
+            offloadable_weights  # the network's weights, where they may be sent to main memory
+        )
 
     def check_prompt(self, prompt: str) -> list[str]:
-        return self.reader.check(prompt)
+        return self.prompt_encoder.check_prompt(prompt)
 
-    def encode_text(self, prompts: list[str]) -> Text:
-        return self.reader.encode(prompts)
+    def encode_text(self, prompts: list[str]) -> TextEmbedding:
+        return self.prompt_encoder.encode(prompts)
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        return self.levels.alpha_sigma(t)
+        return self.noise_schedule.alpha_sigma(t)
 
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b c u v"]:
-        return self.space.encode(render, generator=generator)
+        return self.render_encoder.encode(render, generator=generator)
 
-    def chained(self, render: Render, *, generator: torch.Generator) -> Chained | None:
+    def encode_in_blocks(self, render: Render, *, generator: torch.Generator) -> EncoderBlocks | None:
         """``encode`` as a chain of blocks; None where it has nothing worth to be computed twice."""
-        if isinstance(self.space, Latents):
-            return self.space.chained(render, generator=generator)
+        if isinstance(self.render_encoder, LatentEncoder):
+            return self.render_encoder.encode_in_blocks(render, generator=generator)
         return None
 
     @torch.no_grad()
     def denoise(
-        self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], text: Text, cameras: Cameras,
-        *, views: int = 1,
+        self,
+        x_t: Float[Tensor, "b c u v"],
+        t: Float[Tensor, " b"],
+        text: TextEmbedding,
+        cameras: OrbitCameras,
+        *,
+        views: int = 1,
     ) -> Float[Tensor, "b c u v"]:
-        joint = views if self.camera_conditioned else 1
-        step = max(self.batch // joint, 1) * joint
-        timestep = self.levels.timestep(t).to(self.device)
+        views_per_scene = views if self.camera_conditioned else 1
+        chunk_size = max(self.batch_size // views_per_scene, 1) * views_per_scene
+        timestep = self.noise_schedule.timestep(t).to(self.device)
         outputs = []
-        for first in range(0, len(x_t), step):
-            part = slice(first, first + step)
-            rows = torch.arange(len(x_t), device=x_t.device)[part]
-            outputs.append(self.network(
-                x_t[part].to(self.device, self.dtype), timestep[part], text.select(part).to(self.device),
-                cameras.select(rows).to(self.device), joint,
-            ).to(x_t))
-        return self.levels.x0(x_t, t, torch.cat(outputs))
+        for first in range(0, len(x_t), chunk_size):
+            chunk = slice(first, first + chunk_size)
+            rows = torch.arange(len(x_t), device=x_t.device)[chunk]
+            outputs.append(
+                self.network(
+                    x_t[chunk].to(self.device, self.dtype),
+                    timestep[chunk],
+                    text.select(chunk).to(self.device),
+                    cameras.select(rows).to(self.device),
+                    views_per_scene,
+                ).to(x_t)
+            )
+        return self.noise_schedule.x0(x_t, t, torch.cat(outputs))

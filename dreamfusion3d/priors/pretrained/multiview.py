@@ -15,64 +15,77 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
-from dreamfusion3d.priors.protocol import Text
+from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.priors.protocol import TextEmbedding
 
-CAMERA_NUMBERS = 16
+CAMERA_DIM = 16
 
 
-class JointAttention:
+class MultiViewAttnProcessor:
     """Attention processor: ``views`` consecutive pictures of a batch attend to each other."""
 
     def __init__(self) -> None:
-        self.views = 1
-        self.plain = AttnProcessor2_0()
+        self.num_views = 1
+        self.attn_processor = AttnProcessor2_0()
 
     def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None, temb: Tensor | None = None,
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
     ) -> Tensor:
         b, n, d = hidden_states.shape
-        scenes = hidden_states.reshape(b // self.views, self.views * n, d)
-        return self.plain(attn, scenes, encoder_hidden_states, attention_mask, temb).reshape(b, n, d)
+        scenes = hidden_states.reshape(b // self.num_views, self.num_views * n, d)
+        return self.attn_processor(attn, scenes, encoder_hidden_states, attention_mask, temb).reshape(b, n, d)
 
 
-def join_views(unet: Any) -> JointAttention:
+def enable_multiview_attention(unet: Any) -> MultiViewAttnProcessor:
     """Put one shared processor into every self-attention of ``unet`` and return it."""
-    joint = JointAttention()
+    multiview = MultiViewAttnProcessor()
     # attn1 is self-attention; attn2 looks at the prompt, and stays as it is
-    unet.set_attn_processor({
-        name: joint if name.endswith("attn1.processor") else processor
-        for name, processor in unet.attn_processors.items()
-    })
-    return joint
+    unet.set_attn_processor(
+        {
+            name: multiview if name.endswith("attn1.processor") else processor
+            for name, processor in unet.attn_processors.items()
+        }
+    )
+    return multiview
 
 
-class MultiView:
+class MultiViewUNet:
     """A UNet2DConditionModel that is told its cameras as class embedding; ``attention`` is that of
     ``join_views``."""
 
-    def __init__(self, unet: Any, attention: JointAttention) -> None:
+    def __init__(self, unet: Any, attention: MultiViewAttnProcessor) -> None:
         self.unet = unet
         self.attention = attention
 
     def __call__(
-        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: Text, cameras: Cameras, views: int
+        self,
+        x_t: Float[Tensor, "b c u v"],
+        timestep: Tensor,
+        text: TextEmbedding,
+        cameras: OrbitCameras,
+        views: int,
     ) -> Float[Tensor, "b c u v"]:
-        self.attention.views = views
+        self.attention.num_views = views
         output = self.unet(
-            x_t, timestep, encoder_hidden_states=text.embedding.to(x_t),
-            class_labels=camera_numbers(cameras).to(x_t),
+            x_t,
+            timestep,
+            encoder_hidden_states=text.embedding.to(x_t),
+            class_labels=mvdream_camera_matrices(cameras).to(x_t),
         ).sample
         return output[:, : x_t.shape[1]]
 
 
-def camera_numbers(cameras: Cameras) -> Float[Tensor, "b 16"]:
+def mvdream_camera_matrices(cameras: OrbitCameras) -> Float[Tensor, "b 16"]:
     """Camera-to-world matrices row by row, as MVDream was trained with them: in Blender's world (+Z up,
     the front of the object towards -Y), the camera one unit from the origin."""
     pose = cameras.camera_to_world
     x, y, z, last = pose.unbind(1)
-    turned = torch.stack([x, -z, y, last], 1)
-    away = turned[:, :3, 3].norm(dim=1, keepdim=True)
-    turned[:, :3, 3] = turned[:, :3, 3] / away
-    return turned.flatten(1)
+    blender_pose = torch.stack([x, -z, y, last], 1)
+    distance = blender_pose[:, :3, 3].norm(dim=1, keepdim=True)
+    blender_pose[:, :3, 3] = blender_pose[:, :3, 3] / distance
+    return blender_pose.flatten(1)

@@ -9,15 +9,20 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
-from dreamfusion3d.core.backends import constant
-from dreamfusion3d.priors.protocol import Text
+from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.core.backends import constant_like
+from dreamfusion3d.priors.protocol import TextEmbedding
 
 
 @runtime_checkable
 class Network(Protocol):
     def __call__(
-        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: Text, cameras: Cameras, views: int
+        self,
+        x_t: Float[Tensor, "b c u v"],
+        timestep: Tensor,
+        text: TextEmbedding,
+        cameras: OrbitCameras,
+        views: int,
     ) -> Float[Tensor, "b c u v"]: ...
 
 
@@ -33,12 +38,17 @@ class UNet:
         self.size = size
 
     def __call__(
-        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: Text, cameras: Cameras, views: int
+        self,
+        x_t: Float[Tensor, "b c u v"],
+        timestep: Tensor,
+        text: TextEmbedding,
+        cameras: OrbitCameras,
+        views: int,
     ) -> Float[Tensor, "b c u v"]:
         added = None
         if self.size is not None:
             side = float(self.size)
-            ids = constant((side, side, 0.0, 0.0, side, side), x_t).expand(len(x_t), -1)
+            ids = constant_like((side, side, 0.0, 0.0, side, side), x_t).expand(len(x_t), -1)
             assert text.pooled is not None, "SDXL's texts have a pooled vector"
             added = {"text_embeds": text.pooled.to(x_t), "time_ids": ids}
         output = self.unet(
@@ -54,11 +64,18 @@ class SD3:
         self.transformer = transformer
 
     def __call__(
-        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: Text, cameras: Cameras, views: int
+        self,
+        x_t: Float[Tensor, "b c u v"],
+        timestep: Tensor,
+        text: TextEmbedding,
+        cameras: OrbitCameras,
+        views: int,
     ) -> Float[Tensor, "b c u v"]:
         assert text.pooled is not None, "SD3's texts have a pooled vector"
         return self.transformer(
-            hidden_states=x_t, timestep=timestep, encoder_hidden_states=text.embedding.to(x_t),
+            hidden_states=x_t,
+            timestep=timestep,
+            encoder_hidden_states=text.embedding.to(x_t),
             pooled_projections=text.pooled.to(x_t),
         ).sample
 
@@ -71,24 +88,37 @@ class Flux:
 
     def __init__(self, transformer: Any, distilled_scale: float) -> None:
         self.transformer = transformer
-        self.scale = distilled_scale if transformer.config.guidance_embeds else None
+        self.guidance_scale = distilled_scale if transformer.config.guidance_embeds else None
 
     def __call__(
-        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: Text, cameras: Cameras, views: int
+        self,
+        x_t: Float[Tensor, "b c u v"],
+        timestep: Tensor,
+        text: TextEmbedding,
+        cameras: OrbitCameras,
+        views: int,
     ) -> Float[Tensor, "b c u v"]:
         assert text.pooled is not None, "Flux's texts have a pooled vector"
         rows, columns = x_t.shape[-2] // 2, x_t.shape[-1] // 2
         tokens = F.pixel_unshuffle(x_t, 2).flatten(2).transpose(1, 2)
-        scale = None if self.scale is None else x_t.new_full((len(x_t),), self.scale, dtype=torch.float32)
+        scale = (
+            None
+            if self.guidance_scale is None
+            else x_t.new_full((len(x_t),), self.guidance_scale, dtype=torch.float32)
+        )
         output = self.transformer(
-            hidden_states=tokens, timestep=timestep.to(x_t), guidance=scale,
-            pooled_projections=text.pooled.to(x_t), encoder_hidden_states=text.embedding.to(x_t),
-            txt_ids=x_t.new_zeros(text.embedding.shape[1], 3), img_ids=places(rows, columns).to(x_t),
+            hidden_states=tokens,
+            timestep=timestep.to(x_t),
+            guidance=scale,
+            pooled_projections=text.pooled.to(x_t),
+            encoder_hidden_states=text.embedding.to(x_t),
+            txt_ids=x_t.new_zeros(text.embedding.shape[1], 3),
+            img_ids=latent_image_ids(rows, columns).to(x_t),
         ).sample
         return F.pixel_shuffle(output.transpose(1, 2).unflatten(2, (rows, columns)), 2)
 
 
-def places(rows: int, columns: int) -> Float[Tensor, "{rows}*{columns} 3"]:
+def latent_image_ids(rows: int, columns: int) -> Float[Tensor, "{rows}*{columns} 3"]:
     """(0, row, column) of every token, row by row."""
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     return torch.stack([torch.zeros_like(y), y, x], -1).flatten(0, 1).float()

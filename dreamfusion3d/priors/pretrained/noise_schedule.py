@@ -7,15 +7,15 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
-Pair = tuple[Float[Tensor, " b"], Float[Tensor, " b"]]
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+AlphaSigma = tuple[Float[Tensor, " b"], Float[Tensor, " b"]]
 
 
 @runtime_checkable
-class Levels(Protocol):
+class NoiseSchedule(Protocol):
     """x_t = alpha(t) x_0 + sigma(t) eps for t in [0, 1]."""
 
-    def alpha_sigma(self, t: Float[Tensor, " b"]) -> Pair: ...
+    def alpha_sigma(self, t: Float[Tensor, " b"]) -> AlphaSigma: ...
 
     def timestep(self, t: Float[Tensor, " b"]) -> Tensor:
         """Of ``t``, as the network takes it."""
@@ -28,18 +28,18 @@ class Levels(Protocol):
         ...
 
 
-class Discrete:
+class DiscreteNoiseSchedule:
     """A table of cumulative products (Ho et al., arXiv 2006.11239); t is rounded to one of its steps.
 
     ``prediction`` is one of PREDICTIONS, as diffusers names them; v = alpha eps - sigma x_0 (Salimans and
     Ho, arXiv 2202.00512).
     """
 
-    def __init__(self, alpha_bar: Float[Tensor, " n"], prediction: str) -> None:
+    def __init__(self, alpha_bar: Float[Tensor, " n"], prediction_type: str) -> None:
         self.alpha_bar = alpha_bar
-        self.prediction = prediction
+        self.prediction_type = prediction_type
 
-    def alpha_sigma(self, t: Float[Tensor, " b"]) -> Pair:
+    def alpha_sigma(self, t: Float[Tensor, " b"]) -> AlphaSigma:
         self.alpha_bar = self.alpha_bar.to(t.device)  # and there it stays
         alpha_bar = self.alpha_bar[self.timestep(t)]
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
@@ -51,25 +51,25 @@ class Discrete:
         self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], output: Float[Tensor, "b c u v"]
     ) -> Float[Tensor, "b c u v"]:
         alpha, sigma = (c.view(-1, 1, 1, 1) for c in self.alpha_sigma(t))
-        if self.prediction == "v_prediction":
+        if self.prediction_type == "v_prediction":
             return alpha * x_t - sigma * output
-        if self.prediction == "sample":
+        if self.prediction_type == "sample":
             return output
         return (x_t - sigma * output) / alpha
 
 
-class Flow:
+class RectifiedFlowSchedule:
     """Rectified flow (Liu et al., arXiv 2209.03003): alpha = 1 - t, sigma = t, the network predicts
     eps - x_0. ``steps`` is what it counts t = 1 as."""
 
-    def __init__(self, steps: float) -> None:
-        self.steps = steps
+    def __init__(self, num_timesteps: float) -> None:
+        self.num_timesteps = num_timesteps
 
-    def alpha_sigma(self, t: Float[Tensor, " b"]) -> Pair:
+    def alpha_sigma(self, t: Float[Tensor, " b"]) -> AlphaSigma:
         return 1 - t, t
 
     def timestep(self, t: Float[Tensor, " b"]) -> Tensor:
-        return t * self.steps
+        return t * self.num_timesteps
 
     def x0(
         self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], output: Float[Tensor, "b c u v"]

@@ -10,98 +10,101 @@ import torch
 
 from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.core.errors import InputError, MissingExtraError
-from dreamfusion3d.memory.profiler import seconds_of
+from dreamfusion3d.memory.profiler import time_call
 
-PIECE = 1 << 26  # bytes with which the bus is timed
+TRANSFER_PROBE_BYTES = 1 << 26  # bytes with which the bus is timed
 
 
-def a_layer_at_a_time(module: torch.nn.Module, device: torch.device, settings: PriorConfig) -> None:
+def enable_sequential_offload(module: torch.nn.Module, device: torch.device, settings: PriorConfig) -> None:
     """Leaves a frozen network's weights where they are (in main memory) and brings each layer's to ``device``
     for as long as it computes: same bits, least memory, and all of them cross the bus at every question."""
-    if settings.compile or settings.graph:
+    if settings.compile or settings.cuda_graph:
         raise InputError(
-            "prior.offload moves the network's layers, which prior.compile and prior.graph cannot follow; "
+            "prior.cpu_offload moves the network's layers, which prior.compile and prior.cuda_graph cannot follow; "
             "leave one of them out"
         )
     if importlib.util.find_spec("accelerate") is None:
-        raise MissingExtraError("accelerate", "priors", "prior.offload")
-    _send_away(module, device)
+        raise MissingExtraError("accelerate", "priors", "prior.cpu_offload")
+    _offload_to_cpu(module, device)
 
 
-def _send_away(module: torch.nn.Module, device: torch.device) -> None:
+def _offload_to_cpu(module: torch.nn.Module, device: torch.device) -> None:
     from accelerate import cpu_offload
 
     cpu_offload(module, execution_device=device, offload_buffers=True)
 
 
-def place(
+def place_network(
     module: torch.nn.Module, device: torch.device, settings: PriorConfig, name: str
-) -> Placed | None:
+) -> OffloadableNetwork | None:
     """Brings a network to where ``settings`` want it, and to main memory where there is no room; what may
     move it later, or None."""
-    if settings.offload:
-        a_layer_at_a_time(module, device, settings)
+    if settings.cpu_offload:
+        enable_sequential_offload(module, device, settings)
         return None
-    placed = Placed.of(module, device, settings)
+    offloadable = OffloadableNetwork.from_module(module, device, settings)
     try:
         module.to(device)
     except torch.cuda.OutOfMemoryError:
-        if placed is None:
+        if offloadable is None:
             raise
         problem = f"{name} does not fit on {device}: its layers come from main memory in turn, which is slow"
         warnings.warn(problem, stacklevel=2)
-        placed.put(True)
+        offloadable.set_offloaded(True)
         return None
-    return placed
+    return offloadable
 
 
 @dataclass
-class Placed:
+class OffloadableNetwork:
     """A network on ``device`` whose weights may go to main memory, and come back, between questions."""
 
     module: torch.nn.Module
     device: torch.device
-    away: bool = False
+    offloaded: bool = False
 
     @staticmethod
-    def of(module: torch.nn.Module, device: torch.device, settings: PriorConfig) -> Placed | None:
+    def from_module(
+        module: torch.nn.Module, device: torch.device, settings: PriorConfig
+    ) -> OffloadableNetwork | None:
         """None where its layers must stay: the user has said where, something holds them, or what moves
         them is not installed."""
-        fixed = settings.offload or settings.compile or settings.graph
-        if fixed or importlib.util.find_spec("accelerate") is None:
+        pinned = settings.cpu_offload or settings.compile or settings.cuda_graph
+        if pinned or importlib.util.find_spec("accelerate") is None:
             return None
-        return Placed(module, device)
+        return OffloadableNetwork(module, device)
 
-    def put(self, away: bool) -> None:
+    def set_offloaded(self, offloaded: bool) -> None:
         """Sends the weights to main memory, or fetches them; nothing where they are there."""
-        if away == self.away:
+        if offloaded == self.offloaded:
             return
-        if away:
+        if offloaded:
             self.module.to("cpu")
-            _send_away(self.module, self.device)
+            _offload_to_cpu(self.module, self.device)
         else:
             from accelerate.hooks import remove_hook_from_submodules
 
             remove_hook_from_submodules(self.module)
             self.module.to(self.device)
-        self.away = away
+        self.offloaded = offloaded
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         tensors = (*self.module.parameters(), *self.module.buffers())
         return sum(t.numel() * t.element_size() for t in tensors)
 
     @property
-    def largest(self) -> int:
+    def max_layer_bytes(self) -> int:
         """Bytes of the layer with the most: so much is on the device while the weights are away."""
-        def own(layer: torch.nn.Module) -> int:
-            held = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
-            return sum(t.numel() * t.element_size() for t in held)
 
-        return max(own(layer) for layer in self.module.modules())
+        def layer_bytes(layer: torch.nn.Module) -> int:
+            tensors = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
+            return sum(t.numel() * t.element_size() for t in tensors)
 
-    def seconds(self) -> float:
+        return max(layer_bytes(layer) for layer in self.module.modules())
+
+    def transfer_seconds(self) -> float:
         """That all weights take across the bus once, by a timed piece."""
-        piece = torch.empty(min(self.bytes, PIECE) or 1, dtype=torch.uint8)
-        took = seconds_of(self.device, lambda: piece.to(self.device, copy=True), 3)
-        return self.bytes / piece.numel() * took
+        probe = torch.empty(min(self.nbytes, TRANSFER_PROBE_BYTES) or 1, dtype=torch.uint8)
+        elapsed = time_call(self.device, lambda: probe.to(self.device, copy=True), 3)
+        return self.nbytes / probe.numel() * elapsed

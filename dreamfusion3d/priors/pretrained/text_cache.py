@@ -12,36 +12,38 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from dreamfusion3d.core import files
-from dreamfusion3d.priors.protocol import Text
+from dreamfusion3d.priors.protocol import TextEmbedding
 
 
-class KeptTexts:
+class TextEmbeddingCache:
     """Encoded sentences by content: equal weights and equal words are one file."""
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
 
-    def encode(self, prompts: list[str], encode: Callable[[list[str]], list[Text]]) -> Text:
+    def get_or_encode(
+        self, prompts: list[str], encode_missing: Callable[[list[str]], list[TextEmbedding]]
+    ) -> TextEmbedding:
         """One row a prompt; ``encode`` is called for those that are not kept, and gives one row each."""
         rows = {prompt: self._read(prompt) for prompt in prompts}
         missing = [prompt for prompt, row in rows.items() if row is None]
         if missing:
-            for prompt, new in zip(missing, encode(missing), strict=True):
+            for prompt, new in zip(missing, encode_missing(missing), strict=True):
                 rows[prompt] = new
                 self._write(prompt, new)
-        return Text.cat([row for prompt in prompts if (row := rows[prompt]) is not None])
+        return TextEmbedding.cat([row for prompt in prompts if (row := rows[prompt]) is not None])
 
     def _path(self, prompt: str) -> Path:
         key = hashlib.sha256(f"{self.identity}\n{prompt}".encode()).hexdigest()
         return files.cache_folder() / "text" / f"{key}.safetensors"
 
-    def _read(self, prompt: str) -> Text | None:
+    def _read(self, prompt: str) -> TextEmbedding | None:
         with contextlib.suppress(OSError, SafetensorError, KeyError):
             tensors = load(self._path(prompt).read_bytes())
-            return Text(tensors["embedding"], tensors.get("pooled"))
+            return TextEmbedding(tensors["embedding"], tensors.get("pooled"))
         return None
 
-    def _write(self, prompt: str, row: Text) -> None:
+    def _write(self, prompt: str, row: TextEmbedding) -> None:
         tensors: dict[str, torch.Tensor] = {"embedding": row.embedding}
         if row.pooled is not None:
             tensors["pooled"] = row.pooled

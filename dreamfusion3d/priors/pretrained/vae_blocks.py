@@ -8,28 +8,28 @@ from typing import Any
 
 from torch import Tensor
 
-from dreamfusion3d.memory.checkpointed import Block, State
+from dreamfusion3d.memory.checkpointed import Activations, Block
 
 Layer = Callable[[Tensor], Tensor]
 
 
-def is_tiny(vae: Any) -> bool:
+def is_tiny_autoencoder(vae: Any) -> bool:
     """Whether it is an AutoencoderTiny."""
     return hasattr(vae.config, "encoder_block_out_channels")
 
 
-def encoder_blocks(vae: Any) -> list[Block]:
+def vae_encoder_blocks(vae: Any) -> list[Block]:
     """Of an AutoencoderKL or AutoencoderTiny: the operations of its ``encode``, in their order."""
-    return [Block(name, functools.partial(_plain, layer)) for name, layer in _layers(vae)]
+    return [Block(name, functools.partial(_apply_layer, layer)) for name, layer in _encoder_layers(vae)]
 
 
-def _plain(layer: Layer, state: State) -> State:
+def _apply_layer(layer: Layer, state: Activations) -> Activations:
     return {"h": layer(state["h"])}
 
 
-def _layers(vae: Any) -> list[tuple[str, Layer]]:
+def _encoder_layers(vae: Any) -> list[tuple[str, Layer]]:
     encoder = vae.encoder
-    if is_tiny(vae):
+    if is_tiny_autoencoder(vae):
         first, *others = encoder.layers
         return [("in", lambda h: first(h.add(1).div(2))), *(("layer", layer) for layer in others)]
     layers: list[tuple[str, Layer]] = [("in", encoder.conv_in)]
@@ -38,17 +38,17 @@ def _layers(vae: Any) -> list[tuple[str, Layer]]:
             layers.append((f"down{depth}", down))
             continue
         *firsts, last = down.resnets
-        layers += [(f"down{depth}", functools.partial(_resnet, resnet)) for resnet in firsts]
+        layers += [(f"down{depth}", functools.partial(_apply_resnet, resnet)) for resnet in firsts]
         # with what makes it smaller, which needs its result no more once it has padded it: as a block by
         # itself that would count as kept
-        samplers = list(down.downsamplers or [])
-        layers.append((f"down{depth}", functools.partial(_shrunk, last, samplers)))
+        downsamplers = list(down.downsamplers or [])
+        layers.append((f"down{depth}", functools.partial(_resnet_and_downsample, last, downsamplers)))
     first, *others = encoder.mid_block.resnets
-    layers.append(("middle", functools.partial(_resnet, first)))
+    layers.append(("middle", functools.partial(_apply_resnet, first)))
     for attention, resnet in zip(encoder.mid_block.attentions, others, strict=True):
         if attention is not None:
             layers.append(("middle", attention))
-        layers.append(("middle", functools.partial(_resnet, resnet)))
+        layers.append(("middle", functools.partial(_apply_resnet, resnet)))
 
     def out(h: Tensor) -> Tensor:
         h = encoder.conv_out(encoder.conv_act(encoder.conv_norm_out(h)))
@@ -57,12 +57,12 @@ def _layers(vae: Any) -> list[tuple[str, Layer]]:
     return [*layers, ("out", out)]
 
 
-def _shrunk(resnet: Any, samplers: list[Layer], h: Tensor) -> Tensor:
-    h = _resnet(resnet, h)
-    for sampler in samplers:
-        h = sampler(h)
+def _resnet_and_downsample(resnet: Any, downsamplers: list[Layer], h: Tensor) -> Tensor:
+    h = _apply_resnet(resnet, h)
+    for downsampler in downsamplers:
+        h = downsampler(h)
     return h
 
 
-def _resnet(resnet: Any, h: Tensor) -> Tensor:
+def _apply_resnet(resnet: Any, h: Tensor) -> Tensor:
     return resnet(h, temb=None)

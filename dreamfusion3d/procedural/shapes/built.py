@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
-from dreamfusion3d.procedural.shapes.base import Style, present
+from dreamfusion3d.procedural.shapes.base import ShapeParams, where_present
 
 
-def rocket(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def rocket(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r = s.vary(0, 0.19, 0.08)
     profile = [(r * 0.7, -0.45), (r * 0.95, -0.2), (r, 0.05), (r * 0.88, 0.28)]
     body = sdf.lathe(x, y, z, profile, 0.02)
@@ -25,7 +25,7 @@ def rocket(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [body, fins]
 
 
-def house(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def house(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx, hz, hy = s.vary(0, 0.38, 0.07), s.vary(1, 0.42, 0.06), s.vary(2, 0.25, 0.08)
     low = -0.56
     eaves = low + 2 * hy
@@ -36,14 +36,14 @@ def house(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     steep = (1 + slope * slope) ** -0.5
     gable = torch.maximum((y - eaves - rise + slope * x.abs()) * steep, z.abs() - hz - 0.06)
     roof = torch.maximum(gable, eaves - 0.03 - y)
-    chimney = present(sdf.box(x - 0.2, y - eaves - 0.24, z + 0.16, 0.07, 0.26, 0.07), s.option > 0)
+    chimney = where_present(sdf.box(x - 0.2, y - eaves - 0.24, z + 0.16, 0.07, 0.26, 0.07), s.option > 0)
     door = sdf.box(x, y - low - 0.15, z - hz, 0.085, 0.15, 0.025, 0.005)
     windows = sdf.box(x.abs() - hx * 0.62, y - low - hy, z - hz, 0.065, 0.075, 0.025, 0.005)
     sides = sdf.box(x.abs() - hx, y - low - hy, z.abs() - hz * 0.45, 0.025, 0.075, 0.08, 0.005)
     return [sdf.union(walls, chimney), roof, sdf.union(door, windows, sides)]
 
 
-def tower(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def tower(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A castle's: round, wider above, with battlements; a pointed roof where the style has one."""
     r, top = s.vary(0, 0.27, 0.07), s.vary(1, 0.3, 0.1)
     shaft = sdf.lathe(x, y, z, [(r * 1.2, -0.62), (r, -0.45), (r, top)], 0.01)
@@ -53,15 +53,15 @@ def tower(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     gap = (0.1 - torch.cos(8 * torch.atan2(z, x))) * 0.03
     roof = sdf.lathe(x, y, z, [(r + 0.02, top + 0.05), (0.02, top + 0.32)], 0.01)
     door = sdf.union(
-        sdf.box(x, y + 0.48, z - r, 0.09, 0.13, 0.09, 0.01), torch.maximum(
-            sdf.length(x, y + 0.35) - 0.09, (z - r).abs() - 0.09)
+        sdf.box(x, y + 0.48, z - r, 0.09, 0.13, 0.09, 0.01),
+        torch.maximum(sdf.length(x, y + 0.35) - 0.09, (z - r).abs() - 0.09),
     )
     slits = sdf.box(x, y - top + 0.3, z.abs() - r, 0.045, 0.09, 0.03, 0.01)
-    battlements = sdf.union(crown, torch.maximum(teeth, gap), present(roof, s.option > 0))
+    battlements = sdf.union(crown, torch.maximum(teeth, gap), where_present(roof, s.option > 0))
     return [shaft, battlements, sdf.union(door, slits)]
 
 
-def lighthouse(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def lighthouse(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     low, high, top = s.vary(0, 0.27, 0.07), s.vary(1, 0.17, 0.07), 0.22
     shaft = sdf.lathe(x, y, z, [(low, -0.6), (high, top)], 0.02)
     rock = sdf.cylinder(x, y + 0.6, z, low + 0.1, 0.04)
@@ -71,7 +71,7 @@ def lighthouse(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(shaft, rock), sdf.union(gallery, roof), lantern]
 
 
-def tent(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def tent(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A ridge tent, its entrance open to the front."""
     half, tall, long = s.vary(0, 0.48, 0.06), s.vary(1, 0.72, 0.06), s.vary(2, 0.5, 0.06)
     low = -0.42
@@ -89,7 +89,7 @@ def tent(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [cloth, ridge, mouth]
 
 
-def car(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def car(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx, hz = s.vary(0, 0.28, 0.06), s.vary(1, 0.6, 0.04)
     body = sdf.box(x, y + 0.12, z, hx, 0.14, hz, 0.07)
     long = s.vary(2, 0.32, 0.1)
@@ -106,7 +106,7 @@ def car(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(body, cabin * 0.8), wheel, panes * 0.8]
 
 
-def boat(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def boat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A dinghy, its bow to the front, with a mast and a sail where the style has them."""
     hx, hz, deep = s.vary(0, 0.27, 0.07), s.vary(1, 0.58, 0.04), s.vary(2, 0.3, 0.08)
     rim = -0.24
@@ -115,7 +115,7 @@ def boat(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     hull = torch.maximum(sdf.ellipsoid(x / wide, y - rim, z + 0.0, hx, deep, hz + 0.02), y - rim)
     stern = torch.maximum(hull, -hz * 0.86 - z)
     inner = sdf.ellipsoid(x / wide, y - rim - 0.02, z, hx - 0.075, deep - 0.09, hz - 0.14)
-    open_hull = sdf.cut(stern, inner)
+    open_hull = sdf.subtract(stern, inner)
     # the seat reaches down to the floor, and no further out than the hull
     thwart = torch.maximum(sdf.box(x, y - rim + 0.16, z, hx, 0.12, 0.1, 0.01), stern * 0.6)
     mast = sdf.cylinder(x, y - 0.18, z - 0.02, 0.045, 0.46)
@@ -123,10 +123,10 @@ def boat(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     edge = 0.75 * (y - 0.6 - 1.35 * (z - 0.02))
     sail = torch.maximum(torch.maximum(x.abs() - 0.035, z - 0.02), torch.maximum(-0.12 - y, edge))
     rig = s.option > 0
-    return [sdf.union(open_hull * 0.6, thwart), present(sail, rig), present(mast, rig)]
+    return [sdf.union(open_hull * 0.6, thwart), where_present(sail, rig), where_present(mast, rig)]
 
 
-def airplane(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def airplane(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r = s.vary(0, 0.125, 0.1)
     fuselage = sdf.ellipsoid(x, y, z, r, r, 0.64)
     span, chord = s.vary(1, 0.6, 0.05), s.vary(2, 0.13, 0.12)
@@ -138,7 +138,7 @@ def airplane(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(fuselage, fin), sdf.union(wings, level), pane]
 
 
-def ufo(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def ufo(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     wide = s.vary(0, 0.58, 0.05)
     disc = sdf.ellipsoid(x, y + 0.06, z, wide, s.vary(1, 0.17, 0.1), wide)
     dome = sdf.ellipsoid(x, y - 0.04, z, s.vary(2, 0.27, 0.08), s.vary(3, 0.3, 0.1), 0.27)
@@ -147,7 +147,7 @@ def ufo(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     # eight lamps around the rim
     angle = torch.atan2(z, x)
     sector = torch.round(angle / (torch.pi / 4)) * (torch.pi / 4)
-    lamps = sdf.sphere(
+    lights = sdf.sphere(
         x - wide * 0.8 * torch.cos(sector), y + 0.0, z - wide * 0.8 * torch.sin(sector), 0.075
     )
-    return [sdf.union(disc, belly), dome, lamps]
+    return [sdf.union(disc, belly), dome, lights]

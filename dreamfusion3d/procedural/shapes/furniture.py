@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
-from dreamfusion3d.procedural.shapes.base import FAR, Style
+from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams
 
 
-def table(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def table(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx, hz, top = s.vary(0, 0.56, 0.06), s.vary(1, 0.4, 0.08), s.vary(2, 0.34, 0.12)
     board = sdf.box(x, y - top, z, hx, 0.045, hz)
     thick = s.vary(3, 0.055, 0.12)
@@ -22,7 +22,7 @@ def table(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [board, torch.where(s.count == 1, sdf.union(column, foot), legs)]
 
 
-def chair(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def chair(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx, hz, seat_at = s.vary(0, 0.3, 0.07), s.vary(1, 0.29, 0.06), s.vary(2, -0.08, 0.4)
     back_top = s.vary(3, 0.6, 0.05)
     thick = s.vary(4, 0.05, 0.12)
@@ -34,13 +34,13 @@ def chair(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(legs, back), seat]
 
 
-def stool(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def stool(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     radius, top = s.vary(0, 0.34, 0.06), s.vary(1, 0.38, 0.08)
     seat = sdf.cylinder(x, y - top, z, radius, 0.06)
     splay = s.vary(2, 0.4, 0.08)
 
     def legs(*angles_deg: float) -> Tensor:
-        out = torch.full_like(x, FAR)
+        out = torch.full_like(x, ABSENT_DISTANCE)
         for angle in angles_deg:
             c, n = math.cos(math.radians(angle)), math.sin(math.radians(angle))
             start, end = (c * radius * 0.6, top, n * radius * 0.6), (c * splay, -0.55, n * splay)
@@ -50,7 +50,7 @@ def stool(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [torch.where(s.count == 3, legs(90.0, 210.0, 330.0), legs(45.0, 135.0, 225.0, 315.0)), seat]
 
 
-def bench(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def bench(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx, hz, at = s.vary(0, 0.58, 0.06), s.vary(1, 0.2, 0.08), s.vary(2, -0.1, 0.4)
     seat = sdf.box(x, y - at, z, hx, 0.05, hz)
     posts = sdf.box(x.abs() - hx * 0.75, y - at - 0.2, z + hz - 0.02, 0.05, 0.24, 0.045)
@@ -60,7 +60,7 @@ def bench(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(seat, posts, slats), legs]
 
 
-def sofa(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def sofa(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx, hz = s.vary(0, 0.58, 0.06), s.vary(1, 0.27, 0.08)
     base = sdf.box(x, y + 0.24, z, hx, 0.11, hz, 0.03)
     back = sdf.box(x, y + 0.05, z + hz - 0.09, hx, s.vary(2, 0.32, 0.1), 0.1, 0.06)
@@ -71,7 +71,7 @@ def sofa(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(base, back, arms, feet), cushions]
 
 
-def bed(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def bed(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx, hz = s.vary(0, 0.36, 0.08), s.vary(1, 0.57, 0.05)
     frame = sdf.box(x, y + 0.2, z, hx, 0.07, hz)
     head = sdf.box(x, y + 0.06, z + hz, hx + 0.03, s.vary(2, 0.3, 0.1), 0.05, 0.03)
@@ -82,19 +82,29 @@ def bed(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(frame, head, foot, legs), blanket, pillow]
 
 
-def lamp(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def lamp(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     low, high = s.vary(0, 0.38, 0.07), s.vary(1, 0.2, 0.1)
     bottom = s.vary(2, 0.08, 0.3)
     shade = sdf.lathe(x, y, z, [(low, bottom), (high, 0.58)], 0.02)
     foot = s.vary(3, 0.24, 0.08)
     stand = sdf.lathe(
-        x, y, z, [(foot, -0.6), (foot * 0.85, -0.52), (0.07, -0.47), (s.vary(4, 0.12, 0.3), -0.25),
-                  (0.06, -0.05), (0.06, 0.15)], 0.02,
+        x,
+        y,
+        z,
+        [
+            (foot, -0.6),
+            (foot * 0.85, -0.52),
+            (0.07, -0.47),
+            (s.vary(4, 0.12, 0.3), -0.25),
+            (0.06, -0.05),
+            (0.06, 0.15),
+        ],
+        0.02,
     )
     return [shade, stand]
 
 
-def bookshelf(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def bookshelf(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx, hz = s.vary(0, 0.4, 0.08), s.vary(1, 0.19, 0.1)
     case = sdf.box(x, y, z, hx, 0.62, hz)
     shelf = (y / 0.4).round().clamp(-1, 1) * 0.4  # the shelf nearest to the point
@@ -105,10 +115,10 @@ def bookshelf(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     books = sdf.box(x - start - width, y - shelf + 0.165 - tall, z - 0.01, width, tall, hz - 0.05, 0.005)
     gap = (((x - start) / 0.17) - ((x - start) / 0.17).floor() - 0.5).abs() * 0.17 - 0.006
     loose = torch.maximum(books, -torch.maximum(gap, z * 0 - z + hz - 0.09))  # grooves between spines
-    return [sdf.cut(case, bay), loose]
+    return [sdf.subtract(case, bay), loose]
 
 
-def chest(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def chest(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx, hz, hy = s.vary(0, 0.5, 0.06), s.vary(1, 0.31, 0.06), s.vary(2, 0.22, 0.08)
     top = -0.36 + 2 * hy
     box = sdf.box(x, y + 0.36 - hy, z, hx, hy, hz)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
-from dreamfusion3d.procedural.shapes.base import FAR, Style, present, turned
+from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, rotate_2d, where_present
 
 
-def mushroom(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def mushroom(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     radius, height, edge = s.vary(0, 0.5, 0.07), s.vary(1, 0.46, 0.1), s.vary(2, 0.04, 0.6)
     dome = sdf.ellipsoid(x, y - edge, z, radius, height, radius)
     cap = torch.maximum(dome, edge - 0.02 - y)
@@ -20,10 +20,10 @@ def mushroom(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     stem = sdf.lathe(
         x, y, z, [(foot, -0.56), (foot * 1.02, -0.45), (foot * 0.72, -0.1), (foot * 0.7, 0.1)], 0.02
     )
-    return [sdf.cut(cap, under), stem]
+    return [sdf.subtract(cap, under), stem]
 
 
-def donut(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def donut(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     major, minor = s.vary(0, 0.38, 0.05), s.vary(1, 0.18, 0.08)
     dough = sdf.torus(x, y, z, major, minor)
     angle = torch.atan2(z, x)
@@ -32,17 +32,17 @@ def donut(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [icing, dough]
 
 
-def tree(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def tree(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     wide = s.vary(0, 0.42, 0.07)
-    leaves = torch.full_like(x, FAR)
-    for bottom, top, share in ((-0.3, 0.2, 1.0), (-0.02, 0.42, 0.78), (0.24, 0.64, 0.54)):
-        tier = sdf.lathe(x, y, z, [(wide * share, bottom), (0.02, top)], 0.025)
+    leaves = torch.full_like(x, ABSENT_DISTANCE)
+    for bottom, top, radius_scale in ((-0.3, 0.2, 1.0), (-0.02, 0.42, 0.78), (0.24, 0.64, 0.54)):
+        tier = sdf.lathe(x, y, z, [(wide * radius_scale, bottom), (0.02, top)], 0.025)
         leaves = torch.minimum(leaves, tier)
     trunk = sdf.cylinder(x, y + 0.44, z, s.vary(1, 0.09, 0.12), 0.2)
     return [leaves, trunk]
 
 
-def cactus(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def cactus(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r = s.vary(0, 0.15, 0.08)
     column = sdf.capsule(x, y, z, (0.0, -0.35, 0.0), (0.0, s.vary(1, 0.46, 0.08), 0.0), r, r)
     reach, thin = s.vary(2, 0.36, 0.06), 0.085
@@ -54,25 +54,36 @@ def cactus(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
 
     right = arm(1.0, s.vary(3, -0.08, 0.5), s.vary(4, 0.26, 0.2))
     left = arm(-1.0, s.vary(4, 0.04, 0.8), s.vary(3, 0.34, 0.15))
-    plant = sdf.union(column, present(right, s.count >= 1), present(left, s.count >= 2))
+    plant = sdf.union(column, where_present(right, s.count >= 1), where_present(left, s.count >= 2))
     pot = sdf.lathe(x, y, z, [(0.2, -0.62), (0.29, -0.3)], 0.02)
     lip = sdf.cylinder(x, y + 0.3, z, 0.32, 0.05)
     return [plant, sdf.union(pot, lip)]
 
 
-def apple(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def apple(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r = s.vary(0, 0.45, 0.06)
     flesh = sdf.lathe(
-        x, y, z, [(0.1, -0.42), (r * 0.55, -0.44), (r * 0.92, -0.2), (r * 1.04, 0.1), (r * 0.85, 0.34),
-                  (r * 0.4, 0.38), (0.05, 0.26)], 0.03,
+        x,
+        y,
+        z,
+        [
+            (0.1, -0.42),
+            (r * 0.55, -0.44),
+            (r * 0.92, -0.2),
+            (r * 1.04, 0.1),
+            (r * 0.85, 0.34),
+            (r * 0.4, 0.38),
+            (0.05, 0.26),
+        ],
+        0.03,
     )
     stem = sdf.capsule(x, y, z, (0.0, 0.24, 0.0), (s.vary(1, 0.06, 0.5), 0.56, 0.0), 0.035, 0.045)
-    u, v = turned(x - 0.19, y - 0.5, 20.0)
+    u, v = rotate_2d(x - 0.19, y - 0.5, 20.0)
     leaf = sdf.ellipsoid(u, v, z, 0.17, 0.045, 0.09)
     return [flesh, stem, leaf]
 
 
-def carrot(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def carrot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r = s.vary(0, 0.19, 0.1)
     root = sdf.lathe(
         x, y, z, [(0.02, -0.62), (r * 0.5, -0.35), (r * 0.85, -0.02), (r, 0.18), (r * 0.55, 0.26)], 0.02
@@ -85,26 +96,26 @@ def carrot(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [root, leaves]
 
 
-def cake(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def cake(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """Tiers of sponge with icing that runs down their edges, a cherry on top."""
     wide, tall = s.vary(0, 0.5, 0.06), s.vary(1, 0.15, 0.08)
     angle = torch.atan2(z, x)
-    sponge = icing = torch.full_like(x, FAR)
-    top = torch.full_like(x, FAR)
+    sponge = icing = torch.full_like(x, ABSENT_DISTANCE)
+    top = torch.full_like(x, ABSENT_DISTANCE)
     for tier in range(3):
         low = -0.52 + 2 * tall * tier
         radius = wide * (1 - 0.27 * tier)
-        here = s.count > tier
+        has_tier = s.count > tier
         layer = sdf.cylinder(x, y - low - tall, z, radius, tall + 0.01)
         drip = low + 1.45 * tall + 0.03 * torch.sin(6 * angle + 2 * s.variation[..., 2] + tier)
         coat = torch.maximum(sdf.cylinder(x, y - low - tall, z, radius + 0.03, tall + 0.035), drip - y)
-        sponge = torch.minimum(sponge, present(layer, here))
-        icing = torch.minimum(icing, present(coat, here))
-        top = torch.where(here, low + 2 * tall, top)
+        sponge = torch.minimum(sponge, where_present(layer, has_tier))
+        icing = torch.minimum(icing, where_present(coat, has_tier))
+        top = torch.where(has_tier, low + 2 * tall, top)
     return [sponge, icing, sdf.sphere(x, y - top - 0.09, z, 0.085)]
 
 
-def pumpkin(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def pumpkin(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r, h = s.vary(0, 0.5, 0.06), s.vary(1, 0.36, 0.08)
     ribs = 1 + 0.06 * torch.cos(8 * torch.atan2(z, x))
     dimple = 0.12 * torch.exp(-(x * x + z * z) / 0.03)
@@ -113,7 +124,7 @@ def pumpkin(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [flesh * 0.85, stem]
 
 
-def ice_cream(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def ice_cream(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A cone of wafer and one, two or three balls."""
     r = s.vary(0, 0.22, 0.07)
     cone = sdf.lathe(x, y, z, [(0.03, -0.64), (r * 0.95, -0.02)], 0.02)

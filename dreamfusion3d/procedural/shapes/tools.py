@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
-from dreamfusion3d.procedural.shapes.base import Style
+from dreamfusion3d.procedural.shapes.base import ShapeParams
 
 
-def hammer(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def hammer(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     at = s.vary(0, 0.4, 0.08)
     handle = sdf.capsule(x, y, z, (0.0, -0.58, 0.0), (0.0, at, 0.0), 0.065, 0.055)
     half, thick = s.vary(1, 0.27, 0.1), s.vary(2, 0.11, 0.12)
@@ -23,7 +23,7 @@ def hammer(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(block, face, peen), handle]
 
 
-def axe(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def axe(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     handle = sdf.capsule(x, y, z, (0.0, -0.58, 0.0), (0.0, 0.56, 0.0), 0.06, 0.05)
     at, reach = s.vary(0, 0.34, 0.08), s.vary(1, 0.42, 0.08)
     # it flares towards the edge, whose line is an arc, and thins
@@ -34,7 +34,7 @@ def axe(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [blade, handle]
 
 
-def sword(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def sword(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     wide = s.vary(0, 0.095, 0.12)
     diamond = 0.86 * (x.abs() + 1.6 * z.abs()) - wide * 0.86  # a rhombus across
     blade = torch.maximum(diamond, torch.maximum(-0.25 - y, 0.8 * (y - 0.63 + 1.6 * x.abs())))
@@ -44,14 +44,12 @@ def sword(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [blade, sdf.union(guard, grip, pommel)]
 
 
-def shield(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def shield(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A heater shield: straight sides above, two arcs to a point below; bowed towards the front."""
     half = s.vary(0, 0.45, 0.07)
     drop = 0.72
-    centre = (drop**2 - half**2) / (2 * half)  # of the arc that leaves the side upright
-    side = torch.where(
-        y > 0.1, x.abs() - half, sdf.length(x.abs() + centre, y - 0.1) - (half + centre)
-    )
+    center = (drop**2 - half**2) / (2 * half)  # of the arc that leaves the side upright
+    side = torch.where(y > 0.1, x.abs() - half, sdf.length(x.abs() + center, y - 0.1) - (half + center))
     outline = torch.maximum(side, y - s.vary(1, 0.54, 0.06))
     depth = z + 0.45 * x * x - 0.04
     field = torch.maximum(outline, depth.abs() - 0.055)
@@ -61,7 +59,7 @@ def shield(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [field * 0.9, sdf.union(cross * 0.9, boss)]
 
 
-def key(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def key(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     bow = sdf.ring(x, y - 0.36, z, s.vary(0, 0.2, 0.1), s.vary(1, 0.2, 0.1), 0.07)
     collar = sdf.cylinder(x, y - 0.1, z, 0.1, 0.05)
     shaft = sdf.cylinder(x, y + 0.22, z, 0.06, 0.4)
@@ -72,7 +70,7 @@ def key(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(bow, collar, shaft), teeth]
 
 
-def anvil(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def anvil(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hz = s.vary(0, 0.19, 0.1)
     top = sdf.box(x + 0.08, y - 0.2, z, 0.36, 0.13, hz, 0.02)
     horn = sdf.capsule(x, y, z, (0.2, 0.2, 0.0), (s.vary(1, 0.58, 0.06), 0.28, 0.0), 0.13, 0.03)
@@ -81,12 +79,14 @@ def anvil(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(sdf.smooth_union(top, waist, 0.06), horn), sdf.smooth_union(foot, waist + 0.02, 0.06)]
 
 
-def hat(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def hat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A top hat; brim rolled up at the sides."""
     crown, tall = s.vary(0, 0.3, 0.07), s.vary(1, 0.28, 0.12)
     low = -0.3
-    profile: list[tuple[sdf.Value, sdf.Value]] = [
-        (crown, low), (crown * 0.95, low + tall), (crown * 1.12, low + 2 * tall)
+    profile: list[tuple[sdf.TensorOrFloat, sdf.TensorOrFloat]] = [
+        (crown, low),
+        (crown * 0.95, low + tall),
+        (crown * 1.12, low + 2 * tall),
     ]
     body = sdf.lathe(x, y, z, profile, 0.02)
     brim_y = y - low - 0.35 * x * x
@@ -95,11 +95,21 @@ def hat(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(body, brim * 0.85), band]
 
 
-def bell(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def bell(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     rim = s.vary(0, 0.42, 0.06)
     body = sdf.lathe(
-        x, y, z, [(rim, -0.5), (rim * 0.97, -0.42), (rim * 0.72, -0.2), (rim * 0.62, 0.02), (rim * 0.5, 0.16),
-                  (0.08, 0.24)], 0.02,
+        x,
+        y,
+        z,
+        [
+            (rim, -0.5),
+            (rim * 0.97, -0.42),
+            (rim * 0.72, -0.2),
+            (rim * 0.62, 0.02),
+            (rim * 0.5, 0.16),
+            (0.08, 0.24),
+        ],
+        0.02,
     )
     handle = sdf.union(
         sdf.cylinder(x, y - 0.38, z, 0.07, 0.18), sdf.sphere(x, y - 0.54, z, s.vary(1, 0.1, 0.1))
@@ -107,7 +117,7 @@ def bell(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [body, handle]
 
 
-def candle(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def candle(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """On a holder: a dish with a handle."""
     r, top = s.vary(0, 0.13, 0.1), s.vary(1, 0.3, 0.15)
     wax = sdf.cylinder(x, y - (top - 0.5) / 2, z, r, (top + 0.5) / 2)
@@ -117,7 +127,7 @@ def candle(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [wax, sdf.union(dish, loop), flame]
 
 
-def gift(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def gift(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A box, its ribbon and bow."""
     half, tall = s.vary(0, 0.4, 0.08), s.vary(1, 0.34, 0.1)
     low = -0.5
@@ -131,7 +141,7 @@ def gift(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [box, sdf.union(ribbon, loops, sdf.sphere(x, y - top - 0.07, z, 0.09))]
 
 
-def traffic_cone(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def traffic_cone(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     wide = s.vary(0, 0.33, 0.07)
     cone = sdf.lathe(x, y, z, [(wide, -0.5), (0.06, 0.6)], 0.02)
     foot = sdf.box(x, y + 0.53, z, s.vary(1, 0.46, 0.06), 0.05, s.vary(1, 0.46, 0.06), 0.03)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
-from dreamfusion3d.procedural.shapes.base import Style
+from dreamfusion3d.procedural.shapes.base import ShapeParams
 
 
-def snowman(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def snowman(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     low, mid, head = s.vary(0, 0.29, 0.05), s.vary(1, 0.215, 0.06), s.vary(2, 0.155, 0.06)
     low_y = -0.64 + low
     mid_y = low_y + low + mid * 0.55
@@ -21,20 +21,18 @@ def snowman(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
         sdf.cylinder(x, y - brim_y, z, head * 1.3, 0.03),
         sdf.cylinder(x, y - brim_y - 0.08, z, head * 0.85, 0.085),
     )
-    nose = sdf.capsule(
-        x, y, z, (0.0, head_y, head * 0.8), (0.0, head_y - 0.01, head + 0.2), 0.05, 0.02
-    )
+    nose = sdf.capsule(x, y, z, (0.0, head_y, head * 0.8), (0.0, head_y - 0.01, head + 0.2), 0.05, 0.02)
     return [body, hat, nose]
 
 
-def ball(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def ball(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r = s.vary(0, 0.52, 0.06)
     whole = sdf.sphere(x, y, z, r)
     belt = torch.maximum(whole - 0.025, y.abs() - s.vary(1, 0.09, 0.2))
     return [whole, belt]
 
 
-def duck(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def duck(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A bath duck, looking to the front."""
     body = sdf.ellipsoid(x, y + 0.26, z + 0.04, s.vary(0, 0.36, 0.06), 0.27, s.vary(1, 0.46, 0.06))
     tail = sdf.capsule(x, y, z, (0.0, -0.22, -0.3), (0.0, 0.02, -0.54), 0.14, 0.04)
@@ -47,14 +45,12 @@ def duck(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(whole, wings), beak, eyes]
 
 
-def robot(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def robot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx = s.vary(0, 0.26, 0.08)
     body = sdf.box(x, y + 0.08, z, hx, 0.24, 0.18, 0.04)
     legs = sdf.box(x.abs() - 0.13, y + 0.44, z, 0.09, 0.18, 0.1, 0.02)
     feet = sdf.box(x.abs() - 0.13, y + 0.58, z - 0.05, 0.11, 0.05, 0.17, 0.02)
-    arms = sdf.capsule(
-        x.abs(), y, z, (hx, 0.05, 0.0), (hx + 0.15, s.vary(1, -0.26, 0.2), 0.06), 0.08, 0.08
-    )
+    arms = sdf.capsule(x.abs(), y, z, (hx, 0.05, 0.0), (hx + 0.15, s.vary(1, -0.26, 0.2), 0.06), 0.08, 0.08)
     neck = sdf.cylinder(x, y - 0.2, z, 0.08, 0.08)
     head = sdf.box(x, y - 0.39, z, s.vary(2, 0.22, 0.08), 0.16, 0.17, 0.03)
     knob = sdf.union(sdf.cylinder(x, y - 0.56, z, 0.035, 0.05), sdf.sphere(x, y - 0.6, z, 0.06))

@@ -6,10 +6,16 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
-from dreamfusion3d.procedural.shapes.base import FAR, Style, handles, present, vessel
+from dreamfusion3d.procedural.shapes.base import (
+    ABSENT_DISTANCE,
+    ShapeParams,
+    handles,
+    vessel_and_cavity,
+    where_present,
+)
 
 
-def pitcher(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def pitcher(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     # the spout: near the top the -X side is pulled out and pinched
     lift = ((y - 0.22) / 0.33).clamp(0, 1)
     pull = lift * lift * (x < 0)
@@ -17,80 +23,116 @@ def pitcher(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     zs = z * (1 + 0.35 * pull * (-x / 0.3).clamp(0, 1))
     belly, neck = s.vary(0, 0.36, 0.07), s.vary(1, 0.21, 0.08)
     profile = [
-        (s.vary(2, 0.25, 0.08), -0.56), (belly * 0.94, -0.38), (belly, -0.2), (belly * 0.93, 0.0),
-        (neck * 1.2, 0.2), (neck, 0.34), (neck * 1.22, 0.56),
+        (s.vary(2, 0.25, 0.08), -0.56),
+        (belly * 0.94, -0.38),
+        (belly, -0.2),
+        (belly * 0.93, 0.0),
+        (neck * 1.2, 0.2),
+        (neck, 0.34),
+        (neck * 1.22, 0.56),
     ]
-    solid, cavity = vessel(xs, y, zs, profile, 0.055)
+    solid, cavity = vessel_and_cavity(xs, y, zs, profile, 0.055)
     handle = handles(x, y, z, s, (0.30, 0.1), s.vary(3, 0.28, 0.06), s.vary(4, 0.29, 0.06), 0.055)
-    return [sdf.cut(solid, cavity), sdf.cut(handle, cavity)]
+    return [sdf.subtract(solid, cavity), sdf.subtract(handle, cavity)]
 
 
-def mug(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def mug(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     radius, half = s.vary(0, 0.34, 0.06), s.vary(1, 0.42, 0.08)
     profile = [(radius * (0.92 + 0.06 * s.variation[..., 2]), -half), (radius, half)]
-    solid, cavity = vessel(x, y, z, profile, 0.055)
+    solid, cavity = vessel_and_cavity(x, y, z, profile, 0.055)
     handle = handles(x, y, z, s, (radius, 0.0), s.vary(3, 0.24, 0.06), s.vary(4, 0.26, 0.08), 0.055)
-    covered = sdf.union(sdf.cut(solid, cavity), _lid(x, y, z, s, radius + 0.02, half))
-    return [covered, sdf.cut(handle, cavity)]
+    covered = sdf.union(sdf.subtract(solid, cavity), _lid(x, y, z, s, radius + 0.02, half))
+    return [covered, sdf.subtract(handle, cavity)]
 
 
-def _lid(x: Tensor, y: Tensor, z: Tensor, s: Style, radius: Tensor, top: Tensor) -> Tensor:
+def _lid(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams, radius: Tensor, top: Tensor) -> Tensor:
     """A domed lid with a knob, a plug filling the vessel below it, where the style has one."""
-    dome = sdf.cut(sdf.ellipsoid(x, y - top, z, radius, 0.13, radius), y - top + 0.05)
+    dome = sdf.subtract(sdf.ellipsoid(x, y - top, z, radius, 0.13, radius), y - top + 0.05)
     knob = sdf.sphere(x, y - top - 0.15, z, 0.06)
     # filled to the floor: a closed cavity is no surface that anybody sees
     plug = sdf.cylinder(x, y, z, radius - 0.05, top - 0.02)
-    return present(sdf.union(dome, knob, plug), s.option > 0)
+    return where_present(sdf.union(dome, knob, plug), s.option > 0)
 
 
-def vase(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def vase(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     belly, neck = s.vary(0, 0.34, 0.07), s.vary(1, 0.14, 0.1)
     profile = [
-        (s.vary(2, 0.19, 0.1), -0.6), (belly * 0.8, -0.38), (belly, -0.14), (belly * 0.84, 0.08),
-        (neck * 1.2, 0.27), (neck, 0.38), (neck * 1.25, 0.5), (s.vary(5, 0.25, 0.08), 0.6),
+        (s.vary(2, 0.19, 0.1), -0.6),
+        (belly * 0.8, -0.38),
+        (belly, -0.14),
+        (belly * 0.84, 0.08),
+        (neck * 1.2, 0.27),
+        (neck, 0.38),
+        (neck * 1.25, 0.5),
+        (s.vary(5, 0.25, 0.08), 0.6),
     ]
-    solid, cavity = vessel(x, y, z, profile, 0.055)
+    solid, cavity = vessel_and_cavity(x, y, z, profile, 0.055)
     handle = handles(x, y, z, s, (0.245, 0.22), s.vary(3, 0.2, 0.06), s.vary(4, 0.22, 0.06), 0.05)
-    return [sdf.cut(solid, cavity), sdf.cut(handle, cavity)]
+    return [sdf.subtract(solid, cavity), sdf.subtract(handle, cavity)]
 
 
-def bowl(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def bowl(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     rim = s.vary(0, 0.5, 0.06)
     profile = [
-        (s.vary(1, 0.2, 0.1), -0.3), (rim * 0.62, -0.2), (rim * 0.84, -0.04),
-        (rim * 0.95, 0.12), (rim, 0.28),
+        (s.vary(1, 0.2, 0.1), -0.3),
+        (rim * 0.62, -0.2),
+        (rim * 0.84, -0.04),
+        (rim * 0.95, 0.12),
+        (rim, 0.28),
     ]
-    solid, cavity = vessel(x, y, z, profile, 0.06)
+    solid, cavity = vessel_and_cavity(x, y, z, profile, 0.06)
     handle = handles(x, y, z, s, (rim * 0.93, 0.1), s.vary(3, 0.15, 0.05), s.vary(4, 0.13, 0.05), 0.045)
-    return [sdf.cut(solid, cavity), sdf.cut(handle, cavity)]
+    return [sdf.subtract(solid, cavity), sdf.subtract(handle, cavity)]
 
 
-def bottle(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def bottle(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     radius, neck, shoulder = s.vary(0, 0.24, 0.08), s.vary(1, 0.085, 0.1), s.vary(2, 0.05, 0.5)
     body = sdf.lathe(
-        x, y, z,
-        [(radius, -0.6), (radius, shoulder), (radius * 0.8, shoulder + 0.13), (neck, shoulder + 0.26),
-         (neck, 0.56)], 0.02,
+        x,
+        y,
+        z,
+        [
+            (radius, -0.6),
+            (radius, shoulder),
+            (radius * 0.8, shoulder + 0.13),
+            (neck, shoulder + 0.26),
+            (neck, 0.56),
+        ],
+        0.02,
     )
     cap = sdf.cylinder(x, y - 0.58, z, neck + 0.045, 0.065)
     return [body, cap]
 
 
-def goblet(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def goblet(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     rim = s.vary(0, 0.3, 0.08)
-    profile: list[tuple[sdf.Value, float]] = [
-        (0.06, -0.04), (rim * 0.8, 0.08), (rim, 0.26), (rim * 0.96, 0.58)
+    profile: list[tuple[sdf.TensorOrFloat, float]] = [
+        (0.06, -0.04),
+        (rim * 0.8, 0.08),
+        (rim, 0.26),
+        (rim * 0.96, 0.58),
     ]
-    solid, cavity = vessel(x, y, z, profile, 0.05)
+    solid, cavity = vessel_and_cavity(x, y, z, profile, 0.05)
     foot = s.vary(1, 0.28, 0.08)
     stem = sdf.lathe(
-        x, y, z, [(foot, -0.6), (foot * 0.8, -0.56), (0.06, -0.47), (0.045, -0.3), (0.08, -0.2),
-                  (0.045, -0.12), (0.07, 0.0)], 0.02,
+        x,
+        y,
+        z,
+        [
+            (foot, -0.6),
+            (foot * 0.8, -0.56),
+            (0.06, -0.47),
+            (0.045, -0.3),
+            (0.08, -0.2),
+            (0.045, -0.12),
+            (0.07, 0.0),
+        ],
+        0.02,
     )
-    return [sdf.cut(solid, cavity), stem]
+    return [sdf.subtract(solid, cavity), stem]
 
 
-def teapot(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def teapot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     radius, height = s.vary(0, 0.38, 0.06), s.vary(1, 0.31, 0.06)
     body = sdf.ellipsoid(x, y + 0.06, z, radius, height, radius)
     base = sdf.cylinder(x, y + 0.06 + height, z, 0.2, 0.05)
@@ -105,7 +147,7 @@ def teapot(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [sdf.union(solid, handle), lid]
 
 
-def barrel(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def barrel(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     middle, end = s.vary(0, 0.42, 0.06), s.vary(1, 0.32, 0.06)
     half = s.vary(2, 0.54, 0.06)
     quarter = 0.25 * end + 0.75 * middle
@@ -113,9 +155,9 @@ def barrel(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     solid = sdf.lathe(x, y, z, profile, 0.015)
     lid_top = sdf.cylinder(x, y - half - 0.02, z, end - 0.06, 0.05)
     lid_bottom = sdf.cylinder(x, y + half + 0.02, z, end - 0.06, 0.05)
-    wood = sdf.cut(sdf.cut(solid, lid_top), lid_bottom)
+    wood = sdf.subtract(sdf.subtract(solid, lid_top), lid_bottom)
     r = sdf.length(x, z)
-    hoops = torch.full_like(r, FAR)
+    hoops = torch.full_like(r, ABSENT_DISTANCE)
     for at in (-0.72, -0.28, 0.28, 0.72):
         radius = middle + (end - middle) * abs(at) ** 1.6 + 0.02
         across, along = (r - radius).abs() - 0.03, (y - half * at).abs() - 0.05
@@ -124,21 +166,21 @@ def barrel(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
     return [wood, hoops]
 
 
-def pot(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def pot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     radius, half = s.vary(0, 0.42, 0.06), s.vary(1, 0.26, 0.1)
     profile = [(radius * 0.94, -half), (radius, -half * 0.5), (radius, half)]
-    solid, cavity = vessel(x, y, z, profile, 0.055)
+    solid, cavity = vessel_and_cavity(x, y, z, profile, 0.055)
     loops = handles(x, y, z, s, (radius, half * 0.4), 0.15, s.vary(3, 0.11, 0.08), 0.045)
-    covered = sdf.union(sdf.cut(solid, cavity), _lid(x, y, z, s, radius + 0.02, half))
-    return [covered, sdf.cut(loops, cavity)]
+    covered = sdf.union(sdf.subtract(solid, cavity), _lid(x, y, z, s, radius + 0.02, half))
+    return [covered, sdf.subtract(loops, cavity)]
 
 
-def bucket(x: Tensor, y: Tensor, z: Tensor, s: Style) -> list[Tensor]:
+def bucket(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     rim, foot, half = s.vary(0, 0.38, 0.05), s.vary(1, 0.27, 0.08), s.vary(2, 0.34, 0.06)
     low = -0.25
     profile = [(foot, low - half), (rim, low + half)]
-    solid, cavity = vessel(x, y, z, profile, 0.055)
+    solid, cavity = vessel_and_cavity(x, y, z, profile, 0.055)
     lip = sdf.torus(x, y - low - half, z, rim + 0.01, 0.045)
     top = low + half
     bow = sdf.ring(x, y - top, z, rim, s.vary(3, 0.36, 0.08), 0.04)
-    return [sdf.union(sdf.cut(solid, cavity), lip), torch.maximum(bow, top - 0.02 - y)]
+    return [sdf.union(sdf.subtract(solid, cavity), lip), torch.maximum(bow, top - 0.02 - y)]

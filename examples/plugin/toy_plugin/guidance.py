@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.guidance import Guided, Teacher
+from dreamfusion3d.guidance import GuidanceOutput, ScoreModel
 
 
 def toy(
-    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], teacher: Teacher, *, generator: torch.Generator
-) -> Guided:
+    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], teacher: ScoreModel, *, generator: torch.Generator
+) -> GuidanceOutput:
     """SDS with the noise drawn as its own opposite too, so that half of its variance cancels."""
     alpha, sigma = (c.view(-1, 1, 1, 1) for c in teacher.alpha_sigma(t))
     noise = torch.randn(x.shape, generator=generator, device=x.device)
@@ -19,4 +19,4 @@ def toy(
         there = teacher.denoise(alpha * x + sigma * noise, t)
         opposite = teacher.denoise(alpha * x - sigma * noise, t)
         x0 = (there + opposite) / 2
-    return Guided(0.5 * (x - x0).square().mean(), x0)
+    return GuidanceOutput(0.5 * (x - x0).square().mean(), x0)

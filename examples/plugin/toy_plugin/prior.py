@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import Cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.core.types import Render
-from dreamfusion3d.priors.protocol import Text
+from dreamfusion3d.priors.protocol import TextEmbedding
 
 SIZE = 64
 RADIUS = 0.5  # of the ball, scene units
@@ -34,10 +34,12 @@ class ToyPrior:
         """Warnings for the user."""
         return [] if "ball" in prompt else [f"the toy prior sees a ball in everything, in {prompt!r} too"]
 
-    def encode_text(self, prompts: list[str]) -> Text:
+    def encode_text(self, prompts: list[str]) -> TextEmbedding:
         """A colour a prompt; grey for the empty one."""
         named = ([c for word, c in COLOURS.items() if word in prompt] for prompt in prompts)
-        return Text(torch.tensor([found[0] if found else GREY for found in named], device=self.device))
+        return TextEmbedding(
+            torch.tensor([found[0] if found else GREY for found in named], device=self.device)
+        )
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         return torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
@@ -48,8 +50,13 @@ class ToyPrior:
         return F.interpolate(x, size=(SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
 
     def denoise(
-        self, x_t: Float[Tensor, "b 4 h w"], t: Float[Tensor, " b"], text: Text, cameras: Cameras,
-        *, views: int = 1,
+        self,
+        x_t: Float[Tensor, "b 4 h w"],
+        t: Float[Tensor, " b"],
+        text: TextEmbedding,
+        cameras: OrbitCameras,
+        *,
+        views: int = 1,
     ) -> Float[Tensor, "b 4 h w"]:
         """The ball as each camera sees it, whatever the noise."""
         origins, directions = cameras.resized(*x_t.shape[-2:]).rays()

@@ -11,11 +11,11 @@ from tests.support.reference import hashgrid_one_point
 
 LAYOUTS = [
     HashGridLayout(),
-    HashGridLayout(levels=3, features=1, log2_table_size=8, base_resolution=2, max_resolution=40),
-    HashGridLayout(levels=1, features=4, log2_table_size=10, base_resolution=5, max_resolution=5),
-    HashGridLayout(levels=12, features=2, log2_table_size=12, base_resolution=16, max_resolution=2048),
+    HashGridLayout(num_levels=3, features=1, log2_table_size=8, base_resolution=2, max_resolution=40),
+    HashGridLayout(num_levels=1, features=4, log2_table_size=10, base_resolution=5, max_resolution=5),
+    HashGridLayout(num_levels=12, features=2, log2_table_size=12, base_resolution=16, max_resolution=2048),
     # larger than a core's cache, dense and hashed: the numba kernels find rows first and read them then
-    HashGridLayout(levels=2, features=2, log2_table_size=17, base_resolution=42, max_resolution=300),
+    HashGridLayout(num_levels=2, features=2, log2_table_size=17, base_resolution=42, max_resolution=300),
 ]
 BACKENDS = ["torch", "numba"]
 
@@ -23,13 +23,13 @@ BACKENDS = ["torch", "numba"]
 def problem(layout, n=257, seed=0):
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(n, 3, generator=generator) * 1.2 - 0.1  # some outside
-    table = torch.randn(layout.rows, layout.features, generator=generator)
+    table = torch.randn(layout.num_rows, layout.features, generator=generator)
     return x, table
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layout_is_consistent(layout):
-    assert len(layout.resolutions) == layout.levels
+    assert len(layout.resolutions) == layout.num_levels
     assert layout.resolutions[0] == layout.base_resolution
     assert layout.resolutions[-1] in (layout.max_resolution, layout.base_resolution)
     assert list(layout.resolutions) == sorted(layout.resolutions)
@@ -72,7 +72,7 @@ def test_backends_agree_in_values_and_gradients(layout):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_gradient_of_points_is_the_slope(backend):
-    layout = HashGridLayout(levels=2, features=2, log2_table_size=10, base_resolution=3, max_resolution=6)
+    layout = HashGridLayout(num_levels=2, features=2, log2_table_size=10, base_resolution=3, max_resolution=6)
     x, table = problem(layout, n=400)
     x = x.clamp(0.02, 0.98).requires_grad_()
     hashgrid(x, table, layout, backend).sum().backward()
@@ -91,7 +91,7 @@ def test_gradient_of_points_is_the_slope(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_linear_function_is_reproduced(backend):
     """Trilinear interpolation is exact on linear functions where no vertex is hashed."""
-    layout = HashGridLayout(levels=1, features=1, log2_table_size=12, base_resolution=7, max_resolution=7)
+    layout = HashGridLayout(num_levels=1, features=1, log2_table_size=12, base_resolution=7, max_resolution=7)
     side = torch.arange(8) / 7
     z, y, x = torch.meshgrid(side, side, side, indexing="ij")
     table = (2 * x - 3 * y + 0.5 * z).reshape(-1, 1)
@@ -117,9 +117,9 @@ def test_points_outside_are_clamped_and_get_no_gradient(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_no_points(backend):
     layout = LAYOUTS[0]
-    table = torch.zeros(layout.rows, layout.features, requires_grad=True)
+    table = torch.zeros(layout.num_rows, layout.features, requires_grad=True)
     out = hashgrid(torch.empty(0, 3), table, layout, backend)
-    assert out.shape == (0, layout.width)
+    assert out.shape == (0, layout.output_dim)
     out.sum().backward()
     assert table.grad.abs().sum() == 0
 
@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="table of shape"):
         hashgrid(torch.rand(4, 3), torch.zeros(5, 2), layout)
     with pytest.raises(ValueError, match="float32 on the cpu"):
-        hashgrid(torch.rand(4, 3).double(), torch.zeros(layout.rows, 2), layout, "numba")
+        hashgrid(torch.rand(4, 3).double(), torch.zeros(layout.num_rows, 2), layout, "numba")
 
 
 def test_auto_takes_the_reference_for_doubles():

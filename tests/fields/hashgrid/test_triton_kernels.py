@@ -11,9 +11,9 @@ from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
 pytest.importorskip("triton", reason="Triton is made for Linux alone")
 
 LAYOUTS = [
-    HashGridLayout(levels=4, features=2, log2_table_size=12, base_resolution=4, max_resolution=64),
-    HashGridLayout(levels=3, features=1, log2_table_size=8, base_resolution=2, max_resolution=40),
-    HashGridLayout(levels=2, features=4, log2_table_size=14, base_resolution=16, max_resolution=2048),
+    HashGridLayout(num_levels=4, features=2, log2_table_size=12, base_resolution=4, max_resolution=64),
+    HashGridLayout(num_levels=3, features=1, log2_table_size=8, base_resolution=2, max_resolution=40),
+    HashGridLayout(num_levels=2, features=4, log2_table_size=14, base_resolution=16, max_resolution=2048),
 ]
 
 
@@ -22,7 +22,7 @@ def problem(layout, dtype, device="cpu", n=300):
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(n, 3, generator=generator) * 1.2 - 0.1
     x[0, 1] = float("nan")
-    table = torch.randn(layout.rows, layout.features, generator=generator).to(dtype)
+    table = torch.randn(layout.num_rows, layout.features, generator=generator).to(dtype)
     return x.to(device), table.to(device)
 
 
@@ -60,7 +60,7 @@ def halves_agree(layout, factor, device="cpu", n=300):
     for how in (False, True):
         x, table = problem(layout, torch.float32, device, n)
         table.requires_grad_()
-        out = hashgrid(x, table, layout, "triton", half_sums=how)
+        out = hashgrid(x, table, layout, "triton", half_precision_grads=how)
         (out * torch.linspace(-factor, factor, out.numel(), device=device).view_as(out)).sum().backward()
         sums.append(table.grad)
     exact, found = sums
@@ -91,16 +91,16 @@ def test_on_a_gpu_it_equals_the_reference(layout, dtype):
 
 
 def test_no_points():
-    table = torch.zeros(LAYOUTS[0].rows, 2, requires_grad=True)
+    table = torch.zeros(LAYOUTS[0].num_rows, 2, requires_grad=True)
     out = hashgrid(torch.empty(0, 3), table, LAYOUTS[0], "triton")
-    assert out.shape == (0, LAYOUTS[0].width)
+    assert out.shape == (0, LAYOUTS[0].output_dim)
     out.sum().backward()
     assert table.grad.abs().max() == 0
 
 
 def test_what_it_does_not_take_is_refused():
-    odd = HashGridLayout(levels=1, features=3, base_resolution=2, max_resolution=2)
+    odd = HashGridLayout(num_levels=1, features=3, base_resolution=2, max_resolution=2)
     with pytest.raises(ValueError, match="features"):
-        hashgrid(torch.rand(4, 3), torch.zeros(odd.rows, 3), odd, "triton")
+        hashgrid(torch.rand(4, 3), torch.zeros(odd.num_rows, 3), odd, "triton")
     with pytest.raises(ValueError, match="float32"):
-        hashgrid(torch.rand(4, 3).double(), torch.zeros(LAYOUTS[0].rows, 2), LAYOUTS[0], "triton")
+        hashgrid(torch.rand(4, 3).double(), torch.zeros(LAYOUTS[0].num_rows, 2), LAYOUTS[0], "triton")

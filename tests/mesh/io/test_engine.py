@@ -11,12 +11,12 @@ import pytest
 import trimesh
 
 from dreamfusion3d.core.errors import MissingExtraError
-from dreamfusion3d.mesh.collision import DIRECTIONS, convex_hull, convex_parts
-from dreamfusion3d.mesh.io.axes import place, place_like
+from dreamfusion3d.mesh.collision import HULL_DIRECTIONS, convex_decomposition, convex_hull
+from dreamfusion3d.mesh.io.axes import scale_like, scale_to_height
 from dreamfusion3d.mesh.io.engine import write_collision, write_lods
-from dreamfusion3d.mesh.lods import dress, lod_meshes, lod_texture_size
-from dreamfusion3d.mesh.normal_map import fine_surface
-from dreamfusion3d.mesh.quality import quality
+from dreamfusion3d.mesh.lods import lod_meshes, lod_texture_size, unwrap_and_bake
+from dreamfusion3d.mesh.normal_map import build_high_poly
+from dreamfusion3d.mesh.quality import mesh_quality
 from tests.support.shapes import mesh_of, position_colour, sphere, torus, two_handles
 
 
@@ -34,7 +34,7 @@ def test_each_level_has_half_the_faces_and_all_of_the_topology(chain):
     counts = [len(mesh.faces) for mesh in chain]
     assert len(chain) == 3 and counts[1] <= counts[0] // 2 and counts[2] <= counts[1] // 2
     for mesh in chain:
-        report = quality(mesh)
+        report = mesh_quality(mesh)
         assert report.watertight and report.manifold and report.genus == 2
 
 
@@ -46,9 +46,11 @@ def test_the_chain_ends_where_no_level_is_worth_it():
 
 
 def test_levels_are_nodes_of_one_file(chain, tmp_path):
-    fine = fine_surface(chain[0])
-    levels = [dress(m, position_colour, fine, lod_texture_size(128, i)) for i, m in enumerate(chain)]
-    placed = [place_like(level, levels[0], 2.0) for level in levels]
+    fine = build_high_poly(chain[0])
+    levels = [
+        unwrap_and_bake(m, position_colour, fine, lod_texture_size(128, i)) for i, m in enumerate(chain)
+    ]
+    placed = [scale_like(level, levels[0], 2.0) for level in levels]
     write_lods(placed, tmp_path / "pot_lods.glb", "pot")
     tree = tree_in(tmp_path / "pot_lods.glb")
     names = [f"pot_LOD{i}" for i in range(3)]
@@ -71,9 +73,9 @@ def test_levels_are_nodes_of_one_file(chain, tmp_path):
 def test_hull_is_convex_closed_and_small(shape):
     mesh = mesh_of(shape, 32)
     hull = convex_hull(mesh)
-    report, true = quality(hull), trimesh.convex.convex_hull(mesh.vertices)
+    report, true = mesh_quality(hull), trimesh.convex.convex_hull(mesh.vertices)
     assert report.watertight and report.manifold and report.genus == 0
-    assert report.faces <= 2 * DIRECTIONS and report.vertices <= DIRECTIONS
+    assert report.faces <= 2 * HULL_DIRECTIONS and report.vertices <= HULL_DIRECTIONS
     assert 0.85 * true.volume < report.volume <= true.volume * (1 + 1e-9)
     a, b, c = np.moveaxis(hull.vertices[hull.faces], 1, 0)
     normal = np.cross(b - a, c - a)
@@ -83,8 +85,10 @@ def test_hull_is_convex_closed_and_small(shape):
 
 @pytest.mark.parametrize("style, name", [("unreal", "UCX_pot_00"), ("godot", "pot_00-convcolonly")])
 def test_collision_is_named_for_the_engine(chain, style, name, tmp_path):
-    textured = place(dress(chain[2], position_colour, fine_surface(chain[0]), 64, normal_map=False))
-    body = place_like(convex_hull(chain[0]), textured)
+    textured = scale_to_height(
+        unwrap_and_bake(chain[2], position_colour, build_high_poly(chain[0]), 64, normal_map=False)
+    )
+    body = scale_like(convex_hull(chain[0]), textured)
     write_collision(textured, [body], tmp_path / "pot.glb", "pot", style)
     tree = tree_in(tmp_path / "pot.glb")
     assert [node["name"] for node in tree["nodes"]] == ["pot", name]
@@ -95,16 +99,17 @@ def test_collision_is_named_for_the_engine(chain, style, name, tmp_path):
 def test_parts_need_their_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "coacd", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'dreamfusion3d\[collision\]'"):
-        convex_parts(mesh_of(sphere, 16))
+        convex_decomposition(mesh_of(sphere, 16))
 
 
 def test_parts_become_hulls(monkeypatch):
     mesh = mesh_of(torus, 24)
     halves = [mesh.vertices[mesh.vertices[:, 0] * side > 0] for side in (1, -1)]
     fake = SimpleNamespace(
-        set_log_level=lambda level: None, Mesh=lambda v, f: (v, f),
+        set_log_level=lambda level: None,
+        Mesh=lambda v, f: (v, f),
         run_coacd=lambda mesh, **options: [(half, np.zeros((0, 3))) for half in halves],
     )
     monkeypatch.setitem(sys.modules, "coacd", fake)
-    parts = convex_parts(mesh)
-    assert len(parts) == 2 and all(quality(part).watertight for part in parts)
+    parts = convex_decomposition(mesh)
+    assert len(parts) == 2 and all(mesh_quality(part).watertight for part in parts)

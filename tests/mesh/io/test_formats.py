@@ -19,23 +19,23 @@ from dreamfusion3d.core.config import FormatName
 from dreamfusion3d.core.errors import InputError, MissingExtraError
 from dreamfusion3d.core.types import TexturedMesh
 from dreamfusion3d.mesh.io import fbx, usdz
-from dreamfusion3d.mesh.io.axes import Frame, in_frame, place, turned
-from dreamfusion3d.mesh.io.formats import FORMATS, check_formats, extras_of, frame_of, write
-from dreamfusion3d.mesh.io.gltf import GLTF_FRAME, read_chunks, read_glb, write_glb, write_gltf
-from dreamfusion3d.mesh.io.ply_stl import vertex_colours
+from dreamfusion3d.mesh.io.axes import CoordinateFrame, rotate_up_axis, scale_to_height, to_frame
+from dreamfusion3d.mesh.io.formats import FORMATS, asset_extras, check_formats, resolve_frame, write_asset
+from dreamfusion3d.mesh.io.gltf import GLTF_FRAME, read_glb, read_glb_chunks, write_glb, write_gltf
+from dreamfusion3d.mesh.io.ply_stl import sample_vertex_colors
 from dreamfusion3d.mesh.tangents import vertex_tangents
 from tests.support.shapes import position_colour, textured_of, two_handles
 
 HEIGHT = 1.5
-EXTRAS = extras_of('a "pot" <é>', 2**40, "embedded")
+EXTRAS = asset_extras('a "pot" <é>', 2**40, "embedded")
 HERE = [name for name in FORMATS if name not in ("usdz", "fbx")]  # what needs no more than the package
-FRAMES = [Frame("y", "m"), Frame("z", "cm"), Frame("z", "mm")]
+FRAMES = [CoordinateFrame("y", "m"), CoordinateFrame("z", "cm"), CoordinateFrame("z", "mm")]
 
 
 @pytest.fixture(scope="module")
 def pot() -> TexturedMesh:
     """Not alike from any two sides: twice as wide as deep."""
-    return place(textured_of(two_handles, 128), HEIGHT)
+    return scale_to_height(textured_of(two_handles, 128), HEIGHT)
 
 
 def test_the_table_and_the_config_name_the_same() -> None:
@@ -43,7 +43,7 @@ def test_the_table_and_the_config_name_the_same() -> None:
 
 
 def test_turning_keeps_handedness_and_sends_up_up() -> None:
-    axes = turned(np.eye(3), "z")
+    axes = rotate_up_axis(np.eye(3), "z")
     assert np.linalg.det(axes) == pytest.approx(1)
     np.testing.assert_array_equal(axes[1], [0, 0, 1])  # up
     np.testing.assert_array_equal(axes[2], [0, -1, 0])  # the front, as Blender has it
@@ -52,15 +52,15 @@ def test_turning_keeps_handedness_and_sends_up_up() -> None:
 @pytest.mark.parametrize("frame", FRAMES, ids=str)
 @pytest.mark.parametrize("kind", ["obj", "ply", "stl"])
 def test_coordinates_are_those_of_the_frame(
-    kind: FormatName, frame: Frame, pot: TexturedMesh, tmp_path: Path
+    kind: FormatName, frame: CoordinateFrame, pot: TexturedMesh, tmp_path: Path
 ) -> None:
-    write(kind, pot, tmp_path / f"pot.{kind}", "pot", EXTRAS, frame)
+    write_asset(kind, pot, tmp_path / f"pot.{kind}", "pot", EXTRAS, frame)
     mesh = trimesh.load(tmp_path / f"pot.{kind}", process=False)
-    wanted = turned(pot.vertices, frame.up) / frame.metres
-    close = 1e-5 / frame.metres
+    wanted = rotate_up_axis(pot.vertices, frame.up) / frame.meters_per_unit
+    close = 1e-5 / frame.meters_per_unit
     np.testing.assert_allclose(mesh.bounds, [wanted.min(0), wanted.max(0)], rtol=1e-5, atol=close)
     up = 1 if frame.up == "y" else 2
-    assert mesh.bounds[:, up] == pytest.approx([0, HEIGHT / frame.metres], abs=close)
+    assert mesh.bounds[:, up] == pytest.approx([0, HEIGHT / frame.meters_per_unit], abs=close)
     # outward: a mirrored axis would turn the mesh inside out
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
     assert mesh.volume > 0 and len(mesh.faces) == len(pot.faces)
@@ -69,21 +69,23 @@ def test_coordinates_are_those_of_the_frame(
 def test_normals_turn_with_the_mesh(pot: TexturedMesh) -> None:
     before, after = (
         trimesh.Trimesh(m.vertices, m.faces, process=False).face_normals
-        for m in (pot, in_frame(pot, Frame("z", "cm")))
+        for m in (pot, to_frame(pot, CoordinateFrame("z", "cm")))
     )
-    np.testing.assert_allclose(after, turned(before, "z"), atol=1e-3)
-    np.testing.assert_array_equal(in_frame(pot, Frame("z", "cm")).normals, turned(pot.normals, "z"))
+    np.testing.assert_allclose(after, rotate_up_axis(before, "z"), atol=1e-3)
+    np.testing.assert_array_equal(
+        to_frame(pot, CoordinateFrame("z", "cm")).normals, rotate_up_axis(pot.normals, "z")
+    )
 
 
 def test_pivot_at_the_centre(pot: TexturedMesh) -> None:
-    centred = place(pot, 2.0, "center")
+    centred = scale_to_height(pot, 2.0, "center")
     low, high = centred.vertices.min(0), centred.vertices.max(0)
     np.testing.assert_allclose(low + high, 0, atol=1e-5)
     assert high[1] - low[1] == pytest.approx(2.0, rel=1e-5)
 
 
 def test_ply_is_closed_and_coloured(pot: TexturedMesh, tmp_path: Path) -> None:
-    write("ply", pot, tmp_path / "pot.ply", "pot", EXTRAS)
+    write_asset("ply", pot, tmp_path / "pot.ply", "pot", EXTRAS)
     mesh = trimesh.load(tmp_path / "pot.ply", process=False)
     assert mesh.is_watertight and mesh.euler_number == -2
     # the colour that was baked at a place is the colour of the vertex there; sRGB bytes, as they are
@@ -104,11 +106,11 @@ def test_vertex_colours_by_hand() -> None:
     uv = np.array([[0.25, 0.75], [0.75, 0.25], [0.5, 0.5], [0.0, 1.0]])
     mesh = TexturedMesh(np.zeros((4, 3)), np.array([[0, 1, 2]]), np.zeros((4, 3)), uv, texture)
     expected = [[0, 0, 0], [100, 200, 0], [50, 100, 0], [0, 0, 0]]
-    np.testing.assert_array_equal(vertex_colours(mesh), expected)
+    np.testing.assert_array_equal(sample_vertex_colors(mesh), expected)
 
 
 def test_stl_is_closed_and_binary(pot: TexturedMesh, tmp_path: Path) -> None:
-    write("stl", pot, tmp_path / "pot.stl", "p" * 64, EXTRAS)
+    write_asset("stl", pot, tmp_path / "pot.stl", "p" * 64, EXTRAS)
     raw = (tmp_path / "pot.stl").read_bytes()
     assert raw[:80].startswith(b"dreamfusion3d ppp") and b"+Z up, mm" in raw[:80]
     assert len(raw) == 84 + 50 * len(pot.faces)
@@ -117,7 +119,7 @@ def test_stl_is_closed_and_binary(pot: TexturedMesh, tmp_path: Path) -> None:
 
 
 def test_3mf_is_closed_textured_and_says_its_unit(pot: TexturedMesh, tmp_path: Path) -> None:
-    write("3mf", pot, tmp_path / "pot.3mf", "pot", EXTRAS, Frame("z", "cm"))
+    write_asset("3mf", pot, tmp_path / "pot.3mf", "pot", EXTRAS, CoordinateFrame("z", "cm"))
     core = "{http://schemas.microsoft.com/3dmanufacturing/core/2015/02}"
     material = "{http://schemas.microsoft.com/3dmanufacturing/material/2015/02}"
     with zipfile.ZipFile(tmp_path / "pot.3mf") as archive:
@@ -148,14 +150,19 @@ def test_gltf_is_the_glb_in_files(pot: TexturedMesh, tmp_path: Path) -> None:
     np.testing.assert_array_equal(mesh.visual.uv, other.uv)
     np.testing.assert_array_equal(mesh.vertex_normals, other.normals)
     np.testing.assert_array_equal(np.asarray(mesh.visual.material.baseColorTexture), other.texture)
-    tree, (inside, _) = json.loads(written[0].read_text()), read_chunks((tmp_path / "pot.glb").read_bytes())
+    tree, (inside, _) = (
+        json.loads(written[0].read_text()),
+        read_glb_chunks((tmp_path / "pot.glb").read_bytes()),
+    )
     assert tree["nodes"] == inside["nodes"] and tree["nodes"][0]["extras"] == EXTRAS
     assert tree["asset"] == inside["asset"] and tree["asset"]["copyright"] == EXTRAS["license"]
     assert tree["buffers"] == [{"uri": "pot_a1b2c3.bin", "byteLength": written[1].stat().st_size}]
 
 
 def test_obj_and_gltf_share_one_picture(pot: TexturedMesh, tmp_path: Path) -> None:
-    paths = [write(kind, pot, tmp_path / kind / f"pot.{kind}", "pot", EXTRAS) for kind in ("obj", "gltf")]
+    paths = [
+        write_asset(kind, pot, tmp_path / kind / f"pot.{kind}", "pot", EXTRAS) for kind in ("obj", "gltf")
+    ]
     pictures = [next(p for p in some if p.suffix == ".png").read_bytes() for some in paths]
     assert pictures[0] == pictures[1]
 
@@ -172,10 +179,15 @@ def test_read_glb_is_the_inverse_of_write_glb(pot: TexturedMesh, tmp_path: Path)
 
 def test_read_glb_keeps_the_detail(pot: TexturedMesh, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
-    flat = replace(pot, vertices=pot.vertices.astype(np.float32), uv=pot.uv.astype(np.float32),
-                   normals=pot.normals.astype(np.float32))
+    flat = replace(
+        pot,
+        vertices=pot.vertices.astype(np.float32),
+        uv=pot.uv.astype(np.float32),
+        normals=pot.normals.astype(np.float32),
+    )
     detailed = replace(
-        flat, tangents=vertex_tangents(flat),
+        flat,
+        tangents=vertex_tangents(flat),
         normal_map=generator.integers(0, 256, pot.texture.shape, np.uint8),
         occlusion=generator.integers(0, 256, pot.texture.shape[:2], np.uint8),
     )
@@ -190,7 +202,7 @@ def test_read_glb_keeps_the_detail(pot: TexturedMesh, tmp_path: Path) -> None:
 def test_same_input_same_bytes_and_nothing_else(kind: FormatName, pot: TexturedMesh, tmp_path: Path) -> None:
     runs = []
     for run in ("a", "b"):
-        written = write(kind, pot, tmp_path / run / f"pot.{kind}", "pot", EXTRAS)
+        written = write_asset(kind, pot, tmp_path / run / f"pot.{kind}", "pot", EXTRAS)
         assert sorted(written) == sorted((tmp_path / run).iterdir())
         assert written[0] == tmp_path / run / f"pot.{kind}"
         runs.append([p.read_bytes() for p in written])
@@ -198,38 +210,41 @@ def test_same_input_same_bytes_and_nothing_else(kind: FormatName, pot: TexturedM
 
 
 def test_frames_that_a_format_allows() -> None:
-    assert frame_of("obj", "z", "cm") == Frame("z", "cm")
-    assert frame_of("stl") == Frame("z", "mm") and frame_of("stl", units="m") == Frame("z", "m")
-    assert frame_of("glb", "z", "cm") == GLTF_FRAME
+    assert resolve_frame("obj", "z", "cm") == CoordinateFrame("z", "cm")
+    assert resolve_frame("stl") == CoordinateFrame("z", "mm") and resolve_frame(
+        "stl", units="m"
+    ) == CoordinateFrame("z", "m")
+    assert resolve_frame("glb", "z", "cm") == GLTF_FRAME
     with pytest.raises(ValueError, match=r"\+Y up, m"):
-        write_glb(textured_of(two_handles, 64), Path("never.glb"), "never", {}, Frame("z", "m"))
+        write_glb(textured_of(two_handles, 64), Path("never.glb"), "never", {}, CoordinateFrame("z", "m"))
 
 
 def test_what_is_missing_is_named_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usdz.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'dreamfusion3d\[usd\]'"):
         check_formats(["glb", "usdz"])
-    monkeypatch.delenv(fbx.BLENDER, raising=False)
+    monkeypatch.delenv(fbx.BLENDER_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", os.devnull)
     with pytest.raises(InputError, match="none on PATH"):
         check_formats(["fbx"])
-    monkeypatch.setenv(fbx.BLENDER, "/nowhere/blender")
+    monkeypatch.setenv(fbx.BLENDER_VARIABLE, "/nowhere/blender")
     with pytest.raises(InputError, match="DREAMFUSION3D_BLENDER names /nowhere/blender"):
         check_formats(["fbx"])
     check_formats(HERE)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for Blender")
-@pytest.mark.parametrize("body, words", [
-    ("echo 'Error: no such operator' >&2; exit 3", "no such operator"), ("exit 1", "exit code 1"),
-])
+@pytest.mark.parametrize(
+    "body, words",
+    [("echo 'Error: no such operator' >&2; exit 3", "no such operator"), ("exit 1", "exit code 1")],
+)
 def test_a_blender_that_fails_is_one_line(
     body: str, words: str, pot: TexturedMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "blender"
     program.write_text(f"#!/bin/sh\n{body}\n")
     program.chmod(0o755)
-    monkeypatch.setenv(fbx.BLENDER, str(program))
+    monkeypatch.setenv(fbx.BLENDER_VARIABLE, str(program))
     with pytest.raises(InputError, match=words):
-        write("fbx", pot, tmp_path / "out" / "pot.fbx", "pot", EXTRAS)
+        write_asset("fbx", pot, tmp_path / "out" / "pot.fbx", "pot", EXTRAS)
     assert not (tmp_path / "out").exists()

@@ -15,12 +15,12 @@ from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.evaluation.ground_truth import ground_truth_mesh
-from dreamfusion3d.fields.initialization import Start
+from dreamfusion3d.fields.initialization import FieldInit
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.mesh.io.load import atlas_of, place_in_scene, read_mesh, uv_problem
-from dreamfusion3d.mesh.voxelize import coloured_points, depth_grid, inside, solid_of
-from dreamfusion3d.pipelines.surface_extraction import field_opacity
-from dreamfusion3d.procedural.objects import meant_instances, usual
+from dreamfusion3d.mesh.io.load import ensure_uvs, mesh_normalization, read_mesh, uv_problem
+from dreamfusion3d.mesh.voxelize import depth_grid, inside_grid, sample_colored_points, voxelize_mesh
+from dreamfusion3d.pipelines.surface_extraction import render_field_opacity
+from dreamfusion3d.procedural.objects import default_spec, sample_objects_for_spec
 from dreamfusion3d.rendering.mesh_renderer import render_silhouettes
 
 BALL = trimesh.creation.icosphere(3, radius=0.6)
@@ -36,7 +36,7 @@ def test_corners_are_the_files(suffix: str, tmp_path: Path) -> None:
     mesh = read_mesh(tmp_path / f"a.{suffix}")
     corners = BALL.vertices.astype(np.float32)[BALL.faces]
     assert np.array_equal(mesh.vertices[mesh.faces], corners)
-    atlas = atlas_of(mesh, 128)
+    atlas = ensure_uvs(mesh, 128)
     assert np.array_equal(atlas.vertices[atlas.faces], corners)
     assert np.allclose(np.linalg.norm(atlas.normals, axis=1), 1, atol=1e-5)
 
@@ -52,7 +52,7 @@ def test_nodes_are_put_in_place_and_mirrors_turned(tmp_path: Path) -> None:
     assert mesh.vertices[:, 0].max() == pytest.approx(5.6, abs=1e-5)
     outwards = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     assert outwards.volume == pytest.approx(3 * BALL.volume, rel=1e-3)  # both wound outwards
-    assert place_in_scene(mesh.vertices).into_scene(mesh.vertices)[:, 0].max() == pytest.approx(0.62)
+    assert mesh_normalization(mesh.vertices).to_scene(mesh.vertices)[:, 0].max() == pytest.approx(0.62)
 
 
 def test_uvs_that_hold_no_picture_are_known(tmp_path: Path) -> None:
@@ -60,13 +60,16 @@ def test_uvs_that_hold_no_picture_are_known(tmp_path: Path) -> None:
     mesh = read_mesh(tmp_path / "a.ply")
     rng = np.random.default_rng(0)
     for uv, problem in (
-        (None, "no UVs"), (np.full((642, 2), 0.3), "next to nothing"), (rng.random((642, 2)), "overlap"),
-        (rng.random((642, 2)) * 3, "unit square"), (np.full((642, 2), np.nan), "unit square"),
+        (None, "no UVs"),
+        (np.full((642, 2), 0.3), "next to nothing"),
+        (rng.random((642, 2)), "overlap"),
+        (rng.random((642, 2)) * 3, "unit square"),
+        (np.full((642, 2), np.nan), "unit square"),
     ):
         single = None if uv is None else uv.astype(np.float32)
         changed = type(mesh)(mesh.vertices, mesh.faces, mesh.normals, single)
         assert problem in (uv_problem(changed, 128) or "")
-    atlas = atlas_of(mesh, 128)
+    atlas = ensure_uvs(mesh, 128)
     assert uv_problem(type(mesh)(atlas.vertices, atlas.faces, atlas.normals, atlas.uv), 128) is None
 
 
@@ -95,7 +98,7 @@ def test_bad_meshes_are_one_line_and_exit_2(
     if data is not None:
         (tmp_path / name).write_bytes(data)
     out = tmp_path / "out"
-    assert report.run(generate.app, ["a mug", option, str(tmp_path / name), "--out", str(out)]) == 2
+    assert report.run_app(generate.app, ["a mug", option, str(tmp_path / name), "--out", str(out)]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and len(captured.err.splitlines()) == 1 and words in captured.err
     assert not out.exists()
@@ -103,14 +106,14 @@ def test_bad_meshes_are_one_line_and_exit_2(
 
 def test_too_many_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     BALL.export(tmp_path / "a.stl")
-    monkeypatch.setattr("dreamfusion3d.mesh.io.load.MOST_FACES", 1000)
+    monkeypatch.setattr("dreamfusion3d.mesh.io.load.MAX_MESH_FACES", 1000)
     with pytest.raises(InputError, match="1,280 faces"):
         read_mesh(tmp_path / "a.stl")
 
 
 @pytest.mark.parametrize("option", ["--init a.glb", "--refine 3", "--faces 500", "--height 1"])
 def test_retexture_excludes(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.run(generate.app, ["a mug", "--retexture", "a.glb", *option.split()]) == 2
+    assert report.run_app(generate.app, ["a mug", "--retexture", "a.glb", *option.split()]) == 2
     assert f"{option.split()[0]} has no meaning" in capsys.readouterr().err
 
 
@@ -121,10 +124,10 @@ def test_inside_is_the_sphere_whatever_its_winding_or_holes() -> None:
     ball = mesh_of(trimesh.creation.icosphere(4, radius=0.6))
     truth = radius < 0.6
     for mesh in (ball, Mesh(ball.vertices, ball.faces[:, ::-1])):
-        wrong = inside(mesh, resolution) != truth
+        wrong = inside_grid(mesh, resolution) != truth
         assert not wrong[np.abs(radius - 0.6) > 0.01].any()  # the triangles' chords apart
     open_top = Mesh(ball.vertices, ball.faces[ball.vertices[ball.faces][:, :, 1].mean(1) < 0.5])
-    assert (inside(open_top, resolution) & truth).sum() > 0.9 * truth.sum()
+    assert (inside_grid(open_top, resolution) & truth).sum() > 0.9 * truth.sum()
     depth = depth_grid(ball, resolution)
     near = np.abs(radius - 0.6) < 0.08
     assert np.abs(depth - (0.6 - radius))[near].max() < 0.008
@@ -143,7 +146,7 @@ def test_solids_that_overlap_are_one_without_a_seam() -> None:
 def test_a_sheet_does_not_vanish() -> None:
     corners = np.array([[-0.5, 0, -0.5], [0.5, 0, -0.5], [0.5, 0, 0.5], [-0.5, 0, 0.5]])
     sheet = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))
-    assert not inside(sheet, 41).any()
+    assert not inside_grid(sheet, 41).any()
     solid = depth_grid(sheet, 41) > 0
     assert solid[12:29, :, 12:29].any(1).all()
 
@@ -152,17 +155,19 @@ def test_a_sheet_does_not_vanish() -> None:
 def test_a_field_begins_as_the_mesh(kind: str, tmp_path: Path) -> None:
     """No step taken: the silhouettes are the mesh's own."""
     generator = torch.Generator().manual_seed(1)
-    body = ground_truth_mesh(meant_instances(usual(kind), 1, generator=generator), 0, 64)
+    body = ground_truth_mesh(sample_objects_for_spec(default_spec(kind), 1, generator=generator), 0, 64)
     trimesh.Trimesh(body.vertices * 3 + 1, body.faces, process=False).export(tmp_path / "a.glb")
     given = read_mesh(tmp_path / "a.glb")
-    place = place_in_scene(given.vertices)
-    solid = solid_of(tmp_path / "a.glb", given, place, 96, 16)
-    start = Start.of_solid(torch.from_numpy(solid.depth), torch.from_numpy(solid.colour), torch.device("cpu"))
-    field = NerfField(Config().field, generator=torch.Generator().manual_seed(0), start=start)
+    place = mesh_normalization(given.vertices)
+    solid = voxelize_mesh(tmp_path / "a.glb", given, place, 96, 16)
+    start = FieldInit.from_solid(
+        torch.from_numpy(solid.depth), torch.from_numpy(solid.color), torch.device("cpu")
+    )
+    field = NerfField(Config().field, generator=torch.Generator().manual_seed(0), init=start)
     assert not [name for name in field.state_dict() if name.startswith("start")]
     field.set_sharpness(Config().optim.sharpness)
-    cameras, opacity = field_opacity(field, torch.Generator().manual_seed(0))
-    drawn = render_silhouettes(Mesh(place.into_scene(given.vertices), given.faces), cameras)
+    cameras, opacity = render_field_opacity(field, torch.Generator().manual_seed(0))
+    drawn = render_silhouettes(Mesh(place.to_scene(given.vertices), given.faces), cameras)
     shown = opacity > 0.5
     assert (shown & drawn).sum() / (shown | drawn).sum() > 0.96
 
@@ -181,11 +186,13 @@ def test_colours_come_from_texture_vertices_and_material(tmp_path: Path) -> None
     coloured.visual.vertex_colors = both.astype(np.uint8)
     coloured.export(tmp_path / "v.ply")
     for name in ("t.glb", "v.ply"):
-        found = coloured_points(tmp_path / name)
+        found = sample_colored_points(tmp_path / name)
         assert found is not None
         points, colours = found
         assert np.abs(colours[points[:, 0] < -0.2] - (200 / 255, 0, 0)).max() < 0.02, name
         assert np.abs(colours[points[:, 0] > 0.2] - (0, 0, 200 / 255)).max() < 0.02, name
     BALL.export(tmp_path / "p.stl")
-    solid = solid_of(tmp_path / "t.glb", read_mesh(tmp_path / "t.glb"), place_in_scene(BALL.vertices), 16, 12)
-    assert solid.colour[2, 6, 6].argmax() == 0 and solid.colour[9, 6, 6].argmax() == 2
+    solid = voxelize_mesh(
+        tmp_path / "t.glb", read_mesh(tmp_path / "t.glb"), mesh_normalization(BALL.vertices), 16, 12
+    )
+    assert solid.color[2, 6, 6].argmax() == 0 and solid.color[9, 6, 6].argmax() == 2

@@ -13,16 +13,16 @@ from dreamfusion3d.core.errors import InputError, MissingExtraError
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.io import point_cloud
-from dreamfusion3d.mesh.io.load import place_in_scene, read_mesh
-from dreamfusion3d.mesh.quality import quality
-from dreamfusion3d.mesh.voxelize import solid_of, surface_points
+from dreamfusion3d.mesh.io.load import mesh_normalization, read_mesh
+from dreamfusion3d.mesh.quality import mesh_quality
+from dreamfusion3d.mesh.voxelize import sample_surface_barycentric, voxelize_mesh
 from tests.support.shapes import mesh_of, torus
 
 
 def scan(path: Path, *, coloured: bool = False, count: int = 8000) -> Mesh:
     """Points on a torus, in centimetres, without normals."""
     mesh = mesh_of(torus)
-    points, _ = surface_points(mesh, count)
+    points, _ = sample_surface_barycentric(mesh, count)
     colours = np.where(points[:, :1] > 0, (255, 0, 0), (0, 0, 255)).astype(np.uint8) if coloured else None
     trimesh.PointCloud(points * 100, colors=colours).export(path)
     return mesh
@@ -39,11 +39,11 @@ def test_a_scanned_torus_has_its_hole_and_its_colours(tmp_path: Path) -> None:
     pytest.importorskip("open3d", reason="pip install 'dreamfusion3d[scan]'")
     truth, path = scan(tmp_path / "scan.ply", coloured=True), tmp_path / "scan.ply"
     found = read_mesh(path)
-    facts = quality(Mesh(found.vertices, found.faces))
+    facts = mesh_quality(Mesh(found.vertices, found.faces))
     assert (facts.genus, facts.components, facts.watertight) == (1, 1, True)
-    assert facts.volume / 100**3 == pytest.approx(quality(truth).volume, rel=0.03)
-    solid = solid_of(path, found, place_in_scene(found.vertices), 48, 24)
-    right, left = solid.colour[18, 12, 12], solid.colour[5, 12, 12]
+    assert facts.volume / 100**3 == pytest.approx(mesh_quality(truth).volume, rel=0.03)
+    solid = voxelize_mesh(path, found, mesh_normalization(found.vertices), 48, 24)
+    right, left = solid.color[18, 12, 12], solid.color[5, 12, 12]
     np.testing.assert_allclose([right, left], [[1, 0, 0], [0, 0, 1]], atol=0.1)
 
 
@@ -57,9 +57,9 @@ def test_too_few_points_are_refused(tmp_path: Path) -> None:
 def test_thinning_keeps_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("open3d", reason="pip install 'dreamfusion3d[scan]'")
     scan(tmp_path / "scan.ply", count=9000)
-    monkeypatch.setattr(point_cloud, "MOST", 4000)
+    monkeypatch.setattr(point_cloud, "MAX_POINTS", 4000)
     found = read_mesh(tmp_path / "scan.ply")
-    assert quality(Mesh(found.vertices, found.faces)).genus == 1
+    assert mesh_quality(Mesh(found.vertices, found.faces)).genus == 1
 
 
 def test_open3d_finds_the_same_crossings(tmp_path: Path) -> None:
@@ -67,8 +67,10 @@ def test_open3d_finds_the_same_crossings(tmp_path: Path) -> None:
     open3d = pytest.importorskip("open3d", reason="pip install 'dreamfusion3d[scan]'")
     whole = mesh_of(torus, faces=1500)
     moved = whole.vertices * 0.9 + (0.31, 0.17, 0.05)
-    two = Mesh(np.concatenate([whole.vertices, moved]),
-               np.concatenate([whole.faces, whole.faces + len(whole.vertices)]))
+    two = Mesh(
+        np.concatenate([whole.vertices, moved]),
+        np.concatenate([whole.faces, whole.faces + len(whole.vertices)]),
+    )
     theirs = open3d.geometry.TriangleMesh(
         open3d.utility.Vector3dVector(two.vertices), open3d.utility.Vector3iVector(two.faces.astype(np.int32))
     ).get_self_intersecting_triangles()

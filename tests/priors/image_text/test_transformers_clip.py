@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from dreamfusion3d.core.errors import InputError, MissingExtraError
-from dreamfusion3d.evaluation.retrieval import scores
-from dreamfusion3d.priors.image_text.image_encoder import load_eye
-from dreamfusion3d.priors.image_text.loading import load_encoder
-from dreamfusion3d.priors.image_text.protocol import Encoder
-from dreamfusion3d.priors.image_text.transformers_clip import Clip
+from dreamfusion3d.evaluation.retrieval import similarity_matrix
+from dreamfusion3d.priors.image_text.image_encoder import load_image_encoder
+from dreamfusion3d.priors.image_text.loading import load_image_text_encoder
+from dreamfusion3d.priors.image_text.protocol import ImageTextEncoder
+from dreamfusion3d.priors.image_text.transformers_clip import ClipEncoder
 
 transformers = pytest.importorskip("transformers")
 
@@ -43,14 +43,14 @@ def folder(tmp_path_factory):
 
 
 def test_clip_from_a_folder(folder):
-    clip = load_encoder(str(folder))
-    assert isinstance(clip, Encoder)
+    clip = load_image_text_encoder(str(folder))
+    assert isinstance(clip, ImageTextEncoder)
     views = np.random.default_rng(0).random((3, 64, 64, 4))
     prompts = ["a red mug", "a blue chair"]
-    assert np.linalg.norm(clip.pictures(views), axis=1) == pytest.approx(1, abs=1e-5)
-    assert clip.sentences(prompts).shape == (2, 8)
-    assert not np.allclose(*clip.sentences(prompts)), "words are told apart"
-    assert scores(clip, [views], prompts).shape == (1, 2)
+    assert np.linalg.norm(clip.encode_images(views), axis=1) == pytest.approx(1, abs=1e-5)
+    assert clip.encode_texts(prompts).shape == (2, 8)
+    assert not np.allclose(*clip.encode_texts(prompts)), "words are told apart"
+    assert similarity_matrix(clip, [views], prompts).shape == (1, 2)
 
 
 def test_clip_teaches_what_it_judges_by(folder):
@@ -60,19 +60,19 @@ def test_clip_teaches_what_it_judges_by(folder):
     views = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 4)) / 255
     views[..., 3] = 1
     pictures = torch.from_numpy(views[..., :3]).float().permute(0, 3, 1, 2).requires_grad_(True)
-    eye = load_eye("clip", str(folder))
-    seen = eye.look(pictures)
-    assert seen.detach().numpy() == pytest.approx(Clip(str(folder)).pictures(views), abs=1e-5)
+    eye = load_image_encoder("clip", str(folder))
+    seen = eye.encode_image(pictures)
+    assert seen.detach().numpy() == pytest.approx(ClipEncoder(str(folder)).encode_images(views), abs=1e-5)
     seen[:, 0].sum().backward()
     assert pictures.grad is not None and pictures.grad.abs().amax() > 0
     assert not any(p.requires_grad for p in eye.model.parameters())
     with pytest.raises(InputError, match="--encoder"):
-        load_eye("clip")
+        load_image_encoder("clip")
 
 
 def test_what_is_missing_is_said(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no CLIP model"):
-        Clip(str(tmp_path / "nowhere"))
+        ClipEncoder(str(tmp_path / "nowhere"))
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(MissingExtraError, match=r"dreamfusion3d\[clip\]"):
-        Clip(str(tmp_path))
+        ClipEncoder(str(tmp_path))

@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import turntable
+from dreamfusion3d.cameras.orbit import turntable_cameras
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.priors.loading import load_pixel_prior
 from dreamfusion3d.priors.pixel import image_folder, train_command
-from dreamfusion3d.priors.pixel.conditioner import UNTOLD_DEG
+from dreamfusion3d.priors.pixel.conditioner import UNKNOWN_CAMERA_DEG
 from dreamfusion3d.priors.pixel.image_folder import (
-    FILL,
-    OwnPictures,
-    read_folder,
-    read_metadata,
-    read_picture,
+    OBJECT_FILL,
+    ImageFolderDataset,
+    read_image_folder,
+    read_image_metadata,
+    read_rgba_image,
 )
-from dreamfusion3d.priors.pixel.tokens import caption_tokens, tell
-from dreamfusion3d.priors.pixel.train_state import TrainConfig
+from dreamfusion3d.priors.pixel.tokens import tokenize_caption, tokenize_prompt
+from dreamfusion3d.priors.pixel.train_state import PriorTrainConfig
 from tests.support.tiny import CONFIG, tiny_folder
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 40), "blue": (30, 60, 210)}
@@ -63,8 +63,8 @@ def folder_of(folder: Path, *, cameras: bool) -> Path:
     return write(folder, lines)
 
 
-def pictures_of(folder: Path) -> OwnPictures:
-    *_, (_, _, found) = read_folder(folder)
+def pictures_of(folder: Path) -> ImageFolderDataset:
+    *_, (_, _, found) = read_image_folder(folder)
     assert found is not None
     return found
 
@@ -80,31 +80,38 @@ def posed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_caption_is_its_meaning_and_the_words_left_over():
-    assert caption_tokens("a red corgi") == ["word:red", "word:corgi"]
-    assert caption_tokens("a steampunk mug") == [*caption_tokens("a mug"), "word:steampunk"]
-    assert not any(t.startswith("word:") for t in caption_tokens("a red mug with one handle"))
-    assert caption_tokens("R2D2 the corgi") == ["word:corgi"], "words of letters alone"
+    assert tokenize_caption("a red corgi") == ["word:red", "word:corgi"]
+    assert tokenize_caption("a steampunk mug") == [*tokenize_caption("a mug"), "word:steampunk"]
+    assert not any(t.startswith("word:") for t in tokenize_caption("a red mug with one handle"))
+    assert tokenize_caption("R2D2 the corgi") == ["word:corgi"], "words of letters alone"
 
 
 def test_a_prompt_is_told_by_the_words_that_were_taught():
-    known = {"word:corgi", "word:red", "word:horse", *caption_tokens("a mug")}
-    assert tell("a RED corgi", known, None).tokens == caption_tokens("a red corgi")
-    told = tell("a tiny corgi", known, None)
-    assert (told.tokens, told.unknown) == (["word:corgi"], ["tiny"])
-    assert tell("a mug", known, None).tokens == caption_tokens("a mug")
+    known = {"word:corgi", "word:red", "word:horse", *tokenize_caption("a mug")}
+    assert tokenize_prompt("a RED corgi", known, None).tokens == tokenize_caption("a red corgi")
+    told = tokenize_prompt("a tiny corgi", known, None)
+    assert (told.tokens, told.ignored_words) == (["word:corgi"], ["tiny"])
+    assert tokenize_prompt("a mug", known, None).tokens == tokenize_caption("a mug")
     # a kind that was not taught does not take the words along
-    assert tell("a red corgi in a house", known, None).tokens == ["word:red", "word:corgi"]
-    assert not tell("a house", known, None).served and not tell("a hamburger", known, None).served
+    assert tokenize_prompt("a red corgi in a house", known, None).tokens == ["word:red", "word:corgi"]
+    assert (
+        not tokenize_prompt("a house", known, None).has_known_tokens
+        and not tokenize_prompt("a hamburger", known, None).has_known_tokens
+    )
 
 
 def test_pictures_keep_their_frame_where_the_camera_explains_it(plain, posed):
     free, kept = pictures_of(plain), pictures_of(posed)
-    assert not free.cameras and kept.cameras and free.cut == kept.cut == 0
+    assert (
+        not free.has_cameras
+        and kept.has_cameras
+        and free.num_backgrounds_removed == kept.num_backgrounds_removed == 0
+    )
     assert len(free.groups) == 12 and [len(g) for g in kept.groups] == [2] * 6
     opacity = free.pixels[:, 3].float() / 255
     assert torch.allclose(opacity.amax((1, 2)), torch.ones(12))
     # a disc that fills FILL of the side, whatever its size was; in the frame it had, 24 or 40 of 80 pixels
-    ball = torch.pi / 4 * FILL**2
+    ball = torch.pi / 4 * OBJECT_FILL**2
     torch.testing.assert_close(opacity.mean((1, 2)), torch.full((12,), ball), rtol=0.06, atol=0)
     areas = (kept.pixels[:, 3].float() / 255).mean((1, 2))
     expected = torch.tensor([torch.pi * r**2 / 80**2 for r in (12, 20) for _ in range(6)])
@@ -120,11 +127,11 @@ def test_an_object_off_the_middle_is_centred_and_a_plain_background_goes(tmp_pat
     flat = np.where(picture[..., 3:] > 0, picture[..., :3], 250).astype(np.uint8)
     flat[25:36, 25:36] = 250  # a white patch within the object is the object's
     iio.imwrite(tmp_path / "a.jpg", flat, quality=95)
-    straight, transparent = read_picture(tmp_path / "a.jpg")
+    straight, transparent = read_rgba_image(tmp_path / "a.jpg")
     assert not transparent
     assert np.abs((straight[..., 3] > 0.5).astype(int) - (picture[..., 3] > 0)).mean() < 0.01
     found = pictures_of(write(tmp_path, [{"file_name": "a.jpg", "text": "a ball"}]))
-    assert found.cut == 1
+    assert found.num_backgrounds_removed == 1
     opacity = found.pixels[0, 3].float()
     place = (opacity.sum(0) * torch.arange(64)).sum() / opacity.sum()
     assert float(place) == pytest.approx(31.5, abs=0.6)
@@ -133,43 +140,44 @@ def test_an_object_off_the_middle_is_centred_and_a_plain_background_goes(tmp_pat
 def test_batches_are_of_views_that_belong_together(plain, posed):
     generator = torch.Generator().manual_seed(0)
     alone = pictures_of(plain).batch(6, 4, generator=generator)
-    assert alone.pictures.shape == (24, 1, 4, 64, 64) and len(alone.captions) == 24
-    assert alone.pictures.min() == -1 and alone.pictures.max() <= 1
-    assert set(alone.azimuth_deg.flatten().tolist()) == {UNTOLD_DEG[0]}
+    assert alone.images.shape == (24, 1, 4, 64, 64) and len(alone.tokens) == 24
+    assert alone.images.min() == -1 and alone.images.max() <= 1
+    assert set(alone.azimuth_deg.flatten().tolist()) == {UNKNOWN_CAMERA_DEG[0]}
     pictures = pictures_of(posed)
     batch = pictures.batch(6, 4, generator=generator)
-    assert batch.pictures.shape == (12, 2, 4, 64, 64), "as many views as an object has"
+    assert batch.images.shape == (12, 2, 4, 64, 64), "as many views as an object has"
     assert all(sorted(turns.tolist()) == [0.0, 90.0] for turns in batch.azimuth_deg)
-    for views, tokens in zip(batch.pictures, batch.captions, strict=True):
+    for views, tokens in zip(batch.images, batch.tokens, strict=True):
         colour = tokens[0].removeprefix("word:")
         rgb = (views[:, :3, 32, 32] + 1) * 127.5
         torch.testing.assert_close(rgb, torch.tensor([COLOURS[colour]] * 2).float(), atol=2, rtol=0)
     again = pictures.batch(6, 4, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(
-        again.pictures, pictures.batch(6, 4, generator=torch.Generator().manual_seed(1)).pictures
-    )
+    assert torch.equal(again.images, pictures.batch(6, 4, generator=torch.Generator().manual_seed(1)).images)
 
 
 def train(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     small = functools.partial(
-        TrainConfig, widths=CONFIG.widths, scene_channels=CONFIG.scene_channels, scene_steps=1,
-        scene_pictures=6, pictures=4, warm_up=1,
+        PriorTrainConfig,
+        widths=CONFIG.widths,
+        scene_channels=CONFIG.scene_channels,
+        scene_steps=1,
+        scene_images_per_step=6,
+        images_per_step=4,
+        warmup_steps=1,
     )
-    monkeypatch.setattr(train_command, "TrainConfig", small)
-    monkeypatch.setattr(train_command, "OWN_SAMPLES", 1)
-    return report.run(main.app, [str(a) for a in ("train-prior", *arguments, "--device", "cpu")])
+    monkeypatch.setattr(train_command, "PriorTrainConfig", small)
+    monkeypatch.setattr(train_command, "NUM_CAPTION_SAMPLES", 1)
+    return report.run_app(main.app, [str(a) for a in ("train-prior", *arguments, "--device", "cpu")])
 
 
-def test_without_cameras_the_folder_is_a_prior_that_is_told_none(
-    plain, tmp_path, monkeypatch, capsys
-):
+def test_without_cameras_the_folder_is_a_prior_that_is_told_none(plain, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     assert train(monkeypatch, out, "--pictures-from", plain, "--start", "scratch", "--pictures", 24) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{out}\n" and "no cameras" in captured.err
     record = json.loads((out / "training.json").read_text())
     assert record["pictures_from"] == {"pictures": 12, "objects": 12, "cameras": False}
-    prior = load_pixel_prior(str(out), half=False)
+    prior = load_pixel_prior(str(out), mixed_precision=False)
     assert not prior.camera_conditioned
     assert prior.conditioner.vocabulary == [f"word:{w}" for w in ("red", "corgi", "green", "blue", "walrus")]
     assert prior.check_prompt("a blue corgi") == []
@@ -181,9 +189,9 @@ def test_without_cameras_the_folder_is_a_prior_that_is_told_none(
     # wherever the camera stands, and whatever is beside it
     x = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0)).expand(2, -1, -1, -1)
     asked = prior.encode_text(["a red corgi"] * 2)
-    front, side = prior.denoise(x, torch.full((2,), 0.5), asked, turntable(2), views=2)
+    front, side = prior.denoise(x, torch.full((2,), 0.5), asked, turntable_cameras(2), views=2)
     torch.testing.assert_close(front, side)
-    assert report.run(main.app, ["kinds", "--prior", str(out)]) == 0
+    assert report.run_app(main.app, ["kinds", "--prior", str(out)]) == 0
     assert capsys.readouterr().out == "words of its own pictures: blue, corgi, green, red, walrus\n"
 
 
@@ -191,12 +199,12 @@ def test_a_prior_goes_on_with_pictures_and_cameras(posed, tmp_path, monkeypatch,
     start, out = tiny_folder(tmp_path / "tiny"), tmp_path / "out"
     arguments = (out, "--pictures-from", posed, "--start", start, "--pictures")
     assert train(monkeypatch, *arguments, 24) == 0
-    prior = load_pixel_prior(str(out), half=False)
+    prior = load_pixel_prior(str(out), mixed_precision=False)
     assert prior.camera_conditioned and prior.check_prompt("a red corgi") == []
     assert prior.check_prompt("a red mug") == [], "what it knew"
     x = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0)).expand(2, -1, -1, -1)
     asked = prior.encode_text(["a red corgi"] * 2)
-    front, back = prior.denoise(x, torch.full((2,), 0.5), asked, turntable(2))
+    front, back = prior.denoise(x, torch.full((2,), 0.5), asked, turntable_cameras(2))
     assert not torch.allclose(front, back)
     assert train(monkeypatch, *arguments, 48) == 0
     assert "going on" in capsys.readouterr().err
@@ -238,7 +246,9 @@ def test_a_bad_folder_is_one_line(lines, words, tmp_path, monkeypatch, capsys):
     if lines is not None:
         raw = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
         (tmp_path / "metadata.jsonl").write_text(raw)
-    monkeypatch.setattr(train_command, "new_state", lambda *_, **__: pytest.fail("a network was made first"))
+    monkeypatch.setattr(
+        train_command, "new_train_state", lambda *_, **__: pytest.fail("a network was made first")
+    )
     out = tmp_path / "out"
     assert train(monkeypatch, out, "--pictures-from", tmp_path, "--start", "scratch") == 2
     captured = capsys.readouterr()
@@ -254,8 +264,8 @@ def test_what_the_metadata_may_hold_besides(tmp_path):
     iio.imwrite(tmp_path / "0.png", disc((9, 9, 9)))
     raw = json.dumps(PNG | {"mood": "\u2028"}, ensure_ascii=False)  # a line's end to Unicode, not to JSON
     (tmp_path / "metadata.jsonl").write_text(f"\ufeff{raw}\r\n\n", "utf-8")
-    (line,) = read_metadata(tmp_path)
+    (line,) = read_image_metadata(tmp_path)
     assert (line.text, line.camera_deg, line.group) == ("a corgi", None, None)
     with pytest.raises(InputError, match="there is no folder"):
-        read_metadata(tmp_path / "nowhere")
-    assert image_folder.METADATA == "metadata.jsonl"
+        read_image_metadata(tmp_path / "nowhere")
+    assert image_folder.METADATA_FILE == "metadata.jsonl"

@@ -10,20 +10,20 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 
-from dreamfusion3d.cameras.orbit import turntable
+from dreamfusion3d.cameras.orbit import turntable_cameras
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Render
-from dreamfusion3d.priors.cfg import guided
+from dreamfusion3d.priors.cfg import cfg_denoise
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.pixel import unet
-from dreamfusion3d.priors.pixel.conditioner import Conditioner, camera_features, world_vocabulary
-from dreamfusion3d.priors.pixel.prior import PARTS, PixelPrior
-from dreamfusion3d.priors.pixel.scene_volume import PALETTE
+from dreamfusion3d.priors.pixel.conditioner import Conditioner, camera_features, procedural_vocabulary
+from dreamfusion3d.priors.pixel.prior import WEIGHT_FILES, PixelPrior
+from dreamfusion3d.priors.pixel.scene_volume import PALETTE_SIZE
 from dreamfusion3d.priors.pixel.unet import build_unet
-from dreamfusion3d.priors.protocol import Prior, Text
-from dreamfusion3d.priors.sampling import ddim, noise_for, write_grid
-from dreamfusion3d.priors.vocabulary import EMBEDDED, embedded_folder, known_kinds, vocabulary_of
-from dreamfusion3d.procedural.objects import Meaning
+from dreamfusion3d.priors.protocol import Prior, TextEmbedding
+from dreamfusion3d.priors.sampling import initial_noise, sample_ddim, write_image_grid
+from dreamfusion3d.priors.vocabulary import EMBEDDED, embedded_folder, load_vocabulary, vocabulary_categories
+from dreamfusion3d.procedural.objects import ObjectSpec
 from tests.support.tiny import SIZE, tiny_folder
 
 needs_weights = pytest.mark.skipif(
@@ -38,7 +38,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def prior(folder) -> PixelPrior:
-    return PixelPrior(folder, "tiny", half=False)
+    return PixelPrior(folder, "tiny", mixed_precision=False)
 
 
 def noise(count, seed=0):
@@ -57,7 +57,7 @@ def test_a_folder_is_loaded_by_its_path(folder):
     prior = load_prior(str(folder))
     assert isinstance(prior, Prior) and prior.name == "tiny"
     text = prior.encode_text(["a mug", ""])
-    x0 = prior.denoise(noise(2), torch.full((2,), 0.5), text, turntable(2, size=SIZE))
+    x0 = prior.denoise(noise(2), torch.full((2,), 0.5), text, turntable_cameras(2, size=SIZE))
     assert x0.shape == (2, 4, SIZE, SIZE) and x0.dtype == torch.float32 and torch.isfinite(x0).all()
     assert prior.sha256 == load_prior(str(folder)).sha256
 
@@ -65,14 +65,18 @@ def test_a_folder_is_loaded_by_its_path(folder):
 @pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_a_cpu_without_bfloat16_computes_in_float32(monkeypatch, supported, dtype):
     """There torch would run bfloat16 convolutions some fifty times slower."""
-    monkeypatch.setattr(unet, "_cpu_has_bfloat16", lambda: supported)
-    with unet.autocast(torch.device("cpu")):
+    monkeypatch.setattr(unet, "_cpu_supports_bfloat16", lambda: supported)
+    with unet.bfloat16_autocast(torch.device("cpu")):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 
 def test_half_precision_deviates_little(folder, prior):
     half = PixelPrior(folder, "tiny")
-    arguments = torch.full((2,), 0.5), prior.encode_text(["a mug", "a chair"]), turntable(2, size=SIZE)
+    arguments = (
+        torch.full((2,), 0.5),
+        prior.encode_text(["a mug", "a chair"]),
+        turntable_cameras(2, size=SIZE),
+    )
     difference = half.denoise(noise(2), *arguments) - prior.denoise(noise(2), *arguments)
     assert difference.abs().max() < 0.1
 
@@ -81,23 +85,23 @@ def test_without_a_network_the_guess_is_the_scene(prior):
     def silent(x, timestep, class_labels):
         return SimpleNamespace(sample=x.new_zeros(len(x), 16 * unet.OUT_CHANNELS, *x.shape[-2:]))
 
-    cameras, text = turntable(2, size=SIZE), prior.encode_text(["a mug"] * 2)
+    cameras, text = turntable_cameras(2, size=SIZE), prior.encode_text(["a mug"] * 2)
     _, colours, scene = prior._parts(text)
-    seen = unet.look(scene, cameras, SIZE, SIZE)
-    guess = unet.predict(
+    seen = unet.render_scene_condition(scene, cameras, SIZE, SIZE)
+    guess = unet.predict_image(
         silent, prior.attention, noise(2), torch.zeros(2), seen, colours, torch.zeros(2, 1), cameras, views=1
     )
-    lights, opacity = seen[:, :PALETTE].mean((2, 3)), seen[:, PALETTE].mean((1, 2))
-    torch.testing.assert_close(guess.lights.mean((2, 3)), lights, atol=0.02, rtol=0)
-    assert guess.rest.abs().max() == 0
-    picture = guess.picture(colours)
+    lights, opacity = seen[:, :PALETTE_SIZE].mean((2, 3)), seen[:, PALETTE_SIZE].mean((1, 2))
+    torch.testing.assert_close(guess.shading.mean((2, 3)), lights, atol=0.02, rtol=0)
+    assert guess.residual.abs().max() == 0
+    picture = guess.image(colours)
     assert picture.shape == (2, 4, SIZE, SIZE)
     expected = torch.cat([2 * torch.einsum("bp,bpc->bc", lights, colours) - 1, opacity[:, None]], 1)
     torch.testing.assert_close(picture.mean((2, 3)), expected, atol=0.02, rtol=0)
 
 
 def test_views_alone_do_not_see_each_other(prior):
-    cameras, t = turntable(4, size=SIZE), torch.full((4,), 0.6)
+    cameras, t = turntable_cameras(4, size=SIZE), torch.full((4,), 0.6)
     text = prior.encode_text(["a red mug"] * 4)
     together = prior.denoise(noise(4), t, text, cameras, views=1)
     for i in range(4):
@@ -107,14 +111,15 @@ def test_views_alone_do_not_see_each_other(prior):
 
 
 def test_joint_views_see_each_other_and_nobody_else(prior):
-    cameras, t = turntable(4, size=SIZE), torch.full((4,), 0.6)
+    cameras, t = turntable_cameras(4, size=SIZE), torch.full((4,), 0.6)
     text = prior.encode_text(["a red mug"] * 4)
     x = noise(4)
     changed = x.clone()
     changed[3] = noise(4, seed=9)[3]
     difference = [
         (prior.denoise(x, t, text, cameras, views=v) - prior.denoise(changed, t, text, cameras, views=v))
-        .abs().amax((1, 2, 3))
+        .abs()
+        .amax((1, 2, 3))
         for v in (1, 2, 4)
     ]
     assert (difference[0][:3] == 0).all()
@@ -124,7 +129,7 @@ def test_joint_views_see_each_other_and_nobody_else(prior):
 
 def test_prompt_and_camera_matter_and_wording_does_not(prior):
     def ask(prompt, azimuth):
-        cameras = turntable(4, size=SIZE).select(torch.tensor([azimuth]))
+        cameras = turntable_cameras(4, size=SIZE).select(torch.tensor([azimuth]))
         return prior.denoise(noise(1), torch.full((1,), 0.7), prior.encode_text([prompt]), cameras)
 
     assert torch.equal(ask("a jug with a single handle", 0), ask("one-handled pitcher", 0))
@@ -147,29 +152,31 @@ def test_encoding_keeps_means_and_gradients(prior, size):
 
 def test_a_prior_names_only_what_it_was_taught(tmp_path):
     """The world may be wider than a folder's vocabulary."""
-    folder = tiny_folder(tmp_path / "narrow", vocabulary=Meaning("mug", "red", count=1).tokens())
-    assert known_kinds(vocabulary_of(str(folder))) == ["mug"]
-    narrow = PixelPrior(folder, "narrow", half=False)
+    folder = tiny_folder(tmp_path / "narrow", vocabulary=ObjectSpec("mug", "red", count=1).tokens())
+    assert vocabulary_categories(load_vocabulary(str(folder))) == ["mug"]
+    narrow = PixelPrior(folder, "narrow", mixed_precision=False)
     assert narrow.check_prompt("a red mug") == []
     assert narrow.check_prompt("a blue mug") == ["this prior was never taught: colour blue"]
     assert "mug option" in narrow.check_prompt("a red mug with a lid")[0]
-    wooden = tiny_folder(tmp_path / "wooden", vocabulary=Meaning("table", count=4).tokens())
-    assert PixelPrior(wooden, "wooden", half=False).check_prompt("a wooden table") == []
+    wooden = tiny_folder(tmp_path / "wooden", vocabulary=ObjectSpec("table", count=4).tokens())
+    assert PixelPrior(wooden, "wooden", mixed_precision=False).check_prompt("a wooden table") == []
     with pytest.raises(InputError, match="it knows: mug. Use"):
         narrow.check_prompt("a chair")
 
 
 def test_more_tokens_leave_the_old_ones_alone():
     old = Conditioner(["kind:mug", "kind:vase", "size:tall"], 8)
-    new = old.extended(["kind:mug", "kind:sword", "finish:metal"])
+    new = old.extend_vocabulary(["kind:mug", "kind:sword", "finish:metal"])
     assert new.vocabulary == [*old.vocabulary, "kind:sword", "finish:metal"]
     view = torch.tensor([30.0]), torch.tensor([10.0])
     for tokens in (["kind:mug"], ["kind:vase", "size:tall"], []):
-        one, other = (c(c.embed([c.rows(tokens)]), *view) for c in (old, new))
+        one, other = (c(c.embed([c.token_ids(tokens)]), *view) for c in (old, new))
         torch.testing.assert_close(one, other)
     added = new.embedding.weight[len(old.vocabulary) + 1 :]
     assert len(added) == 2 and (added[0] - added[1]).norm() > 0.5 * old.embedding.weight.norm(dim=1).mean()
-    assert torch.equal(added, old.extended(new.vocabulary).embedding.weight[-2:]), "the same every time"
+    assert torch.equal(added, old.extend_vocabulary(new.vocabulary).embedding.weight[-2:]), (
+        "the same every time"
+    )
 
 
 def test_prompts(prior):
@@ -183,11 +190,11 @@ def test_prompts(prior):
 
 def test_conditioner_round_trip_and_camera_periodicity(tmp_path):
     torch.manual_seed(0)
-    conditioner = Conditioner(world_vocabulary(), 16)
+    conditioner = Conditioner(procedural_vocabulary(), 16)
     conditioner.save(tmp_path)
     again = Conditioner.load(tmp_path)
     assert again.vocabulary == conditioner.vocabulary
-    rows = [conditioner.rows(["kind:mug", "colour:red"]), conditioner.rows(["no such token"])]
+    rows = [conditioner.token_ids(["kind:mug", "colour:red"]), conditioner.token_ids(["no such token"])]
     assert len(rows[0]) == 2 and rows[1] == [0]
     torch.testing.assert_close(again.embed(rows), conditioner.embed(rows), rtol=0, atol=2e-3)
     torch.testing.assert_close(  # a bag of tokens
@@ -195,8 +202,10 @@ def test_conditioner_round_trip_and_camera_periodicity(tmp_path):
     )
     elevation = torch.tensor([20.0])
     torch.testing.assert_close(
-        camera_features(torch.tensor([-90.0]), elevation), camera_features(torch.tensor([270.0]), elevation),
-        rtol=0, atol=1e-5,
+        camera_features(torch.tensor([-90.0]), elevation),
+        camera_features(torch.tensor([270.0]), elevation),
+        rtol=0,
+        atol=1e-5,
     )
 
 
@@ -235,10 +244,10 @@ def of_another_form(folder: Path) -> None:
     [
         (remove_all, "there is no prior folder"),
         (empty, "model_index.json is missing"),
-        (lambda f: (f / PARTS[1]).unlink(), "conditioner/model.safetensors is missing"),
-        (truncate(PARTS[0]), "damaged"),
-        (truncate(PARTS[1]), "damaged"),
-        (overwrite(PARTS[0], ""), "damaged"),
+        (lambda f: (f / WEIGHT_FILES[1]).unlink(), "conditioner/model.safetensors is missing"),
+        (truncate(WEIGHT_FILES[0]), "damaged"),
+        (truncate(WEIGHT_FILES[1]), "damaged"),
+        (overwrite(WEIGHT_FILES[0], ""), "damaged"),
         (overwrite("unet/config.json", "{"), "damaged"),
         (overwrite("unet/config.json", "{}"), "damaged"),
         (overwrite("scheduler/scheduler_config.json", "no"), "damaged"),
@@ -267,9 +276,9 @@ def test_an_incomplete_package_is_not_the_users_fault(monkeypatch, tmp_path):
 
 def test_ddim_is_repeatable(prior):
     def sample():
-        cameras = turntable(2, size=SIZE)
+        cameras = turntable_cameras(2, size=SIZE)
         text = prior.encode_text(["a mug", ""])
-        *_, x0 = ddim(prior, text, cameras, steps=3, views=2, noise=noise_for(cameras, seed=3))
+        *_, x0 = sample_ddim(prior, text, cameras, steps=3, views=2, noise=initial_noise(cameras, seed=3))
         return x0
 
     assert torch.equal(sample(), sample())
@@ -278,12 +287,14 @@ def test_ddim_is_repeatable(prior):
 
 def test_a_prompt_a_picture_is_as_each_alone(prior):
     """``guided`` with one prompt for every picture: the video between two prompts rests on it."""
-    cameras = turntable(2, size=SIZE)
+    cameras = turntable_cameras(2, size=SIZE)
     mug, vase, empty = prior.encode_text(["a mug", "a vase", ""]).embedding.split(1)
     x, t = noise(2), torch.full((2,), 0.7)
-    both = guided(prior, x, t, Text(torch.cat([mug, vase, empty])), cameras, scale=3.0, views=1)
+    both = cfg_denoise(prior, x, t, TextEmbedding(torch.cat([mug, vase, empty])), cameras, scale=3.0, views=1)
     for row, prompt in enumerate((mug, vase)):
-        alone = guided(prior, x, t, Text(torch.cat([prompt, empty])), cameras, scale=3.0, views=1)
+        alone = cfg_denoise(
+            prior, x, t, TextEmbedding(torch.cat([prompt, empty])), cameras, scale=3.0, views=1
+        )
         torch.testing.assert_close(both[row], alone[row], atol=1e-5, rtol=1e-4)
 
 
@@ -292,7 +303,7 @@ def test_a_grid_shows_colours_over_a_chequered_ground(tmp_path):
 
     red = torch.full((3, 4, 8, 8), -1.0)
     red[:2, 0], red[:2, 3] = 1, 1
-    write_grid(red, tmp_path / "grid.png", columns=2, enlarge=2)
+    write_image_grid(red, tmp_path / "grid.png", columns=2, upscale=2)
     sheet = iio.imread(tmp_path / "grid.png")
     assert sheet.shape == (32, 32, 3)
     assert (sheet[:16] == [255, 0, 0]).all()
@@ -305,8 +316,10 @@ def test_embedded_weights():
     assert size <= 32e6
     prior = load_prior()
     assert prior.name == EMBEDDED
-    cameras, text = turntable(4), prior.encode_text(["a red mug", ""])
-    *_, x0 = ddim(prior, text, cameras, steps=12, scale=2.0, views=4, noise=noise_for(cameras, seed=0))
+    cameras, text = turntable_cameras(4), prior.encode_text(["a red mug", ""])
+    *_, x0 = sample_ddim(
+        prior, text, cameras, steps=12, scale=2.0, views=4, noise=initial_noise(cameras, seed=0)
+    )
     rgb, opacity = (x0[:, :3] + 1) / 2, (x0[:, 3] + 1) / 2
     solid = opacity > 0.9
     assert 0.05 < solid.float().mean() < 0.7

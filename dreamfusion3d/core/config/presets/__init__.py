@@ -9,13 +9,13 @@ from dreamfusion3d.core.errors import InputError
 _FOLDER = Path(__file__).parent
 
 
-def names() -> list[str]:
+def preset_names() -> list[str]:
     """The presets that ship, sorted."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
-def path(name: str) -> Path:
+def preset_path(name: str) -> Path:
     """The preset's file; raises InputError for a name that does not ship."""
-    if name not in names():
-        raise InputError(f"there is no preset {name!r}; there are: {', '.join(names())}")
+    if name not in preset_names():
+        raise InputError(f"there is no preset {name!r}; there are: {', '.join(preset_names())}")
     return _FOLDER / f"{name}.yaml"
