@@ -42,9 +42,7 @@ def _curve(chart: Chart, image: Image.Image) -> None:
     spans = [_span([point[0] for point in points]), _between_ticks([point[1] for point in points])]
 
     def place(x: float, y: float) -> tuple[float, float]:
-        share = [
-            math.log(v / low) / math.log(high / low) for v, (low, high) in zip((x, y), spans, strict=True)
-        ]
+        share = [math.log(v / low) / math.log(high / low) for v, (low, high) in zip((x, y), spans, strict=True)]
         return left + (right - left) * share[0], bottom - (bottom - top) * share[1]
 
     for x in _marks([point[0] for point in points], *spans[0]):
@@ -112,9 +110,7 @@ def _between_ticks(values: Sequence[float]) -> tuple[float, float]:
 
 def _ticks(low: float, high: float) -> list[float]:
     found = [
-        m * 10.0**e
-        for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        for m in (1, 2, 5)
+        m * 10.0**e for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) for m in (1, 2, 5)
     ]
     return [v for v in found if low <= v <= high]
 

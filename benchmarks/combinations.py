@@ -68,14 +68,10 @@ def true_views(prompt: str) -> torch.Tensor:
     return torch.cat([rgb, drawn.opacity[:, None]], 1) * 2 - 1
 
 
-def judged(
-    judge: ImageTextEncoder, drawn: list[torch.Tensor], prompts: list[str], everything: list[str]
-) -> list[int]:
+def judged(judge: ImageTextEncoder, drawn: list[torch.Tensor], prompts: list[str], everything: list[str]) -> list[int]:
     """The place of each prompt among all."""
     pictures = [((x0 + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy() for x0 in drawn]
-    return prompt_ranks(
-        similarity_matrix(judge, pictures, everything), [everything.index(p) for p in prompts]
-    )
+    return prompt_ranks(similarity_matrix(judge, pictures, everything), [everything.index(p) for p in prompts])
 
 
 def main() -> None:
@@ -86,11 +82,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=2.0)
     parser.add_argument("--out", type=Path, default=Path("out/combinations"))
     arguments = parser.parse_args()
-    prior, judge, progress = (
-        load_prior(arguments.prior),
-        load_image_text_encoder(),
-        default_progress(quiet=False),
-    )
+    prior, judge, progress = (load_prior(arguments.prior), load_image_text_encoder(), default_progress(quiet=False))
     held, seen, everything = pairs()
     result: dict[str, object] = {"benchmark": "combinations", "rivals": len(everything)}
     for sort, prompts in (("held_out", held[: arguments.each]), ("seen", seen[: arguments.each])):

@@ -34,12 +34,7 @@ PUBLISHED_OPERATIONS = {"sd14": 2 * 338.7e9}
 SD14 = dataclasses.replace(
     MODELS["sd21"],
     width=768,
-    unet={
-        **MODELS["sd21"].unet,
-        "attention_head_dim": 8,
-        "cross_attention_dim": 768,
-        "use_linear_projection": False,
-    },
+    unet={**MODELS["sd21"].unet, "attention_head_dim": 8, "cross_attention_dim": 768, "use_linear_projection": False},
 )
 ATTENTION = ("attention", "bmm", "baddbmm")  # the products of queries, keys and values
 
@@ -126,9 +121,7 @@ def main() -> None:
             {
                 "benchmark": "cost",
                 "unit": "10^12 operations, bytes in half precision",
-                "models": {
-                    name: cost(name, model) for name, model in {"sd14": SD14, **MODELS, "sd3": SD3}.items()
-                },
+                "models": {name: cost(name, model) for name, model in {"sd14": SD14, **MODELS, "sd3": SD3}.items()},
             },
             indent=2,
         )

@@ -47,9 +47,7 @@ SIZE = 64
 def teacher(mode: str, kind: str, photos: Photos, config: Config) -> NovelViewLoss | None:
     if mode == "semantic":
         ground = estimate_background(photos).color
-        return SemanticConsistencyLoss.from_photos(
-            load_image_encoder("judge"), photos, config.reconstruction, ground
-        )
+        return SemanticConsistencyLoss.from_photos(load_image_encoder("judge"), photos, config.reconstruction, ground)
     if mode == "prior":
         prior = load_prior(config.prior)
         text = encode_prompts(prior, f"a {kind}", config.prompts)
@@ -57,9 +55,7 @@ def teacher(mode: str, kind: str, photos: Photos, config: Config) -> NovelViewLo
     return None
 
 
-def run(
-    kind: str, count: int, seed: int, config: Config, modes: Sequence[str] = MODES
-) -> tuple[dict, np.ndarray]:
+def run(kind: str, count: int, seed: int, config: Config, modes: Sequence[str] = MODES) -> tuple[dict, np.ndarray]:
     """Figures by mode, and a row of pictures."""
     generator = torch.Generator().manual_seed(seed)
     meaning = default_spec(kind)
@@ -88,12 +84,7 @@ def run(
         seconds = time.perf_counter() - begun
         report[mode] = {"psnr": round(psnr, 2), "ssim": round(ssim, 4), "seconds": round(seconds, 1)}
         seen, truth = render_with_targets(
-            field,
-            held.select([worst]),
-            occupied_cells(field, config, lot),
-            estimate_background(held),
-            config,
-            lot,
+            field, held.select([worst]), occupied_cells(field, config, lot), estimate_background(held), config, lot
         )
         row.append(seen[0])
     rgba = taken.rgba[:4].float() / 255

@@ -126,9 +126,7 @@ def begin_peer(clone: Path, photos: Photos, held: Photos, config: Config) -> tup
         network.eval()
         white = torch.tensor(ground.color)
         pixels = torch.arange(held.rgba[..., 0].numel())
-        seen = torch.cat(
-            [shot(held.cameras, part, white.expand(len(part), 3)) for part in pixels.split(1 << 12)]
-        )
+        seen = torch.cat([shot(held.cameras, part, white.expand(len(part), 3)) for part in pixels.split(1 << 12)])
         network.train()
         truth = photo_colors(held, pixels, white.expand(len(pixels), 3))
         errors = (seen.clamp(0, 1) - truth).square().view(len(held), -1).mean(1)
@@ -204,9 +202,7 @@ def main() -> None:
         "size": SIZE,
         "threads": arguments.threads,
         "clock": arguments.clock,
-        "fields": [
-            race(name, begin, marks, config, CLOCKS[arguments.clock]) for name, begin in fields.items()
-        ],
+        "fields": [race(name, begin, marks, config, CLOCKS[arguments.clock]) for name, begin in fields.items()],
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_json(arguments.out / "fit.json", report)

@@ -94,9 +94,7 @@ class Scene:
         self.unet = self.prior.network.unet  # type: ignore[attr-defined]
         with torch.random.fork_rng():
             torch.manual_seed(1)
-            self.own = families.unet(
-                class_embed_type="projection", projection_class_embeddings_input_dim=16
-            ).eval()
+            self.own = families.unet(class_embed_type="projection", projection_class_embeddings_input_dim=16).eval()
         self.b = pictures
         self.steps = torch.tensor(TIMES[-pictures:] if pictures > 1 else TIMES[1:2])
         self.x = torch.randn(pictures, 4, 8, 8, generator=draw)
@@ -130,10 +128,7 @@ class Scene:
             decode_latents=lambda latents: None,
             scheduler=types.SimpleNamespace(add_noise=self.noisy),
             cfg=types.SimpleNamespace(
-                guidance_scale=scale,
-                weighting_strategy=weighting,
-                use_img_loss=False,
-                view_dependent_prompting=True,
+                guidance_scale=scale, weighting_strategy=weighting, use_img_loss=False, view_dependent_prompting=True
             ),
         )
         angles = torch.zeros(self.b)
@@ -144,9 +139,7 @@ class Scene:
         return gradient
 
     def theirs_vsd(self, methods: types.SimpleNamespace, scale: float) -> Tensor:
-        scheduler = types.SimpleNamespace(
-            add_noise=self.noisy, config=types.SimpleNamespace(prediction_type="epsilon")
-        )
+        scheduler = types.SimpleNamespace(add_noise=self.noisy, config=types.SimpleNamespace(prediction_type="epsilon"))
         made = bound(
             methods,
             unet=self.unet,
@@ -188,9 +181,7 @@ class Scene:
         output = self.own(x_t, self.steps, encoder_hidden_states=self.cond, class_labels=poses).sample
         return self.prior.noise_schedule.x0(x_t, t, output)
 
-    def ours(
-        self, prompts: Prompts, scale: float, weighting: Weighting, *, variational: bool = False
-    ) -> Tensor:
+    def ours(self, prompts: Prompts, scale: float, weighting: Weighting, *, variational: bool = False) -> Tensor:
         x = self.x.clone().requires_grad_()
         denoise, pair = self.denoise(scale, prompts), self.prior.alpha_sigma(self.t)
         if variational:
@@ -210,9 +201,7 @@ class Mispaired:
         place = torch.arange(2 * pictures)
         self.rows = torch.cat([place, place[0::2], place[1::2]]) % pictures
 
-    def __call__(
-        self, x_t: Tensor, timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
-    ) -> Tensor:
+    def __call__(self, x_t: Tensor, timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int) -> Tensor:
         return self.network(x_t[self.rows], timestep[self.rows], text, cameras, views)
 
 
@@ -245,9 +234,7 @@ def compare(clone: Path, work: Path) -> dict[str, Row]:
         "perp-neg, scale 100, three pictures": row(batch, three.ours(asked, 100.0, "sigma2")),
     }
     three.prior.network, three.prior.batch_size = Mispaired(three.prior.network, 3), 12
-    rows["perp-neg, scale 100, three pictures paired as theirs"] = row(
-        batch, three.ours(asked, 100.0, "sigma2")
-    )
+    rows["perp-neg, scale 100, three pictures paired as theirs"] = row(batch, three.ours(asked, 100.0, "sigma2"))
     return rows
 
 

@@ -63,20 +63,9 @@ def curve(name: str, device: torch.device, repeats: int, size: int, views: int) 
             field.max_resolution,
         )
         rays = views * config.render.resolution**2
-        across = {
-            "rays": rays,
-            "samples": samples,
-            "table": layout.num_rows,
-            "resolution": field.max_resolution,
-        }
+        across = {"rays": rays, "samples": samples, "table": layout.num_rows, "resolution": field.max_resolution}
         rows.append(
-            {
-                setting: value,
-                "across": across[name],
-                "rays": rays,
-                "samples": samples,
-                "table_rows": layout.num_rows,
-            }
+            {setting: value, "across": across[name], "rays": rays, "samples": samples, "table_rows": layout.num_rows}
         )
     found = peers.median_ms(steps, repeats, device)
     return [row | {"ms": ms} for row, ms in zip(rows, found.values(), strict=True)]

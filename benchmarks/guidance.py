@@ -107,8 +107,7 @@ def distil(
     for step in range(steps):
         adam.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         low, high = (
-            linear_ramp(step / steps, *ends)
-            for ends in zip(settings.t_range_start, settings.t_range_end, strict=True)
+            linear_ramp(step / steps, *ends) for ends in zip(settings.t_range_start, settings.t_range_end, strict=True)
         )
         t = low + (high - low) * torch.rand(particles, generator=generator)
         loss = guidance(x, t, teacher, generator=generator).loss
@@ -180,9 +179,7 @@ def main() -> None:
     reports = {"asked": figures(mixture, asked, truth)}
     for title, settings in CASES:
         generator = torch.Generator().manual_seed(arguments.seed)
-        x = distil(
-            mixture, settings, particles=arguments.particles, steps=arguments.steps, generator=generator
-        )
+        x = distil(mixture, settings, particles=arguments.particles, steps=arguments.steps, generator=generator)
         reports[title] = figures(mixture, x, truth)
         panels.append(panel(mixture, x, title))
     columns = 3
@@ -193,12 +190,7 @@ def main() -> None:
     sheet.save(arguments.out)
     print(
         json.dumps(
-            {
-                "benchmark": "guidance",
-                "particles": arguments.particles,
-                "steps": arguments.steps,
-                "cases": reports,
-            },
+            {"benchmark": "guidance", "particles": arguments.particles, "steps": arguments.steps, "cases": reports},
             indent=2,
         )
     )

@@ -32,11 +32,7 @@ def bytes_moved(samples: int, layout: HashGridLayout, size: int) -> int:
     sector of 32 bytes for every corner, read once, then read and written; and the table's gradient."""
     hashed = sum(not dense for dense in layout.dense)
     corners = samples * hashed * 8 * 32 * 3
-    return (
-        corners
-        + samples * (2 * 12 + 2 * 4 * layout.output_dim)
-        + layout.num_rows * layout.features * (4 + size)
-    )
+    return corners + samples * (2 * 12 + 2 * 4 * layout.output_dim) + layout.num_rows * layout.features * (4 + size)
 
 
 def bandwidth(device: torch.device) -> float:
@@ -64,9 +60,7 @@ def measure_cuda(
 ) -> dict[str, object]:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(samples, 3, generator=generator).to(device)
-    table = (
-        torch.randn(layout.num_rows, layout.features, generator=generator).to(device, dtype).requires_grad_()
-    )
+    table = torch.randn(layout.num_rows, layout.features, generator=generator).to(device, dtype).requires_grad_()
     pull = torch.randn(samples, layout.output_dim, generator=generator).to(device)
 
     def both(backend: Backend, half_precision_grads: bool = False) -> None:

@@ -46,9 +46,7 @@ def run(kind: str, handles: int, count: int, config: Config, seed: int) -> tuple
     field = NerfField(config.field, generator=generator)
     begun = time.perf_counter()
     text = prior.encode_text(["", ""])
-    for _ in distill_field(
-        field, prior, text, config, generator=generator, sample_cameras=prior.sample_cameras
-    ):
+    for _ in distill_field(field, prior, text, config, generator=generator, sample_cameras=prior.sample_cameras):
         pass
     seconds = time.perf_counter() - begun
 

@@ -100,8 +100,7 @@ def main() -> None:
     cases = {prompt: Path(path) for prompt, _, path in (pair.rpartition("=") for pair in arguments.mesh)}
     if not cases:
         cases = {
-            prompt: true_prop(kind, count, arguments.out / f"{kind}.glb")
-            for prompt, (kind, count) in PROPS.items()
+            prompt: true_prop(kind, count, arguments.out / f"{kind}.glb") for prompt, (kind, count) in PROPS.items()
         }
     config = resolve_config(arguments.quality, None, arguments.sets)
     found = [row_of(prompt, path, arguments.out, config) for prompt, path in cases.items()]

@@ -51,11 +51,7 @@ from dreamfusion3d.training.guidance_loss import StepPlan
 from dreamfusion3d.training.prefetch import RayBatch
 from dreamfusion3d.training.step_planner import describe_step_plan, enumerate_step_plans
 
-WAYS = {
-    "keep all": save_all_schedule,
-    "compute all twice": recompute_all_schedule,
-    "square root": sqrt_schedule,
-}
+WAYS = {"keep all": save_all_schedule, "compute all twice": recompute_all_schedule, "square root": sqrt_schedule}
 TRIED = (1, 2)
 REPEATS = 8  # of a timed gradient, of which the fastest counts
 
@@ -65,9 +61,7 @@ def curve(props: int, count: int, device: torch.device) -> dict[str, Any]:
     config = PriorTrainConfig()
     state = new_train_state(procedural_vocabulary(), config, seed=0, device=device)
     levels = build_scheduler().alphas_cumprod.to(device)
-    lesson = TrainStepContext(
-        state.model, config.scene_weight, install_view_attention(state.model.unet), levels
-    )
+    lesson = TrainStepContext(state.model, config.scene_weight, install_view_attention(state.model.unet), levels)
     parameters = list(state.model.parameters())
 
     def blocks(number: int) -> list[Any]:
@@ -84,9 +78,7 @@ def curve(props: int, count: int, device: torch.device) -> dict[str, Any]:
         )
 
     begun = time.perf_counter()
-    chain = extrapolate_chain(
-        *(profile_chain(blocks(n), {}, device, parameters) for n in TRIED), TRIED, props
-    )
+    chain = extrapolate_chain(*(profile_chain(blocks(n), {}, device, parameters) for n in TRIED), TRIED, props)
     points = pareto_front(chain)
     planning = time.perf_counter() - begun
     whole = blocks(props)
@@ -94,16 +86,12 @@ def curve(props: int, count: int, device: torch.device) -> dict[str, Any]:
     def run(point: ParetoPoint) -> dict[str, Any]:
         for p in parameters:
             p.grad = torch.zeros_like(p)
-        with measure_memory(
-            device, [*parameters, *(p.grad for p in parameters if p.grad is not None)]
-        ) as meter:
+        with measure_memory(device, [*parameters, *(p.grad for p in parameters if p.grad is not None)]) as meter:
             meter.reset()
             start = meter.live_bytes()
             run_checkpointed(whole, point.schedule, {})["loss"].backward()
             peak = meter.peak_bytes() - start
-        seconds = time_call(
-            device, lambda: run_checkpointed(whole, point.schedule, {})["loss"].backward(), REPEATS
-        )
+        seconds = time_call(device, lambda: run_checkpointed(whole, point.schedule, {})["loss"].backward(), REPEATS)
         return {
             "peak_bytes": peak,
             "predicted_peak_bytes": point.peak,

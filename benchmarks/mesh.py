@@ -224,9 +224,7 @@ def main() -> None:
     for name, field in fields.items():
         wanted = field_pictures(field, cameras, arguments.seed)
         for resolution in sorted(arguments.resolution or RESOLUTIONS):
-            row, textured = files_of(
-                field, resolution, arguments.faces, arguments.texture_size, arguments.seed
-            )
+            row, textured = files_of(field, resolution, arguments.faces, arguments.texture_size, arguments.seed)
             shown = render_mesh(textured, cameras, shading=False)
             row |= {
                 "field": name,

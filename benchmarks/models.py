@@ -106,13 +106,7 @@ MODELS = {
     "if-m": Model("IFPipeline", "dreamfusion-if", _IF_M, _COSINE, 4096),
     # no preset is made for SDXL
     "sdxl": Model(
-        "StableDiffusionXLPipeline",
-        "dreamfusion-sd",
-        _SDXL,
-        _DDPM,
-        2048,
-        1280,
-        {**_VAE, "scaling_factor": 0.13025},
+        "StableDiffusionXLPipeline", "dreamfusion-sd", _SDXL, _DDPM, 2048, 1280, {**_VAE, "scaling_factor": 0.13025}
     ),
 }
 # stabilityai/stable-diffusion-3-medium-diffusers: transformer/config.json, 2028 M parameters. Its sizes alone

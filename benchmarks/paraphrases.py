@@ -58,9 +58,7 @@ def main() -> None:
 
     @cache
     def made(prompt: str) -> EvalSubject:
-        asset = text_to_mesh(
-            prompt, out=arguments.out, seed=0, config=config, progress=default_progress(quiet=True)
-        )
+        asset = text_to_mesh(prompt, out=arguments.out, seed=0, config=config, progress=default_progress(quiet=True))
         return load_subject(asset.folder)
 
     pairs = prompt_lists.load_paraphrases()[: arguments.pairs]

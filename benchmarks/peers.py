@@ -44,10 +44,7 @@ def commit(clone: Path) -> str | None:
     if not clone.is_dir():
         return None
     asked = subprocess.run(
-        ["git", "-C", str(clone), "rev-parse", "--show-toplevel", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
+        ["git", "-C", str(clone), "rev-parse", "--show-toplevel", "HEAD"], capture_output=True, text=True, check=False
     )
     top, _, head = asked.stdout.strip().partition("\n")
     own = asked.returncode == 0 and Path(top) == clone.resolve()  # not the repository around it
@@ -87,10 +84,7 @@ def hash_encoding(clone: Path, layout: HashGridLayout, device: torch.device) -> 
             "nerfstudio.utils.external": {"TCNN_EXISTS": False, "tcnn": None},
             "nerfstudio.utils.math": {"expected_sin": unused, "generate_polyhedron_basis": unused},
             "nerfstudio.utils.printing": {"print_tcnn_speed_warning": unused},
-            "nerfstudio.utils.spherical_harmonics": {
-                "MAX_SH_DEGREE": 4,
-                "components_from_spherical_harmonics": unused,
-            },
+            "nerfstudio.utils.spherical_harmonics": {"MAX_SH_DEGREE": 4, "components_from_spherical_harmonics": unused},
         },
     )
     return encodings.HashEncoding(
@@ -126,9 +120,7 @@ def vanilla_nerf(clone: Path, device: torch.device) -> torch.nn.Module:
             "mcubes": {},
             "raymarching": {},
             "trimesh": {},
-            "meshutils": dict.fromkeys(
-                ("decimate_mesh", "clean_mesh", "poisson_mesh_reconstruction"), unused
-            ),
+            "meshutils": dict.fromkeys(("decimate_mesh", "clean_mesh", "poisson_mesh_reconstruction"), unused),
         },
     )
     network = module(
@@ -165,9 +157,7 @@ def vanilla_nerf(clone: Path, device: torch.device) -> torch.nn.Module:
     return found
 
 
-def median_ms(
-    contestants: Mapping[str, Callable[[], object]], repeats: int, device: torch.device
-) -> dict[str, float]:
+def median_ms(contestants: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
     """Median milliseconds of each, taken in turn, so that a busy machine slows all of them; the first
     round, which compiles, is not counted."""
     times: dict[str, list[float]] = {name: [] for name in contestants}

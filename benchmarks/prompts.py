@@ -102,16 +102,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/prompts"))
     arguments = parser.parse_args()
     config = resolve_config(arguments.quality, None, arguments.sets, prior__name=arguments.prior)
-    wanted = arguments.prompt or (
-        prompt_lists.load_prompt_list(arguments.list) if arguments.list else PROMPTS
-    )
+    wanted = arguments.prompt or (prompt_lists.load_prompt_list(arguments.list) if arguments.list else PROMPTS)
     assets = [
         text_to_mesh(
-            prompt,
-            out=arguments.out / f"seed{seed}",
-            seed=seed,
-            config=config,
-            progress=default_progress(quiet=True),
+            prompt, out=arguments.out / f"seed{seed}", seed=seed, config=config, progress=default_progress(quiet=True)
         )
         for prompt in wanted
         for seed in range(arguments.seeds)

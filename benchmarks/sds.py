@@ -70,12 +70,7 @@ class Bench:
         return self.device.type == "cuda"
 
     def config(self, preset: str | None, *sets: str) -> Config:
-        small = (
-            "field.log2_table_size=12",
-            "field.num_levels=4",
-            "render.resolution=16",
-            "mesh.grid_resolution=32",
-        )
+        small = ("field.log2_table_size=12", "field.num_levels=4", "render.resolution=16", "mesh.grid_resolution=32")
         return resolve_config("standard", None, [*(small if self.tiny else ()), *sets], preset=preset)
 
     def generator(self) -> torch.Generator:

@@ -58,9 +58,7 @@ class Clock:
         return time.perf_counter()
 
 
-def shares(
-    prompt: str, config: Any, prior_name: str, device: torch.device, start: str = "prior"
-) -> dict[str, Any]:
+def shares(prompt: str, config: Any, prior_name: str, device: torch.device, start: str = "prior") -> dict[str, Any]:
     """One whole run of ``config``, its steps' time divided; from the prior's fog, or from the blob."""
     clock = Clock(device)
     prior = load_prior(prior_name, device=device)
@@ -165,19 +163,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.against:
         report = against(
-            arguments.against,
-            arguments.prompt,
-            arguments.start,
-            arguments.steps,
-            arguments.rounds,
-            arguments.sets,
+            arguments.against, arguments.prompt, arguments.start, arguments.steps, arguments.rounds, arguments.sets
         )
         print(json.dumps(report, indent=2))
         return
     config = resolve_config("standard", None, [f"optim.steps={arguments.steps}", *arguments.sets])
-    report = shares(
-        arguments.prompt, config, arguments.prior, torch.device(arguments.device), arguments.start
-    )
+    report = shares(arguments.prompt, config, arguments.prior, torch.device(arguments.device), arguments.start)
     print(json.dumps(report, indent=2))
 
 

@@ -39,9 +39,7 @@ def cells(views: np.ndarray) -> list[np.ndarray]:
     return [(view * 255).round().astype(np.uint8) for view in composite_over_gray(views)]
 
 
-def rows_of(
-    prompt: str, verdicts: Mapping[str, Sequence[EvalResult]], place: int
-) -> dict[str, list[np.ndarray]]:
+def rows_of(prompt: str, verdicts: Mapping[str, Sequence[EvalResult]], place: int) -> dict[str, list[np.ndarray]]:
     """What is seen of a true prop, and of the asset of each way."""
     meaning = prompt_to_spec(prompt)
     assert meaning is not None, "every prompt here is of the procedural world"
@@ -53,10 +51,7 @@ def rows_of(
 
 
 def ways_of(quality: str, sets: Sequence[str]) -> dict[str, Config]:
-    return {
-        way: resolve_config(quality, None, [f"guidance.scale={SCALE}", *sets, *own])
-        for way, own in WAYS.items()
-    }
+    return {way: resolve_config(quality, None, [f"guidance.scale={SCALE}", *sets, *own]) for way, own in WAYS.items()}
 
 
 def main() -> None:

@@ -48,12 +48,7 @@ def made(
         for k, (way, config) in enumerate(ways.items()):
             found[way].append(
                 text_to_mesh(
-                    prompt,
-                    out=out / way,
-                    seed=seed,
-                    config=config,
-                    prior=prior,
-                    progress=default_progress(quiet=True),
+                    prompt, out=out / way, seed=seed, config=config, prior=prior, progress=default_progress(quiet=True)
                 )
             )
             progress.step(i * len(ways) + k + 1, len(ways) * len(prompts), f"{prompt}, {way}")
@@ -64,9 +59,7 @@ def made(
 def judged(assets: Sequence[Asset], rivals: Sequence[str]) -> list[EvalResult]:
     """By all judges of ``evaluate``."""
     evidence = [load_subject(asset.folder) for asset in assets]
-    found = [
-        v for _, v in evaluate.evaluate_subjects(evidence, load_image_text_encoder(), rivals) if v is not None
-    ]
+    found = [v for _, v in evaluate.evaluate_subjects(evidence, load_image_text_encoder(), rivals) if v is not None]
     return found[0]
 
 
@@ -119,9 +112,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/ways"))
     arguments = parser.parse_args()
     ways = {
-        kind: resolve_config(
-            arguments.quality, None, arguments.sets, prior__name=arguments.prior, guidance__kind=kind
-        )
+        kind: resolve_config(arguments.quality, None, arguments.sets, prior__name=arguments.prior, guidance__kind=kind)
         for kind in arguments.guidance or BUILTIN_GUIDANCES
     }
     every = prompt_lists.load_prompt_list("development")

@@ -36,9 +36,7 @@ def batch(
     devices: Annotated[
         str, typer.Option(metavar="LIST", help="auto (all GPUs, else cpu), or as cuda:0,cuda:1.")
     ] = "auto",
-    shard: Annotated[
-        str | None, typer.Option(metavar="K/N", help="Only every N-th row from the K-th on.")
-    ] = None,
+    shard: Annotated[str | None, typer.Option(metavar="K/N", help="Only every N-th row from the K-th on.")] = None,
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="On a Ray cluster: local, auto or HOST:PORT.")
     ] = None,
@@ -85,9 +83,7 @@ def batch(
             num_devices = len(pool.devices) if ray else len(set(pool.devices))
             print_plan(batch_run, prior_hashes, num_devices, as_json, remake)
             return 0
-        return _run_batch(
-            batch_run, pool, prior_hashes, (timeout, tries), (keep == "best", remake, as_json, quiet)
-        )
+        return _run_batch(batch_run, pool, prior_hashes, (timeout, tries), (keep == "best", remake, as_json, quiet))
 
 
 def _check_options(
@@ -213,9 +209,7 @@ def _remake_rejected(
     review = reviews.read_reviews(batch_run.out)
     names = {item.name for item in batch_run.items}
     replacements = [
-        item
-        for item in again.reseed_rejected(batch_run.out, batch_run.all_items, review)
-        if item.name in names
+        item for item in again.reseed_rejected(batch_run.out, batch_run.all_items, review) if item.name in names
     ]
     if dry_run:
         print_rejected(replacements, batch_run.out, len(pool.devices), as_json, quiet)
@@ -229,10 +223,7 @@ def _remake_rejected(
     reporter = live_table.choose_batch_reporter(len(replacements), as_json=as_json, quiet=quiet)
     limits = Limits(timeout=limit[0], max_attempts=limit[1])
     return print_result(
-        batch_run,
-        as_json,
-        quiet,
-        *run.remake_rejected(batch_run, replacements, pool, reporter, limits=limits),
+        batch_run, as_json, quiet, *run.remake_rejected(batch_run, replacements, pool, reporter, limits=limits)
     )
 
 
@@ -247,9 +238,7 @@ def _run_batch(
     from dreamfusion3d.batch.supervisor import Limits
 
     keep_best, overwrite, as_json, quiet = flags
-    batch_run = dataclasses.replace(
-        batch_run, extra={"devices": list(pool.devices), "workers": len(pool.devices)}
-    )
+    batch_run = dataclasses.replace(batch_run, extra={"devices": list(pool.devices), "workers": len(pool.devices)})
     reporter = live_table.choose_batch_reporter(len(batch_run.items), as_json=as_json, quiet=quiet)
     outcomes, stopped = run.run_batch(
         batch_run,

@@ -14,14 +14,11 @@ if TYPE_CHECKING:
     from dreamfusion3d.batch.state import BatchRun, Outcome
 
 
-def print_plan(
-    batch_run: BatchRun, prior_hashes: PriorHashes, devices: int, as_json: bool, overwrite: bool
-) -> None:
+def print_plan(batch_run: BatchRun, prior_hashes: PriorHashes, devices: int, as_json: bool, overwrite: bool) -> None:
     from dreamfusion3d.batch import plan, state
 
     status_by_name = {
-        i.name: state.folder_status(batch_run.out, i, prior_hashes.get(i.config.prior))
-        for i in batch_run.items
+        i.name: state.folder_status(batch_run.out, i, prior_hashes.get(i.config.prior)) for i in batch_run.items
     }
     todo = [
         i
@@ -59,16 +56,12 @@ def print_rejected(replacements: list[Item], out: Path, devices: int, as_json: b
             print(f"{item.name}: rejected, to be made with seed {item.seed}: {item.prompt}")
     if as_json:
         cost = plan.estimate_cost(replacements, out)
-        print(
-            json.dumps({"event": "estimate", "assets": len(replacements), "devices": devices, **vars(cost)})
-        )
+        print(json.dumps({"event": "estimate", "assets": len(replacements), "devices": devices, **vars(cost)}))
     elif not quiet:
         print(f"{len(replacements)} rejected", file=sys.stderr)
 
 
-def print_result(
-    batch_run: BatchRun, as_json: bool, quiet: bool, outcomes: dict[str, Outcome], stopped: bool
-) -> int:
+def print_result(batch_run: BatchRun, as_json: bool, quiet: bool, outcomes: dict[str, Outcome], stopped: bool) -> int:
     """The last lines of a batch; its exit code."""
     from dreamfusion3d.batch import state
 
@@ -93,9 +86,7 @@ def print_end_event(batch_run: BatchRun, outcomes: dict[str, Outcome], stopped: 
     from dreamfusion3d.batch import state
 
     print(
-        json.dumps(
-            {"event": "end", **state.count_by_status(outcomes), "stopped": stopped, "out": str(batch_run.out)}
-        )
+        json.dumps({"event": "end", **state.count_by_status(outcomes), "stopped": stopped, "out": str(batch_run.out)})
     )
 
 

@@ -41,10 +41,7 @@ def format_report(report: dict[str, Any]) -> Iterator[str]:
         "Machine": _machine_rows(report["machine"]),
         "Versions": list(report["versions"].items()),
         "Extras": [(n, _availability(e["present"], "", e)) for n, e in report["extras"].items()]
-        + [
-            (n, _availability(p["path"] is not None, f" ({p['path']})", p))
-            for n, p in report["programs"].items()
-        ],
+        + [(n, _availability(p["path"] is not None, f" ({p['path']})", p)) for n, p in report["programs"].items()],
         "Models": _model_rows(report["cache"]),
         "Presets": [
             (p["name"], _fit_status(p) if p["state"] == "embedded" else f"{p['prior']}: {_fit_status(p)}")
@@ -65,17 +62,11 @@ def _machine_rows(facts: dict[str, Any]) -> list[ReportRow]:
         ("system", facts["system"]),
         ("processor", f"{facts['processor']}, {facts['cores']} cores to use, {facts['vectors']}"),
         ("threads", f"{threads['torch']} of torch, {threads['kernels']} of the kernels"),
-        (
-            "memory",
-            f"{_format_bytes(facts['memory_bytes'])}, {_format_bytes(facts['memory_free_bytes'])} free",
-        ),
+        ("memory", f"{_format_bytes(facts['memory_bytes'])}, {_format_bytes(facts['memory_free_bytes'])} free"),
     ]
     for gpu in facts["gpus"]:
         rows.append(
-            (
-                "GPU",
-                f"{gpu['name']}, {_format_bytes(gpu.get('bytes'))}, {_format_bytes(gpu.get('free_bytes'))} free",
-            )
+            ("GPU", f"{gpu['name']}, {_format_bytes(gpu.get('bytes'))}, {_format_bytes(gpu.get('free_bytes'))} free")
         )
     if not facts["gpus"]:
         build = "this torch is built without CUDA" if facts["cuda_build"] is None else "torch finds none"
@@ -128,9 +119,7 @@ def _prior_rows(facts: dict[str, Any], step: dict[str, Any] | None) -> list[Repo
         size, seconds = _format_bytes(facts["predicted_peak_bytes"]), facts["predicted_seconds"]
         rows.append((name, f"{size}, {seconds:.2f} s: {facts['plan']} (predicted)"))
     for quality, seconds in step["steps_of_an_asset_seconds"].items():
-        rows.append(
-            (f"{quality} asset", f"about {_format_duration(seconds)} of steps, and then mesh and texture")
-        )
+        rows.append((f"{quality} asset", f"about {_format_duration(seconds)} of steps, and then mesh and texture"))
     return [*rows, ("", "(an estimate for this machine, as busy as it is now)")]
 
 

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    assets: Annotated[
-        Path | None, typer.Argument(help="Folder of finished assets, judged as they are.")
-    ] = None,
+    assets: Annotated[Path | None, typer.Argument(help="Folder of finished assets, judged as they are.")] = None,
     prompts: Annotated[
         str | None, typer.Option(help="'development', 'reporting' or a text file: made first, then judged.")
     ] = None,
@@ -55,9 +53,7 @@ def evaluate(
     from dreamfusion3d.priors.vocabulary import write_weak_categories as record_weak
 
     if (assets is None) == (prompts is None):
-        raise InputError(
-            "give either a folder of finished assets or --prompts, for example --prompts reporting"
-        )
+        raise InputError("give either a folder of finished assets or --prompts, for example --prompts reporting")
     check_free_space(out)
     progress = default_progress(quiet)
     # stdout carries the report's path alone, whatever a library prints
@@ -68,12 +64,8 @@ def evaluate(
         if prompts is None:
             found = _find_assets(Path() if assets is None else assets)
         else:
-            found = _make_assets(
-                candidate_prompts, out / "assets", prior, quality, seed, sets or [], progress
-            )
-        path, weak_categories = _evaluate_and_report(
-            found, candidate_prompts, image_text_encoder, out, progress
-        )
+            found = _make_assets(candidate_prompts, out / "assets", prior, quality, seed, sets or [], progress)
+        path, weak_categories = _evaluate_and_report(found, candidate_prompts, image_text_encoder, out, progress)
         if mark_weak:
             weights_folder = prior_folder(prior)
             load_vocabulary(prior)  # says in one line what is wrong with a folder
@@ -139,11 +131,7 @@ def _load_subjects(folders: list[Path], progress: Progress) -> list[EvalSubject]
 
 
 def _evaluate_and_report(
-    folders: list[Path],
-    candidate_prompts: list[str],
-    encoder: ImageTextEncoder,
-    out: Path,
-    progress: Progress,
+    folders: list[Path], candidate_prompts: list[str], encoder: ImageTextEncoder, out: Path, progress: Progress
 ) -> tuple[Path, list[str]]:
     """Writes the report's two files; the path of the page, and the kinds that lost."""
     from dreamfusion3d.core import files
@@ -202,7 +190,5 @@ def _encodable_subjects(
         except InputError as error:
             progress.log(f"warning: left out: {error}")
     if not encodable:
-        raise InputError(
-            f"the encoder '{encoder.name}' can read none of these prompts; give a CLIP model by --encoder"
-        )
+        raise InputError(f"the encoder '{encoder.name}' can read none of these prompts; give a CLIP model by --encoder")
     return encodable

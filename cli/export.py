@@ -15,8 +15,7 @@ from .options import name_options_in_errors
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished asset: OUT/<slug>.")],
     formats: Annotated[
-        str | None,
-        typer.Option("--format", help="Some of glb, gltf, obj, ply, stl, 3mf, usdz, fbx; the run's own."),
+        str | None, typer.Option("--format", help="Some of glb, gltf, obj, ply, stl, 3mf, usdz, fbx; the run's own.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the files; RUN/export.")] = None,
     up: Annotated[str | None, typer.Option(help="Axis that points up: y or z; the format's habit.")] = None,
@@ -36,8 +35,6 @@ def export(
     # stdout carries the paths alone, whatever a library prints
     option_errors = name_options_in_errors({"--format": formats, "--height": height})
     with contextlib.closing(progress), contextlib.redirect_stdout(sys.stderr), option_errors:
-        written = again(
-            run, formats, out=out, up=up, units=units, height=height, pivot=pivot, progress=progress
-        )
+        written = again(run, formats, out=out, up=up, units=units, height=height, pivot=pivot, progress=progress)
     for path in written:
         print(path)

@@ -23,12 +23,8 @@ def render(
     seconds: Annotated[float | None, typer.Option(help="Of the film; 4 (spiral 8), a file's poses.")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second; 24, or the file's.")] = None,
     size: Annotated[str | None, typer.Option(help="Pixels: 720 or 1280x720; 720, or the file's.")] = None,
-    elevation: Annotated[
-        float | None, typer.Option(help="Degrees above the horizon (not spiral, files); 20.")
-    ] = None,
-    fov: Annotated[
-        float | None, typer.Option(help="Degrees of the picture's shorter side (not files); 33.")
-    ] = None,
+    elevation: Annotated[float | None, typer.Option(help="Degrees above the horizon (not spiral, files); 20.")] = None,
+    fov: Annotated[float | None, typer.Option(help="Degrees of the picture's shorter side (not files); 33.")] = None,
     of: Annotated[str, typer.Option(help="mesh (what was shipped) or field (what it was made of).")] = "mesh",
     show: Annotated[str, typer.Option(help="color, albedo, clay, normals or depth.")] = "color",
     background: Annotated[

@@ -16,26 +16,20 @@ from .options import resolve_options
 def reconstruct(
     folder: Annotated[
         Path,
-        typer.Argument(
-            metavar="FOLDER", help="Photos and their transforms.json (nerfstudio, instant-ngp, Blender)."
-        ),
+        typer.Argument(metavar="FOLDER", help="Photos and their transforms.json (nerfstudio, instant-ngp, Blender)."),
     ],
     out: Annotated[Path, typer.Option(help="Folder that receives one folder an asset.")] = Path("out"),
     name: Annotated[str | None, typer.Option(help="Of the asset; FOLDER's without it.")] = None,
     text: Annotated[
-        str | None,
-        typer.Option(metavar="PROMPT", help="What the photos show: the prior teaches what they leave open."),
+        str | None, typer.Option(metavar="PROMPT", help="What the photos show: the prior teaches what they leave open.")
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(
-            help="Image encoder that compares unseen views with the photos (DietNeRF): none, judge or clip."
-        ),
+        typer.Option(help="Image encoder that compares unseen views with the photos (DietNeRF): none, judge or clip."),
     ] = None,
     encoder: Annotated[str | None, typer.Option(help="Of --teacher clip: folder or hub id.")] = None,
     holdout: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Photos that are not fitted; PSNR and SSIM are taken on them."),
+        int | None, typer.Option(metavar="N", help="Photos that are not fitted; PSNR and SSIM are taken on them.")
     ] = None,
     up: Annotated[str | None, typer.Option(help="The file's upward axis: z or y.")] = None,
     scale: Annotated[float | None, typer.Option(help="Scene units in a unit of the file.")] = None,

@@ -24,8 +24,7 @@ def generate(
     quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
     prior: Annotated[str | None, typer.Option(help="'embedded', a folder, a hub id, or a plug-in.")] = None,
     guidance: Annotated[
-        str | None,
-        typer.Option(help="How the prior teaches the field: sds, csd, vsd, ism, or an installed package's."),
+        str | None, typer.Option(help="How the prior teaches the field: sds, csd, vsd, ism, or an installed package's.")
     ] = None,
     negative: Annotated[str | None, typer.Option(help="What the object must not be.")] = None,
     formats: Annotated[
@@ -41,8 +40,7 @@ def generate(
         int | None, typer.Option(metavar="N", help="Steps that improve the colours on the finished mesh.")
     ] = None,
     init: Annotated[
-        Path | None,
-        typer.Option(help="Start from this mesh (GLB, OBJ, PLY, STL) or scan (PLY, PCD, XYZ, PTS)."),
+        Path | None, typer.Option(help="Start from this mesh (GLB, OBJ, PLY, STL) or scan (PLY, PCD, XYZ, PTS).")
     ] = None,
     retexture: Annotated[
         Path | None, typer.Option(help="Keep this mesh (GLB, OBJ, PLY or STL) as it is and paint it.")
@@ -50,9 +48,7 @@ def generate(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     memory_budget: Annotated[
         str | None,
-        typer.Option(
-            metavar="AMOUNT", help="Memory to make do with, as 8GB; takes longer where it is little."
-        ),
+        typer.Option(metavar="AMOUNT", help="Memory to make do with, as 8GB; takes longer where it is little."),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A known method's settings, as prolificdreamer.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
@@ -71,13 +67,7 @@ def generate(
     """
     if retexture is not None:
         _refuse_with_retexture(
-            {
-                "--init": init,
-                "--refine": refine,
-                "--faces": faces,
-                "--height": height,
-                "--quads": quads or None,
-            }
+            {"--init": init, "--refine": refine, "--faces": faces, "--height": height, "--quads": quads or None}
         )
     options = {
         "--prior": prior,
@@ -135,9 +125,7 @@ def _refuse_with_retexture(options: dict[str, Any]) -> None:
 
     for name, value in options.items():
         if value is not None:
-            raise InputError(
-                f"{name} has no meaning with --retexture, which keeps the mesh as it is: leave one out"
-            )
+            raise InputError(f"{name} has no meaning with --retexture, which keeps the mesh as it is: leave one out")
 
 
 def main() -> None:

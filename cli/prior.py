@@ -19,9 +19,7 @@ def sample(
     strip: Annotated[
         bool, typer.Option("--strip", help="A row a view: how the prediction clears up, step by step.")
     ] = False,
-    to: Annotated[
-        str | None, typer.Option(help="A second prompt: a video from one to the other and back.")
-    ] = None,
+    to: Annotated[str | None, typer.Option(help="A second prompt: a video from one to the other and back.")] = None,
     frames: Annotated[int, typer.Option(help="Of the video.", min=2, max=240)] = 24,
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same picture.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
@@ -46,13 +44,9 @@ def sample(
         progress.log(f"warning: {warning}")
     progress.stage("sample", 1, 1)
     if to is None:
-        run = sample_grid_png(
-            model, prompts[0], out, views=views, steps=steps, scale=scale, seed=seed, strip=strip
-        )
+        run = sample_grid_png(model, prompts[0], out, views=views, steps=steps, scale=scale, seed=seed, strip=strip)
     else:
-        run = sample_morph_mp4(
-            model, (prompts[0], prompts[1]), out, frames=frames, steps=steps, scale=scale, seed=seed
-        )
+        run = sample_morph_mp4(model, (prompts[0], prompts[1]), out, frames=frames, steps=steps, scale=scale, seed=seed)
     with translate_folder_errors(out.parent):
         for step, total in run:
             progress.step(step, total)
@@ -72,8 +66,7 @@ def train_prior(
     props: Annotated[int, typer.Option(help="Props to draw for the cache, six views each.", min=1)] = 4_000,
     cache: Annotated[Path, typer.Option(help="Folder of drawn pictures; drawn once.")] = Path(".cache/props"),
     pictures_from: Annotated[
-        Path | None,
-        typer.Option(help="Folder of your own pictures with a metadata.jsonl, in place of the props."),
+        Path | None, typer.Option(help="Folder of your own pictures with a metadata.jsonl, in place of the props.")
     ] = None,
     start: Annotated[
         str, typer.Option(help="'embedded' or a folder to continue from, 'scratch' to begin anew.")
@@ -86,9 +79,7 @@ def train_prior(
     ] = True,
     memory_budget: Annotated[
         str | None,
-        typer.Option(
-            metavar="AMOUNT", help="Memory to make do with, as 8GB; takes longer where it is little."
-        ),
+        typer.Option(metavar="AMOUNT", help="Memory to make do with, as 8GB; takes longer where it is little."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
 ) -> None:
@@ -147,17 +138,13 @@ def vocabulary(
     tokens = load_vocabulary(prior)
     words = vocabulary_words(tokens)
     names = sorted(
-        set(vocabulary_categories(tokens))
-        - set([] if everything else read_weak_categories(prior_folder(prior)))
+        set(vocabulary_categories(tokens)) - set([] if everything else read_weak_categories(prior_folder(prior)))
     )
     if picture is not None:
         _draw_categories(names, picture)
     for category in (CATEGORIES[name] for name in names):
         also = f" (or {', '.join(category.synonyms)})" if category.synonyms else ""
-        parts = [
-            f"{category.name}{also}",
-            f"a part with a colour of its own: {category.second_part_words[0]}",
-        ]
+        parts = [f"{category.name}{also}", f"a part with a colour of its own: {category.second_part_words[0]}"]
         counts = [c for c in sorted(category.counts) if f"{category.name}:count:{c}" in tokens]
         if len(counts) > 1:
             parts.append(f"{category.counted_words[1]}: {', '.join(map(str, counts))}")

@@ -31,9 +31,7 @@ def train_text_encoder(
         for step in school.train_prompt_text_encoder(model, steps=steps, generator=generator):
             progress.step(step.index, step.total, f"loss {step.loss:.3f}")
         model.save(out)
-        figures = school.evaluate_text_encoder(
-            model, count=2000, generator=torch.Generator().manual_seed(seed + 1)
-        )
+        figures = school.evaluate_text_encoder(model, count=2000, generator=torch.Generator().manual_seed(seed + 1))
     progress.close()
     print(json.dumps(figures, indent=2))
 

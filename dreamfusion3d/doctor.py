@@ -36,19 +36,8 @@ EXTRA_PURPOSES = {  # those for users, and what for
     "scan": "--init with a point cloud",
     "ray": "dreamfusion3d batch --ray",
 }
-REPORTED_PACKAGES = (
-    "torch",
-    "diffusers",
-    "numpy",
-    "numba",
-    "safetensors",
-    "huggingface_hub",
-    "trimesh",
-    "xatlas",
-)
-MAX_WEIGHTS_FRACTION = (
-    0.8  # share of the free memory that a prior's weights may take; the rest is for the steps
-)
+REPORTED_PACKAGES = ("torch", "diffusers", "numpy", "numba", "safetensors", "huggingface_hub", "trimesh", "xatlas")
+MAX_WEIGHTS_FRACTION = 0.8  # share of the free memory that a prior's weights may take; the rest is for the steps
 TIMED_STEPS = 5  # timed, of which the first compiles
 FALLBACK_PROMPT = "a mug"
 MessageCallback = Callable[[str], None]
@@ -179,10 +168,7 @@ def check_extras() -> dict[str, dict[str, Any]]:
         lacking = [
             f"{r.name}{r.specifier}"
             for r in extra_requirements
-            if not (
-                (installed := _installed_version(r.name))
-                and r.specifier.contains(installed, prereleases=True)
-            )
+            if not ((installed := _installed_version(r.name)) and r.specifier.contains(installed, prereleases=True))
         ]
         report[extra] = {
             "present": not lacking,
@@ -277,9 +263,7 @@ def time_prior(
         # stdout carries the report alone, whatever a library prints
         with contextlib.redirect_stdout(sys.stderr):
             prior = load_prior(settings, device=device)  # first: one that is absent or broken is not timed
-            say(
-                f"timing {TIMED_STEPS} steps of the prior '{settings.name}' on {device}; --no-step leaves that out"
-            )
+            say(f"timing {TIMED_STEPS} steps of the prior '{settings.name}' on {device}; --no-step leaves that out")
             small, large = measure_step_seconds(prior, config, device)
             memory = plan_step_memory(prior, config, device, memory_budget)
     except InputError as error:
@@ -317,9 +301,7 @@ def measure_step_seconds(prior: Prior, config: Config, device: torch.device) -> 
     return (small or large)[-1], (large or small)[-1]
 
 
-def plan_step_memory(
-    prior: Prior, config: Config, device: torch.device, memory_budget: int | None
-) -> dict[str, Any]:
+def plan_step_memory(prior: Prior, config: Config, device: torch.device, memory_budget: int | None) -> dict[str, Any]:
     """The plan for ``budget`` bytes, that of a step which keeps everything, and the least that would do;
     predictions. Raises InputError where the budget is less."""
     from dreamfusion3d.fields.nerf import NerfField
@@ -331,9 +313,7 @@ def plan_step_memory(
 
     field = NerfField(config.field, generator=seeded_generator(0, "field", device))
     text = encode_prompts(prior, _supported_prompt(prior), config.prompts)
-    all_plans = enumerate_step_plans(
-        distillation_workload(field, config), prior, text, config, device, memory_budget
-    )
+    all_plans = enumerate_step_plans(distillation_workload(field, config), prior, text, config, device, memory_budget)
     plans = select_plans(all_plans, sys.maxsize, "a step")
     chosen = (
         plans

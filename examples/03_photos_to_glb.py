@@ -46,9 +46,7 @@ def main() -> None:
         options.out / "photos", name=options.kind, out=options.out, config=config, progress=default_progress()
     )
     held = asset.record["fit"]["held_out"]
-    print(
-        f"{asset.main_file}: PSNR {held['psnr']:.1f} dB on {held['photos']} photos that it was not fitted to"
-    )
+    print(f"{asset.main_file}: PSNR {held['psnr']:.1f} dB on {held['photos']} photos that it was not fitted to")
 
 
 if __name__ == "__main__":

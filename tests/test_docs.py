@@ -133,9 +133,7 @@ def test_qualities_are_as_described() -> None:
     for key, cells in rows.items():
         section, name = key.split(".")
         default = config_to_dict(Config())[section][name]
-        assert cells.split(" | ") == [str(preset.get(key, default)) for preset in QUALITY_PRESETS.values()], (
-            key
-        )
+        assert cells.split(" | ") == [str(preset.get(key, default)) for preset in QUALITY_PRESETS.values()], key
 
 
 @each_page

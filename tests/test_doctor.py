@@ -123,22 +123,16 @@ def model(folder: Path, index: dict[str, Any] | None = None) -> Path:
             name = "model" if part == "text_encoder" else "diffusion_pytorch_model"
             save_file({"x": torch.zeros(count, dtype=torch.float16)}, folder / part / f"{name}.safetensors")
     listed = {part: ["library", "class"] for part in parts} | {"unet": ["diffusers", "UNet2DConditionModel"]}
-    (folder / hub.MODEL_INDEX).write_text(
-        json.dumps(index or {"_class_name": "StableDiffusionPipeline", **listed})
-    )
+    (folder / hub.MODEL_INDEX).write_text(json.dumps(index or {"_class_name": "StableDiffusionPipeline", **listed}))
     return folder
 
 
-def test_a_prior_is_found_and_weighed_without_loading_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_prior_is_found_and_weighed_without_loading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = model(tmp_path / "sd")
     settings = PriorConfig(name=str(folder))
     found = locate_prior(settings)
     assert (found.state, found.is_available) == ("folder", True)
-    assert prior_weight_bytes(found, settings, CPU) == 10 * 4, (
-        "the encoder is freed before the networks are needed"
-    )
+    assert prior_weight_bytes(found, settings, CPU) == 10 * 4, "the encoder is freed before the networks are needed"
     half = PriorConfig(name=str(folder), dtype="float16")
     assert prior_weight_bytes(found, half, CPU) == 10 * 2
     other = model(tmp_path / "other", {"_class_name": "AudioPipeline"})

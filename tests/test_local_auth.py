@@ -37,9 +37,7 @@ def test_another_name_or_page_does_not(hosts: list[str], origins: list[str]) -> 
     assert GUARD.refusal_reason(f"/{GUARD.token}/", hosts, origins)
 
 
-@pytest.mark.parametrize(
-    "path", ["", "/", "//", f"/{GUARD.token[:-1]}/", f"/x/{GUARD.token}", f"/?{GUARD.token}"]
-)
+@pytest.mark.parametrize("path", ["", "/", "//", f"/{GUARD.token[:-1]}/", f"/x/{GUARD.token}", f"/?{GUARD.token}"])
 def test_another_token_does_not(path: str) -> None:
     assert "`dreamfusion3d review`" in str(GUARD.refusal_reason(path, [HERE], []))
 

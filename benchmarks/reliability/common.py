@@ -44,13 +44,7 @@ def command(manifest: Path, out: Path, *more: str, faults: Sequence[str] = ("sho
 
 def start(words: list[str], **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        words,
-        cwd=ROOT,
-        text=True,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **options,
+        words, cwd=ROOT, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
     )
 
 

@@ -71,10 +71,7 @@ TARGETS: dict[str, tuple[Callable[[bytes, Path], None], list[bytes]]] = {
         ],
     ),
     "config": (ask_config, [b"optim: {steps: 20}\nmesh.formats: [glb, obj]\n", b"optim.steps=20"]),
-    "record": (
-        ask_record,
-        [b'\4{"seed": 0}     \x02\0\0\0\0\0\0\0{}', b'\0\x08\0\0\0\0\0\0\0{"a": 1}PK\x03\x04'],
-    ),
+    "record": (ask_record, [b'\4{"seed": 0}     \x02\0\0\0\0\0\0\0{}', b'\0\x08\0\0\0\0\0\0\0{"a": 1}PK\x03\x04']),
     "mesh": (
         ask_mesh,
         [b"\0" + POINTS, b"\0" + fuzzing.PLY, b"\1" + fuzzing.OBJ, b"\2" + fuzzing.STL, b"\3" + fuzzing.GLB],

@@ -20,16 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reliability.common import (
-    children,
-    command,
-    files_of,
-    finish,
-    start,
-    strays,
-    watched,
-    write_manifest,
-)
+from benchmarks.reliability.common import children, command, files_of, finish, start, strays, watched, write_manifest
 
 
 def undisturbed(manifest: Path, out: Path, workers: int) -> float:
@@ -127,9 +118,7 @@ def main() -> None:
                 "rows": given.rows,
                 "kills": sum(sum(r["kills"].values()) for r in rounds),
                 "rounds": rounds,
-                "all_well": all(
-                    r["finished"] == r["same_bytes"] == given.rows and not r["made_twice"] for r in rounds
-                ),
+                "all_well": all(r["finished"] == r["same_bytes"] == given.rows and not r["made_twice"] for r in rounds),
             },
             indent=2,
         )

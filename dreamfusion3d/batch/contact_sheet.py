@@ -36,9 +36,7 @@ def write_contact_sheet(out: Path) -> Path:
     return path
 
 
-def render_contact_sheet(
-    out: Path, cards: Sequence[Card], review: reviews.ReviewLog, *, served: bool = False
-) -> str:
+def render_contact_sheet(out: Path, cards: Sequence[Card], review: reviews.ReviewLog, *, served: bool = False) -> str:
     """The page. ``served``: by `review`, which keeps its verdicts and tells it what is new."""
     # the page keeps verdicts in the browser under this key: by folder, so that two sheets keep apart
     data = {
@@ -49,9 +47,7 @@ def render_contact_sheet(
         "served": served,
         "folder": out.name or str(out),
     }
-    text = SHEET_TEMPLATE.read_text(encoding="utf-8").replace(
-        "/*TURN*/", SHEET_SCRIPT.read_text(encoding="utf-8")
-    )
+    text = SHEET_TEMPLATE.read_text(encoding="utf-8").replace("/*TURN*/", SHEET_SCRIPT.read_text(encoding="utf-8"))
     return text.replace("/*DATA*/", _script_safe(data))
 
 
@@ -96,9 +92,7 @@ def read_card(folder: Path) -> Card | None:
 
 def main_file_sha256(record: dict[str, Any]) -> str:
     """What a verdict is of: the first of the asset's files that is no picture."""
-    found = (
-        facts["sha256"] for name, facts in record["files"].items() if not str(name).endswith(MEDIA_SUFFIXES)
-    )
+    found = (facts["sha256"] for name, facts in record["files"].items() if not str(name).endswith(MEDIA_SUFFIXES))
     return str(next(found, ""))
 
 

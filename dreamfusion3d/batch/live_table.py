@@ -42,9 +42,7 @@ class Tally:
     def __str__(self) -> str:
         parts = [f"{self.num_finished}/{self.total}"]
         parts += [f"{n} {STATUS_LABELS[status]}" for status, n in self.counts.items() if n]
-        left = format_eta(
-            time.monotonic() - self.start_time, self.counts["made"], self.total - self.num_finished
-        )
+        left = format_eta(time.monotonic() - self.start_time, self.counts["made"], self.total - self.num_finished)
         return ", ".join([*parts, *([left] if left else [])])
 
 

@@ -55,9 +55,7 @@ class ManifestError(InputError):
 
     def __init__(self, problems: list[str], rows: Sequence[ManifestRow] = ()) -> None:
         self.rows = list(rows)  # with which nothing is wrong so far
-        self.problems = [
-            p if len(p) <= MAX_PROBLEM_CHARS else f"{p[:MAX_PROBLEM_CHARS]}..." for p in problems
-        ]
+        self.problems = [p if len(p) <= MAX_PROBLEM_CHARS else f"{p[:MAX_PROBLEM_CHARS]}..." for p in problems]
         super().__init__("; ".join(self.problems))
 
 
@@ -105,9 +103,7 @@ def parse_row(
     values: Cells = {}
     setting_fields = setting_types()
     for key, value in _flatten_cells(cells, problems).items():
-        column_name = (
-            key if key in setting_fields else key.strip().lower().replace(" ", "_").replace("-", "_")
-        )
+        column_name = key if key in setting_fields else key.strip().lower().replace(" ", "_").replace("-", "_")
         if column_name not in setting_fields and column_name not in MANIFEST_COLUMNS:
             hint = did_you_mean(column_name, [*MANIFEST_COLUMNS, *setting_fields])
             column_problems.append(f"there is no column {key!r}{hint}")
@@ -122,9 +118,7 @@ def parse_row(
     config = _resolve_config(problems, quality, values, setting_fields, sets)
     if column_problems or problems or prompt is None or seeds is None or config is None:
         column_line = line if header_line is None else header_line
-        return [(column_line, column) for column in column_problems] + [
-            (line, problem) for problem in problems
-        ]
+        return [(column_line, column) for column in column_problems] + [(line, problem) for problem in problems]
     return ManifestRow(line, prompt, name, seeds, "seeds" in values, quality, config)
 
 
@@ -142,14 +136,11 @@ def _resolve_config(
     for key, value in overrides.items():
         # alone, so that one wrong value does not hide the next; rules over several are asked below
         _collect_error(
-            problems,
-            lambda key=key, value=value: resolve_config(quality, None, sets, preset=preset, **{key: value}),
+            problems, lambda key=key, value=value: resolve_config(quality, None, sets, preset=preset, **{key: value})
         )
     if len(problems) > num_problems:
         combined_problems: list[str] = []
-        _collect_error(
-            combined_problems, lambda: resolve_config(quality, None, sets, preset=preset, **overrides)
-        )
+        _collect_error(combined_problems, lambda: resolve_config(quality, None, sets, preset=preset, **overrides))
         if combined_problems:
             return None
         del problems[num_problems:]  # wrong alone, right together (optim.antipodal with optim.num_views)
@@ -232,9 +223,7 @@ def _read_text(path: Path) -> str:
     try:
         size = path.stat().st_size
         if size > MAX_MANIFEST_BYTES:
-            raise ManifestError(
-                [f"{path}: {size >> 20} MB; a manifest has at most {MAX_MANIFEST_BYTES >> 20} MB"]
-            )
+            raise ManifestError([f"{path}: {size >> 20} MB; a manifest has at most {MAX_MANIFEST_BYTES >> 20} MB"])
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ManifestError([f"cannot read the manifest {path}: {error.strerror}"]) from None

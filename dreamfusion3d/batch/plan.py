@@ -62,9 +62,7 @@ def expand_rows(path: Path, rows: Sequence[ManifestRow], num_seeds: int | None =
                 continue
             for seed in _row_seeds(row, num_seeds):
                 key = Item("", row.prompt, seed, row.config, row.quality, row.line, index).digest
-                name = folder_name(
-                    row.name or row.prompt, seed if len(_row_seeds(row, num_seeds)) > 1 else None
-                )
+                name = folder_name(row.name or row.prompt, seed if len(_row_seeds(row, num_seeds)) > 1 else None)
                 if name in line_by_name and not has_name:
                     name = append_hash(name, key)
                 if not has_name and key in line_by_digest:
@@ -195,9 +193,7 @@ def estimate_cost(items: Sequence[Item], out: Path) -> CostEstimate:
     else:
         source = "as on two idle cores"
     if num_unknown:
-        return CostEstimate(
-            None, size, f"unknown for {num_unknown} with another prior, until one of them is made"
-        )
+        return CostEstimate(None, size, f"unknown for {num_unknown} with another prior, until one of them is made")
     return CostEstimate(seconds, size, source)
 
 
@@ -208,9 +204,7 @@ def _measure_costs(out: Path) -> dict[str, tuple[float, float]]:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             record = json.loads(report.read_text(encoding="utf-8"))
             size = sum(p.stat().st_size for p in report.parent.rglob("*") if p.is_file())
-            costs.setdefault(_workload_key(record["config"]), []).append(
-                (sum(record["seconds"].values()), size)
-            )
+            costs.setdefault(_workload_key(record["config"]), []).append((sum(record["seconds"].values()), size))
     return {
         work: (float(statistics.median(s for s, _ in all_)), float(statistics.median(b for _, b in all_)))
         for work, all_ in costs.items()

@@ -22,9 +22,7 @@ from jaxtyping import Float, Int, UInt8
 from dreamfusion3d.core import files
 
 MAX_PREVIEW_FACES = 1600  # triangles at most
-QUANTIZATION_STEPS = (
-    2**14
-)  # to which positions are rounded along the longest side: no step shows on a thumbnail
+QUANTIZATION_STEPS = 2**14  # to which positions are rounded along the longest side: no step shows on a thumbnail
 PREVIEW_FOLDER = "previews"  # folder of those made before, by the sha256 of the asset
 
 
@@ -78,9 +76,7 @@ def decimate_colored_mesh(
 
     if len(faces) <= max_faces:
         return vertices, faces, colors
-    v, f = fast_simplification.simplify(
-        vertices.astype(np.float32), faces.astype(np.int32), target_count=max_faces
-    )
+    v, f = fast_simplification.simplify(vertices.astype(np.float32), faces.astype(np.int32), target_count=max_faces)
     _, nearest = cKDTree(vertices).query(v)
     return np.asarray(v, np.float64), np.asarray(f, np.int64), colors[nearest]
 
@@ -112,8 +108,7 @@ def _gltf_json(
     starts = (0, 8 * count, 12 * count)
     box = {"min": points[:, :3].min(0).tolist(), "max": points[:, :3].max(0).tolist()}
     views: list[dict[str, Any]] = [
-        {"buffer": 0, "byteOffset": start, "byteLength": size}
-        for start, size in zip(starts, sizes, strict=True)
+        {"buffer": 0, "byteOffset": start, "byteLength": size} for start, size in zip(starts, sizes, strict=True)
     ]
     views[0]["byteStride"], views[1]["byteStride"] = 8, 4
     return {
@@ -127,12 +122,7 @@ def _gltf_json(
         "accessors": [
             {"bufferView": 0, "componentType": 5122, "count": count, "type": "VEC3", **box},
             {"bufferView": 1, "componentType": 5121, "normalized": True, "count": count, "type": "VEC4"},
-            {
-                "bufferView": 2,
-                "componentType": 5125 if needs_uint32 else 5123,
-                "count": corners,
-                "type": "SCALAR",
-            },
+            {"bufferView": 2, "componentType": 5125 if needs_uint32 else 5123, "count": corners, "type": "SCALAR"},
         ],
         "bufferViews": views,
         "buffers": [{"byteLength": sum(sizes)}],

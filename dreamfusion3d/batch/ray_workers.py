@@ -36,9 +36,7 @@ class RayWorker:
     """The actor: one prior, loaded once, and asset after asset. Two calls run beside each other in it,
     one that makes and one that tells."""
 
-    def __init__(
-        self, runner_factory: TaskRunnerFactory, device: str, threads: int, out: str, log: str
-    ) -> None:
+    def __init__(self, runner_factory: TaskRunnerFactory, device: str, threads: int, out: str, log: str) -> None:
         if not (Path(out) / STATE_FOLDER).is_dir():
             raise RuntimeError(
                 f"{socket.gethostname()} does not see {out}: it must be on a disk that all machines share"
@@ -48,12 +46,7 @@ class RayWorker:
         self.outbox: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.runner = runner_factory(device)
         self._send(
-            {
-                "kind": "ready",
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "version": version("dreamfusion3d"),
-            }
+            {"kind": "ready", "host": socket.gethostname(), "pid": os.getpid(), "version": version("dreamfusion3d")}
         )
 
     def _send(self, message: Message) -> None:
@@ -160,12 +153,7 @@ class RayPool:
     """``count`` actors with ``cpus`` cores and ``gpus`` GPUs (a share of one may be given) each."""
 
     def __init__(
-        self,
-        out: Path,
-        count: int,
-        cpus: int,
-        gpus: float,
-        runner_factory: TaskRunnerFactory = create_asset_runner,
+        self, out: Path, count: int, cpus: int, gpus: float, runner_factory: TaskRunnerFactory = create_asset_runner
     ) -> None:
         self.out, self.cpus, self.gpus, self.runner_factory = out, cpus, gpus, runner_factory
         self.devices: Sequence[str] = ["cuda" if gpus else "cpu"] * count
@@ -180,10 +168,7 @@ class RayPool:
     def wait_for_messages(self, handles: Sequence[WorkerHandle], timeout: float) -> None:
         import ray
 
-        ray.wait(
-            [handle.pending_poll for handle in handles if isinstance(handle, RayWorkerHandle)],
-            timeout=timeout,
-        )
+        ray.wait([handle.pending_poll for handle in handles if isinstance(handle, RayWorkerHandle)], timeout=timeout)
 
     def record_process(self, process_id: tuple[str, int]) -> None:
         """Written down, so that the next batch on this folder knows whose locks nobody holds any more."""
@@ -203,9 +188,7 @@ class RayPool:
             previous = [(str(host), int(pid)) for host, pid in json.loads(self.process_file.read_text())]
         hostname = socket.gethostname()  # whose processes can be asked: a lock that lives is left
         for lock in self.out.glob("*/.lock"):
-            release_stale_lock(
-                lock.parent, [process_id for process_id in previous if process_id[0] != hostname]
-            )
+            release_stale_lock(lock.parent, [process_id for process_id in previous if process_id[0] != hostname])
         self.process_ids = []
 
 
@@ -213,9 +196,7 @@ def parse_actor_error(text: str) -> str:
     """One line of what Ray says of an actor's end: our own words where it failed to start."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     own_errors = [line for line in lines if line.startswith("RuntimeError: ")]
-    death_causes = [
-        line for line in lines if line.startswith("The actor is dead because") or "node" in line.lower()
-    ]
+    death_causes = [line for line in lines if line.startswith("The actor is dead because") or "node" in line.lower()]
     chosen = (own_errors or death_causes or lines or ["the actor ended"])[-1]
     return chosen.removeprefix("RuntimeError: ").split(" Some common causes")[0][:MAX_REASON_CHARS]
 

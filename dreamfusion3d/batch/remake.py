@@ -44,9 +44,7 @@ def reseed_rejected(out: Path, items: Sequence[Item], review: ReviewLog) -> list
     for item in items:
         item_seeds = used_seeds.setdefault(_digest_without_seed(item), set())
         item_seeds.add(item.seed)
-        item_seeds |= {
-            s for e in review.replaced if e["name"] == item.name for s in (e["seed"], e["by"]["seed"])
-        }
+        item_seeds |= {s for e in review.replaced if e["name"] == item.name for s in (e["seed"], e["by"]["seed"])}
     reseeded = []
     for item in items:
         sha256 = asset_sha256(out / item.name)

@@ -60,8 +60,7 @@ def read_reviews(out: Path) -> ReviewLog:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return ReviewLog(damage=f"not a list of verdicts ({type(error).__name__})")
     review = ReviewLog(
-        {k: v for k, v in decisions.items() if _is_valid_decision(v)},
-        [r for r in replaced if _is_valid_replacement(r)],
+        {k: v for k, v in decisions.items() if _is_valid_decision(v)}, [r for r in replaced if _is_valid_replacement(r)]
     )
     num_unreadable = len(decisions) - len(review.decisions) + len(replaced) - len(review.replaced)
     review.damage = f"{num_unreadable} of its entries cannot be read" if num_unreadable else None
@@ -88,9 +87,7 @@ def edit_reviews(out: Path, say: Callable[[str], None] = lambda line: None) -> I
         files.write_json(out / REVIEW_FILE, _to_json(review))
 
 
-def apply_decision(
-    review: ReviewLog, name: str, sha256: str, change: ReviewEntry, facts: ReviewEntry
-) -> ReviewEntry:
+def apply_decision(review: ReviewLog, name: str, sha256: str, change: ReviewEntry, facts: ReviewEntry) -> ReviewEntry:
     """Takes the verdict or the note of ``change`` over; ``facts`` (prompt, seed) make the file readable.
 
     What ``change`` does not name stays, so that a note and a verdict from two windows both live.

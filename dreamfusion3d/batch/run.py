@@ -186,9 +186,7 @@ def _finished_outcomes(
                 continue
             status = state.folder_status(batch.out, item, prior_hashes.get(item.config.prior))
             # without the weights' sha256 only a worker can tell
-            if item.config.prior in prior_hashes and (
-                status == "there" or (status == "other" and not overwrite)
-            ):
+            if item.config.prior in prior_hashes and (status == "there" or (status == "other" and not overwrite)):
                 outcomes[item.name] = Outcome(status)
         if keep_best and len(row) > 1 and all(item.name in outcomes for item in row):
             _keep_best(batch, row[0], outcomes)
@@ -198,9 +196,7 @@ def _finished_outcomes(
 def _keep_best(batch: BatchRun, item: Item, outcomes: dict[str, Outcome]) -> None:
     """Once every seed of the item's row is done, all but the best go."""
     row = group_by_row(batch.items)[item.row]
-    if len(row) > 1 and all(
-        (found := outcomes.get(i.name)) and found.status in ("made", "there") for i in row
-    ):
+    if len(row) > 1 and all((found := outcomes.get(i.name)) and found.status in ("made", "there") for i in row):
         best = state.keep_best_seed(batch.out, row)
         for other in row if best else ():
             if other is not best:

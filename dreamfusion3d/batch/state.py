@@ -64,9 +64,7 @@ class BatchRun:
         return self.state_folder / f"lock{self.file_suffix}"
 
 
-def folder_status(
-    out: Path, item: Item, prior_sha256: str | None = None
-) -> Literal["there", "other", "open"]:
+def folder_status(out: Path, item: Item, prior_sha256: str | None = None) -> Literal["there", "other", "open"]:
     """Whether the item is done, done with other settings or weights, or still to be made.
 
     Without ``prior_sha256`` the weights that the record names are taken for the right ones.
@@ -130,9 +128,7 @@ def transfer_choice(out: Path, item: Item, row: Sequence[Item], folder: Path) ->
     choice = out / item.name / "choice.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         previous = json.loads(choice.read_text(encoding="utf-8"))
-        files.write_json(
-            folder / choice.name, {**previous, "row": _row_digest(row), "kept": item.seed, "again": True}
-        )
+        files.write_json(folder / choice.name, {**previous, "row": _row_digest(row), "kept": item.seed, "again": True})
 
 
 def remove_asset_folders(out: Path, items: Sequence[Item]) -> None:
@@ -190,16 +186,9 @@ def mark_missing_as_failed(batch: BatchRun, outcomes: dict[str, Outcome]) -> Non
     """An item counts as done while its asset.json is there; one that went meanwhile has failed."""
     for item in batch.items:
         outcome = outcomes.setdefault(item.name, Outcome("left"))
-        if (
-            outcome.status in ("made", "there")
-            and read_asset_record(Workspace(batch.out / item.name)) is None
-        ):
+        if outcome.status in ("made", "there") and read_asset_record(Workspace(batch.out / item.name)) is None:
             outcomes[item.name] = Outcome(
-                "failed",
-                "error",
-                "its folder was removed while the batch ran",
-                outcome.attempts,
-                outcome.seconds,
+                "failed", "error", "its folder was removed while the batch ran", outcome.attempts, outcome.seconds
             )
 
 
@@ -209,9 +198,7 @@ def count_by_status(outcomes: Mapping[str, Outcome]) -> dict[str, int]:
     return {name: sum(o.status == name for o in outcomes.values()) for name in names}
 
 
-def write_batch_summary(
-    batch: BatchRun, outcomes: Mapping[str, Outcome], seconds: float, stopped: bool
-) -> Path:
+def write_batch_summary(batch: BatchRun, outcomes: Mapping[str, Outcome], seconds: float, stopped: bool) -> Path:
     """batch.json: what came of it."""
     records = {i.name: read_asset_record(Workspace(batch.out / i.name)) for i in batch.items}
     rows = [_summary_row(item, outcomes[item.name], records[item.name]) for item in batch.items]

@@ -171,9 +171,7 @@ class Supervisor:
         pending.attempts, pending.seconds = pending.attempts + 1, pending.seconds + message["seconds"]
         handle.task_name = ""
         if message["kind"] == "done":
-            self._finish_item(
-                pending, Outcome(message["status"], attempts=pending.attempts, seconds=pending.seconds)
-            )
+            self._finish_item(pending, Outcome(message["status"], attempts=pending.attempts, seconds=pending.seconds))
         else:
             self._retry_or_fail(pending, message["how"], message["reason"], handle.log_tail())
             if message["how"] == "error":  # what it leaves in the process is not to be trusted
@@ -187,10 +185,7 @@ class Supervisor:
         if handle.baseline_memory is None:
             handle.baseline_memory = resident
         baseline, limits = handle.baseline_memory, self.limits
-        if (
-            resident > baseline * limits.max_memory_growth
-            and resident > baseline + limits.min_memory_growth_bytes
-        ):
+        if resident > baseline * limits.max_memory_growth and resident > baseline + limits.min_memory_growth_bytes:
             self._replace_worker(handle, f"its memory grew from {baseline >> 20} to {resident >> 20} MB")
 
     def _replace_failed_workers(self) -> None:
@@ -210,10 +205,7 @@ class Supervisor:
         self._replace_worker(handle, reason)
         pending = self.running.pop(handle.number, None)
         if pending is not None:
-            pending.attempts, pending.seconds = (
-                pending.attempts + 1,
-                pending.seconds + handle.seconds_since_message,
-            )
+            pending.attempts, pending.seconds = (pending.attempts + 1, pending.seconds + handle.seconds_since_message)
             self._retry_or_fail(pending, failure_type, reason, tail)
         elif not handle.ready:
             self.failed_starts += 1
@@ -240,9 +232,7 @@ class Supervisor:
         if self.fatal_error is not None:
             self.queue.append(pending)
         elif failure_type == "input" or pending.attempts >= self.limits.max_attempts:
-            self._finish_item(
-                pending, Outcome("failed", failure_type, reason, pending.attempts, pending.seconds, log)
-            )
+            self._finish_item(pending, Outcome("failed", failure_type, reason, pending.attempts, pending.seconds, log))
         else:
             delay = min(MAX_RETRY_DELAY_SECONDS, self.limits.retry_delay * 2 ** (pending.attempts - 1))
             pending.not_before = time.monotonic() + delay

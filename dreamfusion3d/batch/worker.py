@@ -76,10 +76,7 @@ def make_asset(prior: Prior, task: Task, device: str, progress: Progress) -> Tas
     from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace, folder_lock
 
     config, out = config_from_dict(task.config), Path(task.out)
-    identity, workspace = (
-        RunIdentity(task.prompt, task.seed, config, prior.sha256),
-        Workspace(out / task.name),
-    )
+    identity, workspace = (RunIdentity(task.prompt, task.seed, config, prior.sha256), Workspace(out / task.name))
     if workspace.finished_record(identity):
         return "there"
     if workspace.record_path.exists() and workspace.owner_digest() != identity.digest:
@@ -127,9 +124,7 @@ def receive_message(pipe: Connection) -> Message:
     return message
 
 
-def run_worker(
-    pipe: Connection, runner_factory: TaskRunnerFactory, device: str, threads: int | None, log: str
-) -> None:
+def run_worker(pipe: Connection, runner_factory: TaskRunnerFactory, device: str, threads: int | None, log: str) -> None:
     """What a worker process runs: tasks from ``pipe``, progress and results back through it."""
     _set_up_process(threads, log)
     with contextlib.suppress(EOFError, OSError):  # the supervisor is gone: so are we

@@ -51,11 +51,7 @@ class WorkerHandle(ABC):
     def log_tail(self) -> str:
         """The end of its log."""
         with contextlib.suppress(OSError):
-            return (
-                self.log.read_bytes()[-4 * LOG_TAIL_CHARS :]
-                .decode(errors="replace")[-LOG_TAIL_CHARS:]
-                .strip()
-            )
+            return self.log.read_bytes()[-4 * LOG_TAIL_CHARS :].decode(errors="replace")[-LOG_TAIL_CHARS:].strip()
         return ""
 
     @abstractmethod

@@ -71,9 +71,7 @@ class Photos:
                 else f"--holdout {num_eval} is below zero"
             )
         eval_indices = [int((i + 0.5) * len(self) / num_eval) for i in range(num_eval)]
-        return self.select([i for i in range(len(self)) if i not in set(eval_indices)]), self.select(
-            eval_indices
-        )
+        return self.select([i for i in range(len(self)) if i not in set(eval_indices)]), self.select(eval_indices)
 
 
 def read_photos(folder: Path, *, up: UpAxis = "z", max_size: int | None = None) -> Photos:
@@ -91,9 +89,7 @@ def read_photos(folder: Path, *, up: UpAxis = "z", max_size: int | None = None) 
     poses = torch.from_numpy(
         np.stack(
             [
-                parse_rigid_transform(
-                    frame.get("transform_matrix"), f"{path.name}: frame {i}'s transform_matrix"
-                )
+                parse_rigid_transform(frame.get("transform_matrix"), f"{path.name}: frame {i}'s transform_matrix")
                 for i, frame in enumerate(frames)
             ]
         )
@@ -122,9 +118,7 @@ def read_capture_json(path: Path, description: str) -> Any:
     """Its content, at most LARGEST_FILE bytes. Raises InputError: ``what`` is wanted."""
     try:
         if path.stat().st_size > MAX_CAPTURE_JSON_BYTES:
-            raise InputError(
-                f"{path} is larger than {MAX_CAPTURE_JSON_BYTES >> 20} MB; that is no {description}"
-            )
+            raise InputError(f"{path} is larger than {MAX_CAPTURE_JSON_BYTES >> 20} MB; that is no {description}")
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
@@ -183,25 +177,12 @@ def write_photos(
         pose = rotation @ cameras.camera_to_world[i].double().cpu().numpy()
         (fl_x, fl_y), (cx, cy) = cameras.focal[i].tolist(), cameras.principal_point[i].tolist()
         frames.append(
-            {
-                "file_path": name,
-                "fl_x": fl_x,
-                "fl_y": fl_y,
-                "cx": cx,
-                "cy": cy,
-                "transform_matrix": pose.tolist(),
-            }
+            {"file_path": name, "fl_x": fl_x, "fl_y": fl_y, "cx": cx, "cy": cy, "transform_matrix": pose.tolist()}
         )
     angle = 2 * math.atan(0.5 * cameras.width / float(cameras.focal[0, 0]))
     path = folder / "transforms.json"
     files.write_json(
         path,
-        {
-            "camera_model": "OPENCV",
-            "camera_angle_x": angle,
-            "w": cameras.width,
-            "h": cameras.height,
-            "frames": frames,
-        },
+        {"camera_model": "OPENCV", "camera_angle_x": angle, "w": cameras.width, "h": cameras.height, "frames": frames},
     )
     return path

@@ -18,9 +18,7 @@ VISIBLE_RADIUS = 0.82  # radius of what all cameras see: as the orbits of `camer
 MASKED_HALF_EXTENT = 0.65  # half the longest side of a cut-out object: as large as the props that priors know
 HULL_RESOLUTION = 48  # samples along an edge of the box in which the object is looked for
 MASK_ALPHA_THRESHOLD = 128  # alpha from which a pixel is the object's
-MAX_MISSED_FRACTION = (
-    0.02  # share of the photos whose outline a point may miss: poses and outlines are not exact
-)
+MAX_MISSED_FRACTION = 0.02  # share of the photos whose outline a point may miss: poses and outlines are not exact
 MIN_AXIS_EIGENVALUE = 1e-3  # least eigenvalue, a photo, below which optical axes have no point in common
 
 
@@ -50,9 +48,7 @@ def estimate_scene_transform(photos: Photos, settings: ReconstructionConfig) -> 
     if settings.scale > 0:
         return SceneTransform(settings.scale, settings.offset)
     if any(settings.offset):
-        raise InputError(
-            "reconstruction.offset needs reconstruction.scale: give both (--scale, --offset) or neither"
-        )
+        raise InputError("reconstruction.offset needs reconstruction.scale: give both (--scale, --offset) or neither")
     center, radius = _focus_sphere(photos.cameras)
     initial = _transform_centering(center, VISIBLE_RADIUS / radius)
     if not photos.masked:
@@ -83,9 +79,7 @@ def _focus_sphere(cameras: PinholeCameras) -> tuple[Float[Tensor, "3"], float]:
     center = torch.linalg.solve(total, (projectors @ positions[:, :, None]).sum(0)[:, 0])
     depth = ((center - positions) * axes).sum(-1)
     image_size = torch.tensor([cameras.width, cameras.height], dtype=torch.float64)
-    margin = torch.minimum(
-        cameras.principal_point.double(), image_size - cameras.principal_point.double()
-    )  # pixels
+    margin = torch.minimum(cameras.principal_point.double(), image_size - cameras.principal_point.double())  # pixels
     half_angle = torch.atan((margin / cameras.focal.double()).amin(-1))
     radius = float((depth * torch.sin(half_angle)).min())
     if radius <= 0:
@@ -99,9 +93,7 @@ def _focus_sphere(cameras: PinholeCameras) -> tuple[Float[Tensor, "3"], float]:
 def _visual_hull_bounds(photos: Photos) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None:
     """Corners of the box around what no outline excludes (Laurentini 1994); None when nothing is left."""
     coordinates = torch.linspace(-1, 1, HULL_RESOLUTION)
-    points = torch.stack(torch.meshgrid(coordinates, coordinates, coordinates, indexing="ij"), -1).reshape(
-        -1, 3
-    )
+    points = torch.stack(torch.meshgrid(coordinates, coordinates, coordinates, indexing="ij"), -1).reshape(-1, 3)
     points = points[points.norm(dim=-1) < VISIBLE_RADIUS]  # others may lie where no photo looks
     num_missed = torch.zeros(len(points))
     for i in range(len(photos)):
@@ -118,7 +110,6 @@ def _not_excluded(photo: Photos, points: Float[Tensor, "n 3"]) -> Bool[Tensor, "
     u, v, depth = photo.cameras.project(points)[0].unbind(-1)
     in_view = (depth > 0) & (u >= 0) & (v >= 0) & (u < photo.cameras.width) & (v < photo.cameras.height)
     column, row = (
-        x.nan_to_num().clamp(0, limit - 1).long()
-        for x, limit in ((u, photo.cameras.width), (v, photo.cameras.height))
+        x.nan_to_num().clamp(0, limit - 1).long() for x, limit in ((u, photo.cameras.width), (v, photo.cameras.height))
     )
     return ~in_view | (photo.rgba[0, row, column, 3] >= MASK_ALPHA_THRESHOLD)

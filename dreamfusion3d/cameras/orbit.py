@@ -106,9 +106,7 @@ class OrbitCameras:
     def project(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "b n 3"]:
         """Pixel coordinates (u, v) and distance along the optical axis of world points."""
         pose = self.camera_to_world
-        camera_points = torch.einsum(
-            "bij,bnj->bni", pose[:, :3, :3].transpose(1, 2), points - pose[:, None, :3, 3]
-        )
+        camera_points = torch.einsum("bij,bnj->bni", pose[:, :3, :3].transpose(1, 2), points - pose[:, None, :3, 3])
         depth = -camera_points[..., 2]
         scale = self.focal[:, None] / depth
         return torch.stack(
@@ -134,20 +132,13 @@ def orbit_cameras(
     azimuth = torch.as_tensor(azimuth_deg, dtype=torch.float32)
     elevation = torch.as_tensor(elevation_deg, dtype=torch.float32, device=azimuth.device).expand_as(azimuth)
     return OrbitCameras(
-        azimuth,
-        elevation,
-        torch.full_like(azimuth, distance),
-        torch.full_like(azimuth, fov_deg),
-        height,
-        width,
+        azimuth, elevation, torch.full_like(azimuth, distance), torch.full_like(azimuth, fov_deg), height, width
     )
 
 
 def turntable_cameras(num_views: int, elevation_deg: float = 15.0, *, size: int = 64) -> OrbitCameras:
     """``views`` cameras evenly around the object, the first one in front."""
-    return orbit_cameras(
-        [360.0 * i / num_views for i in range(num_views)], elevation_deg, height=size, width=size
-    )
+    return orbit_cameras([360.0 * i / num_views for i in range(num_views)], elevation_deg, height=size, width=size)
 
 
 def sample_orbit_cameras(

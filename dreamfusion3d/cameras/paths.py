@@ -61,16 +61,12 @@ def spiral_path(fraction: Float[np.ndarray, " n"], elevation_deg: float | int) -
 
 def swing_path(fraction: Float[np.ndarray, " n"], elevation_deg: float | int) -> OrbitCameras:
     """To either side of the front and back to where it began."""
-    return _orbit_default_fov(
-        SWING_AZIMUTH_DEG * np.sin(2 * np.pi * fraction), np.full_like(fraction, elevation_deg)
-    )
+    return _orbit_default_fov(SWING_AZIMUTH_DEG * np.sin(2 * np.pi * fraction), np.full_like(fraction, elevation_deg))
 
 
 def dolly_path(fraction: Float[np.ndarray, " n"], elevation_deg: float | int) -> OrbitCameras:
     """Straight towards the object."""
-    cameras = _orbit_default_fov(
-        np.full_like(fraction, START_AZIMUTH_DEG), np.full_like(fraction, elevation_deg)
-    )
+    cameras = _orbit_default_fov(np.full_like(fraction, START_AZIMUTH_DEG), np.full_like(fraction, elevation_deg))
     distance = ORBIT_DISTANCE * (DOLLY_DISTANCE_RATIO + (1 - DOLLY_DISTANCE_RATIO) * _smoothstep(fraction))
     return dataclasses.replace(cameras, distance=torch.from_numpy(distance).float())
 
@@ -97,9 +93,7 @@ def named_path_cameras(
     fraction = np.arange(num_frames) / num_frames if closed else np.linspace(0, 1, num_frames)
     cameras = path(fraction, elevation_deg)
     side = min(width, height)
-    return dataclasses.replace(
-        cameras, fov_deg=torch.full_like(cameras.fov_deg, fov_deg), height=side, width=side
-    )
+    return dataclasses.replace(cameras, fov_deg=torch.full_like(cameras.fov_deg, fov_deg), height=side, width=side)
 
 
 def expand_to_image_size(cameras: OrbitCameras, width: int, height: int) -> PinholeCameras:
@@ -146,15 +140,10 @@ def read_camera_path(path: Path, *, up: UpAxis, default_size: tuple[int, int] | 
     rotation[:3, :3] = UP_AXIS_ROTATION[up]
     poses = np.stack([rotation @ _parse_pose(frame, i, path) for i, frame in enumerate(frames)])
     intrinsics = np.stack(
-        [
-            _parse_intrinsics({**common, **frame}, image_size or default_size, i, path)
-            for i, frame in enumerate(frames)
-        ]
+        [_parse_intrinsics({**common, **frame}, image_size or default_size, i, path) for i, frame in enumerate(frames)]
     )
     fps, seconds = _parse_number(data, "fps", path), _parse_number(data, "seconds", path)
-    return CameraPath(
-        poses, intrinsics, image_size, len(frames) / seconds if fps is None and seconds else fps
-    )
+    return CameraPath(poses, intrinsics, image_size, len(frames) / seconds if fps is None and seconds else fps)
 
 
 def _parse_pose(frame: Mapping[str, Any], index: int, path: Path) -> Float[np.ndarray, "4 4"]:
@@ -210,9 +199,7 @@ def _parse_number(values: Mapping[str, Any], key: str, path: Path, minimum: floa
     return float(value)
 
 
-def interpolate_camera_path(
-    camera_path: CameraPath, num_frames: int | None, width: int, height: int
-) -> PinholeCameras:
+def interpolate_camera_path(camera_path: CameraPath, num_frames: int | None, width: int, height: int) -> PinholeCameras:
     """The poses of a file; with ``count`` so many along a smooth curve through them, evenly in time."""
     poses, intrinsics = camera_path.camera_to_world, camera_path.intrinsics
     if num_frames is not None:
@@ -222,17 +209,13 @@ def interpolate_camera_path(
     return PinholeCameras(torch.from_numpy(poses).float(), pixels[:, :2], principal_point, height, width)
 
 
-def _interpolate_poses(
-    poses: np.ndarray, intrinsics: np.ndarray, num_frames: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _interpolate_poses(poses: np.ndarray, intrinsics: np.ndarray, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
     if len(poses) == 1:
         return np.repeat(poses, num_frames, 0), np.repeat(intrinsics, num_frames, 0)
     key_times, times = np.arange(len(poses)), np.linspace(0, len(poses) - 1, num_frames)
     interpolated = np.tile(np.eye(4), (num_frames, 1, 1))
     interpolated[:, :3, 3] = CubicSpline(key_times, poses[:, :3, 3], bc_type="natural")(times)
-    interpolated[:, :3, :3] = RotationSpline(key_times, Rotation.from_matrix(poses[:, :3, :3]))(
-        times
-    ).as_matrix()
+    interpolated[:, :3, :3] = RotationSpline(key_times, Rotation.from_matrix(poses[:, :3, :3]))(times).as_matrix()
     # focal lengths by their logarithms: zooming looks even
     values = np.concatenate([np.log(intrinsics[:, :2]), intrinsics[:, 2:]], 1)
     values = np.stack([np.interp(times, key_times, column) for column in values.T], 1)

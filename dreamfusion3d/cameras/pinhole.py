@@ -49,11 +49,7 @@ class PinholeCameras:
         """The same cameras with another picture size."""
         scale = self.focal.new_tensor([width / self.width, height / self.height])
         return dataclasses.replace(
-            self,
-            focal=self.focal * scale,
-            principal_point=self.principal_point * scale,
-            height=height,
-            width=width,
+            self, focal=self.focal * scale, principal_point=self.principal_point * scale, height=height, width=width
         )
 
     def select(self, indices: Tensor) -> PinholeCameras:
@@ -81,10 +77,5 @@ class PinholeCameras:
         pose = self.camera_to_world
         camera_points = torch.einsum("bij,bnj->bni", pose[:, :3, :3].mT, points - pose[:, None, :3, 3])
         depth = -camera_points[..., 2]
-        uv = (
-            camera_points[..., :2]
-            * camera_points.new_tensor([1.0, -1.0])
-            / depth[..., None]
-            * self.focal[:, None]
-        )
+        uv = camera_points[..., :2] * camera_points.new_tensor([1.0, -1.0]) / depth[..., None] * self.focal[:, None]
         return torch.cat([uv + self.principal_point[:, None], depth[..., None]], -1)

@@ -50,19 +50,12 @@ def read_frames(
         principal_points.append(principal_point)
     if any(alpha_flags) and not all(alpha_flags):
         opaque_path = paths[alpha_flags.index(False)]
-        raise InputError(
-            f"{opaque_path} has no alpha and other photos have: cut the object out of all or of none"
-        )
+        raise InputError(f"{opaque_path} has no alpha and other photos have: cut the object out of all or of none")
     rgba = np.stack(images)
     if all(alpha_flags) and not rgba[..., 3].any():
         raise InputError(f"the alpha of all photos of {folder} is 0: there is nothing to fit")
     as_tensor = [torch.from_numpy(np.stack(part)).float() for part in (focals, principal_points)]
-    return (
-        torch.from_numpy(rgba),
-        as_tensor[0],
-        as_tensor[1],
-        all(alpha_flags) and bool((rgba[..., 3] < 255).any()),
-    )
+    return (torch.from_numpy(rgba), as_tensor[0], as_tensor[1], all(alpha_flags) and bool((rgba[..., 3] < 255).any()))
 
 
 def _find_photos(folder: Path, name: str, file_paths: list[str]) -> list[Path]:
@@ -76,9 +69,7 @@ def _find_photos(folder: Path, name: str, file_paths: list[str]) -> list[Path]:
         except (OSError, ValueError):  # a name too long, or with a null character
             candidates, inside = [], True
         if not inside:
-            raise InputError(
-                f"{name} names {file_path!r}, outside of {folder}; put the photos into that folder"
-            )
+            raise InputError(f"{name} names {file_path!r}, outside of {folder}; put the photos into that folder")
         found += candidates[:1]
         missing += [] if candidates else [file_path]
     if missing:
@@ -104,9 +95,7 @@ def _check_same_size(paths: list[Path], folder: Path) -> None:
     if min(width, height) < 8:
         raise InputError(f"the photos of {folder} are {width} x {height} pixels; at least 8 x 8 are wanted")
     if width * height * len(paths) > MAX_TOTAL_PIXELS:
-        raise InputError(
-            f"the photos of {folder} have more than {MAX_TOTAL_PIXELS:,} pixels; shrink them first"
-        )
+        raise InputError(f"the photos of {folder} have more than {MAX_TOTAL_PIXELS:,} pixels; shrink them first")
 
 
 def _read_image_size(path: Path) -> tuple[int, int]:
@@ -146,10 +135,7 @@ def _distorted_intrinsics(
     if not x or not y or x <= 0 or y <= 0:
         raise InputError(f"{label} has no focal length: give fl_x in pixels or camera_angle_x in radians")
     cx, cy = (_parse_number(values, key, label) for key in ("cx", "cy"))
-    principal_point = [
-        width / 2 if cx is None else cx * scale[0],
-        height / 2 if cy is None else cy * scale[1],
-    ]
+    principal_point = [width / 2 if cx is None else cx * scale[0], height / 2 if cy is None else cy * scale[1]]
     return np.array([x, y]) * scale, np.array(principal_point)
 
 
@@ -191,11 +177,7 @@ class _Distortion:
 
 
 def _read_distortion(
-    focal: np.ndarray,
-    principal_point: np.ndarray,
-    size: tuple[int, int],
-    values: Mapping[str, Any],
-    label: str,
+    focal: np.ndarray, principal_point: np.ndarray, size: tuple[int, int], values: Mapping[str, Any], label: str
 ) -> _Distortion | None:
     """None where nothing is distorted. The pinhole sees the largest picture without places unseen."""
     import cv2
@@ -207,9 +189,7 @@ def _read_distortion(
     coefficients = np.array([_parse_number(values, key, label) or 0.0 for key in CAMERA_MODELS[model]])
     if not coefficients.any():
         return None
-    matrix = np.array(
-        [[focal[0], 0, principal_point[0] - 0.5], [0, focal[1], principal_point[1] - 0.5], [0, 0, 1.0]]
-    )
+    matrix = np.array([[focal[0], 0, principal_point[0] - 0.5], [0, focal[1], principal_point[1] - 0.5], [0, 0, 1.0]])
     if model == "OPENCV_FISHEYE":
         new_matrix = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(
             matrix, coefficients, size, np.eye(3), balance=0.0
@@ -230,9 +210,7 @@ def _undistort(
     if distortion is None:
         return image, focal, principal_point
     init_maps = cv2.fisheye.initUndistortRectifyMap if distortion.fisheye else cv2.initUndistortRectifyMap
-    maps = init_maps(
-        distortion.matrix, distortion.coefficients, np.eye(3), distortion.new_matrix, size, cv2.CV_32FC1
-    )
+    maps = init_maps(distortion.matrix, distortion.coefficients, np.eye(3), distortion.new_matrix, size, cv2.CV_32FC1)
     undistorted = cv2.remap(image, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return undistorted, *distortion.new_intrinsics
 

@@ -33,9 +33,7 @@ def _numba_cache_dir(folder: Path) -> Iterator[None]:
     """For this function alone: other packages' stay where they are."""
     with _config_lock:
         previous = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = previous or str(
-            folder if _is_writable_dir(folder) else cache_folder() / "kernels"
-        )
+        numba.config.CACHE_DIR = previous or str(folder if _is_writable_dir(folder) else cache_folder() / "kernels")
         try:
             yield
         finally:

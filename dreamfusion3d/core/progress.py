@@ -96,9 +96,7 @@ class BarProgress:
         self._complete_stage()
         self.start_time, self.first_step = time.monotonic(), -1
         self.rich_progress.start()
-        self.task = self.rich_progress.add_task(
-            f"{number}/{count} {name:<20}", total=None, steps="", left="", note=""
-        )
+        self.task = self.rich_progress.add_task(f"{number}/{count} {name:<20}", total=None, steps="", left="", note="")
 
     def step(self, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()

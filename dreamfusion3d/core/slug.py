@@ -17,9 +17,7 @@ ENGINE_SUFFIXES = frozenset(
     "noimp col convcol colonly convcolonly rigid navmesh occ occonly vehicle wheel alpha vcol loop".split()
 )
 # Windows refuses these as file names, whatever the extension.
-RESERVED_FILE_NAMES = frozenset(
-    ["con", "prn", "aux", "nul", *(f"{p}{i}" for p in ("com", "lpt") for i in range(10))]
-)
+RESERVED_FILE_NAMES = frozenset(["con", "prn", "aux", "nul", *(f"{p}{i}" for p in ("com", "lpt") for i in range(10))])
 
 
 def check_prompt(prompt: str) -> str:

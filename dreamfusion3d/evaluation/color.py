@@ -74,9 +74,7 @@ def _nearest_palette_index(
     return palette_index[row]
 
 
-def sample_surface_colors(
-    mesh: TexturedMesh, count: int
-) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+def sample_surface_colors(mesh: TexturedMesh, count: int) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     """Points spread evenly over the surface, and their base colours in [0, 1]."""
     rng = np.random.default_rng(COLOR_SAMPLE_SEED)
     corners = mesh.vertices[mesh.faces]

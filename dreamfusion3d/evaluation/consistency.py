@@ -29,8 +29,7 @@ class ConsistencyResult:
     def excess(self) -> tuple[float, ...]:
         """By how much each side is too much like the front."""
         return tuple(
-            max(a - t, 0.0)
-            for a, t in zip(self.front_similarity, self.reference_front_similarity, strict=True)
+            max(a - t, 0.0) for a, t in zip(self.front_similarity, self.reference_front_similarity, strict=True)
         )
 
     @property
@@ -46,9 +45,7 @@ class ConsistencyResult:
 def evaluate_consistency(subject: EvalSubject, reference: EvalSubject) -> ConsistencyResult:
     """``truth``: the true prop that is most like the asset, painted as the prompt asks."""
     azimuth = tuple(360.0 * i / EVAL_VIEWS for i in range(1, EVAL_VIEWS))
-    return ConsistencyResult(
-        azimuth, _similarity_to_front(subject.views), _similarity_to_front(reference.views)
-    )
+    return ConsistencyResult(azimuth, _similarity_to_front(subject.views), _similarity_to_front(reference.views))
 
 
 def _similarity_to_front(views: Float[np.ndarray, "v h w 4"]) -> tuple[float, ...]:

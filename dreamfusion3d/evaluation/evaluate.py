@@ -73,9 +73,7 @@ def evaluate_subjects(
         unique_prompts.setdefault(prompt_to_spec(prompt) or prompt, prompt)
     keys, prompts = list(unique_prompts), list(unique_prompts.values())
     own_prompts = [keys.index(prompt_to_spec(a.prompt) or a.prompt) for a in subjects]
-    textured_ranks = prompt_ranks(
-        similarity_matrix(encoder, [a.views for a in subjects], prompts), own_prompts
-    )
+    textured_ranks = prompt_ranks(similarity_matrix(encoder, [a.views for a in subjects], prompts), own_prompts)
     textureless_ranks = prompt_ranks(
         similarity_matrix(encoder, [a.textureless_views for a in subjects], prompts), own_prompts
     )
@@ -87,9 +85,7 @@ def evaluate_subjects(
     yield len(subjects), results
 
 
-def _evaluate_subject(
-    subject: EvalSubject, spec: ObjectSpec | None, rank: int, textureless_rank: int
-) -> EvalResult:
+def _evaluate_subject(subject: EvalSubject, spec: ObjectSpec | None, rank: int, textureless_rank: int) -> EvalResult:
     if spec is None:
         return EvalResult(subject, None, None, [], None, rank, textureless_rank)
     geometry = evaluate_geometry(subject, spec)

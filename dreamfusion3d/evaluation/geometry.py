@@ -48,14 +48,10 @@ class NearestReference:
     iou: float
 
 
-def evaluate_geometry(
-    subject: EvalSubject, spec: ObjectSpec, categories: list[str] | None = None
-) -> GeometryResult:
+def evaluate_geometry(subject: EvalSubject, spec: ObjectSpec, categories: list[str] | None = None) -> GeometryResult:
     """``kinds``: those that compete; all of the world when None."""
     best = {
-        category: max(
-            voxel_iou(subject.voxels, candidate) for candidate in reference_objects(category, spec.size)[1]
-        )
+        category: max(voxel_iou(subject.voxels, candidate) for candidate in reference_objects(category, spec.size)[1])
         for category in {*(categories or CATEGORIES), spec.kind}
     }
     expected_iou = best.pop(spec.kind)
@@ -76,9 +72,7 @@ def nearest_reference(subject: EvalSubject, spec: ObjectSpec) -> NearestReferenc
     """The instance of the asked kind and form that is most like the asset."""
     objects, voxel_grids = reference_objects(spec.kind, spec.size)
     same_form = [
-        i
-        for i in range(len(objects))
-        if int(objects.count[i]) == spec.count and bool(objects.option[i]) == spec.option
+        i for i in range(len(objects)) if int(objects.count[i]) == spec.count and bool(objects.option[i]) == spec.option
     ]
     ious = [voxel_iou(subject.voxels, voxel_grids[i]) for i in same_form]
     best = int(np.argmax(ious))

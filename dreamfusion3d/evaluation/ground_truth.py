@@ -26,16 +26,11 @@ def palette_indices(
     positions = torch.from_numpy(np.ascontiguousarray(points)).float()
     rows = torch.full((len(positions),), index)
     part = objects.part_distances(positions, rows).argmin(0)
-    masked = (
-        material_mask(material, objects.unscaled(positions, rows), sdf_normals(objects, positions, rows))
-        > 0.5
-    )
+    masked = material_mask(material, objects.unscaled(positions, rows), sdf_normals(objects, positions, rows)) > 0.5
     return torch.where((part < 2) & masked, part + 3, part).numpy()
 
 
-def colored_ground_truth_mesh(
-    objects: ObjectBatch, index: int, spec: ObjectSpec, resolution: int = 96
-) -> TexturedMesh:
+def colored_ground_truth_mesh(objects: ObjectBatch, index: int, spec: ObjectSpec, resolution: int = 96) -> TexturedMesh:
     """Instance ``index`` painted as ``meaning`` says, every face in the colour of its middle."""
     mesh = ground_truth_mesh(objects, index, resolution)
     color_index = palette_indices(objects, index, mesh.vertices[mesh.faces].mean(1), spec.finish)

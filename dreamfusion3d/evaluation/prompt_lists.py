@@ -53,13 +53,11 @@ def generate_prompt_list(name: str) -> list[str]:
     sentences: dict[str, None] = {}
     while len(sentences) < PROMPT_LIST_LENGTH:
         category = CATEGORIES[names[order[len(sentences) % len(order)]]]
-        count, option = category.variants()[
-            int(torch.randint(len(category.variants()), (), generator=generator))
-        ]
+        count, option = category.variants()[int(torch.randint(len(category.variants()), (), generator=generator))]
         second_color = choose(["default"] * 24 + list(COLORS))
-        if (category.second_part_words is HANDLE_WORDS and not count) or set(
-            category.second_part_words
-        ) & set(category.option_words):
+        if (category.second_part_words is HANDLE_WORDS and not count) or set(category.second_part_words) & set(
+            category.option_words
+        ):
             second_color = "default"
         spec = ObjectSpec(
             category.name,

@@ -72,9 +72,7 @@ def find_faults(result: EvalResult) -> list[str]:
     if result.geometry is not None:
         g = result.geometry
         if not g.category_correct:
-            out.append(
-                f"overlaps more with a {g.best_other_category} ({g.best_other_iou:.2f} against {g.iou:.2f})"
-            )
+            out.append(f"overlaps more with a {g.best_other_category} ({g.best_other_iou:.2f} against {g.iou:.2f})")
         if not g.genus_correct:
             out.append(f"genus {g.genus}, asked {g.expected_genus}")
         if not g.watertight:
@@ -110,9 +108,7 @@ def _card(result: EvalResult) -> str:
 
 def _views_png(result: EvalResult) -> str:
     """Four views, a quarter turn apart, and the same without texture below."""
-    rows = [
-        composite_over_gray(views[::2]) for views in (result.subject.views, result.subject.textureless_views)
-    ]
+    rows = [composite_over_gray(views[::2]) for views in (result.subject.views, result.subject.textureless_views)]
     image = np.concatenate([np.concatenate(list(row), 1) for row in rows])
     stream = io.BytesIO()
     iio.imwrite(stream, (image * 255).round().astype(np.uint8), extension=".png")

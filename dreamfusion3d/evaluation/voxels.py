@@ -38,9 +38,7 @@ def solid_voxels(mesh: AnyMesh, resolution: int = VOXEL_RESOLUTION) -> Bool[np.n
     # off the lattice, so that no column runs through a vertex or along an edge
     scaled = scaled + np.array([1.3e-5, 0.7e-5, 2.1e-5])
     inside = np.zeros((resolution,) * 3, np.bool_)
-    _toggle_voxels_below(
-        np.ascontiguousarray(scaled, np.float64), np.ascontiguousarray(mesh.faces, np.int64), inside
-    )
+    _toggle_voxels_below(np.ascontiguousarray(scaled, np.float64), np.ascontiguousarray(mesh.faces, np.int64), inside)
     return inside
 
 

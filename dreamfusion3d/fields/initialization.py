@@ -18,9 +18,7 @@ from torch import Tensor, nn
 
 from dreamfusion3d.fields.grid_sample import grid_sample_3d
 
-SURFACE_LOGIT = (
-    -0.9
-)  # the u of a surface: its density is the same for every sharpness, about 2 per scene unit
+SURFACE_LOGIT = -0.9  # the u of a surface: its density is the same for every sharpness, about 2 per scene unit
 # of a fog's surface, see ``of_fog``: the length over which it is opaque or not, in scene units; the
 # share of the most that is near; the least opacity that is matter; and how steep u is about it
 VOLUME_CELL_SIZE, VOLUME_SURFACE_FRACTION, VOLUME_MIN_OPACITY, VOLUME_LOGIT_GAIN = 0.053, 0.25, 0.12, 2.5
@@ -38,9 +36,7 @@ class FieldInit(nn.Module):
 
     density_logits: Tensor
     albedo_logits: Tensor
-    certain_points: (
-        Tensor  # points near the surface that are inside or outside for certain; none of a user's solid
-    )
+    certain_points: Tensor  # points near the surface that are inside or outside for certain; none of a user's solid
 
     def __init__(
         self,
@@ -60,9 +56,7 @@ class FieldInit(nn.Module):
         channels_last = logits.permute(3, 2, 1, 0)[None].contiguous(memory_format=torch.channels_last_3d)
         self.register_buffer("albedo_logits", channels_last, persistent=False)
         distance = (u - SURFACE_LOGIT).abs()
-        cells = torch.nonzero(
-            (distance > UNCERTAIN_LOGIT_BAND) & (distance < MAX_CONSTRAINED_LOGIT) & constrain
-        )
+        cells = torch.nonzero((distance > UNCERTAIN_LOGIT_BAND) & (distance < MAX_CONSTRAINED_LOGIT) & constrain)
         self.register_buffer("certain_points", cells / ((len(u) - 1) / 2) - 1, persistent=False)
 
     @classmethod
@@ -113,9 +107,7 @@ class FieldInit(nn.Module):
         return _sample_grid(self.albedo_logits, x)
 
 
-def fill_hidden_colors(
-    density: Float[Tensor, "r r r"], color: Float[Tensor, "r r r 3"]
-) -> Float[Tensor, "r r r 3"]:
+def fill_hidden_colors(density: Float[Tensor, "r r r"], color: Float[Tensor, "r r r 3"]) -> Float[Tensor, "r r r 3"]:
     """The colours with those that no picture shows replaced by the nearest that pictures do.
 
     A prior that learned from pictures says nothing of the inside of a body, and what it happens
@@ -128,20 +120,16 @@ def fill_hidden_colors(
             ray = optical_depth.flip(sides)
             depth_before = ray.cumsum(axis) - ray
             transmittance = torch.maximum(transmittance, torch.exp(-depth_before).flip(sides))
-    visible_weight = (
-        transmittance**4 * -torch.expm1(-optical_depth) + 1e-12
-    )  # the power keeps to the outermost layer
-    layers = torch.cat([color * visible_weight[..., None], visible_weight[..., None]], -1).permute(
-        3, 0, 1, 2
-    )[None]
+    visible_weight = transmittance**4 * -torch.expm1(-optical_depth) + 1e-12  # the power keeps to the outermost layer
+    layers = torch.cat([color * visible_weight[..., None], visible_weight[..., None]], -1).permute(3, 0, 1, 2)[None]
     blurred = layers
     for _ in range(COLOR_FILL_STEPS):
         blurred = F.avg_pool3d(blurred, 3, 1, 1)
     neighbor_color = blurred[0, :3] / blurred[0, 3:]
     visible_fraction = (visible_weight / FULLY_VISIBLE_WEIGHT).clamp(max=1.0)
-    return (
-        visible_fraction * layers[0, :3] / visible_weight + (1 - visible_fraction) * neighbor_color
-    ).permute(1, 2, 3, 0)
+    return (visible_fraction * layers[0, :3] / visible_weight + (1 - visible_fraction) * neighbor_color).permute(
+        1, 2, 3, 0
+    )
 
 
 def _sample_grid(grid: Float[Tensor, "1 c r r r"], x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:

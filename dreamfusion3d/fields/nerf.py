@@ -34,9 +34,7 @@ class NerfField(nn.Module):
 
     sharpness: Tensor
 
-    def __init__(
-        self, config: FieldConfig, *, generator: torch.Generator, init: FieldInit | None = None
-    ) -> None:
+    def __init__(self, config: FieldConfig, *, generator: torch.Generator, init: FieldInit | None = None) -> None:
         super().__init__()
         self.config = config
         self.init = init
@@ -70,9 +68,7 @@ class NerfField(nn.Module):
 
     def features(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
         """Hash grid features of points in scene units."""
-        return hashgrid(
-            (x + 1) * 0.5, self.table, self.layout, half_precision_grads=self.config.half_precision_grads
-        )
+        return hashgrid((x + 1) * 0.5, self.table, self.layout, half_precision_grads=self.config.half_precision_grads)
 
     def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """u(x): density is monotonic in it, and its differences keep their precision where

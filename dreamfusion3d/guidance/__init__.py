@@ -24,26 +24,11 @@ from dreamfusion3d.guidance.protocol import (
 from dreamfusion3d.guidance.sds import sds
 from dreamfusion3d.guidance.vsd import VsdGuidance, vsd
 
-__all__ = [
-    "Guidance",
-    "Guide",
-    "Guided",
-    "Stateless",
-    "Teacher",
-    "Vsd",
-    "csd",
-    "ism",
-    "load_guidance",
-    "sds",
-    "vsd",
-]
+__all__ = ["Guidance", "Guide", "Guided", "Stateless", "Teacher", "Vsd", "csd", "ism", "load_guidance", "sds", "vsd"]
 
 
 def load_guidance(
-    settings: GuidanceConfig,
-    *,
-    device: torch.device | str = "cpu",
-    warn: Callable[[str], None] = lambda line: None,
+    settings: GuidanceConfig, *, device: torch.device | str = "cpu", warn: Callable[[str], None] = lambda line: None
 ) -> Guidance:
     """The guidance called ``settings.kind``: one of ours, or an entry point of another package.
 
@@ -69,11 +54,7 @@ def load_guidance(
 
 
 def _sds(
-    x: Float[Tensor, "b c u v"],
-    t: Float[Tensor, " b"],
-    score_model: ScoreModel,
-    *,
-    generator: torch.Generator,
+    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], score_model: ScoreModel, *, generator: torch.Generator
 ) -> GuidanceOutput:
     return sds(
         x,
@@ -86,11 +67,7 @@ def _sds(
 
 
 def _csd(
-    x: Float[Tensor, "b c u v"],
-    t: Float[Tensor, " b"],
-    score_model: ScoreModel,
-    *,
-    generator: torch.Generator,
+    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], score_model: ScoreModel, *, generator: torch.Generator
 ) -> GuidanceOutput:
     return csd(
         x,
@@ -105,11 +82,7 @@ def _csd(
 
 
 def _ism(
-    x: Float[Tensor, "b c u v"],
-    t: Float[Tensor, " b"],
-    score_model: ScoreModel,
-    *,
-    generator: torch.Generator,
+    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], score_model: ScoreModel, *, generator: torch.Generator
 ) -> GuidanceOutput:
     settings = score_model.settings
     return ism(

@@ -57,9 +57,7 @@ def ism(
         alpha, sigma = _per_image(alpha_sigma(t_s))
         x_s = alpha * x + sigma * noise
         for step in range(steps + 1):
-            next_t = (
-                MIN_TIME + (s - MIN_TIME) * ((step + 1) / steps) if step < steps else t.clamp(min=MIN_TIME)
-            )
+            next_t = MIN_TIME + (s - MIN_TIME) * ((step + 1) / steps) if step < steps else t.clamp(min=MIN_TIME)
             x0_uncond = unconditional(x_s, t_s)
             eps_s = (x_s - alpha * x0_uncond) / sigma
             alpha, sigma = _per_image(alpha_sigma(next_t))

@@ -59,9 +59,7 @@ class ScoreModel:
         """x_0 given the prompt."""
         return self.predict_x0(x_t, t, 1.0)
 
-    def unconditional(
-        self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"]
-    ) -> Float[Tensor, "b c u v"]:
+    def unconditional(self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"]) -> Float[Tensor, "b c u v"]:
         """x_0 given no prompt."""
         return self.predict_x0(x_t, t, 0.0)
 

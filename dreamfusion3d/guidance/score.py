@@ -79,9 +79,7 @@ def _downsample(h: Tensor) -> Tensor:
     return F.avg_pool2d(h, 2) if min(h.shape[-2:]) >= MIN_DOWNSAMPLED_SIZE else h
 
 
-def _make_conv(
-    in_channels: int, out_channels: int, generator: torch.Generator, *, gain: float = 1.0
-) -> nn.Conv2d:
+def _make_conv(in_channels: int, out_channels: int, generator: torch.Generator, *, gain: float = 1.0) -> nn.Conv2d:
     layer = nn.utils.skip_init(nn.Conv2d, in_channels, out_channels, 3, padding=1, device=generator.device)
     return _init_weights(layer, 9 * in_channels, gain, generator)
 

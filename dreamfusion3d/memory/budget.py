@@ -75,18 +75,14 @@ def enforce_budget(budget: int, device: torch.device) -> None:
     if device.type != "cuda":
         return
     _, total = torch.cuda.mem_get_info(device)
-    torch.cuda.set_per_process_memory_fraction(
-        min(1.0, max(budget - CUDA_CONTEXT_BYTES, MIN_BUDGET) / total), device
-    )
+    torch.cuda.set_per_process_memory_fraction(min(1.0, max(budget - CUDA_CONTEXT_BYTES, MIN_BUDGET) / total), device)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that there was no memory left."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(
-        message in str(error).lower() for message in _OUT_OF_MEMORY_MESSAGES
-    )
+    return isinstance(error, RuntimeError) and any(message in str(error).lower() for message in _OUT_OF_MEMORY_MESSAGES)
 
 
 def release_memory(device: torch.device) -> None:

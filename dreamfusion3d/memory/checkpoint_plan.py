@@ -84,10 +84,7 @@ class CostChain:
     @functools.cached_property
     def gradient_bytes(self) -> list[int]:
         """Bytes of the gradients that are there before the backward pass of each block."""
-        return [
-            sum(x.grad_bytes for x in self.edges if x.producer <= e < x.last_consumer)
-            for e in range(len(self))
-        ]
+        return [sum(x.grad_bytes for x in self.edges if x.producer <= e < x.last_consumer) for e in range(len(self))]
 
     def block_peak(self, s: int, t: int) -> int:
         """Of keeping block ``s`` in a part that ends with ``t``, its own forward and backward pass."""
@@ -128,9 +125,7 @@ def _schedule_cost(chain: CostChain, part: RecomputeSchedule) -> tuple[int, floa
 def saved_bytes(chain: CostChain, schedule: RecomputeSchedule) -> int:
     """Bytes that are there between the forward and the backward pass."""
     return sum(
-        chain.costs[node].saved
-        if isinstance(node, int)
-        else chain.cut_bytes(_first_block(node), _last_block(node))
+        chain.costs[node].saved if isinstance(node, int) else chain.cut_bytes(_first_block(node), _last_block(node))
         for node in schedule
     )
 
@@ -195,9 +190,7 @@ def pareto_front(chain: CostChain, grain: int | None = None) -> list[ParetoPoint
     return best
 
 
-def _candidates(
-    chain: CostChain, fronts: dict[tuple[int, int], list[_Partial]], s: int, t: int
-) -> Iterator[_Partial]:
+def _candidates(chain: CostChain, fronts: dict[tuple[int, int], list[_Partial]], s: int, t: int) -> Iterator[_Partial]:
     """Candidates for the part s..t, from those of shorter parts."""
     block_peak, c = chain.block_peak(s, t), chain.costs[s]
     if s == t:

@@ -39,9 +39,7 @@ def run_checkpointed(blocks: Sequence[Block], schedule: RecomputeSchedule, state
     return state
 
 
-def _recompute_stretch(
-    blocks: Sequence[Block], schedule: RecomputeSchedule, state: Activations
-) -> Activations:
+def _recompute_stretch(blocks: Sequence[Block], schedule: RecomputeSchedule, state: Activations) -> Activations:
     """A stretch whose input alone is kept.
 
     Tensors are handed over one by one: those within a dict would be held by a stretch within a stretch

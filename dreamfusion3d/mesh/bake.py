@@ -14,8 +14,7 @@ from dreamfusion3d.mesh.tangents import vertex_normals
 from dreamfusion3d.mesh.unwrap import UVAtlas, unwrap
 
 BARYCENTRIC_PROBES = np.array(
-    [[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [1, 0, 0], [0, 1, 0], [0, 0, 1]],
-    np.float32,
+    [[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32
 )
 TEXEL_CHUNK = 1 << 18  # points asked of the albedo at once
 
@@ -78,17 +77,13 @@ def bake_texture(
 
 
 def interpolate_barycentric(
-    vertex_values: Float[np.ndarray, "v c"],
-    corners: Int[np.ndarray, "n 3"],
-    weights: Float[np.ndarray, "n 3"],
+    vertex_values: Float[np.ndarray, "v c"], corners: Int[np.ndarray, "n 3"], weights: Float[np.ndarray, "n 3"]
 ) -> Float[np.ndarray, "n c"]:
     """``values`` of vertices within triangles whose ``corners`` are vertex numbers."""
     return np.einsum("nk,nkc->nc", weights, vertex_values[corners])
 
 
-def dilate_texture(
-    texture: Float[np.ndarray, "h w 3"], covered: Bool[np.ndarray, "h w"]
-) -> Float[np.ndarray, "h w 3"]:
+def dilate_texture(texture: Float[np.ndarray, "h w 3"], covered: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
     """Every uncovered texel takes the nearest covered one: no filter, no mip level finds a seam."""
     if covered.all() or not covered.any():
         return texture

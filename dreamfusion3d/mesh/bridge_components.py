@@ -21,9 +21,7 @@ BRIDGE_RADIUS = 0.02  # scene units, half the width of a bridge
 BRIDGE_LEVEL_OFFSET = 0.5  # above the level
 
 
-def bridge_components(
-    grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0
-) -> Float[np.ndarray, "r r r"]:
+def bridge_components(grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0) -> Float[np.ndarray, "r r r"]:
     """The grid (log density) with a bridge from each large body of {grid > level} to the largest one,
     where some level at most DROPS lower holds them together. Others are left as they are."""
     labels, count = ndimage.label(grid > level)
@@ -31,9 +29,7 @@ def bridge_components(
         return grid
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    order = [
-        int(i) for i in np.argsort(-sizes, kind="stable") if sizes[i] >= MIN_COMPONENT_FRACTION * sizes.max()
-    ]
+    order = [int(i) for i in np.argsort(-sizes, kind="stable") if sizes[i] >= MIN_COMPONENT_FRACTION * sizes.max()]
     connected = labels == order[0]
     result = grid
     radius = max(BRIDGE_RADIUS * (grid.shape[0] - 1) / (2 * bound), 1.5)

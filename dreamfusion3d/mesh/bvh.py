@@ -163,11 +163,7 @@ def _closest_points_kernel(low, high, corners, points, face, weights, distance):
                 if gap < best:
                     best = gap
                     face[n] = i
-                    weights[n, 0], weights[n, 1], weights[n, 2] = (
-                        barycentric[0],
-                        barycentric[1],
-                        barycentric[2],
-                    )
+                    weights[n, 0], weights[n, 1], weights[n, 2] = (barycentric[0], barycentric[1], barycentric[2])
         distance[n] = np.sqrt(best)
 
 
@@ -227,11 +223,7 @@ def _intersect_lines_kernel(low, high, corners, points, directions, max_distance
                 if abs(along) < best:
                     best = abs(along)
                     face[n], distance[n] = i, along
-                    weights[n, 0], weights[n, 1], weights[n, 2] = (
-                        barycentric[0],
-                        barycentric[1],
-                        barycentric[2],
-                    )
+                    weights[n, 0], weights[n, 1], weights[n, 2] = (barycentric[0], barycentric[1], barycentric[2])
 
 
 def occluded_fraction(

@@ -70,10 +70,7 @@ def chamfer_distance(mesh_a: Mesh, mesh_b: Mesh, num_samples: int = CHAMFER_SAMP
     """
     trees: list[BVH] = [build_bvh(mesh) for mesh in (mesh_a, mesh_b)]
     points = [sample_surface(mesh, num_samples) for mesh in (mesh_a, mesh_b)]
-    forward, backward = (
-        closest_points(trees[1], points[0]).distance,
-        closest_points(trees[0], points[1]).distance,
-    )
+    forward, backward = (closest_points(trees[1], points[0]).distance, closest_points(trees[0], points[1]).distance)
     return float((forward.mean() + backward.mean()) / 2)
 
 
@@ -100,10 +97,7 @@ def atlas_report(textured: TexturedMesh) -> AtlasReport:
     corners = textured.vertices[textured.faces].astype(np.float64)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
     texel_corners = textured.uv[textured.faces].astype(np.float64) * size
-    (ax, ay), (bx, by) = (
-        (texel_corners[:, 1] - texel_corners[:, 0]).T,
-        (texel_corners[:, 2] - texel_corners[:, 0]).T,
-    )
+    (ax, ay), (bx, by) = ((texel_corners[:, 1] - texel_corners[:, 0]).T, (texel_corners[:, 2] - texel_corners[:, 0]).T)
     density = np.sqrt(np.abs(ax * by - ay * bx) / 2 / np.maximum(area, 1e-30))
     order = np.argsort(density, kind="stable")
     total = np.cumsum(area[order])

@@ -74,9 +74,7 @@ def _clean_box(grid: Float[np.ndarray, "x y z"], level: float, fraction: float) 
     return _push_off_level(result, level, mask, scale.step)
 
 
-def smooth_grid(
-    grid: Float[np.ndarray, "r r r"], level: float, sigma: float = 0.7
-) -> Float[np.ndarray, "r r r"]:
+def smooth_grid(grid: Float[np.ndarray, "r r r"], level: float, sigma: float = 0.7) -> Float[np.ndarray, "r r r"]:
     """Gaussian smoothing (``sigma`` in voxels) of the field's ripple.
 
     Smooth a bounded grid (`extract.log_ratio`): the mean of a raw density is its largest value.
@@ -140,9 +138,7 @@ def _fill_voids(inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
     return np.ascontiguousarray(labels[1:-1, 1:-1, 1:-1] != labels[0, 0, 0])
 
 
-def _raise_critical(
-    grid: Float[np.ndarray, "x y z"], inside: Bool[np.ndarray, "x y z"]
-) -> Bool[np.ndarray, "x y z"]:
+def _raise_critical(grid: Float[np.ndarray, "x y z"], inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
     """Outside voxels to turn inside so that no two bodies' voxels meet at an edge or a corner only.
 
     A grid without such meetings is well-composed (Latecki 1997): every cell is one of marching
@@ -173,9 +169,7 @@ def _raise_edges(grid: np.ndarray, inside: np.ndarray, raised: np.ndarray) -> No
 def _raise_corners(grid: np.ndarray, inside: np.ndarray, raised: np.ndarray) -> None:
     """Mark voxels of the 2x2x2 blocks where two opposite corners alone are inside, or alone outside."""
     a, b, c = (n - 1 for n in inside.shape)
-    corner = {
-        (i, j, k): inside[i : i + a, j : j + b, k : k + c] for i in (0, 1) for j in (0, 1) for k in (0, 1)
-    }
+    corner = {(i, j, k): inside[i : i + a, j : j + b, k : k + c] for i in (0, 1) for j in (0, 1) for k in (0, 1)}
     total = sum(value.astype(np.int8) for value in corner.values())
     for j, k in ((0, 0), (0, 1), (1, 0), (1, 1)):
         near, far = (0, j, k), (1, 1 - j, 1 - k)
@@ -185,9 +179,9 @@ def _raise_corners(grid: np.ndarray, inside: np.ndarray, raised: np.ndarray) -> 
         raised[x, y + 1 - j, z + k] = raised[x, y + 1 - j, z + 1 - k] = True
         x, y, z = np.nonzero(hole)
         higher = grid[x, y + j, z + k] >= grid[x + 1, y + 1 - j, z + 1 - k]
-        raised[
-            np.where(higher, x, x + 1), np.where(higher, y + j, y + 1 - j), np.where(higher, z + k, z + 1 - k)
-        ] = True
+        raised[np.where(higher, x, x + 1), np.where(higher, y + j, y + 1 - j), np.where(higher, z + k, z + 1 - k)] = (
+            True
+        )
 
 
 def _push_off_level(
@@ -195,9 +189,7 @@ def _push_off_level(
 ) -> Float[np.ndarray, "x y z"]:
     """Samples on the level moved a little to their side: a crossing at a sample makes needle triangles."""
     margin = CLEARANCE * step
-    return np.where(inside, np.maximum(grid, level + margin), np.minimum(grid, level - margin)).astype(
-        grid.dtype
-    )
+    return np.where(inside, np.maximum(grid, level + margin), np.minimum(grid, level - margin)).astype(grid.dtype)
 
 
 def weld_mesh(mesh: TexturedMesh) -> Mesh:

@@ -12,9 +12,7 @@ from dreamfusion3d.core.errors import MissingExtraError
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.simplify import clean_faces
 
-HULL_DIRECTIONS = (
-    64  # a hull has at most so many corners and twice as many faces: Unity refuses more than 255
-)
+HULL_DIRECTIONS = 64  # a hull has at most so many corners and twice as many faces: Unity refuses more than 255
 CONCAVITY = 0.05  # CoACD's threshold: how far a part may be from convex
 MAX_PARTS = 16
 SEED = 0

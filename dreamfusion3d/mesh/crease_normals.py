@@ -43,13 +43,10 @@ def crease_normals(mesh: trimesh.Trimesh) -> tuple[Float[np.ndarray, "n 3"], Int
     return np.asarray(split.vertex_normals, np.float64), corners
 
 
-def _smooth_corner_pairs(
-    mesh: trimesh.Trimesh, edge_mask: Bool[np.ndarray, " e"]
-) -> Int64[np.ndarray, "l 2"]:
+def _smooth_corner_pairs(mesh: trimesh.Trimesh, edge_mask: Bool[np.ndarray, " e"]) -> Int64[np.ndarray, "l 2"]:
     """Corners (3 face + place in it) that meet at either end of the ``chosen`` edges between two faces."""
     pairs, edges = mesh.face_adjacency[edge_mask], mesh.face_adjacency_edges[edge_mask]
     one, two = (
-        3 * pairs[:, k, None] + (mesh.faces[pairs[:, k]][:, None] == edges[:, :, None]).argmax(2)
-        for k in (0, 1)
+        3 * pairs[:, k, None] + (mesh.faces[pairs[:, k]][:, None] == edges[:, :, None]).argmax(2) for k in (0, 1)
     )
     return np.stack([one.reshape(-1), two.reshape(-1)], 1).astype(np.int64)

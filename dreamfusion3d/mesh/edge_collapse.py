@@ -25,9 +25,7 @@ def collapse_edges(mesh: Mesh, max_faces: int) -> Mesh:
     """At most ``target`` faces, or as few as the topology allows. Needs a closed manifold."""
     vertices = np.ascontiguousarray(mesh.vertices, np.float64).copy()
     faces = np.ascontiguousarray(mesh.faces, np.int64).copy()
-    alive = _collapse_kernel(
-        vertices, faces, int(max_faces), MIDPOINT_WEIGHT, MIN_NORMAL_COSINE, MIN_TRIANGLE_QUALITY
-    )
+    alive = _collapse_kernel(vertices, faces, int(max_faces), MIDPOINT_WEIGHT, MIN_NORMAL_COSINE, MIN_TRIANGLE_QUALITY)
     used, flat = np.unique(faces[alive], return_inverse=True)
     return Mesh(vertices[used], flat.reshape(-1, 3).astype(np.int64))
 
@@ -149,18 +147,12 @@ def _breaks_face(a, b, point, vertices, faces, alive, head, next_corner, min_nor
             return True
         side = _squared_distance(vertices[v], vertices[w])
         quality_after = (
-            3.4641
-            * new
-            / (side + _squared_distance(vertices[v], point) + _squared_distance(vertices[w], point))
+            3.4641 * new / (side + _squared_distance(vertices[v], point) + _squared_distance(vertices[w], point))
         )
         quality_before = (
             3.4641
             * old
-            / (
-                side
-                + _squared_distance(vertices[v], vertices[a])
-                + _squared_distance(vertices[w], vertices[a])
-            )
+            / (side + _squared_distance(vertices[v], vertices[a]) + _squared_distance(vertices[w], vertices[a]))
         )
         # a needle is refused, unless it was a worse one before
         if quality_after < min_quality and quality_after < quality_before:
@@ -224,9 +216,7 @@ def _collapse_kernel(vertices, faces, max_faces, midpoint_weight, min_normal_cos
     for f in range(faces.shape[0]):
         for k in range(3):
             if faces[f, k] < faces[f, (k + 1) % 3]:  # once an edge: its other face runs the other way
-                _push_edge(
-                    heap, faces[f, k], faces[f, (k + 1) % 3], q, vertices, stamp, midpoint_weight, point
-                )
+                _push_edge(heap, faces[f, k], faces[f, (k + 1) % 3], q, vertices, stamp, midpoint_weight, point)
     while faces_left > max_faces and len(heap) > 0:
         _, a, b, stamp_a, stamp_b = heapq.heappop(heap)
         if stamp[a] != stamp_a or stamp[b] != stamp_b:
@@ -237,9 +227,7 @@ def _collapse_kernel(vertices, faces, max_faces, midpoint_weight, min_normal_cos
         _optimal_point(q[a] + q[b], 0.5 * (vertices[a] + vertices[b]), midpoint_weight, point)
         if _breaks_face(
             a, b, point, vertices, faces, alive, head, next_corner, min_normal_cosine, min_quality
-        ) or _breaks_face(
-            b, a, point, vertices, faces, alive, head, next_corner, min_normal_cosine, min_quality
-        ):
+        ) or _breaks_face(b, a, point, vertices, faces, alive, head, next_corner, min_normal_cosine, min_quality):
             continue
         faces_left -= _merge_vertices(a, b, faces, alive, head, next_corner)
         vertices[a] = point

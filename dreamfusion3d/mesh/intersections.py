@@ -70,9 +70,7 @@ def _segment_pierces_triangle(p, q, t):
         _tetrahedron_volume(p, q, t[1], t[2]),
         _tetrahedron_volume(p, q, t[2], t[0]),
     )
-    return (a > tolerance and b > tolerance and c > tolerance) or (
-        a < -tolerance and b < -tolerance and c < -tolerance
-    )
+    return (a > tolerance and b > tolerance and c > tolerance) or (a < -tolerance and b < -tolerance and c < -tolerance)
 
 
 @no_type_check
@@ -88,9 +86,9 @@ def _triangles_cross(t, s, f, g):
     if common >= 2:
         return False
     if common == 1:  # the edges at the common vertex only touch
-        return _segment_pierces_triangle(
-            t[(i_common + 1) % 3], t[(i_common + 2) % 3], s
-        ) or _segment_pierces_triangle(s[(j_common + 1) % 3], s[(j_common + 2) % 3], t)
+        return _segment_pierces_triangle(t[(i_common + 1) % 3], t[(i_common + 2) % 3], s) or _segment_pierces_triangle(
+            s[(j_common + 1) % 3], s[(j_common + 2) % 3], t
+        )
     crossing = False
     for k in range(3):
         crossing = (

@@ -82,10 +82,7 @@ def silhouette_iou(maximum: Float[np.ndarray, "v n"], covered: np.ndarray, level
 
 
 def choose_isolevel(
-    grid: Float[np.ndarray, "r r r"],
-    cameras: OrbitCameras,
-    opacity: Float[np.ndarray, "v h w"],
-    bound: float = 1.0,
+    grid: Float[np.ndarray, "r r r"], cameras: OrbitCameras, opacity: Float[np.ndarray, "v h w"], bound: float = 1.0
 ) -> IsolevelChoice:
     """The level whose silhouettes match {opacity > 0.5} best, by mean IoU over the cameras.
 
@@ -93,9 +90,7 @@ def choose_isolevel(
     plateau of equally good ones the geometric middle is taken. About 24 cameras are enough.
     """
     stride = max(1, -(-max(cameras.height, cameras.width) // MAX_SIDE))
-    covered = (opacity[:, stride // 2 :: stride, stride // 2 :: stride] > OPACITY_THRESHOLD).reshape(
-        len(cameras), -1
-    )
+    covered = (opacity[:, stride // 2 :: stride, stride // 2 :: stride] > OPACITY_THRESHOLD).reshape(len(cameras), -1)
     if not covered.any():
         raise EmptyFieldError(
             "the optimised field is transparent from every side, so there is no surface to mesh:"
@@ -116,9 +111,7 @@ def choose_isolevel(
         for level in levels:
             candidates[float(level)] = silhouette_iou(maximum, covered, float(level))
         plateau = [
-            level
-            for level in sorted(candidates)
-            if candidates[level] >= max(candidates.values()) - IOU_TOLERANCE
+            level for level in sorted(candidates) if candidates[level] >= max(candidates.values()) - IOU_TOLERANCE
         ]
         ratio = levels[1] / levels[0]
         low, high = max(plateau[0] / ratio, bottom * 0.999), min(plateau[-1] * ratio, top * 0.999)

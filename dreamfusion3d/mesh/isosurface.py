@@ -44,9 +44,7 @@ def check_finite(values: np.ndarray) -> None:
         )
 
 
-def log_ratio(
-    grid: Float[np.ndarray, "r r r"], level: float, limit: float = 3.0
-) -> Float[np.ndarray, "r r r"]:
+def log_ratio(grid: Float[np.ndarray, "r r r"], level: float, limit: float = 3.0) -> Float[np.ndarray, "r r r"]:
     """log(grid / level), clipped to +-limit: the same surface, now at level 0.
 
     A density grows exponentially across a surface. Between a sample of 0.1 and one of 1000

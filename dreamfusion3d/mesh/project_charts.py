@@ -101,9 +101,7 @@ def _chart_boxes(mesh: Mesh, direction: Int[np.ndarray, " f"], chart: Int[np.nda
     return _ChartBoxes(flat - low[chart][:, None], high - low)
 
 
-def _pack_shelves(
-    sizes: Float[np.ndarray, "c 2"], texture_size: float, gap: float
-) -> Float[np.ndarray, "c 2"] | None:
+def _pack_shelves(sizes: Float[np.ndarray, "c 2"], texture_size: float, gap: float) -> Float[np.ndarray, "c 2"] | None:
     """Corners of boxes set on shelves, tallest first, or None where they do not fit the square."""
     corners = np.empty_like(sizes)
     x = y = gap
@@ -120,11 +118,7 @@ def _pack_shelves(
 
 
 def _pack_atlas(
-    mesh: Mesh,
-    direction: Int[np.ndarray, " f"],
-    chart: Int[np.ndarray, " f"],
-    texture_size: int,
-    padding: int,
+    mesh: Mesh, direction: Int[np.ndarray, " f"], chart: Int[np.ndarray, " f"], texture_size: int, padding: int
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "f 3"], Float[np.ndarray, "n 2"]]:
     boxes = _chart_boxes(mesh, direction, chart)
     gap, atlas_size = float(padding), float(texture_size)

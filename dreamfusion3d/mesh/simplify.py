@@ -15,9 +15,7 @@ from dreamfusion3d.mesh.quality import MeshQuality, mesh_quality
 # Taubin 1995, "A signal processing approach to fair surface design": a step inwards and a
 # slightly longer one outwards pass the shape and stop the ripple, and the volume stays.
 TAUBIN_IN, TAUBIN_OUT = 0.5, -0.53
-PRESIMPLIFY_FACTOR = (
-    4  # times the faces wished for: so many survive the fast way, and are slowly reduced in no time
-)
+PRESIMPLIFY_FACTOR = 4  # times the faces wished for: so many survive the fast way, and are slowly reduced in no time
 BISECTION_STEPS = 4  # targets tried between the wished one and the input
 VOLUME_DRIFT = 0.05  # of the volume; a result that moved by more has folded over
 
@@ -95,9 +93,7 @@ def clean_faces(mesh: Mesh) -> Mesh:
 
 def _fast_simplify(mesh: Mesh, target: int) -> Mesh | None:
     """What fast-simplification makes of it, sound or not; None where it misses the budget."""
-    vertices, faces = fast_simplification.simplify(
-        mesh.vertices, mesh.faces.astype(np.int32), target_count=target
-    )
+    vertices, faces = fast_simplification.simplify(mesh.vertices, mesh.faces.astype(np.int32), target_count=target)
     result = clean_faces(Mesh(np.asarray(vertices, np.float64), np.asarray(faces, np.int64)))
     return result if 0 < len(result.faces) <= target else None
 

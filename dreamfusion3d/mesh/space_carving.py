@@ -41,9 +41,7 @@ def carving_cameras() -> OrbitCameras:
     elevation = [e for e in ELEVATIONS_DEG for _ in range(NUM_AZIMUTHS)]
     cameras = orbit_cameras(azimuth, 0.0, height=VIEW_SIZE_PX, width=VIEW_SIZE_PX)
     heights = cameras.azimuth_deg.new_tensor(elevation)
-    return OrbitCameras(
-        cameras.azimuth_deg, heights, cameras.distance, cameras.fov_deg, VIEW_SIZE_PX, VIEW_SIZE_PX
-    )
+    return OrbitCameras(cameras.azimuth_deg, heights, cameras.distance, cameras.fov_deg, VIEW_SIZE_PX, VIEW_SIZE_PX)
 
 
 def solidify(
@@ -152,9 +150,7 @@ def visible_samples(
         depth = _first_crossing(smooth, float(level), bound, pose, f, cameras.height, cameras.width, RAY_STEP)
         _mark_visible(part, low, grid.shape[0], bound, depth, pose, f)
     visible_mask[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = part
-    return reachable_samples(
-        inside, visible_mask | inside, PASSAGE_RADIUS * (grid.shape[0] - 1) / (2 * bound)
-    )
+    return reachable_samples(inside, visible_mask | inside, PASSAGE_RADIUS * (grid.shape[0] - 1) / (2 * bound))
 
 
 def reachable_samples(

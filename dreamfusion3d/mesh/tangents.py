@@ -46,15 +46,11 @@ def _corner_angle(
     corners: Float[np.ndarray, "f 3 3"], k: int, normal: Float[np.ndarray, "f 3"]
 ) -> Float[np.ndarray, " f"]:
     """Of each face at its corner k, seen along the normal."""
-    one, two = (
-        _unit(_project_to_plane(corners[:, (k + step) % 3] - corners[:, k], normal)) for step in (1, 2)
-    )
+    one, two = (_unit(_project_to_plane(corners[:, (k + step) % 3] - corners[:, k], normal)) for step in (1, 2))
     return np.arccos(np.clip((one * two).sum(1), -1, 1))
 
 
-def _project_to_plane(
-    v: Float[np.ndarray, "n 3"], normal: Float[np.ndarray, "n 3"]
-) -> Float[np.ndarray, "n 3"]:
+def _project_to_plane(v: Float[np.ndarray, "n 3"], normal: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     return v - (v * normal).sum(1, keepdims=True) * normal
 
 
@@ -71,9 +67,7 @@ def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "v 3"]:
     total = np.zeros((len(mesh.vertices), 3))
     for k in range(3):
         edge_a, edge_b = corners[(k + 1) % 3] - corners[k], corners[(k + 2) % 3] - corners[k]
-        angle = np.arctan2(
-            np.linalg.norm(np.cross(edge_a, edge_b), axis=1), np.einsum("ij,ij->i", edge_a, edge_b)
-        )
+        angle = np.arctan2(np.linalg.norm(np.cross(edge_a, edge_b), axis=1), np.einsum("ij,ij->i", edge_a, edge_b))
         for axis in range(3):  # bincount adds in a fixed order, and fast
             total[:, axis] += np.bincount(f[:, k], angle * face_normal[:, axis], len(total))
     length = np.linalg.norm(total, axis=1, keepdims=True)

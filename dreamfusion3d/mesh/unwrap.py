@@ -30,9 +30,7 @@ class UVAtlas(NamedTuple):
     reason: str  # why xatlas was not used; empty when it was
 
 
-def unwrap(
-    mesh: Mesh, texture_size: int = 1024, padding: int = 4, timeout_s: float = XATLAS_TIMEOUT_S
-) -> UVAtlas:
+def unwrap(mesh: Mesh, texture_size: int = 1024, padding: int = 4, timeout_s: float = XATLAS_TIMEOUT_S) -> UVAtlas:
     """Charts without overlap on a square texture, about ``padding`` texels apart."""
     atlas = _run_xatlas(mesh, texture_size, padding, timeout_s)
     if isinstance(atlas, UVAtlas):

@@ -55,15 +55,11 @@ def build_asset_record(
         "prior": {"name": prior_name, "sha256": identity.prior_sha256},
         **({"source": dataclasses.asdict(identity.source)} if identity.source else {}),
         **({"edits": [dataclasses.asdict(edit) for edit in identity.edits]} if identity.edits else {}),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in RECORDED_PACKAGES},
-        },
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}},
         "device": device,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "files": {
-            path.name: {"sha256": files.file_sha256(path), "bytes": path.stat().st_size}
-            for path in outputs.paths
+            path.name: {"sha256": files.file_sha256(path), "bytes": path.stat().st_size} for path in outputs.paths
         },
         # as it will be read back: lists, no tuples
         "mesh": json.loads(json.dumps({**outputs.quality.as_dict(), **mesh_report})),
@@ -96,12 +92,8 @@ def _mesh_report_checks(report: MeshReport) -> dict[str, dict[str, Any]]:
         ),
         "no_self_intersections": _check_entry(report.self_intersections == 0, report.self_intersections),
         "close_to_the_surface": _check_entry(report.chamfer <= MAX_CHAMFER, round(report.chamfer, 6)),
-        "no_uv_overlap": _check_entry(
-            report.uv_overlap <= MAX_UV_OVERLAP_FRACTION, round(report.uv_overlap, 6)
-        ),
-        "even_texels": _check_entry(
-            report.texel_evenness >= MIN_TEXEL_EVENNESS, round(report.texel_evenness, 4)
-        ),
+        "no_uv_overlap": _check_entry(report.uv_overlap <= MAX_UV_OVERLAP_FRACTION, round(report.uv_overlap, 6)),
+        "even_texels": _check_entry(report.texel_evenness >= MIN_TEXEL_EVENNESS, round(report.texel_evenness, 4)),
     }
 
 

@@ -70,9 +70,7 @@ class RunContext:
 
         def on_plan(plan: CostedPlan[StepPlan]) -> None:
             self.progress.log(f"memory, {stage}: {plan}")
-            files.write_json(
-                self.memory_plan_path(stage), {"budget_bytes": self.memory_budget, **plan.as_dict()}
-            )
+            files.write_json(self.memory_plan_path(stage), {"budget_bytes": self.memory_budget, **plan.as_dict()})
 
         return on_plan
 
@@ -146,9 +144,7 @@ def train_or_load(
         context.workspace.work, stage, context.prior, context.identity.prompt, context.config, progress
     )
     publisher = FieldPublisher(field, context.workspace.work)
-    publish = (
-        publisher.step if stage == "optimise" else lambda: None
-    )  # of --refine's colours the preview is enough
+    publish = publisher.step if stage == "optimise" else lambda: None  # of --refine's colours the preview is enough
     for step in control.steps(lambda text: make_steps(text, checkpoint), checkpoint, while_paused=publish):
         progress.step(step.index, step.total, step.metric or f"gradient {step.gradient_norm:.2g}")
         if step.warning:
@@ -176,6 +172,4 @@ def predict_field_init(prior: Prior, prompt: str, device: torch.device) -> Field
     encode = prior.encode_text  # the checker knows only of fog below
     if not predicts_initial_volume(prior):
         return None
-    return FieldInit.from_initial_volume(
-        *prior.initial_volume(encode([prompt]), INITIAL_VOLUME_RESOLUTION), device
-    )
+    return FieldInit.from_initial_volume(*prior.initial_volume(encode([prompt]), INITIAL_VOLUME_RESOLUTION), device)

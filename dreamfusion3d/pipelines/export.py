@@ -84,9 +84,7 @@ def export_run(
             _warn_fixed_axes(format_name, up_axis, unit, progress)
             path = folder / f"{finished.workspace.slug}.{format_name}"
             written.append(
-                write_asset(
-                    format_name, placed, path, name, extras, resolve_frame(format_name, up_axis, unit)
-                )[0]
+                write_asset(format_name, placed, path, name, extras, resolve_frame(format_name, up_axis, unit))[0]
             )
     return written
 
@@ -161,12 +159,7 @@ def load_textured_mesh(run: FinishedRun, progress: Progress) -> TexturedMesh:
         raise InputError(f"{glb} cannot be read ({error}); make the asset again with --fresh") from None
 
 
-def _warn_fixed_axes(
-    format_name: FormatName, up: UpAxis | None, units: Units | None, progress: Progress
-) -> None:
+def _warn_fixed_axes(format_name: FormatName, up: UpAxis | None, units: Units | None, progress: Progress) -> None:
     default = FORMATS[format_name].frame
-    if FORMATS[format_name].fixed and ((up or default.up), (units or default.units)) != (
-        default.up,
-        default.units,
-    ):
+    if FORMATS[format_name].fixed and ((up or default.up), (units or default.units)) != (default.up, default.units):
         progress.log(f"warning: {format_name} is always {default}; --up and --units do not apply to it")

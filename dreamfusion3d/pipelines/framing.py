@@ -56,9 +56,7 @@ def load_run_scene(run: FinishedRun, needs_file_poses: bool, progress: Progress)
     scale = max(high[1] - low[1], 1e-9) / run.height if in_scene else 1.0
     offset = ((low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2) if in_scene else (0.0, 0.0, 0.0)
     x, y, z = map(float, offset)
-    return RunScene(
-        mesh, in_scene, SceneTransform(float(scale), (x, y, z)), "z", isinstance(reconstruction, dict)
-    )
+    return RunScene(mesh, in_scene, SceneTransform(float(scale), (x, y, z)), "z", isinstance(reconstruction, dict))
 
 
 def _recorded_transform(reconstruction: dict[str, Any]) -> tuple[SceneTransform, UpAxis] | None:

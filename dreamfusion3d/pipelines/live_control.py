@@ -110,9 +110,7 @@ class SwitchablePrompts:
 class LiveControl:
     """Between the steps of one stage: logs them, waits while paused, changes the prompt."""
 
-    def __init__(
-        self, work: Path, stage: str, prior: Prior, prompt: str, config: Config, progress: Progress
-    ) -> None:
+    def __init__(self, work: Path, stage: str, prior: Prior, prompt: str, config: Config, progress: Progress) -> None:
         self.work, self.stage, self.prior, self.prompt = work, stage, prior, prompt
         self.config, self.progress = config, progress
         self.edits = read_edits(work)
@@ -138,11 +136,7 @@ class LiveControl:
         self._before_step(first, 0, prompts)
         expected_index = first
         for step in start_steps(prompts):
-            if (
-                expected_index
-                and step.index != expected_index
-                and self.prompt_at(step.index) != self.active_prompt
-            ):
+            if expected_index and step.index != expected_index and self.prompt_at(step.index) != self.active_prompt:
                 checkpoint.unlink(missing_ok=True)  # its first step had another step's prompt
                 raise InputError(f"{checkpoint} is damaged; run the same command again: it starts over")
             expected_index = 0
@@ -209,9 +203,7 @@ class LiveControl:
             return
         last_position = edit_position(self.edits[-1]) if self.edits else (0, 0)
         edit = PromptEdit(self.stage, step, prompt)
-        if (
-            edit_position(edit) < last_position
-        ):  # after a setback: what was asked later does not come any more
+        if edit_position(edit) < last_position:  # after a setback: what was asked later does not come any more
             self.edits = [e for e in self.edits if edit_position(e) < edit_position(edit)]
         if prompt != self.prompt_at(step):
             self.edits = [e for e in self.edits if edit_position(e) != edit_position(edit)] + [edit]

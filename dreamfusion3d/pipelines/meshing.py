@@ -34,18 +34,9 @@ def field_to_asset(field: Field, context: RunContext) -> MeshOutputs:
     from dreamfusion3d.mesh.quality import mesh_quality
     from dreamfusion3d.mesh.simplify import taubin_smooth
     from dreamfusion3d.mesh.tangents import vertex_normals
-    from dreamfusion3d.pipelines.surface_extraction import (
-        ExtractedSurface,
-        extract_surface,
-        mesh_silhouette_iou,
-    )
+    from dreamfusion3d.pipelines.surface_extraction import ExtractedSurface, extract_surface, mesh_silhouette_iou
 
-    settings, progress, work, stages = (
-        context.config.mesh,
-        context.progress,
-        context.workspace.work,
-        context.stages,
-    )
+    settings, progress, work, stages = (context.config.mesh, context.progress, context.workspace.work, context.stages)
     with stages("extract"):
 
         def extract() -> ExtractedSurface:
@@ -55,9 +46,7 @@ def field_to_asset(field: Field, context: RunContext) -> MeshOutputs:
     with stages("simplify"):
         surface_mesh = Mesh(surface.vertices, surface.faces)
         smoothed = taubin_smooth(surface_mesh, settings.smooth_iterations)
-        mesh = load_or_compute(
-            work / "mesh.npz", Mesh, lambda: _reduce_faces(smoothed, settings, progress), progress
-        )
+        mesh = load_or_compute(work / "mesh.npz", Mesh, lambda: _reduce_faces(smoothed, settings, progress), progress)
         lods = lod_meshes(mesh, settings.num_lods)
         if len(lods) < settings.num_lods:
             progress.log(f"warning: the shape allows {len(lods)} levels of detail, not {settings.num_lods}")
@@ -82,9 +71,7 @@ def field_to_asset(field: Field, context: RunContext) -> MeshOutputs:
     with stages("pictures"):
         written += render_thumbnail_and_turntable(textured_lods[0], context)
     report = mesh_report(mesh, placed, surface_mesh, mesh_silhouette_iou(mesh, surface.opacity))
-    return MeshOutputs(
-        written, quality_in_meters(mesh_quality(mesh), placed), float(surface.silhouette_iou), report
-    )
+    return MeshOutputs(written, quality_in_meters(mesh_quality(mesh), placed), float(surface.silhouette_iou), report)
 
 
 def _reduce_faces(mesh: Mesh, settings: MeshConfig, progress: Progress) -> Mesh:
@@ -137,12 +124,7 @@ def _texture_lods(
 
 
 def train_or_load_texture(
-    mesh: Mesh,
-    normals: np.ndarray,
-    initial_colors: ColorFunction,
-    config: Config,
-    steps: int,
-    context: RunContext,
+    mesh: Mesh, normals: np.ndarray, initial_colors: ColorFunction, config: Config, steps: int, context: RunContext
 ) -> ColorFunction:
     """Colours on the surface of ``mesh`` (scene units) that the prior's SDS led to from ``first``."""
     from dreamfusion3d.fields.texture_field import TextureField
@@ -185,9 +167,7 @@ def export_files(placed: TexturedMesh, context: RunContext) -> list[Path]:
     )
     written: list[Path] = []
     for format_name in context.config.mesh.formats:
-        written += write_asset(
-            format_name, placed, context.workspace.asset_path(format_name), context.name, extras
-        )
+        written += write_asset(format_name, placed, context.workspace.asset_path(format_name), context.name, extras)
     return written
 
 

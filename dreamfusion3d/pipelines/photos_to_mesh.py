@@ -26,16 +26,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.training.loop import Step
     from dreamfusion3d.training.photometric import NovelViewLoss, PhotoBackground
 
-PHOTOS_TO_MESH_STAGES = (
-    "photos",
-    "optimise",
-    "judge",
-    "extract",
-    "simplify",
-    "texture",
-    "export",
-    "pictures",
-)
+PHOTOS_TO_MESH_STAGES = ("photos", "optimise", "judge", "extract", "simplify", "texture", "export", "pictures")
 FEW_PHOTOS = 12  # photos below which what they leave open wants a teacher
 MAX_BACKGROUND_SPREAD = 0.1  # deviation of a border's colour above which photos show more than the object
 
@@ -80,9 +71,7 @@ def photos_to_mesh(
         with job.stages("judge"):
             reconstruction_record["fit"] = {
                 "photos": len(train_photos),
-                "held_out": _evaluate_photos(field, eval_photos, background, job)
-                if len(eval_photos)
-                else None,
+                "held_out": _evaluate_photos(field, eval_photos, background, job) if len(eval_photos) else None,
                 # a place of the file, turned by `up`, times scale and plus offset is one of the scene
                 "up": job.config.reconstruction.up,
                 "scale": transform.scale,
@@ -149,9 +138,7 @@ def _load_photos(
     return train_photos, eval_photos, transform, Source("fit", folder.resolve().name, digest.hexdigest())
 
 
-def _reconstruct_field(
-    context: RunContext, photos: Photos, background: PhotoBackground, use_prior: bool
-) -> NerfField:
+def _reconstruct_field(context: RunContext, photos: Photos, background: PhotoBackground, use_prior: bool) -> NerfField:
     """The fitted field, from work/field.safetensors when an earlier process came so far."""
     from dreamfusion3d.fields.nerf import NerfField
     from dreamfusion3d.training.photometric import fit_photos
@@ -172,9 +159,7 @@ def _reconstruct_field(
             preview=work / "preview.png",
         )
 
-    train_or_load(
-        field, work / "field.safetensors", make_steps, "optimise", work / "checkpoint.safetensors", context
-    )
+    train_or_load(field, work / "field.safetensors", make_steps, "optimise", work / "checkpoint.safetensors", context)
     return field
 
 
@@ -186,9 +171,7 @@ def _make_novel_view_loss(
     from dreamfusion3d.training.novel_views import DistillationLoss, SemanticConsistencyLoss
 
     if text is not None:
-        return DistillationLoss.from_config(
-            context.prior, text, context.config, context.device, context.progress.log
-        )
+        return DistillationLoss.from_config(context.prior, text, context.config, context.device, context.progress.log)
     if context.config.reconstruction.semantic_encoder == "none":
         return None
     encoder = load_image_encoder(

@@ -13,11 +13,7 @@ from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.pipelines.asset_record import MeshOutputs
 from dreamfusion3d.pipelines.context import RunContext
-from dreamfusion3d.pipelines.meshing import (
-    export_files,
-    render_thumbnail_and_turntable,
-    train_or_load_texture,
-)
+from dreamfusion3d.pipelines.meshing import export_files, render_thumbnail_and_turntable, train_or_load_texture
 from dreamfusion3d.pipelines.stages import load_or_compute
 from dreamfusion3d.pipelines.text_to_mesh import Asset, run_pipeline
 from dreamfusion3d.pipelines.workspace import Source
@@ -124,7 +120,5 @@ def _corners_kept(user_mesh: UserMesh, textured: TexturedMesh, context: RunConte
     """Whether every face still has its corners; asked of the written GLB where there is one."""
     from dreamfusion3d.mesh.io.load import read_mesh
 
-    result = (
-        read_mesh(context.workspace.asset_path("glb")) if "glb" in context.config.mesh.formats else textured
-    )
+    result = read_mesh(context.workspace.asset_path("glb")) if "glb" in context.config.mesh.formats else textured
     return np.array_equal(result.vertices[result.faces], user_mesh.vertices[user_mesh.faces])

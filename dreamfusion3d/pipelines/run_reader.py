@@ -13,12 +13,7 @@ import numpy as np
 
 from dreamfusion3d.core.config import Config, config_from_dict
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.pipelines.live_control import (
-    MAX_CONTROL_BYTES,
-    ControlRequest,
-    read_control_request,
-    read_step_log,
-)
+from dreamfusion3d.pipelines.live_control import MAX_CONTROL_BYTES, ControlRequest, read_control_request, read_step_log
 
 if TYPE_CHECKING:
     from dreamfusion3d.core.types import Mesh
@@ -26,9 +21,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.fields.nerf import NerfField
 
 SURFACE_RESOLUTION = 64  # samples a side of the surface that is shown
-HALF_LIGHT_EXTINCTION = (
-    float(np.log(2)) * (SURFACE_RESOLUTION - 1) / 2
-)  # extinction that halves light over one voxel
+HALF_LIGHT_EXTINCTION = float(np.log(2)) * (SURFACE_RESOLUTION - 1) / 2  # extinction that halves light over one voxel
 
 
 @dataclass(frozen=True)
@@ -44,9 +37,7 @@ class RunStatus:
     @property
     def accepts_requests(self) -> bool:
         """Whether a step may still come, so that it is of use to ask for something."""
-        return not self.finished and not (
-            self.steps and self.steps[-1]["step"] == self.steps[-1].get("total")
-        )
+        return not self.finished and not (self.steps and self.steps[-1]["step"] == self.steps[-1].get("total"))
 
     @property
     def summary(self) -> str:
@@ -132,9 +123,7 @@ class RunFieldReader:
             config = config_from_dict(settings["config"])
             if self.cached_init is None or self.cached_init[0] != settings:
                 self.cached_init = settings, self._load_init(settings, config)
-            field = NerfField(
-                config.field, generator=torch.Generator().manual_seed(0), init=self.cached_init[1]
-            )
+            field = NerfField(config.field, generator=torch.Generator().manual_seed(0), init=self.cached_init[1])
             with safe_open(path, framework="pt") as archive:
                 names = set(archive.keys())
                 prefix = "field." if "index" in names else ""
@@ -167,9 +156,7 @@ class RunFieldReader:
         return None
 
 
-def extract_preview_surface(
-    field: NerfField, resolution: int = SURFACE_RESOLUTION
-) -> tuple[Mesh, np.ndarray]:
+def extract_preview_surface(field: NerfField, resolution: int = SURFACE_RESOLUTION) -> tuple[Mesh, np.ndarray]:
     """A coarse surface, where light is halved over one voxel, and its colours (v 3) uint8, by the field."""
     import torch
 

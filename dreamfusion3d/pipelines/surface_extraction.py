@@ -76,9 +76,7 @@ def silhouette_cameras() -> OrbitCameras:
 
 
 @torch.no_grad()
-def render_field_opacity(
-    field: Field, generator: torch.Generator
-) -> tuple[OrbitCameras, Float[np.ndarray, "v h w"]]:
+def render_field_opacity(field: Field, generator: torch.Generator) -> tuple[OrbitCameras, Float[np.ndarray, "v h w"]]:
     """The field's opacity from VIEWS cameras around it."""
     device = generator.device
     cameras = silhouette_cameras()
@@ -95,9 +93,7 @@ def render_field_opacity(
     return cameras, torch.cat(opacities).numpy()
 
 
-def as_numpy_function(
-    function: Callable[[Tensor], Tensor], device: torch.device
-) -> Callable[[np.ndarray], np.ndarray]:
+def as_numpy_function(function: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[np.ndarray], np.ndarray]:
     """A field's function for the mesh side, which knows no torch."""
 
     def evaluate(points: np.ndarray) -> np.ndarray:

@@ -38,10 +38,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.training.loop import Step
 
 TEXT_TO_MESH_STAGES = ("prior", "optimise", "extract", "simplify", "texture", "export", "pictures")
-INIT_MESH_RESOLUTIONS = (
-    128,
-    64,
-)  # along an edge of the scene: of the solid that a run starts from, of its colours
+INIT_MESH_RESOLUTIONS = (128, 64)  # along an edge of the scene: of the solid that a run starts from, of its colours
 
 
 @dataclass(frozen=True)
@@ -175,9 +172,7 @@ def run_pipeline(
             context = RunContext(prior, identity, workspace, torch_device, stages, memory_budget, asset_name)
             outputs = build(context)
             identity = dataclasses.replace(identity, edits=tuple(read_edits(workspace.work)))
-            record = build_asset_record(
-                identity, prior.name, workspace, str(torch_device), stages.seconds, outputs
-            )
+            record = build_asset_record(identity, prior.name, workspace, str(torch_device), stages.seconds, outputs)
             record |= extra_record()
             if asset_name is not None:
                 record["name"] = context.name
@@ -212,12 +207,8 @@ def _init_from_mesh(path: Path, mesh: UserMesh, context: RunContext) -> FieldIni
             path, mesh, mesh_normalization(mesh.vertices[np.unique(mesh.faces)]), *INIT_MESH_RESOLUTIONS
         )
 
-    solid_grid = load_or_compute(
-        context.workspace.work / "start.npz", VoxelizedMesh, voxelize, context.progress
-    )
-    return FieldInit.from_solid(
-        torch.from_numpy(solid_grid.depth), torch.from_numpy(solid_grid.color), context.device
-    )
+    solid_grid = load_or_compute(context.workspace.work / "start.npz", VoxelizedMesh, voxelize, context.progress)
+    return FieldInit.from_solid(torch.from_numpy(solid_grid.depth), torch.from_numpy(solid_grid.color), context.device)
 
 
 def _optimize_field(context: RunContext, field_init: FieldInit | None) -> NerfField:
@@ -244,9 +235,7 @@ def _optimize_field(context: RunContext, field_init: FieldInit | None) -> NerfFi
             on_plan=context.plan_callback("optimise"),
         )
 
-    train_or_load(
-        field, work / "field.safetensors", make_steps, "optimise", work / "checkpoint.safetensors", context
-    )
+    train_or_load(field, work / "field.safetensors", make_steps, "optimise", work / "checkpoint.safetensors", context)
     return field
 
 

@@ -48,25 +48,13 @@ RenderChannel = Literal["color", "albedo", "clay", "normals", "depth"]
 VideoBackground = Literal["studio", "white", "black", "transparent"]
 PATH_SECONDS = {"spiral": 8.0}  # of a named path; others take 4
 DEFAULT_FPS = 24.0
-UNSUPPORTED_SUFFIXES = (
-    ".avi",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".exr",
-    ".apng",
-)  # not folders' names
+UNSUPPORTED_SUFFIXES = (".avi", ".mov", ".mkv", ".webm", ".png", ".jpg", ".jpeg", ".exr", ".apng")  # not folders' names
 DEFAULT_FRAME_SIZE = (720, 720)
 FRAME_SIDE_RANGE = (16, 4096)  # pixels
 MAX_RENDER_BYTES = 2 << 30  # that pictures in the making may take
 BYTES_PER_PIXEL = 180  # bytes, of a mesh's picture with its sub-pixels
 CLAY_GRAY = 190  # grey of a texture that is left out, of 255
-FrameRenderer = Callable[
-    [PinholeCameras], tuple[Render, Float[Tensor, "b h w 3"]]
-]  # pictures, and without light
+FrameRenderer = Callable[[PinholeCameras], tuple[Render, Float[Tensor, "b h w 3"]]]  # pictures, and without light
 
 
 def render_video(
@@ -100,9 +88,7 @@ def render_video(
         check_choice(channel, get_args(RenderChannel), "--show"),
     )
     default_background = "black" if render_channel in ("normals", "depth") else "studio"
-    chosen_background = check_choice(
-        background or default_background, get_args(VideoBackground), "--background"
-    )
+    chosen_background = check_choice(background or default_background, get_args(VideoBackground), "--background")
     name = "_".join(
         [
             path if path in NAMED_PATHS else Path(path).stem,
@@ -158,31 +144,22 @@ def _path_cameras(
     pose_file: CameraPath | None = None
     if path not in NAMED_PATHS:
         if not Path(path).suffix:
-            raise InputError(
-                f"--path {path!r} is neither one of {', '.join(NAMED_PATHS)} nor a file of poses (.json)"
-            )
+            raise InputError(f"--path {path!r} is neither one of {', '.join(NAMED_PATHS)} nor a file of poses (.json)")
         axis = cast(UpAxis, check_choice(up, ("y", "z"), "--up")) if up else scene.up
         pose_file = read_camera_path(Path(path), up=axis, default_size=size)
-    (width, height), rate = (
-        _frame_size(size, pose_file, path, target),
-        _frame_rate(fps, pose_file, path, target),
-    )
+    (width, height), rate = (_frame_size(size, pose_file, path, target), _frame_rate(fps, pose_file, path, target))
     count = None
     if pose_file is None or seconds is not None:
         length = PATH_SECONDS.get(path, 4.0) if seconds is None else seconds
         count = max(1, round(_check_range(length, 1 / rate, MAX_FRAMES / rate, "--seconds") * rate))
     if pose_file is not None:
-        return scene.transform.apply_to_cameras(
-            interpolate_camera_path(pose_file, count, width, height)
-        ), rate
+        return scene.transform.apply_to_cameras(interpolate_camera_path(pose_file, count, width, height)), rate
     assert count is not None
     elevation = _check_range(
         THREE_QUARTER_ELEVATION_DEG if elevation_deg is None else elevation_deg, -89, 89, "--elevation"
     )
     fov = _check_range(ORBIT_FOV_DEG if fov_deg is None else fov_deg, 5, 120, "--fov")
-    square_cameras = named_path_cameras(
-        path, count, elevation_deg=elevation, fov_deg=fov, width=width, height=height
-    )
+    square_cameras = named_path_cameras(path, count, elevation_deg=elevation, fov_deg=fov, width=width, height=height)
     return framing_transform(scene.mesh, square_cameras).apply_to_cameras(
         expand_to_image_size(square_cameras, width, height)
     ), rate
@@ -213,10 +190,7 @@ def _field_renderer(run: FinishedRun, scene: RunScene, channel: str, device: tor
             f"{run.workspace.folder} has no field (a mesh was painted, or work/ is not whole any more): "
             "--of mesh shows what was shipped"
         )
-    config, field = (
-        read_run_config(run.workspace.folder),
-        RunFieldReader(run.workspace.folder).read(file).to(device),
-    )
+    config, field = (read_run_config(run.workspace.folder), RunFieldReader(run.workspace.folder).read(file).to(device))
     occupancy = occupied_cells(field, config, torch.Generator(device).manual_seed(0))
     settings = RenderSettings(step_size=config.render.step_size)
     if channel == "clay":
@@ -294,9 +268,7 @@ def _warn_unused_options(
     path: str, elevation: float | int | None, fov: float | int | None, up: str | None, progress: Progress
 ) -> None:
     options = {"--elevation": elevation, "--fov": fov, "--up": up}
-    used = (
-        {"--up"} if path not in NAMED_PATHS else {"--fov"} if path == "spiral" else {"--elevation", "--fov"}
-    )
+    used = {"--up"} if path not in NAMED_PATHS else {"--fov"} if path == "spiral" else {"--elevation", "--fov"}
     for option, value in options.items():
         if value is not None and option not in used:
             progress.log(f"warning: {option} is not for --path {path}; it changes nothing")
@@ -313,13 +285,9 @@ def _output_path(out: Path | str | None, run: FinishedRun, name: str, background
     if suffix in VIDEO_SUFFIXES and target.is_dir():
         raise InputError(f"--out {target} is a folder; name a file, or a folder without {suffix}")
     if background == "transparent" and suffix in (".mp4", ".gif"):
-        raise InputError(
-            f"a transparent {suffix} is not written: name a folder (PNG frames) or a .webp with --out"
-        )
+        raise InputError(f"a transparent {suffix} is not written: name a folder (PNG frames) or a .webp with --out")
     if resolved.is_relative_to(run_folder) and not resolved.is_relative_to(run_folder / "render"):
-        raise InputError(
-            f"--out {target} is among the run's own files, which asset.json records; name another"
-        )
+        raise InputError(f"--out {target} is among the run's own files, which asset.json records; name another")
     return target
 
 
@@ -337,9 +305,7 @@ def _frame_size(
     return (width + width % 2, height + height % 2) if target.suffix.lower() == ".mp4" else (width, height)
 
 
-def _frame_rate(
-    requested: float | int | None, pose_file: CameraPath | None, path: str, target: Path
-) -> float:
+def _frame_rate(requested: float | int | None, pose_file: CameraPath | None, path: str, target: Path) -> float:
     fps = requested if requested is not None else (pose_file and pose_file.fps) or DEFAULT_FPS
     high = 50 if target.suffix.lower() == ".gif" else 120  # viewers slow down faster GIFs
     what = "--fps" if requested is not None or pose_file is None else f"{path}'s fps (--fps overrides it)"

@@ -73,16 +73,12 @@ class RunIdentity:
     config: configs.Config
     prior_sha256: str
     source: Source | None = None
-    edits: tuple[
-        PromptEdit, ...
-    ] = ()  # known when the run is done: one with any is no longer what was asked for
+    edits: tuple[PromptEdit, ...] = ()  # known when the run is done: one with any is no longer what was asked for
 
     @property
     def digest(self) -> str:
         key = [*(self.source.key if self.source else []), *(list(e.key) for e in self.edits)]
-        return _identity_digest(
-            self.prompt, self.seed, configs.config_to_dict(self.config), self.prior_sha256, key
-        )
+        return _identity_digest(self.prompt, self.seed, configs.config_to_dict(self.config), self.prior_sha256, key)
 
 
 @dataclass(frozen=True)
@@ -148,9 +144,7 @@ class Workspace:
         files.write_json(self.run_info_path, run_info)
 
 
-def _identity_digest(
-    prompt: str, seed: int, config: dict[str, Any], prior_sha256: str, extra: list[Any]
-) -> str:
+def _identity_digest(prompt: str, seed: int, config: dict[str, Any], prior_sha256: str, extra: list[Any]) -> str:
     return hash_text(json.dumps([prompt, seed, config, prior_sha256, *extra], sort_keys=True), length=64)
 
 
@@ -158,9 +152,7 @@ def _record_digest(record: dict[str, Any]) -> str:
     source = record.get("source")
     key = [source["use"], source["sha256"]] if source else []
     key += [[edit["stage"], edit["step"], edit["prompt"]] for edit in record.get("edits", [])]
-    return _identity_digest(
-        record["prompt"], record["seed"], record["config"], record["prior"]["sha256"], key
-    )
+    return _identity_digest(record["prompt"], record["seed"], record["config"], record["prior"]["sha256"], key)
 
 
 @contextlib.contextmanager

@@ -68,11 +68,7 @@ def _denoise_each(
             return [prior.denoise(x_t, t, texts[0], cameras, views=views)]
         rows = torch.arange(b, device=x_t.device).repeat(n)
         output = prior.denoise(
-            torch.cat([x_t] * n),
-            torch.cat([t] * n),
-            TextEmbedding.cat(texts),
-            cameras.select(rows),
-            views=views,
+            torch.cat([x_t] * n), torch.cat([t] * n), TextEmbedding.cat(texts), cameras.select(rows), views=views
         )
         return list(output.chunk(n))
     joint = joint_batch_size(prior, views)
@@ -99,7 +95,7 @@ def perpendicular_component(
     x: Float[Tensor, "b c u v"], direction: Float[Tensor, "b c u v"]
 ) -> Float[Tensor, "b c u v"]:
     """The part of each picture of ``of`` that is orthogonal to its picture of ``to``."""
-    coefficient = (x * direction).sum((1, 2, 3), keepdim=True) / direction.square().sum(
-        (1, 2, 3), keepdim=True
-    ).clamp(min=1e-12)
+    coefficient = (x * direction).sum((1, 2, 3), keepdim=True) / direction.square().sum((1, 2, 3), keepdim=True).clamp(
+        min=1e-12
+    )
     return x - coefficient * direction

@@ -81,9 +81,7 @@ class CudaGraphModule:
             str(treespec),
             self._extra_key(),
             torch.is_autocast_enabled(),
-            tuple(
-                (leaf.shape, leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else leaf for leaf in leaves
-            ),
+            tuple((leaf.shape, leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else leaf for leaf in leaves),
         )
         if key not in self._graphs:
             if len(self._graphs) == MAX_GRAPHS:

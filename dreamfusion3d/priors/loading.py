@@ -75,17 +75,11 @@ def prior_exists(name: str) -> bool:
     nothing is loaded or fetched."""
     from dreamfusion3d.priors.pretrained import hub
 
-    return (
-        prior_folder(name).exists() or name in plugins.plugin_names(PRIOR_PLUGIN_GROUP) or hub.is_hub_id(name)
-    )
+    return prior_folder(name).exists() or name in plugins.plugin_names(PRIOR_PLUGIN_GROUP) or hub.is_hub_id(name)
 
 
 def load_pixel_prior(
-    name: str = EMBEDDED,
-    *,
-    device: torch.device | str = "cpu",
-    mixed_precision: bool = True,
-    cuda_graph: bool = False,
+    name: str = EMBEDDED, *, device: torch.device | str = "cpu", mixed_precision: bool = True, cuda_graph: bool = False
 ) -> PixelPrior:
     """The embedded prior, or a folder that ``train-prior`` wrote. Raises InputError for any other."""
     import torch
@@ -95,9 +89,7 @@ def load_pixel_prior(
     folder = prior_folder(name)
     display_name = EMBEDDED if name == EMBEDDED else folder.name
     with torch.random.fork_rng(devices=[]):  # as in load_prior
-        return PixelPrior(
-            folder, display_name, device=device, mixed_precision=mixed_precision, cuda_graph=cuda_graph
-        )
+        return PixelPrior(folder, display_name, device=device, mixed_precision=mixed_precision, cuda_graph=cuda_graph)
 
 
 def _load_plugin(settings: PriorConfig, device: torch.device) -> Prior | None:

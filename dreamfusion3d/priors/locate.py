@@ -85,8 +85,7 @@ def prior_weight_bytes(location: PriorLocation, settings: PriorConfig, device: t
         return None
     flow = family.network_part == "transformer"
     return (
-        max(text_parameters, denoiser_parameters)
-        * families.resolve_dtype(settings.dtype, device, flow=flow).itemsize
+        max(text_parameters, denoiser_parameters) * families.resolve_dtype(settings.dtype, device, flow=flow).itemsize
     )
 
 

@@ -39,9 +39,7 @@ class TextEmbedding:
         return TextEmbedding(times(self.embedding), None if self.pooled is None else times(self.pooled))
 
     def to(self, device: torch.device | str) -> TextEmbedding:
-        return TextEmbedding(
-            self.embedding.to(device), None if self.pooled is None else self.pooled.to(device)
-        )
+        return TextEmbedding(self.embedding.to(device), None if self.pooled is None else self.pooled.to(device))
 
     def mix(self, weights: Float[Tensor, "b n"]) -> TextEmbedding:
         """One row for each of ``weights``: the mean of all rows that it weighs."""

@@ -49,9 +49,7 @@ def sample_ddim(
         yield x0
 
 
-def initial_noise(
-    cameras: OrbitCameras, *, seed: int, device: str | torch.device = "cpu"
-) -> Float[Tensor, "b 4 h w"]:
+def initial_noise(cameras: OrbitCameras, *, seed: int, device: str | torch.device = "cpu") -> Float[Tensor, "b 4 h w"]:
     """Where sampling begins."""
     generator = torch.Generator(device).manual_seed(seed)
     shape = (len(cameras), 4, cameras.height, cameras.width)
@@ -81,9 +79,7 @@ def sample_grid_png(
     order = torch.arange(views).view(joint, -1).T.flatten() if joint > 1 else torch.arange(views)
     noise = initial_noise(cameras, seed=seed, device=device)
     shown_steps = (
-        torch.linspace(0, steps - 1, min(steps, STRIP_COLUMNS)).round().long().tolist()
-        if strip
-        else [steps - 1]
+        torch.linspace(0, steps - 1, min(steps, STRIP_COLUMNS)).round().long().tolist() if strip else [steps - 1]
     )
     predictions = []
     for done, x0 in enumerate(
@@ -129,9 +125,7 @@ def sample_morph_mp4(
     text = TextEmbedding(torch.cat([torch.lerp(first, second, blend[:, None]), empty]))
     noise = initial_noise(cameras.select(torch.tensor([0], device=device)), seed=seed, device=device)
     images = torch.empty(0)
-    steps_done = sample_ddim(
-        prior, text, cameras, steps=steps, scale=scale, noise=noise.expand(frames, -1, -1, -1)
-    )
+    steps_done = sample_ddim(prior, text, cameras, steps=steps, scale=scale, noise=noise.expand(frames, -1, -1, -1))
     for done, x0 in enumerate(steps_done, 1):
         images = x0
         yield done, steps

@@ -25,9 +25,7 @@ from dreamfusion3d.priors.protocol import Conditioning, Prior, Prompts, TextEmbe
 
 VIEW_NAMES = ("front", "side", "back", "overhead")
 OVERHEAD_DEG = (45.0, 75.0)  # elevations where "overhead" begins, and where it is all
-NUM_PERP_NEG_VIEWS = (
-    2  # front and side: what Perp-Neg keeps out of the other views; nothing grows a second back
-)
+NUM_PERP_NEG_VIEWS = 2  # front and side: what Perp-Neg keeps out of the other views; nothing grows a second back
 MIN_LATENT_SDS_SCALE = 7.5  # guidance below which a prior of latents hardly follows its prompt
 
 
@@ -51,15 +49,11 @@ class ViewPrompts:
                 row = self.per_view.select(slice(i, i + 1)).repeat(batch_size)
                 negatives.append((row, self.perp_neg * perp_neg_strength(weights[:, i])))
             if self.negative is not None:
-                negatives.append(
-                    (self.negative.repeat(batch_size), torch.full_like(weights[:, 0], self.perp_neg))
-                )
+                negatives.append((self.negative.repeat(batch_size), torch.full_like(weights[:, 0], self.perp_neg)))
         return Conditioning(self.per_view.mix(weights), self.uncond.repeat(batch_size), tuple(negatives))
 
 
-def view_weights(
-    azimuth_deg: Float[Tensor, " b"], elevation_deg: Float[Tensor, " b"]
-) -> Float[Tensor, "b 4"]:
+def view_weights(azimuth_deg: Float[Tensor, " b"], elevation_deg: Float[Tensor, " b"]) -> Float[Tensor, "b 4"]:
     """How much each of VIEWS a camera sees; rows sum to one.
 
     Around the object cos^2 of the azimuth (to the front or to the back) and sin^2 (to the side),
@@ -112,9 +106,7 @@ def prompt_warnings(prior: Prior, prompt: str, config: Config) -> list[str]:
         try:
             warnings += [f"negative prompt: {warning}" for warning in prior.check_prompt(settings.negative)]
         except InputError:
-            warnings.append(
-                f"the negative prompt {settings.negative!r} has no effect: '{prior.name}' does not know it"
-            )
+            warnings.append(f"the negative prompt {settings.negative!r} has no effect: '{prior.name}' does not know it")
         if config.guidance.scale == 1.0 and not (settings.perp_neg > 0 and not prior.camera_conditioned):
             warnings.append("a negative prompt has no effect at guidance.scale = 1; raise it")
     if settings.perp_neg > 0 and prior.camera_conditioned:

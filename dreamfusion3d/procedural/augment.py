@@ -13,13 +13,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from dreamfusion3d.procedural.lexicon import (
-    COLOR_WORDS,
-    MATERIAL_WORDS,
-    NOUN_CATEGORIES,
-    SIZE_WORDS,
-    lookup_category,
-)
+from dreamfusion3d.procedural.lexicon import COLOR_WORDS, MATERIAL_WORDS, NOUN_CATEGORIES, SIZE_WORDS, lookup_category
 from dreamfusion3d.procedural.objects import COLORS
 
 Chooser = Callable[[Sequence[str]], str]
@@ -141,11 +135,7 @@ def _to_comma_list(sentence: str, pick: Chooser) -> str:
     """ "a red mug with one handle" as "mug, red, one handle"."""
     head, _, tail = sentence.partition(" with ")
     words = head.split()
-    return (
-        ", ".join([words[-1], *words[:-1], *([tail] if tail else [])])
-        if words[-1] in NOUN_CATEGORIES
-        else sentence
-    )
+    return ", ".join([words[-1], *words[:-1], *([tail] if tail else [])]) if words[-1] in NOUN_CATEGORIES else sentence
 
 
 def _move_phrase_first(sentence: str, pick: Chooser) -> str:
@@ -213,9 +203,7 @@ def _misspell(sentence: str, pick: Chooser) -> str:
     def corrupt(word: str, i: int) -> str:
         keyboard_row = next((r for r in _KEYBOARD_ROWS if word[i] in r), _KEYBOARD_ROWS[0])
         neighbor = keyboard_row[(keyboard_row.find(word[i]) + 1) % len(keyboard_row)]
-        return pick(
-            (word[:i] + word[i + 1 :], word[:i] + word[i] + word[i:], word[:i] + neighbor + word[i + 1 :])
-        )
+        return pick((word[:i] + word[i + 1 :], word[:i] + word[i] + word[i:], word[:i] + neighbor + word[i + 1 :]))
 
     return _corrupt_word(sentence, corrupt, pick)
 

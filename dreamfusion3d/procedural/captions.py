@@ -49,10 +49,7 @@ def generate_caption(spec: ObjectSpec, *, generator: torch.Generator, plain: boo
     if not plain and pick(("keep", "move")) == "move":
         compound = _compound_adjective(spec, category)
         if compound is not None:
-            before, after = (
-                [compound, *before],
-                [p for p in after if p.split()[-1] not in category.counted_words],
-            )
+            before, after = ([compound, *before], [p for p in after if p.split()[-1] not in category.counted_words])
     start = pick(("{article} ", "the ", "")) if not plain else "{article} "
     words = " ".join([*before, noun])
     rest = ""
@@ -91,9 +88,7 @@ def _phrases(spec: ObjectSpec, category: Category, pick: WordChooser) -> list[st
         part = category.second_part_words[0]
         colored_part = f"{second_color} {part}"
         phrases.append(
-            colored_part
-            if part in PLURAL_PART_WORDS
-            else f"{indefinite_article(colored_part)} {colored_part}"
+            colored_part if part in PLURAL_PART_WORDS else f"{indefinite_article(colored_part)} {colored_part}"
         )
     if category.option_words and spec.option != category.option_default:
         phrases.append(f"{'a' if spec.option else 'no'} {category.option_words[0]}")

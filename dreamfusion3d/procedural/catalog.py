@@ -14,28 +14,16 @@ CATALOG_BACKGROUND = 0.86  # grey
 
 
 def render_spec_image(
-    spec: ObjectSpec,
-    *,
-    size: int = 128,
-    azimuth_deg: float = 25.0,
-    elevation_deg: float = 20.0,
-    seed: int = 0,
+    spec: ObjectSpec, *, size: int = 128, azimuth_deg: float = 25.0, elevation_deg: float = 20.0, seed: int = 0
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
     """One instance of a meaning over grey, sRGB."""
     objects = sample_objects_for_spec(spec, 1, generator=torch.Generator().manual_seed(seed))
-    layers = render_objects(
-        objects, orbit_cameras([azimuth_deg], elevation_deg, height=size, width=size), spec.finish
-    )
-    rgb = (
-        layers.colorize(torch.tensor([spec.part_colors()]))
-        + (1 - layers.opacity[..., None]) * CATALOG_BACKGROUND
-    )
+    layers = render_objects(objects, orbit_cameras([azimuth_deg], elevation_deg, height=size, width=size), spec.finish)
+    rgb = layers.colorize(torch.tensor([spec.part_colors()])) + (1 - layers.opacity[..., None]) * CATALOG_BACKGROUND
     return (rgb[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
-def render_catalog(
-    specs: list[ObjectSpec], *, columns: int = 9, size: int = 128
-) -> UInt8[np.ndarray, "h w 3"]:
+def render_catalog(specs: list[ObjectSpec], *, columns: int = 9, size: int = 128) -> UInt8[np.ndarray, "h w 3"]:
     """A picture of each, in reading order."""
     cells = [render_spec_image(m, size=size) for m in specs]
     blank = np.full((size, size, 3), round(255 * CATALOG_BACKGROUND), np.uint8)

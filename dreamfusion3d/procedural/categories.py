@@ -118,13 +118,7 @@ CATEGORIES: dict[str, Category] = {
             materials=("plain", "metal", "glass", "wooden"),
         ),
         Category(
-            "teapot",
-            vessels.teapot,
-            ("kettle",),
-            ("lid", "cover"),
-            _CREAM,
-            counts=(1,),
-            materials=CERAMIC_MATERIALS,
+            "teapot", vessels.teapot, ("kettle",), ("lid", "cover"), _CREAM, counts=(1,), materials=CERAMIC_MATERIALS
         ),
         Category(
             "barrel",
@@ -251,9 +245,7 @@ CATEGORIES: dict[str, Category] = {
             genus=1,
             materials=("plain", "spotted"),
         ),
-        Category(
-            "tree", nature.tree, ("fir", "pine", "spruce"), ("trunk",), (0.15, 0.48, 0.22), (0.45, 0.29, 0.15)
-        ),
+        Category("tree", nature.tree, ("fir", "pine", "spruce"), ("trunk",), (0.15, 0.48, 0.22), (0.45, 0.29, 0.15)),
         Category(
             "cactus",
             nature.cactus,
@@ -279,9 +271,7 @@ CATEGORIES: dict[str, Category] = {
             counted_words=("tier", "tiers", "layer", "layers"),
             materials=("plain", "striped"),
         ),
-        Category(
-            "pumpkin", nature.pumpkin, ("squash",), ("stem", "stalk"), (0.92, 0.5, 0.12), (0.35, 0.42, 0.18)
-        ),
+        Category("pumpkin", nature.pumpkin, ("squash",), ("stem", "stalk"), (0.92, 0.5, 0.12), (0.35, 0.42, 0.18)),
         Category(
             "icecream",
             nature.ice_cream,
@@ -294,21 +284,11 @@ CATEGORIES: dict[str, Category] = {
             materials=("plain", "spotted"),
         ),
         # toys
+        Category("snowman", toys.snowman, (), ("hat",), (0.94, 0.95, 0.97), (0.14, 0.14, 0.17), (0.95, 0.45, 0.08)),
         Category(
-            "snowman", toys.snowman, (), ("hat",), (0.94, 0.95, 0.97), (0.14, 0.14, 0.17), (0.95, 0.45, 0.08)
+            "ball", toys.ball, ("sphere",), ("belt", "ring"), _RED, _WHITE, materials=("plain", *PATTERN_MATERIALS)
         ),
-        Category(
-            "ball",
-            toys.ball,
-            ("sphere",),
-            ("belt", "ring"),
-            _RED,
-            _WHITE,
-            materials=("plain", *PATTERN_MATERIALS),
-        ),
-        Category(
-            "duck", toys.duck, ("duckling",), ("beak", "bill"), (0.96, 0.82, 0.15), (0.95, 0.5, 0.1), _DARK
-        ),
+        Category("duck", toys.duck, ("duckling",), ("beak", "bill"), (0.96, 0.82, 0.15), (0.95, 0.5, 0.1), _DARK),
         Category(
             "robot",
             toys.robot,
@@ -357,14 +337,7 @@ CATEGORIES: dict[str, Category] = {
             materials=("plain", "striped", "checkered", "wooden", "metal"),
         ),
         Category("key", tools.key, (), ("teeth", "bit"), _GOLD, genus=1, materials=("plain", "metal")),
-        Category(
-            "anvil",
-            tools.anvil,
-            (),
-            ("base", "foot"),
-            (0.3, 0.31, 0.34),
-            materials=("plain", "metal", "stone"),
-        ),
+        Category("anvil", tools.anvil, (), ("base", "foot"), (0.3, 0.31, 0.34), materials=("plain", "metal", "stone")),
         Category(
             "hat",
             tools.hat,
@@ -491,14 +464,7 @@ CATEGORIES: dict[str, Category] = {
             materials=("plain", "metal", "striped"),
         ),
         Category(
-            "ufo",
-            built.ufo,
-            (),
-            ("dome", "cockpit"),
-            _STEEL,
-            _GLASS,
-            (0.98, 0.85, 0.3),
-            materials=("plain", "metal"),
+            "ufo", built.ufo, (), ("dome", "cockpit"), _STEEL, _GLASS, (0.98, 0.85, 0.3), materials=("plain", "metal")
         ),
     )
 }

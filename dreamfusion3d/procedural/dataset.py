@@ -106,11 +106,7 @@ class ObjectDataset:
     def to(self, device: torch.device | str) -> ObjectDataset:
         """The same, painted on ``device`` from now on; what is drawn by lot stays on the CPU."""
         return ObjectDataset(
-            self.layers.to(device),
-            self.occupancy.to(device),
-            self.azimuth_deg,
-            self.elevation_deg,
-            self.labels,
+            self.layers.to(device), self.occupancy.to(device), self.azimuth_deg, self.elevation_deg, self.labels
         )
 
     def _select(self, mask: Bool[Tensor, " n"]) -> ObjectDataset:
@@ -183,15 +179,10 @@ class ObjectDataset:
         who judges must know them."""
         rows = torch.randint(len(self), (count,), generator=generator)
         columns = torch.randint(self.layers.shape[1], (count,), generator=generator)
-        specs = [
-            _sample_colored_spec(self.labels[int(r)], generator=generator, include_held_out=True)
-            for r in rows
-        ]
+        specs = [_sample_colored_spec(self.labels[int(r)], generator=generator, include_held_out=True) for r in rows]
         images = [
             _colorize(self.layers[row, column][None].float() / 255, colors[None])[0]
-            for row, column, colors in zip(
-                rows, columns, torch.tensor([m.part_colors() for m in specs]), strict=True
-            )
+            for row, column, colors in zip(rows, columns, torch.tensor([m.part_colors() for m in specs]), strict=True)
         ]
         return torch.stack(images), specs
 
@@ -199,10 +190,7 @@ class ObjectDataset:
     def _peer_rows(self) -> list[Tensor]:
         """Of each row, the rows that share its cameras (itself among them)."""
         _, group, counts = torch.unique(
-            torch.cat([self.azimuth_deg, self.elevation_deg], 1),
-            dim=0,
-            return_inverse=True,
-            return_counts=True,
+            torch.cat([self.azimuth_deg, self.elevation_deg], 1), dim=0, return_inverse=True, return_counts=True
         )
         members = torch.argsort(group, stable=True).split(counts.tolist())
         return [members[g] for g in group.tolist()]
@@ -228,9 +216,7 @@ def segment_means(segments: list[Float[Tensor, "_ *shape"]]) -> Float[Tensor, "n
     return rows.new_zeros(len(segments), *rows.shape[1:]).index_add_(0, segment_index, rows * weight)
 
 
-def _colorize(
-    layers: Float[Tensor, "k 6 h w"], colors: Float[Tensor, "k part rgb"]
-) -> Float[Tensor, "k 4 h w"]:
+def _colorize(layers: Float[Tensor, "k 6 h w"], colors: Float[Tensor, "k part rgb"]) -> Float[Tensor, "k 4 h w"]:
     rgb = torch.einsum("kphw,kpc->kchw", layers[:, :-1], colors.to(layers.device))
     return torch.cat([rgb, layers[:, -1:]], 1) * 2 - 1
 
@@ -293,9 +279,7 @@ def render_dataset(
                 _sample_weighted(_material_weights(category), generator),
                 option,
             )
-            cameras = sample_orbit_cameras(
-                num_views, generator=generator, size=TRAIN_IMAGE_SIZE, spread=False
-            )
+            cameras = sample_orbit_cameras(num_views, generator=generator, size=TRAIN_IMAGE_SIZE, spread=False)
             objects = sample_objects(category, count, label.size, n, option=option, generator=generator)
             layers.append(_render_layers(objects, label.finish, cameras, device))
             occupancy.append((object_occupancy(objects) * 255).round().to(torch.uint8))
@@ -305,9 +289,7 @@ def render_dataset(
             yield len(labels), None
     yield (
         len(labels),
-        ObjectDataset(
-            torch.cat(layers), torch.cat(occupancy), torch.cat(azimuth), torch.cat(elevation), labels
-        ),
+        ObjectDataset(torch.cat(layers), torch.cat(occupancy), torch.cat(azimuth), torch.cat(elevation), labels),
     )
 
 

@@ -95,19 +95,7 @@ NUMBER_WORDS = {
 COUNTED_WORDS = (
     {word for kind in CATEGORIES.values() for word in kind.counted_words} | set(HANDLE_WORDS) | set(LEG_WORDS)
 )
-CONNECTIVES = {
-    "with",
-    "having",
-    "featuring",
-    "has",
-    "wearing",
-    "without",
-    "on",
-    "in",
-    "whose",
-    "holding",
-    "for",
-}
+CONNECTIVES = {"with", "having", "featuring", "has", "wearing", "without", "on", "in", "whose", "holding", "for"}
 STOP_WORDS = {
     "a",
     "an",

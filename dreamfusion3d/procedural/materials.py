@@ -47,9 +47,7 @@ def _stripes(p: Tensor, n: Tensor) -> Tensor:
 def _spots(p: Tensor, n: Tensor) -> Tensor:
     """Balls on a body-centred lattice, cut by the surface into round spots."""
     q = p / 0.34 + 0.25
-    squared_distance = torch.minimum(
-        (q - q.round()).square().sum(-1), (q + 0.5 - (q + 0.5).round()).square().sum(-1)
-    )
+    squared_distance = torch.minimum((q - q.round()).square().sum(-1), (q + 0.5 - (q + 0.5).round()).square().sum(-1))
     return ((0.34 - squared_distance.sqrt()) / 0.06 + 0.5).clamp(0, 1)
 
 
@@ -95,8 +93,6 @@ MATERIALS: dict[str, Material] = {
 }
 
 
-def material_mask(
-    material: str, points: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"]
-) -> Float[Tensor, " n"]:
+def material_mask(material: str, points: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
     """Share of the finish's second colour at each point."""
     return MATERIALS[material].mask(points, normals).clamp(0, 1)

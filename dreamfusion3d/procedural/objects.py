@@ -75,9 +75,7 @@ class ObjectSpec:
         second_color = COLORS.get(self.second_colour, category.natural_second_color or first_color)
         is_material = material.shift is not None
         # a cork stays a cork on a bottle of whatever make
-        covers_second_part = is_material and (
-            category.natural_second_color is None or self.second_colour in COLORS
-        )
+        covers_second_part = is_material and (category.natural_second_color is None or self.second_colour in COLORS)
         return [
             first_color,
             second_color,
@@ -95,9 +93,7 @@ class ObjectSpec:
 
 def default_spec(category: str) -> ObjectSpec:
     """What the bare noun means."""
-    return ObjectSpec(
-        category, count=CATEGORIES[category].counts[0], option=CATEGORIES[category].option_default
-    )
+    return ObjectSpec(category, count=CATEGORIES[category].counts[0], option=CATEGORIES[category].option_default)
 
 
 @dataclass(frozen=True)
@@ -175,6 +171,4 @@ def sample_objects(
 
 def sample_objects_for_spec(spec: ObjectSpec, num_objects: int, *, generator: torch.Generator) -> ObjectBatch:
     """``number`` random instances of what a prompt means."""
-    return sample_objects(
-        spec.kind, spec.count, spec.size, num_objects, option=spec.option, generator=generator
-    )
+    return sample_objects(spec.kind, spec.count, spec.size, num_objects, option=spec.option, generator=generator)

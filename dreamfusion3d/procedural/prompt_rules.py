@@ -65,9 +65,7 @@ def parse_with_rules(prompt: str) -> ParsedPrompt:
     if not nouns:
         return ParsedPrompt(None, [w for w in words if w not in STOP_WORDS])
     # the head noun is the last one before the first "with": "pine table" is a table
-    connective_index = next(
-        (i for i, w in enumerate(words) if w in CONNECTIVES and i > nouns[0][0]), len(words)
-    )
+    connective_index = next((i for i, w in enumerate(words) if w in CONNECTIVES and i > nouns[0][0]), len(words))
     noun_index, category = [n for n in nouns if n[0] < connective_index][-1]
     # all of its nouns are used: "a pine tree" is one thing
     s = _Sentence(words, category, noun_index, {i for i, k in nouns if k is category})
@@ -81,9 +79,7 @@ def parse_with_rules(prompt: str) -> ParsedPrompt:
         if w in SIZE_WORDS and not NON_SIZE_FOLLOWERS.intersection(words[i + 1 : i + 2]):
             size = SIZE_WORDS[w]
             s.used.add(i)
-    s.used |= {
-        i for i, w in enumerate(words) if w in STOP_WORDS or matches_any_word(w, category.second_part_words)
-    }
+    s.used |= {i for i, w in enumerate(words) if w in STOP_WORDS or matches_any_word(w, category.second_part_words)}
     unknown_words = list(dict.fromkeys(w for i, w in enumerate(words) if i not in s.used))
     return ParsedPrompt(
         ObjectSpec(category.name, color, second_color, count, size, material, option), unknown_words, s.notes
@@ -130,19 +126,13 @@ def _parse_count(s: _Sentence) -> int:
         number_indices = [j for j in range(first, i) if parse_number(words[j]) is not None]
         # "a pair of handles": the larger number wins over the article
         numbers = [
-            n
-            for j in number_indices
-            if words[j] not in ("a", "an") and (n := parse_number(words[j])) is not None
+            n for j in number_indices if words[j] not in ("a", "an") and (n := parse_number(words[j])) is not None
         ]
         if numbers:
             count = numbers[-1]
         elif category.counted_words is HANDLE_WORDS:
             count = 2 if word.endswith("s") else 1
-        elif (
-            s.noun_index < i
-            and any(words[j] in ("a", "an") for j in number_indices[-1:])
-            and 1 in category.counts
-        ):
+        elif s.noun_index < i and any(words[j] in ("a", "an") for j in number_indices[-1:]) and 1 in category.counts:
             count = 1
         s.used |= set(number_indices)
         break

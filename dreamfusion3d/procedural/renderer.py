@@ -53,9 +53,7 @@ def render_objects(
     pixel_width = (1 / cameras.focal)[index]  # width of a pixel per unit of distance
     half_pixel = 0.5 * pixel_width * cameras.distance[index]
     hit, min_distance, min_distance_depth = _trace(objects, origins, directions, index, half_pixel)
-    coverage = torch.where(
-        hit, torch.ones_like(min_distance), (1 - min_distance / (2 * half_pixel)).clamp(0, 1)
-    )
+    coverage = torch.where(hit, torch.ones_like(min_distance), (1 - min_distance / (2 * half_pixel)).clamp(0, 1))
 
     layers = torch.zeros(b * h * w, NUM_SHADING_LAYERS, device=origins.device)
     visible = torch.nonzero(coverage > 0).squeeze(1)

@@ -27,9 +27,7 @@ def sphere(x: Tensor, y: Tensor, z: Tensor, radius: TensorOrFloat) -> Tensor:
     return length(x, y, z) - radius
 
 
-def ellipsoid(
-    x: Tensor, y: Tensor, z: Tensor, rx: TensorOrFloat, ry: TensorOrFloat, rz: TensorOrFloat
-) -> Tensor:
+def ellipsoid(x: Tensor, y: Tensor, z: Tensor, rx: TensorOrFloat, ry: TensorOrFloat, rz: TensorOrFloat) -> Tensor:
     """A first-order bound, exact on the surface."""
     k0 = length(x / rx, y / ry, z / rz)
     k1 = length(x / (rx * rx), y / (ry * ry), z / (rz * rz))
@@ -37,13 +35,7 @@ def ellipsoid(
 
 
 def box(
-    x: Tensor,
-    y: Tensor,
-    z: Tensor,
-    hx: TensorOrFloat,
-    hy: TensorOrFloat,
-    hz: TensorOrFloat,
-    rounding: float = 0.02,
+    x: Tensor, y: Tensor, z: Tensor, hx: TensorOrFloat, hy: TensorOrFloat, hz: TensorOrFloat, rounding: float = 0.02
 ) -> Tensor:
     """Box of half sizes hx, hy, hz with rounded edges."""
     qx, qy, qz = x.abs() - hx + rounding, y.abs() - hy + rounding, z.abs() - hz + rounding
@@ -53,12 +45,7 @@ def box(
 
 
 def cylinder(
-    x: Tensor,
-    y: Tensor,
-    z: Tensor,
-    radius: TensorOrFloat,
-    half_height: TensorOrFloat,
-    rounding: float = 0.015,
+    x: Tensor, y: Tensor, z: Tensor, radius: TensorOrFloat, half_height: TensorOrFloat, rounding: float = 0.015
 ) -> Tensor:
     """Upright cylinder with rounded rims."""
     qr, qy = length(x, z) - radius + rounding, y.abs() - half_height + rounding
@@ -70,9 +57,7 @@ def torus(x: Tensor, y: Tensor, z: Tensor, major: TensorOrFloat, minor: TensorOr
     return length(length(x, z) - major, y) - minor
 
 
-def ring(
-    x: Tensor, y: Tensor, z: Tensor, rx: TensorOrFloat, ry: TensorOrFloat, minor: TensorOrFloat
-) -> Tensor:
+def ring(x: Tensor, y: Tensor, z: Tensor, rx: TensorOrFloat, ry: TensorOrFloat, minor: TensorOrFloat) -> Tensor:
     """Elliptical ring standing in the XY plane (a handle); rx, ry are the tube's centre line."""
     return length(ellipse(x, y, rx, ry), z) - minor
 
@@ -126,9 +111,7 @@ def lathe(
     return torch.where(inside, -distance, distance) - rounding
 
 
-def _round_corners(
-    profile: Sequence[tuple[TensorOrFloat, TensorOrFloat]],
-) -> list[tuple[TensorOrFloat, TensorOrFloat]]:
+def _round_corners(profile: Sequence[tuple[TensorOrFloat, TensorOrFloat]]) -> list[tuple[TensorOrFloat, TensorOrFloat]]:
     """Chaikin's corner cutting, once: each inner corner becomes two; the ends stay."""
     out = [profile[0]]
     for i in range(1, len(profile) - 1):

@@ -49,11 +49,7 @@ def correct_spelling(word: str) -> tuple[str, bool] | None:
     """
     if len(word) < MIN_WORD_LENGTH or not word.isalpha() or word in _LEXICON_WORDS | _OTHER_ENGLISH_WORDS:
         return None
-    for edits, conclusive in (
-        (_transpositions, True),
-        (_deletions_and_insertions, False),
-        (_substitutions, False),
-    ):
+    for edits, conclusive in ((_transpositions, True), (_deletions_and_insertions, False), (_substitutions, False)):
         candidates = sorted(w for w in edits(word) if w in _LEXICON_WORDS and len(w) >= MIN_WORD_LENGTH)
         if candidates:
             return candidates[0], conclusive

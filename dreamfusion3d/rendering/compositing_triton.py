@@ -29,9 +29,7 @@ class _Weights(torch.autograd.Function):
         out, after = torch.zeros_like(density), torch.zeros_like(density)
         rays = len(packed_info)
         if rays:
-            _forward[(triton.cdiv(rays, BLOCK),)](
-                density, lengths, packed_info, out, after, rays, BLOCK=BLOCK
-            )
+            _forward[(triton.cdiv(rays, BLOCK),)](density, lengths, packed_info, out, after, rays, BLOCK=BLOCK)
         ctx.save_for_backward(lengths, packed_info, out, after)
         return out
 
@@ -61,9 +59,7 @@ def _forward(density, lengths, packed_info, out, after, rays, BLOCK: tl.constexp
         optical_depth = tl.load(density + sample, valid, 0.0) * tl.load(lengths + sample, valid, 0.0)
         attenuation = tl.exp(-optical_depth)
         series = optical_depth * (1.0 - optical_depth * (0.5 - optical_depth / 6.0))
-        tl.store(
-            out + sample, transmittance * tl.where(optical_depth < _SMALL, series, 1.0 - attenuation), valid
-        )
+        tl.store(out + sample, transmittance * tl.where(optical_depth < _SMALL, series, 1.0 - attenuation), valid)
         transmittance = transmittance * attenuation
         tl.store(after + sample, transmittance, valid)
 

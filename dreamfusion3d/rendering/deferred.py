@@ -55,9 +55,7 @@ def rasterize_gbuffer(
     face = face[subpixel]
     weights = torch.from_numpy(np.stack([r.weights for r in rasters]).reshape(-1, 3))[subpixel]
     corners = torch.from_numpy(np.ascontiguousarray(mesh.faces)).long()[face]
-    vertices, vertex_normals = (
-        torch.from_numpy(np.ascontiguousarray(a)).float() for a in (mesh.vertices, normals)
-    )
+    vertices, vertex_normals = (torch.from_numpy(np.ascontiguousarray(a)).float() for a in (mesh.vertices, normals))
     positions = (vertices[corners] * weights[..., None]).sum(1)
     normal = F.normalize((vertex_normals[corners] * weights[..., None]).sum(1), dim=-1, eps=1e-9)
     view = subpixel // (height * width)
@@ -79,9 +77,7 @@ def shade_gbuffer(gbuffer: GBuffer, colors: Float[Tensor, "n 3"]) -> tuple[Rende
     """Lit pictures with the given colour at each hit, and the same without light; both premultiplied."""
     b, h, w, s = gbuffer.shape
     one = torch.ones_like(gbuffer.shade)[:, None]
-    values = torch.cat(
-        [colors * gbuffer.shade[:, None], colors, one, gbuffer.distance[:, None], gbuffer.normals], -1
-    )
+    values = torch.cat([colors * gbuffer.shade[:, None], colors, one, gbuffer.distance[:, None], gbuffer.normals], -1)
     fine = values.new_zeros(b * h * s * w * s, values.shape[1]).index_copy(0, gbuffer.subpixel, values)
     mean = F.avg_pool2d(fine.view(b, h * s, w * s, -1).permute(0, 3, 1, 2), s).permute(0, 2, 3, 1)
     opacity = mean[..., 6]

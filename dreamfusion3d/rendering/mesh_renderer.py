@@ -32,9 +32,7 @@ def _sample_texture_channel(texture, u, v, channel):
 
 @no_type_check
 @njit(nogil=True)
-def _shade_pixels(
-    face, weights, depth, faces, uv, normals, texture, light, ambient, diffuse, intrinsics, s, out
-):
+def _shade_pixels(face, weights, depth, faces, uv, normals, texture, light, ambient, diffuse, intrinsics, s, out):
     """Shade every sub-pixel and average s*s of them: out is (h, w, 8): rgb, opacity, depth, normal."""
     height, width = face.shape
     for row in range(height):
@@ -72,11 +70,7 @@ def _shade_pixels(
 
 
 def render_mesh(
-    textured: TexturedMesh,
-    cameras: OrbitCameras | PinholeCameras,
-    *,
-    supersample: int = 2,
-    shading: bool = True,
+    textured: TexturedMesh, cameras: OrbitCameras | PinholeCameras, *, supersample: int = 2, shading: bool = True
 ) -> Render:
     """Anti-aliased pictures of the mesh; without ``shading`` the bare base colour.
 
@@ -119,6 +113,4 @@ def render_silhouettes(mesh: Mesh, cameras: OrbitCameras) -> Bool[np.ndarray, "v
     """Which pixel centres see the mesh."""
     cameras = cameras.to("cpu")
     points = cameras.project(torch.from_numpy(mesh.vertices).float()).numpy()
-    return np.stack(
-        [rasterize_triangles(view, mesh.faces, cameras.height, cameras.width).face >= 0 for view in points]
-    )
+    return np.stack([rasterize_triangles(view, mesh.faces, cameras.height, cameras.width).face >= 0 for view in points])

@@ -40,13 +40,7 @@ def render_field_chunked(
         samples = sample_rays(rays, occupancy, settings, generator)
         weight, albedo = weights_and_albedo(field, rays, samples)
         outputs = shade_and_composite(
-            field,
-            rays,
-            samples,
-            weight,
-            albedo,
-            shaded_sample_indices(weight, rays, settings, None),
-            settings,
+            field, rays, samples, weight, albedo, shaded_sample_indices(weight, rays, settings, None), settings
         )
         parts.append((outputs.rgb, outputs.opacity, outputs.depth, outputs.normals, outputs.albedo))
     shape = (len(cameras), cameras.height, cameras.width)

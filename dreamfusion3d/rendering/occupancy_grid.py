@@ -30,9 +30,7 @@ class OccupancyGrid:
     that a field that has just begun is not thrown away.
     """
 
-    def __init__(
-        self, resolution: int = 48, device: torch.device | str = "cpu", *, threshold: float = 0.3
-    ) -> None:
+    def __init__(self, resolution: int = 48, device: torch.device | str = "cpu", *, threshold: float = 0.3) -> None:
         # imported here: nerfacc belongs to this class alone
         from nerfacc import OccGridEstimator
 

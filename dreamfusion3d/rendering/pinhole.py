@@ -43,12 +43,7 @@ def render_rays(
 
 @torch.no_grad()
 def render_pinhole_views(
-    field: Field,
-    cameras: PinholeCameras,
-    occupancy: OccupancyLike,
-    *,
-    step_size: float,
-    generator: torch.Generator,
+    field: Field, cameras: PinholeCameras, occupancy: OccupancyLike, *, step_size: float, generator: torch.Generator
 ) -> tuple[Float[Tensor, "b h w 3"], Float[Tensor, "b h w"]]:
     """Whole pictures as `shoot` sees them, a part at a time."""
     shape = (len(cameras), cameras.height, cameras.width)

@@ -43,9 +43,7 @@ class Samples:
 
     def slice_samples(self, samples: slice) -> Samples:
         """Some that follow each other, of the same rays; ``packed_info`` is still that of all."""
-        return Samples(
-            self.ray_indices[samples], self.t_starts[samples], self.t_ends[samples], self.packed_info
-        )
+        return Samples(self.ray_indices[samples], self.t_starts[samples], self.t_ends[samples], self.packed_info)
 
     def slice_rays(self, rays: slice, samples: slice) -> Samples:
         """Those of some rays that follow each other, which are then numbered from 0."""

@@ -48,16 +48,7 @@ def march_triton(
         starts, ends = (torch.empty(size, device=device) for _ in range(2))
         if size:
             _fill[programs](
-                *ray_inputs,
-                grid,
-                step,
-                packed_info,
-                ray_indices,
-                starts,
-                ends,
-                rays,
-                *binary.shape,
-                **_OPTIONS,
+                *ray_inputs, grid, step, packed_info, ray_indices, starts, ends, rays, *binary.shape, **_OPTIONS
             )
         return ray_indices, starts, ends, packed_info
 
@@ -109,9 +100,7 @@ def _occupied(grid, valid, ox, oy, oz, dx, dy, dz, near, far, midpoint, nx, ny, 
 @triton.jit
 @no_type_check
 def _count(origins, directions, near, far, jitter, grid, step, counts, rays, nx, ny, nz, BLOCK: tl.constexpr):
-    ray, valid, ox, oy, oz, dx, dy, dz, a, b, shift = _ray(
-        origins, directions, near, far, jitter, rays, BLOCK
-    )
+    ray, valid, ox, oy, oz, dx, dy, dz, a, b, shift = _ray(origins, directions, near, far, jitter, rays, BLOCK)
     length = tl.load(step)
     count = tl.zeros((BLOCK,), tl.int64)
     max_steps = tl.max(tl.ceil(tl.maximum(b - a, 0.0) / length), 0).to(tl.int32) + 1
@@ -142,9 +131,7 @@ def _fill(
     nz,
     BLOCK: tl.constexpr,
 ):
-    ray, valid, ox, oy, oz, dx, dy, dz, a, b, shift = _ray(
-        origins, directions, near, far, jitter, rays, BLOCK
-    )
+    ray, valid, ox, oy, oz, dx, dy, dz, a, b, shift = _ray(origins, directions, near, far, jitter, rays, BLOCK)
     length = tl.load(step)
     write = tl.load(packed_info + 2 * ray, valid, 0)
     max_steps = tl.max(tl.ceil(tl.maximum(b - a, 0.0) / length), 0).to(tl.int32) + 1

@@ -47,10 +47,7 @@ class ShadedFraction:
 
 
 def select_samples_to_shade(
-    weight: Float[Tensor, " n"],
-    weight_cutoff: float,
-    max_samples: int,
-    shaded_fraction: ShadedFraction | None = None,
+    weight: Float[Tensor, " n"], weight_cutoff: float, max_samples: int, shaded_fraction: ShadedFraction | None = None
 ) -> Int64[Tensor, " m"]:
     """Indices of the samples that get a normal, in packed order: those that weigh more than ``cutoff``, or as
     many as ``share`` expects of them; no more than ``limit``, the heaviest."""

@@ -40,7 +40,5 @@ class SurfaceColorField:
         density, albedo = self.field.density_and_albedo(points.reshape(-1, 3))
         optical_depth = density.view(-1, NUM_RAY_SAMPLES) * (steps[1] - steps[0])
         depth_before = optical_depth.cumsum(1) - optical_depth
-        weight = (
-            torch.exp(-depth_before) * -torch.expm1(-optical_depth) + 1e-6
-        )  # a mean even where there is nothing
+        weight = torch.exp(-depth_before) * -torch.expm1(-optical_depth) + 1e-6  # a mean even where there is nothing
         return (weight[..., None] * albedo.view(-1, NUM_RAY_SAMPLES, 3)).sum(1) / weight.sum(1, keepdim=True)

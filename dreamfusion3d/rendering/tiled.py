@@ -102,9 +102,7 @@ def render_field_tiled(
         shaded = shaded_sample_indices(weight, rays, settings, shaded_fraction)
         tile_list = [Tile(r, s, slice(*_index_range(shaded, s))) for r, s in bounds]
         outputs = _concat_as_leaves(
-            [_tile_outputs(field, rays, samples, weight, shaded, tile, settings) for tile in tile_list],
-            weight,
-            shaded,
+            [_tile_outputs(field, rays, samples, weight, shaded, tile, settings) for tile in tile_list], weight, shaded
         )
     return TiledRender(
         field,
@@ -118,40 +116,25 @@ def render_field_tiled(
     )
 
 
-def _tile_weights(
-    field: Field, rays: Rays, samples: Samples, ray_slice: slice, sample_slice: slice
-) -> Tensor:
+def _tile_weights(field: Field, rays: Rays, samples: Samples, ray_slice: slice, sample_slice: slice) -> Tensor:
     return weights_and_albedo(
         field, rays.slice(ray_slice.start, ray_slice.stop), samples.slice_rays(ray_slice, sample_slice)
     )[0]
 
 
 def _tile_outputs(
-    field: Field,
-    rays: Rays,
-    samples: Samples,
-    weight: Tensor,
-    shaded: Tensor,
-    tile: Tile,
-    settings: RenderSettings,
+    field: Field, rays: Rays, samples: Samples, weight: Tensor, shaded: Tensor, tile: Tile, settings: RenderSettings
 ) -> RayOutputs:
-    tile_rays, tile_samples = (
-        rays.slice(tile.rays.start, tile.rays.stop),
-        samples.slice_rays(tile.rays, tile.samples),
-    )
+    tile_rays, tile_samples = (rays.slice(tile.rays.start, tile.rays.stop), samples.slice_rays(tile.rays, tile.samples))
     # asked again: colours of all samples would be most of what is held
     _, albedo = weights_and_albedo(field, tile_rays, tile_samples)
     tile_shaded = shaded[tile.shaded] - tile.samples.start
-    return shade_and_composite(
-        field, tile_rays, tile_samples, weight[tile.samples], albedo, tile_shaded, settings
-    )
+    return shade_and_composite(field, tile_rays, tile_samples, weight[tile.samples], albedo, tile_shaded, settings)
 
 
 def _concat_as_leaves(parts: list[RayOutputs], weight: Tensor, shaded: Tensor) -> RayOutputs:
     """The tiles in a row, where gradients may be left."""
-    concatenated = {
-        name: torch.cat([getattr(part, name) for part in parts]) for name in (*_PER_RAY, "shaded_normals")
-    }
+    concatenated = {name: torch.cat([getattr(part, name) for part in parts]) for name in (*_PER_RAY, "shaded_normals")}
     outputs = RayOutputs(**concatenated, weights=weight, shaded=shaded)
     for field in dataclasses.fields(outputs):
         if field.name != "shaded":
@@ -172,9 +155,7 @@ def _tile_bounds(samples: Samples, num_tiles: int) -> list[tuple[slice, slice]]:
     sample_bounds = [0, *ends[torch.tensor(ray_bounds[1:], device=ends.device) - 1].tolist()]
     return [
         (slice(a, b), slice(c, d))
-        for a, b, c, d in zip(
-            ray_bounds[:-1], ray_bounds[1:], sample_bounds[:-1], sample_bounds[1:], strict=True
-        )
+        for a, b, c, d in zip(ray_bounds[:-1], ray_bounds[1:], sample_bounds[:-1], sample_bounds[1:], strict=True)
     ]
 
 

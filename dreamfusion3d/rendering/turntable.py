@@ -34,17 +34,14 @@ def write_thumbnail(textured: TexturedMesh, path: Path, size: int = 512) -> None
         imageio.imwrite(temporary, image)
 
 
-def write_turntable(
-    textured: TexturedMesh, path: Path, seconds: float = 4, fps: int = 15, size: int = 480
-) -> None:
+def write_turntable(textured: TexturedMesh, path: Path, seconds: float = 4, fps: int = 15, size: int = 480) -> None:
     """MP4 of one turn, without a jump where it loops; ``size`` is rounded up to a multiple of 16."""
     size = -(-size // 16) * 16
     count = max(1, round(seconds * fps))
     azimuths = [THREE_QUARTER_AZIMUTH_DEG + 360.0 * i / count for i in range(count)]
     # a dozen views bound the object well enough to frame it for all of them
     framed_mesh = fit_mesh_to_views(
-        textured,
-        orbit_cameras(azimuths[:: max(1, count // 12)], THREE_QUARTER_ELEVATION_DEG, height=size, width=size),
+        textured, orbit_cameras(azimuths[:: max(1, count // 12)], THREE_QUARTER_ELEVATION_DEG, height=size, width=size)
     )
 
     def frame(azimuth: float) -> UInt8[np.ndarray, "h w 3"]:
@@ -56,9 +53,7 @@ def write_turntable(
         write_mp4(pool.map(frame, azimuths), temporary, fps, size)
 
 
-def fit_mesh_to_views(
-    textured: TexturedMesh, cameras: OrbitCameras, fill: float = FRAME_FILL
-) -> TexturedMesh:
+def fit_mesh_to_views(textured: TexturedMesh, cameras: OrbitCameras, fill: float = FRAME_FILL) -> TexturedMesh:
     """The mesh moved and scaled so that it fills the pictures of all the cameras, centred.
 
     Cameras look at the origin from a fixed distance, so the object comes to them. With several
@@ -92,17 +87,13 @@ def _render_with_backdrop(
     return (np.clip(composited, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def studio_backdrop(
-    textured: TexturedMesh, cameras: OrbitCameras | PinholeCameras
-) -> Float[np.ndarray, "b h w 1"]:
+def studio_backdrop(textured: TexturedMesh, cameras: OrbitCameras | PinholeCameras) -> Float[np.ndarray, "b h w 1"]:
     """The grey behind a mesh, with its soft shadow on the floor."""
     rows = np.linspace(BACKDROP_TOP, BACKDROP_BOTTOM, cameras.height)[None, :, None, None]
     return rows * (1 - SHADOW_STRENGTH * _floor_shadow(textured, cameras))[..., None]
 
 
-def _floor_shadow(
-    textured: TexturedMesh, cameras: OrbitCameras | PinholeCameras
-) -> Float[np.ndarray, "b h w"]:
+def _floor_shadow(textured: TexturedMesh, cameras: OrbitCameras | PinholeCameras) -> Float[np.ndarray, "b h w"]:
     """What lies low above the floor, dropped onto it and blurred: the object stands, not floats."""
     vertices = textured.vertices.copy()
     height = np.ptp(vertices[:, 1])

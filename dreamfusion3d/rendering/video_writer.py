@@ -68,9 +68,7 @@ def _write_image_folder(frames: Iterator[np.ndarray], count: int, folder: Path) 
             os.replace(Path(temporary) / name, folder / name)
 
 
-def _write_animated_image(
-    frames: Iterator[np.ndarray], count: int, path: Path, suffix: str, fps: float
-) -> None:
+def _write_animated_image(frames: Iterator[np.ndarray], count: int, path: Path, suffix: str, fps: float) -> None:
     from PIL import Image
 
     images = (Image.fromarray(frame) for frame in frames)
@@ -92,9 +90,7 @@ def write_mp4(
 
     with _silence_stderr():
         writers = (
-            cv2.VideoWriter(
-                str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), float(fps), (width, height)
-            )
+            cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), float(fps), (width, height))
             for codec in VIDEO_CODECS
         )
         writer = next((w for w in writers if w.isOpened()), None)

@@ -12,10 +12,7 @@ from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid, dilate_cells
 from dreamfusion3d.rendering.volume import SampleAux
 
 VISIBLE_SAMPLE_WEIGHT = 0.01  # weight in a pixel
-SAMPLES_PER_CHUNK = (
-    1 << 15,
-    1 << 20,
-)  # samples at a time, of a CPU and of CUDA: not to be the peak of a step
+SAMPLES_PER_CHUNK = (1 << 15, 1 << 20)  # samples at a time, of a CPU and of CUDA: not to be the peak of a step
 
 
 def hidden_density(

@@ -38,9 +38,7 @@ MIN_HIT_OPACITY = 1e-4  # opacity below which a ray has no depth
 class JointField(Field, Protocol):
     """What a field may offer besides to be rendered faster and with steadier normals."""
 
-    def density_and_albedo(
-        self, x: Float[Tensor, "n 3"]
-    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]: ...
+    def density_and_albedo(self, x: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]: ...
 
     def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]: ...
 
@@ -90,9 +88,7 @@ def render_field(
     settings: RenderSettings = RenderSettings(),
 ) -> Render:
     """Pictures of a field, differentiable in its parameters."""
-    result, _ = render_field_with_aux(
-        field, cameras, occupancy=occupancy, generator=generator, settings=settings
-    )
+    result, _ = render_field_with_aux(field, cameras, occupancy=occupancy, generator=generator, settings=settings)
     return result
 
 
@@ -176,9 +172,7 @@ def sample_camera_rays_async(
     rays = Rays.from_cameras(cameras)
     return PendingSamples(
         rays,
-        march_async(
-            rays.origins, rays.directions, occupancy.binary, step_size=settings.step_size, generator=generator
-        ),
+        march_async(rays.origins, rays.directions, occupancy.binary, step_size=settings.step_size, generator=generator),
     )
 
 
@@ -196,18 +190,13 @@ def sample_camera_rays(
 
 
 def sample_rays(
-    rays: Rays,
-    occupancy: OccupancyGrid | Bool[Tensor, "x y z"],
-    settings: RenderSettings,
-    generator: torch.Generator,
+    rays: Rays, occupancy: OccupancyGrid | Bool[Tensor, "x y z"], settings: RenderSettings, generator: torch.Generator
 ) -> Samples:
     binary = occupancy.binary if isinstance(occupancy, OccupancyGrid) else occupancy
     return march(rays.origins, rays.directions, binary, step_size=settings.step_size, generator=generator)
 
 
-def weights_and_albedo(
-    field: Field, rays: Rays, samples: Samples
-) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
+def weights_and_albedo(field: Field, rays: Rays, samples: Samples) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
     """Weight and albedo of every sample."""
     density, albedo = _density_and_albedo(field, samples.positions(rays.origins, rays.directions))
     return compositing_weights(density, samples), albedo
@@ -236,40 +225,27 @@ def shade_and_composite(
     points = samples.positions(rays.origins, rays.directions, shaded)
     normals = density_normals(field, points, settings.normal_epsilon)
     shading, ray_normals = _sample_shading(weight.detach(), normals, shaded, samples, rays)
-    color = {
-        "lambert": albedo * shading[:, None],
-        "albedo": albedo,
-        "textureless": shading[:, None].expand_as(albedo),
-    }[settings.shading]
+    color = {"lambert": albedo * shading[:, None], "albedo": albedo, "textureless": shading[:, None].expand_as(albedo)}[
+        settings.shading
+    ]
     values = torch.cat([color, torch.ones_like(weight)[:, None], samples.midpoints()[:, None], albedo], -1)
     accumulated = accumulate(weight, values, samples.ray_indices, len(rays))
     opacity, distance = accumulated[:, 3], accumulated[:, 4]
     depth = torch.where(opacity > MIN_HIT_OPACITY, distance / opacity.clamp(min=MIN_HIT_OPACITY), 0.0)
     return RayOutputs(
-        accumulated[:, :3],
-        opacity,
-        depth,
-        ray_normals * opacity[:, None],
-        accumulated[:, 5:],
-        weight,
-        shaded,
-        normals,
+        accumulated[:, :3], opacity, depth, ray_normals * opacity[:, None], accumulated[:, 5:], weight, shaded, normals
     )
 
 
 def assemble_render(outputs: RayOutputs, cameras: OrbitCameras, settings: RenderSettings) -> Render:
     shape = (len(cameras), cameras.height, cameras.width)
     normals = None if settings.shading == "albedo" else outputs.normals.reshape(*shape, 3)
-    return Render(
-        outputs.rgb.reshape(*shape, 3), outputs.opacity.reshape(shape), outputs.depth.reshape(shape), normals
-    )
+    return Render(outputs.rgb.reshape(*shape, 3), outputs.opacity.reshape(shape), outputs.depth.reshape(shape), normals)
 
 
 def assemble_aux(outputs: RayOutputs, cameras: OrbitCameras, rays: Rays, samples: Samples) -> SampleAux:
     albedo = outputs.albedo.reshape(len(cameras), cameras.height, cameras.width, 3)
-    return SampleAux(
-        samples, outputs.weights, rays.directions, outputs.shaded, outputs.shaded_normals, albedo
-    )
+    return SampleAux(samples, outputs.weights, rays.directions, outputs.shaded, outputs.shaded_normals, albedo)
 
 
 def density_normals(field: Field, x: Float[Tensor, "m 3"], epsilon: float) -> Float[Tensor, "m 3"]:
@@ -310,7 +286,5 @@ def _sample_shading(
     sums = accumulate(shaded_weight, values, ray, len(rays))
     total = sums[:, 4:]
     mean = sums[:, :4] / total.clamp(min=MIN_HIT_OPACITY)
-    shading = torch.where(total[:, 0] > MIN_HIT_OPACITY, mean[:, 0], MEAN_SHADING).index_select(
-        0, samples.ray_indices
-    )
+    shading = torch.where(total[:, 0] > MIN_HIT_OPACITY, mean[:, 0], MEAN_SHADING).index_select(0, samples.ray_indices)
     return shading.index_copy(0, shaded, shaded_shading), mean[:, 1:]

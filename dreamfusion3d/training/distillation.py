@@ -23,12 +23,7 @@ from dreamfusion3d.priors.protocol import Prior, Prompts
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
 from dreamfusion3d.rendering.tiled import render_field_tiled
 from dreamfusion3d.rendering.visibility import hidden_density
-from dreamfusion3d.rendering.volume import (
-    RenderSettings,
-    SampleAux,
-    render_field_with_aux,
-    sample_camera_rays_async,
-)
+from dreamfusion3d.rendering.volume import RenderSettings, SampleAux, render_field_with_aux, sample_camera_rays_async
 from dreamfusion3d.training.checkpoint import OptimizationState
 from dreamfusion3d.training.guidance_loss import StepPlan, guidance_loss, run_with_fallback
 from dreamfusion3d.training.loop import CameraSampler, Step, make_field_optimizer, run_steps
@@ -64,9 +59,7 @@ def distill_field(
     """
     if generator.device.type == "cpu" and budget is None:
         retain_freed_memory()
-    initial_progress = (
-        0.0 if field.init is None else config.optim.init_skip_fraction
-    )  # the shape need not be found
+    initial_progress = 0.0 if field.init is None else config.optim.init_skip_fraction  # the shape need not be found
     total = remaining_steps(config.optim, initial_progress)
     sampler = sample_cameras or _orbit_sampler(config)
     occupancy = OccupancyGrid(config.render.occupancy_grid_resolution, generator.device)
@@ -150,9 +143,7 @@ def _step(
     return step_if_finite(state.optimizer), rendered
 
 
-def _next_ray_batch(
-    state: OptimizationState, total: int, config: Config, sample_cameras: CameraSampler
-) -> RayBatch:
+def _next_ray_batch(state: OptimizationState, total: int, config: Config, sample_cameras: CameraSampler) -> RayBatch:
     """Where this step looks from. With a lead, the next step's rays are sent before this step's work begins:
     their number is then known when it ends."""
     settings, prefetcher = RenderSettings(step_size=config.render.step_size), state.prefetcher
@@ -208,19 +199,9 @@ def _backward(
         rendered, aux = render_field_with_aux(field, cameras, **render_args)
     guidance_progress = initial_progress + (1 - initial_progress) * progress
     loss = guidance_loss(
-        state.guidance,
-        rendered,
-        cameras,
-        prior,
-        prompts,
-        config,
-        guidance_progress,
-        generator=generator,
-        plan=plan,
+        state.guidance, rendered, cameras, prior, prompts, config, guidance_progress, generator=generator, plan=plan
     )
-    loss = loss + _auxiliary_loss(
-        field, state.occupancy, cameras, rendered, aux, config, progress, generator=generator
-    )
+    loss = loss + _auxiliary_loss(field, state.occupancy, cameras, rendered, aux, config, progress, generator=generator)
     loss.backward()
     if tiled is not None:
         del loss
@@ -242,14 +223,10 @@ def _auxiliary_loss(
     """A step's, all but the guidance's."""
     loss = regularization_loss(rendered, aux, config, progress)
     if config.losses.interior > 0 and field.init is None:  # what a field starts from has said what is inside
-        density = hidden_density(
-            field, occupancy, cameras, aux, config.losses.interior_points, generator=generator
-        )
+        density = hidden_density(field, occupancy, cameras, aux, config.losses.interior_points, generator=generator)
         loss = loss + config.losses.interior * torch.log1p(density).mean()
     if field.init is not None and len(field.init.certain_points) > 0 and config.losses.init > 0:
-        init_loss = field.init.init_hinge_loss(
-            field.density_logit, config.losses.init_points, generator=generator
-        )
+        init_loss = field.init.init_hinge_loss(field.density_logit, config.losses.init_points, generator=generator)
         loss = loss + config.losses.init * init_loss
     return loss
 

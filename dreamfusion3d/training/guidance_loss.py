@@ -18,13 +18,7 @@ from dreamfusion3d.memory.checkpoint_plan import RecomputeSchedule, save_all_sch
 from dreamfusion3d.memory.checkpointed import run_checkpointed
 from dreamfusion3d.memory.oom_fallback import FallbackChain
 from dreamfusion3d.priors.cfg import cfg_denoise
-from dreamfusion3d.priors.protocol import (
-    CheckpointableEncoder,
-    EncoderBlocks,
-    OffloadablePrior,
-    Prior,
-    Prompts,
-)
+from dreamfusion3d.priors.protocol import CheckpointableEncoder, EncoderBlocks, OffloadablePrior, Prior, Prompts
 from dreamfusion3d.training.checkpoint import OptimizationState
 from dreamfusion3d.training.schedules import dreamtime, linear_ramp
 
@@ -88,38 +82,26 @@ def guidance_loss(
     if encoder is None:
         x = prior.encode(rendered, generator=generator)
     elif plan.encoder_batch_size is None:
-        x = _encode_blocks(
-            encoder, plan.encoder_schedule, slice(0, len(cameras)), rendered.rgb, rendered.opacity
-        )
+        x = _encode_blocks(encoder, plan.encoder_schedule, slice(0, len(cameras)), rendered.rgb, rendered.opacity)
     else:
 
         def latent_loss(x: Tensor) -> Tensor:
-            return score_loss(
-                guidance, x, cameras, prior, prompts, config, progress, plan.query_batch_size, generator
-            )
+            return score_loss(guidance, x, cameras, prior, prompts, config, progress, plan.query_batch_size, generator)
 
         return _encode_twice(encoder, plan.encoder_batch_size, plan.encoder_schedule, rendered, latent_loss)
-    return score_loss(
-        guidance, x, cameras, prior, prompts, config, progress, plan.query_batch_size, generator
-    )
+    return score_loss(guidance, x, cameras, prior, prompts, config, progress, plan.query_batch_size, generator)
 
 
 def prior_encoder_blocks(prior: Prior, rendered: Render, generator: torch.Generator) -> EncoderBlocks | None:
     """The prior's encoder as blocks, where it is made of such."""
-    return (
-        prior.encode_in_blocks(rendered, generator=generator)
-        if isinstance(prior, CheckpointableEncoder)
-        else None
-    )
+    return prior.encode_in_blocks(rendered, generator=generator) if isinstance(prior, CheckpointableEncoder) else None
 
 
 def _encode_blocks(
     encoder: EncoderBlocks, schedule: RecomputeSchedule | None, rows: slice, rgb: Tensor, opacity: Tensor
 ) -> Tensor:
     blocks = encoder.blocks(rows)
-    return run_checkpointed(
-        blocks, schedule or save_all_schedule(len(blocks)), {"rgb": rgb, "opacity": opacity}
-    )["x"]
+    return run_checkpointed(blocks, schedule or save_all_schedule(len(blocks)), {"rgb": rgb, "opacity": opacity})["x"]
 
 
 def _encode_twice(
@@ -130,9 +112,7 @@ def _encode_twice(
     latent_loss: Callable[[Tensor], Tensor],
 ) -> Float[Tensor, ""]:
     """Encodes without a graph; and again, ``views`` pictures at a time, when it is known what for."""
-    batches = [
-        slice(i, min(i + batch_size, len(rendered.rgb))) for i in range(0, len(rendered.rgb), batch_size)
-    ]
+    batches = [slice(i, min(i + batch_size, len(rendered.rgb))) for i in range(0, len(rendered.rgb), batch_size)]
     rgb, opacity = rendered.rgb.detach(), rendered.opacity.detach()
     with torch.no_grad():
         x = torch.cat([_encode_blocks(encoder, None, rows, rgb[rows], opacity[rows]) for rows in batches])
@@ -187,9 +167,7 @@ def score_loss(
     return settings.weight * torch.stack(losses).mean()
 
 
-def _sample_time(
-    settings: GuidanceConfig, progress: float, generator: torch.Generator
-) -> Float[Tensor, " 1"]:
+def _sample_time(settings: GuidanceConfig, progress: float, generator: torch.Generator) -> Float[Tensor, " 1"]:
     if settings.schedule == "dreamtime":
         t = dreamtime(progress, settings.t_range_end[0], settings.t_range_start[1])
         return torch.full((1,), t, device=generator.device)

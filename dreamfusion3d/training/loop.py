@@ -76,9 +76,7 @@ def run_steps(
                     previews.submit(rendered)
             else:
                 rollbacks += 1
-                warnings.append(
-                    _rollback(state, state.index + 1 - norms.age, last_good, rollbacks, lr_setting)
-                )
+                warnings.append(_rollback(state, state.index + 1 - norms.age, last_good, rollbacks, lr_setting))
                 norms.reset()
             warning = "; ".join(filter(None, warnings)) or None
             yield Step(state.index, total, norm, time.perf_counter() - start, warning)

@@ -58,9 +58,7 @@ class SemanticConsistencyLoss:
         background_values = (BACKGROUND_GRAY,) * 3 if photos.masked else background
         background_color = rgba.new_tensor(background_values)
         images = rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:]) * background_color
-        photo_embeddings = torch.cat(
-            [encoder.encode_image(image[None].permute(0, 3, 1, 2)) for image in images]
-        )
+        photo_embeddings = torch.cat([encoder.encode_image(image[None].permute(0, 3, 1, 2)) for image in images])
         return cls(encoder, photo_embeddings, settings, background_color[None])
 
     def __call__(
@@ -91,12 +89,5 @@ class DistillationLoss:
         self, rendered: Render, cameras: OrbitCameras, progress: float, *, generator: torch.Generator
     ) -> Float[Tensor, ""]:
         return guidance_loss(
-            self.guidance,
-            rendered,
-            cameras,
-            self.prior,
-            self.prompts,
-            self.config,
-            progress,
-            generator=generator,
+            self.guidance, rendered, cameras, self.prior, self.prompts, self.config, progress, generator=generator
         )

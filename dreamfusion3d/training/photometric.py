@@ -160,27 +160,21 @@ def _step(
             config.reconstruction.num_novel_views, generator=generator, size=config.render.resolution
         )
         settings = RenderSettings(step_size=config.render.step_size, shading="albedo")
-        rendered = render_field(
-            field, cameras, occupancy=state.occupancy, generator=generator, settings=settings
-        )
+        rendered = render_field(field, cameras, occupancy=state.occupancy, generator=generator, settings=settings)
         loss = loss + novel_view_loss(rendered, cameras, progress, generator=generator)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     return step_if_finite(state.optimizer), AsyncScalar(error)
 
 
-def _sample_background(
-    background: PhotoBackground, count: int, generator: torch.Generator
-) -> Float[Tensor, "n 3"]:
+def _sample_background(background: PhotoBackground, count: int, generator: torch.Generator) -> Float[Tensor, "n 3"]:
     """A colour a ray. Random ones (instant-ngp, arXiv 2201.05989) leave haze nothing to imitate."""
     if background.random:
         return torch.rand(count, 3, generator=generator, device=generator.device)
     return torch.tensor(background.color, device=generator.device).expand(count, 3)
 
 
-def photo_colors(
-    photos: Photos, pixels: Int64[Tensor, " n"], background: Float[Tensor, "n 3"]
-) -> Float[Tensor, "n 3"]:
+def photo_colors(photos: Photos, pixels: Int64[Tensor, " n"], background: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
     """What the photos show there, over ``behind`` where the object is cut out."""
     rgba = photos.rgba.reshape(-1, 4)[pixels].float() / 255
     if not photos.masked:
@@ -198,9 +192,7 @@ def estimate_background(photos: Photos) -> PhotoBackground:
     border = torch.cat([edge.reshape(-1, 3) for edge in edges])
     color = border.median(0).values
     red, green, blue = color.tolist()
-    return PhotoBackground(
-        (red, green, blue), random=False, border_std=float((border - color).square().mean().sqrt())
-    )
+    return PhotoBackground((red, green, blue), random=False, border_std=float((border - color).square().mean().sqrt()))
 
 
 @dataclass(frozen=True)
@@ -256,9 +248,7 @@ def _render_preview(
     """Some photos and the field's pictures from the same places, in turn."""
     device = occupancy.binary.device
     generator = torch.Generator(device).manual_seed(0)  # of the preview alone: the run draws what it would
-    subset = photos.select(
-        [i * len(photos) // PREVIEW_PHOTOS for i in range(min(PREVIEW_PHOTOS, len(photos)))]
-    )
+    subset = photos.select([i * len(photos) // PREVIEW_PHOTOS for i in range(min(PREVIEW_PHOTOS, len(photos)))])
     images, targets = render_with_targets(field, subset, occupancy, background, config, generator)
     rgb = torch.stack([targets, images], 1).flatten(0, 1)
     return Render(rgb, torch.ones_like(rgb[..., 0]), torch.zeros_like(rgb[..., 0]))

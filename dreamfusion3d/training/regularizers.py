@@ -11,9 +11,7 @@ from dreamfusion3d.rendering.volume import SampleAux
 from dreamfusion3d.training.schedules import linear_ramp
 
 
-def regularization_loss(
-    rendered: Render, aux: SampleAux, config: Config, progress: float
-) -> Float[Tensor, ""]:
+def regularization_loss(rendered: Render, aux: SampleAux, config: Config, progress: float) -> Float[Tensor, ""]:
     """DreamFusion's (arXiv 2209.14988, appendix A.2): opacity, entropy (late), orientation."""
     opacity = rendered.opacity.clamp(1e-4, 1 - 1e-4)
     entropy = -(opacity * opacity.log() + (1 - opacity) * (1 - opacity).log()).mean()

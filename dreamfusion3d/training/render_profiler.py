@@ -96,9 +96,7 @@ class RenderProfiler:
         """Two small pictures' with their graph, and their rays: a quarter of all at most, or what fits."""
         for divisor in RAY_DIVISORS:
             size = self.workload.cameras.height * 2 / divisor
-            cameras_by_size = [
-                self.workload.cameras.resized(s, s) for s in (max(int(size / 2), 4), max(int(size), 8))
-            ]
+            cameras_by_size = [self.workload.cameras.resized(s, s) for s in (max(int(size / 2), 4), max(int(size), 8))]
             low, high = (len(c) * c.height * c.width for c in cameras_by_size)
             costs: list[CostChain] = []
             with self._skip_if_out_of_memory(divisor == RAY_DIVISORS[-1]):
@@ -107,9 +105,7 @@ class RenderProfiler:
                     if predicted_peak > self.free_bytes and divisor < RAY_DIVISORS[-1]:
                         break
                     costs.append(
-                        profile_chain(
-                            [self.workload.make_block(cameras)], {}, self.device, self.workload.parameters
-                        )
+                        profile_chain([self.workload.make_block(cameras)], {}, self.device, self.workload.parameters)
                     )
             if len(costs) == 2:
                 return costs, (low, high)
@@ -146,9 +142,7 @@ class RenderProfiler:
         cameras, workload = self.workload.cameras, self.workload
 
         def all_losses(cameras: OrbitCameras, detached: DetachedRender) -> Tensor:
-            return (
-                workload.losses(cameras, detached) + detached.render.rgb.sum() + detached.render.opacity.sum()
-            )
+            return workload.losses(cameras, detached) + detached.render.rgb.sum() + detached.render.opacity.sum()
 
         def warm_up(cameras: OrbitCameras) -> None:
             detached = workload.render_detached(cameras, tiles)
@@ -176,19 +170,9 @@ class RenderProfiler:
             backward_peak, _ = read_meter(start)
         with zeroed_grads(workload.parameters):  # apart, for a meter takes time
             results: list[DetachedRender] = []
-            seconds = time_call(
-                self.device, lambda: results.append(workload.render_detached(cameras, tiles)), 1
-            )
+            seconds = time_call(self.device, lambda: results.append(workload.render_detached(cameras, tiles)), 1)
             losses_seconds = time_call(self.device, lambda: all_losses(cameras, results[0]).backward(), 1)
             seconds += losses_seconds + time_call(self.device, results[0].backward, 1)
         return RenderCost(
-            tiles,
-            forward_peak,
-            saved,
-            losses_peak,
-            losses_saved,
-            image_grads,
-            backward_peak,
-            seconds,
-            losses_seconds,
+            tiles, forward_peak, saved, losses_peak, losses_saved, image_grads, backward_peak, seconds, losses_seconds
         )

@@ -8,17 +8,13 @@ import itertools
 import math
 
 
-def linear_ramp(
-    progress: float, start: float, end: float, *, start_at: float = 0.0, end_at: float = 1.0
-) -> float:
+def linear_ramp(progress: float, start: float, end: float, *, start_at: float = 0.0, end_at: float = 1.0) -> float:
     """From ``start`` (until ``begin``) to ``end`` (from ``finish`` on), linearly in between."""
     fraction = (progress - start_at) / (end_at - start_at)
     return start + (end - start) * min(max(fraction, 0.0), 1.0)
 
 
-def geometric_ramp(
-    progress: float, start: float, end: float, *, start_at: float = 0.0, end_at: float = 1.0
-) -> float:
+def geometric_ramp(progress: float, start: float, end: float, *, start_at: float = 0.0, end_at: float = 1.0) -> float:
     """As ``ramp``, by a constant factor a step."""
     fraction = min(max((progress - start_at) / (end_at - start_at), 0.0), 1.0)
     return start * (end / start) ** fraction

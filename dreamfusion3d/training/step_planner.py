@@ -37,8 +37,7 @@ def default_fallback_chain(
     schedule = None if encoder is None else sqrt_schedule(len(encoder.blocks(slice(0, 1))))
     step_plans = [StepPlan()]
     step_plans += [
-        StepPlan(query_batch_size=n, encoder_batch_size=v)
-        for n, v in ((num_views, num_views), (scene_views, 1))
+        StepPlan(query_batch_size=n, encoder_batch_size=v) for n, v in ((num_views, num_views), (scene_views, 1))
     ]
     step_plans.append(StepPlan(query_batch_size=scene_views, encoder_batch_size=1, encoder_schedule=schedule))
     step_plans += [StepPlan(tiles, 1, schedule, scene_views) for tiles in (4, 16, 64) if tiled]
@@ -55,18 +54,11 @@ def default_fallback_chain(
 
 
 def plan_step(
-    workload: RenderWorkload,
-    prior: Prior,
-    prompts: Prompts,
-    config: Config,
-    budget: int,
-    device: torch.device,
+    workload: RenderWorkload, prior: Prior, prompts: Prompts, config: Config, budget: int, device: torch.device
 ) -> FallbackChain[StepPlan]:
     """The fastest ways that fit ``budget`` bytes. Raises InputError with the least that would do."""
     plans = enumerate_step_plans(workload, prior, prompts, config, device, budget)
-    fallback = FallbackChain(
-        select_plans(plans, budget, "a step", memory_advice(prior, config, device)), device
-    )
+    fallback = FallbackChain(select_plans(plans, budget, "a step", memory_advice(prior, config, device)), device)
     amount.enforce_budget(budget, device)
     return fallback
 

@@ -27,13 +27,7 @@ from dreamfusion3d.memory.checkpoint_plan import (
     schedule_cost,
 )
 from dreamfusion3d.memory.checkpointed import Activations, Block
-from dreamfusion3d.memory.profiler import (
-    LinearFit,
-    extrapolate_chain,
-    measure_memory,
-    profile_chain,
-    time_call,
-)
+from dreamfusion3d.memory.profiler import LinearFit, extrapolate_chain, measure_memory, profile_chain, time_call
 from dreamfusion3d.priors.cfg import joint_batch_size
 from dreamfusion3d.priors.protocol import Prior, Prompts
 from dreamfusion3d.training.guidance_loss import StepPlan, prior_encoder_blocks, score_loss
@@ -75,13 +69,7 @@ class StepProfiler:
         device: torch.device,
         budget: int | None = None,
     ) -> None:
-        self.workload, self.prior, self.prompts, self.config, self.device = (
-            workload,
-            prior,
-            prompts,
-            config,
-            device,
-        )
+        self.workload, self.prior, self.prompts, self.config, self.device = (workload, prior, prompts, config, device)
         self.num_views = len(workload.cameras)
         self.scene_views = joint_batch_size(prior, self.num_views if config.guidance.multiview else 1)
         self.weight_bytes = sum(p.numel() * p.element_size() for p in workload.parameters)
@@ -128,9 +116,7 @@ class StepProfiler:
                 continue
             largest = min(max(query_sizes), getattr(self.prior, "batch_size", max(query_sizes)))
             peak = overhead[0] + query_cost.peak.at(largest)
-            seconds = overhead[1] + sum(
-                query_cost.seconds.at(q) + QUERY_OVERHEAD_SECONDS for q in query_sizes
-            )
+            seconds = overhead[1] + sum(query_cost.seconds.at(q) + QUERY_OVERHEAD_SECONDS for q in query_sizes)
             encoder = extrapolate_chain(encoder_costs[0], encoder_costs[1], (1, 2), self.num_views)
             cost = BlockCost(seconds, 0.0, int(peak), int(peak), 2 * x_bytes, x_bytes)
             encoder_and_query = CostChain(
@@ -146,10 +132,7 @@ class StepProfiler:
                     encoder_schedule=None if schedule == save_all_schedule(n) else schedule,
                     query_batch_size=query_batch_size,
                 )
-                yield (
-                    plan,
-                    GuidanceCost(point.peak, saved_bytes(encoder_and_query, point.schedule), point.seconds),
-                )
+                yield (plan, GuidanceCost(point.peak, saved_bytes(encoder_and_query, point.schedule), point.seconds))
             for views, chain, points in groupings:
                 num_groups = self.num_views / views
                 forward_seconds = sum(c.forward for c in chain.costs)
@@ -158,9 +141,7 @@ class StepProfiler:
                     RAY_BYTES * num_rays * (1 + views / self.num_views)
                 )  # gradients, and the pictures of a group
                 for point in points:
-                    largest = max(
-                        2 * x_bytes + max(no_grad_peak, int(peak)), x_bytes + group_bytes + point.peak
-                    )
+                    largest = max(2 * x_bytes + max(no_grad_peak, int(peak)), x_bytes + group_bytes + point.peak)
                     total_seconds = seconds + num_groups * (forward_seconds + point.seconds)
                     schedule = None if point.schedule == save_all_schedule(n) else point.schedule
                     yield (
@@ -183,9 +164,7 @@ class StepProfiler:
 
             blocks = [Block("encode", encode)] if encoder is None else encoder.blocks(slice(0, count))
             state = {"rgb": rgb.requires_grad_(True), "opacity": opacity.requires_grad_(True)}
-            chains.append(
-                profile_chain(blocks, state, self.device, () if encoder is None else encoder.parameters)
-            )
+            chains.append(profile_chain(blocks, state, self.device, () if encoder is None else encoder.parameters))
         return chains, checkpointable
 
     def _make_query(self, count: int) -> Callable[[], Tensor]:
@@ -247,9 +226,7 @@ class StepProfiler:
 
 
 def _coarse_front(chain: CostChain) -> list[ParetoPoint]:
-    return pareto_front(
-        chain, max(1, schedule_cost(chain, save_all_schedule(len(chain))).peak // FRONT_LEVELS)
-    )
+    return pareto_front(chain, max(1, schedule_cost(chain, save_all_schedule(len(chain))).peak // FRONT_LEVELS))
 
 
 class _CountingPrior:
@@ -261,8 +238,6 @@ class _CountingPrior:
         self.alpha_sigma, self.encode = prior.alpha_sigma, prior.encode
         self.query_sizes: list[int] = []
 
-    def denoise(
-        self, x_t: Tensor, t: Tensor, prompts: Any, cameras: OrbitCameras, *, views: int = 1
-    ) -> Tensor:
+    def denoise(self, x_t: Tensor, t: Tensor, prompts: Any, cameras: OrbitCameras, *, views: int = 1) -> Tensor:
         self.query_sizes.append(len(x_t))
         return x_t.clone()

@@ -148,15 +148,7 @@ def _step(
     def backward(plan: StepPlan) -> Render:
         rendered, albedo = shade_gbuffer(hits, state.field.albedo(hits.positions))
         loss = guidance_loss(
-            state.guidance,
-            rendered,
-            cameras,
-            prior,
-            prompts,
-            config,
-            progress,
-            generator=state.generator,
-            plan=plan,
+            state.guidance, rendered, cameras, prior, prompts, config, progress, generator=state.generator, plan=plan
         )
         (loss + _smoothness_loss(albedo, rendered, config)).backward()
         return rendered
@@ -169,9 +161,7 @@ def _smoothness_loss(albedo: Tensor, rendered: Render, config: Config) -> Float[
     return config.losses.texture_tv * total_variation(albedo, rendered.opacity)
 
 
-def _sample_cameras(
-    config: Config, sample_cameras: CameraSampler | None, generator: torch.Generator
-) -> OrbitCameras:
+def _sample_cameras(config: Config, sample_cameras: CameraSampler | None, generator: torch.Generator) -> OrbitCameras:
     size = config.texture.resolution
     if sample_cameras is None:
         return sample_orbit_cameras(config.optim.num_views, generator=generator, size=size)

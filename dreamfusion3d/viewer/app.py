@@ -60,9 +60,7 @@ class Viewer:
         self.progress_bar = gui.add_progress_bar(0.0)
         self.pause_button = gui.add_button("Pause")
         self.resume_button = gui.add_button("Go on")
-        self.prompt_input = gui.add_text(
-            "Prompt", str(status.request.prompt or status.prompt), multiline=True
-        )
+        self.prompt_input = gui.add_text("Prompt", str(status.request.prompt or status.prompt), multiline=True)
         self.use_prompt_button = gui.add_button("Use this prompt")
         self.reply_text = gui.add_text("Answer", "", multiline=True, disabled=True, visible=False)
         self.gradient_plot = gui.add_uplot(
@@ -103,17 +101,11 @@ class Viewer:
             path = (
                 run_reader.find_finished_glb(self.run) if status.finished else None
             ) or run_reader.find_latest_field(self.run)
-            if (
-                path is not None
-                and time.monotonic() >= self.next_surface_time
-                and self._has_changed("surface", path)
-            ):
+            if path is not None and time.monotonic() >= self.next_surface_time and self._has_changed("surface", path):
                 start_time = time.monotonic()
                 try:
                     self._show_surface(path)
-                    self.next_surface_time = (
-                        time.monotonic() + (time.monotonic() - start_time) / SURFACE_TIME_FRACTION
-                    )
+                    self.next_surface_time = time.monotonic() + (time.monotonic() - start_time) / SURFACE_TIME_FRACTION
                 except (InputError, OSError, ValueError) as error:
                     self.say(f"warning: {error}")
 
@@ -121,9 +113,7 @@ class Viewer:
         self.status_text.value = status.summary
         total = status.steps[-1].get("total") if status.steps else None
         if status.finished or total:
-            self.progress_bar.value = (
-                100.0 if status.finished else min(100.0, 100 * status.steps[-1]["step"] / total)
-            )
+            self.progress_bar.value = 100.0 if status.finished else min(100.0, 100 * status.steps[-1]["step"] / total)
         self.pause_button.disabled = not status.accepts_requests or status.request.paused
         self.resume_button.disabled = not status.accepts_requests or not status.request.paused
         self.use_prompt_button.disabled = self.prompt_input.disabled = not status.accepts_requests

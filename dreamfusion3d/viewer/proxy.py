@@ -66,9 +66,7 @@ def _guard_websockets(guard: LocalAuth) -> Iterator[list[int]]:
                 return connection.respond(403, reason + "\n")
             if process_request is None:
                 return None
-            response = process_request(
-                connection, dataclasses.replace(request, path=guard.strip_token(request.path))
-            )
+            response = process_request(connection, dataclasses.replace(request, path=guard.strip_token(request.path)))
             response = await response if inspect.isawaitable(response) else response
             if response is not None:
                 response.headers["X-Frame-Options"] = "DENY"

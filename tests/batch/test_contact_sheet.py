@@ -105,9 +105,7 @@ def test_bad_rows_are_lines_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFix
         (["--tries", "0"], "--tries"),
     ],
 )
-def test_bad_options(
-    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_options(arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text("prompt\na mug\n")
     assert report.run_app(main.app, ["batch", str(manifest), "--out", str(tmp_path / "out"), *arguments]) == 2

@@ -26,13 +26,7 @@ from dreamfusion3d.core.progress import QuietProgress
 from dreamfusion3d.pipelines import workspace
 from dreamfusion3d.pipelines.context import RunContext, train_or_load
 from dreamfusion3d.pipelines.stages import StageTracker, load_or_compute
-from dreamfusion3d.pipelines.workspace import (
-    RunIdentity,
-    Workspace,
-    folder_lock,
-    read_asset_record,
-    release_stale_lock,
-)
+from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace, folder_lock, read_asset_record, release_stale_lock
 from tests.pipelines.test_text_to_mesh import FakePrior
 
 
@@ -54,15 +48,11 @@ def test_results_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
 def test_a_field_that_is_no_numbers_is_not_kept(tmp_path: Path) -> None:
     space, identity = Workspace(tmp_path / "a"), RunIdentity("a mug", 0, Config(), "0" * 64)
     space.work.mkdir(parents=True)
-    job = RunContext(
-        FakePrior(), identity, space, torch.device("cpu"), StageTracker(("optimise",), QuietProgress())
-    )
+    job = RunContext(FakePrior(), identity, space, torch.device("cpu"), StageTracker(("optimise",), QuietProgress()))
     path, field = space.work / "field.safetensors", torch.nn.Linear(2, 2)
 
     def run(what: torch.nn.Module) -> None:
-        train_or_load(
-            what, path, lambda text, at: iter(()), "optimise", space.work / "checkpoint.safetensors", job
-        )
+        train_or_load(what, path, lambda text, at: iter(()), "optimise", space.work / "checkpoint.safetensors", job)
 
     field.weight.data[0, 0] = torch.nan
     with pytest.raises(FloatingPointError):

@@ -104,11 +104,7 @@ def test_sets_are_what_a_row_does_not_say_itself(tmp_path: Path) -> None:
     assert mug.config == resolve_config("draft", None, sets, mesh__faces=700)
     assert cup.config == resolve_config("high", None, sets, preset="fast")
     assert (cup.config.mesh.max_faces, cup.config.optim.steps) == (900, 7)
-    for wrong, words in (
-        ("mesh.max_faces=3", "mesh.max_faces = 3"),
-        ("faces=900", "no setting"),
-        ("x", "KEY"),
-    ):
+    for wrong, words in (("mesh.max_faces=3", "mesh.max_faces = 3"), ("faces=900", "no setting"), ("x", "KEY")):
         with pytest.raises(InputError, match=words) as caught:
             read_manifest(path, [wrong])
         assert not isinstance(caught.value, ManifestError), "said once, of no row"
@@ -130,8 +126,7 @@ def test_a_batch_is_planned_with_its_sets(tmp_path: Path, capsys: pytest.Capture
 
 def test_a_mistyped_header_is_told_once_and_hides_nothing(tmp_path: Path) -> None:
     rows = "".join(
-        f"a mug,{faces},{colour}\n"
-        for faces, colour in [(500, "red"), (3, "blue"), (600, ""), ("many", "green")]
+        f"a mug,{faces},{colour}\n" for faces, colour in [(500, "red"), (3, "blue"), (600, ""), ("many", "green")]
     )
     found = problems(manifest(tmp_path, "m.csv", f"\nprompt,fases,colour\n{rows}"))
     assert [p.split(": ")[0] for p in found] == [":2", ":2"]
@@ -212,9 +207,7 @@ def test_names_become_folders_of_their_own(tmp_path: Path) -> None:
     assert names[3] == "x" and names[4].startswith("con_") and names[7:9] == ["f_s4", "f_s5"]
     assert names[9] == "a_mug", "a chosen name is kept; the prompt's gives way"
     # a row behind the others changes none of their folders
-    longer = read_manifest(
-        manifest(tmp_path, "n.jsonl", path.read_text() + '\n{"prompt": "a mug", "seed": 9}')
-    )
+    longer = read_manifest(manifest(tmp_path, "n.jsonl", path.read_text() + '\n{"prompt": "a mug", "seed": 9}'))
     assert [item.name for item in expand_rows(path, longer)][:11] == names
 
 

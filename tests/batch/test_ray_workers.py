@@ -25,9 +25,7 @@ from tests.support.fakes import fake_maker, pids, tries
 ray = pytest.importorskip("ray", reason="pip install 'dreamfusion3d[ray]'")
 pytestmark = pytest.mark.clients
 ROOT = Path(__file__).parents[2]
-PATIENT = Limits(
-    timeout=30.0, max_attempts=4, retry_delay=0.05
-)  # a row may be given to an actor on the dead machine
+PATIENT = Limits(timeout=30.0, max_attempts=4, retry_delay=0.05)  # a row may be given to an actor on the dead machine
 
 
 @pytest.fixture
@@ -104,9 +102,7 @@ def test_the_driver_dies_and_the_folder_is_enough(tmp_path: Path) -> None:
     program.write_text(textwrap.dedent(PROGRAM))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     words = [sys.executable, str(program), str(out)]
-    driver = subprocess.Popen(
-        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    driver = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
     while not pids(out, "hang"):
         assert driver.poll() is None and time.monotonic() < deadline, driver.communicate()
@@ -132,8 +128,5 @@ def test_local_joins_no_cluster_that_runs_here(cluster: Any) -> None:
 
 
 def test_no_cluster_is_one_line() -> None:
-    with (
-        pytest.raises(InputError, match="no Ray cluster at '127.0.0.1:1'"),
-        ray_workers.ray_connection("127.0.0.1:1"),
-    ):
+    with pytest.raises(InputError, match="no Ray cluster at '127.0.0.1:1'"), ray_workers.ray_connection("127.0.0.1:1"):
         pass

@@ -18,9 +18,7 @@ faked = test_sheet.faked
 
 
 def call(manifest: Path, out: Path, *more: str) -> int:
-    return report.run_app(
-        main.app, ["batch", str(manifest), "--out", str(out), "--quiet", "--tries", "1", *more]
-    )
+    return report.run_app(main.app, ["batch", str(manifest), "--out", str(out), "--quiet", "--tries", "1", *more])
 
 
 def reject(out: Path, *names: str) -> None:
@@ -56,17 +54,8 @@ def test_rejected_rows_are_made_with_new_seeds(batch: tuple[Path, Path]) -> None
     assert list(review.decisions) == ["better_s4"], "a verdict is not carried to the new asset"
     first = next(e for e in review.replaced if e["name"] == "good")
     by = {"seed": 1, "sha256": remake.asset_sha256(out / "good")}
-    assert first == {
-        "name": "good",
-        "seed": 0,
-        "sha256": old,
-        "verdict": "reject",
-        "note": "no good",
-        "by": by,
-    }
-    assert not remake.staging_folder(out).exists() or not list(
-        remake.staging_folder(out).glob("*/asset.json")
-    )
+    assert first == {"name": "good", "seed": 0, "sha256": old, "verdict": "reject", "note": "no good", "by": by}
+    assert not remake.staging_folder(out).exists() or not list(remake.staging_folder(out).glob("*/asset.json"))
     # the plain command finds every row done, and makes none
     assert call(manifest, out) == 0 and [seed_of(out, n) for n in ("good", "better_s3")] == [1, 5]
     assert json.loads((out / "batch.json").read_text())["there"] == 3
@@ -104,9 +93,7 @@ def test_what_fails_leaves_the_rejected(faked: None, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before the first move", "between the moves"])
-def test_a_kill_between_is_made_good(
-    batch: tuple[Path, Path], moment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_between_is_made_good(batch: tuple[Path, Path], moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest, out = batch
     reject(out, "good")
     kept = state.remove_asset_folders
@@ -139,9 +126,7 @@ def test_the_kept_seed_stays_the_only_one(faked: None, tmp_path: Path) -> None:
 
 def test_new_seeds_never_meet(tmp_path: Path) -> None:
     last = 2**63 - 1
-    items = [
-        Item(f"m{s}", "a mug", s, resolve_config(), "standard", 1, i) for i, s in enumerate((0, 1, last))
-    ]
+    items = [Item(f"m{s}", "a mug", s, resolve_config(), "standard", 1, i) for i, s in enumerate((0, 1, last))]
     for item in items:
         test_sheet.asset(tmp_path, item.name, "a mug")
     reject(tmp_path, *(item.name for item in items))

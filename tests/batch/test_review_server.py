@@ -147,8 +147,7 @@ def test_damaged_files_are_kept(content: bytes, tmp_path: Path) -> None:
             reviews.apply_decision(review, "mug", "s" * 64, {"verdict": "approve"}, {})
         assert (tmp_path / name).read_bytes() == content and len(said) == turn
         assert (
-            list(reviews.read_reviews(tmp_path).decisions) == ["mug"]
-            and reviews.read_reviews(tmp_path).damage is None
+            list(reviews.read_reviews(tmp_path).decisions) == ["mug"] and reviews.read_reviews(tmp_path).damage is None
         )
 
 

@@ -100,10 +100,7 @@ def test_faults_cost_a_try_and_poison_is_set_aside(tmp_path: Path) -> None:
     again = {e.name: e.note for e in heard.events if e.type == "again"}
     assert "SIGKILL" in again["a_crash"] and "the field exploded" in again["an_error"]
     failures = [json.loads(line) for line in (tmp_path / "failures.jsonl").read_text().splitlines()]
-    assert [(f["name"], f["how"], f["line"]) for f in failures] == [
-        ("poison", "error", 5),
-        ("a_mistake", "input", 6),
-    ]
+    assert [(f["name"], f["how"], f["line"]) for f in failures] == [("poison", "error", 5), ("a_mistake", "input", 6)]
     assert "a line of the log" in failures[0]["log"] and "RuntimeError" in failures[0]["log"]
     assert failures[0]["command"] == "text2mesh poison --seed 0 --quality standard"
     summary = json.loads((tmp_path / "batch.json").read_text())
@@ -131,10 +128,7 @@ def test_a_hung_worker_is_replaced_and_says_where(tmp_path: Path) -> None:
     heard = Heard()
     # a worker that starts is silent too: the limit must be longer than that takes
     found = go(
-        tmp_path,
-        items("hang", "good"),
-        limits=Limits(timeout=6.0, max_attempts=2, retry_delay=0.05),
-        heard=heard,
+        tmp_path, items("hang", "good"), limits=Limits(timeout=6.0, max_attempts=2, retry_delay=0.05), heard=heard
     )
     assert statuses(found) == {"hang": "made", "good": "made"} and found["hang"].attempts == 2
     assert len(set(pids(tmp_path, "hang"))) == 2
@@ -143,11 +137,7 @@ def test_a_hung_worker_is_replaced_and_says_where(tmp_path: Path) -> None:
 
 def test_one_process_makes_many_until_it_grows(tmp_path: Path) -> None:
     limits = Limits(
-        timeout=30.0,
-        max_attempts=2,
-        retry_delay=0.05,
-        max_memory_growth=1.5,
-        min_memory_growth_bytes=100 << 20,
+        timeout=30.0, max_attempts=2, retry_delay=0.05, max_memory_growth=1.5, min_memory_growth_bytes=100 << 20
     )
     wanted = items("one", "two", "grow one", "grow two", "grow three", "last")
     found = go(tmp_path, wanted, limits=limits)
@@ -187,9 +177,7 @@ def test_the_best_seed_is_kept(tmp_path: Path) -> None:
     assert tries(tmp_path, "good_s0") == 1
 
 
-def test_a_full_disk_stops_the_batch_and_fails_no_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_stops_the_batch_and_fails_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(out: Path) -> None:
         raise InputError("the disk is full")
 

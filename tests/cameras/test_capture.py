@@ -67,9 +67,7 @@ def test_rays_and_projection_are_inverse() -> None:
 
 def test_blender_axes_become_ours(tmp_path: Path) -> None:
     """Its camera above looks down its -Z, which is our -Y; its front -Y is our front +Z."""
-    write_photos(
-        tmp_path, some_pictures(1), PinholeCameras.from_orbit(orbit_cameras([0.0], 0.0, height=H, width=W))
-    )
+    write_photos(tmp_path, some_pictures(1), PinholeCameras.from_orbit(orbit_cameras([0.0], 0.0, height=H, width=W)))
     pose = np.array(json.loads((tmp_path / "transforms.json").read_text())["frames"][0]["transform_matrix"])
     assert np.allclose(pose[:3, 3], [0, -2.9, 0], atol=1e-6)  # in front, on its horizon
     assert np.allclose(pose[:3, 1], [0, 0, 1], atol=1e-6)  # the picture's up is its +Z
@@ -136,9 +134,7 @@ def test_a_lens_is_taken_out(model: str, lens: dict[str, float], tmp_path: Path)
     dot = np.exp(-((column - u) ** 2 + (row - v) ** 2) / (2 * 2.0**2))
     rgba = np.full((1, size, size, 4), 255, np.uint8)
     rgba[0, ..., :3] = (dot * 255).round()[..., None]
-    ahead = PinholeCameras(
-        torch.eye(4)[None], torch.full((1, 2), focal), torch.full((1, 2), size / 2), size, size
-    )
+    ahead = PinholeCameras(torch.eye(4)[None], torch.full((1, 2), focal), torch.full((1, 2), size / 2), size, size)
     write_photos(tmp_path, rgba, ahead, up="y")
     edited(tmp_path, camera_model=model, **lens)
     photos = read_photos(tmp_path, up="y")
@@ -193,12 +189,9 @@ def test_the_scene_is_found_wherever_the_file_puts_it() -> None:
     assert np.ptp(placed, axis=0).max() / 2 == pytest.approx(MASKED_HALF_EXTENT, rel=0.1)
     assert np.abs(placed.min(0) + placed.max(0)).max() / 2 < 0.06
     again = estimate_scene_transform(
-        estimate_scene_transform(photos, ReconstructionConfig()).apply_to_photos(photos),
-        ReconstructionConfig(),
+        estimate_scene_transform(photos, ReconstructionConfig()).apply_to_photos(photos), ReconstructionConfig()
     )
-    assert (
-        again.scale == pytest.approx(1, abs=0.05) and max(map(abs, again.offset)) < 0.05 * MASKED_HALF_EXTENT
-    )
+    assert again.scale == pytest.approx(1, abs=0.05) and max(map(abs, again.offset)) < 0.05 * MASKED_HALF_EXTENT
     given = ReconstructionConfig(scale=2.0, offset=(1.0, 0.0, 0.0))
     assert estimate_scene_transform(photos, given) == SceneTransform(2.0, (1.0, 0.0, 0.0))
 
@@ -296,9 +289,7 @@ def test_a_bad_folder_is_one_line_and_exit_2(
         (["--set", "mesh.refine_steps=5"], "--text"),
     ],
 )
-def test_bad_options(
-    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_options(arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = tmp_path / "photos", tmp_path / "out"
     write_photos(folder, some_pictures(), PinholeCameras.from_orbit(cameras()))
     assert report.run_app(main.app, ["fit", str(folder), "--out", str(out), *arguments]) == 2

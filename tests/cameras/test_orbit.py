@@ -16,9 +16,7 @@ from dreamfusion3d.core.errors import InputError
 
 
 def some(height=12, width=20) -> OrbitCameras:
-    return sample_orbit_cameras(6, generator=torch.Generator().manual_seed(0), spread=False).resized(
-        height, width
-    )
+    return sample_orbit_cameras(6, generator=torch.Generator().manual_seed(0), spread=False).resized(height, width)
 
 
 def test_matrices_are_rigid():
@@ -82,9 +80,7 @@ def test_the_field_of_view_is_vertical():
 
 
 def test_random_orbits():
-    cameras = sample_orbit_cameras(
-        400, generator=torch.Generator().manual_seed(0), elevation_range_deg=(-10.0, 60.0)
-    )
+    cameras = sample_orbit_cameras(400, generator=torch.Generator().manual_seed(0), elevation_range_deg=(-10.0, 60.0))
     assert cameras.elevation_deg.min() >= -10.001 and cameras.elevation_deg.max() <= 60.001
     # equal areas of the band: half of the heights lie above the middle height
     height = torch.sin(torch.deg2rad(cameras.elevation_deg))

@@ -59,9 +59,7 @@ def test_a_wider_picture_sees_the_same_middle() -> None:
     square = named_path_cameras("turntable", 3, elevation_deg=20, fov_deg=40, width=64, height=32)
     wide = expand_to_image_size(square, 64, 32)
     points = torch.randn(10, 3, generator=torch.Generator().manual_seed(0)) * 0.3
-    assert torch.allclose(
-        wide.project(points), square.project(points) + torch.tensor([16.0, 0.0, 0.0]), atol=1e-3
-    )
+    assert torch.allclose(wide.project(points), square.project(points) + torch.tensor([16.0, 0.0, 0.0]), atol=1e-3)
 
 
 @pytest.mark.parametrize("up", ["y", "z"])
@@ -143,8 +141,7 @@ def test_a_photos_file_has_the_cameras_of_its_photos(name: str, of_frames: bool,
 def test_between_poses_the_way_is_smooth_and_goes_through_them(tmp_path: Path) -> None:
     poses = some_poses(4)
     frames = [
-        {"camera_to_world": p.flatten().tolist(), "fov": fov}
-        for p, fov in zip(poses, (20, 30, 40, 60), strict=True)
+        {"camera_to_world": p.flatten().tolist(), "fov": fov} for p, fov in zip(poses, (20, 30, 40, 60), strict=True)
     ]
     found = read_camera_path(written(tmp_path / "path.json", {"camera_path": frames}), up="y")
     cameras = interpolate_camera_path(found, 31, 64, 64)

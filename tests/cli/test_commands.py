@@ -106,11 +106,7 @@ def options_for(command: str) -> set[str]:
     ],
 )
 def test_an_option_is_refused_by_its_own_name(
-    command: str,
-    option: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         export,
@@ -119,9 +115,7 @@ def test_an_option_is_refused_by_its_own_name(
             Workspace(tmp_path), "a mug", 0, "embedded", "", 1.0, ("glb",), tmp_path / "a_mug.glb", None
         ),
     )
-    also = (
-        [] if command == "export" else ["--set", f"{options.OPTION_SETTINGS[option]}=!"]
-    )  # what is typed wins
+    also = [] if command == "export" else ["--set", f"{options.OPTION_SETTINGS[option]}=!"]  # what is typed wins
     assert report.run_app(main.app, [command, "a mug", *also, option, REFUSED[option]]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith(f"error: {option} ") and captured.err.count("\n") == 1
@@ -134,9 +128,7 @@ def test_every_option_that_is_a_setting_is_tried() -> None:
     assert set(options.OPTION_SETTINGS) <= options_for("generate") | options_for("fit")
 
 
-def test_a_setting_that_was_not_an_option_keeps_its_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_setting_that_was_not_an_option_keeps_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("mesh: {faces: 3}\n")
     for given in (["--set", "mesh.max_faces=3"], ["--config", str(file)]):
@@ -154,17 +146,10 @@ def test_out_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize(
     ("error", "code", "words"),
-    [
-        (KeyboardInterrupt(), 130, "goes on where it was"),
-        (RuntimeError("odd\nthing"), 1, "odd thing (the log is"),
-    ],
+    [(KeyboardInterrupt(), 130, "goes on where it was"), (RuntimeError("odd\nthing"), 1, "odd thing (the log is")],
 )
 def test_other_ends(
-    error: BaseException,
-    code: int,
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    error: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
@@ -201,9 +186,7 @@ def test_the_two_names_are_one_command(capsys: pytest.CaptureFixture[str]) -> No
     assert "--texture-size" in capsys.readouterr().out
 
 
-def test_config_show_prints_what_config_takes_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_config_show_prints_what_config_takes_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from dreamfusion3d.core.config import resolve_config
 
     arguments = ["config", "show", "--quality", "draft", "--preset", "mvdream", "--set", "optim.steps=5"]

@@ -78,9 +78,7 @@ def test_train_prior_draws_trains_and_goes_on(
 ) -> None:
     monkeypatch.setattr(train_command, "SAMPLE_PROMPTS", ("a mug",))
     monkeypatch.setattr(train_command, "LOG_INTERVAL", 1)
-    monkeypatch.setattr(
-        train_command, "PriorTrainConfig", functools.partial(PriorTrainConfig, scene_step_fraction=0.0)
-    )
+    monkeypatch.setattr(train_command, "PriorTrainConfig", functools.partial(PriorTrainConfig, scene_step_fraction=0.0))
     monkeypatch.setattr(props_cache, "VIEWS_PER_OBJECT", 4)
     monkeypatch.setattr(dataset, "TRAIN_IMAGE_SIZE", 16)
     out, cache = tmp_path / "out", tmp_path / "cache"

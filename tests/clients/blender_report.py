@@ -89,9 +89,7 @@ report = {
     "colours": [[c.name, c.domain] for c in getattr(thing.data, "color_attributes", [])],
     "materials": [m.name for m in thing.data.materials],
     "material": material_of(thing),
-    "images": [
-        [i.name, list(i.size), i.packed_file is not None, i.colorspace_settings.name] for i in bpy.data.images
-    ],
+    "images": [[i.name, list(i.size), i.packed_file is not None, i.colorspace_settings.name] for i in bpy.data.images],
     "properties": {key: value for key, value in thing.items() if isinstance(value, (str, int, float))},
     "unit": bpy.context.scene.unit_settings.system,
 }

@@ -45,10 +45,7 @@ def godot_report(project: Path) -> dict:
         timeout=180,
     )
     result = subprocess.run(
-        [godot, "--path", str(project), "-s", "res://godot_report.gd"],
-        capture_output=True,
-        text=True,
-        timeout=120,
+        [godot, "--path", str(project), "-s", "res://godot_report.gd"], capture_output=True, text=True, timeout=120
     )
     lines = [line for line in result.stdout.splitlines() if line.startswith("REPORT ")]
     assert lines, imported.stdout + imported.stderr + result.stdout + result.stderr

@@ -22,11 +22,7 @@ from dreamfusion3d.core.types import TexturedMesh
 from dreamfusion3d.mesh.io.axes import rotate_up_axis
 from dreamfusion3d.mesh.io.gltf import write_glb
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
-from dreamfusion3d.rendering.turntable import (
-    THREE_QUARTER_AZIMUTH_DEG,
-    THREE_QUARTER_ELEVATION_DEG,
-    fit_mesh_to_views,
-)
+from dreamfusion3d.rendering.turntable import THREE_QUARTER_AZIMUTH_DEG, THREE_QUARTER_ELEVATION_DEG, fit_mesh_to_views
 from tests.support.client_asset import EXTRAS, NAME, SIZE, ball
 from tests.support.programs import package, program
 
@@ -118,9 +114,7 @@ def as_the_thumbnail(textured: TexturedMesh) -> tuple[TexturedMesh, np.ndarray, 
 
     The picture has the bare base colour: model-viewer's room is lit evenly, the thumbnail by a lamp.
     """
-    camera = orbit_cameras(
-        [THREE_QUARTER_AZIMUTH_DEG], THREE_QUARTER_ELEVATION_DEG, height=PIXELS, width=PIXELS
-    )
+    camera = orbit_cameras([THREE_QUARTER_AZIMUTH_DEG], THREE_QUARTER_ELEVATION_DEG, height=PIXELS, width=PIXELS)
     shown = fit_mesh_to_views(textured, camera)
     picture = render_mesh(shown, camera, supersample=3, shading=False)
     opacity = picture.opacity[0, ..., None].numpy()
@@ -170,9 +164,7 @@ def test_the_page_shows_what_the_thumbnail_shows(tmp_path: Path) -> None:
 def test_the_comparison_would_tell() -> None:
     """Thresholds that a wrong axis, a mirrored one or a lost texture fails, by our own pictures."""
     _, right, _ = as_the_thumbnail(ball())
-    camera = orbit_cameras(
-        [THREE_QUARTER_AZIMUTH_DEG], THREE_QUARTER_ELEVATION_DEG, height=PIXELS, width=PIXELS
-    )
+    camera = orbit_cameras([THREE_QUARTER_AZIMUTH_DEG], THREE_QUARTER_ELEVATION_DEG, height=PIXELS, width=PIXELS)
 
     def drawn(mesh: TexturedMesh) -> np.ndarray:
         picture = render_mesh(fit_mesh_to_views(mesh, camera), camera, shading=False)
@@ -180,9 +172,7 @@ def test_the_comparison_would_tell() -> None:
         return np.concatenate([picture.rgb[0].numpy() / np.maximum(opacity, 1e-6), opacity], -1)
 
     mesh = ball()
-    lying = replace(
-        mesh, vertices=rotate_up_axis(mesh.vertices, "z"), normals=rotate_up_axis(mesh.normals, "z")
-    )
+    lying = replace(mesh, vertices=rotate_up_axis(mesh.vertices, "z"), normals=rotate_up_axis(mesh.normals, "z"))
     assert silhouette_iou(right, drawn(lying)) < IOU
     about = np.array([-1, 1, -1], np.float32)
     backwards = replace(mesh, vertices=mesh.vertices * about, normals=mesh.normals * about)

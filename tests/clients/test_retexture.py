@@ -24,11 +24,7 @@ def modelled(path: Path) -> Path:
     script = Path(__file__).with_name("blender_mushroom.py")
     command = [program, "-b", "--factory-startup", "--python-exit-code", "3", "--python", str(script)]
     subprocess.run(
-        [*command, "--", str(path)],
-        env=fbx.blender_environment(),
-        check=True,
-        capture_output=True,
-        timeout=300,
+        [*command, "--", str(path)], env=fbx.blender_environment(), check=True, capture_output=True, timeout=300
     )
     return path
 

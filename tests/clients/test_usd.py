@@ -75,9 +75,7 @@ def test_same_bytes_and_odd_names(tmp_path: Path) -> None:
     from pxr import Usd
 
     extras = asset_extras('é "quoted" \\ prompt', 2**62, "embedded")
-    paths = [
-        write_asset("usdz", ball(), tmp_path / run / "x.usdz", "3_mugs", extras)[0] for run in ("a", "b")
-    ]
+    paths = [write_asset("usdz", ball(), tmp_path / run / "x.usdz", "3_mugs", extras)[0] for run in ("a", "b")]
     assert len({hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}) == 1
     stage = Usd.Stage.Open(str(paths[0]))
     assert stage.GetDefaultPrim().GetName() == "_3_mugs"

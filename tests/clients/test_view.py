@@ -31,12 +31,7 @@ from tests.support.client_asset import EXTRAS, NAME, ball
 
 pytestmark = pytest.mark.clients
 EVIL = "a ball <img src=x onerror=\"document.title='hacked'\"> **{1+1}**"
-SMALL = {
-    "field.num_levels": 4,
-    "field.log2_table_size": 10,
-    "field.max_resolution": 16,
-    "field.hidden_dim": 16,
-}
+SMALL = {"field.num_levels": 4, "field.log2_table_size": 10, "field.max_resolution": 16, "field.hidden_dim": 16}
 BUTTON = "[...document.querySelectorAll('button')].find(b => b.textContent.trim() === {name})"
 
 
@@ -60,8 +55,7 @@ def run(tmp_path: Path) -> Path:
         },
     )
     lines = [
-        {"stage": "optimise", "step": i, "total": 150, "gradient_norm": 1 / i, "seconds": 0.5}
-        for i in range(1, 61)
+        {"stage": "optimise", "step": i, "total": 150, "gradient_norm": 1 / i, "seconds": 0.5} for i in range(1, 61)
     ]
     (work / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     iio.imwrite(work / "preview.png", np.full((128, 512, 3), 180, np.uint8))
@@ -124,8 +118,7 @@ def test_a_run_is_shown_paused_and_given_another_prompt(
         press(page, "Use this prompt")
         eventually(lambda: read_control_request(run / "work"), ControlRequest(False, "a large ball"))
         files.write_json(
-            run / "work" / "reply.json",
-            {"prompt": "a large ball", "accepted": False, "message": EVIL, "step": 61},
+            run / "work" / "reply.json", {"prompt": "a large ball", "accepted": False, "message": EVIL, "step": 61}
         )
         page.until("[...document.querySelectorAll('textarea')].some(e => e.value.startsWith('not taken'))")
         write_glb(ball(), run / "ball.glb", NAME, EXTRAS)

@@ -76,9 +76,7 @@ def wait(found: Callable[[], bool], run: subprocess.Popen[str] | None = None) ->
 
 
 def says(page: Page, words: str) -> Callable[[], bool]:
-    return lambda: (
-        words in fields(page) or bool(page.run(f"document.body.textContent.includes({json.dumps(words)})"))
-    )
+    return lambda: words in fields(page) or bool(page.run(f"document.body.textContent.includes({json.dumps(words)})"))
 
 
 def test_a_prompt_that_is_edited_live_is_what_gets_finished(

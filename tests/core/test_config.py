@@ -73,9 +73,7 @@ def test_presets_lie_between_quality_and_file(tmp_path: Path) -> None:
     ]
     file = tmp_path / "run.yaml"
     file.write_text("optim: {steps: 7, views: 3}\n")
-    config = resolve_config(
-        "draft", file, ["optim.num_views=2"], preset="prolificdreamer", guidance__kind="ism"
-    )
+    config = resolve_config("draft", file, ["optim.num_views=2"], preset="prolificdreamer", guidance__kind="ism")
     assert (config.optim.steps, config.optim.num_views, config.guidance.type) == (7, 2, "ism")
     assert config.guidance.scale == 7.5 and config.optim.lr_mlp == 0.001
     assert config.mesh.grid_resolution == resolve_config("draft").mesh.grid_resolution

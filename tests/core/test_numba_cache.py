@@ -43,8 +43,7 @@ def test_where_it_cannot_be_written_the_user_keeps_them(tmp_path, monkeypatch):
 def test_the_folder_lies_beside_the_package():
     package = Path(dreamfusion3d.__file__).resolve().parent
     assert (
-        numba_cache.KERNEL_CACHE_DIR.parent.parent == package.parent
-        and numba_cache.KERNEL_CACHE_DIR.parent != package
+        numba_cache.KERNEL_CACHE_DIR.parent.parent == package.parent and numba_cache.KERNEL_CACHE_DIR.parent != package
     )
 
 

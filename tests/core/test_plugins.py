@@ -13,13 +13,7 @@ import torch
 
 from benchmarks.guidance import square
 from dreamfusion3d.core import plugins
-from dreamfusion3d.core.config import (
-    BUILTIN_GUIDANCES,
-    GuidanceConfig,
-    PriorConfig,
-    guidance_names,
-    resolve_config,
-)
+from dreamfusion3d.core.config import BUILTIN_GUIDANCES, GuidanceConfig, PriorConfig, guidance_names, resolve_config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.guidance import GuidanceOutput, load_guidance
 
@@ -79,10 +73,7 @@ def test_the_examples_prior_is_a_prior(installed: Path, monkeypatch: pytest.Monk
     prior = found(PriorConfig(), torch.device("cpu"))
     assert isinstance(prior, Prior) and prior.check_prompt("a mug") and not prior.check_prompt("a ball")
     x = prior.denoise(
-        torch.zeros(2, 4, 64, 64),
-        torch.full((2,), 0.5),
-        prior.encode_text(["a red ball", ""]),
-        turntable_cameras(2),
+        torch.zeros(2, 4, 64, 64), torch.full((2,), 0.5), prior.encode_text(["a red ball", ""]), turntable_cameras(2)
     )
     assert x[:, 3, 32, 32].tolist() == [1, 1] and x[:, 3, 0, 0].tolist() == [-1, -1]
     torch.testing.assert_close(x[0, :3, 32, 32], torch.tensor([0.6, -0.6, -0.6]))

@@ -85,9 +85,7 @@ def test_a_hash_of_digits_is_no_disguise() -> None:
     assert texts
     for text in texts:
         for name in ("a_noimp", "b" * 51 + "_noimp" + "c" * 9):
-            assert (
-                not godot_acts_on(append_hash(name, text)) and len(append_hash(name, text)) <= MAX_SLUG_LENGTH
-            )
+            assert not godot_acts_on(append_hash(name, text)) and len(append_hash(name, text)) <= MAX_SLUG_LENGTH
         assert append_hash("a_mug", text) == f"a_mug_{hash_text(text)}"
 
 

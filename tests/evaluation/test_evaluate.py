@@ -24,13 +24,7 @@ from dreamfusion3d.evaluation.ground_truth import (
     palette_indices,
 )
 from dreamfusion3d.evaluation.subject import EvalSubject, ground_truth_subject, load_subject
-from dreamfusion3d.evaluation.voxels import (
-    FRAME_HALF_EXTENT,
-    normalize_mesh,
-    solid_voxels,
-    voxel_centers,
-    voxel_iou,
-)
+from dreamfusion3d.evaluation.voxels import FRAME_HALF_EXTENT, normalize_mesh, solid_voxels, voxel_centers, voxel_iou
 from dreamfusion3d.mesh.bake import bake_albedo
 from dreamfusion3d.mesh.clean import weld_mesh
 from dreamfusion3d.mesh.io.axes import scale_to_height
@@ -115,9 +109,7 @@ def colours_of(evidence, meaning):
     return evaluate_colors(evidence, meaning, props, colored_ground_truth_mesh(props, 0, meaning, 72))
 
 
-@pytest.mark.parametrize(
-    "prompt", ["a red mug with a blue handle", "a green striped vase", "a purple wooden chair"]
-)
+@pytest.mark.parametrize("prompt", ["a red mug with a blue handle", "a green striped vase", "a purple wooden chair"])
 def test_colours_of_a_true_prop_are_right_and_others_wrong(prompt):
     evidence, meaning = truth(prompt)
     found = colours_of(evidence, meaning)
@@ -234,13 +226,9 @@ def test_a_twin_sentence_differs_in_one_visible_thing():
 
 def test_the_judge_learns(monkeypatch):
     monkeypatch.setattr(train, "BATCH_SIZE", 12)
-    *_, (_, data) = render_dataset(
-        12, 2, categories=["mug", "duck"], generator=torch.Generator().manual_seed(0)
-    )
+    *_, (_, data) = render_dataset(12, 2, categories=["mug", "duck"], generator=torch.Generator().manual_seed(0))
     net = EmbeddedClip(procedural_vocabulary(), (8, 8, 16, 16))
-    run = train.train_embedded_clip(
-        net, data, steps=40, learning_rate=5e-3, generator=torch.Generator().manual_seed(0)
-    )
+    run = train.train_embedded_clip(net, data, steps=40, learning_rate=5e-3, generator=torch.Generator().manual_seed(0))
     losses = [loss for _, loss, _ in run]
     assert sum(losses[-8:]) < 0.85 * sum(losses[:8])
 
@@ -248,13 +236,9 @@ def test_the_judge_learns(monkeypatch):
 def test_lists_are_those_of_the_grammar_and_apart():
     both = [prompt_lists.load_prompt_list(name) for name in prompt_lists.PROMPT_LISTS]
     for name, found in zip(prompt_lists.PROMPT_LISTS, both, strict=True):
-        assert (
-            found == prompt_lists.generate_prompt_list(name) and len(found) == prompt_lists.PROMPT_LIST_LENGTH
-        )
+        assert found == prompt_lists.generate_prompt_list(name) and len(found) == prompt_lists.PROMPT_LIST_LENGTH
         assert all(
-            parse_with_rules(p).spec
-            and not parse_with_rules(p).unknown_words
-            and not parse_with_rules(p).notes
+            parse_with_rules(p).spec and not parse_with_rules(p).unknown_words and not parse_with_rules(p).notes
             for p in found
         )
     assert not set(both[0]) & set(both[1])

@@ -64,9 +64,7 @@ def test_it_starts_as_the_fog_that_it_is_given():
         p, q, r = at[row].tolist()
         near = most[p : p + 3, q : q + 3, r : r + 3].sum() / 27
         edge = max(VOLUME_SURFACE_FRACTION * float(near), VOLUME_MIN_OPACITY)
-        u = SURFACE_LOGIT + VOLUME_LOGIT_GAIN * (
-            float(torch.logit(opacity[p, q, r])) - math.log(edge / (1 - edge))
-        )
+        u = SURFACE_LOGIT + VOLUME_LOGIT_GAIN * (float(torch.logit(opacity[p, q, r])) - math.log(edge / (1 - edge)))
         found = float(field.density_logit(x[row : row + 1]).detach())
         assert found == pytest.approx(max(min(u, 12.0), -12.0), abs=2e-2)
     seen = fill_hidden_colors(density, 0.1 + 0.8 * colour)[i, j, k]

@@ -145,15 +145,7 @@ def test_csd_climbs_the_classifier():
     noise = torch.randn(x.shape, generator=generator)
     teacher = mixture.teacher(GuidanceConfig(), 200)
     found = gradient(
-        csd(
-            x,
-            t,
-            mixture.alpha_sigma(t),
-            teacher.conditional,
-            teacher.unconditional,
-            noise=noise,
-            weighting="uniform",
-        ),
+        csd(x, t, mixture.alpha_sigma(t), teacher.conditional, teacher.unconditional, noise=noise, weighting="uniform"),
         x,
     )
     x_t = noised(x, t, noise).requires_grad_()

@@ -165,8 +165,7 @@ def test_gradients_and_peaks_of_every_schedule_on_the_front():
     chain = profile_chain(blocks, state, CPU, weights)
     points = pareto_front(chain)
     known = [
-        schedule_cost(chain, way(len(blocks)))
-        for way in (save_all_schedule, recompute_all_schedule, sqrt_schedule)
+        schedule_cost(chain, way(len(blocks))) for way in (save_all_schedule, recompute_all_schedule, sqrt_schedule)
     ]
     assert len(points) > 4 and points[0].peak < 0.5 * points[-1].peak
     wanted = None
@@ -207,9 +206,7 @@ def test_a_gradient_waits_no_longer_than_for_the_last_that_gives_one():
 
 def test_costs_grow_with_size_along_a_line():
     blocks, state, weights = tower()
-    small, large, larger = (
-        profile_chain(blocks, {"x": state["x"][:n]}, CPU, weights) for n in (200, 400, 1600)
-    )
+    small, large, larger = (profile_chain(blocks, {"x": state["x"][:n]}, CPU, weights) for n in (200, 400, 1600))
     told = extrapolate_chain(small, large, (200, 400), 1600)
     for wanted, found in zip(larger.costs, told.costs, strict=True):
         assert (found.saved, found.forward_peak, found.backward_peak) == (
@@ -259,13 +256,7 @@ def test_amounts_are_shown_rounded_up():
 
 
 def test_running_out_is_known_from_other_errors():
-    assert amount.is_out_of_memory(MemoryError()) and amount.is_out_of_memory(
-        torch.cuda.OutOfMemoryError("no")
-    )
-    assert amount.is_out_of_memory(
-        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried")
-    )
-    assert not amount.is_out_of_memory(RuntimeError("shapes differ")) and not amount.is_out_of_memory(
-        ValueError()
-    )
+    assert amount.is_out_of_memory(MemoryError()) and amount.is_out_of_memory(torch.cuda.OutOfMemoryError("no"))
+    assert amount.is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"))
+    assert not amount.is_out_of_memory(RuntimeError("shapes differ")) and not amount.is_out_of_memory(ValueError())
     assert amount.used_bytes(CPU) > 10 << 20

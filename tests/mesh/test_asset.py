@@ -29,16 +29,7 @@ from dreamfusion3d.mesh.rasterize import uv_overlap_counts
 from dreamfusion3d.mesh.simplify import simplify, taubin_smooth
 from dreamfusion3d.mesh.tangents import vertex_normals, vertex_tangents
 from dreamfusion3d.mesh.unwrap import unwrap
-from tests.support.shapes import (
-    GENUS,
-    grid_of,
-    mesh_of,
-    position_colour,
-    sphere,
-    textured_of,
-    torus,
-    two_handles,
-)
+from tests.support.shapes import GENUS, grid_of, mesh_of, position_colour, sphere, textured_of, torus, two_handles
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +57,7 @@ def test_collapse_keeps_topology_to_the_last_face(shape):
         assert report.watertight and report.manifold and report.genus == GENUS[shape]
         assert report.degenerate_faces == 0
         assert report.faces <= 500
-    assert mesh_quality(collapse_edges(mesh, 500)).volume == pytest.approx(
-        mesh_quality(mesh).volume, rel=0.02
-    )
+    assert mesh_quality(collapse_edges(mesh, 500)).volume == pytest.approx(mesh_quality(mesh).volume, rel=0.02)
 
 
 def test_collapse_is_as_close_as_the_fast_one():
@@ -188,9 +177,7 @@ def test_a_stuck_worker_is_ended_in_time(monkeypatch, tmp_path):
 @pytest.mark.parametrize("size", [100, 257])
 def test_no_mip_level_shows_a_background(size):
     """The texture is as large as asked, and no level of it averages in a colour that no place has."""
-    textured = bake_albedo(
-        mesh_of(two_handles, faces=600), lambda p: 0.5 + 0.1 * np.sign(p), size, supersample=2
-    )
+    textured = bake_albedo(mesh_of(two_handles, faces=600), lambda p: 0.5 + 0.1 * np.sign(p), size, supersample=2)
     level = textured.texture.astype(float) / 255
     assert level.shape == (size, size, 3)
     while min(level.shape[:2]) > 1:
@@ -226,9 +213,7 @@ def test_projection_cuts_a_chart_that_folds():
     rim = np.stack([np.cos(angle), angle / 20, np.sin(angle)], 1)
     vertices = np.concatenate([rim, rim * (0.4, 1, 0.4)])
     i = np.arange(steps - 1)
-    faces = np.concatenate(
-        [np.stack([i, i + steps, i + 1], 1), np.stack([i + 1, i + steps, i + steps + 1], 1)]
-    )
+    faces = np.concatenate([np.stack([i, i + steps, i + 1], 1), np.stack([i + 1, i + steps, i + steps + 1], 1)])
     atlas = unwrap(Mesh(vertices, faces), 256, 2, timeout_s=0.01)
     assert atlas.method == "projection"
     assert uv_overlap_counts(atlas.uv, atlas.faces, 256).max() == 1

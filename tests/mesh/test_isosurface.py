@@ -18,10 +18,7 @@ from tests.support.shapes import GENUS, grid_of, sphere, torus
 
 def cameras(size: int = 64):
     return orbit_cameras(
-        [15.0 * i for i in range(24)],
-        [(-10.0, 15.0, 40.0)[i % 3] for i in range(24)],
-        height=size,
-        width=size,
+        [15.0 * i for i in range(24)], [(-10.0, 15.0, 40.0)[i % 3] for i in range(24)], height=size, width=size
     )
 
 

@@ -42,8 +42,7 @@ def pixels(textured):
         return np.einsum("nk,nkc->nc", weights[where], values[textured.faces[face[where]]])
 
     unit = [
-        v / np.linalg.norm(v, axis=1, keepdims=True)
-        for v in (mixed(textured.normals), mixed(textured.tangents[:, :3]))
+        v / np.linalg.norm(v, axis=1, keepdims=True) for v in (mixed(textured.normals), mixed(textured.tangents[:, :3]))
     ]
     return mixed(textured.vertices), *unit, mixed(textured.tangents[:, 3:]), textured.normal_map[where]
 

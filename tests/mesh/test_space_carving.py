@@ -190,6 +190,4 @@ def test_closing_and_carving_keep_the_topology_of_true_props(kind, handles):
     props = sample_objects(kind, handles, "small", 2, generator=torch.Generator().manual_seed(3))
     for i in range(2):
         solid = solidify(ground_truth_grid(props, i, 96), 0.0, TRUE_GRID_BOUND)
-        assert mesh_quality(
-            extract_solid(solid, 0.0, TRUE_GRID_BOUND)
-        ).genus == props.category.expected_genus(handles)
+        assert mesh_quality(extract_solid(solid, 0.0, TRUE_GRID_BOUND)).genus == props.category.expected_genus(handles)

@@ -44,9 +44,7 @@ def finished(pot: TexturedMesh, folder: Path) -> Path:
     written = []
     for kind in config.mesh.formats:
         path = folder / f"{folder.name}.{kind}"
-        written += write_asset(
-            kind, scale_to_height(pot, HEIGHT), path, "a_pot", asset_extras("A pot", 3, "embedded")
-        )
+        written += write_asset(kind, scale_to_height(pot, HEIGHT), path, "a_pot", asset_extras("A pot", 3, "embedded"))
     (folder / "work").mkdir()
     stages.load_or_compute(folder / "work" / "textured.npz", TexturedMesh, lambda: pot, QuietProgress())
     facts = {p.name: {"sha256": files.file_sha256(p), "bytes": p.stat().st_size} for p in written}
@@ -108,9 +106,7 @@ def test_a_renamed_run(run: Path) -> None:
         [part] = trimesh.load_scene(path).geometry.values()
         assert part.visual.uv is not None
         beside = {p.stem for p in path.parent.iterdir() if p.suffix in (".mtl", ".bin", ".png")}
-        assert beside == {companion_stem(path)} and re.fullmatch(
-            "my_pot_final_[0-9a-f]{6}", companion_stem(path)
-        )
+        assert beside == {companion_stem(path)} and re.fullmatch("my_pot_final_[0-9a-f]{6}", companion_stem(path))
 
 
 @pytest.mark.parametrize("gone", ["work", "the npz is damaged"])
@@ -179,11 +175,7 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     ],
 )
 def test_bad_options(
-    arguments: list[str],
-    words: str,
-    run: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], words: str, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(run)
     before = contents(run)

@@ -98,10 +98,7 @@ def test_a_new_prompt_counts_from_the_next_step_on(tmp_path: Path) -> None:
     run = Run(tmp_path)
     asked = run.go({3: want(tmp_path, "a  long  ball"), 6: want(tmp_path, "a ball")})
     assert asked == {1: 6, 2: 6, 3: 6, 4: 11, 5: 11, 6: 11, 7: 6, 8: 6}
-    assert read_edits(tmp_path) == [
-        PromptEdit("optimise", 4, "a long ball"),
-        PromptEdit("optimise", 7, "a ball"),
-    ]
+    assert read_edits(tmp_path) == [PromptEdit("optimise", 4, "a long ball"), PromptEdit("optimise", 7, "a ball")]
     assert json.loads((tmp_path / "reply.json").read_text())["accepted"] is True
 
 
@@ -137,9 +134,7 @@ def test_pause_holds_the_run_until_it_goes_on(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(live_control, "PAUSE_POLL_SECONDS", 0.01)
     run = Run(tmp_path)
     at = threading.Thread(
-        target=run.go,
-        args=({3: lambda: write_control_request(tmp_path, ControlRequest(paused=True))},),
-        daemon=True,
+        target=run.go, args=({3: lambda: write_control_request(tmp_path, ControlRequest(paused=True))},), daemon=True
     )
     at.start()
     end = time.monotonic() + 10
@@ -156,9 +151,7 @@ def test_pause_holds_the_run_until_it_goes_on(tmp_path: Path, monkeypatch: pytes
     assert set(run.waited) == {3} and len(run.waited) > 5  # whoever looks at a run that waits sees its field
 
 
-def test_nobody_is_shown_a_field_before_the_first_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_is_shown_a_field_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_control, "PAUSE_POLL_SECONDS", 0.01)
     run = Run(tmp_path)
     write_control_request(tmp_path, ControlRequest(paused=True))
@@ -191,9 +184,7 @@ def test_a_control_file_that_is_none_asks_for_nothing(text: str, tmp_path: Path)
     assert set(Run(tmp_path).go().values()) == {6}
 
 
-def test_the_log_is_bounded_and_reaches_the_last_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_log_is_bounded_and_reaches_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_control, "MAX_LOG_LINES", 20)
     run = Run(tmp_path, total=501)
     run.norm = float("nan")

@@ -47,9 +47,7 @@ def test_as_often_as_is_cheap(writing: float, tmp_path: Path, monkeypatch: pytes
         found.step()
     spent = writing * len(clock.written) / (clock.now - begun)
     assert spent <= live_field.MAX_WRITE_FRACTION + 0.01
-    often = 200 / max(
-        live_field.PUBLISH_INTERVAL_SECONDS + 0.05, writing / live_field.MAX_WRITE_FRACTION + writing
-    )
+    often = 200 / max(live_field.PUBLISH_INTERVAL_SECONDS + 0.05, writing / live_field.MAX_WRITE_FRACTION + writing)
     assert len(clock.written) >= 0.9 * often - 1
     assert torch.equal(load_file(tmp_path / "live.safetensors")["weight"], field.weight)
     found.close()
@@ -75,9 +73,7 @@ def test_nobody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not pass_by(60)
 
 
-def test_a_watched_run_makes_the_same_bytes(
-    quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_watched_run_makes_the_same_bytes(quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     plain = FieldPublisher.step
 

@@ -47,10 +47,7 @@ HOSTILE = {
     "noise": noise,
     "plane": lambda x: soft(x[:, 1] + 0.1 * x[:, 0]),
     "two bodies": lambda x: soft(
-        torch.minimum(
-            (x - x.new_tensor([0.45, 0, 0])).norm(dim=1), (x + x.new_tensor([0.45, 0, 0])).norm(dim=1)
-        )
-        - 0.3
+        torch.minimum((x - x.new_tensor([0.45, 0, 0])).norm(dim=1), (x + x.new_tensor([0.45, 0, 0])).norm(dim=1)) - 0.3
     ),
     "thin shell": lambda x: soft((x.norm(dim=1) - 0.6).abs() - 1 / 47),
     "all full": lambda x: torch.full_like(x[:, 0], 300.0),

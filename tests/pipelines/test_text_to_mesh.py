@@ -72,9 +72,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "write_turntable", short)
     monkeypatch.setattr(video, "write_thumbnail", functools.partial(video.write_thumbnail, size=32))
     monkeypatch.setattr(priors, "load_prior", lambda name, *, device: FakePrior(), raising=False)
-    monkeypatch.setitem(
-        sys.modules, "dreamfusion3d.training.distillation", SimpleNamespace(optimize=fake_optimize)
-    )
+    monkeypatch.setitem(sys.modules, "dreamfusion3d.training.distillation", SimpleNamespace(optimize=fake_optimize))
 
 
 def make(out: Path, prompt: str = "a ball", *, sets: tuple[str, ...] = (), **options: Any) -> Asset:
@@ -313,9 +311,7 @@ class Seer(FakePrior):
         return 200.0 * cube, torch.tensor([0.1, 0.1, 0.9]).expand(*cube.shape, 3)
 
 
-def test_the_field_starts_from_what_the_prior_foresees(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_field_starts_from_what_the_prior_foresees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(priors, "load_prior", lambda *_, **__: Seer())
     volumes = {}
     for start in ("prior", "blob"):

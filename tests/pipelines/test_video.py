@@ -42,9 +42,7 @@ def frames_in(folder: Path) -> np.ndarray:
 def poses_around(pot: TexturedMesh, folder: Path, **options: float) -> tuple[Path, PinholeCameras]:
     """A file of cameras round the asset as Blender has it: metres, +Z up, on its base; and the same cameras
     in the scene."""
-    cameras = PinholeCameras.from_orbit(
-        orbit_cameras([10.0, 120.0, 200.0], [5.0, 30.0, -10.0], height=32, width=48)
-    )
+    cameras = PinholeCameras.from_orbit(orbit_cameras([10.0, 120.0, 200.0], [5.0, 30.0, -10.0], height=32, width=48))
     low, high = pot.vertices.min(0), pot.vertices.max(0)
     scale = HEIGHT / float(high[1] - low[1])
     origin = torch.tensor([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
@@ -69,9 +67,7 @@ def test_a_file_of_poses_sees_the_asset_from_there(pot: TexturedMesh, run: Path,
 
 @pytest.mark.parametrize("fov", [20, 90])
 @pytest.mark.parametrize("name", NAMED_PATHS)
-def test_named_paths_fill_the_picture_and_cut_nothing_off(
-    name: str, fov: float, run: Path, tmp_path: Path
-) -> None:
+def test_named_paths_fill_the_picture_and_cut_nothing_off(name: str, fov: float, run: Path, tmp_path: Path) -> None:
     out = render_video(
         run, name, out=tmp_path / name, seconds=1, fps=6, size=(96, 64), fov_deg=fov, background="transparent"
     )
@@ -122,9 +118,7 @@ def test_what_is_shown(show: str, pot: TexturedMesh, run: Path, tmp_path: Path) 
     assert picture.shape == (64, 64, 3) and not np.array_equal(picture, plain / 255)
     inside = (
         frames_in(
-            render_video(
-                run, out=tmp_path / "cut", seconds=0.25, fps=4, size=(64, 64), background="transparent"
-            )
+            render_video(run, out=tmp_path / "cut", seconds=0.25, fps=4, size=(64, 64), background="transparent")
         )[0, ..., 3]
         == 255
     )
@@ -250,9 +244,7 @@ def test_a_full_disk_is_no_film(run: Path, tmp_path: Path, monkeypatch: pytest.M
     assert not list(run.glob("render/*"))
 
 
-def test_an_interrupted_film_leaves_the_earlier_one(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_film_leaves_the_earlier_one(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dreamfusion3d.core.progress import QuietProgress
 
     class Stopped(QuietProgress):

@@ -89,6 +89,4 @@ def test_sets_of_cameras(prior):
     with pytest.raises(ValueError, match="sets of 2"):
         prior.sample_cameras(3, generator=torch.Generator())
     with pytest.raises(ValueError, match="sample_cameras"):
-        prior.denoise(
-            torch.zeros(1, 4, SIZE, SIZE), torch.ones(1), prior.encode_text([""]), turntable_cameras(1)
-        )
+        prior.denoise(torch.zeros(1, 4, SIZE, SIZE), torch.ones(1), prior.encode_text([""]), turntable_cameras(1))

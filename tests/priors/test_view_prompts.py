@@ -71,14 +71,7 @@ def test_view_weights_sum_to_one_everywhere():
 
 @pytest.mark.parametrize(
     ("azimuth", "elevation", "view"),
-    [
-        (0, 0, "front"),
-        (360, 20, "front"),
-        (90, 0, "side"),
-        (-90, 45, "side"),
-        (180, -10, "back"),
-        (30, 80, "overhead"),
-    ],
+    [(0, 0, "front"), (360, 20, "front"), (90, 0, "side"), (-90, 45, "side"), (180, -10, "back"), (30, 80, "overhead")],
 )
 def test_each_view_is_seen_from_where_it_is(azimuth, elevation, view):
     (weights,) = view_weights(torch.tensor([float(azimuth)]), torch.tensor([float(elevation)]))
@@ -143,9 +136,7 @@ def test_without_view_words_all_sides_are_asked_the_same():
 
 def test_perp_neg_keeps_a_negative_prompt_apart():
     prior = Words()
-    prompts = encode_prompts(
-        prior, "a mug", PromptConfig(view_dependent=False, negative="ugly", perp_neg=2.0)
-    )
+    prompts = encode_prompts(prior, "a mug", PromptConfig(view_dependent=False, negative="ugly", perp_neg=2.0))
     assert isinstance(prompts, ViewPrompts) and prior.encoded == ["a mug", "", "ugly"]
     asked = prompts.conditioning(at(0.0, 180.0))
     ((text, strength),) = asked.negatives
@@ -166,9 +157,9 @@ def test_perp_neg_forbids_the_views_that_a_camera_does_not_see():
     assert by_azimuth[90] == pytest.approx((most, 0), abs=1e-6)
     assert by_azimuth[180] == pytest.approx((most, most), abs=1e-6)
     share = torch.linspace(0, 1, 11)
-    assert (perp_neg_strength(share).diff() < 0).all() and float(
-        perp_neg_strength(share)[-1]
-    ) == pytest.approx(0, abs=1e-7)
+    assert (perp_neg_strength(share).diff() < 0).all() and float(perp_neg_strength(share)[-1]) == pytest.approx(
+        0, abs=1e-7
+    )
 
 
 def test_perpendicular_parts_are_orthogonal_and_complete():
@@ -179,9 +170,7 @@ def test_perpendicular_parts_are_orthogonal_and_complete():
     along = of - across  # a multiple of ``to``
     ratio = (along / to).flatten(1)
     torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio), atol=1e-3, rtol=1e-3)
-    assert torch.equal(perpendicular_component(of, torch.zeros_like(to)), of), (
-        "nothing to be perpendicular to"
-    )
+    assert torch.equal(perpendicular_component(of, torch.zeros_like(to)), of), "nothing to be perpendicular to"
 
 
 def test_perp_neg_leaves_the_prompts_direction_alone():
@@ -223,10 +212,7 @@ def test_mixing_takes_the_pooled_vector_along():
     text = TextEmbedding(torch.eye(2)[:, None, :], torch.tensor([[1.0], [3.0]]))
     mixed = text.mix(torch.tensor([[0.25, 0.75]]))
     assert mixed.embedding.tolist() == [[[0.25, 0.75]]] and mixed.pooled.tolist() == [[2.5]]
-    assert len(TextEmbedding.cat([text, mixed])) == 3 and TextEmbedding.cat([text, mixed]).pooled.shape == (
-        3,
-        1,
-    )
+    assert len(TextEmbedding.cat([text, mixed])) == 3 and TextEmbedding.cat([text, mixed]).pooled.shape == (3, 1)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,7 @@ def picker(generator):
 
 
 BY_RULES = [
-    r
-    for r in (*TRAIN_AUGMENTATIONS, *HELD_OUT_AUGMENTATIONS)
-    if r.__name__ not in ("_misspelt", "_swapped", "_listed")
+    r for r in (*TRAIN_AUGMENTATIONS, *HELD_OUT_AUGMENTATIONS) if r.__name__ not in ("_misspelt", "_swapped", "_listed")
 ]
 
 

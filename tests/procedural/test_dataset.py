@@ -165,9 +165,7 @@ def test_cells_are_filled_where_pictures_and_distances_say(pictures):
     assert pictures.solids.shape == (7, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION)
     mug = sample_objects("mug", 1, "normal", 2, generator=generator())
     cells = object_occupancy(mug)
-    at = (torch.arange(OCCUPANCY_RESOLUTION) + 0.5) * (
-        2 * OCCUPANCY_EXTENT / OCCUPANCY_RESOLUTION
-    ) - OCCUPANCY_EXTENT
+    at = (torch.arange(OCCUPANCY_RESOLUTION) + 0.5) * (2 * OCCUPANCY_EXTENT / OCCUPANCY_RESOLUTION) - OCCUPANCY_EXTENT
     for i, j, k in [(16, 16, 16), (5, 20, 24), (16, 8, 9)]:
         distance = mug.distance(torch.stack([at[k], at[j], at[i]]).expand(2, 3), torch.arange(2))
         expected = (0.5 - distance * OCCUPANCY_RESOLUTION / (2 * OCCUPANCY_EXTENT)).clamp(0, 1)

@@ -78,9 +78,7 @@ def test_held_out_pairs_are_some_and_named_colours_only():
 
 
 def test_a_sheet_has_a_cell_a_meaning():
-    drawn = render_catalog(
-        [default_spec("mug"), default_spec("boat"), default_spec("cake")], columns=2, size=32
-    )
+    drawn = render_catalog([default_spec("mug"), default_spec("boat"), default_spec("cake")], columns=2, size=32)
     assert drawn.shape == (64, 64, 3)
     assert (drawn[:32, :32] == render_spec_image(default_spec("mug"), size=32)).all()
     assert drawn[32:, 32:].std() == 0, "an empty cell is empty"

@@ -33,9 +33,7 @@ def hit_share(props: ObjectBatch, camera: OrbitCameras, times: int, step: float 
 @pytest.mark.parametrize("kind", CATEGORIES)
 def test_bounds_and_border(kind):
     props = sample_objects(kind, max(CATEGORIES[kind].counts), "normal", 3, generator=generator())
-    planes = render_objects(
-        props, orbit_cameras([0.0, 90.0, 215.0], [-10.0, 15.0, 60.0], height=32, width=32)
-    )
+    planes = render_objects(props, orbit_cameras([0.0, 90.0, 215.0], [-10.0, 15.0, 60.0], height=32, width=32))
     opacity, light = planes.opacity, planes.shading
     assert opacity.min() >= 0 and opacity.max() == 1
     assert (light >= 0).all()

@@ -112,9 +112,7 @@ def test_no_samples(backend):
     none = torch.empty(0)
     samples = Samples(torch.empty(0, dtype=torch.int64), none, none, torch.zeros(3, 2, dtype=torch.int64))
     density = torch.empty(0, requires_grad=True)
-    out = accumulate(
-        compositing_weights(density, samples, backend), torch.empty(0, 2), samples.ray_indices, 3, backend
-    )
+    out = accumulate(compositing_weights(density, samples, backend), torch.empty(0, 2), samples.ray_indices, 3, backend)
     assert torch.equal(out, torch.zeros(3, 2))
     out.sum().backward()
 

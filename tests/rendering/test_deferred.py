@@ -29,9 +29,7 @@ def solid() -> TexturedMesh:
 
 
 def painted(solid: TexturedMesh, texture: torch.Tensor, supersample: int = 1):
-    hits = rasterize_gbuffer(
-        Mesh(solid.vertices, solid.faces), solid.normals, CAMERAS, supersample=supersample
-    )
+    hits = rasterize_gbuffer(Mesh(solid.vertices, solid.faces), solid.normals, CAMERAS, supersample=supersample)
     uv = hits.interpolate(torch.from_numpy(solid.uv), torch.from_numpy(solid.faces))
     return shade_gbuffer(hits, sample_texture(texture, uv))
 

@@ -57,9 +57,7 @@ def test_pictures_and_gradients_are_those_of_the_whole(tiles, shading):
     loss_of(picture, detail).backward()
     wanted = gradient(field)
     drawing = generator()
-    tiled = render_field_tiled(
-        field, cameras, occupancy=occupancy, generator=drawing, settings=settings, tiles=tiles
-    )
+    tiled = render_field_tiled(field, cameras, occupancy=occupancy, generator=drawing, settings=settings, tiles=tiles)
     assert len(tiled.tiles) == tiles and torch.equal(detail.shaded, tiled.aux.shaded)
     sizes = [tile.samples.stop - tile.samples.start for tile in tiled.tiles]
     assert sum(sizes) == len(detail.weights) and max(sizes) <= min(sizes) + 200, "tiles of like size"

@@ -10,12 +10,7 @@ import torch
 from dreamfusion3d.cameras.orbit import orbit_cameras, turntable_cameras
 from dreamfusion3d.fields.nerf import FieldConfig, NerfField
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
-from dreamfusion3d.rendering.volume import (
-    RenderSettings,
-    density_normals,
-    render_field,
-    render_field_with_aux,
-)
+from dreamfusion3d.rendering.volume import RenderSettings, density_normals, render_field, render_field_with_aux
 from tests.support.reference import draw_torus
 
 FULL = torch.ones(8, 8, 8, dtype=torch.bool)
@@ -119,9 +114,7 @@ def test_orientation_loss_is_for_normals_that_look_away():
 def test_no_more_than_the_limit_is_lit():
     settings = RenderSettings(max_shaded_per_ray=0.5)
     camera = orbit_cameras([0.0], 0.0, height=16, width=16)
-    _, detail = render_field_with_aux(
-        SoftBall(8.0), camera, occupancy=FULL, generator=generator(), settings=settings
-    )
+    _, detail = render_field_with_aux(SoftBall(8.0), camera, occupancy=FULL, generator=generator(), settings=settings)
     assert len(detail.shaded) == 128
     unlit = torch.ones(len(detail.weights), dtype=torch.bool)
     unlit[detail.shaded] = False
@@ -158,9 +151,7 @@ def test_same_generator_same_bytes():
 def fit_torus(steps, seed=0):
     """A field fitted to 24 pictures; returns it with its occupancy and the pictures."""
     rng = generator(seed)
-    cameras = [
-        orbit_cameras([15.0 * i], [(-10.0, 20.0, 50.0)[i % 3]], height=64, width=64) for i in range(24)
-    ]
+    cameras = [orbit_cameras([15.0 * i], [(-10.0, 20.0, 50.0)[i % 3]], height=64, width=64) for i in range(24)]
     pictures = [draw_torus(camera) for camera in cameras]
     field, occupancy = NerfField(FieldConfig(), generator=rng), OccupancyGrid(48)
     optimiser = torch.optim.Adam(

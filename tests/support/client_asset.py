@@ -36,9 +36,7 @@ def ball() -> TexturedMesh:
     grid = sample_grid(lambda p: 1 - np.linalg.norm(p / radii, axis=1), 48)
     fine = extract_solid(grid, 0.0)
     mesh = simplify(fine, 1500)
-    return scale_to_height(
-        unwrap_and_bake(mesh, colour, build_high_poly(fine), TEXTURE, occlusion=True), HEIGHT
-    )
+    return scale_to_height(unwrap_and_bake(mesh, colour, build_high_poly(fine), TEXTURE, occlusion=True), HEIGHT)
 
 
 def clay_ball(folder: Path, kind: FormatName = "glb", frame: CoordinateFrame | None = None) -> Path:

@@ -26,9 +26,7 @@ def clip_tokenizer() -> Any:
     """Letters, and whole words by merges: enough that no two prompts are alike."""
     letters = [*"abcdefghijklmnopqrstuvwxyz,."]
     vocab = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return transformers.CLIPTokenizer(
-        vocab={token: i for i, token in enumerate(vocab)}, merges=[], model_max_length=77
-    )
+    return transformers.CLIPTokenizer(vocab={token: i for i, token in enumerate(vocab)}, merges=[], model_max_length=77)
 
 
 def t5_tokenizer() -> Any:

@@ -130,9 +130,9 @@ def check_prompts(text: str, folder: Path) -> None:
 RECORD = (
     st.binary(max_size=60)
     | VALUE.map(lambda v: json.dumps(v).encode())
-    | st.fixed_dictionaries(
-        {"prompt": VALUE, "seed": VALUE, "config": VALUE, "prior": VALUE, "files": VALUE}
-    ).map(lambda v: json.dumps(v).encode())
+    | st.fixed_dictionaries({"prompt": VALUE, "seed": VALUE, "config": VALUE, "prior": VALUE, "files": VALUE}).map(
+        lambda v: json.dumps(v).encode()
+    )
 )
 HEADER = st.dictionaries(
     TEXT,

@@ -15,9 +15,7 @@ def sphere(p: np.ndarray, radius: float = 0.6, centre: tuple[float, ...] = (0, 0
     return np.linalg.norm(p - np.array(centre, np.float32), axis=1) - radius
 
 
-def torus(
-    p: np.ndarray, ring: float = 0.5, tube: float = 0.18, centre: tuple[float, ...] = (0, 0, 0)
-) -> np.ndarray:
+def torus(p: np.ndarray, ring: float = 0.5, tube: float = 0.18, centre: tuple[float, ...] = (0, 0, 0)) -> np.ndarray:
     q = p - np.array(centre, np.float32)
     return np.hypot(np.hypot(q[:, 0], q[:, 1]) - ring, q[:, 2]) - tube
 

@@ -30,9 +30,7 @@ SIZE = 16
 def tiny_state(
     seed: int = 0, vocabulary: list[str] | None = None, config: PriorTrainConfig = CONFIG
 ) -> PriorTrainState:
-    return new_train_state(
-        vocabulary or procedural_vocabulary(), config, seed=seed, device=torch.device("cpu")
-    )
+    return new_train_state(vocabulary or procedural_vocabulary(), config, seed=seed, device=torch.device("cpu"))
 
 
 def tiny_folder(folder: Path, seed: int = 0, vocabulary: list[str] | None = None) -> Path:

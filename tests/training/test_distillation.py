@@ -265,11 +265,7 @@ def test_only_a_blob_is_hollowed(prior, monkeypatch, begins_as):
     hidden = loop.hidden_density
     monkeypatch.setattr(loop, "hidden_density", lambda *a, **k: asked.append(1) or hidden(*a, **k))
     body, grey = torch.full((9, 9, 9), 0.2), torch.full((9, 9, 9, 3), 0.5)
-    makers = {
-        "blob": lambda *given: None,
-        "solid": FieldInit.from_solid,
-        "fog": FieldInit.from_initial_volume,
-    }
+    makers = {"blob": lambda *given: None, "solid": FieldInit.from_solid, "fog": FieldInit.from_initial_volume}
     start = makers[begins_as](body, grey, torch.device("cpu"))
     nerf = NerfField(config().field, generator=torch.Generator().manual_seed(0), init=start)
     list(begin(prior, nerf, steps=1))

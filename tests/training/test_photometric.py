@@ -12,12 +12,7 @@ import torch
 from dreamfusion3d.cameras.capture import Photos
 from dreamfusion3d.cameras.orbit import orbit_cameras, sample_orbit_cameras
 from dreamfusion3d.cameras.pinhole import PinholeCameras
-from dreamfusion3d.core.config import (
-    RECONSTRUCTION_QUALITY_PRESETS,
-    Config,
-    ReconstructionConfig,
-    resolve_config,
-)
+from dreamfusion3d.core.config import RECONSTRUCTION_QUALITY_PRESETS, Config, ReconstructionConfig, resolve_config
 from dreamfusion3d.core.image_metrics import psnr, ssim
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.fields.nerf import NerfField
@@ -32,12 +27,7 @@ from dreamfusion3d.rendering.volume import RenderSettings, render_field
 from dreamfusion3d.training.novel_views import DistillationLoss, SemanticConsistencyLoss
 from dreamfusion3d.training.photometric import estimate_background, evaluate_views, fit_photos, photo_colors
 
-SETS = [
-    "optim.steps=80",
-    "reconstruction.rays_per_step=512",
-    "field.max_resolution=48",
-    "render.step_size=0.04",
-]
+SETS = ["optim.steps=80", "reconstruction.rays_per_step=512", "field.max_resolution=48", "render.step_size=0.04"]
 
 
 def config_of(*sets: str) -> Config:
@@ -137,12 +127,7 @@ def test_shooting_is_rendering() -> None:
     settings = RenderSettings(step_size=0.04, shading="albedo")
     picture = render_field(field, cameras, occupancy=occupancy, generator=lot(), settings=settings)
     rgb, opacity = render_rays(
-        field,
-        PinholeCameras.from_orbit(cameras),
-        torch.arange(240),
-        occupancy,
-        step_size=0.04,
-        generator=lot(),
+        field, PinholeCameras.from_orbit(cameras), torch.arange(240), occupancy, step_size=0.04, generator=lot()
     )
     assert torch.allclose(rgb, picture.rgb.reshape(-1, 3), atol=1e-5)
     assert torch.allclose(opacity, picture.opacity.reshape(-1), atol=1e-5)
@@ -188,9 +173,7 @@ def test_ssim_and_psnr_are_their_formulas() -> None:
 def test_the_semantic_loss_asks_for_likeness(photos: Photos) -> None:
     one = photos.select([0])
     eye = load_image_encoder("judge")
-    semantic = SemanticConsistencyLoss.from_photos(
-        eye, one, ReconstructionConfig(semantic_weight=0.5), (1.0, 1.0, 1.0)
-    )
+    semantic = SemanticConsistencyLoss.from_photos(eye, one, ReconstructionConfig(semantic_weight=0.5), (1.0, 1.0, 1.0))
     rgba = one.rgba.float() / 255
     rgb = (rgba[..., :3] * rgba[..., 3:]).requires_grad_(True)
 

@@ -88,9 +88,7 @@ def test_rays_sent_early_are_the_rays():
     nerf, occupancy = field(), OccupancyGrid(16)
     occupancy.update(nerf.density, generator=generator(), step=0)
     cameras = orbit_cameras([10.0, 130.0], 20.0, height=16, width=16)
-    wanted, _ = render_field_with_aux(
-        nerf, cameras, occupancy=occupancy, generator=generator(1), settings=SETTINGS
-    )
+    wanted, _ = render_field_with_aux(nerf, cameras, occupancy=occupancy, generator=generator(1), settings=SETTINGS)
     marched = sample_camera_rays_async(cameras, occupancy, SETTINGS, generator(1))
     occupancy.estimator.binaries.fill_(False)
     for tiled in (False, True):

@@ -229,9 +229,7 @@ def test_predicted_peaks_are_the_measured_ones(prior, text, monkeypatch):
         with measure_memory(CPU, known) as meter:
             for _ in range(2):  # what the first finds there, as the prompt's embedding, counts no more
                 nerf.zero_grad(set_to_none=True)
-                whole = OptimizationState(
-                    nerf, torch.optim.Adam(nerf.parameters()), occupancy, generator(), guidance
-                )
+                whole = OptimizationState(nerf, torch.optim.Adam(nerf.parameters()), occupancy, generator(), guidance)
                 start = meter.live_bytes()
                 meter.reset()
                 distillation._backward(whole, way, RayBatch(shown.cameras), 0.7, 0.0, prior, text, settings)
@@ -242,11 +240,7 @@ def test_predicted_peaks_are_the_measured_ones(prior, text, monkeypatch):
 
 def test_planning_does_with_the_memory_that_is_planned_for(monkeypatch, quick_plans):
     """Of a small device, where some trials do not fit, and of a budget, which they are told."""
-    settings, tiled, asked = (
-        config(render__size=16, render__step_size=0.05),
-        render_workload.render_field_tiled,
-        [],
-    )
+    settings, tiled, asked = (config(render__size=16, render__step_size=0.05), render_workload.render_field_tiled, [])
     first, last = render_profiler.COARSE_TILES
 
     def small(*args, tiles, **options):
@@ -300,16 +294,7 @@ def test_painting_has_a_plan_and_ways_of_its_own(prior, text, monkeypatch):
     for budget in (None, 1):
         nerf = TextureField(settings.texture, constant_color(), generator=generator())
         steps = distill_texture(
-            nerf,
-            mesh,
-            normals,
-            prior,
-            text,
-            settings,
-            2,
-            generator=generator(),
-            budget=budget,
-            on_plan=told.append,
+            nerf, mesh, normals, prior, text, settings, 2, generator=generator(), budget=budget, on_plan=told.append
         )
         if budget:
             with pytest.raises(InputError, match="too little for a step: the least that would do"):

@@ -67,12 +67,7 @@ class Waits(TorchDispatchMode):
 
 def steps(start: str, device: str):
     """A run beyond its first steps, which load and compile, up to an update of the occupancy."""
-    sets = [
-        "render.resolution=16",
-        "render.coarse_resolution=16",
-        "optim.steps=60",
-        "field.log2_table_size=12",
-    ]
+    sets = ["render.resolution=16", "render.coarse_resolution=16", "optim.steps=60", "field.log2_table_size=12"]
     config, place = resolve_config("standard", None, sets), torch.device(device)
     prior = load_prior(config.prior, device=place)
     generator = torch.Generator(place).manual_seed(0)

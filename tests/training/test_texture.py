@@ -132,8 +132,7 @@ def test_resumes_to_the_same_bits(mesh, prior, tmp_path, monkeypatch):
             break
     again = field_of(config)
     indices = [
-        s.index
-        for s in begin(mesh, prior, again, with_retexture_t_range(config), 5, tmp_path / "c.safetensors")
+        s.index for s in begin(mesh, prior, again, with_retexture_t_range(config), 5, tmp_path / "c.safetensors")
     ]
     assert indices == [3, 4, 5]
     for name, value in whole.state_dict().items():
@@ -222,9 +221,7 @@ def test_a_box_without_normals_stays_one(tmp_path, quick):
     box = trimesh.creation.box()
     box.export(tmp_path / "box.obj", include_normals=False)
     config = resolve_config(sets=[*SETS, "mesh.retexture_steps=1"])
-    asset = retexture_mesh(
-        "a red box", tmp_path / "box.obj", out=tmp_path / "out", config=config, device="cpu"
-    )
+    asset = retexture_mesh("a red box", tmp_path / "box.obj", out=tmp_path / "out", config=config, device="cpu")
     assert asset.passed and asset.record["mesh"]["vertices"] == 8 and asset.record["mesh"]["watertight"]
     written = read_glb(asset.main_file)
     assert np.array_equal(written.vertices[written.faces], box.vertices[box.faces].astype(np.float32))
@@ -248,9 +245,7 @@ def test_refine_and_init_are_stages(tmp_path, quick):
             "optim.lr_mlp=0",
         ]
     )
-    asset = text_to_mesh(
-        "a red ball", init=tmp_path / "ball.ply", out=tmp_path / "out", config=config, device="cpu"
-    )
+    asset = text_to_mesh("a red ball", init=tmp_path / "ball.ply", out=tmp_path / "out", config=config, device="cpu")
     assert list(asset.record["seconds"]) == [
         "prior",
         "start",

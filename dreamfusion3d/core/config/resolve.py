@@ -97,21 +97,13 @@ def check_config(config: Config) -> None:
         for field in dataclasses.fields(section_config):
             if "low" not in field.metadata:
                 continue
-            value, low, high = (
-                getattr(section_config, field.name),
-                field.metadata["low"],
-                field.metadata["high"],
-            )
+            value, low, high = (getattr(section_config, field.name), field.metadata["low"], field.metadata["high"])
             for number in value if isinstance(value, tuple) else (value,):
                 _check_range(number, low, high, f"{section.name}.{field.name}")
     if config.guidance.type not in (guidances := guidance_names(config.guidance.type)):
-        raise SettingError(
-            "guidance.type", f"is not one of {', '.join(guidances)}", repr(config.guidance.type)
-        )
+        raise SettingError("guidance.type", f"is not one of {', '.join(guidances)}", repr(config.guidance.type))
     if config.optim.antipodal and config.optim.num_views % 2:
-        raise InputError(
-            f"optim.antipodal needs an even number as optim.num_views, not {config.optim.num_views}"
-        )
+        raise InputError(f"optim.antipodal needs an even number as optim.num_views, not {config.optim.num_views}")
     if not config.mesh.formats:
         names = ", ".join(typing.get_args(FormatName))
         raise SettingError("mesh.formats", f"is empty: name at least one of {names}")
@@ -124,9 +116,7 @@ def check_config(config: Config) -> None:
 def guidance_names(name: str | None = None) -> tuple[str, ...]:
     """What ``guidance.type`` may be; installed packages are not asked where ``wanted`` is ours."""
     return (
-        BUILTIN_GUIDANCES
-        if name in BUILTIN_GUIDANCES
-        else (*BUILTIN_GUIDANCES, *plugins.plugin_names(GUIDANCE_GROUP))
+        BUILTIN_GUIDANCES if name in BUILTIN_GUIDANCES else (*BUILTIN_GUIDANCES, *plugins.plugin_names(GUIDANCE_GROUP))
     )
 
 

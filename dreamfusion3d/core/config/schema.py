@@ -107,14 +107,10 @@ class FieldConfig:
     base_resolution: int = _bounded(8, 2, 1024)
     max_resolution: int = _bounded(60, 2, 8192)
     hidden_dim: int = _bounded(32, 1, 1024)
-    density_blob_scale: float = _bounded(
-        8.0, 0.0, 1000.0
-    )  # DreamFusion, eq. 12: so that the object starts centred
+    density_blob_scale: float = _bounded(8.0, 0.0, 1000.0)  # DreamFusion, eq. 12: so that the object starts centred
     density_blob_radius: float = _bounded(0.55, 0.01, 2.0)
     density_scale: float = _bounded(6.0, 0.001, 1000.0)
-    half_precision_grads: bool = (
-        False  # the table's gradient adds up in float16 on a GPU: faster, three digits
-    )
+    half_precision_grads: bool = False  # the table's gradient adds up in float16 on a GPU: faster, three digits
 
 
 @dataclass(frozen=True)
@@ -132,12 +128,8 @@ class TextureConfig:
 
     resolution: int = _bounded(128, 8, 2048)  # pixels of the rendered mesh; a prior makes them its own size
     lr: float = _bounded(0.02, 0.0, 10.0)  # Adam, hash table; the MLP has a tenth
-    t_range_start: tuple[float, float] = _bounded(
-        (0.3, 0.9), 0.0, 1.0
-    )  # --retexture: window of times, first step
-    t_range_end: tuple[float, float] = _bounded(
-        (0.02, 0.3), 0.0, 1.0
-    )  # --retexture: last step; --refine: all steps
+    t_range_start: tuple[float, float] = _bounded((0.3, 0.9), 0.0, 1.0)  # --retexture: window of times, first step
+    t_range_end: tuple[float, float] = _bounded((0.02, 0.3), 0.0, 1.0)  # --retexture: last step; --refine: all steps
     num_levels: int = _bounded(8, 1, 32)
     log2_table_size: int = _bounded(18, 4, 24)
     base_resolution: int = _bounded(8, 2, 1024)
@@ -153,19 +145,13 @@ class ReconstructionConfig:
     max_image_size: int = _bounded(512, 8, 8192)  # pixels of a photo's longer side; larger ones are shrunk
     up: Literal["z", "y"] = "z"  # of the file's world
     scale: float = _bounded(0.0, 0.0, 1e6)  # scene units in a unit of the file; 0: by the photos
-    offset: tuple[float, float, float] = _bounded(
-        (0.0, 0.0, 0.0), -1e6, 1e6
-    )  # scene units, with a scale only
+    offset: tuple[float, float, float] = _bounded((0.0, 0.0, 0.0), -1e6, 1e6)  # scene units, with a scale only
     num_eval_images: int = _bounded(0, 0, 10_000)  # photos that are not fitted but judged by
     novel_view_interval: int = _bounded(5, 1, 1000)  # steps between pictures from poses that no photo has
     num_novel_views: int = _bounded(2, 1, 64)  # such pictures at a time
-    semantic_encoder: Literal["none", "judge", "clip"] = (
-        "none"  # of what they show: an image encoder (DietNeRF)
-    )
+    semantic_encoder: Literal["none", "judge", "clip"] = "none"  # of what they show: an image encoder (DietNeRF)
     semantic_weight: float = _bounded(0.01, 0.0, 1e3)  # of its loss; a prior's is guidance.weight
-    semantic_end_fraction: float = _bounded(
-        0.5, 0.0, 1.0
-    )  # share of the steps; then the photos alone are fitted
+    semantic_end_fraction: float = _bounded(0.5, 0.0, 1.0)  # share of the steps; then the photos alone are fitted
     clip_model: str | None = None  # folder or hub id of a CLIP model, for the teacher clip
 
 

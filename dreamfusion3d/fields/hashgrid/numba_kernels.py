@@ -211,10 +211,7 @@ def _interpolate_pair(table, out, i, first, cell):
 def _forward_pairs(x, table, levels, out):
     n = x.shape[0]
     for chunk in numba.prange((n + _POINTS_PER_CHUNK - 1) // _POINTS_PER_CHUNK):
-        rows, fractions = (
-            np.empty((_POINTS_PER_BLOCK, 8), np.uint32),
-            np.empty((_POINTS_PER_BLOCK, 3), np.float32),
-        )
+        rows, fractions = (np.empty((_POINTS_PER_BLOCK, 8), np.uint32), np.empty((_POINTS_PER_BLOCK, 3), np.float32))
         end = min(n, (chunk + 1) * _POINTS_PER_CHUNK)
         for level in range(levels.shape[0]):
             resolution, offset, mask, size = levels[level]
@@ -223,9 +220,7 @@ def _forward_pairs(x, table, levels, out):
                     count = min(_POINTS_PER_BLOCK, end - start)
                     _locate_block(x, start, count, resolution, offset, mask, rows, fractions)
                     for j in range(count):
-                        _interpolate_pair(
-                            table, out, start + j, level * 2, _cell_in_block(rows, fractions, j)
-                        )
+                        _interpolate_pair(table, out, start + j, level * 2, _cell_in_block(rows, fractions, j))
             else:
                 for i in range(chunk * _POINTS_PER_CHUNK, end):
                     _interpolate_pair(table, out, i, level * 2, _cell(x, i, resolution, offset, mask))

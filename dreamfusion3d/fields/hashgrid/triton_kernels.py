@@ -33,10 +33,7 @@ _PRIME_Y, _PRIME_Z = tl.constexpr(PRIME_Y), tl.constexpr(PRIME_Z)
 
 
 def hashgrid_triton(
-    x: Float[Tensor, "n 3"],
-    table: Float[Tensor, "rows f"],
-    layout: HashGridLayout,
-    half_precision_grads: bool = False,
+    x: Float[Tensor, "n 3"], table: Float[Tensor, "rows f"], layout: HashGridLayout, half_precision_grads: bool = False
 ) -> Float[Tensor, "n c"]:
     """See ``hashgrid``. Points in float32; tables in float32, float16 or bfloat16; results in float32.
     ``layout.features`` must be a power of two."""
@@ -201,9 +198,7 @@ def _backward_table(
 
 @_kernel
 @no_type_check
-def _backward_x(
-    x, table, levels, grad, grad_x, n, LEVELS: tl.constexpr, FEATURES: tl.constexpr, BLOCK: tl.constexpr
-):
+def _backward_x(x, table, levels, grad, grad_x, n, LEVELS: tl.constexpr, FEATURES: tl.constexpr, BLOCK: tl.constexpr):
     point, valid, px, py, pz = _points(x, n, BLOCK)
     feature = tl.arange(0, FEATURES)
     sx = tl.zeros((BLOCK,), tl.float32)

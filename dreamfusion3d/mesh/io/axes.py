@@ -56,9 +56,7 @@ def scale_to_height(mesh: MeshT, height: float = 1.0, pivot: Pivot = "base") -> 
     return scale_like(mesh, mesh, height, pivot)
 
 
-def scale_like(
-    mesh: MeshT, reference: Mesh | TexturedMesh, height: float = 1.0, pivot: Pivot = "base"
-) -> MeshT:
+def scale_like(mesh: MeshT, reference: Mesh | TexturedMesh, height: float = 1.0, pivot: Pivot = "base") -> MeshT:
     """``mesh`` moved and scaled as `place` does ``model``: levels of detail must not jump."""
     low, high = reference.vertices.min(0).astype(np.float64), reference.vertices.max(0).astype(np.float64)
     if not height > 0 or not np.isfinite(height):

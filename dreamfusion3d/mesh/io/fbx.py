@@ -33,15 +33,11 @@ def require_blender() -> None:
     """Raises InputError where there is no Blender."""
     if find_blender() is None:
         value = os.environ.get(BLENDER_VARIABLE)
-        problem = (
-            f"{BLENDER_VARIABLE} names {value}, which is no program" if value else "there is none on PATH"
-        )
+        problem = f"{BLENDER_VARIABLE} names {value}, which is no program" if value else "there is none on PATH"
         raise InputError(f"the format fbx is written by Blender, and {problem}: {ADVICE}")
 
 
-def write_fbx(
-    textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame
-) -> list[Path]:
+def write_fbx(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame) -> list[Path]:
     """Binary FBX with the texture inside; ``extras`` as properties of the object.
 
     Blender stamps the time into the file: two of one mesh differ in some bytes.
@@ -52,9 +48,7 @@ def write_fbx(
         write_glb(textured, glb, name, extras)
         message = _run_blender([str(glb), str(fbx), frame.up, repr(frame.meters_per_unit)])
         if not fbx.exists():
-            raise InputError(
-                f"Blender wrote no FBX: {message}; try another Blender ({BLENDER_VARIABLE}), or {ADVICE}"
-            )
+            raise InputError(f"Blender wrote no FBX: {message}; try another Blender ({BLENDER_VARIABLE}), or {ADVICE}")
         with atomic_write(path) as temporary:
             shutil.copyfile(fbx, temporary)
     return [path]

@@ -36,11 +36,7 @@ Extras = Mapping[str, str | int]  # what a file says of its asset: prompt, seed,
 
 
 def write_glb(
-    textured: TexturedMesh,
-    path: Path,
-    name: str,
-    extras: Extras | None = None,
-    frame: CoordinateFrame = GLTF_FRAME,
+    textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: CoordinateFrame = GLTF_FRAME
 ) -> list[Path]:
     """One node, one mesh, one material, all called ``name``; ``extras`` on the node.
 
@@ -51,11 +47,7 @@ def write_glb(
 
 
 def write_gltf(
-    textured: TexturedMesh,
-    path: Path,
-    name: str,
-    extras: Extras | None = None,
-    frame: CoordinateFrame = GLTF_FRAME,
+    textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: CoordinateFrame = GLTF_FRAME
 ) -> list[Path]:
     """The same as readable JSON at ``path``, with a ``.bin`` and its pictures as PNG beside it, called
     by ``path`` (`companion`).
@@ -155,9 +147,7 @@ def _split_images(tree: dict[str, Any], blob: bytes) -> tuple[bytes, dict[str, b
         start = view.get("byteOffset", 0)
         image.pop("mimeType", None)
         padded = blob[start : start + view["byteLength"]]
-        image_files[image["uri"]] = padded[
-            : padded.rindex(b"IEND") + 8
-        ]  # a PNG's last chunk and its checksum
+        image_files[image["uri"]] = padded[: padded.rindex(b"IEND") + 8]  # a PNG's last chunk and its checksum
     new_index: dict[int, int] = {}
     for i, view in enumerate(views):
         if i in image_views:

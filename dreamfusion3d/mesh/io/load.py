@@ -115,9 +115,7 @@ def read_mesh_parts(path: Path) -> list[tuple[trimesh.Trimesh, np.ndarray]]:
         )
     faces = sum(len(geometry.faces) for geometry, _ in parts)
     if faces > MAX_MESH_FACES:
-        raise InputError(
-            f"{path} has {faces:,} faces; at most {MAX_MESH_FACES:,} are taken. Simplify it first"
-        )
+        raise InputError(f"{path} has {faces:,} faces; at most {MAX_MESH_FACES:,} are taken. Simplify it first")
     return parts
 
 
@@ -127,9 +125,7 @@ def mesh_normalization(vertices: Float[np.ndarray, "v 3"]) -> MeshNormalization:
     low, high = points.min(0), points.max(0)
     center = (low + high) / 2
     farthest = float(np.linalg.norm(points - center, axis=1).max())
-    return MeshNormalization(
-        center, min(SCENE_HALF_EXTENT / (float((high - low).max()) / 2), SCENE_RADIUS / farthest)
-    )
+    return MeshNormalization(center, min(SCENE_HALF_EXTENT / (float((high - low).max()) / 2), SCENE_RADIUS / farthest))
 
 
 def ensure_uvs(mesh: UserMesh, texture_size: int, padding: int = 4) -> UVMesh:
@@ -189,9 +185,7 @@ def _load_scene(path: Path) -> trimesh.Scene:
     if size == 0:
         raise InputError(f"the mesh file {path} is empty")
     if size > MAX_MESH_BYTES:
-        raise InputError(
-            f"{path} has {size >> 20:,} MB; at most {MAX_MESH_BYTES >> 20:,} are read. Simplify it"
-        )
+        raise InputError(f"{path} has {size >> 20:,} MB; at most {MAX_MESH_BYTES >> 20:,} are read. Simplify it")
     if path.suffix.lower() in point_cloud.POINT_CLOUD_SUFFIXES:  # its reader is Open3D
         return trimesh.Scene([trimesh.PointCloud(np.zeros((1, 3)))])
     try:
@@ -201,9 +195,7 @@ def _load_scene(path: Path) -> trimesh.Scene:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # a reader of foreign files fails in as many ways as files can be broken
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise InputError(
-            f"the mesh file {path} is damaged or of another kind ({reason}); export it anew"
-        ) from None
+        raise InputError(f"the mesh file {path} is damaged or of another kind ({reason}); export it anew") from None
 
 
 @lru_cache(maxsize=1)
@@ -238,9 +230,7 @@ def _to_user_mesh(geometry: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -
         )
 
 
-def _load_normals(
-    geometry: trimesh.Trimesh,
-) -> tuple[Float[np.ndarray, "n 3"], Int64[np.ndarray, "f 3"] | None]:
+def _load_normals(geometry: trimesh.Trimesh) -> tuple[Float[np.ndarray, "n 3"], Int64[np.ndarray, "f 3"] | None]:
     """The file's, one a vertex; where it has none those of the shape, parted at its sharp edges."""
     normals = np.asarray(geometry.vertex_normals, np.float64)
     # trimesh does not tell whether they were read or made; what is made anew is the same to the bit

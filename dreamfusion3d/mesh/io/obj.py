@@ -12,14 +12,7 @@ from trimesh.visual.material import SimpleMaterial
 from dreamfusion3d.core.files import write_bytes
 from dreamfusion3d.core.types import TexturedMesh
 from dreamfusion3d.mesh.io.axes import CoordinateFrame, to_frame
-from dreamfusion3d.mesh.io.gltf import (
-    GLTF_FRAME,
-    Extras,
-    as_trimesh,
-    comment_lines,
-    companion_stem,
-    encode_png,
-)
+from dreamfusion3d.mesh.io.gltf import GLTF_FRAME, Extras, as_trimesh, comment_lines, companion_stem, encode_png
 from dreamfusion3d.mesh.quads import are_quad_halves
 
 
@@ -29,19 +22,13 @@ def _merge_quads(text: str) -> str:
     faces = [i for i, line in enumerate(lines) if line.startswith("f ")]
     first, corners = faces[0], np.array([lines[i].split()[1:] for i in faces])
     first_halves, second_halves = corners[0::2], corners[1::2]
-    for a, b, is_quad in zip(
-        first_halves, second_halves, are_quad_halves(first_halves, second_halves), strict=True
-    ):
+    for a, b, is_quad in zip(first_halves, second_halves, are_quad_halves(first_halves, second_halves), strict=True):
         out += [f"f {' '.join([*a, b[2]])}"] if is_quad else [f"f {' '.join(a)}", f"f {' '.join(b)}"]
     return "\n".join([*lines[:first], *out, *lines[faces[-1] + 1 :]])
 
 
 def write_obj(
-    textured: TexturedMesh,
-    path: Path,
-    name: str,
-    extras: Extras | None = None,
-    frame: CoordinateFrame = GLTF_FRAME,
+    textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: CoordinateFrame = GLTF_FRAME
 ) -> list[Path]:
     """OBJ at ``path`` with an ``.mtl`` and a ``.png`` of its name (`companion`); the OBJ comes last.
 

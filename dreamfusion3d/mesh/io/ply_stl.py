@@ -72,9 +72,7 @@ def _welded_trimesh(textured: TexturedMesh, frame: CoordinateFrame) -> trimesh.T
     )
 
 
-def write_ply(
-    textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame
-) -> list[Path]:
+def write_ply(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame) -> list[Path]:
     """Binary PLY: closed mesh, normals, a colour (sRGB bytes) a vertex; ``extras`` in its comments."""
     data = export_ply(_welded_trimesh(textured, frame), vertex_normal=True)
     head, end, body = data.partition(b"end_header\n")
@@ -85,9 +83,7 @@ def write_ply(
     return [path]
 
 
-def write_stl(
-    textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame
-) -> list[Path]:
+def write_stl(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame) -> list[Path]:
     """Binary STL: triangles and nothing else; its name and frame in the header, which has no more room.
 
     The format has no colours, no units and no place for ``extras``.

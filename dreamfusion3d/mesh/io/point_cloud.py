@@ -72,9 +72,7 @@ def _downsample(cloud: Any) -> Any:
 
 def _poisson_surface(cloud: Any, open3d: Any) -> trimesh.Trimesh:
     """The largest piece of the surface within the cloud's box; one thread, so that it is always the same."""
-    surface, _ = open3d.geometry.TriangleMesh.create_from_point_cloud_poisson(
-        cloud, depth=OCTREE_DEPTH, n_threads=1
-    )
+    surface, _ = open3d.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth=OCTREE_DEPTH, n_threads=1)
     points = np.asarray(cloud.points)
     low, high = points.min(0), points.max(0)
     margin = CROP_MARGIN * float(np.linalg.norm(high - low))

@@ -33,18 +33,14 @@ CONTENT_TYPES = f"""{XML_DECLARATION}<Types xmlns="http://schemas.openxmlformats
 """
 
 
-def write_3mf(
-    textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame
-) -> list[Path]:
+def write_3mf(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame) -> list[Path]:
     """One object called ``name``, its unit declared; ``extras`` as metadata.
 
     3MF's axes are right-handed with +Z up; a frame with +Y up is written, and lies down.
     """
     parts = {
         "[Content_Types].xml": CONTENT_TYPES.encode(),
-        "_rels/.rels": _relationships_xml(
-            MODEL_PATH, "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dmodel"
-        ),
+        "_rels/.rels": _relationships_xml(MODEL_PATH, "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dmodel"),
         MODEL_PATH.lstrip("/"): _model_xml(textured, name, extras, frame).encode(),
         "3D/_rels/3dmodel.model.rels": _relationships_xml(
             TEXTURE_PATH, "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dtexture"
@@ -61,7 +57,9 @@ def write_3mf(
 
 def _relationships_xml(target: str, type_uri: str) -> bytes:
     relationship = f'<Relationship Target="{target}" Id="rel0" Type="{type_uri}"/>'
-    return f'{XML_DECLARATION}<Relationships xmlns="{RELATIONSHIPS_NAMESPACE}">{relationship}</Relationships>\n'.encode()
+    return (
+        f'{XML_DECLARATION}<Relationships xmlns="{RELATIONSHIPS_NAMESPACE}">{relationship}</Relationships>\n'.encode()
+    )
 
 
 def _model_xml(textured: TexturedMesh, name: str, extras: Extras, frame: CoordinateFrame) -> str:

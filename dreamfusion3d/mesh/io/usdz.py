@@ -30,9 +30,7 @@ def require_usd() -> None:
         raise MissingExtraError("usd-core", "usd", "the format usdz")
 
 
-def write_usdz(
-    textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame
-) -> list[Path]:
+def write_usdz(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame) -> list[Path]:
     """One component called ``name``; up axis and unit declared; ``extras`` as the layer's data."""
     require_usd()
     from pxr import UsdUtils
@@ -87,16 +85,12 @@ def _define_mesh(stage: Any, path: Any, mesh: TexturedMesh) -> Any:
     geometry.CreatePointsAttr(points)
     geometry.CreateExtentAttr(UsdGeom.PointBased.ComputeExtent(points))
     geometry.CreateFaceVertexCountsAttr(Vt.IntArray(len(mesh.faces), 3))
-    geometry.CreateFaceVertexIndicesAttr(
-        Vt.IntArray.FromNumpy(np.ascontiguousarray(mesh.faces.reshape(-1), np.int32))
-    )
+    geometry.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(np.ascontiguousarray(mesh.faces.reshape(-1), np.int32)))
     geometry.CreateNormalsAttr(vectors(mesh.normals, Vt.Vec3fArray))
     geometry.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
     geometry.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)  # the default would smooth the triangles
     geometry.CreateDoubleSidedAttr(False)
-    st = UsdGeom.PrimvarsAPI(geometry).CreatePrimvar(
-        "st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.vertex
-    )
+    st = UsdGeom.PrimvarsAPI(geometry).CreatePrimvar("st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.vertex)
     st.Set(vectors(mesh.uv, Vt.Vec2fArray))
     return geometry
 
@@ -118,9 +112,7 @@ def _define_material(stage: Any, path: Any, image_name: str) -> Any:
     texture.CreateInput("st", types.Float2).ConnectToSource(reader.CreateOutput("result", types.Float2))
     surface = UsdShade.Shader.Define(stage, path.AppendChild("surface"))
     surface.CreateIdAttr("UsdPreviewSurface")
-    surface.CreateInput("diffuseColor", types.Color3f).ConnectToSource(
-        texture.CreateOutput("rgb", types.Float3)
-    )
+    surface.CreateInput("diffuseColor", types.Color3f).ConnectToSource(texture.CreateOutput("rgb", types.Float3))
     surface.CreateInput("metallic", types.Float).Set(0.0)
     surface.CreateInput("roughness", types.Float).Set(ROUGHNESS)
     material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", types.Token))

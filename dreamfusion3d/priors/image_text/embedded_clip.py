@@ -107,9 +107,7 @@ class EmbeddedClipEncoder:
 
     @torch.no_grad()
     def encode_images(self, views: Float[np.ndarray, "v h w 4"]) -> Float[np.ndarray, "v d"]:
-        return self.net.encode_images(
-            torch.from_numpy(composite_over_gray(views)).float().permute(0, 3, 1, 2)
-        ).numpy()
+        return self.net.encode_images(torch.from_numpy(composite_over_gray(views)).float().permute(0, 3, 1, 2)).numpy()
 
     @torch.no_grad()
     def encode_texts(self, prompts: Sequence[str]) -> Float[np.ndarray, "p d"]:
@@ -117,8 +115,6 @@ class EmbeddedClipEncoder:
         for prompt in prompts:
             spec = prompt_to_spec(prompt)
             if spec is None:
-                raise InputError(
-                    f"the shipped encoder knows no noun in {prompt!r}; give a CLIP model with --encoder"
-                )
+                raise InputError(f"the shipped encoder knows no noun in {prompt!r}; give a CLIP model with --encoder")
             specs.append(spec)
         return self.net.encode_specs(specs).numpy()

@@ -29,12 +29,7 @@ def new_embedded_clip(seed: int) -> EmbeddedClip:
 
 
 def train_embedded_clip(
-    net: EmbeddedClip,
-    data: ObjectDataset,
-    *,
-    steps: int,
-    learning_rate: float = 1.5e-3,
-    generator: torch.Generator,
+    net: EmbeddedClip, data: ObjectDataset, *, steps: int, learning_rate: float = 1.5e-3, generator: torch.Generator
 ) -> Iterator[tuple[int, float, float]]:
     """Yields (step, loss, share of pictures whose own sentence wins in the batch).
 
@@ -55,9 +50,7 @@ def train_embedded_clip(
         positives = torch.eye(BATCH_SIZE, 2 * BATCH_SIZE, dtype=torch.bool)
         masked_logits = logits.masked_fill(same_spec & ~positives, -1e4)
         target = torch.arange(BATCH_SIZE)
-        loss = F.cross_entropy(masked_logits, target) + F.cross_entropy(
-            masked_logits[:, :BATCH_SIZE].T, target
-        )
+        loss = F.cross_entropy(masked_logits, target) + F.cross_entropy(masked_logits[:, :BATCH_SIZE].T, target)
         warmup = min(1.0, (step + 1) / 100)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * warmup * (1 - step / steps)
@@ -69,9 +62,7 @@ def train_embedded_clip(
     net.eval()
 
 
-def _augment_images(
-    rgba: Float[Tensor, "b 4 h w"], *, generator: torch.Generator
-) -> Float[Tensor, "b 3 h w"]:
+def _augment_images(rgba: Float[Tensor, "b 4 h w"], *, generator: torch.Generator) -> Float[Tensor, "b 3 h w"]:
     """Premultiplied RGBA in [-1, 1] over grey, zoomed and moved a little, some without colours."""
     b = len(rgba)
     unit = (rgba + 1) / 2
@@ -84,9 +75,7 @@ def _augment_images(
     theta = torch.zeros(b, 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 / zoom
     theta[:, :, 2] = shift
-    moved = F.grid_sample(
-        unit, F.affine_grid(theta, list(unit.shape), align_corners=False), align_corners=False
-    )
+    moved = F.grid_sample(unit, F.affine_grid(theta, list(unit.shape), align_corners=False), align_corners=False)
     return moved[:, :3] + (1 - moved[:, 3:]) * BACKGROUND_GRAY
 
 
@@ -103,9 +92,7 @@ def hard_negative(spec: ObjectSpec, *, generator: torch.Generator) -> ObjectSpec
     }
     if category.second_part_words is HANDLE_WORDS and spec.count == 0:
         options["second_colour"] = []  # nothing of that colour is there to be seen
-    changes = [
-        (name, value) for name, values in options.items() for value in values if value != getattr(spec, name)
-    ]
+    changes = [(name, value) for name, values in options.items() for value in values if value != getattr(spec, name)]
     # slots alike, however many values they have
     names = sorted({name for name, _ in changes})
     name = names[int(torch.randint(len(names), (), generator=generator))]

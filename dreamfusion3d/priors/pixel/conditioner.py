@@ -26,13 +26,9 @@ def procedural_vocabulary() -> list[str]:
     tokens: dict[str, None] = {}
     for category in CATEGORIES.values():
         for (count, option), size in itertools.product(category.variants(), SIZES):
-            tokens.update(
-                dict.fromkeys(ObjectSpec(category.name, count=count, option=option, size=size).tokens())
-            )
+            tokens.update(dict.fromkeys(ObjectSpec(category.name, count=count, option=option, size=size).tokens()))
         for material in category.materials:
-            tokens.update(
-                dict.fromkeys(ObjectSpec(category.name, count=category.counts[0], finish=material).tokens())
-            )
+            tokens.update(dict.fromkeys(ObjectSpec(category.name, count=category.counts[0], finish=material).tokens()))
     for color in COLORS:
         tokens.update({f"colour:{color}": None, f"second:{color}": None})
     return list(tokens)
@@ -101,9 +97,7 @@ class Conditioner(nn.Module):
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config: dict[str, object] = {"vocabulary": self.vocabulary, "width": self.width}
-        write_json(
-            folder / "config.json", config if self.camera_conditioned else {**config, "cameras": False}
-        )
+        write_json(folder / "config.json", config if self.camera_conditioned else {**config, "cameras": False})
         with atomic_write(folder / _FILE) as temporary:
             save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, temporary)
 
@@ -116,9 +110,7 @@ class Conditioner(nn.Module):
         return model
 
 
-def camera_features(
-    azimuth_deg: Float[Tensor, " b"], elevation_deg: Float[Tensor, " b"]
-) -> Float[Tensor, "b 12"]:
+def camera_features(azimuth_deg: Float[Tensor, " b"], elevation_deg: Float[Tensor, " b"]) -> Float[Tensor, "b 12"]:
     """Sines and cosines of 1..4 times the azimuth and 1..2 times the elevation."""
     azimuth, elevation = torch.deg2rad(azimuth_deg)[:, None], torch.deg2rad(elevation_deg)[:, None]
     azimuth_multiples = torch.arange(1, 5, device=azimuth.device)

@@ -23,15 +23,11 @@ OBJECTS_PER_SHARD = 1600  # enough for some peers of every form
 _num_rendered: Any = None  # in a worker: the props that all of them have drawn so far
 
 
-def load_or_render_dataset(
-    cache_dir: Path, num_objects: int, seed: int, progress: Progress
-) -> dataset.ObjectDataset:
+def load_or_render_dataset(cache_dir: Path, num_objects: int, seed: int, progress: Progress) -> dataset.ObjectDataset:
     """The cache's pictures, drawn first when there are none, or not all: on as many processes as there
     are cores, which are faster at it than a GPU."""
     num_shards = max(1, round(num_objects / OBJECTS_PER_SHARD))
-    shards = [
-        cache_dir / f"props_{seed:03d}_{k + 1:03d}of{num_shards:03d}.safetensors" for k in range(num_shards)
-    ]
+    shards = [cache_dir / f"props_{seed:03d}_{k + 1:03d}of{num_shards:03d}.safetensors" for k in range(num_shards)]
     missing = [path for path in shards if not path.exists()]
     if missing and set(dataset.list_shards(cache_dir)) <= set(shards):
         progress.stage("draw", 1, 2)
@@ -42,9 +38,7 @@ def load_or_render_dataset(
     try:
         return dataset.load_dataset(cache_dir)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"the cache {cache_dir} cannot be read ({error}); remove it and it is drawn anew"
-        ) from None
+        raise InputError(f"the cache {cache_dir} cannot be read ({error}); remove it and it is drawn anew") from None
 
 
 def _render_shards(paths: list[Path], num_objects: int, seed: int) -> Iterator[int]:

@@ -99,10 +99,7 @@ class ImageFolderDataset:
         large_enough = [group for group in self._group_of_image if len(group) >= num_views]
         chosen = [
             first,
-            *(
-                large_enough[random_index(len(large_enough))]
-                for _ in range(num_objects * views // num_views - 1)
-            ),
+            *(large_enough[random_index(len(large_enough))] for _ in range(num_objects * views // num_views - 1)),
         ]
         rows = torch.tensor(
             [
@@ -133,11 +130,7 @@ def read_image_folder(folder: Path) -> Iterator[tuple[int, int, ImageFolderDatas
         num_backgrounds_removed += not transparent
         pixels.append(_fit_to_square(image, record.path, recenter=record.camera_deg is None))
         yield done, len(records), None
-    yield (
-        len(records),
-        len(records),
-        ImageFolderDataset(torch.stack(pixels), records, num_backgrounds_removed),
-    )
+    yield (len(records), len(records), ImageFolderDataset(torch.stack(pixels), records, num_backgrounds_removed))
 
 
 def read_image_metadata(folder: Path) -> list[ImageRecord]:
@@ -193,9 +186,7 @@ def _parse_camera(entry: dict[str, Any], location: str) -> tuple[float, float] |
         return None
     for number in angles:
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
-            raise InputError(
-                f"{location}: a camera is two numbers, azimuth_deg and elevation_deg, in degrees"
-            )
+            raise InputError(f"{location}: a camera is two numbers, azimuth_deg and elevation_deg, in degrees")
     azimuth, elevation = (float(number) for number in angles if number is not None)
     if abs(elevation) > 90:
         raise InputError(f"{location}: elevation_deg = {elevation:g} is not between -90 and 90")
@@ -242,9 +233,7 @@ def _background_mask(rgb: Float[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]
     return np.isin(regions, outside)
 
 
-def _fit_to_square(
-    rgba: Float[np.ndarray, "h w 4"], path: Path, *, recenter: bool
-) -> UInt8[Tensor, "4 side side"]:
+def _fit_to_square(rgba: Float[np.ndarray, "h w 4"], path: Path, *, recenter: bool) -> UInt8[Tensor, "4 side side"]:
     """Premultiplied at PICTURE_SIZE: made square by empty margins; ``framed``: the object in the
     middle, FILL of the side large. A picture with a camera keeps its frame, which the camera explains."""
     is_object = rgba[..., 3] > 0.5

@@ -31,17 +31,13 @@ def read_training_log(path: Path) -> list[dict[str, int | float]]:
 def plot_training_log(log_path: Path, out: Path) -> None:
     """The losses of pictures and of the scene, and the validation loss, on a logarithmic axis, as one PNG."""
     rows = read_training_log(log_path)
-    series = {
-        name: [(float(r["pictures"]), float(r[name])) for r in rows if r.get(name, 0) > 0] for name in _SERIES
-    }
+    series = {name: [(float(r["pictures"]), float(r[name])) for r in rows if r.get(name, 0) > 0] for name in _SERIES}
     points = [p for line in series.values() for p in line]
     if not points:
         return
     image = Image.new("RGB", PLOT_SIZE, "white")
     draw = ImageDraw.Draw(image)
-    (x0, x1), (y0, y1) = (
-        (min(v), max(v)) for v in ([p[0] for p in points], [math.log10(p[1]) for p in points])
-    )
+    (x0, x1), (y0, y1) = ((min(v), max(v)) for v in ([p[0] for p in points], [math.log10(p[1]) for p in points]))
 
     def to_pixels(num_images: float, loss: float) -> tuple[float, float]:
         x_fraction = (num_images - x0) / max(x1 - x0, 1e-9)

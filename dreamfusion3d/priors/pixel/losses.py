@@ -35,9 +35,7 @@ MAX_IMAGE_WEIGHT = 5.0  # weight of a picture's error
 SHADING_WEIGHT = 1.0  # weight of the errors of the parts' lights against the pictures'
 RESIDUAL_WEIGHT = 0.3  # of what a picture that was told its prompt has of no colour of the prompt's
 PALETTE_WEIGHT = 1.0  # of the palettes' errors
-OCCUPANCY_WEIGHT = (
-    10.0  # of the errors of what the scene's cells are filled with: most cells are empty, and right
-)
+OCCUPANCY_WEIGHT = 10.0  # of the errors of what the scene's cells are filled with: most cells are empty, and right
 MIN_PEER_SIGMA = 0.97  # noise below which a picture gives away which prop it shows
 
 
@@ -59,8 +57,7 @@ class PixelPriorNetworks(nn.Module):
         """The prompt's vector, the scene's volume and its colours, for every picture; of no prompt
         where it is dropped."""
         prompts: list[list[str]] = [
-            [] if is_dropped else tokens
-            for tokens, is_dropped in zip(batch.tokens, prompt_dropped, strict=True)
+            [] if is_dropped else tokens for tokens, is_dropped in zip(batch.tokens, prompt_dropped, strict=True)
         ]
         conditioner = self.conditioner
         text = conditioner.embed([conditioner.token_ids(tokens) for tokens in prompts])
@@ -88,12 +85,7 @@ class StepRandomness:
 
 
 def sample_step_randomness(
-    batch: TrainingBatch,
-    dropout: float,
-    num_timesteps: int,
-    *,
-    generator: torch.Generator,
-    device: torch.device,
+    batch: TrainingBatch, dropout: float, num_timesteps: int, *, generator: torch.Generator, device: torch.device
 ) -> StepRandomness:
     """Of a step of pictures, with ``levels`` levels of noise; 0: of one in which the scene learns alone."""
     num_objects, views, channels, height, width = batch.images.shape
@@ -104,10 +96,7 @@ def sample_step_randomness(
     prompt_dropped = torch.rand(num_objects, generator=generator) < dropout
     size = height // SCENE_DOWNSCALE, width // SCENE_DOWNSCALE
     return StepRandomness(
-        prompt_dropped,
-        sample_jitter(num_objects * views, *size, generator=generator, device=device),
-        timestep,
-        noise,
+        prompt_dropped, sample_jitter(num_objects * views, *size, generator=generator, device=device), timestep, noise
     )
 
 
@@ -142,16 +131,11 @@ def pixel_prior_losses(
     """
     device = alpha_bar.device
     randomness = sample_step_randomness(batch, dropout, len(alpha_bar), generator=generator, device=device)
-    noisy_images, cameras = (
-        NoisyImages.from_batch(batch, randomness, alpha_bar),
-        batch_cameras(batch).to(device),
-    )
+    noisy_images, cameras = (NoisyImages.from_batch(batch, randomness, alpha_bar), batch_cameras(batch).to(device))
     views = batch.images.shape[1]
     with bfloat16_autocast(device):
         text, volumes, colors = model.predict_scene(batch, randomness.prompt_dropped)
-        scene_images = render_scene_condition(
-            volumes, cameras, *noisy_images.x0.shape[-2:], jitter=randomness.jitter
-        )
+        scene_images = render_scene_condition(volumes, cameras, *noisy_images.x0.shape[-2:], jitter=randomness.jitter)
         condition = model.conditioner(
             text, batch.azimuth_deg.flatten().to(device), batch.elevation_deg.flatten().to(device)
         )
@@ -166,9 +150,7 @@ def pixel_prior_losses(
             cameras,
             views=views if joint else 1,
         )
-    return losses_from_prediction(
-        model, batch, randomness, noisy_images, predicted, volumes, scene_images, colors
-    )
+    return losses_from_prediction(model, batch, randomness, noisy_images, predicted, volumes, scene_images, colors)
 
 
 @dataclass(frozen=True)
@@ -214,8 +196,7 @@ def losses_from_prediction(
     decomposition_loss = RESIDUAL_WEIGHT * (has_prompt * weight * (2 * predicted.residual).square()).mean()
     if target_shading is not None:
         decomposition_loss = (
-            decomposition_loss
-            + SHADING_WEIGHT * (weight * (2 * (predicted.shading - target_shading)).square()).mean()
+            decomposition_loss + SHADING_WEIGHT * (weight * (2 * (predicted.shading - target_shading)).square()).mean()
         )
     return PixelPriorLosses(
         (weight * (predicted.image(colors) - target).square()).mean(),
@@ -236,9 +217,7 @@ def scene_loss(
     scene_images = render_scene_condition(
         volumes, batch_cameras(batch).to(device), *batch.images.shape[-2:], jitter=randomness.jitter
     )
-    return scene_render_loss(volumes, scene_images, colors, batch) + PALETTE_WEIGHT * palette_loss(
-        model, batch
-    )
+    return scene_render_loss(volumes, scene_images, colors, batch) + PALETTE_WEIGHT * palette_loss(model, batch)
 
 
 def scene_render_loss(
@@ -258,9 +237,7 @@ def scene_render_loss(
     shading, opacity = scene_images[:, :PALETTE_SIZE], scene_images[:, PALETTE_SIZE : PALETTE_SIZE + 1]
     image = torch.cat([2 * apply_palette(shading, colors) - 1, opacity], 1)
     error = (
-        (image - downscaled_mean(batch.peers or list(batch.images[:, None])).to(scene_images.device))
-        .square()
-        .mean()
+        (image - downscaled_mean(batch.peers or list(batch.images[:, None])).to(scene_images.device)).square().mean()
     )
     if batch.occupancy is not None:
         views = batch.images.shape[1]
@@ -273,8 +250,7 @@ def scene_render_loss(
         return error
     return (
         error
-        + SHADING_WEIGHT
-        * (2 * (shading - downscaled_mean(batch.peer_shading).to(scene_images.device))).square().mean()
+        + SHADING_WEIGHT * (2 * (shading - downscaled_mean(batch.peer_shading).to(scene_images.device))).square().mean()
     )
 
 
@@ -302,9 +278,7 @@ def denoising_targets(
     shading = None if batch.shading is None else batch.shading.flatten(0, 1).to(x0.device, copy=True)
     per_object = (num_objects, views)
     object_sigma = sigma[::views].flatten().tolist()  # one wait for the device
-    ambiguous = [
-        i for i, peers in enumerate(batch.peers) if len(peers) > 1 and object_sigma[i] >= MIN_PEER_SIGMA
-    ]
+    ambiguous = [i for i, peers in enumerate(batch.peers) if len(peers) > 1 and object_sigma[i] >= MIN_PEER_SIGMA]
     if not ambiguous:
         return images, shading
     peer_images, is_real = _pad_rows([batch.peers[i] for i in ambiguous], x0.device)

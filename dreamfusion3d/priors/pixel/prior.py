@@ -43,11 +43,7 @@ from dreamfusion3d.procedural.categories import CATEGORIES, WOOD_COLOR, format_c
 PIXEL_PRIOR_SIZE = 64  # pixels, a square
 MAX_LISTED_WORDS = 40  # plain words that an error names
 TEXT_ENCODER_FOLDER = "words"  # folder of the network that reads prompts
-WEIGHT_FILES = (
-    "unet/diffusion_pytorch_model.safetensors",
-    "conditioner/model.safetensors",
-    "scene/model.safetensors",
-)
+WEIGHT_FILES = ("unet/diffusion_pytorch_model.safetensors", "conditioner/model.safetensors", "scene/model.safetensors")
 
 
 class PixelPrior:
@@ -154,15 +150,7 @@ class PixelPrior:
         with self._autocast():
             condition = self.conditioner(vector, cameras.azimuth_deg, cameras.elevation_deg)
             predicted = predict_image(
-                self.denoiser,
-                self.attention,
-                x_t,
-                timestep,
-                scene_images,
-                colors,
-                condition,
-                cameras,
-                views=views,
+                self.denoiser, self.attention, x_t, timestep, scene_images, colors, condition, cameras, views=views
             )
         return predicted.image(colors)
 
@@ -179,10 +167,7 @@ class PixelPrior:
 
     def _describe_vocabulary(self) -> str:
         """For error messages: every kind, and some of the plain words."""
-        categories, words = (
-            vocabulary_categories(self.conditioner.vocabulary),
-            vocabulary_words(self._vocabulary),
-        )
+        categories, words = (vocabulary_categories(self.conditioner.vocabulary), vocabulary_words(self._vocabulary))
         more = f" and {len(words) - MAX_LISTED_WORDS} more" if len(words) > MAX_LISTED_WORDS else ""
         word_list = f"the words {', '.join(words[:MAX_LISTED_WORDS])}{more}" if words else ""
         return "; ".join(part for part in (format_category_names(categories), word_list) if part)
@@ -236,9 +221,7 @@ def _load_text_encoder(folder: Path) -> PromptTextEncoder | None:
         return PromptTextEncoder.load(folder / TEXT_ENCODER_FOLDER)
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{TEXT_ENCODER_FOLDER}/ in {folder} is damaged ({reason}); {_advice(folder)}"
-        ) from None
+        raise InputError(f"{TEXT_ENCODER_FOLDER}/ in {folder} is damaged ({reason}); {_advice(folder)}") from None
 
 
 def _check_complete(folder: Path) -> None:
@@ -248,9 +231,7 @@ def _check_complete(folder: Path) -> None:
         )
     for part in ("model_index.json", "scheduler/scheduler_config.json", "unet/config.json", *WEIGHT_FILES):
         if not (folder / part).is_file():
-            raise InputError(
-                f"the folder {folder} is not a pixel prior: {part} is missing; {_advice(folder)}"
-            )
+            raise InputError(f"the folder {folder} is not a pixel prior: {part} is missing; {_advice(folder)}")
 
 
 def _advice(folder: Path) -> str:

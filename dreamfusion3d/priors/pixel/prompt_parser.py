@@ -34,23 +34,17 @@ def parse_prompt(prompt: str, text_encoder: SpecPredictor | None) -> ParsedPromp
     return best if prediction is None else _apply_prediction(prompt, best, prediction)
 
 
-def _correct_spelling(
-    prompt: str, parsed: ParsedPrompt, prediction: SpecPrediction | None
-) -> ParsedPrompt | None:
+def _correct_spelling(prompt: str, parsed: ParsedPrompt, prediction: SpecPrediction | None) -> ParsedPrompt | None:
     """The rules' reading with unknown words corrected, or None when there was nothing to correct.
 
     Where a slip alone is no evidence ("horse" is one letter from "house"), the network must agree
     with what it changes.
     """
     corrections = {w: fix for w in parsed.unknown_words if (fix := correct_spelling(w)) is not None}
-    corrected_all = _parse_with_replacements(
-        prompt, {w: correction for w, (correction, _) in corrections.items()}
-    )
+    corrected_all = _parse_with_replacements(prompt, {w: correction for w, (correction, _) in corrections.items()})
     accepted = {}
     for word, (correction, is_certain) in corrections.items():
-        without_it = _parse_with_replacements(
-            prompt, {w: r for w, (r, _) in corrections.items() if w != word}
-        )
+        without_it = _parse_with_replacements(prompt, {w: r for w, (r, _) in corrections.items() if w != word})
         if (
             correction in corrected_all.unknown_words
             or corrected_all.spec is None
@@ -58,8 +52,7 @@ def _correct_spelling(
         ):
             continue  # the correction says nothing
         if is_certain or (
-            prediction is not None
-            and _confirms_correction(prediction.spec, corrected_all.spec, without_it.spec)
+            prediction is not None and _confirms_correction(prediction.spec, corrected_all.spec, without_it.spec)
         ):
             accepted[word] = correction
     if not accepted:
@@ -80,9 +73,7 @@ def _confirms_correction(predicted: ObjectSpec | None, after: ObjectSpec, before
     if before is None or before.kind != after.kind:
         return True
     names = [f.name for f in dataclasses.fields(ObjectSpec)]
-    return all(
-        getattr(predicted, n) == getattr(after, n) for n in names if getattr(after, n) != getattr(before, n)
-    )
+    return all(getattr(predicted, n) == getattr(after, n) for n in names if getattr(after, n) != getattr(before, n))
 
 
 def _apply_prediction(prompt: str, parsed: ParsedPrompt, prediction: SpecPrediction) -> ParsedPrompt:
@@ -93,9 +84,7 @@ def _apply_prediction(prompt: str, parsed: ParsedPrompt, prediction: SpecPredict
     category, base, respelled = CATEGORIES[prediction.spec.kind], parsed, {}
     if parsed.spec is None:
         nouns = {category.name, *category.synonyms}
-        near = {
-            w: match for w in parsed.unknown_words if (match := _closest_word(w, nouns)) and match[0] == w[0]
-        }
+        near = {w: match for w in parsed.unknown_words if (match := _closest_word(w, nouns)) and match[0] == w[0]}
         if not near:
             return parsed
         word = next(iter(near))

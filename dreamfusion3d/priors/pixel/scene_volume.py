@@ -70,8 +70,7 @@ class SceneVolume(nn.Module):
         )
         self.last = nn.ConvTranspose3d(narrow, 4 + PALETTE_SIZE, 2, stride=2)
         self.maps = nn.Parameter(
-            0.3
-            * torch.randn(NUM_PATTERN_MAPS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION)
+            0.3 * torch.randn(NUM_PATTERN_MAPS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION)
         )
         self.mix = nn.Linear(width, PALETTE_SIZE * NUM_PATTERN_MAPS)
 
@@ -95,9 +94,7 @@ class SceneVolume(nn.Module):
 
     def unflatten_volumes(self, volumes: Float[Tensor, "g n"]) -> Float[Tensor, "g v z y x"]:
         """Volumes that were kept as rows."""
-        return volumes.unflatten(
-            1, (VOLUME_CHANNELS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION)
-        )
+        return volumes.unflatten(1, (VOLUME_CHANNELS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION))
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,9 +126,7 @@ def render_scene_volume(
     the camera's frame, and depth. The lights times the palette are the premultiplied picture.
     """
     if generator is not None:
-        jitter = sample_jitter(
-            len(cameras), height, width, generator=generator, device=cameras.azimuth_deg.device
-        )
+        jitter = sample_jitter(len(cameras), height, width, generator=generator, device=cameras.azimuth_deg.device)
     with torch.autocast(volumes.device.type, enabled=False):  # geometry wants its digits
         return _render_volume(volumes.float(), cameras.resized(height, width), jitter)
 
@@ -140,9 +135,7 @@ def sample_jitter(
     count: int, height: int, width: int, *, generator: torch.Generator, device: torch.device
 ) -> Float[Tensor, "{count} 1 {height} {width}"]:
     """By how much of their distance the samples of each pixel's ray are moved, drawn by lot."""
-    return torch.rand(
-        count, 1, height, width, generator=generator_on_device(generator, device), device=device
-    )
+    return torch.rand(count, 1, height, width, generator=generator_on_device(generator, device), device=device)
 
 
 def generator_on_device(generator: torch.Generator, device: torch.device) -> torch.Generator:
@@ -200,9 +193,7 @@ def _render_volume(
     shade = MEAN_SHADING + torch.einsum("bcshw,bc->bshw", vector, light)
     opacity = weight.sum(1, keepdim=True)
     color_shading = (color_fraction * (weight * shade)[:, None]).sum(2)
-    normals = torch.einsum(
-        "bchw,bck->bkhw", (vector * weight[:, None]).sum(2), cameras.camera_to_world[:, :3, :3]
-    )
+    normals = torch.einsum("bchw,bck->bkhw", (vector * weight[:, None]).sum(2), cameras.camera_to_world[:, :3, :3])
     depth_map = (weight * (ORBIT_DISTANCE - depth)).sum(1, keepdim=True)
     return torch.cat([color_shading, opacity * 2 - 1, 2 * normals, depth_map], 1)
 

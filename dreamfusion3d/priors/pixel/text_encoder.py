@@ -71,9 +71,7 @@ class PromptTextEncoder(nn.Module):
         self.slot_values, self.width, self.layers, self.num_buckets = slot_values, width, layers, num_buckets
         self.grams = nn.EmbeddingBag(num_buckets, width, mode="mean")
         self.places = nn.Parameter(0.1 * torch.randn(_MAX_WORDS, width))
-        block = nn.TransformerEncoderLayer(
-            width, 4, 2 * width, dropout=0.1, batch_first=True, norm_first=True
-        )
+        block = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.1, batch_first=True, norm_first=True)
         self.body = nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
         self.queries = nn.Parameter(torch.randn(len(slot_values), width))
         self.look = nn.MultiheadAttention(width, 4, batch_first=True)
@@ -90,9 +88,7 @@ class PromptTextEncoder(nn.Module):
         padded = nn.utils.rnn.pad_sequence(list(vectors.split([len(w) for w in words])), batch_first=True)
         is_padding = torch.tensor([[i >= len(w) for i in range(longest)] for w in words], device=device)
         x = self.body(padded + self.places[:longest], src_key_padding_mask=is_padding)
-        slot_features, _ = self.look(
-            self.queries.expand(len(words), -1, -1), x, x, key_padding_mask=is_padding
-        )
+        slot_features, _ = self.look(self.queries.expand(len(words), -1, -1), x, x, key_padding_mask=is_padding)
         logits = {name: head(slot_features[:, i]) for i, (name, head) in enumerate(self.heads.items())}
         return logits, nn.functional.normalize(self.project(slot_features.flatten(1)), dim=-1)
 
@@ -115,12 +111,7 @@ class PromptTextEncoder(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(
             folder / "config.json",
-            {
-                "values": self.slot_values,
-                "width": self.width,
-                "layers": self.layers,
-                "buckets": self.num_buckets,
-            },
+            {"values": self.slot_values, "width": self.width, "layers": self.layers, "buckets": self.num_buckets},
         )
         with atomic_write(folder / _FILE) as temporary:
             save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, temporary)
@@ -129,12 +120,7 @@ class PromptTextEncoder(nn.Module):
     def load(cls, folder: Path) -> PromptTextEncoder:
         config = json.loads((folder / "config.json").read_text())
         with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-            model = cls(
-                config["values"],
-                width=config["width"],
-                layers=config["layers"],
-                num_buckets=config["buckets"],
-            )
+            model = cls(config["values"], width=config["width"], layers=config["layers"], num_buckets=config["buckets"])
         model.load_state_dict({k: v.float() for k, v in load_file(folder / _FILE).items()})
         return model.eval()
 

@@ -39,9 +39,7 @@ def tokenize_caption(caption: str) -> list[str]:
     return [*spec_tokens, *(WORD_PREFIX + word for word in parsed.unknown_words if word.isalpha())]
 
 
-def tokenize_prompt(
-    prompt: str, vocabulary: Collection[str], text_encoder: SpecPredictor | None
-) -> PromptTokens:
+def tokenize_prompt(prompt: str, vocabulary: Collection[str], text_encoder: SpecPredictor | None) -> PromptTokens:
     """``prompt`` for a prior of that vocabulary. Where it knows a word that the rules do not, the
     rules' reading stands; else the prompt is read as the procedural world's (``understand``)."""
     parsed = parse_with_rules(prompt)
@@ -51,9 +49,7 @@ def tokenize_prompt(
     remaining = _remaining_words(prompt, parsed, vocabulary)
     spec_tokens = parsed.spec.tokens() if _in_vocabulary(parsed, vocabulary) and parsed.spec else []
     return PromptTokens(
-        parsed,
-        [*spec_tokens, *(WORD_PREFIX + w for w in known_words)],
-        [w for w in remaining if w not in known_words],
+        parsed, [*spec_tokens, *(WORD_PREFIX + w for w in known_words)], [w for w in remaining if w not in known_words]
     )
 
 

@@ -34,12 +34,7 @@ from dreamfusion3d.priors.pixel.train_planner import (
     is_default_plan,
     plan_train_steps,
 )
-from dreamfusion3d.priors.pixel.train_state import (
-    BatchFunction,
-    PriorTrainConfig,
-    PriorTrainState,
-    PriorTrainStep,
-)
+from dreamfusion3d.priors.pixel.train_state import BatchFunction, PriorTrainConfig, PriorTrainState, PriorTrainStep
 from dreamfusion3d.priors.pixel.unet import build_scheduler, install_view_attention
 from dreamfusion3d.procedural.dataset import TrainingBatch
 
@@ -102,9 +97,7 @@ def train_pixel_prior(
         scene_only = state.step < config.scene_steps or scene_draw < config.scene_step_fraction
         num_images = config.scene_images_per_step if scene_only else config.images_per_step
         batch = make_batch(
-            num_objects[scene_only],
-            SCENE_VIEWS_PER_OBJECT if scene_only else config.views_per_object,
-            generator,
+            num_objects[scene_only], SCENE_VIEWS_PER_OBJECT if scene_only else config.views_per_object, generator
         )
         context = dataclasses.replace(contexts[scene_only], joint=joint_draw >= config.single_view_fraction)
         generator_state = generator.get_state()
@@ -113,16 +106,12 @@ def train_pixel_prior(
         steps_since_start = state.step - (config.scene_steps if state.step >= config.scene_steps else 0)
         for group in state.optimizer.param_groups:
             # a run of minutes has no steps to lose
-            warmup = min(
-                1.0, max((steps_since_start + 1) / config.warmup_steps, fraction_done / MAX_WARMUP_FRACTION)
-            )
+            warmup = min(1.0, max((steps_since_start + 1) / config.warmup_steps, fraction_done / MAX_WARMUP_FRACTION))
             cooldown = min(1.0, (1 - fraction_done) / max(cooldown_fraction, 1 / steps))
             group["lr"] = group["rate"] * warmup * cooldown
         state.optimizer.zero_grad(set_to_none=True)
         value = chain.run(
-            lambda plan: _compute_gradient(
-                plan, context, batch, config, generator.set_state(generator_state)
-            ),  # noqa: B023
+            lambda plan: _compute_gradient(plan, context, batch, config, generator.set_state(generator_state)),  # noqa: B023
             undo=lambda: state.optimizer.zero_grad(set_to_none=True),
         )
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
@@ -131,9 +120,7 @@ def train_pixel_prior(
             state.step += 1
             state.images_seen += num_images
             _update_ema(state, num_images)
-        yield PriorTrainStep(
-            state.step, state.images_seen, value, float(norm), scene_only, chain.take_warnings()
-        )
+        yield PriorTrainStep(state.step, state.images_seen, value, float(norm), scene_only, chain.take_warnings())
 
 
 def _compute_gradient(
@@ -148,9 +135,7 @@ def _compute_gradient(
     assert alpha_bar is not None
     if not is_default_plan(plan):
         num_timesteps = 0 if context.attention is None else len(alpha_bar)
-        randomness = sample_step_randomness(
-            batch, dropout, num_timesteps, generator=generator, device=context.device
-        )
+        randomness = sample_step_randomness(batch, dropout, num_timesteps, generator=generator, device=context.device)
         return backward_in_chunks(context, batch, randomness, plan.num_chunks, plan.schedule)
     if context.attention is None:
         loss = scene_loss(model, batch, dropout, generator=generator)
@@ -180,11 +165,7 @@ def validation_loss(
     alpha_bar = build_scheduler().alphas_cumprod.to(device)
     generator = torch.Generator().manual_seed(seed)
     values = [
-        float(
-            pixel_prior_losses(
-                model, attention, alpha_bar, batch, config.prompt_dropout, generator=generator
-            ).image
-        )
+        float(pixel_prior_losses(model, attention, alpha_bar, batch, config.prompt_dropout, generator=generator).image)
         for batch in batches
     ]
     return sum(values) / len(values)

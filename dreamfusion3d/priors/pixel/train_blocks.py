@@ -89,10 +89,7 @@ def train_step_blocks(
     if context.attention is None:
 
         def scene_only_error(state: Activations) -> Activations:
-            return {
-                "loss": loss_scale
-                * scene_render_loss(state["volumes"], state["seen"], state["colours"], batch)
-            }
+            return {"loss": loss_scale * scene_render_loss(state["volumes"], state["seen"], state["colours"], batch)}
 
         return [*blocks, Block("error", scene_only_error, ("volumes", "seen", "colours"))]
     assert context.alpha_bar is not None
@@ -102,14 +99,7 @@ def train_step_blocks(
     def error(state: Activations) -> Activations:
         predicted = unpack_unet_output(state["h"], state["seen"])
         parts = losses_from_prediction(
-            context.model,
-            batch,
-            randomness,
-            noisy_images,
-            predicted,
-            state["volumes"],
-            state["seen"],
-            state["colours"],
+            context.model, batch, randomness, noisy_images, predicted, state["volumes"], state["seen"], state["colours"]
         )
         return {"loss": loss_scale * (parts.image + parts.shading + context.scene_weight * parts.scene)}
 
@@ -132,9 +122,7 @@ def _scene_blocks(context: TrainStepContext, batch: TrainingBatch, randomness: S
     return [Block("scene", predict_scene), Block("look", render_scene)]
 
 
-def _denoising_blocks(
-    context: TrainStepContext, batch: TrainingBatch, noisy_images: NoisyImages
-) -> list[Block]:
+def _denoising_blocks(context: TrainStepContext, batch: TrainingBatch, noisy_images: NoisyImages) -> list[Block]:
     """The U-Net, from what it is shown to its answer ``h``."""
     device, cameras = context.device, batch_cameras(batch).to(context.device)
     x_t, timestep, attention = noisy_images.x_t, noisy_images.timestep, context.attention
@@ -192,14 +180,10 @@ def unet_blocks(unet: UNet2DModel, timestep: Tensor) -> list[Block]:
         ]
         layers += [functools.partial(_run_sampler, sampler) for sampler in down.downsamplers or []]
         for layer in layers:
-            blocks.append(
-                Block(f"down{depth}", functools.partial(_run_layer_and_store_skip, layer, f"skip{skips}"))
-            )
+            blocks.append(Block(f"down{depth}", functools.partial(_run_layer_and_store_skip, layer, f"skip{skips}")))
             skips += 1
     for resnet in unet.mid_block.resnets:
-        blocks.append(
-            Block("middle", functools.partial(_run_layer, functools.partial(_run_resnet, resnet, None)))
-        )
+        blocks.append(Block("middle", functools.partial(_run_layer, functools.partial(_run_resnet, resnet, None))))
     for depth, up in enumerate(unet.up_blocks):
         attentions = getattr(up, "attentions", [None] * len(up.resnets))
         for resnet, attention in zip(up.resnets, attentions, strict=True):
@@ -207,9 +191,7 @@ def unet_blocks(unet: UNet2DModel, timestep: Tensor) -> list[Block]:
             run = functools.partial(_run_resnet_with_skip, resnet, attention, f"skip{skips}")
             blocks.append(Block(f"up{depth}", functools.partial(_run_layer, run), (f"skip{skips}",)))
         for sampler in up.upsamplers or []:
-            blocks.append(
-                Block(f"up{depth}", functools.partial(_run_layer, functools.partial(_run_sampler, sampler)))
-            )
+            blocks.append(Block(f"up{depth}", functools.partial(_run_layer, functools.partial(_run_sampler, sampler))))
 
     def last_layer(state: Activations) -> Tensor:
         return unet.conv_out(unet.conv_act(unet.conv_norm_out(state["h"])))
@@ -221,9 +203,7 @@ def _run_layer(layer: Callable[[Activations], Tensor], state: Activations) -> Ac
     return {"h": layer(state)}
 
 
-def _run_layer_and_store_skip(
-    layer: Callable[[Activations], Tensor], name: str, state: Activations
-) -> Activations:
+def _run_layer_and_store_skip(layer: Callable[[Activations], Tensor], name: str, state: Activations) -> Activations:
     h = layer(state)
     return {"h": h, name: h}
 

@@ -136,14 +136,10 @@ def train_prior_folder(
         means = {name: round(sum(values) / len(values), 5) for name, values in losses.items() if values}
         summary = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
         expected_total = (
-            min(goal, round(initial_images + 60 * max_minutes * images_per_second))
-            if max_minutes < math.inf
-            else goal
+            min(goal, round(initial_images + 60 * max_minutes * images_per_second)) if max_minutes < math.inf else goal
         )
         progress.step(
-            step.images_seen,
-            max(expected_total, step.images_seen),
-            f"{summary}, {images_per_second:.0f} pictures/s",
+            step.images_seen, max(expected_total, step.images_seen), f"{summary}, {images_per_second:.0f} pictures/s"
         )
         if step.index % LOG_INTERVAL == 0:
             validation = None
@@ -188,19 +184,13 @@ def _read_image_folder(folder: Path, progress: Progress) -> image_folder.ImageFo
                 "and the prior will not know the sides of things"
             )
         elif all(len(group) == 1 for group in dataset.groups):
-            progress.log(
-                "warning: no two pictures share a group: views will be learned one by one, not together"
-            )
+            progress.log("warning: no two pictures share a group: views will be learned one by one, not together")
         return dataset
     raise AssertionError("read_folder ends with the pictures")
 
 
 def _image_folder_data(dataset: image_folder.ImageFolderDataset) -> TrainingData:
-    record = {
-        "pictures": len(dataset.records),
-        "objects": len(dataset.groups),
-        "cameras": dataset.has_cameras,
-    }
+    record = {"pictures": len(dataset.records), "objects": len(dataset.groups), "cameras": dataset.has_cameras}
     return TrainingData(
         lambda n, v, g: dataset.batch(n, v, generator=g),
         samples=tuple(dataset.captions[:NUM_CAPTION_SAMPLES]),
@@ -246,9 +236,7 @@ def _resume(state: PriorTrainState, checkpoint: Path) -> bool:
         ) from None
 
 
-def _log(
-    path: Path, step: PriorTrainStep, means: dict[str, float], rate: float, validation: float | None
-) -> None:
+def _log(path: Path, step: PriorTrainStep, means: dict[str, float], rate: float, validation: float | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     line = {"step": step.index, "pictures": step.images_seen, **means, "per_second": round(rate, 1)}
     if validation is not None:
@@ -257,9 +245,7 @@ def _log(
         log.write(json.dumps(line) + "\n")
 
 
-def _save_outputs(
-    state: PriorTrainState, out: Path, checkpoint: Path, seconds: float, data: TrainingData
-) -> None:
+def _save_outputs(state: PriorTrainState, out: Path, checkpoint: Path, seconds: float, data: TrainingData) -> None:
     """Checkpoint, weights, the log's plot, and a picture of what the prior can do by now."""
     save_checkpoint(state, checkpoint)
     save_pixel_prior(state, out, seconds=round(seconds), **data.record)

@@ -147,9 +147,7 @@ def _profile_steps(
         randomness = sample_step_randomness(
             batch, state.config.prompt_dropout, num_timesteps, generator=generator, device=context.device
         )
-        chains.append(
-            profile_chain(train_step_blocks(context, batch, randomness), {}, context.device, parameters)
-        )
+        chains.append(profile_chain(train_step_blocks(context, batch, randomness), {}, context.device, parameters))
         bytes_per_object = _batch_bytes(batch) // num_objects
     return chains[0], chains[1], bytes_per_object
 
@@ -174,11 +172,7 @@ def _describe_plan(num_chunks: int, num_objects: int, num_recomputed: int = 0, n
     description = f"all {num_objects} props at once"
     if num_chunks > 1:
         description = f"{-(-num_objects // num_chunks)} of {num_objects} props at a time"
-    return (
-        f"{description}, {num_recomputed} of {num_blocks} blocks computed twice"
-        if num_recomputed
-        else description
-    )
+    return f"{description}, {num_recomputed} of {num_blocks} blocks computed twice" if num_recomputed else description
 
 
 def is_default_plan(plan: TrainStepPlan) -> bool:

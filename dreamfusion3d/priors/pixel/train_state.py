@@ -83,8 +83,7 @@ class PriorTrainState:
             return max(0, num_images) // self.config.scene_images_per_step
         scene_fraction = self.config.scene_step_fraction
         mean_images = (
-            scene_fraction * self.config.scene_images_per_step
-            + (1 - scene_fraction) * self.config.images_per_step
+            scene_fraction * self.config.scene_images_per_step + (1 - scene_fraction) * self.config.images_per_step
         )
         return scene_only_steps + math.ceil((num_images - scene_only_images) / mean_images)
 
@@ -96,9 +95,7 @@ def new_train_state(
         torch.manual_seed(seed)
         unet = build_unet(config.widths, config.layers)
         width = 4 * config.widths[0]
-        model = PixelPriorNetworks(
-            unet, Conditioner(vocabulary, width), SceneVolume(width, config.scene_channels)
-        )
+        model = PixelPriorNetworks(unet, Conditioner(vocabulary, width), SceneVolume(width, config.scene_channels))
     return _make_train_state(model, config, device)
 
 
@@ -110,18 +107,14 @@ def train_state_from_folder(
     config = dataclasses.replace(config, scene_steps=0)
     unet = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=torch.float32)
     conditioner = Conditioner.load(folder / "conditioner").extend_vocabulary(vocabulary)
-    state = _make_train_state(
-        PixelPriorNetworks(unet, conditioner, SceneVolume.load(folder / "scene")), config, device
-    )
+    state = _make_train_state(PixelPriorNetworks(unet, conditioner, SceneVolume.load(folder / "scene")), config, device)
     record = folder / "training.json"
     if record.exists():
         state.images_seen = int(json.loads(record.read_text()).get("pictures", 0))
     return state
 
 
-def _make_train_state(
-    model: PixelPriorNetworks, config: PriorTrainConfig, device: torch.device
-) -> PriorTrainState:
+def _make_train_state(model: PixelPriorNetworks, config: PriorTrainConfig, device: torch.device) -> PriorTrainState:
     # the stubs of Module.to know memory_format only as a keyword of a single tensor
     model = model.to(device)
     model.unet.to(memory_format=torch.channels_last)

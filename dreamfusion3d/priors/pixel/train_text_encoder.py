@@ -131,9 +131,7 @@ def random_spec(*, generator: torch.Generator) -> ObjectSpec:
     )
 
 
-def evaluate_text_encoder(
-    model: PromptTextEncoder, *, count: int, generator: torch.Generator
-) -> dict[str, float]:
+def evaluate_text_encoder(model: PromptTextEncoder, *, count: int, generator: torch.Generator) -> dict[str, float]:
     """Shares of ``count`` sentences a family that are read as meant: by the network, by the rules, and
     by both together, as a prompt is (``understand``)."""
     specs = [random_spec(generator=generator) for _ in range(count)]
@@ -158,7 +156,5 @@ def evaluate_text_encoder(
         )
     unrelated = [generate_unrelated_prompt(generator=generator, held_out=True) for _ in range(count)]
     report["strangers_refused"] = sum(u.spec is None for u in model.predict_specs(unrelated)) / count
-    report["strangers_refused_understood"] = (
-        sum(parse_prompt(s, model).spec is None for s in unrelated) / count
-    )
+    report["strangers_refused_understood"] = sum(parse_prompt(s, model).spec is None for s in unrelated) / count
     return report

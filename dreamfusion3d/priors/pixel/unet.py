@@ -52,10 +52,7 @@ def build_unet(widths: tuple[int, ...] = (96, 192), layers: int = 1) -> UNet2DMo
 def build_scheduler() -> DDPMScheduler:
     """Cosine noise levels (Nichol and Dhariwal, arXiv 2102.09672); the picture itself is predicted."""
     return DDPMScheduler(
-        num_train_timesteps=1000,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="sample",
-        clip_sample=False,
+        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=False
     )
 
 
@@ -147,9 +144,7 @@ class ImagePrediction:
         return torch.cat([2 * (apply_palette(self.shading, colors) + self.residual) - 1, self.opacity], 1)
 
 
-def apply_palette(
-    shading: Float[Tensor, "b p h w"], colors: Float[Tensor, "b p 3"]
-) -> Float[Tensor, "b 3 h w"]:
+def apply_palette(shading: Float[Tensor, "b p h w"], colors: Float[Tensor, "b p 3"]) -> Float[Tensor, "b 3 h w"]:
     """Premultiplied sRGB."""
     return torch.einsum("bphw,bpc->bchw", shading, colors)
 
@@ -195,17 +190,12 @@ def pack_unet_input(
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def unpack_unet_output(
-    sample: Float[Tensor, "b n u v"], scene_images: Float[Tensor, "b c hs ws"]
-) -> ImagePrediction:
+def unpack_unet_output(sample: Float[Tensor, "b n u v"], scene_images: Float[Tensor, "b c hs ws"]) -> ImagePrediction:
     """What the network's answer means beside the scene."""
     deviation = F.pixel_shuffle(sample, UNSHUFFLE_FACTOR).float()
     residual, opacity, shading = deviation.split([3, 1, PALETTE_SIZE], 1)
     scene = F.interpolate(
-        scene_images[:, : PALETTE_SIZE + 1],
-        scale_factor=float(SCENE_DOWNSCALE),
-        mode="bilinear",
-        align_corners=False,
+        scene_images[:, : PALETTE_SIZE + 1], scale_factor=float(SCENE_DOWNSCALE), mode="bilinear", align_corners=False
     )
     return ImagePrediction(
         scene[:, :PALETTE_SIZE] + DEVIATION_SCALE / 2 * shading,

@@ -111,9 +111,7 @@ class DiffusersFolder:
         return paths
 
 
-def select_weights(
-    names: Iterable[str], part: str, variant: str | None, source: str
-) -> tuple[list[str], str | None]:
+def select_weights(names: Iterable[str], part: str, variant: str | None, source: str) -> tuple[list[str], str | None]:
     """The weight files of ``part`` and the variant that they are: ``variant``, or the plain ones where
     there is none of it, or the only ones there are (fp16 before others). Raises InputError."""
     names = list(names)

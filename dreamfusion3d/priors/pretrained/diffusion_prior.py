@@ -48,9 +48,7 @@ class DiffusionPrior:
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
-        self.offloadable_weights = (
-            offloadable_weights  # the network's weights, where they may be sent to main memory
-        )
+        self.offloadable_weights = offloadable_weights  # the network's weights, where they may be sent to main memory
 
     def check_prompt(self, prompt: str) -> list[str]:
         return self.prompt_encoder.check_prompt(prompt)

@@ -66,15 +66,9 @@ class Family:
 UNET_CLASS = "UNet2DConditionModel"
 SD = Family("unet", UNET_CLASS, 1, text_encoders.encode_stable_diffusion, text_encoders.clip_prompt_limit)
 SDXL = Family("unet", UNET_CLASS, 2, text_encoders.encode_sdxl, text_encoders.clip_prompt_limit)
-IF = Family(
-    "unet", UNET_CLASS, 1, text_encoders.encode_deepfloyd, text_encoders.t5_prompt_limit, has_vae=False
-)
-SD3_FAMILY = Family(
-    "transformer", "SD3Transformer2DModel", 3, text_encoders.encode_sd3, text_encoders.sd3_prompt_limit
-)
-FLUX = Family(
-    "transformer", "FluxTransformer2DModel", 2, text_encoders.encode_flux, text_encoders.flux_prompt_limit
-)
+IF = Family("unet", UNET_CLASS, 1, text_encoders.encode_deepfloyd, text_encoders.t5_prompt_limit, has_vae=False)
+SD3_FAMILY = Family("transformer", "SD3Transformer2DModel", 3, text_encoders.encode_sd3, text_encoders.sd3_prompt_limit)
+FLUX = Family("transformer", "FluxTransformer2DModel", 2, text_encoders.encode_flux, text_encoders.flux_prompt_limit)
 # by the class that model_index.json names
 FAMILIES = {
     "StableDiffusionPipeline": SD,
@@ -106,9 +100,7 @@ def required_parts(index: dict[str, Any], source: str, settings: PriorConfig) ->
     return [p for p in parts if not (p == "vae" and settings.vae)]
 
 
-def load_diffusion_prior(
-    path: Path, name: str, settings: PriorConfig, device: torch.device
-) -> DiffusionPrior:
+def load_diffusion_prior(path: Path, name: str, settings: PriorConfig, device: torch.device) -> DiffusionPrior:
     """The prior in the folder ``path``, called ``name``. Raises InputError."""
     folder = DiffusersFolder(path, settings.variant)
     index = folder.index()
@@ -157,9 +149,7 @@ def _load_noise_schedule(folder: DiffusersFolder, family: Family) -> NoiseSchedu
 
     config = folder.config("scheduler")
     if "FlowMatch" in str(config.get("_class_name")):
-        return RectifiedFlowSchedule(
-            1.0 if family is FLUX else float(config.get("num_train_timesteps", 1000))
-        )
+        return RectifiedFlowSchedule(1.0 if family is FLUX else float(config.get("num_train_timesteps", 1000)))
     where, prediction = folder.path / "scheduler", config.get("prediction_type", "epsilon")
     if prediction not in PREDICTION_TYPES:
         raise InputError(f"{where} predicts {prediction!r}; known are {', '.join(PREDICTION_TYPES)}")
@@ -251,9 +241,7 @@ def _load_vae(
         folder, part = DiffusersFolder(where.parent, settings.variant), where.name
     vae_class = folder.config(part).get("_class_name")
     if vae_class not in VAE_CLASSES:
-        raise InputError(
-            f"{folder.path / part} holds a {vae_class}; a prior needs one of {', '.join(VAE_CLASSES)}"
-        )
+        raise InputError(f"{folder.path / part} holds a {vae_class}; a prior needs one of {', '.join(VAE_CLASSES)}")
     # gradients of pictures pass through it, and would fall below float16's range
     vae_dtype = torch.float32 if dtype == torch.float16 else dtype
     vae = folder.load_module(part, getattr(diffusers, vae_class), vae_dtype)
@@ -274,7 +262,5 @@ def _image_size(folder: DiffusersFolder, family: Family, vae: Any, requested: in
     size = requested or native * factor
     if size % (2 * factor):
         nearest_multiple = max(round(size / (2 * factor)), 1) * 2 * factor
-        raise InputError(
-            f"prior.resolution = {size} is not a multiple of {2 * factor}; for example {nearest_multiple}"
-        )
+        raise InputError(f"prior.resolution = {size} is not a multiple of {2 * factor}; for example {nearest_multiple}")
     return size

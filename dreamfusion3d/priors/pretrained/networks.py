@@ -17,12 +17,7 @@ from dreamfusion3d.priors.protocol import TextEmbedding
 @runtime_checkable
 class Network(Protocol):
     def __call__(
-        self,
-        x_t: Float[Tensor, "b c u v"],
-        timestep: Tensor,
-        text: TextEmbedding,
-        cameras: OrbitCameras,
-        views: int,
+        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
     ) -> Float[Tensor, "b c u v"]: ...
 
 
@@ -38,12 +33,7 @@ class UNet:
         self.size = size
 
     def __call__(
-        self,
-        x_t: Float[Tensor, "b c u v"],
-        timestep: Tensor,
-        text: TextEmbedding,
-        cameras: OrbitCameras,
-        views: int,
+        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
     ) -> Float[Tensor, "b c u v"]:
         added = None
         if self.size is not None:
@@ -51,9 +41,7 @@ class UNet:
             ids = constant_like((side, side, 0.0, 0.0, side, side), x_t).expand(len(x_t), -1)
             assert text.pooled is not None, "SDXL's texts have a pooled vector"
             added = {"text_embeds": text.pooled.to(x_t), "time_ids": ids}
-        output = self.unet(
-            x_t, timestep, encoder_hidden_states=text.embedding.to(x_t), added_cond_kwargs=added
-        ).sample
+        output = self.unet(x_t, timestep, encoder_hidden_states=text.embedding.to(x_t), added_cond_kwargs=added).sample
         return output[:, : x_t.shape[1]]
 
 
@@ -64,12 +52,7 @@ class SD3:
         self.transformer = transformer
 
     def __call__(
-        self,
-        x_t: Float[Tensor, "b c u v"],
-        timestep: Tensor,
-        text: TextEmbedding,
-        cameras: OrbitCameras,
-        views: int,
+        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
     ) -> Float[Tensor, "b c u v"]:
         assert text.pooled is not None, "SD3's texts have a pooled vector"
         return self.transformer(
@@ -91,20 +74,13 @@ class Flux:
         self.guidance_scale = distilled_scale if transformer.config.guidance_embeds else None
 
     def __call__(
-        self,
-        x_t: Float[Tensor, "b c u v"],
-        timestep: Tensor,
-        text: TextEmbedding,
-        cameras: OrbitCameras,
-        views: int,
+        self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
     ) -> Float[Tensor, "b c u v"]:
         assert text.pooled is not None, "Flux's texts have a pooled vector"
         rows, columns = x_t.shape[-2] // 2, x_t.shape[-1] // 2
         tokens = F.pixel_unshuffle(x_t, 2).flatten(2).transpose(1, 2)
         scale = (
-            None
-            if self.guidance_scale is None
-            else x_t.new_full((len(x_t),), self.guidance_scale, dtype=torch.float32)
+            None if self.guidance_scale is None else x_t.new_full((len(x_t),), self.guidance_scale, dtype=torch.float32)
         )
         output = self.transformer(
             hidden_states=tokens,

@@ -64,9 +64,7 @@ class OffloadableNetwork:
     offloaded: bool = False
 
     @staticmethod
-    def from_module(
-        module: torch.nn.Module, device: torch.device, settings: PriorConfig
-    ) -> OffloadableNetwork | None:
+    def from_module(module: torch.nn.Module, device: torch.device, settings: PriorConfig) -> OffloadableNetwork | None:
         """None where its layers must stay: the user has said where, something holds them, or what moves
         them is not installed."""
         pinned = settings.cpu_offload or settings.compile or settings.cuda_graph

@@ -83,9 +83,7 @@ class LatentEncoder:
         def blocks(rows: slice) -> list[Block]:
             def composite(state: Activations) -> Activations:
                 part = Render(state["rgb"], state["opacity"], render.depth[rows])
-                return {
-                    "h": self.pixel_encoder.composite(part, background).to(self.vae.device, self.vae.dtype)
-                }
+                return {"h": self.pixel_encoder.composite(part, background).to(self.vae.device, self.vae.dtype)}
 
             def sample_latents(state: Activations) -> Activations:
                 z = state["h"].float()

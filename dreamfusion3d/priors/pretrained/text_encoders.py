@@ -64,9 +64,7 @@ class TextEncoders:
             torch.cat([(r.text_embeds if projected else r.pooler_output).cpu() for r in rows]),
         )
 
-    def encode_t5(
-        self, number: int, prompts: list[str], length: int, *, masked: bool
-    ) -> Float[Tensor, "b n d"]:
+    def encode_t5(self, number: int, prompts: list[str], length: int, *, masked: bool) -> Float[Tensor, "b n d"]:
         """Of the ``number``-th encoder, a T5; ``masked``: the padding is not seen."""
         transformers = import_transformers()
         tokenizer = self.load_tokenizer(number, transformers.T5TokenizerFast)
@@ -82,9 +80,7 @@ class TextEncoders:
     def loaded_encoder(self, number: int, model_class: Any) -> Iterator[Any]:
         """An encoder on the device, for as long as the block lasts."""
         encoder_ref = [
-            self.folder.load_module(numbered_part("text_encoder", number), model_class, self.dtype).to(
-                self.device
-            )
+            self.folder.load_module(numbered_part("text_encoder", number), model_class, self.dtype).to(self.device)
         ]
         try:
             with torch.no_grad():
@@ -162,9 +158,7 @@ def numbered_part(name: str, number: int) -> str:
 
 
 def tokenize_padded(tokenizer: Any, prompt: str, length: int) -> tuple[Tensor, Tensor]:
-    encoded = tokenizer(
-        [prompt], padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-    )
+    encoded = tokenizer([prompt], padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return encoded.input_ids, encoded.attention_mask
 
 
@@ -185,9 +179,7 @@ def encode_sdxl(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
 
 def encode_deepfloyd(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
     """IF was taught lower case."""
-    return TextEmbedding(
-        encoders.encode_t5(1, [p.lower().strip() for p in prompts], CLIP_TOKENS, masked=True)
-    )
+    return TextEmbedding(encoders.encode_t5(1, [p.lower().strip() for p in prompts], CLIP_TOKENS, masked=True))
 
 
 def encode_sd3(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
@@ -206,9 +198,7 @@ def encode_sd3(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
 
 def encode_flux(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
     pooled = encoders.encode_clip(1, prompts, projected=False).pooled
-    return TextEmbedding(
-        encoders.encode_t5(2, prompts, flux_prompt_limit(encoders.folder)[1], masked=False), pooled
-    )
+    return TextEmbedding(encoders.encode_t5(2, prompts, flux_prompt_limit(encoders.folder)[1], masked=False), pooled)
 
 
 def clip_prompt_limit(folder: DiffusersFolder) -> tuple[int, int, bool]:

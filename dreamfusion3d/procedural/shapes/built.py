@@ -80,12 +80,9 @@ def tent(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     lean = (y - low - tall + slope * x.abs()) * steep
     cloth = torch.maximum(torch.maximum(lean, z.abs() - long), low - y)
     mouth = torch.maximum(
-        torch.maximum((y - low - tall * 0.72 + slope * 1.35 * x.abs()) * steep, low - 0.01 - y),
-        (z - long).abs() - 0.02,
+        torch.maximum((y - low - tall * 0.72 + slope * 1.35 * x.abs()) * steep, low - 0.01 - y), (z - long).abs() - 0.02
     )
-    ridge = sdf.capsule(
-        x, y, z, (0.0, low + tall, -long - 0.06), (0.0, low + tall, long + 0.06), 0.045, 0.045
-    )
+    ridge = sdf.capsule(x, y, z, (0.0, low + tall, -long - 0.06), (0.0, low + tall, long + 0.06), 0.045, 0.045)
     return [cloth, ridge, mouth]
 
 
@@ -147,7 +144,5 @@ def ufo(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     # eight lamps around the rim
     angle = torch.atan2(z, x)
     sector = torch.round(angle / (torch.pi / 4)) * (torch.pi / 4)
-    lights = sdf.sphere(
-        x - wide * 0.8 * torch.cos(sector), y + 0.0, z - wide * 0.8 * torch.sin(sector), 0.075
-    )
+    lights = sdf.sphere(x - wide * 0.8 * torch.cos(sector), y + 0.0, z - wide * 0.8 * torch.sin(sector), 0.075)
     return [sdf.union(disc, belly), dome, lights]

@@ -91,14 +91,7 @@ def lamp(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
         x,
         y,
         z,
-        [
-            (foot, -0.6),
-            (foot * 0.85, -0.52),
-            (0.07, -0.47),
-            (s.vary(4, 0.12, 0.3), -0.25),
-            (0.06, -0.05),
-            (0.06, 0.15),
-        ],
+        [(foot, -0.6), (foot * 0.85, -0.52), (0.07, -0.47), (s.vary(4, 0.12, 0.3), -0.25), (0.06, -0.05), (0.06, 0.15)],
         0.02,
     )
     return [shade, stand]

@@ -17,9 +17,7 @@ def mushroom(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     cap = torch.maximum(dome, edge - 0.02 - y)
     under = sdf.ellipsoid(x, y - edge + 0.02, z, radius * 0.82, 0.1, radius * 0.82)
     foot = s.vary(3, 0.2, 0.1)
-    stem = sdf.lathe(
-        x, y, z, [(foot, -0.56), (foot * 1.02, -0.45), (foot * 0.72, -0.1), (foot * 0.7, 0.1)], 0.02
-    )
+    stem = sdf.lathe(x, y, z, [(foot, -0.56), (foot * 1.02, -0.45), (foot * 0.72, -0.1), (foot * 0.7, 0.1)], 0.02)
     return [sdf.subtract(cap, under), stem]
 
 
@@ -85,9 +83,7 @@ def apple(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 def carrot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r = s.vary(0, 0.19, 0.1)
-    root = sdf.lathe(
-        x, y, z, [(0.02, -0.62), (r * 0.5, -0.35), (r * 0.85, -0.02), (r, 0.18), (r * 0.55, 0.26)], 0.02
-    )
+    root = sdf.lathe(x, y, z, [(0.02, -0.62), (r * 0.5, -0.35), (r * 0.85, -0.02), (r, 0.18), (r * 0.55, 0.26)], 0.02)
     leaves = sdf.capsule(x, y, z, (0.0, 0.22, 0.0), (0.0, s.vary(1, 0.54, 0.06), 0.0), 0.09, 0.07)
     for angle in (0.0, 120.0, 240.0):
         c, n = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -132,7 +128,5 @@ def ice_cream(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     ball = sdf.sphere(x, y - 0.08, z, r)
     pair = sdf.union(sdf.sphere(x - side, y - 0.06, z, r * 0.9), sdf.sphere(x + side, y - 0.06, z, r * 0.9))
     crown = sdf.sphere(x, y - 0.32, z, r * 0.9)
-    scoops = torch.where(
-        s.count == 1, ball, torch.where(s.count == 2, sdf.union(ball, crown), sdf.union(pair, crown))
-    )
+    scoops = torch.where(s.count == 1, ball, torch.where(s.count == 2, sdf.union(ball, crown), sdf.union(pair, crown)))
     return [scoops, cone]

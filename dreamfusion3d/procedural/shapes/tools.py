@@ -17,8 +17,7 @@ def hammer(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     face = sdf.box(x - half, y - at, z, 0.06, thick * 1.3, thick * 1.3, 0.03)
     # the peen: a wedge at -X
     peen = torch.maximum(
-        sdf.box(x + half + 0.1, y - at, z, 0.16, thick, thick, 0.01),
-        (y - at).abs() - thick - 0.5 * (x + half),
+        sdf.box(x + half + 0.1, y - at, z, 0.16, thick, thick, 0.01), (y - at).abs() - thick - 0.5 * (x + half)
     )
     return [sdf.union(block, face, peen), handle]
 
@@ -101,19 +100,10 @@ def bell(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
         x,
         y,
         z,
-        [
-            (rim, -0.5),
-            (rim * 0.97, -0.42),
-            (rim * 0.72, -0.2),
-            (rim * 0.62, 0.02),
-            (rim * 0.5, 0.16),
-            (0.08, 0.24),
-        ],
+        [(rim, -0.5), (rim * 0.97, -0.42), (rim * 0.72, -0.2), (rim * 0.62, 0.02), (rim * 0.5, 0.16), (0.08, 0.24)],
         0.02,
     )
-    handle = sdf.union(
-        sdf.cylinder(x, y - 0.38, z, 0.07, 0.18), sdf.sphere(x, y - 0.54, z, s.vary(1, 0.1, 0.1))
-    )
+    handle = sdf.union(sdf.cylinder(x, y - 0.38, z, 0.07, 0.18), sdf.sphere(x, y - 0.54, z, s.vary(1, 0.1, 0.1)))
     return [body, handle]
 
 
@@ -133,8 +123,7 @@ def gift(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     low = -0.5
     box = sdf.box(x, y - low - tall, z, half, tall, half)
     ribbon = torch.maximum(
-        sdf.box(x, y - low - tall, z, half + 0.025, tall + 0.025, half + 0.025),
-        torch.minimum(x.abs(), z.abs()) - 0.07,
+        sdf.box(x, y - low - tall, z, half + 0.025, tall + 0.025, half + 0.025), torch.minimum(x.abs(), z.abs()) - 0.07
     )
     top = low + 2 * tall
     loops = sdf.ellipsoid(x.abs() - 0.15, y - top - 0.1, z, 0.16, 0.1, 0.09)

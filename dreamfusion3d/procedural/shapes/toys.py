@@ -18,8 +18,7 @@ def snowman(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     body = sdf.smooth_union(body, sdf.sphere(x, y - head_y, z, head), 0.05)
     brim_y = head_y + head * 0.7
     hat = sdf.union(
-        sdf.cylinder(x, y - brim_y, z, head * 1.3, 0.03),
-        sdf.cylinder(x, y - brim_y - 0.08, z, head * 0.85, 0.085),
+        sdf.cylinder(x, y - brim_y, z, head * 1.3, 0.03), sdf.cylinder(x, y - brim_y - 0.08, z, head * 0.85, 0.085)
     )
     nose = sdf.capsule(x, y, z, (0.0, head_y, head * 0.8), (0.0, head_y - 0.01, head + 0.2), 0.05, 0.02)
     return [body, hat, nose]

@@ -6,13 +6,7 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
-from dreamfusion3d.procedural.shapes.base import (
-    ABSENT_DISTANCE,
-    ShapeParams,
-    handles,
-    vessel_and_cavity,
-    where_present,
-)
+from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, handles, vessel_and_cavity, where_present
 
 
 def pitcher(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -73,13 +67,7 @@ def vase(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 def bowl(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     rim = s.vary(0, 0.5, 0.06)
-    profile = [
-        (s.vary(1, 0.2, 0.1), -0.3),
-        (rim * 0.62, -0.2),
-        (rim * 0.84, -0.04),
-        (rim * 0.95, 0.12),
-        (rim, 0.28),
-    ]
+    profile = [(s.vary(1, 0.2, 0.1), -0.3), (rim * 0.62, -0.2), (rim * 0.84, -0.04), (rim * 0.95, 0.12), (rim, 0.28)]
     solid, cavity = vessel_and_cavity(x, y, z, profile, 0.06)
     handle = handles(x, y, z, s, (rim * 0.93, 0.1), s.vary(3, 0.15, 0.05), s.vary(4, 0.13, 0.05), 0.045)
     return [sdf.subtract(solid, cavity), sdf.subtract(handle, cavity)]
@@ -91,13 +79,7 @@ def bottle(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
         x,
         y,
         z,
-        [
-            (radius, -0.6),
-            (radius, shoulder),
-            (radius * 0.8, shoulder + 0.13),
-            (neck, shoulder + 0.26),
-            (neck, 0.56),
-        ],
+        [(radius, -0.6), (radius, shoulder), (radius * 0.8, shoulder + 0.13), (neck, shoulder + 0.26), (neck, 0.56)],
         0.02,
     )
     cap = sdf.cylinder(x, y - 0.58, z, neck + 0.045, 0.065)
@@ -106,27 +88,14 @@ def bottle(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 def goblet(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     rim = s.vary(0, 0.3, 0.08)
-    profile: list[tuple[sdf.TensorOrFloat, float]] = [
-        (0.06, -0.04),
-        (rim * 0.8, 0.08),
-        (rim, 0.26),
-        (rim * 0.96, 0.58),
-    ]
+    profile: list[tuple[sdf.TensorOrFloat, float]] = [(0.06, -0.04), (rim * 0.8, 0.08), (rim, 0.26), (rim * 0.96, 0.58)]
     solid, cavity = vessel_and_cavity(x, y, z, profile, 0.05)
     foot = s.vary(1, 0.28, 0.08)
     stem = sdf.lathe(
         x,
         y,
         z,
-        [
-            (foot, -0.6),
-            (foot * 0.8, -0.56),
-            (0.06, -0.47),
-            (0.045, -0.3),
-            (0.08, -0.2),
-            (0.045, -0.12),
-            (0.07, 0.0),
-        ],
+        [(foot, -0.6), (foot * 0.8, -0.56), (0.06, -0.47), (0.045, -0.3), (0.08, -0.2), (0.045, -0.12), (0.07, 0.0)],
         0.02,
     )
     return [sdf.subtract(solid, cavity), stem]
@@ -140,8 +109,7 @@ def teapot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     handle = handles(x, y, z, s, (radius * 0.96, -0.04), s.vary(3, 0.23, 0.05), s.vary(4, 0.22, 0.06), 0.05)
     top = -0.06 + height
     lid = sdf.union(
-        sdf.ellipsoid(x, y - top + 0.04, z, 0.2, 0.1, 0.2),
-        sdf.sphere(x, y - top - 0.1, z, s.vary(5, 0.07, 0.1)),
+        sdf.ellipsoid(x, y - top + 0.04, z, 0.2, 0.1, 0.2), sdf.sphere(x, y - top - 0.1, z, s.vary(5, 0.07, 0.1))
     )
     solid = sdf.smooth_union(sdf.union(body, base), spout, 0.06)
     return [sdf.union(solid, handle), lid]

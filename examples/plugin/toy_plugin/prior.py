@@ -37,9 +37,7 @@ class ToyPrior:
     def encode_text(self, prompts: list[str]) -> TextEmbedding:
         """A colour a prompt; grey for the empty one."""
         named = ([c for word, c in COLOURS.items() if word in prompt] for prompt in prompts)
-        return TextEmbedding(
-            torch.tensor([found[0] if found else GREY for found in named], device=self.device)
-        )
+        return TextEmbedding(torch.tensor([found[0] if found else GREY for found in named], device=self.device))
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         return torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)

@@ -47,9 +47,7 @@ def test_the_chain_ends_where_no_level_is_worth_it():
 
 def test_levels_are_nodes_of_one_file(chain, tmp_path):
     fine = build_high_poly(chain[0])
-    levels = [
-        unwrap_and_bake(m, position_colour, fine, lod_texture_size(128, i)) for i, m in enumerate(chain)
-    ]
+    levels = [unwrap_and_bake(m, position_colour, fine, lod_texture_size(128, i)) for i, m in enumerate(chain)]
     placed = [scale_like(level, levels[0], 2.0) for level in levels]
     write_lods(placed, tmp_path / "pot_lods.glb", "pot")
     tree = tree_in(tmp_path / "pot_lods.glb")

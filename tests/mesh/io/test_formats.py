@@ -72,9 +72,7 @@ def test_normals_turn_with_the_mesh(pot: TexturedMesh) -> None:
         for m in (pot, to_frame(pot, CoordinateFrame("z", "cm")))
     )
     np.testing.assert_allclose(after, rotate_up_axis(before, "z"), atol=1e-3)
-    np.testing.assert_array_equal(
-        to_frame(pot, CoordinateFrame("z", "cm")).normals, rotate_up_axis(pot.normals, "z")
-    )
+    np.testing.assert_array_equal(to_frame(pot, CoordinateFrame("z", "cm")).normals, rotate_up_axis(pot.normals, "z"))
 
 
 def test_pivot_at_the_centre(pot: TexturedMesh) -> None:
@@ -150,19 +148,14 @@ def test_gltf_is_the_glb_in_files(pot: TexturedMesh, tmp_path: Path) -> None:
     np.testing.assert_array_equal(mesh.visual.uv, other.uv)
     np.testing.assert_array_equal(mesh.vertex_normals, other.normals)
     np.testing.assert_array_equal(np.asarray(mesh.visual.material.baseColorTexture), other.texture)
-    tree, (inside, _) = (
-        json.loads(written[0].read_text()),
-        read_glb_chunks((tmp_path / "pot.glb").read_bytes()),
-    )
+    tree, (inside, _) = (json.loads(written[0].read_text()), read_glb_chunks((tmp_path / "pot.glb").read_bytes()))
     assert tree["nodes"] == inside["nodes"] and tree["nodes"][0]["extras"] == EXTRAS
     assert tree["asset"] == inside["asset"] and tree["asset"]["copyright"] == EXTRAS["license"]
     assert tree["buffers"] == [{"uri": "pot_a1b2c3.bin", "byteLength": written[1].stat().st_size}]
 
 
 def test_obj_and_gltf_share_one_picture(pot: TexturedMesh, tmp_path: Path) -> None:
-    paths = [
-        write_asset(kind, pot, tmp_path / kind / f"pot.{kind}", "pot", EXTRAS) for kind in ("obj", "gltf")
-    ]
+    paths = [write_asset(kind, pot, tmp_path / kind / f"pot.{kind}", "pot", EXTRAS) for kind in ("obj", "gltf")]
     pictures = [next(p for p in some if p.suffix == ".png").read_bytes() for some in paths]
     assert pictures[0] == pictures[1]
 
@@ -211,9 +204,9 @@ def test_same_input_same_bytes_and_nothing_else(kind: FormatName, pot: TexturedM
 
 def test_frames_that_a_format_allows() -> None:
     assert resolve_frame("obj", "z", "cm") == CoordinateFrame("z", "cm")
-    assert resolve_frame("stl") == CoordinateFrame("z", "mm") and resolve_frame(
-        "stl", units="m"
-    ) == CoordinateFrame("z", "m")
+    assert resolve_frame("stl") == CoordinateFrame("z", "mm") and resolve_frame("stl", units="m") == CoordinateFrame(
+        "z", "m"
+    )
     assert resolve_frame("glb", "z", "cm") == GLTF_FRAME
     with pytest.raises(ValueError, match=r"\+Y up, m"):
         write_glb(textured_of(two_handles, 64), Path("never.glb"), "never", {}, CoordinateFrame("z", "m"))
@@ -235,8 +228,7 @@ def test_what_is_missing_is_named_before_the_work(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for Blender")
 @pytest.mark.parametrize(
-    "body, words",
-    [("echo 'Error: no such operator' >&2; exit 3", "no such operator"), ("exit 1", "exit code 1")],
+    "body, words", [("echo 'Error: no such operator' >&2; exit 3", "no such operator"), ("exit 1", "exit code 1")]
 )
 def test_a_blender_that_fails_is_one_line(
     body: str, words: str, pot: TexturedMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -160,9 +160,7 @@ def test_a_field_begins_as_the_mesh(kind: str, tmp_path: Path) -> None:
     given = read_mesh(tmp_path / "a.glb")
     place = mesh_normalization(given.vertices)
     solid = voxelize_mesh(tmp_path / "a.glb", given, place, 96, 16)
-    start = FieldInit.from_solid(
-        torch.from_numpy(solid.depth), torch.from_numpy(solid.color), torch.device("cpu")
-    )
+    start = FieldInit.from_solid(torch.from_numpy(solid.depth), torch.from_numpy(solid.color), torch.device("cpu"))
     field = NerfField(Config().field, generator=torch.Generator().manual_seed(0), init=start)
     assert not [name for name in field.state_dict() if name.startswith("start")]
     field.set_sharpness(Config().optim.sharpness)
@@ -192,7 +190,5 @@ def test_colours_come_from_texture_vertices_and_material(tmp_path: Path) -> None
         assert np.abs(colours[points[:, 0] < -0.2] - (200 / 255, 0, 0)).max() < 0.02, name
         assert np.abs(colours[points[:, 0] > 0.2] - (0, 0, 200 / 255)).max() < 0.02, name
     BALL.export(tmp_path / "p.stl")
-    solid = voxelize_mesh(
-        tmp_path / "t.glb", read_mesh(tmp_path / "t.glb"), mesh_normalization(BALL.vertices), 16, 12
-    )
+    solid = voxelize_mesh(tmp_path / "t.glb", read_mesh(tmp_path / "t.glb"), mesh_normalization(BALL.vertices), 16, 12)
     assert solid.color[2, 6, 6].argmax() == 0 and solid.color[9, 6, 6].argmax() == 2

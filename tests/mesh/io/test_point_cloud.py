@@ -68,8 +68,7 @@ def test_open3d_finds_the_same_crossings(tmp_path: Path) -> None:
     whole = mesh_of(torus, faces=1500)
     moved = whole.vertices * 0.9 + (0.31, 0.17, 0.05)
     two = Mesh(
-        np.concatenate([whole.vertices, moved]),
-        np.concatenate([whole.faces, whole.faces + len(whole.vertices)]),
+        np.concatenate([whole.vertices, moved]), np.concatenate([whole.faces, whole.faces + len(whole.vertices)])
     )
     theirs = open3d.geometry.TriangleMesh(
         open3d.utility.Vector3dVector(two.vertices), open3d.utility.Vector3iVector(two.faces.astype(np.int32))

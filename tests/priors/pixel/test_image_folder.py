@@ -38,9 +38,7 @@ def disc(colour: tuple[int, int, int], size: int = 80, radius: int = 12, *, midd
     y, x = np.mgrid[:size, :size]
     at = size // 2 if middle is None else middle
     inside = (x - at) ** 2 + (y - at) ** 2 < radius**2
-    return np.concatenate([np.broadcast_to(colour, (size, size, 3)), 255 * inside[..., None]], -1).astype(
-        np.uint8
-    )
+    return np.concatenate([np.broadcast_to(colour, (size, size, 3)), 255 * inside[..., None]], -1).astype(np.uint8)
 
 
 def write(folder: Path, lines: list[dict[str, Any]]) -> Path:
@@ -52,9 +50,7 @@ def folder_of(folder: Path, *, cameras: bool) -> Path:
     """Twelve pictures: two animals in three colours, each twice."""
     folder.mkdir()
     lines = []
-    for i, (animal, colour, turn) in enumerate(
-        (a, c, t) for a in ANIMALS for c in COLOURS for t in (0.0, 90.0)
-    ):
+    for i, (animal, colour, turn) in enumerate((a, c, t) for a in ANIMALS for c in COLOURS for t in (0.0, 90.0)):
         iio.imwrite(folder / f"{i}.png", disc(COLOURS[colour], radius=12 + 8 * ANIMALS.index(animal)))
         line = {"file_name": f"{i}.png", "text": f"A {colour} {animal}", "licence": "mine"}
         if cameras:
@@ -103,9 +99,7 @@ def test_a_prompt_is_told_by_the_words_that_were_taught():
 def test_pictures_keep_their_frame_where_the_camera_explains_it(plain, posed):
     free, kept = pictures_of(plain), pictures_of(posed)
     assert (
-        not free.has_cameras
-        and kept.has_cameras
-        and free.num_backgrounds_removed == kept.num_backgrounds_removed == 0
+        not free.has_cameras and kept.has_cameras and free.num_backgrounds_removed == kept.num_backgrounds_removed == 0
     )
     assert len(free.groups) == 12 and [len(g) for g in kept.groups] == [2] * 6
     opacity = free.pixels[:, 3].float() / 255
@@ -246,9 +240,7 @@ def test_a_bad_folder_is_one_line(lines, words, tmp_path, monkeypatch, capsys):
     if lines is not None:
         raw = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
         (tmp_path / "metadata.jsonl").write_text(raw)
-    monkeypatch.setattr(
-        train_command, "new_train_state", lambda *_, **__: pytest.fail("a network was made first")
-    )
+    monkeypatch.setattr(train_command, "new_train_state", lambda *_, **__: pytest.fail("a network was made first"))
     out = tmp_path / "out"
     assert train(monkeypatch, out, "--pictures-from", tmp_path, "--start", "scratch") == 2
     captured = capsys.readouterr()

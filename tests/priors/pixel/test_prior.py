@@ -72,11 +72,7 @@ def test_a_cpu_without_bfloat16_computes_in_float32(monkeypatch, supported, dtyp
 
 def test_half_precision_deviates_little(folder, prior):
     half = PixelPrior(folder, "tiny")
-    arguments = (
-        torch.full((2,), 0.5),
-        prior.encode_text(["a mug", "a chair"]),
-        turntable_cameras(2, size=SIZE),
-    )
+    arguments = (torch.full((2,), 0.5), prior.encode_text(["a mug", "a chair"]), turntable_cameras(2, size=SIZE))
     difference = half.denoise(noise(2), *arguments) - prior.denoise(noise(2), *arguments)
     assert difference.abs().max() < 0.1
 
@@ -174,9 +170,7 @@ def test_more_tokens_leave_the_old_ones_alone():
         torch.testing.assert_close(one, other)
     added = new.embedding.weight[len(old.vocabulary) + 1 :]
     assert len(added) == 2 and (added[0] - added[1]).norm() > 0.5 * old.embedding.weight.norm(dim=1).mean()
-    assert torch.equal(added, old.extend_vocabulary(new.vocabulary).embedding.weight[-2:]), (
-        "the same every time"
-    )
+    assert torch.equal(added, old.extend_vocabulary(new.vocabulary).embedding.weight[-2:]), "the same every time"
 
 
 def test_prompts(prior):
@@ -292,9 +286,7 @@ def test_a_prompt_a_picture_is_as_each_alone(prior):
     x, t = noise(2), torch.full((2,), 0.7)
     both = cfg_denoise(prior, x, t, TextEmbedding(torch.cat([mug, vase, empty])), cameras, scale=3.0, views=1)
     for row, prompt in enumerate((mug, vase)):
-        alone = cfg_denoise(
-            prior, x, t, TextEmbedding(torch.cat([prompt, empty])), cameras, scale=3.0, views=1
-        )
+        alone = cfg_denoise(prior, x, t, TextEmbedding(torch.cat([prompt, empty])), cameras, scale=3.0, views=1)
         torch.testing.assert_close(both[row], alone[row], atol=1e-5, rtol=1e-4)
 
 
@@ -317,9 +309,7 @@ def test_embedded_weights():
     prior = load_prior()
     assert prior.name == EMBEDDED
     cameras, text = turntable_cameras(4), prior.encode_text(["a red mug", ""])
-    *_, x0 = sample_ddim(
-        prior, text, cameras, steps=12, scale=2.0, views=4, noise=initial_noise(cameras, seed=0)
-    )
+    *_, x0 = sample_ddim(prior, text, cameras, steps=12, scale=2.0, views=4, noise=initial_noise(cameras, seed=0))
     rgb, opacity = (x0[:, :3] + 1) / 2, (x0[:, 3] + 1) / 2
     solid = opacity > 0.9
     assert 0.05 < solid.float().mean() < 0.7

@@ -27,9 +27,7 @@ EMPTY, FULL = -20.0, 20.0
 
 def volume(x=slice(None), y=slice(None), z=slice(None), normal=(0.0, 0.0, 0.0), shares=(1.0, 0, 0, 0, 0)):
     """One that is empty but for a solid block of cells, all of the given shares of the palette."""
-    cells = torch.full(
-        (1, VOLUME_CHANNELS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION), 0.0
-    )
+    cells = torch.full((1, VOLUME_CHANNELS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION), 0.0)
     cells[:, 0] = EMPTY
     cells[:, 0, z, y, x] = FULL
     cells[:, 1:6] = torch.tensor(shares)[:, None, None, None]
@@ -46,9 +44,7 @@ MIDDLE = slice(13, 19)
 
 @pytest.mark.parametrize(("azimuth", "expected"), [(0.0, 1), (90.0, 0), (180.0, -1), (270.0, 0)])
 def test_a_block_at_plus_x_is_on_the_right_of_the_front_view(azimuth, expected):
-    seen = render_scene_volume(
-        volume(x=slice(26, 31), y=MIDDLE, z=MIDDLE), orbit_cameras([azimuth], 0.0), 32, 32
-    )
+    seen = render_scene_volume(volume(x=slice(26, 31), y=MIDDLE, z=MIDDLE), orbit_cameras([azimuth], 0.0), 32, 32)
     share = opacity(seen)[0]
     assert float(share.max()) > 0.95
     centre = float((share.sum(0) * (torch.arange(32) - 15.5)).sum() / share.sum())
@@ -56,9 +52,9 @@ def test_a_block_at_plus_x_is_on_the_right_of_the_front_view(azimuth, expected):
 
 
 def test_up_is_up_and_the_nearer_block_hides_the_other():
-    high = opacity(
-        render_scene_volume(volume(x=MIDDLE, y=slice(26, 31), z=MIDDLE), orbit_cameras([0.0], 0.0), 32, 32)
-    )[0]
+    high = opacity(render_scene_volume(volume(x=MIDDLE, y=slice(26, 31), z=MIDDLE), orbit_cameras([0.0], 0.0), 32, 32))[
+        0
+    ]
     assert high[:16].sum() > 100 * high[16:].sum()
     both = volume(x=MIDDLE, y=MIDDLE, z=slice(25, 30)) + 0
     both[:, 0, 2:7, MIDDLE, MIDDLE] = FULL
@@ -73,9 +69,7 @@ def test_up_is_up_and_the_nearer_block_hides_the_other():
 
 
 def test_an_empty_volume_is_transparent_and_nothing_is_outside_of_it():
-    assert (
-        opacity(render_scene_volume(volume(x=slice(0, 0)), orbit_cameras([30.0], 20.0), 16, 16)).max() < 1e-3
-    )
+    assert opacity(render_scene_volume(volume(x=slice(0, 0)), orbit_cameras([30.0], 20.0), 16, 16)).max() < 1e-3
     whole = opacity(render_scene_volume(volume(), orbit_cameras([0.0], 0.0, fov_deg=60.0), 64, 64))[0]
     assert whole[32, 32] > 0.99 and whole[0].max() < 1e-3
 
@@ -83,9 +77,7 @@ def test_an_empty_volume_is_transparent_and_nothing_is_outside_of_it():
 def test_light_comes_from_the_camera_and_normals_are_in_its_frame():
     towards_x = volume(x=MIDDLE, y=MIDDLE, z=MIDDLE, normal=(0.2, 0.0, 0.0))
     cameras = orbit_cameras([0.0, 90.0, 180.0, 270.0], 0.0)
-    seen = render_scene_volume(towards_x.expand(4, -1, -1, -1, -1), cameras, 32, 32)[:, :, 15:17, 15:17].mean(
-        (2, 3)
-    )
+    seen = render_scene_volume(towards_x.expand(4, -1, -1, -1, -1), cameras, 32, 32)[:, :, 15:17, 15:17].mean((2, 3))
     light = light_direction(cameras.camera_to_world)
     lit = MEAN_SHADING + 0.2 * light[:, 0]
     torch.testing.assert_close(seen[:, 0], lit, atol=2e-3, rtol=0)
@@ -99,12 +91,7 @@ def test_a_picture_equals_a_ray_marched_by_hand():
     generator = torch.Generator().manual_seed(0)
     cells = (
         torch.randn(
-            1,
-            VOLUME_CHANNELS,
-            OCCUPANCY_RESOLUTION,
-            OCCUPANCY_RESOLUTION,
-            OCCUPANCY_RESOLUTION,
-            generator=generator,
+            1, VOLUME_CHANNELS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, generator=generator
         )
         * 3
     )
@@ -120,9 +107,7 @@ def test_a_picture_equals_a_ray_marched_by_hand():
         point = origin + depth * direction
         if (point.abs() >= OCCUPANCY_EXTENT).any():
             continue
-        cell = F.grid_sample(
-            cells, (point / OCCUPANCY_EXTENT).view(1, 1, 1, 1, 3), align_corners=False
-        ).flatten()
+        cell = F.grid_sample(cells, (point / OCCUPANCY_EXTENT).view(1, 1, 1, 1, 3), align_corners=False).flatten()
         thick = 40.0 * math.log1p(math.exp(float(cell[0]) - 4.0)) * length / SAMPLES_PER_RAY
         weight = left * (1 - math.exp(-thick))
         left *= math.exp(-thick)
@@ -130,12 +115,7 @@ def test_a_picture_equals_a_ray_marched_by_hand():
         normal += weight * cell[6:]
         near += weight * (2.9 - depth)
     expected = torch.cat(
-        [
-            lights,
-            torch.tensor([1 - 2 * left]),
-            2 * normal @ camera.camera_to_world[0, :3, :3],
-            torch.tensor([near]),
-        ]
+        [lights, torch.tensor([1 - 2 * left]), 2 * normal @ camera.camera_to_world[0, :3, :3], torch.tensor([near])]
     )
     torch.testing.assert_close(seen, expected, atol=1e-4, rtol=1e-4)
 
@@ -149,8 +129,7 @@ def test_shifted_samples_change_little_and_come_from_the_generator():
     cells, camera = volume(x=MIDDLE, y=MIDDLE, z=MIDDLE), orbit_cameras([10.0], 0.0)
     still = render_scene_volume(cells, camera, 32, 32)
     first, again = (
-        render_scene_volume(cells, camera, 32, 32, generator=torch.Generator().manual_seed(4))
-        for _ in range(2)
+        render_scene_volume(cells, camera, 32, 32, generator=torch.Generator().manual_seed(4)) for _ in range(2)
     )
     assert torch.equal(first, again) and not torch.equal(first, still)
     assert float((first - still)[:, : PALETTE_SIZE + 1].abs().mean()) < 0.05
@@ -160,20 +139,9 @@ def test_a_scene_is_kept_and_has_the_promised_shapes(tmp_path):
     torch.manual_seed(0)
     scene = SceneVolume(24, (16, 8, 8)).requires_grad_(False)
     made = scene(torch.randn(2, 24))
-    assert made.shape == (
-        2,
-        VOLUME_CHANNELS,
-        OCCUPANCY_RESOLUTION,
-        OCCUPANCY_RESOLUTION,
-        OCCUPANCY_RESOLUTION,
-    )
+    assert made.shape == (2, VOLUME_CHANNELS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION)
     assert torch.equal(scene.unflatten_volumes(made.flatten(1)), made)
-    assert render_scene_volume(made, orbit_cameras([0.0, 90.0], 10.0), 8, 8).shape == (
-        2,
-        SCENE_IMAGE_CHANNELS,
-        8,
-        8,
-    )
+    assert render_scene_volume(made, orbit_cameras([0.0, 90.0], 10.0), 8, 8).shape == (2, SCENE_IMAGE_CHANNELS, 8, 8)
     scene.save(tmp_path / "scene")
     again = SceneVolume.load(tmp_path / "scene").requires_grad_(False)
     told = torch.full((1, 24), 0.5)

@@ -9,12 +9,7 @@ from dreamfusion3d.evaluation.prompt_lists import load_paraphrases
 from dreamfusion3d.priors.pixel import train_text_encoder
 from dreamfusion3d.priors.pixel.prior import TEXT_ENCODER_FOLDER
 from dreamfusion3d.priors.pixel.prompt_parser import parse_prompt
-from dreamfusion3d.priors.pixel.text_encoder import (
-    PromptTextEncoder,
-    SpecPrediction,
-    ngram_buckets,
-    slot_values,
-)
+from dreamfusion3d.priors.pixel.text_encoder import PromptTextEncoder, SpecPrediction, ngram_buckets, slot_values
 from dreamfusion3d.priors.vocabulary import embedded_folder
 from dreamfusion3d.procedural.objects import ObjectSpec
 from dreamfusion3d.procedural.prompt_rules import parse_with_rules
@@ -40,9 +35,7 @@ def test_it_learns_and_is_repeatable(monkeypatch):
 
     def losses():
         model = train_text_encoder.new_text_encoder(0)
-        run = train_text_encoder.train_prompt_text_encoder(
-            model, steps=40, generator=torch.Generator().manual_seed(0)
-        )
+        run = train_text_encoder.train_prompt_text_encoder(model, steps=40, generator=torch.Generator().manual_seed(0))
         return [step.loss for step in run]
 
     state = torch.get_rng_state()
@@ -165,8 +158,6 @@ def test_paraphrases_are_one_meaning_with_the_shipped_weights():
 @needs_weights
 def test_the_shipped_weights_read_what_training_never_showed():
     words = PromptTextEncoder.load(embedded_folder() / TEXT_ENCODER_FOLDER)
-    report = train_text_encoder.evaluate_text_encoder(
-        words, count=200, generator=torch.Generator().manual_seed(9)
-    )
+    report = train_text_encoder.evaluate_text_encoder(words, count=200, generator=torch.Generator().manual_seed(9))
     assert report["captions"] > 0.97 and report["rewrites_kept_out_understood"] > 0.95
     assert report["strangers_refused_understood"] > 0.95

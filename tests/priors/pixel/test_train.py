@@ -13,12 +13,7 @@ import torch
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.pixel.conditioner import procedural_vocabulary
 from dreamfusion3d.priors.pixel.loss_plot import plot_training_log
-from dreamfusion3d.priors.pixel.losses import (
-    denoising_targets,
-    pixel_prior_losses,
-    sample_timesteps,
-    scene_loss,
-)
+from dreamfusion3d.priors.pixel.losses import denoising_targets, pixel_prior_losses, sample_timesteps, scene_loss
 from dreamfusion3d.priors.pixel.scene_volume import OCCUPANCY_RESOLUTION, PALETTE_SIZE, voxel_opacity
 from dreamfusion3d.priors.pixel.train import (
     load_checkpoint,
@@ -49,9 +44,7 @@ def loss_of(state) -> float:
     alpha_bar = build_scheduler().alphas_cumprod
     with torch.no_grad():
         values = [
-            pixel_prior_losses(
-                state.model, attention, alpha_bar, tiny_batch(), 0.0, generator=generator(s)
-            ).image
+            pixel_prior_losses(state.model, attention, alpha_bar, tiny_batch(), 0.0, generator=generator(s)).image
             for s in range(4)
         ]
     return float(torch.stack(values).mean())
@@ -66,17 +59,14 @@ def test_the_loss_falls():
     before = loss_of(state)
     taken = steps(state, 15)
     assert loss_of(state) < 0.75 * before
-    assert [s.index for s in taken] == list(range(1, 16)) and taken[
-        -1
-    ].pictures == 15 * CONFIG.images_per_step
+    assert [s.index for s in taken] == list(range(1, 16)) and taken[-1].pictures == 15 * CONFIG.images_per_step
     assert all(s.loss > 0 and s.gradient_norm > 0 for s in taken)
     # the average follows the weights and is not them
     pairs = list(zip(state.ema_model.parameters(), state.model.parameters(), strict=True))
     assert all(not a.requires_grad for a, _ in pairs)
     distance = sum((a - b).square().sum() for a, b in pairs)
     start = sum(
-        (a - b).square().sum()
-        for a, b in zip(tiny_state().model.parameters(), state.model.parameters(), strict=True)
+        (a - b).square().sum() for a, b in zip(tiny_state().model.parameters(), state.model.parameters(), strict=True)
     )
     assert 0 < distance < start
 
@@ -176,9 +166,7 @@ def test_the_target_is_the_posterior_mean_over_peers():
     """Written out for each prop, as ``targets`` has it in one sum; and its two ends."""
     peers = torch.stack([tiny_batch(1, 2, seed).images[0] for seed in (1, 2, 3)])
     lights = torch.rand(3, 2, PALETTE_SIZE, *peers.shape[-2:], generator=generator(1))
-    batch = replace(
-        tiny_batch(1, 2), images=peers[:1], peers=[peers], shading=lights[:1], peer_shading=[lights]
-    )
+    batch = replace(tiny_batch(1, 2), images=peers[:1], peers=[peers], shading=lights[:1], peer_shading=[lights])
     noise = torch.randn(peers[0].shape, generator=generator())
     x0 = batch.images[0]
     for noise_share, expected in ((1.0, peers.mean(0)), (0.999, None), (0.9, x0)):
@@ -271,10 +259,7 @@ def test_what_is_compiled_is_the_network_that_learns(monkeypatch):
     monkeypatch.setattr(torch, "compile", compiler)
     plain, compiled = tiny_state(), tiny_state()
     losses_of = [
-        [
-            s.loss
-            for s in train_pixel_prior(state, batch_of, steps=2, generator=generator(), compile_unet=wanted)
-        ]
+        [s.loss for s in train_pixel_prior(state, batch_of, steps=2, generator=generator(), compile_unet=wanted)]
         for state, wanted in ((plain, False), (compiled, True))
     ]
     assert losses_of[0] == losses_of[1]
@@ -291,11 +276,7 @@ def test_a_gpu_learns_too():
     state = new_train_state(procedural_vocabulary(), CONFIG, seed=0, device=torch.device("cuda"))
     taken = list(
         train_pixel_prior(
-            state,
-            lambda n, v, g: data.batch(n, v, generator=g),
-            steps=40,
-            generator=generator(),
-            compile_unet=True,
+            state, lambda n, v, g: data.batch(n, v, generator=g), steps=40, generator=generator(), compile_unet=True
         )
     )
     first, last = (sum(s.loss for s in part) for part in (taken[:8], taken[-8:]))
@@ -341,8 +322,7 @@ def test_the_validation_loss_is_of_fixed_noise():
 def test_the_log_is_plotted(tmp_path):
     log = tmp_path / "log.jsonl"
     lines = [
-        {"pictures": 24 * i, "loss": 0.5 / i} | ({"validation": 0.6 / i} if i % 3 == 0 else {})
-        for i in range(1, 20)
+        {"pictures": 24 * i, "loss": 0.5 / i} | ({"validation": 0.6 / i} if i % 3 == 0 else {}) for i in range(1, 20)
     ]
     log.write_text("\n".join(json.dumps(line) for line in lines) + '\n{"pictures": 5')
     plot_training_log(log, tmp_path / "log.png")

@@ -24,12 +24,7 @@ from dreamfusion3d.priors.pixel import train as training
 from dreamfusion3d.priors.pixel import train_blocks, train_planner
 from dreamfusion3d.priors.pixel.losses import pixel_prior_losses, sample_step_randomness, scene_loss
 from dreamfusion3d.priors.pixel.train import train_pixel_prior
-from dreamfusion3d.priors.pixel.train_blocks import (
-    TrainStepContext,
-    backward_in_chunks,
-    train_step_blocks,
-    unet_blocks,
-)
+from dreamfusion3d.priors.pixel.train_blocks import TrainStepContext, backward_in_chunks, train_step_blocks, unet_blocks
 from dreamfusion3d.priors.pixel.unet import build_scheduler, install_view_attention
 from dreamfusion3d.procedural.dataset import CaptionColors, TrainingBatch
 from tests.support.tiny import CONFIG, tiny_batch, tiny_state
@@ -72,10 +67,7 @@ def lesson(state, alone: bool = False, joint: bool = True) -> TrainStepContext:
 
 
 def gradients(state) -> torch.Tensor:
-    found = [
-        torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
-        for p in state.model.parameters()
-    ]
+    found = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in state.model.parameters()]
     state.optimiser.zero_grad(set_to_none=True)
     return torch.cat(found)
 
@@ -88,9 +80,7 @@ def test_pieces_add_to_the_same_gradient(alone, count):
     if alone:
         loss = scene_loss(state.model, shown, 0.3, generator=generator())
     else:
-        both = pixel_prior_losses(
-            state.model, told.attention, told.alpha_bar, shown, 0.3, generator=generator()
-        )
+        both = pixel_prior_losses(state.model, told.attention, told.alpha_bar, shown, 0.3, generator=generator())
         loss = both.image + both.shading + 0.5 * both.scene
     loss.backward()
     wanted = gradients(state)
@@ -134,13 +124,10 @@ def test_predicted_peaks_are_the_measured_ones():
         return train_step_blocks(told, shown, drawn)
 
     chain = extrapolate_chain(*(profile_chain(blocks(n), {}, CPU, parameters) for n in (1, 2)), (1, 2), 4)
-    assert len(chain) > 10 and any(e.last_consumer - e.producer > 3 for e in chain.edges), (
-        "skip connections cross it"
-    )
+    assert len(chain) > 10 and any(e.last_consumer - e.producer > 3 for e in chain.edges), "skip connections cross it"
     points, whole = pareto_front(chain), blocks(4)
     known = [
-        schedule_cost(chain, way(len(chain)))
-        for way in (save_all_schedule, recompute_all_schedule, sqrt_schedule)
+        schedule_cost(chain, way(len(chain))) for way in (save_all_schedule, recompute_all_schedule, sqrt_schedule)
     ]
     for point in known:
         assert [p for p in points if p.peak <= point.peak][-1].seconds <= point.seconds + 1e-9
@@ -175,9 +162,7 @@ def weights(state) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in state.model.parameters()])
 
 
-MIXED = replace(
-    CONFIG, scene_step_fraction=0.5, images_per_step=6, learning_rate=1e-4, scene_learning_rate=1e-4
-)
+MIXED = replace(CONFIG, scene_step_fraction=0.5, images_per_step=6, learning_rate=1e-4, scene_learning_rate=1e-4)
 
 
 def test_a_budget_changes_the_way_and_not_the_result(monkeypatch, quick_plans):

@@ -73,9 +73,7 @@ def test_x0_is_the_schedulers_own(folders, family, dtype, close):
     for time in (0.05, 0.5, 0.95):
         x0 = prior.denoise(x, torch.full((1,), time), text, cameras)
         output = outputs[-1].float()
-        if isinstance(
-            prior.noise_schedule, RectifiedFlowSchedule
-        ):  # a step down to no noise at all ends at x_0
+        if isinstance(prior.noise_schedule, RectifiedFlowSchedule):  # a step down to no noise at all ends at x_0
             scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
             scheduler.set_timesteps(sigmas=[time])
             expected = scheduler.step(output, scheduler.timesteps[0], x).prev_sample
@@ -314,9 +312,7 @@ def test_a_network_without_room_stays_in_main_memory(folders, monkeypatch):
     monkeypatch.setattr(DiffusersFolder, "load_module", crowded)
     with pytest.warns(UserWarning, match="does not fit on cpu: its layers come from main memory in turn"):
         away = load(folders["sd"])
-    assert away.offloadable_weights is None and {p.device.type for p in weights_of(away).parameters()} == {
-        "meta"
-    }
+    assert away.offloadable_weights is None and {p.device.type for p in weights_of(away).parameters()} == {"meta"}
     text, cameras, x = plain.encode_text([PROMPT, ""]), turntable_cameras(2, size=24), noise(plain)
     t = torch.tensor([0.3, 0.8])
     asked = [prior.denoise(x, t, text, cameras, views=1) for prior in (plain, away)]

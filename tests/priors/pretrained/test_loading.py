@@ -36,9 +36,7 @@ def load(name: Path | str, **settings):
 
 def answer(prior) -> torch.Tensor:
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    return prior.denoise(
-        x, torch.full((1,), 0.5), prior.encode_text(["a mug"]), turntable_cameras(1, size=16)
-    )
+    return prior.denoise(x, torch.full((1,), 0.5), prior.encode_text(["a mug"]), turntable_cameras(1, size=16))
 
 
 @pytest.fixture
@@ -408,9 +406,7 @@ def test_half_a_snapshot_is_not_taken_for_a_model(sd, tmp_path):
 def tiny_ideal(settings: PriorConfig, device: torch.device) -> OraclePrior:
     generator = torch.Generator().manual_seed(0)
     props = sample_objects("mushroom", 0, "normal", 1, generator=generator)
-    return OraclePrior(
-        props, ObjectSpec("mushroom"), num_camera_sets=1, views=2, resolution=8, generator=generator
-    )
+    return OraclePrior(props, ObjectSpec("mushroom"), num_camera_sets=1, views=2, resolution=8, generator=generator)
 
 
 def no_prior(settings: PriorConfig, device: torch.device) -> dict:

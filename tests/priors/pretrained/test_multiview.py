@@ -67,8 +67,7 @@ def test_joint_attention_is_attention_over_all_tokens(prior):
         for scene in range(2):
             rows = tokens[2 * scene : 2 * scene + 2].flatten(0, 1)
             q, k, v = (
-                f(rows).unflatten(-1, (layer.heads, -1)).transpose(0, 1)
-                for f in (layer.to_q, layer.to_k, layer.to_v)
+                f(rows).unflatten(-1, (layer.heads, -1)).transpose(0, 1) for f in (layer.to_q, layer.to_k, layer.to_v)
             )
             weights = (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)
             slow = layer.to_out[0]((weights @ v).transpose(0, 1).flatten(1))
