@@ -112,7 +112,7 @@ def _load_batch(
     """The batch, once nothing can be said against any of its rows."""
     from dreamfusion3d.batch import manifest as manifests
     from dreamfusion3d.batch import plan, reviews, run, state
-    from dreamfusion3d.batch import remake as again
+    from dreamfusion3d.batch import rejected
     from dreamfusion3d.pipelines.workspace import check_free_space
 
     if shard is not None:
@@ -138,7 +138,7 @@ def _load_batch(
             problems += error.problems
     if problems:
         raise manifests.ManifestError(plan.sort_by_line(problems))
-    items = again.apply_replacement_seeds(items, reviews.read_reviews(out))
+    items = rejected.apply_replacement_seeds(items, reviews.read_reviews(out))
     if not dry_run:
         check_free_space(out)
     shard_items = items if shard is None else plan.select_shard(items, shard)
@@ -200,16 +200,16 @@ def _remake_rejected(
     batch_run: BatchRun, pool: WorkerPool, limit: tuple[float, int], flags: tuple[bool, bool, bool]
 ) -> int:
     from dreamfusion3d.batch import live_table, reviews, run
-    from dreamfusion3d.batch import remake as again
+    from dreamfusion3d.batch import rejected
     from dreamfusion3d.batch.supervisor import Limits
 
     dry_run, as_json, quiet = flags
     if not dry_run:
-        again.complete_interrupted_swaps(batch_run.out, batch_run.items, reviews.read_reviews(batch_run.out))
+        rejected.complete_interrupted_swaps(batch_run.out, batch_run.items, reviews.read_reviews(batch_run.out))
     review = reviews.read_reviews(batch_run.out)
     names = {item.name for item in batch_run.items}
     replacements = [
-        item for item in again.reseed_rejected(batch_run.out, batch_run.all_items, review) if item.name in names
+        item for item in rejected.reseed_rejected(batch_run.out, batch_run.all_items, review) if item.name in names
     ]
     if dry_run:
         print_rejected(replacements, batch_run.out, len(pool.devices), as_json, quiet)
@@ -223,7 +223,7 @@ def _remake_rejected(
     reporter = live_table.choose_batch_reporter(len(replacements), as_json=as_json, quiet=quiet)
     limits = Limits(timeout=limit[0], max_attempts=limit[1])
     return print_result(
-        batch_run, as_json, quiet, *run.remake_rejected(batch_run, replacements, pool, reporter, limits=limits)
+        batch_run, as_json, quiet, *run.retry_rejected(batch_run, replacements, pool, reporter, limits=limits)
     )
 
 

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dreamfusion3d.batch import contact_sheet, reviews, state
-from dreamfusion3d.batch import remake as again
+from dreamfusion3d.batch import contact_sheet, rejected, reviews, state
 from dreamfusion3d.batch.events import BatchReporter, Event
 from dreamfusion3d.batch.manifest import ManifestError
 from dreamfusion3d.batch.plan import Item, group_by_row
@@ -81,7 +80,7 @@ def run_batch(
     check_free_space(batch.out)
     start_time, stopped = time.monotonic(), True
     with contextlib.closing(reporter), translate_folder_errors(batch.out), _batch_lock(batch):
-        again.complete_interrupted_swaps(batch.out, batch.items, reviews.read_reviews(batch.out))
+        rejected.complete_interrupted_swaps(batch.out, batch.items, reviews.read_reviews(batch.out))
         outcomes = _finished_outcomes(batch, prior_hashes or {}, overwrite, keep_best)
         for name, outcome in outcomes.items():
             reporter.on_event(Event(outcome.status, name))
@@ -116,7 +115,7 @@ def run_batch(
     return outcomes, stopped
 
 
-def remake_rejected(
+def retry_rejected(
     batch: BatchRun,
     replacements: Sequence[Item],
     pool: WorkerPool,
@@ -130,7 +129,7 @@ def remake_rejected(
     """
     check_free_space(batch.out)
     start_time, stopped = time.monotonic(), True
-    rows = again.rows_with_replacements(replacements, batch.items)
+    rows = rejected.rows_with_replacements(replacements, batch.items)
     remake_run = dataclasses.replace(batch, items=list(replacements))
     outcomes: dict[str, Outcome] = {}
     with contextlib.closing(reporter), translate_folder_errors(batch.out), _batch_lock(batch):
@@ -139,13 +138,13 @@ def remake_rejected(
             if outcome.status == "there":
                 outcome.status = "made"  # by an earlier process, which could not put it in its place
             if outcome.status == "made":
-                again.replace_rejected_asset(batch.out, item, rows[item.row])
+                rejected.replace_rejected_asset(batch.out, item, rows[item.row])
             outcomes[item.name] = outcome
 
         # a folder of another seed is what an earlier, given up try left there
         supervisor = Supervisor(
             replacements,
-            again.staging_folder(batch.out),
+            rejected.staging_folder(batch.out),
             pool,
             reporter,
             limits=limits or Limits(),

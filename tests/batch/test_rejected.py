@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamfusion3d.batch import remake, reviews, state
+from dreamfusion3d.batch import rejected, reviews, state
 from dreamfusion3d.batch.plan import Item
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.core.config import resolve_config
@@ -25,7 +25,7 @@ def reject(out: Path, *names: str) -> None:
     with reviews.edit_reviews(out) as review:
         for name in names:
             change = {"verdict": "reject", "note": f"no {name}"}
-            reviews.apply_decision(review, name, remake.asset_sha256(out / name) or "", change, {})
+            reviews.apply_decision(review, name, rejected.asset_sha256(out / name) or "", change, {})
 
 
 def seed_of(out: Path, name: str) -> int:
@@ -43,19 +43,19 @@ def batch(faked: None, tmp_path: Path) -> tuple[Path, Path]:
 def test_rejected_rows_are_made_with_new_seeds(batch: tuple[Path, Path]) -> None:
     manifest, out = batch
     with reviews.edit_reviews(out) as review:
-        sha256 = remake.asset_sha256(out / "better_s4") or ""
+        sha256 = rejected.asset_sha256(out / "better_s4") or ""
         reviews.apply_decision(review, "better_s4", sha256, {"verdict": "approve"}, {})
     reject(out, "good", "better_s3")
-    old = remake.asset_sha256(out / "good")
+    old = rejected.asset_sha256(out / "good")
     assert call(manifest, out, "--again", "rejected", "--dry-run") == 0 and seed_of(out, "good") == 0
     assert call(manifest, out, "--again", "rejected") == 0
     assert [seed_of(out, n) for n in ("good", "better_s3", "better_s4")] == [1, 5, 4]
     review = reviews.read_reviews(out)
     assert list(review.decisions) == ["better_s4"], "a verdict is not carried to the new asset"
     first = next(e for e in review.replaced if e["name"] == "good")
-    by = {"seed": 1, "sha256": remake.asset_sha256(out / "good")}
+    by = {"seed": 1, "sha256": rejected.asset_sha256(out / "good")}
     assert first == {"name": "good", "seed": 0, "sha256": old, "verdict": "reject", "note": "no good", "by": by}
-    assert not remake.staging_folder(out).exists() or not list(remake.staging_folder(out).glob("*/asset.json"))
+    assert not rejected.staging_folder(out).exists() or not list(rejected.staging_folder(out).glob("*/asset.json"))
     # the plain command finds every row done, and makes none
     assert call(manifest, out) == 0 and [seed_of(out, n) for n in ("good", "better_s3")] == [1, 5]
     assert json.loads((out / "batch.json").read_text())["there"] == 3
@@ -130,9 +130,9 @@ def test_new_seeds_never_meet(tmp_path: Path) -> None:
     for item in items:
         test_sheet.asset(tmp_path, item.name, "a mug")
     reject(tmp_path, *(item.name for item in items))
-    found = remake.reseed_rejected(tmp_path, items, reviews.read_reviews(tmp_path))
+    found = rejected.reseed_rejected(tmp_path, items, reviews.read_reviews(tmp_path))
     assert [i.seed for i in found] == [2, 3, 4]
-    assert found == remake.reseed_rejected(tmp_path, items, reviews.read_reviews(tmp_path)), "shards agree"
+    assert found == rejected.reseed_rejected(tmp_path, items, reviews.read_reviews(tmp_path)), "shards agree"
 
 
 def test_bad_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
