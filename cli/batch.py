@@ -111,8 +111,7 @@ def _load_batch(
 ) -> tuple[BatchRun, PriorHashes, list[str]]:
     """The batch, once nothing can be said against any of its rows."""
     from dreamfusion3d.batch import manifest as manifests
-    from dreamfusion3d.batch import plan, reviews, run, state
-    from dreamfusion3d.batch import rejected
+    from dreamfusion3d.batch import plan, rejected, reviews, run, state
     from dreamfusion3d.pipelines.workspace import check_free_space
 
     if shard is not None:
@@ -199,8 +198,7 @@ def _local_pool(workers: int | None, devices: str) -> LocalPool:
 def _remake_rejected(
     batch_run: BatchRun, pool: WorkerPool, limit: tuple[float, int], flags: tuple[bool, bool, bool]
 ) -> int:
-    from dreamfusion3d.batch import live_table, reviews, run
-    from dreamfusion3d.batch import rejected
+    from dreamfusion3d.batch import live_table, rejected, reviews, run
     from dreamfusion3d.batch.supervisor import Limits
 
     dry_run, as_json, quiet = flags
