@@ -318,7 +318,7 @@ def plan_step_memory(prior: Prior, config: Config, device: torch.device, memory_
     chosen = (
         plans
         if memory_budget is None
-        else select_plans(plans, memory_budget, "a step", memory_advice(prior, config, device))
+        else select_plans(plans, memory_budget, "a step", memory_advice(prior))
     )
     return {
         "budget_bytes": memory_budget,

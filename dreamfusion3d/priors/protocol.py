@@ -1,4 +1,8 @@
-"""What a frozen diffusion prior is to the rest of the package. It knows nothing of SDS."""
+"""Protocols of a frozen diffusion prior, and the text embeddings that condition it.
+
+``Prior`` is what score distillation needs of a model. The other protocols are optional abilities; each has one
+helper below that asks for it, so callers never test for a concrete class.
+"""
 
 from __future__ import annotations
 
@@ -17,46 +21,43 @@ from dreamfusion3d.memory.checkpointed import Block
 
 @dataclass(frozen=True)
 class TextEmbedding:
-    """Encoded prompts, one row a picture; what a row holds is the prior's own business."""
+    """Encoded prompts, one row per image. Only the prior that made a row can interpret it."""
 
     embedding: Float[Tensor, "b ..."]
-    pooled: Float[Tensor, "b d"] | None = None  # the sentence as one vector, for networks that take it
+    pooled: Float[Tensor, "b d"] | None = None  # one vector per prompt, for networks that take it
 
     def __len__(self) -> int:
         return self.embedding.shape[0]
 
     def select(self, rows: slice | Tensor) -> TextEmbedding:
-        return TextEmbedding(self.embedding[rows], None if self.pooled is None else self.pooled[rows])
+        """Return some of the rows."""
+        return self._map(lambda x: x[rows])
 
     def repeat(self, count: int) -> TextEmbedding:
-        """Each row ``count`` times in a row; not to be changed in place, for a single one is not copied."""
-
-        def times(rows: Tensor) -> Tensor:
-            if len(rows) == 1:
-                return rows.expand(count, *rows.shape[1:])
-            return rows.repeat_interleave(count, 0)
-
-        return TextEmbedding(times(self.embedding), None if self.pooled is None else times(self.pooled))
+        """Repeat each row ``count`` times. A single row is expanded, not copied: do not write to the result."""
+        return self._map(
+            lambda x: x.expand(count, *x.shape[1:]) if len(x) == 1 else x.repeat_interleave(count, 0),
+        )
 
     def to(self, device: torch.device | str) -> TextEmbedding:
-        return TextEmbedding(self.embedding.to(device), None if self.pooled is None else self.pooled.to(device))
+        """Move the rows to ``device``."""
+        return self._map(lambda x: x.to(device))
 
     def mix(self, weights: Float[Tensor, "b n"]) -> TextEmbedding:
-        """One row for each of ``weights``: the mean of all rows that it weighs."""
+        """Return one weighted sum of all rows for each row of ``weights``."""
+        return self._map(lambda x: torch.einsum("bn,n...->b...", weights.to(x), x))
 
-        def mixed(rows: Tensor) -> Tensor:
-            return torch.einsum("bn,n...->b...", weights.to(rows), rows)
-
-        return TextEmbedding(mixed(self.embedding), None if self.pooled is None else mixed(self.pooled))
+    def _map(self, transform: Callable[[Tensor], Tensor]) -> TextEmbedding:
+        return TextEmbedding(transform(self.embedding), None if self.pooled is None else transform(self.pooled))
 
     @staticmethod
     def cat(texts: list[TextEmbedding]) -> TextEmbedding:
+        """Concatenate the rows of ``texts``."""
         pooled = [t.pooled for t in texts if t.pooled is not None]
         return TextEmbedding(torch.cat([t.embedding for t in texts]), torch.cat(pooled) if pooled else None)
 
     def conditioning(self, cameras: OrbitCameras) -> Conditioning:
-        """These rows as prompts: they end with the unconditional one, before which stands one prompt
-        for all cameras, or one for each."""
+        """Use these rows as prompts: one for all cameras or one per camera, then the unconditional one."""
         batch_size = len(cameras)
         per_camera = len(self) - 1 == batch_size
         prompt = self.select(slice(0, -1)) if per_camera else self.select(slice(0, 1)).repeat(batch_size)
@@ -65,45 +66,48 @@ class TextEmbedding:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a batch of pictures is asked: one row a picture in each of its texts."""
+    """Text conditioning of a batch of images; each embedding has one row per image."""
 
     cond: TextEmbedding
     uncond: TextEmbedding
-    # pushed away from, across the prompt's direction (Perp-Neg), each picture by its own strength
-    negatives: tuple[tuple[TextEmbedding, Float[Tensor, " b"]], ...] = ()
+    negatives: tuple[tuple[TextEmbedding, Float[Tensor, " b"]], ...] = ()  # Perp-Neg prompts with a strength per image
 
 
 @runtime_checkable
 class Prompts(Protocol):
-    """Encoded prompts of a run: what each camera is asked. ``Text`` is one, ``ViewPrompts`` another."""
+    """Encoded prompts of a run. ``TextEmbedding`` and ``ViewPrompts`` implement it."""
 
-    def conditioning(self, cameras: OrbitCameras) -> Conditioning: ...
+    def conditioning(self, cameras: OrbitCameras) -> Conditioning:
+        """Return the text conditioning of one image per camera."""
+        ...
 
 
 @runtime_checkable
 class Prior(Protocol):
-    """A frozen model of pictures ``x``, in whatever space it works in (pixels, latents).
+    """A frozen diffusion model of images ``x`` in its own space (pixels or latents).
 
-    Times are in [0, 1]; x_t = alpha(t) x_0 + sigma(t) eps. Whatever the network predicts
-    (noise, velocity, flow), ``denoise`` returns the predicted x_0.
+    Times are in [0, 1] and x_t = alpha(t) x_0 + sigma(t) eps. Whatever the network predicts (noise, velocity
+    or flow), ``denoise`` returns the predicted x_0.
     """
 
     name: str
     sha256: str
-    camera_conditioned: bool  # it is told the camera, and needs no words for the view
+    camera_conditioned: bool  # the network takes the camera, so prompts need no words for the view
 
     def check_prompt(self, prompt: str) -> list[str]:
-        """Warnings for the user; InputError when the prompt cannot be served."""
+        """Return warnings for the user. Raises InputError if the prior cannot serve the prompt."""
         ...
 
     def encode_text(self, prompts: list[str]) -> TextEmbedding:
-        """One row a prompt; the empty prompt is the unconditional one."""
+        """Encode one row per prompt; the empty prompt is the unconditional one."""
         ...
 
-    def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]: ...
+    def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        """Return the signal and noise scales of the times ``t``."""
+        ...
 
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b c u v"]:
-        """Pictures of the field in the prior's space, differentiable."""
+        """Map renders into the prior's space; differentiable."""
         ...
 
     def denoise(
@@ -115,68 +119,116 @@ class Prior(Protocol):
         *,
         views: int = 1,
     ) -> Float[Tensor, "b c u v"]:
-        """Predicted x_0. ``views`` consecutive pictures show one scene: a multi-view prior may
-        denoise them jointly, any other ignores it."""
+        """Predict x_0. ``views`` consecutive images show one scene; a multi-view prior denoises them jointly."""
         ...
 
 
 @runtime_checkable
 class InitialVolumePrior(Protocol):
-    """A prior that can say, before any picture is made, what the scene of a prompt is on average."""
+    """A prior that predicts the mean scene of a prompt before any image exists."""
 
     def initial_volume(
         self, text: TextEmbedding, resolution: int
     ) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
-        """Extinction per scene unit and base colour in [0, 1] of the first prompt's scene, at samples
-        over [-1, 1]^3 with corners, [x, y, z]: what the best denoiser of pure noise would show."""
+        """Predict extinction (per scene unit) and base color in [0, 1] for the first prompt.
+
+        Samples cover [-1, 1]^3 including its corners, indexed [x, y, z]. Rendered, they are what the optimal
+        denoiser of pure noise would show.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class EncoderBlocks:
-    """One call of ``encode``, as a chain of blocks for any of its pictures.
+    """One call of ``Prior.encode`` as a chain of blocks, for any of its images.
 
-    ``blocks(rows)`` lead from ``rgb`` and ``opacity`` of these pictures to ``x``. What is drawn by lot has
-    been drawn for all of them, as ``encode`` would have. ``parameters`` are all weights that it uses.
+    ``blocks(rows)`` computes ``x`` from the ``rgb`` and ``opacity`` of these images. Random numbers have
+    already been drawn for all images, as ``encode`` draws them.
     """
 
     blocks: Callable[[slice], list[Block]]
-    parameters: tuple[Tensor, ...]
+    parameters: tuple[Tensor, ...]  # all weights that the blocks use
 
 
 @runtime_checkable
 class CheckpointableEncoder(Protocol):
-    """A prior whose ``encode`` can be computed twice in part, to need less memory."""
+    """A prior whose ``encode`` can be recomputed in part during the backward pass, to save memory."""
 
     def encode_in_blocks(self, render: Render, *, generator: torch.Generator) -> EncoderBlocks | None:
-        """Of ``render``'s pictures only number and size are looked at; None: it is not worth it."""
+        """Return ``encode`` as a chain, or None if checkpointing would not pay.
+
+        Only the number and size of the images in ``render`` matter.
+        """
+        ...
 
 
 @runtime_checkable
 class OffloadableWeights(Protocol):
-    """A network's weights, which may lie in main memory between the questions: same answers, later."""
+    """Weights of a network that can stay in main memory between calls: same results, but slower."""
 
     device: torch.device  # that computes
 
-    def set_offloaded(self, offloaded: bool) -> None: ...
+    def set_offloaded(self, offloaded: bool) -> None:
+        """Move the weights to main memory, or back to the device."""
+        ...
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Bytes of all weights."""
+        ...
 
     @property
     def max_layer_bytes(self) -> int:
-        """Bytes that are on the device at a time while the weights are away."""
+        """Bytes on the device at a time while the weights are offloaded."""
+        ...
 
     def transfer_seconds(self) -> float:
-        """That a question takes longer then, measured."""
+        """Measure the seconds that offloading adds to a call."""
+        ...
 
 
 @runtime_checkable
 class OffloadablePrior(Protocol):
-    """A prior whose network may be sent to main memory; ``placed`` is None where it may not."""
+    """A prior whose network may be offloaded to main memory, unless ``offloadable_weights`` is None."""
 
     offloadable_weights: OffloadableWeights | None
 
 
+@runtime_checkable
+class MemoryAdvisor(Protocol):
+    """A prior with settings that would lower its memory use."""
+
+    def memory_advice(self) -> list[str]:
+        """Name the settings to change, e.g. ``["prior.dtype=bfloat16"]``."""
+        ...
+
+
 def predicts_initial_volume(prior: Prior) -> TypeGuard[InitialVolumePrior]:
-    """Whether a field can start from what this prior says: what one view shows is no scene."""
+    """Return whether a field can start from the prior's volume; a prior that knows no cameras has none."""
     return isinstance(prior, InitialVolumePrior) and prior.camera_conditioned
+
+
+def prior_encoder_blocks(prior: Prior, render: Render, generator: torch.Generator) -> EncoderBlocks | None:
+    """Return the prior's encoder as a chain of blocks, or None if it is not worth checkpointing."""
+    return prior.encode_in_blocks(render, generator=generator) if isinstance(prior, CheckpointableEncoder) else None
+
+
+def offloadable_weights(prior: Prior, device: torch.device | None = None) -> OffloadableWeights | None:
+    """Return the weights of the prior that can be offloaded, or None.
+
+    With ``device``: only if they compute on it and leaving would free memory of its own, i.e. on a GPU.
+    """
+    weights = prior.offloadable_weights if isinstance(prior, OffloadablePrior) else None
+    if weights is None or device is None:
+        return weights
+    return weights if device.type == "cuda" and weights.device == device else None
+
+
+def prior_memory_advice(prior: Prior) -> list[str]:
+    """Return the prior's settings that would lower memory use, e.g. ``["prior.dtype=bfloat16"]``."""
+    return prior.memory_advice() if isinstance(prior, MemoryAdvisor) else []
+
+
+def network_batch_size(prior: Prior, count: int) -> int:
+    """Return how many of ``count`` images the network denoises at a time (the prior's ``batch_size``, if any)."""
+    return min(count, getattr(prior, "batch_size", count))

@@ -18,7 +18,7 @@ from dreamfusion3d.memory.checkpoint_plan import RecomputeSchedule, save_all_sch
 from dreamfusion3d.memory.checkpointed import run_checkpointed
 from dreamfusion3d.memory.oom_fallback import FallbackChain
 from dreamfusion3d.priors.cfg import cfg_denoise
-from dreamfusion3d.priors.protocol import CheckpointableEncoder, EncoderBlocks, OffloadablePrior, Prior, Prompts
+from dreamfusion3d.priors.protocol import EncoderBlocks, Prior, Prompts, offloadable_weights, prior_encoder_blocks
 from dreamfusion3d.training.checkpoint import OptimizationState
 from dreamfusion3d.training.schedules import dreamtime, linear_ramp
 
@@ -74,8 +74,8 @@ def guidance_loss(
 
     With ``way.views`` it is another function with the same gradient.
     """
-    if isinstance(prior, OffloadablePrior) and prior.offloadable_weights is not None:
-        prior.offloadable_weights.set_offloaded(plan.cpu_offload)
+    if weights := offloadable_weights(prior):
+        weights.set_offloaded(plan.cpu_offload)
     encoder = None
     if plan.encoder_batch_size is not None or plan.encoder_schedule is not None:
         encoder = prior_encoder_blocks(prior, rendered, generator)
@@ -90,11 +90,6 @@ def guidance_loss(
 
         return _encode_twice(encoder, plan.encoder_batch_size, plan.encoder_schedule, rendered, latent_loss)
     return score_loss(guidance, x, cameras, prior, prompts, config, progress, plan.query_batch_size, generator)
-
-
-def prior_encoder_blocks(prior: Prior, rendered: Render, generator: torch.Generator) -> EncoderBlocks | None:
-    """The prior's encoder as blocks, where it is made of such."""
-    return prior.encode_in_blocks(rendered, generator=generator) if isinstance(prior, CheckpointableEncoder) else None
 
 
 def _encode_blocks(

@@ -17,10 +17,8 @@ from dreamfusion3d.memory import budget as amount
 from dreamfusion3d.memory.checkpoint_plan import count_blocks, sqrt_schedule
 from dreamfusion3d.memory.oom_fallback import CostedPlan, FallbackChain, select_plans
 from dreamfusion3d.priors.cfg import joint_batch_size
-from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
-from dreamfusion3d.priors.pretrained.render_encoders import LatentEncoder
-from dreamfusion3d.priors.protocol import OffloadablePrior, OffloadableWeights, Prior, Prompts
-from dreamfusion3d.training.guidance_loss import StepPlan, prior_encoder_blocks
+from dreamfusion3d.priors.protocol import Prior, Prompts, offloadable_weights, prior_encoder_blocks, prior_memory_advice
+from dreamfusion3d.training.guidance_loss import StepPlan
 from dreamfusion3d.training.render_profiler import RenderCost
 from dreamfusion3d.training.render_workload import RenderWorkload
 from dreamfusion3d.training.step_profiler import GuidanceCost, StepProfiler
@@ -58,19 +56,14 @@ def plan_step(
 ) -> FallbackChain[StepPlan]:
     """The fastest ways that fit ``budget`` bytes. Raises InputError with the least that would do."""
     plans = enumerate_step_plans(workload, prior, prompts, config, device, budget)
-    fallback = FallbackChain(select_plans(plans, budget, "a step", memory_advice(prior, config, device)), device)
+    fallback = FallbackChain(select_plans(plans, budget, "a step", memory_advice(prior)), device)
     amount.enforce_budget(budget, device)
     return fallback
 
 
-def memory_advice(prior: Prior, config: Config, device: torch.device) -> str:
+def memory_advice(prior: Prior) -> str:
     """Settings with which a step would need less, for people: what changes the result is theirs to choose."""
-    options = ["fewer optim.num_views", "a smaller render.resolution"]
-    if isinstance(prior, DiffusionPrior):
-        if prior.dtype == torch.float32:
-            options.append("prior.dtype=bfloat16")
-        if isinstance(prior.render_encoder, LatentEncoder) and config.prior.vae is None:
-            options.append("a tiny prior.vae")
+    options = ["fewer optim.num_views", "a smaller render.resolution", *prior_memory_advice(prior)]
     return "less would do with " + " or ".join([", ".join(options[:-1]), options[-1]])
 
 
@@ -129,12 +122,6 @@ def _step_peak(render: RenderCost, guidance: GuidanceCost, plan: StepPlan) -> in
         render.saved + guidance.saved + render.losses_saved,
         render.backward_peak,
     )
-
-
-def offloadable_weights(prior: Prior, device: torch.device) -> OffloadableWeights | None:
-    """The prior's network, where ``device`` has a memory of its own that would have more room without it."""
-    weights = prior.offloadable_weights if isinstance(prior, OffloadablePrior) else None
-    return weights if weights is not None and device.type == "cuda" and weights.device == device else None
 
 
 def describe_step_plan(plan: StepPlan, num_views: int, num_blocks: int = 0) -> str:

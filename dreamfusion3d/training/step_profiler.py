@@ -29,8 +29,8 @@ from dreamfusion3d.memory.checkpoint_plan import (
 from dreamfusion3d.memory.checkpointed import Activations, Block
 from dreamfusion3d.memory.profiler import LinearFit, extrapolate_chain, measure_memory, profile_chain, time_call
 from dreamfusion3d.priors.cfg import joint_batch_size
-from dreamfusion3d.priors.protocol import Prior, Prompts
-from dreamfusion3d.training.guidance_loss import StepPlan, prior_encoder_blocks, score_loss
+from dreamfusion3d.priors.protocol import Prior, Prompts, network_batch_size, prior_encoder_blocks
+from dreamfusion3d.training.guidance_loss import StepPlan, score_loss
 from dreamfusion3d.training.render_profiler import RenderCost, RenderProfiler
 from dreamfusion3d.training.render_workload import RenderWorkload
 
@@ -114,7 +114,7 @@ class StepProfiler:
             query_sizes = self._query_sizes(query_batch_size)
             if query_batch_size is not None and query_sizes == self._query_sizes(None):
                 continue
-            largest = min(max(query_sizes), getattr(self.prior, "batch_size", max(query_sizes)))
+            largest = network_batch_size(self.prior, max(query_sizes))
             peak = overhead[0] + query_cost.peak.at(largest)
             seconds = overhead[1] + sum(query_cost.seconds.at(q) + QUERY_OVERHEAD_SECONDS for q in query_sizes)
             encoder = extrapolate_chain(encoder_costs[0], encoder_costs[1], (1, 2), self.num_views)
@@ -187,7 +187,7 @@ class StepProfiler:
     def network_calls(self, query_batch_size: int | None) -> int:
         """How often a step runs the prior's network."""
         query_sizes = self._query_sizes(query_batch_size)
-        return sum(-(-q // getattr(self.prior, "batch_size", q)) for q in query_sizes)
+        return sum(-(-q // network_batch_size(self.prior, q)) for q in query_sizes)
 
     def _run_guidance(self, prior: Prior, query_batch_size: int | None) -> None:
         guidance = load_guidance(self.config.guidance, device=self.device, warn=lambda problem: None)

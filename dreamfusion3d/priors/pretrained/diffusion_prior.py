@@ -13,6 +13,7 @@ from dreamfusion3d.priors.pretrained.noise_schedule import NoiseSchedule
 from dreamfusion3d.priors.pretrained.offload import OffloadableNetwork
 from dreamfusion3d.priors.pretrained.render_encoders import LatentEncoder, RenderEncoder
 from dreamfusion3d.priors.pretrained.text_encoders import PromptEncoder
+from dreamfusion3d.priors.pretrained.vae_blocks import is_tiny_autoencoder
 from dreamfusion3d.priors.protocol import EncoderBlocks, TextEmbedding
 
 
@@ -67,6 +68,12 @@ class DiffusionPrior:
         if isinstance(self.render_encoder, LatentEncoder):
             return self.render_encoder.encode_in_blocks(render, generator=generator)
         return None
+
+    def memory_advice(self) -> list[str]:
+        """Settings of this prior that would lower the memory of a step."""
+        has_full_vae = isinstance(self.render_encoder, LatentEncoder) and not is_tiny_autoencoder(self.render_encoder.vae)
+        advice = {"prior.dtype=bfloat16": self.dtype == torch.float32, "a tiny prior.vae": has_full_vae}
+        return [setting for setting, applies in advice.items() if applies]
 
     @torch.no_grad()
     def denoise(
