@@ -315,11 +315,7 @@ def plan_step_memory(prior: Prior, config: Config, device: torch.device, memory_
     text = encode_prompts(prior, _supported_prompt(prior), config.prompts)
     all_plans = enumerate_step_plans(distillation_workload(field, config), prior, text, config, device, memory_budget)
     plans = select_plans(all_plans, sys.maxsize, "a step")
-    chosen = (
-        plans
-        if memory_budget is None
-        else select_plans(plans, memory_budget, "a step", memory_advice(prior))
-    )
+    chosen = plans if memory_budget is None else select_plans(plans, memory_budget, "a step", memory_advice(prior))
     return {
         "budget_bytes": memory_budget,
         **chosen[0].as_dict(),

@@ -35,9 +35,7 @@ class TextEmbedding:
 
     def repeat(self, count: int) -> TextEmbedding:
         """Repeat each row ``count`` times. A single row is expanded, not copied: do not write to the result."""
-        return self._map(
-            lambda x: x.expand(count, *x.shape[1:]) if len(x) == 1 else x.repeat_interleave(count, 0),
-        )
+        return self._map(lambda x: x.expand(count, *x.shape[1:]) if len(x) == 1 else x.repeat_interleave(count, 0))
 
     def to(self, device: torch.device | str) -> TextEmbedding:
         """Move the rows to ``device``."""

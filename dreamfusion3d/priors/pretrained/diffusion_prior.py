@@ -71,7 +71,9 @@ class DiffusionPrior:
 
     def memory_advice(self) -> list[str]:
         """Settings of this prior that would lower the memory of a step."""
-        has_full_vae = isinstance(self.render_encoder, LatentEncoder) and not is_tiny_autoencoder(self.render_encoder.vae)
+        has_full_vae = isinstance(self.render_encoder, LatentEncoder) and not is_tiny_autoencoder(
+            self.render_encoder.vae
+        )
         advice = {"prior.dtype=bfloat16": self.dtype == torch.float32, "a tiny prior.vae": has_full_vae}
         return [setting for setting, applies in advice.items() if applies]
 
