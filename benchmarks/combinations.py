@@ -63,7 +63,7 @@ def true_views(prompt: str) -> torch.Tensor:
     meaning = prompt_to_spec(prompt)
     assert meaning is not None, "every prompt here is of the procedural world"
     props = sample_objects_for_spec(meaning, 1, generator=torch.Generator().manual_seed(7))
-    drawn = render_objects(props[[0] * VIEWS], turntable_cameras(VIEWS, 20.0), meaning.finish)
+    drawn = render_objects(props[[0] * VIEWS], turntable_cameras(VIEWS, 20.0), meaning.material)
     rgb = drawn.colorize(torch.tensor([meaning.part_colors()] * VIEWS)).permute(0, 3, 1, 2)
     return torch.cat([rgb, drawn.opacity[:, None]], 1) * 2 - 1
 

@@ -41,7 +41,7 @@ def judged(asset: EvalSubject) -> dict:
     geometry = evaluate_geometry(asset, meaning)
     colours = evaluate_colors(asset, meaning, props, colored_ground_truth_mesh(props, 0, meaning, 72))
     return {
-        "kind": meaning.kind if geometry.category_correct else geometry.best_other_category,
+        "kind": meaning.category if geometry.category_correct else geometry.best_other_category,
         "colours": [c.correct for c in colours],
         "topology": [geometry.genus, geometry.components, geometry.watertight],
     }

@@ -45,7 +45,7 @@ def row(asset: Asset) -> dict:
     """What one asset came out as."""
     record = asset.record
     mesh, meaning = record["mesh"], parse_with_rules(record["prompt"]).spec
-    asked = CATEGORIES[meaning.kind].expected_genus(meaning.count) if meaning else None
+    asked = CATEGORIES[meaning.category].expected_genus(meaning.count) if meaning else None
     return {
         "prompt": record["prompt"],
         "seed": record["seed"],

@@ -53,7 +53,7 @@ def cameras_deg(count: int, named: bool, generator: torch.Generator) -> list[tup
 def picture_of(meaning: ObjectSpec, prop: ObjectBatch, azimuth_deg: float, elevation_deg: float) -> np.ndarray:
     """Straight RGBA, uint8."""
     camera = orbit_cameras([azimuth_deg], elevation_deg, height=SIZE, width=SIZE)
-    planes = render_objects(prop, camera, meaning.finish)
+    planes = render_objects(prop, camera, meaning.material)
     rgb = planes.colorize(torch.tensor([meaning.part_colors()]))[0] / planes.opacity[0, ..., None].clamp(min=1e-3)
     rgba = torch.cat([rgb.clamp(0, 1), planes.opacity[0, ..., None]], -1)
     return (rgba * 255).round().to(torch.uint8).numpy()

@@ -44,14 +44,14 @@ def evaluate_colors(
 ) -> list[PartColorResult]:
     """One entry for each colour that the prompt names; empty when it names none. ``truth`` is the
     mesh of the one instance in ``props``, the true prop that is most like the asset."""
-    requested = {"first": spec.colour, "second": spec.second_colour}
+    requested = {"first": spec.color, "second": spec.second_color}
     named = {part: color for part, color in requested.items() if color in COLORS}
     if not named:
         return []
     points, colors = sample_surface_colors(subject.mesh, COLOR_SAMPLES)
     palette_index = _nearest_palette_index(objects, reference_mesh, spec, points)
     color_names = _nearest_named_color(colors)
-    is_pattern = MATERIALS[spec.finish].shift is None
+    is_pattern = MATERIALS[spec.material].shift is None
     # inside the spots of a spotted prop another colour is right
     palette_slots = {"first": (0,) if is_pattern else (0, 3), "second": (1, 4)}
     out = []
@@ -70,7 +70,7 @@ def _nearest_palette_index(
     face_centers = reference_mesh.vertices[reference_mesh.faces].mean(1)
     normalized = normalize_mesh(reference_mesh)
     _, row = cKDTree(normalized.vertices[normalized.faces].mean(1)).query(points)
-    palette_index = palette_indices(objects, 0, face_centers, spec.finish)
+    palette_index = palette_indices(objects, 0, face_centers, spec.material)
     return palette_index[row]
 
 

@@ -122,7 +122,7 @@ def mislabeled_subjects(subjects: Sequence[EvalSubject]) -> list[EvalSubject]:
 
 
 def _category(spec: ObjectSpec | None) -> str | None:
-    return spec.kind if spec else None
+    return spec.category if spec else None
 
 
 def find_weak_categories(results: Sequence[EvalResult]) -> list[str]:
@@ -130,7 +130,7 @@ def find_weak_categories(results: Sequence[EvalResult]) -> list[str]:
     wins: dict[str, list[bool]] = {}
     for result in results:
         if result.spec is not None and result.geometry is not None:
-            wins.setdefault(result.spec.kind, []).append(result.geometry.category_correct)
+            wins.setdefault(result.spec.category, []).append(result.geometry.category_correct)
     return sorted(category for category, correct in wins.items() if np.mean(correct) < 0.5)
 
 

@@ -52,17 +52,17 @@ def evaluate_geometry(subject: EvalSubject, spec: ObjectSpec, categories: list[s
     """``kinds``: those that compete; all of the world when None."""
     best = {
         category: max(voxel_iou(subject.voxels, candidate) for candidate in reference_objects(category, spec.size)[1])
-        for category in {*(categories or CATEGORIES), spec.kind}
+        for category in {*(categories or CATEGORIES), spec.category}
     }
-    expected_iou = best.pop(spec.kind)
-    other = max(best, key=lambda k: best[k], default=spec.kind)
+    expected_iou = best.pop(spec.category)
+    other = max(best, key=lambda k: best[k], default=spec.category)
     topology = subject.topology
     return GeometryResult(
         expected_iou,
         best.get(other, 0.0),
         other,
         topology["genus"],
-        CATEGORIES[spec.kind].expected_genus(spec.count),
+        CATEGORIES[spec.category].expected_genus(spec.count),
         topology["components"],
         topology["watertight"],
     )
@@ -70,7 +70,7 @@ def evaluate_geometry(subject: EvalSubject, spec: ObjectSpec, categories: list[s
 
 def nearest_reference(subject: EvalSubject, spec: ObjectSpec) -> NearestReference:
     """The instance of the asked kind and form that is most like the asset."""
-    objects, voxel_grids = reference_objects(spec.kind, spec.size)
+    objects, voxel_grids = reference_objects(spec.category, spec.size)
     same_form = [
         i for i in range(len(objects)) if int(objects.count[i]) == spec.count and bool(objects.option[i]) == spec.option
     ]

@@ -33,7 +33,7 @@ def palette_indices(
 def colored_ground_truth_mesh(objects: ObjectBatch, index: int, spec: ObjectSpec, resolution: int = 96) -> TexturedMesh:
     """Instance ``index`` painted as ``meaning`` says, every face in the colour of its middle."""
     mesh = ground_truth_mesh(objects, index, resolution)
-    color_index = palette_indices(objects, index, mesh.vertices[mesh.faces].mean(1), spec.finish)
+    color_index = palette_indices(objects, index, mesh.vertices[mesh.faces].mean(1), spec.material)
     return color_faces(mesh, color_index, spec.part_colors())
 
 

@@ -61,7 +61,7 @@ class OraclePrior:
         images = []
         for i in range(num_camera_sets * views):
             camera = self.camera_bank.select(torch.full((len(objects),), i))
-            planes = render_objects(objects, camera, spec.finish)
+            planes = render_objects(objects, camera, spec.material)
             rgba = torch.cat([planes.colorize(colors), planes.opacity[..., None]], -1)
             images.append(rgba.permute(0, 3, 1, 2) * 2 - 1)
         self.images = torch.stack(images)  # (camera, instance, 4, h, w)

@@ -41,7 +41,7 @@ def generate_caption(spec: ObjectSpec, *, generator: torch.Generator, plain: boo
     def pick(options: Sequence[str]) -> str:
         return options[0 if plain else int(torch.randint(len(options), (), generator=generator))]
 
-    category = CATEGORIES[spec.kind]
+    category = CATEGORIES[spec.category]
     before, after = _adjectives(spec, category, pick), _phrases(spec, category, pick)
     noun = pick([category.name, *category.synonyms])
     noun = "ice cream" if noun == "icecream" else noun
@@ -64,17 +64,17 @@ def _adjectives(spec: ObjectSpec, category: Category, pick: WordChooser) -> list
     out = []
     if spec.size != "normal":
         out.append(pick([w for w, s in SIZE_WORDS.items() if s == spec.size]))
-    if spec.colour != "natural":
-        out.append(spec.colour)
-    if spec.finish != "plain":
-        out.append(pick([w for w in _MATERIAL_ADJECTIVES if MATERIAL_WORDS[w] == spec.finish]))
+    if spec.color != "natural":
+        out.append(spec.color)
+    if spec.material != "plain":
+        out.append(pick([w for w in _MATERIAL_ADJECTIVES if MATERIAL_WORDS[w] == spec.material]))
     return out
 
 
 def _phrases(spec: ObjectSpec, category: Category, pick: WordChooser) -> list[str]:
     """What comes after "with"."""
     phrases = []
-    second_color = spec.second_colour if spec.second_colour in COLORS else ""
+    second_color = spec.second_color if spec.second_color in COLORS else ""
     second_part_is_handles = category.second_part_words is HANDLE_WORDS
     is_default_count = spec.count == category.counts[0]
     if second_part_is_handles and second_color and spec.count:
@@ -103,7 +103,7 @@ def _compound_adjective(spec: ObjectSpec, category: Category) -> str | None:
         or category.counted_words[0] not in ("handle", "leg", "tier")
     ):
         return None
-    if spec.second_colour in COLORS and category.second_part_words[0].startswith(category.counted_words[0]):
+    if spec.second_color in COLORS and category.second_part_words[0].startswith(category.counted_words[0]):
         return None
     ending = {"handle": "handled", "leg": "legged", "tier": "tiered"}[category.counted_words[0]]
     return f"{_NUMBER_PHRASES[spec.count][0]}-{ending}"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras, sample_orbit_cameras
 from dreamfusion3d.core.files import atomic_write
-from dreamfusion3d.procedural.objects import CATEGORIES, COLORS, ObjectBatch, ObjectSpec, sample_objects
+from dreamfusion3d.procedural.objects import CATEGORIES, COLORS, SLOT_KEYS, SLOTS_BY_KEY, ObjectBatch, ObjectSpec, sample_objects
 from dreamfusion3d.procedural.occupancy import object_occupancy
 from dreamfusion3d.procedural.renderer import render_objects
 
@@ -72,10 +72,10 @@ class CaptionColors:
 class ObjectLabel:
     """What the drawing of a prop says of it: everything but its colours."""
 
-    kind: str
+    category: str
     count: int
     size: str
-    finish: str
+    material: str
     option: bool
 
 
@@ -202,7 +202,9 @@ class ObjectDataset:
             "azimuth_deg": self.azimuth_deg,
             "elevation_deg": self.elevation_deg,
         }
-        labels = json.dumps([asdict(label) for label in self.labels])
+        labels = json.dumps(
+            [{SLOT_KEYS[field]: value for field, value in asdict(label).items()} for label in self.labels]
+        )
         with atomic_write(path) as temporary:
             save_file(tensors, temporary, metadata={"labels": labels})
 
@@ -240,7 +242,10 @@ def list_shards(folder: Path) -> list[Path]:
 
 def _load_shard(path: Path) -> ObjectDataset:
     with safe_open(path, framework="pt") as stream:
-        labels = [ObjectLabel(**label) for label in json.loads(stream.metadata()["labels"])]
+        labels = [
+            ObjectLabel(**{SLOTS_BY_KEY[key]: value for key, value in label.items()})
+            for label in json.loads(stream.metadata()["labels"])
+        ]
         return ObjectDataset(
             stream.get_tensor("planes"),
             stream.get_tensor("solids"),
@@ -281,7 +286,7 @@ def render_dataset(
             )
             cameras = sample_orbit_cameras(num_views, generator=generator, size=TRAIN_IMAGE_SIZE, spread=False)
             objects = sample_objects(category, count, label.size, n, option=option, generator=generator)
-            layers.append(_render_layers(objects, label.finish, cameras, device))
+            layers.append(_render_layers(objects, label.material, cameras, device))
             occupancy.append((object_occupancy(objects) * 255).round().to(torch.uint8))
             azimuth.append(cameras.azimuth_deg.expand(n, num_views))
             elevation.append(cameras.elevation_deg.expand(n, num_views))
@@ -325,12 +330,12 @@ def _sample_colored_spec(
         a, b = torch.rand(2, generator=generator).tolist()
         i, j = torch.randint(len(COLORS), (2,), generator=generator).tolist()
         spec = ObjectSpec(
-            label.kind,
+            label.category,
             "natural" if a < 0.25 else names[i],
             "default" if b < 0.7 else names[j],
             label.count,
             label.size,
-            label.finish,
+            label.material,
             label.option,
         )
         if include_held_out or not spec.is_held_out():

@@ -39,43 +39,56 @@ SIZES: dict[str, tuple[float, float]] = {  # word -> (scale of x and z, scale of
 HELD_OUT_EVERY = 12  # one pair of kind and colour in so many is never shown in training
 
 
+# Field of `ObjectSpec` -> its key in committed weights and in cached datasets, which keep older names.
+SLOT_KEYS = {
+    "category": "kind",
+    "color": "colour",
+    "second_color": "second_colour",
+    "count": "count",
+    "size": "size",
+    "material": "finish",
+    "option": "option",
+}
+SLOTS_BY_KEY = {key: slot for slot, key in SLOT_KEYS.items()}
+
+
 @dataclass(frozen=True)
 class ObjectSpec:
     """What a prompt of this world says; every slot has a value, so paraphrases are equal."""
 
-    kind: str
-    colour: str = "natural"
-    second_colour: str = "default"  # "default": natural, or painted like part A
+    category: str
+    color: str = "natural"
+    second_color: str = "default"  # "default": natural, or painted like part A
     count: int = 0  # of what the kind counts: handles, legs, tiers
     size: str = "normal"
-    finish: str = "plain"
+    material: str = "plain"
     option: bool = False  # whether the kind's optional part is there
 
     def tokens(self) -> list[str]:
         """What a prior is told; see ``Conditioner``."""
-        handles = self.count if CATEGORIES[self.kind].counted_words == HANDLE_WORDS else 0
+        handles = self.count if CATEGORIES[self.category].counted_words == HANDLE_WORDS else 0
         tokens = [
-            f"kind:{self.kind}",
-            f"colour:{self.colour}",
-            f"second:{self.second_colour}",
+            f"kind:{self.category}",
+            f"colour:{self.color}",
+            f"second:{self.second_color}",
             f"handles:{handles}",
             f"size:{self.size}",
-            f"{self.kind}:count:{self.count}",
+            f"{self.category}:count:{self.count}",
         ]
-        if self.finish != "plain":
-            tokens.append(f"finish:{self.finish}")
+        if self.material != "plain":
+            tokens.append(f"finish:{self.material}")
         if self.option:
-            tokens.append(f"{self.kind}:option")
+            tokens.append(f"{self.category}:option")
         return tokens
 
     def part_colors(self) -> list[Color]:
         """sRGB of part A, part B, the accent, and of parts A and B inside the finish's mask."""
-        category, material = CATEGORIES[self.kind], MATERIALS[self.finish]
-        first_color = COLORS.get(self.colour, material.natural_color or category.natural_color)
-        second_color = COLORS.get(self.second_colour, category.natural_second_color or first_color)
+        category, material = CATEGORIES[self.category], MATERIALS[self.material]
+        first_color = COLORS.get(self.color, material.natural_color or category.natural_color)
+        second_color = COLORS.get(self.second_color, category.natural_second_color or first_color)
         is_material = material.shift is not None
         # a cork stays a cork on a bottle of whatever make
-        covers_second_part = is_material and (category.natural_second_color is None or self.second_colour in COLORS)
+        covers_second_part = is_material and (category.natural_second_color is None or self.second_color in COLORS)
         return [
             first_color,
             second_color,
@@ -86,9 +99,9 @@ class ObjectSpec:
 
     def is_held_out(self) -> bool:
         """Whether training never shows this pair of kind and colour, so that it can be asked for unseen."""
-        if self.colour == "natural":
+        if self.color == "natural":
             return False
-        return zlib.crc32(f"{self.kind} {self.colour}".encode()) % HELD_OUT_EVERY == 0
+        return zlib.crc32(f"{self.category} {self.color}".encode()) % HELD_OUT_EVERY == 0
 
 
 def default_spec(category: str) -> ObjectSpec:
@@ -171,4 +184,4 @@ def sample_objects(
 
 def sample_objects_for_spec(spec: ObjectSpec, num_objects: int, *, generator: torch.Generator) -> ObjectBatch:
     """``number`` random instances of what a prompt means."""
-    return sample_objects(spec.kind, spec.count, spec.size, num_objects, option=spec.option, generator=generator)
+    return sample_objects(spec.category, spec.count, spec.size, num_objects, option=spec.option, generator=generator)

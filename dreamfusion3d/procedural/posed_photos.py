@@ -18,7 +18,7 @@ def render_photos(objects: ObjectBatch, index: int, spec: ObjectSpec, cameras: O
     num_photos = len(cameras)
     light = torch.tensor(PHOTO_LIGHT_DIRECTION)
     layers = render_objects(
-        objects[[index] * num_photos], cameras, spec.finish, (light / light.norm()).expand(num_photos, 3)
+        objects[[index] * num_photos], cameras, spec.material, (light / light.norm()).expand(num_photos, 3)
     )
     rgb = layers.colorize(torch.tensor(spec.part_colors()).expand(num_photos, -1, 3))
     alpha = layers.opacity[..., None]

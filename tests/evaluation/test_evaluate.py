@@ -114,7 +114,7 @@ def test_colours_of_a_true_prop_are_right_and_others_wrong(prompt):
     evidence, meaning = truth(prompt)
     found = colours_of(evidence, meaning)
     assert found and all(c.right and c.share > 0.6 for c in found)
-    wrong = colours_of(evidence, dataclasses.replace(meaning, colour="yellow"))
+    wrong = colours_of(evidence, dataclasses.replace(meaning, color="yellow"))
     assert not wrong[0].right
 
 
@@ -221,7 +221,7 @@ def test_a_twin_sentence_differs_in_one_visible_thing():
         twin = hard_negative(meaning, generator=generator)
         slots = [f.name for f in dataclasses.fields(ObjectSpec)]
         changed = [name for name in slots if getattr(twin, name) != getattr(meaning, name)]
-        assert len(changed) == 1 and changed[0] not in ("kind", "second_colour", "option")
+        assert len(changed) == 1 and changed[0] not in ("category", "second_color", "option")
 
 
 def test_the_judge_learns(monkeypatch):
@@ -284,7 +284,7 @@ def finished(folder, prompt, of=None):
     mesh = simplify(ground_truth_mesh(props, 0, 64), 3000)
     colours = np.array(meaning.part_colors())
     textured = bake_albedo(
-        mesh, lambda p: colours[palette_indices(props, 0, p, meaning.finish)].astype(np.float32), 128
+        mesh, lambda p: colours[palette_indices(props, 0, p, meaning.material)].astype(np.float32), 128
     )
     folder.mkdir(parents=True)
     write_glb(scale_to_height(textured, 0.3), folder / f"{folder.name}.glb", folder.name, {})

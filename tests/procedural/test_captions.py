@@ -168,7 +168,7 @@ def test_other_meanings(one, other):
 )
 def test_what_has_no_effect_is_reported(prompt, kind, unknown):
     reading = parse_with_rules(prompt)
-    assert (reading.spec.kind if reading.spec else None) == kind
+    assert (reading.spec.category if reading.spec else None) == kind
     assert reading.unknown_words == unknown
 
 

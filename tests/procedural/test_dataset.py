@@ -33,13 +33,13 @@ def test_labels_name_what_was_drawn(pictures):
     assert len(pictures) == 7
     assert pictures.planes.shape == (7, 3, 6, 16, 16) and pictures.planes.dtype == torch.uint8
     for label in pictures.labels:
-        assert label.kind in ("mug", "donut") and label.size in SIZES
-        assert (label.count, label.option) in CATEGORIES[label.kind].variants()
-        assert label.finish in CATEGORIES[label.kind].materials
+        assert label.category in ("mug", "donut") and label.size in SIZES
+        assert (label.count, label.option) in CATEGORIES[label.category].variants()
+        assert label.material in CATEGORIES[label.category].materials
     # handles are the second part of a mug: only those with some have any of that light
     second = pictures.planes[:, :, [1, 4]].flatten(1).any(1)
     for label, seen in zip(pictures.labels, second, strict=True):
-        assert bool(seen) == (label.kind == "donut" or label.count > 0)
+        assert bool(seen) == (label.category == "donut" or label.count > 0)
 
 
 def test_a_batch(pictures):
@@ -56,7 +56,7 @@ def test_a_batch(pictures):
 
 
 def test_tokens_agree_with_labels_and_views_with_cameras(pictures):
-    known = {(t.kind, t.count, t.size) for t in pictures.labels}
+    known = {(t.category, t.count, t.size) for t in pictures.labels}
     batch = pictures.batch(20, 3, generator=generator(1))
     for row, tokens in enumerate(batch.captions):
         values = {t.rpartition(":")[0]: t.rpartition(":")[2] for t in tokens}
@@ -77,7 +77,7 @@ def test_a_picture_is_its_lights_in_some_colours_and_captions_come_with_theirs(p
         basis, wanted = own.reshape(-1, 5), seen.reshape(-1, 3)
         solved = torch.linalg.lstsq(basis, wanted, driver="gelsd").solution
         torch.testing.assert_close(basis @ solved, wanted, atol=1e-4, rtol=0)
-    kinds = {label.kind for label in pictures.labels}
+    kinds = {label.category for label in pictures.labels}
     assert batch.paints.colours.shape == (dataset.CAPTION_COLORS_PER_BATCH, 5, 3)
     for tokens, colours in zip(batch.paints.captions, batch.paints.colours, strict=True):
         values = {t.rpartition(":")[0]: t.rpartition(":")[2] for t in tokens}
@@ -153,10 +153,10 @@ def test_a_split_keeps_peers_together(pictures):
 def test_singles_show_what_their_meanings_say(pictures):
     drawn, meanings = pictures.singles(6, generator=generator(4))
     assert drawn.shape == (6, 4, 16, 16) and len(meanings) == 6
-    assert {m.kind for m in meanings} <= {"mug", "donut"}
+    assert {m.category for m in meanings} <= {"mug", "donut"}
     again, same = pictures.singles(6, generator=generator(4))
     assert torch.equal(drawn, again) and meanings == same
-    everything = {(m.kind, m.colour) for m in pictures.singles(400, generator=generator(5))[1]}
+    everything = {(m.category, m.color) for m in pictures.singles(400, generator=generator(5))[1]}
     assert {(kind, c) for kind in ("mug", "donut") for c in COLORS} <= everything, "held-out pairs too"
 
 

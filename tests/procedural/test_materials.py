@@ -38,16 +38,16 @@ def test_kinds_have_finishes_that_exist():
 @pytest.mark.parametrize("finish", ["striped", "spotted", "checkered"])
 def test_a_pattern_contrasts(finish):
     for colour in COLORS:
-        first, *_, inside, _ = ObjectSpec("vase", colour, finish=finish).part_colors()
+        first, *_, inside, _ = ObjectSpec("vase", colour, material=finish).part_colors()
         assert max(abs(a - b) for a, b in zip(first, inside, strict=True)) > 0.35, colour
 
 
 def test_a_material_covers_both_parts_a_pattern_only_the_first():
-    *_, second_inside = ObjectSpec("mug", "red", finish="wooden", count=1).part_colors()
+    *_, second_inside = ObjectSpec("mug", "red", material="wooden", count=1).part_colors()
     assert second_inside == MATERIALS["wooden"].second_color(COLORS["red"])
-    assert ObjectSpec("mug", "red", finish="striped", count=1).part_colors()[4] == COLORS["red"]
+    assert ObjectSpec("mug", "red", material="striped", count=1).part_colors()[4] == COLORS["red"]
     # a cork stays a cork
-    paints = ObjectSpec("bottle", finish="glass").part_colors()
+    paints = ObjectSpec("bottle", material="glass").part_colors()
     assert paints[4] == paints[1] == CATEGORIES["bottle"].natural_second_color
 
 

@@ -94,7 +94,7 @@ def test_the_props_colours_come_back(mesh, prior, props):
     config = resolve_config(sets=SETS)
     field = field_of(config)
     middles = mesh.vertices[mesh.faces].mean(1)
-    truth = np.array(MEANING.part_colors())[palette_indices(props, 0, middles, MEANING.finish)]
+    truth = np.array(MEANING.part_colors())[palette_indices(props, 0, middles, MEANING.material)]
     error = np.abs(colours_of(field, middles) - truth).mean(1)
     for _ in begin(mesh, prior, field, with_retexture_t_range(config), 60):
         pass
@@ -110,7 +110,7 @@ def test_a_good_texture_is_left_alone(mesh, prior, props):
     paints = torch.tensor(MEANING.part_colors())
 
     def first(x):
-        return paints[torch.from_numpy(palette_indices(props, 0, x.numpy(), MEANING.finish))]
+        return paints[torch.from_numpy(palette_indices(props, 0, x.numpy(), MEANING.material))]
 
     field = field_of(config, first)
     before = colours_of(field, middles)

@@ -81,17 +81,17 @@ def _augment_images(rgba: Float[Tensor, "b 4 h w"], *, generator: torch.Generato
 
 def hard_negative(spec: ObjectSpec, *, generator: torch.Generator) -> ObjectSpec:
     """The meaning with one of its slots, other than the kind, given another value."""
-    category = CATEGORIES[spec.kind]
+    category = CATEGORIES[spec.category]
     options: dict[str, list[object]] = {
-        "colour": ["natural", *COLORS],
-        "second_colour": ["default", *COLORS],
+        "color": ["natural", *COLORS],
+        "second_color": ["default", *COLORS],
         "count": list(category.counts),
         "size": list(SIZES),
-        "finish": list(category.materials),
+        "material": list(category.materials),
         "option": [False, True] if category.option_words else [],
     }
     if category.second_part_words is HANDLE_WORDS and spec.count == 0:
-        options["second_colour"] = []  # nothing of that colour is there to be seen
+        options["second_color"] = []  # nothing of that colour is there to be seen
     changes = [(name, value) for name, values in options.items() for value in values if value != getattr(spec, name)]
     # slots alike, however many values they have
     names = sorted({name for name, _ in changes})

@@ -99,14 +99,14 @@ class PixelPrior:
         if parsed.spec is None or parsed.spec.tokens()[0] not in prompt_tokens.tokens:
             return warnings
         untrained = self.conditioner.missing_tokens(parsed.spec.tokens())
-        if CATEGORIES[parsed.spec.kind].natural_color == WOOD_COLOR:
+        if CATEGORIES[parsed.spec.category].natural_color == WOOD_COLOR:
             untrained = [token for token in untrained if token != "finish:wooden"]  # it is of wood anyhow
         if untrained:
             # "mug:option" reads "mug option"
             named = ", ".join(token.replace(":", " ") for token in untrained)
             warnings.append(f"this prior was never taught: {named}")
-        if parsed.spec.kind in self.weak_categories:
-            warnings.append(f"this prior draws the kind '{parsed.spec.kind}' poorly")
+        if parsed.spec.category in self.weak_categories:
+            warnings.append(f"this prior draws the kind '{parsed.spec.category}' poorly")
         return warnings
 
     def encode_text(self, prompts: list[str]) -> TextEmbedding:

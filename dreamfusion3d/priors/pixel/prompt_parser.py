@@ -68,9 +68,9 @@ def _parse_with_replacements(prompt: str, replacements: dict[str, str]) -> Parse
 
 def _confirms_correction(predicted: ObjectSpec | None, after: ObjectSpec, before: ObjectSpec | None) -> bool:
     """Whether the network says what a correction changed."""
-    if predicted is None or predicted.kind != after.kind:
+    if predicted is None or predicted.category != after.category:
         return False
-    if before is None or before.kind != after.kind:
+    if before is None or before.category != after.category:
         return True
     names = [f.name for f in dataclasses.fields(ObjectSpec)]
     return all(getattr(predicted, n) == getattr(after, n) for n in names if getattr(after, n) != getattr(before, n))
@@ -81,7 +81,7 @@ def _apply_prediction(prompt: str, parsed: ParsedPrompt, prediction: SpecPredict
     out: "mushrum" may be a mushroom, "hamburger" is no hammer."""
     if prediction.spec is None or prediction.confidence < MIN_CONFIDENCE:
         return parsed
-    category, base, respelled = CATEGORIES[prediction.spec.kind], parsed, {}
+    category, base, respelled = CATEGORIES[prediction.spec.category], parsed, {}
     if parsed.spec is None:
         nouns = {category.name, *category.synonyms}
         near = {w: match for w in parsed.unknown_words if (match := _closest_word(w, nouns)) and match[0] == w[0]}
@@ -90,12 +90,12 @@ def _apply_prediction(prompt: str, parsed: ParsedPrompt, prediction: SpecPredict
         word = next(iter(near))
         base = _parse_with_replacements(prompt, {word: category.name})
         respelled[word] = category.name
-    if base.spec is None or base.spec.kind != prediction.spec.kind:
+    if base.spec is None or base.spec.category != prediction.spec.category:
         return parsed
     spec = base.spec
     for slot, words in _slot_words(prediction.spec).items():
         for word in base.unknown_words:
-            is_default = getattr(spec, slot) == getattr(default_spec(spec.kind), slot)
+            is_default = getattr(spec, slot) == getattr(default_spec(spec.category), slot)
             if is_default and (match := _closest_word(word, words)):
                 spec = dataclasses.replace(spec, **{slot: getattr(prediction.spec, slot)})
                 respelled[word] = match
@@ -112,12 +112,12 @@ def _slot_words(spec: ObjectSpec) -> dict[str, set[str]]:
     def words_with_value(table: dict[str, str], value: str) -> set[str]:
         return {w for w, v in table.items() if v == value}
 
-    category = CATEGORIES[spec.kind]
+    category = CATEGORIES[spec.category]
     return {
-        "colour": words_with_value(COLOR_WORDS, spec.colour),
-        "second_colour": words_with_value(COLOR_WORDS, spec.second_colour),
+        "color": words_with_value(COLOR_WORDS, spec.color),
+        "second_color": words_with_value(COLOR_WORDS, spec.second_color),
         "size": words_with_value(SIZE_WORDS, spec.size),
-        "finish": words_with_value(MATERIAL_WORDS, spec.finish),
+        "material": words_with_value(MATERIAL_WORDS, spec.material),
         "count": set(category.counted_words),
         "option": set(category.option_words),
     }

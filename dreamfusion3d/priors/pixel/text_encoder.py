@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from dreamfusion3d.core.files import atomic_write, write_json
 from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.materials import MATERIALS
-from dreamfusion3d.procedural.objects import COLORS, SIZES, ObjectSpec
+from dreamfusion3d.procedural.objects import COLORS, SIZES, SLOT_KEYS, SLOTS_BY_KEY, ObjectSpec
 from dreamfusion3d.procedural.prompt_rules import split_words
 
 UNRELATED = "nothing"  # the kind of a sentence about something else
@@ -36,12 +36,12 @@ def slot_values() -> dict[str, list[str]]:
     """The values of every slot of a meaning."""
     counts = sorted({count for category in CATEGORIES.values() for count in category.counts})
     return {
-        "kind": [UNRELATED, *CATEGORIES],
-        "colour": ["natural", *COLORS],
-        "second_colour": ["default", *COLORS],
+        "category": [UNRELATED, *CATEGORIES],
+        "color": ["natural", *COLORS],
+        "second_color": ["default", *COLORS],
         "count": [str(c) for c in counts],
         "size": list(SIZES),
-        "finish": list(MATERIALS),
+        "material": list(MATERIALS),
         "option": ["False", "True"],
     }
 
@@ -75,7 +75,7 @@ class PromptTextEncoder(nn.Module):
         self.body = nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
         self.queries = nn.Parameter(torch.randn(len(slot_values), width))
         self.look = nn.MultiheadAttention(width, 4, batch_first=True)
-        self.heads = nn.ModuleDict({name: nn.Linear(width, len(v)) for name, v in slot_values.items()})
+        self.heads = nn.ModuleDict({SLOT_KEYS[name]: nn.Linear(width, len(v)) for name, v in slot_values.items()})
         self.project = nn.Linear(width * len(slot_values), 64)
 
     def forward(self, sentences: Sequence[str]) -> tuple[dict[str, Tensor], Float[Tensor, "b 64"]]:
@@ -89,7 +89,7 @@ class PromptTextEncoder(nn.Module):
         is_padding = torch.tensor([[i >= len(w) for i in range(longest)] for w in words], device=device)
         x = self.body(padded + self.places[:longest], src_key_padding_mask=is_padding)
         slot_features, _ = self.look(self.queries.expand(len(words), -1, -1), x, x, key_padding_mask=is_padding)
-        logits = {name: head(slot_features[:, i]) for i, (name, head) in enumerate(self.heads.items())}
+        logits = {name: self.heads[SLOT_KEYS[name]](slot_features[:, i]) for i, name in enumerate(self.slot_values)}
         return logits, nn.functional.normalize(self.project(slot_features.flatten(1)), dim=-1)
 
     @torch.no_grad()
@@ -109,9 +109,10 @@ class PromptTextEncoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        values = {SLOT_KEYS[name]: options for name, options in self.slot_values.items()}
         write_json(
             folder / "config.json",
-            {"values": self.slot_values, "width": self.width, "layers": self.layers, "buckets": self.num_buckets},
+            {"values": values, "width": self.width, "layers": self.layers, "buckets": self.num_buckets},
         )
         with atomic_write(folder / _FILE) as temporary:
             save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, temporary)
@@ -119,8 +120,9 @@ class PromptTextEncoder(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> PromptTextEncoder:
         config = json.loads((folder / "config.json").read_text())
+        values = {SLOTS_BY_KEY[key]: options for key, options in config["values"].items()}
         with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-            model = cls(config["values"], width=config["width"], layers=config["layers"], num_buckets=config["buckets"])
+            model = cls(values, width=config["width"], layers=config["layers"], num_buckets=config["buckets"])
         model.load_state_dict({k: v.float() for k, v in load_file(folder / _FILE).items()})
         return model.eval()
 
@@ -133,16 +135,16 @@ def ngram_buckets(word: str, num_buckets: int) -> list[int]:
 
 
 def _spec_from_slots(chosen: dict[str, str]) -> ObjectSpec | None:
-    if chosen["kind"] not in CATEGORIES:
+    if chosen["category"] not in CATEGORIES:
         return None
-    category = CATEGORIES[chosen["kind"]]
+    category = CATEGORIES[chosen["category"]]
     count = min(category.counts, key=lambda c: abs(c - int(chosen["count"])))
     return ObjectSpec(
         category.name,
-        chosen["colour"],
-        chosen["second_colour"],
+        chosen["color"],
+        chosen["second_color"],
         count,
         chosen["size"],
-        chosen["finish"] if chosen["finish"] in category.materials else "plain",
+        chosen["material"] if chosen["material"] in category.materials else "plain",
         bool(category.option_words) and chosen["option"] == "True",
     )

@@ -54,7 +54,7 @@ def tokenize_prompt(prompt: str, vocabulary: Collection[str], text_encoder: Spec
 
 
 def _in_vocabulary(parsed: ParsedPrompt, vocabulary: Collection[str]) -> bool:
-    return parsed.spec is not None and f"kind:{parsed.spec.kind}" in vocabulary
+    return parsed.spec is not None and f"kind:{parsed.spec.category}" in vocabulary
 
 
 def _remaining_words(prompt: str, parsed: ParsedPrompt, vocabulary: Collection[str]) -> list[str]:

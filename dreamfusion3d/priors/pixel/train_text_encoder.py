@@ -78,11 +78,11 @@ def _seeded_steps(steps: int, generator: torch.Generator) -> Iterator[int]:
 def _slot_loss(model: PromptTextEncoder, logits: dict[str, Tensor], specs: list[ObjectSpec]) -> Tensor:
     """Mean cross entropy a slot; of a stranger only the kind is asked."""
     total = torch.zeros(())
-    num_unrelated = len(logits["kind"]) - len(specs)
+    num_unrelated = len(logits["category"]) - len(specs)
     for name, values in model.slot_values.items():
         target_ids = [values.index(str(getattr(m, name))) for m in specs]
         slot_logits = logits[name][: len(specs)]
-        if name == "kind":
+        if name == "category":
             target_ids, slot_logits = target_ids + [values.index(UNRELATED)] * num_unrelated, logits[name]
         total = total + F.cross_entropy(slot_logits, torch.tensor(target_ids, device=slot_logits.device))
     return total
@@ -146,7 +146,7 @@ def evaluate_text_encoder(model: PromptTextEncoder, *, count: int, generator: to
         predicted = [u.spec for u in model.predict_specs(sentences)]
         report[name] = sum(u == m for u, m in zip(predicted, specs, strict=True)) / count
         report[f"{name}_kind"] = (
-            sum(u is not None and u.kind == m.kind for u, m in zip(predicted, specs, strict=True)) / count
+            sum(u is not None and u.category == m.category for u, m in zip(predicted, specs, strict=True)) / count
         )
         report[f"{name}_understood"] = (
             sum(parse_prompt(s, model).spec == m for s, m in zip(sentences, specs, strict=True)) / count

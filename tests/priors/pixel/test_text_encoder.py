@@ -25,7 +25,7 @@ class Saying:
     def __init__(self, meaning, confidence=1.0):
         self.answer = SpecPrediction(meaning, confidence)
 
-    def understand(self, sentences):
+    def predict_specs(self, sentences):
         return [self.answer for _ in sentences]
 
 
@@ -58,7 +58,7 @@ def test_a_sentence_does_not_depend_on_its_neighbours():
     model = train_text_encoder.new_text_encoder(0).eval()
     alone, _ = model(["a red mug"])
     among, _ = model(["a tall blue vase with two handles", "a red mug", "x"])
-    torch.testing.assert_close(alone["kind"][0], among["kind"][1])
+    torch.testing.assert_close(alone["category"][0], among["category"][1])
     model(["mug " * 500])  # long prompts are cut, not refused
 
 
@@ -86,23 +86,23 @@ def test_a_misspelt_noun_is_read_and_named():
     assert reading.notes == ["read 'mushroom' for 'mushrom'"] and not reading.unknown_words
     # letters exchanged are evidence enough
     assert parse_prompt("a picther", None).spec == ObjectSpec("pitcher", count=1)
-    assert parse_prompt("a snowmna with a red hat", None).spec == ObjectSpec("snowman", second_colour="red")
+    assert parse_prompt("a snowmna with a red hat", None).spec == ObjectSpec("snowman", second_color="red")
     # further off, the network is needed
     far = parse_prompt("a purple mushrum", Saying(purple))
     assert far.spec == purple and far.notes == ["read as: a purple mushroom"]
 
 
 def test_a_misspelt_adjective_is_read_and_the_rest_kept():
-    said = ObjectSpec("bookshelf", "red", finish="wooden")
+    said = ObjectSpec("bookshelf", "red", material="wooden")
     reading = parse_prompt("a blue woodn steampunk bookshelf", Saying(said))
-    assert reading.spec == ObjectSpec("bookshelf", "blue", finish="wooden")
+    assert reading.spec == ObjectSpec("bookshelf", "blue", material="wooden")
     assert reading.unknown_words == ["steampunk"]
 
 
 def test_only_slots_that_an_unknown_word_bears_out_are_filled():
     hasty = Saying(ObjectSpec("mug", "yellow", "red", 2, "small", "metal", True))
     assert parse_prompt("a light mug", hasty).spec == ObjectSpec("mug", count=1)
-    assert parse_prompt("a metalllic mug", hasty).spec == ObjectSpec("mug", count=1, finish="metal")
+    assert parse_prompt("a metalllic mug", hasty).spec == ObjectSpec("mug", count=1, material="metal")
 
 
 @needs_weights
