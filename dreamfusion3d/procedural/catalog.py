@@ -18,7 +18,9 @@ def render_spec_image(
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
     """One instance of a meaning over grey, sRGB."""
     objects = sample_objects_for_spec(spec, 1, generator=torch.Generator().manual_seed(seed))
-    layers = render_objects(objects, orbit_cameras([azimuth_deg], elevation_deg, height=size, width=size), spec.material)
+    layers = render_objects(
+        objects, orbit_cameras([azimuth_deg], elevation_deg, height=size, width=size), spec.material
+    )
     rgb = layers.colorize(torch.tensor([spec.part_colors()])) + (1 - layers.opacity[..., None]) * CATALOG_BACKGROUND
     return (rgb[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 

@@ -16,7 +16,15 @@ from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras, sample_orbit_cameras
 from dreamfusion3d.core.files import atomic_write
-from dreamfusion3d.procedural.objects import CATEGORIES, COLORS, SLOT_KEYS, SLOTS_BY_KEY, ObjectBatch, ObjectSpec, sample_objects
+from dreamfusion3d.procedural.objects import (
+    CATEGORIES,
+    COLORS,
+    SLOT_KEYS,
+    SLOTS_BY_KEY,
+    ObjectBatch,
+    ObjectSpec,
+    sample_objects,
+)
 from dreamfusion3d.procedural.occupancy import object_occupancy
 from dreamfusion3d.procedural.renderer import render_objects
 

@@ -28,7 +28,9 @@ def procedural_vocabulary() -> list[str]:
         for (count, option), size in itertools.product(category.variants(), SIZES):
             tokens.update(dict.fromkeys(ObjectSpec(category.name, count=count, option=option, size=size).tokens()))
         for material in category.materials:
-            tokens.update(dict.fromkeys(ObjectSpec(category.name, count=category.counts[0], material=material).tokens()))
+            tokens.update(
+                dict.fromkeys(ObjectSpec(category.name, count=category.counts[0], material=material).tokens())
+            )
     for color in COLORS:
         tokens.update({f"colour:{color}": None, f"second:{color}": None})
     return list(tokens)
