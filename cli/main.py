@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dreamfusion3d import __version__
+
 from . import batch, config, doctor, evaluate, export, film, fit, generate, look, prior, readers
 from .report import run_app
 
@@ -15,9 +17,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 
 def _print_version(requested: bool) -> bool:
     if requested:
-        from importlib.metadata import version
-
-        print(f"dreamfusion3d {version('dreamfusion3d')}")
+        print(f"dreamfusion3d {__version__}")
         raise typer.Exit
     return requested
 
