@@ -21,7 +21,7 @@ from torch import Tensor
 from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Render
-from dreamfusion3d.priors.oracle import render_to_rgba
+from dreamfusion3d.priors.images import render_to_rgba
 from dreamfusion3d.priors.pixel import image_folder
 from dreamfusion3d.priors.protocol import TextEmbedding
 

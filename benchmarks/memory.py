@@ -61,7 +61,7 @@ def curve(props: int, count: int, device: torch.device) -> dict[str, Any]:
     config = PriorTrainConfig()
     state = new_train_state(procedural_vocabulary(), config, seed=0, device=device)
     levels = build_scheduler().alphas_cumprod.to(device)
-    lesson = TrainStepContext(state.model, config.scene_weight, install_view_attention(state.model.unet), levels)
+    lesson = TrainStepContext(state.model, config.scene_weight, levels, install_view_attention(state.model.unet))
     parameters = list(state.model.parameters())
 
     def blocks(number: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho and Salimans, arXiv 2207.12598) on predicted pictures, and Perp-Neg
+"""Classifier-free guidance (Ho and Salimans, arXiv 2207.12598) on predicted x_0, and Perp-Neg
 (Armandpour et al., arXiv 2304.04968)."""
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ def cfg_denoise(
     rescale: float = 0.0,
     max_batch_size: int | None = None,
 ) -> Float[Tensor, "b c u v"]:
-    """x_0 = uncond + scale (cond - uncond), one camera a picture. Scales of 0 and 1 ask the
-    prior once. ``at_once``: pictures of one question at most (whole scenes, where views are
-    denoised jointly); None: all prompts' in one.
+    """Predict x_0 = uncond + scale (cond - uncond).
 
-    A negative prompt n of Perp-Neg takes part with scale * strength times the part of
-    n - uncond that is perpendicular to cond - uncond, subtracted (its equation 8).
+    Each negative prompt n of Perp-Neg subtracts scale * strength times the component of n - uncond that is
+    perpendicular to cond - uncond (its equation 8).
 
-    ``rescale`` in [0, 1] blends towards the deviation of the
-    conditional prediction, against the over-saturation of large scales (Lin et al.,
-    arXiv 2305.08891, section 3.4).
+    Args:
+        cameras: One per image.
+        scale: Guidance scale; 0 and 1 call the prior once.
+        views: Consecutive images that show one scene.
+        rescale: Blend in [0, 1] towards the standard deviation of the conditional prediction, against the
+            over-saturation of large scales (Lin et al., arXiv 2305.08891, section 3.4).
+        max_batch_size: Images per call of the prior at most, in whole scenes if it denoises views jointly.
+            None: all prompts in one call.
     """
     conditioning = text.conditioning(cameras)
     if scale == 1.0 and not conditioning.negatives:
@@ -61,7 +64,7 @@ def _denoise_each(
     views: int,
     max_batch_size: int | None,
 ) -> list[Tensor]:
-    """The predictions for each of ``texts``."""
+    """Predict x_0 under each of ``texts``."""
     n, b = len(texts), x_t.shape[0]
     if max_batch_size is None or max_batch_size >= n * b:
         if n == 1:
@@ -73,29 +76,22 @@ def _denoise_each(
         return list(output.chunk(n))
     joint = joint_batch_size(prior, views)
     chunk_size = max(max_batch_size // joint, 1) * joint
-    outputs = []
-    for text in texts:
-        outputs.append(
-            torch.cat(
-                [
-                    prior.denoise(x_t[rows], t[rows], text.select(rows), cameras.select(rows), views=views)
-                    for rows in torch.arange(b, device=x_t.device).split(chunk_size)
-                ]
-            )
-        )
-    return outputs
+    chunks = torch.arange(b, device=x_t.device).split(chunk_size)
+
+    def denoise(text: TextEmbedding, rows: Tensor) -> Tensor:
+        return prior.denoise(x_t[rows], t[rows], text.select(rows), cameras.select(rows), views=views)
+
+    return [torch.cat([denoise(text, rows) for rows in chunks]) for text in texts]
 
 
 def joint_batch_size(prior: Prior, views: int) -> int:
-    """Pictures that must be asked together: a scene's, where the prior is one of many views."""
+    """Return how many images must be denoised in one call: all views of a scene for a multi-view prior."""
     return views if prior.camera_conditioned else 1
 
 
 def perpendicular_component(
     x: Float[Tensor, "b c u v"], direction: Float[Tensor, "b c u v"]
 ) -> Float[Tensor, "b c u v"]:
-    """The part of each picture of ``of`` that is orthogonal to its picture of ``to``."""
-    coefficient = (x * direction).sum((1, 2, 3), keepdim=True) / direction.square().sum((1, 2, 3), keepdim=True).clamp(
-        min=1e-12
-    )
-    return x - coefficient * direction
+    """Remove from each image of ``x`` its projection onto the image of ``direction``."""
+    squared_norm = direction.square().sum((1, 2, 3), keepdim=True).clamp(min=1e-12)
+    return x - (x * direction).sum((1, 2, 3), keepdim=True) / squared_norm * direction

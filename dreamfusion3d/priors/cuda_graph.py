@@ -1,8 +1,8 @@
-"""A frozen network as a CUDA graph: recorded once, then started by one call instead of thousands.
+"""CUDA graphs of a frozen network: captured once per input signature, then replayed by a single launch.
 
-A denoising network is some thousands of small kernels; where the host is slower at starting them than the
-GPU at computing them, the GPU waits. A graph keeps the addresses of all tensors, so what a call is given is
-copied to where the recorded one was given it, and the answer is copied out.
+A denoising network launches thousands of small kernels; if the host launches them more slowly than the GPU runs
+them, the GPU idles. A graph fixes the addresses of all tensors, so inputs are copied into static buffers before
+the replay and the output is cloned after it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-MAX_GRAPHS = 4  # graphs, one for each form of a call; calls of further forms run as ever
-WARMUP_RUNS = 2  # runs before the recording: libraries choose and allocate at their first
+MAX_GRAPHS = 4  # one per input signature; further signatures run without a graph
+WARMUP_RUNS = 2  # before the capture: libraries choose algorithms and allocate in their first runs
 
 
 @dataclass(frozen=True)
 class SampleOutput:
-    """What is read of diffusers' answers."""
+    """The part of diffusers' model outputs that is used here."""
 
     sample: Tensor
 
@@ -37,7 +37,7 @@ class _CapturedGraph:
 
 
 def capture_graph(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], object]]:
-    """``run``'s kernels on the current device: where their answer will lie, and what starts them."""
+    """Capture the kernels of ``run`` on the current device; returns their static output and the replay function."""
     side_stream = torch.cuda.Stream()
     side_stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side_stream):
@@ -45,17 +45,21 @@ def capture_graph(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], objec
             run()
     torch.cuda.current_stream().wait_stream(side_stream)
     graph = torch.cuda.CUDAGraph()
-    # what other threads ask of the device meanwhile, such as a preview's pixels, is no part of it
+    # other threads may use the device meanwhile, e.g. to fetch a preview
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         output = run()
     return output, graph.replay
 
 
 class CudaGraphModule:
-    """Stands in for a frozen ``module`` whose answer has a ``sample``. Anything but its call is the module's.
+    """Wrap a frozen ``module`` whose output has a ``sample``, replaying CUDA graphs when it is called.
 
-    ``state``: what besides its arguments a call depends on, such as the number of views that its attention
-    joins. Calls that want gradients, or whose tensors are not on a GPU, run as ever.
+    All other attributes are the module's. Calls that need gradients or have tensors outside ``devices`` run the
+    module itself.
+
+    Args:
+        extra_key: Returns whatever a call depends on besides its arguments, e.g. the number of joint views.
+        capture: Captures a graph; a parameter so that tests run without a GPU.
     """
 
     def __init__(
@@ -94,10 +98,8 @@ class CudaGraphModule:
         return SampleOutput(graph.output.clone())
 
     def _capture_call(self, leaves: list[Any], treespec: Any) -> _CapturedGraph:
-        # clones keep channels_last, for which the network's kernels are chosen
+        # clones keep the channels_last format, which selects the kernels
         static_leaves = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         args, kwargs = pytree.tree_unflatten(static_leaves, treespec)
         output, replay = self._capture(lambda: self.module(*args, **kwargs).sample)
-        return _CapturedGraph(
-            [static_leaf for static_leaf in static_leaves if isinstance(static_leaf, Tensor)], output, replay
-        )
+        return _CapturedGraph([leaf for leaf in static_leaves if isinstance(leaf, Tensor)], output, replay)

@@ -22,15 +22,17 @@ PRIOR_PLUGIN_GROUP = "dreamfusion3d.priors"  # entry points
 
 
 def load_prior(name: str | PriorConfig = EMBEDDED, *, device: torch.device | str = "cpu") -> Prior:
-    """The prior called ``name``, or by all that its settings say: "embedded", a folder that
-    ``train-prior`` wrote or that is in diffusers' format, an installed plug-in, or a hub id; the first
-    of these that it is the name of.
+    """Load a prior by name or settings.
 
-    Raises InputError when there is none, or it is gated, gone, damaged, pickled or of another kind.
+    A name is the first of these that exists: "embedded", a folder written by ``train-prior`` or in diffusers'
+    format, an installed plug-in, or a hub id.
+
+    Raises:
+        InputError: The prior does not exist, or is gated, damaged, pickled or of an unsupported family.
     """
     import torch
 
-    with torch.random.fork_rng(devices=[]):  # modules draw weights from it before they get their own
+    with torch.random.fork_rng(devices=[]):  # modules initialize their weights before the load
         return _load_from_settings(PriorConfig(name=name) if isinstance(name, str) else name, device)
 
 
@@ -38,7 +40,7 @@ def _load_from_settings(settings: PriorConfig, device: torch.device | str) -> Pr
     prior_device = _resolve_device(settings.device, device)
     folder = prior_folder(settings.name)
     if settings.name == EMBEDDED or is_pixel_prior_folder(folder):
-        # small, and on the run's own device
+        # small enough for the run's device
         mixed_precision = settings.dtype != "float32"
         return load_pixel_prior(
             settings.name, device=device, mixed_precision=mixed_precision, cuda_graph=settings.cuda_graph
@@ -49,8 +51,8 @@ def _load_from_settings(settings: PriorConfig, device: torch.device | str) -> Pr
         return families.load_diffusion_prior(folder, folder.resolve().name, settings, prior_device)
     if folder.is_file():
         raise InputError(
-            f"{folder} is a file; a prior is a folder in diffusers' format, with .safetensors in it. "
-            "diffusers makes one of a single file: from_single_file(...).save_pretrained(FOLDER)"
+            f"{folder} is a file; a prior is a folder in diffusers' format with .safetensors files. Convert a "
+            "single file with diffusers: from_single_file(...).save_pretrained(FOLDER)"
         )
     plugin = _load_plugin(settings, prior_device)
     if plugin is not None:
@@ -58,7 +60,7 @@ def _load_from_settings(settings: PriorConfig, device: torch.device | str) -> Pr
     from dreamfusion3d.priors.pretrained import hub
 
     if not hub.is_hub_id(settings.name):
-        return load_pixel_prior(settings.name, device=prior_device)  # says that there is no such folder
+        return load_pixel_prior(settings.name, device=prior_device)  # raises InputError: there is no such folder
     from dreamfusion3d.priors.pretrained import families
 
     path = hub.fetch_snapshot(
@@ -71,8 +73,7 @@ def _load_from_settings(settings: PriorConfig, device: torch.device | str) -> Pr
 
 
 def prior_exists(name: str) -> bool:
-    """Whether ``name`` is that of a file or folder, of an installed plug-in, or has the form of a hub id;
-    nothing is loaded or fetched."""
+    """Return whether ``name`` is a path, an installed plug-in or the form of a hub id. Loads and fetches nothing."""
     from dreamfusion3d.priors.pretrained import hub
 
     return prior_folder(name).exists() or name in plugins.plugin_names(PRIOR_PLUGIN_GROUP) or hub.is_hub_id(name)
@@ -81,42 +82,42 @@ def prior_exists(name: str) -> bool:
 def load_pixel_prior(
     name: str = EMBEDDED, *, device: torch.device | str = "cpu", mixed_precision: bool = True, cuda_graph: bool = False
 ) -> PixelPrior:
-    """The embedded prior, or a folder that ``train-prior`` wrote. Raises InputError for any other."""
+    """Load the embedded prior or a folder written by ``train-prior``. Raises InputError for anything else."""
     import torch
 
     from dreamfusion3d.priors.pixel.prior import PixelPrior
 
     folder = prior_folder(name)
     display_name = EMBEDDED if name == EMBEDDED else folder.name
-    with torch.random.fork_rng(devices=[]):  # as in load_prior
+    with torch.random.fork_rng(devices=[]):  # as in ``load_prior``
         return PixelPrior(folder, display_name, device=device, mixed_precision=mixed_precision, cuda_graph=cuda_graph)
 
 
 def _load_plugin(settings: PriorConfig, device: torch.device) -> Prior | None:
-    """What an installed package makes under this name (entry points of PLUGINS, each a function of the
-    settings and the device); None when none offers it. A broken one is named and passed over."""
+    """Make a prior with an installed plug-in, an entry point called with the settings and the device.
+
+    Returns None if no package provides ``settings.name``. Warns of broken packages and skips them.
+    """
     from dreamfusion3d.priors.protocol import Prior
 
     make, problems = plugins.load_plugin(PRIOR_PLUGIN_GROUP, settings.name)
     if make is None:
         if problems:
-            raise InputError(
-                f"the prior {problems[0]}; mend or remove that package, or give another prior with --prior"
-            )
+            raise InputError(f"the prior {problems[0]}; fix or remove that package, or choose another --prior")
         return None
     for problem in problems:
-        warnings.warn(f"the prior {problem}; passed over", stacklevel=3)
+        warnings.warn(f"the prior {problem}; skipped", stacklevel=3)
     prior = make(settings, device)
     if not isinstance(prior, Prior):
         raise InputError(
-            f"the prior {settings.name!r} of an installed package is a {type(prior).__name__} without what a "
-            "Prior has (dreamfusion3d/priors/protocol.py); mend that package, or give another with --prior"
+            f"the plug-in prior {settings.name!r} is a {type(prior).__name__}, which does not implement the Prior "
+            "protocol (dreamfusion3d/priors/protocol.py); fix that package, or choose another --prior"
         )
     return prior
 
 
 def is_pixel_prior_folder(folder: Path) -> bool:
-    """Whether ``train-prior`` wrote it: by its index, or by its conditioner."""
+    """Return whether ``train-prior`` wrote the folder, by its conditioner or its index."""
     if (folder / "conditioner").is_dir():
         return True
     try:
@@ -127,7 +128,7 @@ def is_pixel_prior_folder(folder: Path) -> bool:
 
 
 def _resolve_device(setting: str, default: torch.device | str) -> torch.device:
-    """prior.device, or the run's."""
+    """Return the device of the setting prior.device; "auto" is the run's device."""
     import torch
 
     if setting == "auto":
@@ -135,9 +136,7 @@ def _resolve_device(setting: str, default: torch.device | str) -> torch.device:
     try:
         device = torch.device(setting)
     except RuntimeError:
-        raise InputError(f"prior.device = {setting!r} is not one of auto, cpu, cuda, cuda:1") from None
-    if device.type not in ("cpu", "cuda") or (
-        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
-    ):
-        raise InputError(f"prior.device = {setting!r}: there is no such device here; leave it at auto")
+        raise InputError(f"prior.device = {setting!r} is not a device: use auto, cpu, cuda or e.g. cuda:1") from None
+    if device.type != "cpu" and (device.type != "cuda" or (device.index or 0) >= torch.cuda.device_count()):
+        raise InputError(f"prior.device = {setting!r}: this machine has no such device; use auto")
     return device

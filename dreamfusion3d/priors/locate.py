@@ -1,4 +1,4 @@
-"""Where a prior lies and how much memory it takes, without loading it or asking the network."""
+"""Location and memory of a prior, found without loading it or using the network connection."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PriorLocation:
-    """A prior by name, in the order of ``load_prior``; "absent" ones are nowhere on this machine."""
+    """Where ``load_prior`` would find a prior; "absent" means nowhere on this machine."""
 
     name: str
     state: Literal["embedded", "folder", "plug-in", "cached", "absent"]
-    path: Path | None = None  # of a plug-in none is known
-    is_downloadable: bool = False  # an absent one whose name is a hub id: a run would fetch it
+    path: Path | None = None  # None for plug-ins
+    is_downloadable: bool = False  # absent, but its name is a hub id: a run would fetch it
 
     @property
     def is_available(self) -> bool:
@@ -33,6 +33,7 @@ class PriorLocation:
 
 
 def locate_prior(settings: PriorConfig) -> PriorLocation:
+    """Find the prior that ``load_prior`` would load, without loading or fetching anything."""
     from dreamfusion3d.priors.pretrained import families, hub
 
     name, folder = settings.name, prior_folder(settings.name)
@@ -45,28 +46,29 @@ def locate_prior(settings: PriorConfig) -> PriorLocation:
     if not hub.is_hub_id(name):
         return PriorLocation(name, "absent")
 
-    def parts_of(index: dict[str, object]) -> list[str]:
-        return families.required_parts(index, name, settings)
-
     snapshot = None
-    with contextlib.suppress(ValueError):  # no name that the hub would give
+    with contextlib.suppress(ValueError):  # not a valid name on the hub
         snapshot = hub.cached_snapshot(name, settings.revision, hub.MODEL_INDEX)
-    if snapshot is not None and hub.is_snapshot_complete(snapshot, settings.variant, parts_of):
+    if snapshot is not None and hub.is_snapshot_complete(
+        snapshot, settings.variant, lambda index: families.required_parts(index, name, settings)
+    ):
         return PriorLocation(name, "cached", snapshot)
     return PriorLocation(name, "absent", is_downloadable=True)
 
 
 def prior_weight_bytes(location: PriorLocation, settings: PriorConfig, device: torch.device) -> int | None:
-    """Bytes that the weights take on ``device``: the networks together, or the text encoders if those
-    are larger (they are freed before the first step). What the steps need comes on top. None where
-    nobody can tell: a plug-in, a model that is not here, or one of another kind."""
+    """Return the bytes of a prior's weights on ``device``, without the activations of a step.
+
+    Text encoders are freed before the first step, so only the larger of the two groups counts. None if unknown:
+    for a plug-in, a model that is not on this machine, or an unsupported one.
+    """
     from dreamfusion3d.priors.pretrained import families
     from dreamfusion3d.priors.pretrained.diffusers_folder import DiffusersFolder, select_weights
 
     if location.path is None:
         return None
     if location.state == "embedded" or is_pixel_prior_folder(location.path):
-        # float32, cast as it computes
+        # kept in float32, cast during computation
         return 4 * sum(map(count_parameters, location.path.glob("*/*.safetensors")))
     folder = DiffusersFolder(location.path, settings.variant)
     text_parameters, denoiser_parameters = 0, 0
@@ -83,14 +85,12 @@ def prior_weight_bytes(location: PriorLocation, settings: PriorConfig, device: t
                 denoiser_parameters += count
     except InputError:
         return None
-    flow = family.network_part == "transformer"
-    return (
-        max(text_parameters, denoiser_parameters) * families.resolve_dtype(settings.dtype, device, flow=flow).itemsize
-    )
+    dtype = families.resolve_dtype(settings.dtype, device, flow=family.network_part == "transformer")
+    return max(text_parameters, denoiser_parameters) * dtype.itemsize
 
 
 def count_parameters(path: Path) -> int:
-    """How many numbers a safetensors file holds, from its header; 0 for one that is damaged."""
+    """Count the parameters in a safetensors file by its header; 0 for a damaged file."""
     from safetensors import SafetensorError, safe_open
 
     try:

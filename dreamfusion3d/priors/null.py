@@ -1,4 +1,4 @@
-"""In place of a prior where a run has none: the stages of an asset ask for its name and for its prompts."""
+"""Placeholder for runs without a prior, whose stages still need a name and encoded prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dreamfusion3d.priors.protocol import TextEmbedding
 
 
 class NullPrior:
-    """Knows the run's own name and no other prompt; draws nothing."""
+    """A prior that accepts only the run's own prompt and cannot denoise."""
 
     def __init__(self, prompt: str) -> None:
         self.name, self.sha256, self.camera_conditioned = "none", "", True
@@ -21,17 +21,17 @@ class NullPrior:
 
     def check_prompt(self, prompt: str) -> list[str]:
         if prompt != self.prompt:
-            raise InputError("this run has no prior, so no prompt can change it")
+            raise InputError("this run has no prior, so its prompt cannot be edited")
         return []
 
     def encode_text(self, prompts: list[str]) -> TextEmbedding:
         return TextEmbedding(torch.zeros(len(prompts), 1))
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        raise NotImplementedError("there is no prior to ask")
+        raise NotImplementedError("this run has no prior")
 
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b c u v"]:
-        raise NotImplementedError("there is no prior to ask")
+        raise NotImplementedError("this run has no prior")
 
     def denoise(
         self,
@@ -42,4 +42,4 @@ class NullPrior:
         *,
         views: int = 1,
     ) -> Float[Tensor, "b c u v"]:
-        raise NotImplementedError("there is no prior to ask")
+        raise NotImplementedError("this run has no prior")

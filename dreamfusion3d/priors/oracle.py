@@ -1,11 +1,11 @@
-"""The perfect prior of a finite world, in closed form.
+"""The optimal prior of a finite set of objects, in closed form.
 
-For K equally likely things x^1..x^K the best denoiser in the mean square is known:
+For K equally likely objects x^1..x^K the optimal denoiser in the mean square is
 
     E[x_0 | x_t] = sum_k softmax_k( -|x_t - alpha x^k|^2 / (2 sigma^2) ) x^k
 
-so whatever goes wrong when a field is distilled from it is the distillation's fault, not a
-network's. Pictures are drawn once, for a fixed bank of cameras.
+so any artifact of a field that is distilled from it comes from the distillation, not from a network. The
+images are rendered once, for a fixed bank of cameras.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import hashlib
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import ORBIT_ELEVATION_DEG, OrbitCameras, orbit_cameras
 from dreamfusion3d.core.types import Render
+from dreamfusion3d.priors.images import render_to_rgba
 from dreamfusion3d.priors.protocol import TextEmbedding
 from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec
 from dreamfusion3d.procedural.renderer import render_objects
 
 
 class OraclePrior:
-    """The prior over ``len(props)`` props of one kind, painted alike.
+    """Optimal denoiser of the renders of ``objects``, all in the colors of ``spec``.
 
-    It only answers for cameras of its bank: ``rounds`` sets of ``views`` cameras each, the
-    views of a set 360/views degrees apart. ``sample_cameras`` draws such a set.
+    It denoises only for the cameras of its bank: ``num_camera_sets`` sets of ``views`` cameras each, the views
+    of a set 360/views degrees apart. ``sample_cameras`` draws such a set.
     """
 
     name = "ideal"
@@ -64,12 +64,12 @@ class OraclePrior:
             planes = render_objects(objects, camera, spec.material)
             rgba = torch.cat([planes.colorize(colors), planes.opacity[..., None]], -1)
             images.append(rgba.permute(0, 3, 1, 2) * 2 - 1)
-        self.images = torch.stack(images)  # (camera, instance, 4, h, w)
+        self.images = torch.stack(images)  # (camera, object, 4, h, w)
 
     def sample_cameras(self, count: int, *, generator: torch.Generator) -> OrbitCameras:
-        """One set of the bank; ``count`` must be its number of views."""
+        """Draw one set of the bank; ``count`` must be its number of views."""
         if count != self.views:
-            raise ValueError(f"this bank holds sets of {self.views} views, not {count}")
+            raise ValueError(f"the camera bank holds sets of {self.views} views, not {count}")
         start = int(torch.randint(len(self.camera_bank) // count, (), generator=generator)) * count
         return self.camera_bank.select(torch.arange(start, start + count))
 
@@ -95,14 +95,12 @@ class OraclePrior:
         views: int = 1,
     ) -> Float[Tensor, "b 4 h w"]:
         alpha, sigma = (c.view(-1, 1, 1, 1) for c in self.alpha_sigma(t))
-        candidates = self.images[self._bank_indices(cameras)]  # (b, instance, 4, h, w)
+        candidates = self.images[self._bank_indices(cameras)]  # (b, object, 4, h, w)
         squared_distance = (x_t[:, None] - alpha[:, None] * candidates).square().flatten(2).sum(-1)
         log_likelihood = -squared_distance / (2 * sigma.view(-1, 1) ** 2)
-        # pictures of one scene are evidence about the same instance
-        joint_log_likelihood = (
-            log_likelihood.view(-1, views, log_likelihood.shape[-1]).sum(1).repeat_interleave(views, 0)
-        )
-        return torch.einsum("bk,bkchw->bchw", joint_log_likelihood.softmax(-1), candidates)
+        # all views of a scene show the same object
+        joint = log_likelihood.view(-1, views, log_likelihood.shape[-1]).sum(1).repeat_interleave(views, 0)
+        return torch.einsum("bk,bkchw->bchw", joint.softmax(-1), candidates)
 
     def _bank_indices(self, cameras: OrbitCameras) -> Tensor:
         distance = (self.camera_bank.azimuth_deg - cameras.azimuth_deg[:, None]).abs() + (
@@ -110,15 +108,5 @@ class OraclePrior:
         ).abs()
         nearest, rows = distance.min(1)
         if float(nearest.max()) > 1e-3:
-            raise ValueError("a camera outside the bank: draw them with sample_cameras")
+            raise ValueError("a camera is not in the bank: draw cameras with sample_cameras")
         return rows
-
-
-def render_to_rgba(render: Render, resolution: int) -> Float[Tensor, "b 4 {size} {size}"]:
-    """Premultiplied RGB and opacity in [-1, 1], CHW, at ``size``: the embedded prior's picture space."""
-    images = torch.cat([render.rgb, render.opacity[..., None]], -1).permute(0, 3, 1, 2) * 2 - 1
-    if images.shape[-1] < resolution:
-        return F.interpolate(images, size=(resolution, resolution), mode="bilinear", align_corners=False)
-    if images.shape[-1] > resolution:
-        return F.interpolate(images, size=(resolution, resolution), mode="area")
-    return images

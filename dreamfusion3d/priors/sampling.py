@@ -1,4 +1,4 @@
-"""Pictures drawn from a prior: deterministic DDIM steps (Song et al., arXiv 2010.02502)."""
+"""Sampling of images from a prior by deterministic DDIM (Song et al., arXiv 2010.02502)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from dreamfusion3d.priors.cfg import cfg_denoise
 from dreamfusion3d.priors.protocol import Prior, Prompts, TextEmbedding
 from dreamfusion3d.rendering.video_writer import write_mp4
 
-STRIP_COLUMNS = 10  # predictions shown of a sampling
+STRIP_COLUMNS = 10  # predictions of x_0 in a strip
 MORPH_FPS = 12
-CHECKER_GRAYS = (0.92, 0.86)  # greys of the background that shows what is transparent
+CHECKER_GRAYS = (0.92, 0.86)  # of the background behind transparent pixels
 
 
 def sample_ddim(
@@ -33,10 +33,13 @@ def sample_ddim(
     views: int = 1,
     noise: Float[Tensor, "b c h w"],
 ) -> Iterator[Float[Tensor, "b c h w"]]:
-    """The predicted x_0 after every step, for one picture a camera, begun from ``noise``.
+    """Sample one image per camera from ``noise``, yielding the predicted x_0 after every step.
 
-    ``text`` is as for ``guided``. ``views`` consecutive cameras are denoised jointly and share
-    nothing else.
+    Args:
+        text: Prompts, as for ``cfg_denoise``.
+        steps: DDIM steps.
+        scale: Guidance scale.
+        views: Consecutive cameras that are denoised jointly.
     """
     b, x = len(cameras), noise
     times = torch.linspace(0.999, 0.0, steps + 1, device=x.device)
@@ -50,7 +53,7 @@ def sample_ddim(
 
 
 def initial_noise(cameras: OrbitCameras, *, seed: int, device: str | torch.device = "cpu") -> Float[Tensor, "b 4 h w"]:
-    """Where sampling begins."""
+    """Draw the noise from which ``sample_ddim`` starts."""
     generator = torch.Generator(device).manual_seed(seed)
     shape = (len(cameras), 4, cameras.height, cameras.width)
     return torch.randn(shape, generator=generator, device=device)
@@ -69,30 +72,21 @@ def sample_grid_png(
     device: str = "cpu",
     strip: bool = False,
 ) -> Iterator[tuple[int, int]]:
-    """Draw ``prompt`` from ``views`` sides into one PNG. Yields (step, steps).
+    """Sample ``prompt`` from ``views`` sides into one PNG. Yields (step, steps).
 
-    ``strip``: a row a side, along which the prediction of the finished picture clears up.
+    ``strip`` writes one row per side that shows how the predicted x_0 clears up over the steps.
     """
     cameras = turntable_cameras(views).to(device)
     joint = 4 if views % 4 == 0 else 1
-    # views a quarter turn apart are denoised together, as the prior was taught
+    # four views a quarter turn apart are denoised jointly, as in training
     order = torch.arange(views).view(joint, -1).T.flatten() if joint > 1 else torch.arange(views)
     noise = initial_noise(cameras, seed=seed, device=device)
-    shown_steps = (
-        torch.linspace(0, steps - 1, min(steps, STRIP_COLUMNS)).round().long().tolist() if strip else [steps - 1]
-    )
+    shown_steps = [steps - 1]
+    if strip:
+        shown_steps = torch.linspace(0, steps - 1, min(steps, STRIP_COLUMNS)).round().long().tolist()
+    text, cameras = prior.encode_text([prompt, ""]), cameras.select(order.to(device))
     predictions = []
-    for done, x0 in enumerate(
-        sample_ddim(
-            prior,
-            prior.encode_text([prompt, ""]),
-            cameras.select(order.to(device)),
-            steps=steps,
-            scale=scale,
-            views=joint,
-            noise=noise,
-        )
-    ):
+    for done, x0 in enumerate(sample_ddim(prior, text, cameras, steps=steps, scale=scale, views=joint, noise=noise)):
         if done in shown_steps:
             predictions.append(x0[torch.argsort(order).to(device)])
         yield done + 1, steps
@@ -115,9 +109,9 @@ def sample_morph_mp4(
     seed: int = 0,
     device: str = "cpu",
 ) -> Iterator[tuple[int, int]]:
-    """A video from one prompt to the other and back, the camera going once around. Yields (step, steps).
+    """Write a video that morphs from one prompt to the other and back in one turn of the camera.
 
-    Every frame begins from the same noise; between the prompts their embeddings are mixed.
+    All frames start from the same noise; embeddings are interpolated between the prompts. Yields (step, steps).
     """
     cameras = turntable_cameras(frames).to(device)
     blend = 0.5 - 0.5 * torch.cos(2 * math.pi * torch.arange(frames, device=device) / frames)
@@ -136,7 +130,7 @@ def sample_morph_mp4(
 
 
 def write_image_grid(images: Float[Tensor, "b 4 h w"], path: Path, *, columns: int, upscale: int = 1) -> None:
-    """Premultiplied RGBA in [-1, 1] over a chequered ground, as one PNG."""
+    """Write premultiplied RGBA in [-1, 1] over a checkerboard as one PNG."""
     rgb = _composite_over_checkerboard(images)
     b, h, w, _ = rgb.shape
     rows = -(-b // columns)

@@ -1,12 +1,12 @@
-"""What a prior is asked: words for the side that a camera sees, negative prompts, Perp-Neg.
+"""View-dependent prompts, negative prompts and Perp-Neg.
 
-A prior that knows no cameras draws the front of things, whatever side it is shown, and the object
-grows a face on each (the Janus problem). DreamFusion (arXiv 2209.14988, section 3.2) therefore
-appends "front view", "side view", "back view" and "overhead view" to the prompt. Here the encoded
-sentences are mixed by smooth weights, so that no camera sits beside an edge between two of them.
+A prior without camera conditioning prefers the front of an object from every side, so the object grows a face on
+each (the Janus problem). DreamFusion (arXiv 2209.14988, section 3.2) therefore appends "front view", "side view",
+"back view" or "overhead view" to the prompt. Here the encoded prompts are blended by smooth weights of the camera
+angles, so that nothing jumps where one view ends and the next begins.
 
-Perp-Neg (Armandpour et al., arXiv 2304.04968) goes further: what the front and the side have in
-them beyond the prompt is pushed out of the views that must not show them.
+Perp-Neg (Armandpour et al., arXiv 2304.04968) also pushes the views away from the front and side prompts where
+the camera does not see these sides.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.priors.protocol import Conditioning, Prior, Prompts, TextEmbedding
 
 VIEW_NAMES = ("front", "side", "back", "overhead")
-OVERHEAD_DEG = (45.0, 75.0)  # elevations where "overhead" begins, and where it is all
-NUM_PERP_NEG_VIEWS = 2  # front and side: what Perp-Neg keeps out of the other views; nothing grows a second back
-MIN_LATENT_SDS_SCALE = 7.5  # guidance below which a prior of latents hardly follows its prompt
+OVERHEAD_DEG = (45.0, 75.0)  # elevations where the weight of "overhead" leaves 0 and reaches 1
+NUM_PERP_NEG_VIEWS = 2  # front and side are the negatives of Perp-Neg; no object grows a second back
+MIN_LATENT_SDS_SCALE = 7.5  # below this guidance scale a latent prior hardly follows its prompt
 
 
 @dataclass(frozen=True)
 class ViewPrompts:
-    """The prompt as seen from each of VIEWS, or one row for all sides."""
+    """A prompt encoded once for each of ``VIEW_NAMES``, or once for all sides."""
 
     per_view: TextEmbedding
-    uncond: TextEmbedding  # one row, the unconditional one
+    uncond: TextEmbedding  # one row
     negative: TextEmbedding | None = None  # one row, for Perp-Neg
     perp_neg: float = 0.0
 
@@ -54,10 +54,10 @@ class ViewPrompts:
 
 
 def view_weights(azimuth_deg: Float[Tensor, " b"], elevation_deg: Float[Tensor, " b"]) -> Float[Tensor, "b 4"]:
-    """How much each of VIEWS a camera sees; rows sum to one.
+    """Return the weight of each of ``VIEW_NAMES`` for each camera; rows sum to 1.
 
-    Around the object cos^2 of the azimuth (to the front or to the back) and sin^2 (to the side),
-    which join without a kink; overhead takes over by a smooth step in the elevation.
+    Around the object the weights are cos^2 of the azimuth (front or back) and sin^2 (side), which join without a
+    kink. Overhead takes over by a smooth step in the elevation.
     """
     cosine = torch.cos(torch.deg2rad(azimuth_deg))
     low, high = OVERHEAD_DEG
@@ -69,27 +69,30 @@ def view_weights(azimuth_deg: Float[Tensor, " b"], elevation_deg: Float[Tensor, 
 
 
 def perp_neg_strength(view_weight: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """How strongly Perp-Neg keeps a view out of a camera that has ``share`` of it: a falling
-    exponential (the form of its section 4.2), 0 where the view is all the camera sees."""
+    """Return the Perp-Neg strength of a view that has ``view_weight`` for a camera.
+
+    It falls exponentially (the form of section 4.2) and is 0 where the camera sees nothing but the view.
+    """
     return torch.exp(-0.5 * view_weight) - math.exp(-0.5)
 
 
 def format_view_prompts(prompt: str, settings: PromptConfig) -> list[str]:
-    """The prompt as asked from each of VIEWS; a sentence without {prompt} stands alone."""
+    """Insert the prompt into the template of each of ``VIEW_NAMES``; a template without {prompt} replaces it."""
     return [getattr(settings, f"{view}_template").replace("{prompt}", prompt) for view in VIEW_NAMES]
 
 
 def encode_prompts(prior: Prior, prompt: str, settings: PromptConfig) -> Prompts:
-    """All sentences of a run, encoded at once. A prior that is told the camera gets no words for
-    views and no Perp-Neg; without Perp-Neg a negative prompt takes the place of the empty one."""
+    """Encode all prompts of a run at once.
+
+    A camera-conditioned prior gets neither view prompts nor Perp-Neg. Without Perp-Neg a negative prompt replaces
+    the empty prompt of classifier-free guidance.
+    """
     negative = settings.negative or ""
     if prior.camera_conditioned or not (settings.view_dependent or settings.perp_neg > 0):
         return prior.encode_text([prompt, negative])
     prompts = format_view_prompts(prompt, settings) if settings.view_dependent else [prompt]
     separate_negative = settings.perp_neg > 0 and negative != ""
-    text = prior.encode_text(
-        [*prompts, "" if separate_negative else negative, *([negative] if separate_negative else [])]
-    )
+    text = prior.encode_text([*prompts, *(["", negative] if separate_negative else [negative])])
     num_views = len(prompts)
     return ViewPrompts(
         text.select(slice(0, num_views)),
@@ -100,21 +103,21 @@ def encode_prompts(prior: Prior, prompt: str, settings: PromptConfig) -> Prompts
 
 
 def prompt_warnings(prior: Prior, prompt: str, config: Config) -> list[str]:
-    """Warnings about a run's prompts; InputError when the prior cannot serve the prompt."""
+    """Return warnings about a run's prompts. Raises InputError if the prior cannot serve the prompt."""
     warnings, settings = list(prior.check_prompt(prompt)), config.prompts
     if settings.negative:
         try:
             warnings += [f"negative prompt: {warning}" for warning in prior.check_prompt(settings.negative)]
         except InputError:
-            warnings.append(f"the negative prompt {settings.negative!r} has no effect: '{prior.name}' does not know it")
+            warnings.append(f"the negative prompt {settings.negative!r} has no effect: '{prior.name}' knows none of its words")
         if config.guidance.scale == 1.0 and not (settings.perp_neg > 0 and not prior.camera_conditioned):
-            warnings.append("a negative prompt has no effect at guidance.scale = 1; raise it")
+            warnings.append("the negative prompt has no effect at guidance.scale = 1; raise guidance.scale")
     if settings.perp_neg > 0 and prior.camera_conditioned:
-        warnings.append(f"prompts.perp_neg has no effect: '{prior.name}' is told the camera")
+        warnings.append(f"prompts.perp_neg has no effect: '{prior.name}' is camera-conditioned")
     low_scale = config.guidance.type == "sds" and config.guidance.scale < MIN_LATENT_SDS_SCALE
     if low_scale and not prior.camera_conditioned:
         warnings.append(
-            f"guidance.scale = {config.guidance.scale:g} is low for '{prior.name}': SDS takes 20 to 100 "
-            "with priors of this kind (--set guidance.scale=100)"
+            f"guidance.scale = {config.guidance.scale:g} is low for '{prior.name}': SDS needs 20 to 100 "
+            "with such priors (--set guidance.scale=100)"
         )
     return warnings

@@ -1,66 +1,61 @@
-"""Folders of priors, and the words that a pixel prior knows."""
+"""Folders and vocabularies of pixel priors, read without loading any weights."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.files import write_json
 
-if TYPE_CHECKING:
-    pass
-
 EMBEDDED = "embedded"
+CATEGORY_PREFIX = "kind:"  # of category tokens
+WORD_PREFIX = "word:"  # of the tokens of words outside the grammar
 _WEAK_FILE = "weak_kinds.json"
 
 
 def embedded_folder() -> Path:
-    """Where the shipped weights lie."""
+    """Return the folder of the weights in this package."""
     return Path(__file__).parent / "embedded"
 
 
 def prior_folder(name: str) -> Path:
-    """Where the weights of the prior called ``name`` lie."""
+    """Return the folder of the prior called ``name``, whether it exists or not."""
     return embedded_folder() if name == EMBEDDED else Path(name).expanduser()
 
 
 def load_vocabulary(name: str = EMBEDDED) -> list[str]:
-    """The tokens that a pixel prior was taught, without loading its weights."""
+    """Read the tokens that a pixel prior was trained on. Raises InputError."""
     folder = prior_folder(name)
     path = folder / "conditioner" / "config.json"
     try:
         return list(json.loads(path.read_text(encoding="utf-8"))["vocabulary"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{folder} is not the folder of a pixel prior: {path.name} cannot be read") from None
+        raise InputError(f"{folder} is not the folder of a pixel prior: cannot read conditioner/{path.name}") from None
 
 
 def vocabulary_categories(vocabulary: list[str]) -> list[str]:
-    """The kinds of props in a vocabulary."""
-    return [token.removeprefix("kind:") for token in vocabulary if token.startswith("kind:")]
+    """Return the object categories of a vocabulary, in its order."""
+    return [token.removeprefix(CATEGORY_PREFIX) for token in vocabulary if token.startswith(CATEGORY_PREFIX)]
 
 
 def read_weak_categories(folder: Path) -> list[str]:
-    """The kinds that an evaluation found this prior weak at; it draws them, but nobody is invited to ask."""
+    """Read the categories that an evaluation found weak; they are generated, but not advertised."""
     path = folder / _WEAK_FILE
     if not path.exists():
         return []
     try:
         return [str(category) for category in json.loads(path.read_text(encoding="utf-8"))["kinds"]]
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is damaged; remove it, or judge the prior again by evaluate") from None
+        raise InputError(f"{path} is damaged; delete it, or run evaluate again to rewrite it") from None
 
 
 def write_weak_categories(folder: Path, categories: list[str]) -> None:
-    """Keep them beside the weights."""
+    """Store the weak categories beside the weights."""
     write_json(folder / _WEAK_FILE, {"kinds": sorted(categories)})
 
 
-WORD_PREFIX = "word:"  # how the tokens of plain words begin
-
-
 def vocabulary_words(vocabulary: Collection[str]) -> list[str]:
-    """The plain words of a vocabulary, sorted."""
+    """Return the words of a vocabulary that lie outside the grammar, sorted."""
     return sorted(token.removeprefix(WORD_PREFIX) for token in vocabulary if token.startswith(WORD_PREFIX))

@@ -178,7 +178,7 @@ def test_a_run_without_a_prior_takes_no_prompt(
             make(folder, tmp_path / "2", *sets)
     write_control_request(tmp_path / "2" / "my_mushroom" / "work", ControlRequest(prompt="a red mug"))
     asked = make(folder, tmp_path / "2", *sets)
-    assert "no prompt can change it" in capsys.readouterr().err
+    assert "its prompt cannot be edited" in capsys.readouterr().err
     assert asked.record["files"] == plain.record["files"]
 
 

@@ -17,7 +17,7 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.files import file_sha256
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.priors.cuda_graph import CudaGraphModule
-from dreamfusion3d.priors.oracle import render_to_rgba
+from dreamfusion3d.priors.images import render_to_rgba
 from dreamfusion3d.priors.pixel.conditioner import UNKNOWN_CAMERA_DEG, Conditioner
 from dreamfusion3d.priors.pixel.scene_volume import PALETTE_SIZE, SceneVolume, sample_initial_volume
 from dreamfusion3d.priors.pixel.text_encoder import PromptTextEncoder

@@ -1,6 +1,6 @@
-"""Training of a pixel prior: a DDPM (Ho et al., arXiv 2006.11239) told prompt and camera.
+"""Training of a pixel prior: a DDPM (Ho et al., arXiv 2006.11239) conditioned on prompt and camera.
 
-``train`` is a generator of steps; it owns no data source and prints nothing.
+``train_pixel_prior`` is a generator of steps; it owns no data source and prints nothing.
 """
 
 from __future__ import annotations
@@ -20,14 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dreamfusion3d.core.files import atomic_write, write_json
-from dreamfusion3d.priors.pixel.losses import (
-    PixelPriorNetworks,
-    UNetCallable,
-    pixel_prior_losses,
-    sample_step_randomness,
-    scene_loss,
-)
-from dreamfusion3d.priors.pixel.train_blocks import TrainStepContext, backward_in_chunks
+from dreamfusion3d.priors.pixel.losses import PixelPriorNetworks, sample_step_randomness
+from dreamfusion3d.priors.pixel.train_blocks import TrainStepContext, backward_in_chunks, step_losses
 from dreamfusion3d.priors.pixel.train_planner import (
     TrainStepPlan,
     default_train_chains,
@@ -38,8 +32,8 @@ from dreamfusion3d.priors.pixel.train_state import BatchFunction, PriorTrainConf
 from dreamfusion3d.priors.pixel.unet import build_scheduler, install_view_attention
 from dreamfusion3d.procedural.dataset import TrainingBatch
 
-SCENE_VIEWS_PER_OBJECT = 3  # of a prop, while the scene learns alone
-MAX_WARMUP_FRACTION = 0.1  # of a run at most, in which the rates rise
+SCENE_VIEWS_PER_OBJECT = 3  # views per object in steps that train only the scene
+MAX_WARMUP_FRACTION = 0.1  # of a run
 
 
 def train_pixel_prior(
@@ -54,39 +48,33 @@ def train_pixel_prior(
     memory_budget: int | None = None,
     on_plan: Callable[[dict[str, object]], None] = lambda _: None,
 ) -> Iterator[PriorTrainStep]:
-    """Run ``steps`` more steps, or for ``seconds`` if these are over before, yielding after each;
-    ``compiled``: through ``torch.compile``.
+    """Train for ``steps`` more steps or ``max_seconds``, whichever ends first, yielding after each step.
 
-    Over the last ``cool_share`` of the run the rate falls linearly to nothing: the noise of a
-    constant rate is most of what separates the last weights from better ones.
+    A step that runs out of memory is repeated in smaller chunks, with the same gradient.
 
-    ``budget``: bytes of memory to plan for; ``tell`` hears the plan. Where memory runs out the same step
-    is taken in smaller pieces, with the same gradient.
+    Args:
+        cooldown_fraction: Last part of the run, over which the learning rate falls linearly to zero. Most of what
+            separates the final weights from better ones is the noise of a constant rate.
+        compile_unet: Compile the U-Net with ``torch.compile``.
+        memory_budget: Bytes to plan for, or None to start with whole steps.
+        on_plan: Called with the chosen plans if there is a budget.
     """
     start_time = time.monotonic()
     config = state.config
     device = next(state.model.parameters()).device
     attention = install_view_attention(state.model.unet)
     alpha_bar = build_scheduler().alphas_cumprod.to(device)
-    network: UNetCallable = torch.compile(state.model.unet) if compile_unet else state.model.unet
-    contexts = {
-        scene_only: TrainStepContext(
-            state.model,
-            config.scene_weight,
-            None if scene_only else attention,
-            alpha_bar,
-            network if compile_unet else None,
-        )
-        for scene_only in (False, True)
-    }
+    compiled = torch.compile(state.model.unet) if compile_unet else None
+    denoising = TrainStepContext(state.model, config.scene_weight, alpha_bar, attention, compiled)
+    contexts = {False: denoising, True: dataclasses.replace(denoising, attention=None)}  # by ``scene_only``
     num_objects = {
         False: config.images_per_step // config.views_per_object,
         True: config.scene_images_per_step // SCENE_VIEWS_PER_OBJECT,
     }
+    num_views = {False: config.views_per_object, True: SCENE_VIEWS_PER_OBJECT}
     if memory_budget is None:
         chains = default_train_chains(num_objects[False], num_objects[True], device)
     else:
-        num_views = {False: config.views_per_object, True: SCENE_VIEWS_PER_OBJECT}
         chains = plan_train_steps(state, make_batch, memory_budget, contexts, num_objects, num_views)
         on_plan(chains.as_dict())
     for iteration in range(steps):
@@ -95,19 +83,16 @@ def train_pixel_prior(
             return
         scene_draw, joint_draw = torch.rand(2, generator=generator).tolist()
         scene_only = state.step < config.scene_steps or scene_draw < config.scene_step_fraction
-        num_images = config.scene_images_per_step if scene_only else config.images_per_step
-        batch = make_batch(
-            num_objects[scene_only], SCENE_VIEWS_PER_OBJECT if scene_only else config.views_per_object, generator
-        )
+        batch = make_batch(num_objects[scene_only], num_views[scene_only], generator)
         context = dataclasses.replace(contexts[scene_only], joint=joint_draw >= config.single_view_fraction)
         generator_state = generator.get_state()
         chain = chains.select(scene_only)
-        # the U-Net begins later
+        # the U-Net's own warmup begins when its training does
         steps_since_start = state.step - (config.scene_steps if state.step >= config.scene_steps else 0)
+        # short runs warm up faster
+        warmup = min(1.0, max((steps_since_start + 1) / config.warmup_steps, fraction_done / MAX_WARMUP_FRACTION))
+        cooldown = min(1.0, (1 - fraction_done) / max(cooldown_fraction, 1 / steps))
         for group in state.optimizer.param_groups:
-            # a run of minutes has no steps to lose
-            warmup = min(1.0, max((steps_since_start + 1) / config.warmup_steps, fraction_done / MAX_WARMUP_FRACTION))
-            cooldown = min(1.0, (1 - fraction_done) / max(cooldown_fraction, 1 / steps))
             group["lr"] = group["rate"] * warmup * cooldown
         state.optimizer.zero_grad(set_to_none=True)
         value = chain.run(
@@ -118,6 +103,7 @@ def train_pixel_prior(
         if math.isfinite(value) and math.isfinite(float(norm)):
             state.optimizer.step()
             state.step += 1
+            num_images = config.scene_images_per_step if scene_only else config.images_per_step
             state.images_seen += num_images
             _update_ema(state, num_images)
         yield PriorTrainStep(state.step, state.images_seen, value, float(norm), scene_only, chain.take_warnings())
@@ -130,27 +116,14 @@ def _compute_gradient(
     config: PriorTrainConfig,
     generator: torch.Generator,
 ) -> float:
-    """Leaves the gradient of a step's loss with the parameters; the loss."""
-    model, dropout, alpha_bar = context.model, config.prompt_dropout, context.alpha_bar
-    assert alpha_bar is not None
+    """Accumulate the gradient of a step into the parameters and return its loss."""
+    num_timesteps = 0 if context.attention is None else len(context.alpha_bar)
+    randomness = sample_step_randomness(
+        batch, config.prompt_dropout, num_timesteps, generator=generator, device=context.device
+    )
     if not is_default_plan(plan):
-        num_timesteps = 0 if context.attention is None else len(alpha_bar)
-        randomness = sample_step_randomness(batch, dropout, num_timesteps, generator=generator, device=context.device)
         return backward_in_chunks(context, batch, randomness, plan.num_chunks, plan.schedule)
-    if context.attention is None:
-        loss = scene_loss(model, batch, dropout, generator=generator)
-    else:
-        parts = pixel_prior_losses(
-            model,
-            context.attention,
-            alpha_bar,
-            batch,
-            dropout,
-            generator=generator,
-            compiled_unet=context.compiled_unet,
-            joint=context.joint,
-        )
-        loss = parts.image + parts.shading + config.scene_weight * parts.scene
+    loss = step_losses(context, batch, randomness).total(config.scene_weight)
     loss.backward()
     return float(loss.detach())
 
@@ -159,21 +132,25 @@ def _compute_gradient(
 def validation_loss(
     model: PixelPriorNetworks, batches: Sequence[TrainingBatch], config: PriorTrainConfig, *, seed: int = 0
 ) -> float:
-    """The pictures' loss on fixed pictures with fixed noise and times: what compares two trainings."""
+    """Return the mean image loss on fixed batches, with noise and times fixed by ``seed``."""
     device = next(model.parameters()).device
-    attention = install_view_attention(model.unet)
     alpha_bar = build_scheduler().alphas_cumprod.to(device)
+    context = TrainStepContext(model, config.scene_weight, alpha_bar, install_view_attention(model.unet))
     generator = torch.Generator().manual_seed(seed)
-    values = [
-        float(pixel_prior_losses(model, attention, alpha_bar, batch, config.prompt_dropout, generator=generator).image)
-        for batch in batches
-    ]
+    values = []
+    for batch in batches:
+        randomness = sample_step_randomness(
+            batch, config.prompt_dropout, len(alpha_bar), generator=generator, device=device
+        )
+        image_loss = step_losses(context, batch, randomness).image
+        assert image_loss is not None
+        values.append(float(image_loss))
     return sum(values) / len(values)
 
 
 @torch.no_grad()
 def _update_ema(state: PriorTrainState, num_images: int) -> None:
-    # the half life grows with the run, so that the average forgets the random start at once
+    # the half-life grows with the run, so that the average soon forgets the random initialization
     half_life = min(state.config.ema_half_life, state.step * num_images / 4)
     decay = 0.5 ** (num_images / max(half_life, 1.0))
     pairs = zip(state.ema_model.parameters(), state.model.parameters(), strict=True)
@@ -182,11 +159,11 @@ def _update_ema(state: PriorTrainState, num_images: int) -> None:
 
 
 def save_pixel_prior(state: PriorTrainState, folder: Path, **record: object) -> None:
-    """The averaged weights as a diffusers folder, in half precision."""
+    """Save the averaged weights in half precision as a diffusers folder; ``record`` goes to training.json."""
     unet = copy.deepcopy(state.ema_model.unet).half()
     unet.save_pretrained(folder / "unet", safe_serialization=True)
     config = json.loads((folder / "unet" / "config.json").read_text())
-    config.pop("_name_or_path", None)  # where the weights that training began from lie is nobody's business
+    config.pop("_name_or_path", None)  # do not publish local paths
     write_json(folder / "unet" / "config.json", config)
     state.ema_model.conditioner.save(folder / "conditioner")
     state.ema_model.scene.save(folder / "scene")
@@ -208,7 +185,7 @@ def save_pixel_prior(state: PriorTrainState, folder: Path, **record: object) -> 
 
 
 def save_checkpoint(state: PriorTrainState, path: Path) -> None:
-    """Everything, in one safetensors file."""
+    """Save the whole training state as one safetensors file."""
     tensors = {f"model.{k}": v for k, v in state.model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in state.ema_model.state_dict().items()}
     for i, moments in state.optimizer.state_dict()["state"].items():
@@ -219,7 +196,7 @@ def save_checkpoint(state: PriorTrainState, path: Path) -> None:
 
 
 def load_checkpoint(state: PriorTrainState, path: Path) -> bool:
-    """Take up a checkpoint; False when there is none or it is damaged."""
+    """Restore the training state; returns False if the checkpoint is missing or damaged."""
     from safetensors import safe_open
 
     try:

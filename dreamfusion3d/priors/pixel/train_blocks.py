@@ -1,5 +1,4 @@
-"""The gradient of a training step in pieces: some props at a time, and of these as blocks of a chain that
-may be run twice. It is the one of ``losses.losses``, in another order of sums."""
+"""A training step of the pixel prior as a chain of blocks, for gradient accumulation and recomputation."""
 
 from __future__ import annotations
 
@@ -17,12 +16,13 @@ from dreamfusion3d.memory.checkpointed import Activations, Block, run_checkpoint
 from dreamfusion3d.priors.pixel.losses import (
     PALETTE_WEIGHT,
     NoisyImages,
+    PixelPriorLosses,
     PixelPriorNetworks,
     StepRandomness,
     UNetCallable,
     losses_from_prediction,
     palette_loss,
-    scene_render_loss,
+    scene_loss,
 )
 from dreamfusion3d.priors.pixel.unet import (
     ViewAttention,
@@ -36,14 +36,14 @@ from dreamfusion3d.procedural.dataset import TrainingBatch, batch_cameras
 
 @dataclass(frozen=True)
 class TrainStepContext:
-    """What all pieces of a step share; without ``attention`` it is one in which the scene learns alone."""
+    """Settings of a step; without ``attention`` it trains only the scene."""
 
     model: PixelPriorNetworks
     scene_weight: float
+    alpha_bar: Tensor
     attention: ViewAttention | None = None
-    alpha_bar: Tensor | None = None
-    compiled_unet: UNetCallable | None = None  # stands in for the U-Net, as one block: compiled
-    joint: bool = True
+    compiled_unet: UNetCallable | None = None  # replaces the U-Net, as a single block
+    joint: bool = True  # denoise the views of an object jointly
 
     @property
     def device(self) -> torch.device:
@@ -57,9 +57,9 @@ def backward_in_chunks(
     num_chunks: int,
     schedule: RecomputeSchedule | None,
 ) -> float:
-    """Adds the gradient of the step's loss to the parameters'; the loss.
+    """Accumulate the gradient of a step over chunks of objects and return its loss.
 
-    Every loss is a mean over props, but that of the paints, which are of no prop.
+    All losses are means over objects, except that of the palettes of captions, which is added apart.
     """
     num_objects, views = batch.images.shape[:2]
     chunk_size = -(-num_objects // num_chunks)
@@ -84,46 +84,64 @@ def backward_in_chunks(
 def train_step_blocks(
     context: TrainStepContext, batch: TrainingBatch, randomness: StepRandomness, loss_scale: float = 1.0
 ) -> list[Block]:
-    """A chain from nothing to ``loss``, ``share`` times that of the pictures of ``batch``."""
+    """Return a chain that ends with ``loss``: ``loss_scale`` times the weighted loss of ``batch``."""
+    blocks, compute_losses = _forward_blocks(context, batch, randomness)
+
+    def error(state: Activations) -> Activations:
+        return {"loss": loss_scale * compute_losses(state).total(context.scene_weight)}
+
+    consumed = ("volumes", "scene_images", "colors")
+    return [*blocks, Block("error", error, consumed if context.attention is None else ("h", *consumed))]
+
+
+def step_losses(context: TrainStepContext, batch: TrainingBatch, randomness: StepRandomness) -> PixelPriorLosses:
+    """Compute the losses of a step without recomputation."""
+    blocks, compute_losses = _forward_blocks(context, batch, randomness)
+    return compute_losses(run_checkpointed(blocks, save_all_schedule(len(blocks)), {}))
+
+
+def _forward_blocks(
+    context: TrainStepContext, batch: TrainingBatch, randomness: StepRandomness
+) -> tuple[list[Block], Callable[[Activations], PixelPriorLosses]]:
+    """Return the chain of a step up to its predictions, and the function that computes the losses from them."""
     blocks = _scene_blocks(context, batch, randomness)
     if context.attention is None:
 
-        def scene_only_error(state: Activations) -> Activations:
-            return {"loss": loss_scale * scene_render_loss(state["volumes"], state["seen"], state["colours"], batch)}
+        def scene_losses(state: Activations) -> PixelPriorLosses:
+            volumes, scene_images, colors = state["volumes"], state["scene_images"], state["colors"]
+            return PixelPriorLosses(scene_loss(context.model, volumes, scene_images, colors, batch))
 
-        return [*blocks, Block("error", scene_only_error, ("volumes", "seen", "colours"))]
-    assert context.alpha_bar is not None
+        return blocks, scene_losses
     noisy_images = NoisyImages.from_batch(batch, randomness, context.alpha_bar)
-    blocks += _denoising_blocks(context, batch, noisy_images)
 
-    def error(state: Activations) -> Activations:
-        predicted = unpack_unet_output(state["h"], state["seen"])
-        parts = losses_from_prediction(
-            context.model, batch, randomness, noisy_images, predicted, state["volumes"], state["seen"], state["colours"]
+    def losses(state: Activations) -> PixelPriorLosses:
+        volumes, scene_images, colors = state["volumes"], state["scene_images"], state["colors"]
+        predicted = unpack_unet_output(state["h"], scene_images)
+        return losses_from_prediction(
+            context.model, batch, randomness, noisy_images, predicted, volumes, scene_images, colors
         )
-        return {"loss": loss_scale * (parts.image + parts.shading + context.scene_weight * parts.scene)}
 
-    return [*blocks, Block("error", error, ("h", "volumes", "seen", "colours"))]
+    return [*blocks, *_denoising_blocks(context, batch, noisy_images)], losses
 
 
 def _scene_blocks(context: TrainStepContext, batch: TrainingBatch, randomness: StepRandomness) -> list[Block]:
-    """The scene of each prompt, and what the cameras see of it."""
+    """Return blocks that predict the scene of each prompt and render it."""
     cameras, size = batch_cameras(batch).to(context.device), batch.images.shape[-2:]
 
     def predict_scene(_: Activations) -> Activations:
         with bfloat16_autocast(context.device):
             text, volumes, colors = context.model.predict_scene(batch, randomness.prompt_dropped)
-        outputs = {"volumes": volumes, "colours": colors}
+        outputs = {"volumes": volumes, "colors": colors}
         return outputs if context.attention is None else {"text": text, **outputs}
 
     def render_scene(state: Activations) -> Activations:
-        return {"seen": render_scene_condition(state["volumes"], cameras, *size, jitter=randomness.jitter)}
+        return {"scene_images": render_scene_condition(state["volumes"], cameras, *size, jitter=randomness.jitter)}
 
-    return [Block("scene", predict_scene), Block("look", render_scene)]
+    return [Block("scene", predict_scene), Block("render", render_scene)]
 
 
 def _denoising_blocks(context: TrainStepContext, batch: TrainingBatch, noisy_images: NoisyImages) -> list[Block]:
-    """The U-Net, from what it is shown to its answer ``h``."""
+    """Return the blocks of the U-Net, from its inputs to its output ``h``."""
     device, cameras = context.device, batch_cameras(batch).to(context.device)
     x_t, timestep, attention = noisy_images.x_t, noisy_images.timestep, context.attention
     assert attention is not None
@@ -132,7 +150,7 @@ def _denoising_blocks(context: TrainStepContext, batch: TrainingBatch, noisy_ima
 
     def unet_input(state: Activations) -> Activations:
         condition = context.model.conditioner(state["text"], *degrees)
-        return {"h": pack_unet_input(x_t, state["seen"], state["colours"], cameras), "condition": condition}
+        return {"h": pack_unet_input(x_t, state["scene_images"], state["colors"], cameras), "condition": condition}
 
     if context.compiled_unet is None:
         network_blocks = unet_blocks(context.model.unet, timestep)
@@ -145,7 +163,7 @@ def _denoising_blocks(context: TrainStepContext, batch: TrainingBatch, noisy_ima
         network_blocks = [Block("unet", run_compiled, ("condition",))]
     return [
         Block(block.name, _with_autocast(block.run, device), block.consumes)
-        for block in (Block("shown", unet_input, ("text",)), *network_blocks)
+        for block in (Block("input", unet_input, ("text",)), *network_blocks)
     ]
 
 
@@ -160,8 +178,11 @@ def _with_autocast(
 
 
 def unet_blocks(unet: UNet2DModel, timestep: Tensor) -> list[Block]:
-    """The forward pass of a network of ``unet.build_unet``'s form as a chain: from ``h``, the pictures,
-    and ``condition`` to ``h``, its answer. Between them cross the embedding and the skip connections."""
+    """Return the forward pass of a network built by ``build_unet`` as a chain.
+
+    It maps ``h`` (the input) and ``condition`` to ``h`` (the output); the time embedding and the skip connections
+    cross the blocks in between.
+    """
 
     def first_block(state: Activations) -> Activations:
         h = state["h"]

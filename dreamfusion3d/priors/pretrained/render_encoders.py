@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.memory.checkpointed import Activations, Block
+from dreamfusion3d.priors.images import resize_images
 from dreamfusion3d.priors.pretrained.vae_blocks import is_tiny_autoencoder, vae_encoder_blocks
 from dreamfusion3d.priors.protocol import EncoderBlocks
 
@@ -99,12 +100,3 @@ class LatentEncoder:
             ]
 
         return EncoderBlocks(blocks, tuple(self.vae.parameters()))
-
-
-def resize_images(images: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c {size} {size}"]:
-    """Bilinear enlargement, box-filtered reduction."""
-    if images.shape[-1] < size:
-        return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
-    if images.shape[-1] > size:
-        return F.interpolate(images, size=(size, size), mode="area")
-    return images

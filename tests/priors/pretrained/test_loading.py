@@ -432,7 +432,7 @@ def test_a_plugin_by_its_name(monkeypatch):
 
 def test_a_broken_plugin_is_named_and_passed_over(monkeypatch):
     offer(monkeypatch, "no_such_module_at_all:make", f"{__name__}:tiny_ideal")
-    with pytest.warns(UserWarning, match="'mine' of the package no_such_module_at_all.* passed over"):
+    with pytest.warns(UserWarning, match="'mine' of the package no_such_module_at_all.* skipped"):
         assert isinstance(load("mine"), OraclePrior)
     offer(monkeypatch, "no_such_module_at_all:make")
     assert "is broken (ModuleNotFoundError" in error_of("mine")
