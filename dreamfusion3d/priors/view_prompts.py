@@ -109,7 +109,9 @@ def prompt_warnings(prior: Prior, prompt: str, config: Config) -> list[str]:
         try:
             warnings += [f"negative prompt: {warning}" for warning in prior.check_prompt(settings.negative)]
         except InputError:
-            warnings.append(f"the negative prompt {settings.negative!r} has no effect: '{prior.name}' knows none of its words")
+            warnings.append(
+                f"the negative prompt {settings.negative!r} has no effect: '{prior.name}' knows none of its words"
+            )
         if config.guidance.scale == 1.0 and not (settings.perp_neg > 0 and not prior.camera_conditioned):
             warnings.append("the negative prompt has no effect at guidance.scale = 1; raise guidance.scale")
     if settings.perp_neg > 0 and prior.camera_conditioned:
