@@ -85,7 +85,7 @@ _MODULES = {
     "Mesh": "core.types",
     "TexturedMesh": "core.types",
 }
-__all__ = ["__version__", *_MODULES]  # noqa: PLE0604
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
