@@ -47,7 +47,9 @@ SIZE = 64
 def teacher(mode: str, kind: str, photos: Photos, config: Config) -> NovelViewLoss | None:
     if mode == "semantic":
         ground = estimate_background(photos).color
-        return SemanticConsistencyLoss.from_photos(load_image_encoder("judge"), photos, config.reconstruction, ground)
+        return SemanticConsistencyLoss.from_photos(
+            load_image_encoder("embedded"), photos, config.reconstruction, ground
+        )
     if mode == "prior":
         prior = load_prior(config.prior)
         text = encode_prompts(prior, f"a {kind}", config.prompts)

@@ -217,24 +217,24 @@ def compare(clone: Path, work: Path) -> dict[str, Row]:
     batch = three.theirs_sds(plain, 100.0, "sds", True)
     rows = {
         "sds, sigma^2, their scale 100, ours 101": row(
-            three.theirs_sds(plain, 100.0, "sds", False), three.ours(free, 101.0, "sigma2")
+            three.theirs_sds(plain, 100.0, "sds", False), three.ours(free, 101.0, "sds")
         ),
         "sds, w = 1, their scale 100, ours 101": row(
             three.theirs_sds(plain, 100.0, "uniform", False), three.ours(free, 101.0, "uniform")
         ),
         "sds, sigma^2, their scale 0, ours 1": row(
-            three.theirs_sds(plain, 0.0, "sds", False), three.ours(free, 1.0, "sigma2")
+            three.theirs_sds(plain, 0.0, "sds", False), three.ours(free, 1.0, "sds")
         ),
         "vsd, sigma^2, scale 7.5": row(
-            three.theirs_vsd(variational, 7.5), three.ours(free, 7.5, "sigma2", variational=True)
+            three.theirs_vsd(variational, 7.5), three.ours(free, 7.5, "sds", variational=True)
         ),
         "perp-neg, scale 100, one picture": row(
-            one.theirs_sds(plain, 100.0, "sds", True), one.ours(one.prompts(one.negatives), 100.0, "sigma2")
+            one.theirs_sds(plain, 100.0, "sds", True), one.ours(one.prompts(one.negatives), 100.0, "sds")
         ),
-        "perp-neg, scale 100, three pictures": row(batch, three.ours(asked, 100.0, "sigma2")),
+        "perp-neg, scale 100, three pictures": row(batch, three.ours(asked, 100.0, "sds")),
     }
     three.prior.network, three.prior.batch_size = Mispaired(three.prior.network, 3), 12
-    rows["perp-neg, scale 100, three pictures paired as theirs"] = row(batch, three.ours(asked, 100.0, "sigma2"))
+    rows["perp-neg, scale 100, three pictures paired as theirs"] = row(batch, three.ours(asked, 100.0, "sds"))
     return rows
 
 

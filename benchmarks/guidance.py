@@ -12,21 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image, ImageDraw
-from torch import Tensor
 
-from dreamfusion3d.core.config import GuidanceConfig
-from dreamfusion3d.guidance import Guidance, ScoreModel, load_guidance
-from dreamfusion3d.training.schedules import linear_ramp
+from tests.support.mixture import WINDOW, Mixture, distill_particles, particle_statistics, square_mixture
 
-WINDOW = GuidanceConfig(t_range_start=(0.02, 0.98), t_range_end=(0.02, 0.15), vsd_lr=0.002)
 # title, settings
 CASES = (
     ("sds, scale 1", replace(WINDOW, type="sds")),
@@ -35,113 +30,7 @@ CASES = (
     ("ism, scale 1", replace(WINDOW, type="ism")),
     ("vsd, scale 1", replace(WINDOW, type="vsd")),
 )
-BOUND = 1.5
 PANEL, EXTENT = 260, 1.6  # pixels, and half the width that they show
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Round Gaussians of one deviation: with the prompt in the shares ``cond``, without it in ``uncond``."""
-
-    means: Float[Tensor, "k 2"]
-    cond: Float[Tensor, " k"]
-    uncond: Float[Tensor, " k"]
-    deviation: float
-
-    def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        return torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
-
-    def log_density(
-        self, x_t: Float[Tensor, "b 2 1 1"], t: Float[Tensor, " b"], shares: Float[Tensor, " k"]
-    ) -> Float[Tensor, "b k"]:
-        """log of each Gaussian's share of the density of x_t, up to the constant 2 pi."""
-        alpha, sigma = self.alpha_sigma(t)
-        variance = (alpha * self.deviation) ** 2 + sigma**2
-        distance = (x_t.flatten(1)[:, None] - alpha[:, None, None] * self.means).square().sum(-1)
-        return shares.log() - 0.5 * distance / variance[:, None] - variance.log()[:, None]
-
-    def denoise(
-        self, x_t: Float[Tensor, "b 2 1 1"], t: Float[Tensor, " b"], shares: Float[Tensor, " k"]
-    ) -> Float[Tensor, "b 2 1 1"]:
-        """E[x_0 | x_t]: each Gaussian's own answer, by its share in x_t."""
-        alpha, sigma = (c[:, None, None] for c in self.alpha_sigma(t))
-        gain = alpha * self.deviation**2 / ((alpha * self.deviation) ** 2 + sigma**2)
-        own = self.means + gain * (x_t.flatten(1)[:, None] - alpha * self.means)
-        owner = self.log_density(x_t, t, shares).softmax(-1)
-        return (owner[..., None] * own).sum(1)[..., None, None]
-
-    def teacher(self, settings: GuidanceConfig, particles: int) -> ScoreModel:
-        def ask(x_t: Tensor, t: Tensor, scale: float) -> Tensor:
-            cond, uncond = (self.denoise(x_t, t, shares) for shares in (self.cond, self.uncond))
-            return uncond + scale * (cond - uncond)
-
-        return ScoreModel(settings, self.alpha_sigma, ask, torch.zeros(particles, 0))
-
-    def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "{count} 2"]:
-        """Samples of what the prompt asks for."""
-        rows = torch.multinomial(self.cond, count, replacement=True, generator=generator)
-        return self.means[rows] + self.deviation * torch.randn(count, 2, generator=generator)
-
-
-def square() -> Mixture:
-    """Four modes; the prompt keeps the upper two, at 70 and 30 per cent."""
-    means = torch.tensor([[-0.7, 0.5], [0.7, 0.5], [-0.7, -0.7], [0.7, -0.7]])
-    return Mixture(means, torch.tensor([0.7, 0.3, 1e-9, 1e-9]), torch.full((4,), 0.25), 0.18)
-
-
-def distil(
-    mixture: Mixture,
-    settings: GuidanceConfig,
-    *,
-    particles: int = 128,
-    steps: int = 600,
-    rate: float = 0.02,
-    generator: torch.Generator,
-    guidance: Guidance | None = None,
-) -> Float[Tensor, "{particles} 2"]:
-    """Particles after ``steps`` of Adam under a guidance, from a wide normal cloud."""
-    guidance = guidance or load_guidance(settings)
-    x = (0.8 * torch.randn(particles, 2, 1, 1, generator=generator)).requires_grad_()
-    adam = torch.optim.Adam([x], betas=(0.5, 0.99))
-    teacher = mixture.teacher(settings, particles)
-    for step in range(steps):
-        adam.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-        low, high = (
-            linear_ramp(step / steps, *ends) for ends in zip(settings.t_range_start, settings.t_range_end, strict=True)
-        )
-        t = low + (high - low) * torch.rand(particles, generator=generator)
-        loss = guidance(x, t, teacher, generator=generator).loss
-        (x.grad,) = torch.autograd.grad(loss, x)
-        adam.step()
-        with torch.no_grad():
-            x.clamp_(-BOUND, BOUND)
-    return x.detach().flatten(1)
-
-
-def energy_distance(a: Float[Tensor, "n 2"], b: Float[Tensor, "m 2"]) -> float:
-    """Szekely and Rizzo's: 2 E|a - b| - E|a - a'| - E|b - b'|; 0 for equal distributions."""
-    return float(2 * torch.cdist(a, b).mean() - torch.cdist(a, a).mean() - torch.cdist(b, b).mean())
-
-
-def figures(mixture: Mixture, x: Float[Tensor, "n 2"], truth: Float[Tensor, "m 2"]) -> dict[str, float]:
-    """How a cloud compares with what the prompt asks for."""
-    nearest = torch.cdist(x, mixture.means).argmin(1)
-    away = (x - mixture.means[nearest]).square().sum(1)
-    spread = [float(x[nearest == k].std(0).mean()) for k in (0, 1) if int((nearest == k).sum()) > 2]
-    zero = torch.zeros(len(x))
-    cond, uncond = (
-        mixture.log_density(x[..., None, None], zero, s).logsumexp(1) for s in (mixture.cond, mixture.uncond)
-    )
-    return {
-        "energy_distance": round(energy_distance(x, truth), 4),
-        "spread": round(sum(spread) / max(len(spread), 1), 4),
-        "spread_asked": mixture.deviation,
-        "left": round(float((nearest == 0).float().mean()), 3),
-        "left_asked": round(float(mixture.cond[0]), 3),
-        "distance_to_mode": round(float(away.sqrt().median()), 4),
-        "log_odds_of_prompt": round(float((cond - uncond).median()), 3),
-        "log_density": round(float(cond.median()), 3),
-    }
 
 
 def panel(mixture: Mixture, x: Float[Tensor, "n 2"], title: str) -> Image.Image:
@@ -172,15 +61,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/guidance_laws.png"))
     arguments = parser.parse_args()
-    mixture = square()
-    truth = mixture.draw(2000, torch.Generator().manual_seed(arguments.seed + 1))
+    mixture = square_mixture()
+    truth = mixture.sample(2000, torch.Generator().manual_seed(arguments.seed + 1))
     asked = truth[: arguments.particles]
     panels = [panel(mixture, asked, "what the prompt asks for")]
-    reports = {"asked": figures(mixture, asked, truth)}
+    reports = {"asked": particle_statistics(mixture, asked, truth)}
     for title, settings in CASES:
         generator = torch.Generator().manual_seed(arguments.seed)
-        x = distil(mixture, settings, particles=arguments.particles, steps=arguments.steps, generator=generator)
-        reports[title] = figures(mixture, x, truth)
+        x = distill_particles(
+            mixture, settings, particles=arguments.particles, steps=arguments.steps, generator=generator
+        )
+        reports[title] = particle_statistics(mixture, x, truth)
         panels.append(panel(mixture, x, title))
     columns = 3
     sheet = Image.new("RGB", (columns * PANEL, -(-len(panels) // columns) * PANEL))

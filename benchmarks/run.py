@@ -32,7 +32,7 @@ import torch
 
 from benchmarks import charts, hashgrid, memory, peers, sds, step
 from dreamfusion3d.cameras.orbit import sample_orbit_cameras
-from dreamfusion3d.core.backends import retain_freed_memory
+from dreamfusion3d.core.runtime import configure_process
 from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
 from dreamfusion3d.fields.initialization import FieldInit
@@ -227,7 +227,7 @@ def main() -> None:
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     if not bench.cuda:
-        retain_freed_memory()  # as a run has it, and for all alike
+        configure_process(retain_freed_memory=True)  # as a run has it, and for all alike
     started = time.perf_counter()
     for name in arguments.sections.split(","):
         begun = time.perf_counter()

@@ -29,7 +29,7 @@ def evaluate(
     prior: Annotated[str, typer.Option(help="'embedded' or a folder that train-prior wrote.")] = "embedded",
     quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
     seed: Annotated[int, typer.Option(help="Of every asset that is made.")] = 0,
-    encoder: Annotated[str, typer.Option(help="'judge', or a folder or hub id of a CLIP model.")] = "judge",
+    encoder: Annotated[str, typer.Option(help="'embedded', or a folder or hub id of a CLIP model.")] = "embedded",
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="One setting, as optim.steps=800; may be repeated."),
@@ -89,6 +89,7 @@ def _make_assets(
     """The list's assets, those that are done already taken as they are. A prompt that the prior does
     not serve is named and left out."""
     from dreamfusion3d.core.errors import InputError
+    from dreamfusion3d.core.runtime import configure_process
     from dreamfusion3d.core.slug import check_prompt
     from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
     from dreamfusion3d.priors.loading import load_prior
@@ -102,9 +103,10 @@ def _make_assets(
             model.check_prompt(prompt)
             served.append(prompt)
         except InputError:
-            progress.log(f"warning: not served by this prior: {prompt}")
+            progress.warn(f"not served by this prior: {prompt}")
     if not served:
         raise InputError(f"the prior '{prior}' serves none of these prompts")
+    configure_process(retain_freed_memory=True)
     progress.stage("make", 1, 3)
     done = []
     for i, prompt in enumerate(served):
@@ -124,7 +126,7 @@ def _load_subjects(folders: list[Path], progress: Progress) -> list[EvalSubject]
         try:
             subjects.append(load_subject(folder))
         except InputError as error:
-            progress.log(f"warning: left out: {error}")
+            progress.warn(f"left out: {error}")
     if not subjects:
         raise InputError("none of these assets can be judged")
     return subjects
@@ -188,7 +190,7 @@ def _encodable_subjects(
             encoder.encode_texts([subject.prompt])
             encodable.append(subject)
         except InputError as error:
-            progress.log(f"warning: left out: {error}")
+            progress.warn(f"left out: {error}")
     if not encodable:
         raise InputError(f"the encoder '{encoder.name}' can read none of these prompts; give a CLIP model by --encoder")
     return encodable

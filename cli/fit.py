@@ -25,7 +25,9 @@ def reconstruct(
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(help="Image encoder that compares unseen views with the photos (DietNeRF): none, judge or clip."),
+        typer.Option(
+            help="Image encoder that compares unseen views with the photos (DietNeRF): none, embedded or clip."
+        ),
     ] = None,
     encoder: Annotated[str | None, typer.Option(help="Of --teacher clip: folder or hub id.")] = None,
     holdout: Annotated[
@@ -75,7 +77,7 @@ def reconstruct(
         "--texture-size": texture_size,
         "--height": height,
     }
-    settings = resolve_options(options, quality, config, sets or (), qualities=RECONSTRUCTION_QUALITY_PRESETS)
+    settings = resolve_options(options, quality, config, sets or (), quality_presets=RECONSTRUCTION_QUALITY_PRESETS)
     from dreamfusion3d.core.progress import default_progress
     from dreamfusion3d.pipelines.photos_to_mesh import photos_to_mesh
 

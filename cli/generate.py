@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dreamfusion3d.core.runtime import configure_process
+
 from .options import resolve_options
 from .report import run_app
 
@@ -86,6 +88,7 @@ def generate(
     from dreamfusion3d.memory import budget as amount
 
     budget = None if memory_budget is None else amount.parse_bytes(memory_budget)
+    configure_process(retain_freed_memory=budget is None)
     from dreamfusion3d.core.progress import default_progress
     from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 
@@ -129,4 +132,5 @@ def _refuse_with_retexture(options: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    configure_process()
     sys.exit(run_app(app))

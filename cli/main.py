@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dreamfusion3d import __version__
+from dreamfusion3d.core.runtime import configure_process
 
 from . import batch, config, doctor, evaluate, export, film, fit, generate, look, prior, readers
 from .report import run_app
@@ -49,4 +50,5 @@ app.add_typer(config.app, name="config")
 
 
 def main() -> None:
+    configure_process()
     sys.exit(run_app(app))

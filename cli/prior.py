@@ -41,7 +41,7 @@ def sample(
     check_free_space(out.parent)
     model = load_pixel_prior(prior)
     for warning in dict.fromkeys(w for p in prompts for w in model.check_prompt(p)):
-        progress.log(f"warning: {warning}")
+        progress.warn(warning)
     progress.stage("sample", 1, 1)
     if to is None:
         run = sample_grid_png(model, prompts[0], out, views=views, steps=steps, scale=scale, seed=seed, strip=strip)

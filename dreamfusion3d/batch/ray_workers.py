@@ -26,6 +26,7 @@ from dreamfusion3d.batch.worker import Message, Task, TaskRunnerFactory, create_
 from dreamfusion3d.batch.workers import WorkerHandle
 from dreamfusion3d.core import files
 from dreamfusion3d.core.errors import InputError, MissingExtraError
+from dreamfusion3d.core.runtime import configure_process
 from dreamfusion3d.pipelines.workspace import release_stale_lock
 
 POLL_TIMEOUT_SECONDS = 2.0  # that an actor waits for something to say
@@ -43,6 +44,7 @@ class RayWorker:
             )
         worker.redirect_output(log)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+        configure_process(retain_freed_memory=True)
         self.outbox: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.runner = runner_factory(device)
         self._send(

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dreamfusion3d.core.errors import InputError, LockedError
+from dreamfusion3d.core.progress import WARNING_PREFIX
+from dreamfusion3d.core.runtime import configure_process, resident_bytes
 
 if TYPE_CHECKING:
     from dreamfusion3d.core.progress import Progress
@@ -127,6 +129,7 @@ def receive_message(pipe: Connection) -> Message:
 def run_worker(pipe: Connection, runner_factory: TaskRunnerFactory, device: str, threads: int | None, log: str) -> None:
     """What a worker process runs: tasks from ``pipe``, progress and results back through it."""
     _set_up_process(threads, log)
+    configure_process(retain_freed_memory=True)
     with contextlib.suppress(EOFError, OSError):  # the supervisor is gone: so are we
         runner = runner_factory(device)
         send_message(pipe, {"kind": "ready"})
@@ -154,7 +157,7 @@ def _run_to_result(runner: TaskRunner, task: Task, progress: WorkerProgress) -> 
         result = {"kind": "failed", "how": "error", "reason": reason}
     sys.stdout.flush()
     sys.stderr.flush()
-    return {**result, "seconds": time.monotonic() - start_time, "resident": resident_memory_bytes()}
+    return {**result, "seconds": time.monotonic() - start_time, "resident": resident_bytes()}
 
 
 def _hint(error: Exception) -> str:
@@ -181,6 +184,9 @@ class WorkerProgress:
     def log(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
         self.send({"kind": "say", "note": message})
+
+    def warn(self, message: str) -> None:
+        self.log(f"{WARNING_PREFIX}{message}")
 
     def close(self) -> None: ...
 
@@ -221,12 +227,3 @@ def _exit_with_supervisor() -> None:
         if hasattr(os, "killpg"):
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
-
-
-def resident_memory_bytes() -> int | None:
-    """Memory that this process holds now; None where that cannot be told (outside Linux)."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")

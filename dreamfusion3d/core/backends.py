@@ -59,29 +59,6 @@ def has_triton() -> bool:
     return compiler is not None and importlib.util.find_spec("triton") is not None
 
 
-@functools.cache
-def retain_freed_memory() -> bool:
-    """Let this process keep what it frees, up to a gigabyte, from now on; whether it does.
-
-    A step on the CPU takes and frees the same hundreds of megabytes every time. glibc's malloc hands each
-    large piece back to the system, which must fill it with zeros before it is had again: a fifth
-    of a step. Settings that the user has made by the environment stay (mallopt(3)).
-    """
-    configured_by_user = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if configured_by_user or platform.libc_ver()[0] != "glibc":
-        return False
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # of malloc.h
-    with contextlib.suppress(AttributeError, OSError):
-        mallopt = ctypes.CDLL(None).mallopt
-        # glibc up to 2.34 takes no more than 32 MB as the last
-        return bool(
-            mallopt(trim_threshold, 1 << 30)
-            and mallopt(top_pad, 1 << 26)
-            and (mallopt(mmap_threshold, 1 << 30) or mallopt(mmap_threshold, 1 << 25))
-        )
-    return False
-
-
 def choose_device(name: str) -> torch.device:
     """The device called ``name``; "auto" is the GPU where there is one."""
     import torch

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 CACHE_ENV_VAR = "DREAMFUSION3D_CACHE"  # environment variable
 
 
 def cache_folder() -> Path:
-    """$DREAMFUSION3D_CACHE, or dreamfusion3d/ in the user's cache."""
+    """Return $DREAMFUSION3D_CACHE, or dreamfusion3d/ in the user's cache folder."""
     if override := os.environ.get(CACHE_ENV_VAR):
         return Path(override).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dreamfusion3d"
+    return platformdirs.user_cache_path("dreamfusion3d", appauthor=False)
 
 
 @contextlib.contextmanager

@@ -12,18 +12,12 @@ function before numba sees it.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numba
 import torch
 
 from dreamfusion3d.core.numba_cache import njit
-
-# torch's own threads are OpenMP's. Numba would rather have TBB where it finds one (Blender's package brings
-# it along); the two kinds of threads get in each other's way, which costs a third of a step on two cores.
-if not any(name.startswith("NUMBA_THREADING_LAYER") for name in os.environ):
-    numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 # Multiplications and additions may be fused, nothing else: infinities and NaNs keep their meaning.

@@ -1,4 +1,4 @@
-"""What a run says while it works: to stderr, as a bar on a terminal and as plain lines elsewhere."""
+"""Progress of a run on stderr: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,43 +12,50 @@ WARNING_PREFIX = "warning: "
 
 @runtime_checkable
 class Progress(Protocol):
-    """Told of stages and steps by the pipeline; a notebook or a farm may bring its own."""
+    """Receives the stages and steps of a run. A notebook or a render farm may provide its own."""
 
     def stage(self, name: str, number: int, count: int) -> None:
-        """Stage ``number`` (from 1) of ``count`` begins."""
+        """Begin stage ``number`` (from 1) of ``count``."""
 
     def step(self, done: int, total: int, note: str = "") -> None:
-        """``done`` of ``total`` steps of the present stage are behind us."""
+        """Report that ``done`` of ``total`` steps of the current stage are finished."""
 
     def log(self, message: str) -> None:
-        """A line that stays. One that begins with WARNING is for those too who want no others."""
+        """Print a line that stays on screen."""
+
+    def warn(self, message: str) -> None:
+        """Print a warning; shown in quiet runs too."""
 
     def close(self) -> None:
-        """Nothing more will come; called on errors too."""
+        """End the report; called on errors too."""
 
 
 class QuietProgress:
-    """Says nothing but warnings."""
+    """Print warnings only."""
 
-    def __init__(self, stream: TextIO | None = None, warnings: bool = True) -> None:
-        self.stream, self.warnings = stream, warnings
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream
 
     def stage(self, name: str, number: int, count: int) -> None: ...
 
     def step(self, done: int, total: int, note: str = "") -> None: ...
 
     def log(self, message: str) -> None:
-        if self.warnings and message.startswith(WARNING_PREFIX):
+        if message.startswith(WARNING_PREFIX):
             print(message, file=self.stream or sys.stderr, flush=True)
+
+    def warn(self, message: str) -> None:
+        self.log(f"{WARNING_PREFIX}{message}")
 
     def close(self) -> None: ...
 
 
-class LineProgress:
-    """One line a stage, and one every few seconds within it: for logs and pipes."""
+class LineProgress(QuietProgress):
+    """Print one line per stage, and one every few seconds within it: for logs and pipes."""
 
     def __init__(self, stream: TextIO | None = None, interval: float = SECONDS_BETWEEN_LINES) -> None:
-        self.stream, self.interval = stream, interval
+        super().__init__(stream)
+        self.interval = interval
         self.stage_name, self.start_time, self.last_print_time, self.first_step = "", 0.0, 0.0, -1
 
     def stage(self, name: str, number: int, count: int) -> None:
@@ -70,13 +77,12 @@ class LineProgress:
     def log(self, message: str) -> None:
         print(message, file=self.stream or sys.stderr, flush=True)
 
-    def close(self) -> None: ...
 
-
-class BarProgress:
-    """rich's bar, one for the present stage."""
+class BarProgress(QuietProgress):
+    """Show rich's progress bar for the current stage."""
 
     def __init__(self) -> None:
+        super().__init__()
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
@@ -109,11 +115,11 @@ class BarProgress:
             )
 
     def log(self, message: str) -> None:
-        # markup off: a prompt may hold square brackets
+        # markup off: a prompt may contain square brackets
         self.rich_progress.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        # an interrupted stage stays as far as it came
+        # an interrupted stage keeps its position
         if self.task is not None:
             self.rich_progress.stop_task(self.task)
         self.rich_progress.stop()
@@ -126,7 +132,7 @@ class BarProgress:
 
 
 def format_eta(seconds: float, done: int, steps_left: int) -> str:
-    """'about 40 s left', from the rate so far; empty while there is no rate."""
+    """Format the remaining time at the rate so far, 'about 40 s left'; empty before there is a rate."""
     if done <= 0 or steps_left <= 0:
         return ""
     estimate = seconds / done * steps_left
@@ -136,7 +142,7 @@ def format_eta(seconds: float, done: int, steps_left: int) -> str:
 
 
 def default_progress(quiet: bool = False) -> Progress:
-    """The fitting one for this stderr."""
+    """Return the progress that suits stderr: a bar on a terminal, lines elsewhere, warnings only if ``quiet``."""
     if quiet:
         return QuietProgress()
     return BarProgress() if sys.stderr.isatty() else LineProgress()

@@ -24,7 +24,19 @@ from dreamfusion3d.guidance.protocol import (
 from dreamfusion3d.guidance.sds import sds
 from dreamfusion3d.guidance.vsd import VsdGuidance, vsd
 
-__all__ = ["Guidance", "Guide", "Guided", "Stateless", "Teacher", "Vsd", "csd", "ism", "load_guidance", "sds", "vsd"]
+__all__ = [
+    "Guidance",
+    "GuidanceFunction",
+    "GuidanceOutput",
+    "ScoreModel",
+    "StatelessGuidance",
+    "VsdGuidance",
+    "csd",
+    "ism",
+    "load_guidance",
+    "sds",
+    "vsd",
+]
 
 
 def load_guidance(

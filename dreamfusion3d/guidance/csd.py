@@ -35,7 +35,7 @@ def csd(
     *,
     noise: Float[Tensor, "b c u v"],
     scale: float = 1.0,
-    weighting: Weighting = "reconstruction",
+    weighting: Weighting = "x0",
 ) -> GuidanceOutput:
     """Loss for pictures ``x`` at times ``t``, from the predictions of x_0 with and without the prompt.
 

@@ -42,7 +42,7 @@ def ism(
     noise: Float[Tensor, "b c u v"],
     interval: float = 0.05,
     stride: float = 0.2,
-    weighting: Weighting = "reconstruction",
+    weighting: Weighting = "x0",
 ) -> GuidanceOutput:
     """Loss for pictures ``x`` at times ``t``, from the guided and the unconditional prediction of x_0.
 

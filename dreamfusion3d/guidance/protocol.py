@@ -23,7 +23,7 @@ from dreamfusion3d.core.config import GuidanceConfig
 
 Denoise = Callable[[Float[Tensor, "b c u v"], Float[Tensor, " b"]], Float[Tensor, "b c u v"]]
 AlphaSigma = tuple[Float[Tensor, " b"], Float[Tensor, " b"]]
-Weighting = Literal["reconstruction", "sigma2", "uniform"]
+Weighting = Literal["x0", "sds", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,11 @@ def noise_like(x: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float
 def residual_weight(alpha: Tensor, sigma: Tensor, weighting: Weighting) -> Tensor:
     """The factor w of a residual in units of the picture.
 
-    "reconstruction": 1, that is MVDream's |x - x0_hat|^2 (arXiv 2308.16512, equation 5);
-    "sigma2": alpha sigma, DreamFusion's w(t) = sigma^2 before the noise residual;
+    "x0": 1, that is MVDream's |x - x0_hat|^2 (arXiv 2308.16512, equation 5);
+    "sds": alpha sigma, DreamFusion's w(t) = sigma^2 before the noise residual;
     "uniform": alpha / sigma, that is w(t) = 1 there.
     """
-    if weighting == "sigma2":
+    if weighting == "sds":
         return alpha * sigma
     return alpha / sigma if weighting == "uniform" else torch.ones_like(alpha)
 

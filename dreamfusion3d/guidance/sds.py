@@ -23,7 +23,7 @@ def sds(
     denoise: Denoise,
     *,
     noise: Float[Tensor, "b c u v"],
-    weighting: Weighting = "reconstruction",
+    weighting: Weighting = "x0",
 ) -> GuidanceOutput:
     """Loss for pictures ``x`` at times ``t``; ``denoise(x_t, t)`` is the guided prediction of x_0.
 

@@ -42,7 +42,7 @@ def vsd(
     denoise_q: Denoise,
     *,
     noise: Float[Tensor, "b c u v"],
-    weighting: Weighting = "reconstruction",
+    weighting: Weighting = "x0",
 ) -> GuidanceOutput:
     """Loss for pictures ``x`` at times ``t``, from the guided prediction of x_0 and the prediction
     ``own`` of the pictures' own distribution. Means and weights as in ``sds``."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import gc
 import re
-from pathlib import Path
 
 import torch
 
 from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.runtime import may_limit_cuda_memory, resident_bytes
 
 BYTE_UNITS = {
     "": 1,
@@ -50,19 +50,7 @@ def used_bytes(device: torch.device) -> int:
     """Bytes that are taken already: this process's on a CPU; on CUDA the tensors and the context."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device) + CUDA_CONTEXT_BYTES
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        import os
-
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(ImportError):
-        import resource
-        import sys
-
-        # the largest it ever was: kilobytes, on a Mac bytes
-        max_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return max_rss if sys.platform == "darwin" else max_rss * 1024
-    return 0
+    return resident_bytes()
 
 
 def with_allocator_overhead(peak: int | float, device: torch.device) -> int | float:
@@ -71,8 +59,11 @@ def with_allocator_overhead(peak: int | float, device: torch.device) -> int | fl
 
 
 def enforce_budget(budget: int, device: torch.device) -> None:
-    """On CUDA torch refuses whatever would pass the budget; a CPU's is only planned for."""
-    if device.type != "cuda":
+    """Limit torch's CUDA allocator to ``budget`` bytes, where `configure_process` allowed it.
+
+    Otherwise, and on a CPU, a budget is only planned for.
+    """
+    if device.type != "cuda" or not may_limit_cuda_memory():
         return
     _, total = torch.cuda.mem_get_info(device)
     torch.cuda.set_per_process_memory_fraction(min(1.0, max(budget - CUDA_CONTEXT_BYTES, MIN_BUDGET) / total), device)
@@ -87,8 +78,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def release_memory(device: torch.device) -> None:
     """What a failed attempt left: cycles of its traceback, blocks that the allocator keeps."""
-    import gc
-
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -20,6 +20,7 @@ from typing import Any
 from dreamfusion3d.core import config as configs
 from dreamfusion3d.core import files
 from dreamfusion3d.core.errors import InputError, LockedError
+from dreamfusion3d.core.runtime import is_process_alive
 from dreamfusion3d.core.slug import append_hash, hash_text, slugify
 
 MIN_FREE_BYTES = 64 << 20  # bytes: checkpoints, stage results and the asset of the largest quality
@@ -290,42 +291,13 @@ def _is_alive(holder: dict[str, Any], path: Path) -> bool:
         return True  # on a shared disk; its processes cannot be seen from here
     if pid == os.getpid():
         return path in _held_locks  # in a container every run may have the same number
-    if os.name == "nt":
-        return _is_alive_on_windows(pid)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _is_zombie(pid)
+    return is_process_alive(pid)
 
 
 def _filesystem_time(folder: Path) -> float:
     """The time by the clock that the folder's files get theirs from: a file server's may not be ours."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".now.", suffix=".tmp") as probe:
         return os.stat(probe.name).st_mtime
-
-
-def _is_zombie(pid: int) -> bool:
-    """Whether nobody asked yet how it ended; in a container whose first process never does, nobody will."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
-    return False
-
-
-def _is_alive_on_windows(pid: int) -> bool:
-    # there os.kill(pid, 0) would end the process
-    import ctypes
-
-    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009  (absent from other systems' types)
-    handle = kernel.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
-    if not handle:
-        return False
-    code = ctypes.c_ulong()
-    kernel.GetExitCodeProcess(handle, ctypes.byref(code))
-    kernel.CloseHandle(handle)
-    return code.value == 259  # STILL_ACTIVE
 
 
 def read_asset_record(workspace: Workspace) -> dict[str, Any] | None:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, sample_orbit_cameras
 from dreamfusion3d.core.async_scalar import AsyncScalar
-from dreamfusion3d.core.backends import retain_freed_memory
 from dreamfusion3d.core.config import Config, OptimConfig
 from dreamfusion3d.core.optimizers import step_if_finite
 from dreamfusion3d.core.types import Render
@@ -57,8 +56,6 @@ def distill_field(
     and the steps are the same within rounding. Where memory runs out a step is taken again in a cheaper
     way. Raises InputError for a budget that is too small.
     """
-    if generator.device.type == "cpu" and budget is None:
-        retain_freed_memory()
     initial_progress = 0.0 if field.init is None else config.optim.init_skip_fraction  # the shape need not be found
     total = remaining_steps(config.optim, initial_progress)
     sampler = sample_cameras or _orbit_sampler(config)

@@ -11,5 +11,5 @@ python3 -m venv "$fresh"
 cd "$fresh"  # the clone is not to be found from here
 for guidance in sds toy; do
     bin/text2mesh "a red ball" --prior toy --guidance "$guidance" --quality draft --out "out/$guidance" --quiet \
-        --set optim.steps=60 --set mesh.resolution=48 --set mesh.faces=2000 --set mesh.texture_size=256
+        --set optim.steps=60 --set mesh.grid_resolution=48 --set mesh.max_faces=2000 --set mesh.texture_size=256
 done

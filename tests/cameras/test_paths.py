@@ -134,7 +134,7 @@ def test_a_photos_file_has_the_cameras_of_its_photos(name: str, of_frames: bool,
     found = read_camera_path(path, up="z")
     assert found.image_size in ((48, 32), (KEYS[name].get("w"), KEYS[name].get("h")))
     seen = interpolate_camera_path(found, None, 48, 32)
-    for part in ("camera_to_world", "focal", "centre"):
+    for part in ("camera_to_world", "focal", "principal_point"):
         assert torch.allclose(getattr(seen, part), getattr(wanted, part), atol=1e-3), part
 
 

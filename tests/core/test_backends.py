@@ -39,9 +39,9 @@ import json
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from dreamfusion3d.fields import hashgrid_triton as grid
-from dreamfusion3d.rendering import composite_triton as composite
-from dreamfusion3d.rendering import march_triton as march
+from dreamfusion3d.fields.hashgrid import triton_kernels as grid
+from dreamfusion3d.rendering import compositing_triton as composite
+from dreamfusion3d.rendering import ray_march_triton as march
 
 F, H, L = "*fp32", "*fp16", "*i64"
 ray = dict(origins=F, directions=F, near=F, far=F, jitter=F, grid="*i8", step=F)
@@ -123,8 +123,9 @@ def test_the_kernels_leave_torch_its_number_of_threads(threads):
     """Numba's threads are OpenMP's and so are torch's: to start the ones must not give the others more."""
     program = (
         "import numba, torch\n"
-        "from dreamfusion3d.fields.hashgrid.layout import HashGridLayout, hashgrid\n"
-        "layout = HashGridLayout(levels=2, log2_table_size=8)\n"
+        "from dreamfusion3d.fields.hashgrid import hashgrid\n"
+        "from dreamfusion3d.fields.hashgrid.layout import HashGridLayout\n"
+        "layout = HashGridLayout(num_levels=2, log2_table_size=8)\n"
         "hashgrid(torch.rand(5000, 3), torch.zeros(layout.num_rows, 2), layout)\n"
         "print(torch.get_num_threads(), numba.get_num_threads())\n"
     )

@@ -22,9 +22,9 @@ from dreamfusion3d.core.errors import InputError
 
 def test_later_sources_win(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
-    file.write_text("optim: {steps: 7, views: 2}\nmesh.faces: 300\n")
+    file.write_text("optim: {steps: 7, num_views: 2}\nmesh.max_faces: 300\n")
     sets = ["optim.steps=8", "mesh.formats=obj, glb"]
-    config = resolve_config("draft", file, sets, mesh__faces=400, mesh__height=None)
+    config = resolve_config("draft", file, sets, mesh__max_faces=400, mesh__height_m=None)
     assert (config.optim.steps, config.optim.num_views, config.mesh.max_faces) == (8, 2, 400)
     assert config.mesh.formats == ("obj", "glb")
     assert config.mesh.grid_resolution == resolve_config("draft").mesh.grid_resolution
@@ -72,8 +72,8 @@ def test_presets_lie_between_quality_and_file(tmp_path: Path) -> None:
         "prolificdreamer",
     ]
     file = tmp_path / "run.yaml"
-    file.write_text("optim: {steps: 7, views: 3}\n")
-    config = resolve_config("draft", file, ["optim.num_views=2"], preset="prolificdreamer", guidance__kind="ism")
+    file.write_text("optim: {steps: 7, num_views: 3}\n")
+    config = resolve_config("draft", file, ["optim.num_views=2"], preset="prolificdreamer", guidance__type="ism")
     assert (config.optim.steps, config.optim.num_views, config.guidance.type) == (7, 2, "ism")
     assert config.guidance.scale == 7.5 and config.optim.lr_mlp == 0.001
     assert config.mesh.grid_resolution == resolve_config("draft").mesh.grid_resolution

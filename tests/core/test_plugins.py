@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.guidance import square
+from tests.support.mixture import square_mixture
 from dreamfusion3d.core import plugins
 from dreamfusion3d.core.config import BUILTIN_GUIDANCES, GuidanceConfig, PriorConfig, guidance_names, resolve_config
 from dreamfusion3d.core.errors import InputError
@@ -57,7 +57,7 @@ def test_the_example_is_found_and_guides(installed: Path, monkeypatch: pytest.Mo
     guidance = load_guidance(settings)
     x = torch.zeros(5, 2, 1, 1, requires_grad=True)
     t = torch.full((5,), 0.4)
-    guided = guidance(x, t, square().teacher(settings, 5), generator=torch.Generator().manual_seed(0))
+    guided = guidance(x, t, square_mixture().score_model(settings, 5), generator=torch.Generator().manual_seed(0))
     (gradient,) = torch.autograd.grad(guided.loss, x)
     torch.testing.assert_close(gradient, (x - guided.x0).detach() / x.numel())
     assert guidance.state_dict() == {}
@@ -88,7 +88,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
     monkeypatch.setattr(plugins, "entry_points", entry_points)
 
 
-def good(x, t, teacher, *, generator):
+def good(x, t, score_model, *, generator):
     return GuidanceOutput(x.sum(), x.detach())
 
 
@@ -96,13 +96,13 @@ class Learning:
     def __init__(self, settings: GuidanceConfig, device: torch.device) -> None:
         self.settings, self.device = settings, device
 
-    def __call__(self, x, t, teacher, *, generator):
+    def __call__(self, x, t, score_model, *, generator):
         return GuidanceOutput(x.sum(), x.detach())
 
-    def tensors(self):
+    def state_dict(self):
         return {"a": torch.ones(1)}
 
-    def restore(self, state):
+    def load_state_dict(self, state):
         pass
 
 
@@ -119,7 +119,7 @@ def test_a_class_is_made_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     settings = GuidanceConfig(type="mine", scale=3.0)
     guidance = load_guidance(settings)
     assert isinstance(guidance, Learning) and guidance.settings is settings
-    assert list(guidance.tensors()) == ["a"]
+    assert list(guidance.state_dict()) == ["a"]
 
 
 def test_none_left_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.guidance import WINDOW, distil, square
+from tests.support.mixture import WINDOW, distill_particles, square_mixture
 from dreamfusion3d.guidance import StatelessGuidance
 
 PAGE = Path(__file__).parents[2] / "docs" / "guidance.md"
@@ -18,8 +18,8 @@ def test_the_pages_guidance_guides() -> None:
     assert len(code.strip().splitlines()) <= 20
     names: dict = {}
     exec(code, names)
-    mixture = square()
-    x = distil(
+    mixture = square_mixture()
+    x = distill_particles(
         mixture,
         WINDOW,
         particles=16,

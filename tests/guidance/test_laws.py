@@ -7,46 +7,46 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.guidance import WINDOW, distil, figures, square
+from tests.support.mixture import WINDOW, distill_particles, particle_statistics, square_mixture
 from dreamfusion3d.core.config import GuidanceConfig
 from dreamfusion3d.guidance import ScoreModel, VsdGuidance
 
-MIXTURE = square()
-TRUTH = MIXTURE.draw(1000, torch.Generator().manual_seed(9))
+MIXTURE = square_mixture()
+TRUTH = MIXTURE.sample(1000, torch.Generator().manual_seed(9))
 
 
 def cloud(steps: int = 300, rate: float = 0.03, **settings):
     generator = torch.Generator().manual_seed(0)
     settings = replace(WINDOW, **settings)
-    x = distil(MIXTURE, settings, particles=64, steps=steps, rate=rate, generator=generator)
-    return figures(MIXTURE, x, TRUTH)
+    x = distill_particles(MIXTURE, settings, particles=64, steps=steps, rate=rate, generator=generator)
+    return particle_statistics(MIXTURE, x, TRUTH)
 
 
 @pytest.fixture(scope="module")
 def clouds():
     return {
-        "sds": cloud(kind="sds"),
-        "csd": cloud(kind="csd"),
-        "ism": cloud(kind="ism", steps=150),
-        "vsd": cloud(kind="vsd", score_rate=0.003, score_width=24),
+        "sds": cloud(type="sds"),
+        "csd": cloud(type="csd"),
+        "ism": cloud(type="ism", steps=150),
+        "vsd": cloud(type="vsd", vsd_lr=0.003, vsd_width=24),
     }
 
 
 def test_sds_finds_the_modes():
     """At small times, where the density's modes are its own and not those of a blurred one."""
-    low = cloud(kind="sds", t_start=(0.02, 0.2), t_end=(0.02, 0.2))
+    low = cloud(type="sds", t_range_start=(0.02, 0.2), t_range_end=(0.02, 0.2))
     assert low["distance_to_mode"] < 0.06
     assert low["spread"] < 0.3 * MIXTURE.deviation
-    assert 0.1 < low["left"] < 0.9, "a particle goes to the mode that is near"
+    assert 0.1 < low["left_fraction"] < 0.9, "a particle goes to the mode that is near"
 
 
 def test_sds_over_all_times_is_one_picture(clouds):
-    assert clouds["sds"]["left"] == 1.0
+    assert clouds["sds"]["left_fraction"] == 1.0
     assert clouds["sds"]["spread"] < 0.35 * MIXTURE.deviation
 
 
 def test_vsd_matches_the_distribution(clouds):
-    floor = figures(MIXTURE, MIXTURE.draw(64, torch.Generator().manual_seed(1)), TRUTH)["energy_distance"]
+    floor = particle_statistics(MIXTURE, MIXTURE.sample(64, torch.Generator().manual_seed(1)), TRUTH)["energy_distance"]
     assert clouds["vsd"]["energy_distance"] < 0.1 * clouds["sds"]["energy_distance"]
     assert clouds["vsd"]["energy_distance"] < max(10 * floor, 0.05)
     assert clouds["vsd"]["spread"] == pytest.approx(MIXTURE.deviation, rel=0.35)
@@ -65,56 +65,56 @@ def test_ism_is_between_them(clouds):
 def vsd_case(seed: int = 0):
     generator = torch.Generator().manual_seed(seed)
     settings = GuidanceConfig(type="vsd", vsd_width=8)
-    teacher = ScoreModel(
+    score_model = ScoreModel(
         settings,
         MIXTURE.alpha_sigma,
         lambda x_t, t, scale: 0.5 * x_t + 0.1 * scale,
         torch.randn(2, 3, generator=generator),
     )
     x = torch.randn(2, 3, 18, 18, generator=generator).requires_grad_()
-    return VsdGuidance(settings, torch.device("cpu")), teacher, x, torch.tensor([0.3, 0.6]), generator
+    return VsdGuidance(settings, torch.device("cpu")), score_model, x, torch.tensor([0.3, 0.6]), generator
 
 
-def step(guidance, teacher, x, t, generator):
-    return torch.autograd.grad(guidance(x, t, teacher, generator=generator).loss, x)[0]
+def step(guidance, score_model, x, t, generator):
+    return torch.autograd.grad(guidance(x, t, score_model, generator=generator).loss, x)[0]
 
 
 def test_vsd_begins_as_the_prior_itself():
-    guidance, teacher, x, t, generator = vsd_case()
-    assert guidance.tensors() == {}
-    assert step(guidance, teacher, x, t, generator).abs().max() < 1e-6
-    assert step(guidance, teacher, x, t, generator).abs().max() > 1e-6
+    guidance, score_model, x, t, generator = vsd_case()
+    assert guidance.state_dict() == {}
+    assert step(guidance, score_model, x, t, generator).abs().max() < 1e-6
+    assert step(guidance, score_model, x, t, generator).abs().max() > 1e-6
 
 
 def test_vsd_resumes_with_the_same_bytes():
-    guidance, teacher, x, t, generator = vsd_case()
+    guidance, score_model, x, t, generator = vsd_case()
     for _ in range(3):
-        step(guidance, teacher, x, t, generator)
-    state = {k: v.clone() for k, v in guidance.tensors().items()}
+        step(guidance, score_model, x, t, generator)
+    state = {k: v.clone() for k, v in guidance.state_dict().items()}
     numbers = generator.get_state()
-    onward = [step(guidance, teacher, x, t, generator) for _ in range(2)]
+    onward = [step(guidance, score_model, x, t, generator) for _ in range(2)]
     resumed = vsd_case()[0]
-    resumed.restore(state)
+    resumed.load_state_dict(state)
     generator.set_state(numbers)
-    assert all(torch.equal(a, step(resumed, teacher, x, t, generator)) for a in onward)
-    assert all(torch.equal(a, resumed.tensors()[k]) for k, a in guidance.tensors().items())
-    resumed.restore({})
-    assert resumed.tensors() == {}
+    assert all(torch.equal(a, step(resumed, score_model, x, t, generator)) for a in onward)
+    assert all(torch.equal(a, resumed.state_dict()[k]) for k, a in guidance.state_dict().items())
+    resumed.load_state_dict({})
+    assert resumed.state_dict() == {}
 
 
-def test_vsd_leaves_the_global_generator_alone_and_its_teacher_frozen():
-    guidance, teacher, x, t, generator = vsd_case()
+def test_vsd_leaves_the_global_generator_alone_and_its_score_model_frozen():
+    guidance, score_model, x, t, generator = vsd_case()
     before = torch.get_rng_state()
-    guided = guidance(x, t, teacher, generator=generator)
+    guided = guidance(x, t, score_model, generator=generator)
     assert torch.equal(torch.get_rng_state(), before)
     assert not guided.x0.requires_grad and x.grad is None
 
 
 @pytest.mark.parametrize("damage", ["missing", "shape", "foreign"])
 def test_a_state_that_does_not_fit_is_refused(damage):
-    guidance, teacher, x, t, generator = vsd_case()
-    step(guidance, teacher, x, t, generator)
-    state = dict(guidance.tensors())
+    guidance, score_model, x, t, generator = vsd_case()
+    step(guidance, score_model, x, t, generator)
+    state = dict(guidance.state_dict())
     if damage == "missing":
         del state["network.out.weight"]
     elif damage == "shape":
@@ -122,13 +122,13 @@ def test_a_state_that_does_not_fit_is_refused(damage):
     else:
         state = {"other": torch.zeros(1)}
     with pytest.raises((KeyError, ValueError, RuntimeError)):
-        vsd_case()[0].restore(state)
+        vsd_case()[0].load_state_dict(state)
 
 
 def test_a_prior_that_stumbles_does_not_spoil_what_is_learnt():
-    guidance, teacher, x, t, generator = vsd_case()
-    step(guidance, teacher, x, t, generator)
-    before = {k: v.clone() for k, v in guidance.tensors().items()}
-    lost = replace(teacher, ask=lambda x_t, t, scale: x_t * float("nan"))
+    guidance, score_model, x, t, generator = vsd_case()
+    step(guidance, score_model, x, t, generator)
+    before = {k: v.clone() for k, v in guidance.state_dict().items()}
+    lost = replace(score_model, predict_x0=lambda x_t, t, scale: x_t * float("nan"))
     step(guidance, lost, x, t, generator)
-    assert all(torch.equal(v, guidance.tensors()[k]) for k, v in before.items())
+    assert all(torch.equal(v, guidance.state_dict()[k]) for k, v in before.items())

@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from benchmarks.guidance import Mixture, square
+from tests.support.mixture import Mixture, square_mixture
 from dreamfusion3d.core.config import GuidanceConfig
 from dreamfusion3d.guidance import ScoreModel, csd, ism, load_guidance, sds, vsd
 
 SHAPE = (3, 4, 6, 6)
-WEIGHTINGS = ("reconstruction", "sigma2", "uniform")
+WEIGHTINGS = ("x0", "sds", "uniform")
 
 
 def draw(*shape, seed=0):
@@ -55,7 +55,7 @@ def noised(x, t, noise):
 def w(t, weighting):
     """The papers' w(t), before a difference of noise predictions."""
     alpha, sigma = (c.view(-1, 1, 1, 1) for c in cosine(t))
-    return {"sigma2": sigma**2, "uniform": torch.ones_like(sigma), "reconstruction": sigma / alpha}[weighting]
+    return {"sds": sigma**2, "uniform": torch.ones_like(sigma), "x0": sigma / alpha}[weighting]
 
 
 def gradient(guided, x):
@@ -133,7 +133,7 @@ def test_ism_below_its_begin_is_csd_there(case):
 
 
 def mixture_case():
-    mixture: Mixture = square()
+    mixture: Mixture = square_mixture()
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(200, 2, 1, 1, generator=generator).requires_grad_()
     return mixture, x, torch.full((200,), 0.3), generator
@@ -143,9 +143,17 @@ def test_csd_climbs_the_classifier():
     """Its noise residual is -sigma grad log p(y | x_t), taken here from the densities."""
     mixture, x, t, generator = mixture_case()
     noise = torch.randn(x.shape, generator=generator)
-    teacher = mixture.teacher(GuidanceConfig(), 200)
+    score_model = mixture.score_model(GuidanceConfig(), 200)
     found = gradient(
-        csd(x, t, mixture.alpha_sigma(t), teacher.conditional, teacher.unconditional, noise=noise, weighting="uniform"),
+        csd(
+            x,
+            t,
+            mixture.alpha_sigma(t),
+            score_model.conditional,
+            score_model.unconditional,
+            noise=noise,
+            weighting="uniform",
+        ),
         x,
     )
     x_t = noised(x, t, noise).requires_grad_()
@@ -158,9 +166,9 @@ def test_ism_hardly_depends_on_its_noise_and_sds_does():
     mixture, x, t, generator = mixture_case()
     spreads = {}
     for kind in ("sds", "ism"):
-        guidance, teacher = load_guidance(GuidanceConfig(type=kind)), mixture.teacher(GuidanceConfig(), 200)
+        guidance, score_model = load_guidance(GuidanceConfig(type=kind)), mixture.score_model(GuidanceConfig(), 200)
         found = torch.stack(
-            [torch.autograd.grad(guidance(x, t, teacher, generator=generator).loss, x)[0] for _ in range(8)]
+            [torch.autograd.grad(guidance(x, t, score_model, generator=generator).loss, x)[0] for _ in range(8)]
         )
         spreads[kind] = float(found.std(0).mean())
     assert spreads["ism"] < 0.2 * spreads["sds"]
@@ -169,7 +177,7 @@ def test_ism_hardly_depends_on_its_noise_and_sds_does():
 def test_a_picture_on_the_priors_own_path_is_left_by_ism():
     """Without a prompt and with a short interval, there is nothing to match; SDS still pulls."""
     mixture, x, t, generator = mixture_case()
-    teacher = ScoreModel(
+    score_model = ScoreModel(
         GuidanceConfig(ism_interval=0.005, ism_stride=0.02),
         mixture.alpha_sigma,
         lambda x_t, t, scale: mixture.denoise(x_t, t, mixture.uncond),
@@ -177,6 +185,6 @@ def test_a_picture_on_the_priors_own_path_is_left_by_ism():
     )
     pulls = {}
     for kind in ("sds", "ism"):
-        loss = load_guidance(GuidanceConfig(type=kind))(x, t, teacher, generator=generator).loss
+        loss = load_guidance(GuidanceConfig(type=kind))(x, t, score_model, generator=generator).loss
         pulls[kind] = float(torch.autograd.grad(loss, x)[0].abs().mean())
     assert pulls["ism"] < 0.1 * pulls["sds"]

@@ -49,14 +49,14 @@ def test_the_residuals_are_one_up_to_alpha_over_sigma(case):
     torch.testing.assert_close(noise_form(x, t, noise), alpha / sigma * (x - x_hat), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("weighting", ["reconstruction", "sigma2"])
+@pytest.mark.parametrize("weighting", ["x0", "sds"])
 def test_gradient_is_dreamfusions_up_to_the_documented_factor(case, weighting):
     x, t, noise = case
     alpha, sigma = (c.view(-1, 1, 1, 1) for c in cosine(t))
     loss = sds(x, t, cosine(t), some_network, noise=noise, weighting=weighting).loss
     (gradient,) = torch.autograd.grad(loss, x)
-    # sigma2: w = sigma^2. reconstruction: |x - x0_hat|^2 alone, that is w = sigma / alpha.
-    w = sigma**2 if weighting == "sigma2" else sigma / alpha
+    # sds: w = sigma^2. x0: |x - x0_hat|^2 alone, that is w = sigma / alpha.
+    w = sigma**2 if weighting == "sds" else sigma / alpha
     expected = w * noise_form(x, t, noise) / x.numel()  # a mean over pictures and pixels
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-8)
 

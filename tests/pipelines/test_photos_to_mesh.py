@@ -186,7 +186,7 @@ def test_few_photos_are_remarked_on(folder: Path, tmp_path: Path, capsys: pytest
     sets = ("optim.steps=2", "reconstruction.rays_per_step=64", "reconstruction.num_eval_images=6")
     make(folder, tmp_path, *sets, progress=None)
     assert "10 photos leave much open" in capsys.readouterr().err
-    taught = make(folder, tmp_path, *sets, "reconstruction.semantic_encoder=judge", name="taught")
+    taught = make(folder, tmp_path, *sets, "reconstruction.semantic_encoder=embedded", name="taught")
     assert "leave much open" not in capsys.readouterr().err
     assert taught.main_file.name == "taught.glb"
 

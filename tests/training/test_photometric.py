@@ -92,7 +92,7 @@ def test_resumes_to_the_same_bits(photos: Photos, tmp_path: Path, monkeypatch: p
 
     def begun(field: NerfField, checkpoint: Path | None):
         eye = SemanticConsistencyLoss.from_photos(
-            load_image_encoder("judge"), photos, config.reconstruction, (1.0, 1.0, 1.0)
+            load_image_encoder("embedded"), photos, config.reconstruction, (1.0, 1.0, 1.0)
         )
         return fit_photos(
             field,
@@ -172,7 +172,7 @@ def test_ssim_and_psnr_are_their_formulas() -> None:
 
 def test_the_semantic_loss_asks_for_likeness(photos: Photos) -> None:
     one = photos.select([0])
-    eye = load_image_encoder("judge")
+    eye = load_image_encoder("embedded")
     semantic = SemanticConsistencyLoss.from_photos(eye, one, ReconstructionConfig(semantic_weight=0.5), (1.0, 1.0, 1.0))
     rgba = one.rgba.float() / 255
     rgb = (rgba[..., :3] * rgba[..., 3:]).requires_grad_(True)

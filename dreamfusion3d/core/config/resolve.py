@@ -107,7 +107,7 @@ def check_config(config: Config) -> None:
     if not config.mesh.formats:
         names = ", ".join(typing.get_args(FormatName))
         raise SettingError("mesh.formats", f"is empty: name at least one of {names}")
-    for name in ("field", "paint"):
+    for name in ("field", "texture"):
         section_config = getattr(config, name)
         if section_config.max_resolution < section_config.base_resolution:
             raise InputError(f"{name}.max_resolution is below {name}.base_resolution; raise it")

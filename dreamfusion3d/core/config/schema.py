@@ -60,7 +60,7 @@ class GuidanceConfig:
     # "window": uniform in it; "dreamtime": from t_start's end down to t_end's begin (arXiv 2306.12422)
     schedule: Literal["window", "dreamtime"] = "window"
     noise_samples: int = _bounded(1, 1, 64)  # times and noises that a step's pictures are shown with
-    weighting: Literal["reconstruction", "sigma2", "uniform"] = "reconstruction"  # guidance/protocol.py
+    weighting: Literal["x0", "sds", "uniform"] = "x0"  # guidance/protocol.py
     ism_interval: float = _bounded(0.05, 0.0, 1.0)  # between ism's two times
     ism_stride: float = _bounded(0.2, 0.01, 1.0)  # of ism's inversion
     vsd_width: int = _bounded(48, 1, 1024)  # channels of the network that vsd trains
@@ -149,7 +149,7 @@ class ReconstructionConfig:
     num_eval_images: int = _bounded(0, 0, 10_000)  # photos that are not fitted but judged by
     novel_view_interval: int = _bounded(5, 1, 1000)  # steps between pictures from poses that no photo has
     num_novel_views: int = _bounded(2, 1, 64)  # such pictures at a time
-    semantic_encoder: Literal["none", "judge", "clip"] = "none"  # of what they show: an image encoder (DietNeRF)
+    semantic_encoder: Literal["none", "embedded", "clip"] = "none"  # of what they show: an image encoder (DietNeRF)
     semantic_weight: float = _bounded(0.01, 0.0, 1e3)  # of its loss; a prior's is guidance.weight
     semantic_end_fraction: float = _bounded(0.5, 0.0, 1.0)  # share of the steps; then the photos alone are fitted
     clip_model: str | None = None  # folder or hub id of a CLIP model, for the teacher clip

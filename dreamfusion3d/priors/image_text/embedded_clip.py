@@ -1,7 +1,7 @@
 """The shipped image-text encoder: a small CLIP of the procedural world, for judging alone.
 
 It is never asked while a prompt is distilled, so what it says of such an asset was not fitted to it
-(`fit --teacher judge` does ask it). Pictures go through a small residual network, prompts through their
+(`fit --teacher embedded` does ask it). Pictures go through a small residual network, prompts through their
 meaning; both end on one sphere (Radford et al., arXiv 2103.00020).
 """
 

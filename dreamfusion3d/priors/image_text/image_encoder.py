@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.priors.image_text.protocol import EMBEDDED_ENCODER
 
 
 @runtime_checkable
@@ -66,7 +67,7 @@ class ClipImageEncoder:
 
 def load_image_encoder(name: str, clip_model: str | None = None) -> ImageEncoder:
     """The encoder of `reconstruction.semantic_encoder`. Raises InputError where a CLIP model is not named or cannot be read."""
-    if name == "judge":
+    if name == EMBEDDED_ENCODER:
         return EmbeddedImageEncoder()
     if clip_model is None:
         raise InputError("the teacher clip needs a CLIP model: name its folder or hub id with --encoder")

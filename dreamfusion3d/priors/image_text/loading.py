@@ -7,7 +7,7 @@ from dreamfusion3d.priors.image_text.transformers_clip import ClipEncoder
 
 
 def load_image_text_encoder(name: str = EMBEDDED_ENCODER) -> ImageTextEncoder:
-    """ "judge" is the shipped one; else a folder or hub id of a CLIP model."""
+    """Load the shipped encoder ("embedded"), or a CLIP model by its folder or hub id."""
     if name == EMBEDDED_ENCODER:
         from dreamfusion3d.priors.image_text.embedded_clip import EmbeddedClipEncoder
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 BACKGROUND_GRAY = 0.86  # grey behind the pictures
-EMBEDDED_ENCODER = "judge"
+EMBEDDED_ENCODER = "embedded"
 
 
 @runtime_checkable

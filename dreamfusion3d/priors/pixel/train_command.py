@@ -130,7 +130,7 @@ def train_prior_folder(
     )
     for step in run:
         if step.warning:
-            progress.log(f"warning: {step.warning}")
+            progress.warn(step.warning)
         losses["scene" if step.scene_only else "loss"].append(step.loss)
         images_per_second = (step.images_seen - initial_images) / (time.monotonic() - start_time)
         means = {name: round(sum(values) / len(values), 5) for name, values in losses.items() if values}
@@ -174,17 +174,17 @@ def _read_image_folder(folder: Path, progress: Progress) -> image_folder.ImageFo
         if dataset is None:
             continue
         if dataset.num_backgrounds_removed:
-            progress.log(
-                f"warning: {dataset.num_backgrounds_removed} of {total} pictures have no transparency; their plain background "
-                "was cut out"
+            progress.warn(
+                f"{dataset.num_backgrounds_removed} of {total} images have no transparency; their plain background "
+                "was removed"
             )
         if not dataset.has_cameras:
-            progress.log(
-                "warning: the pictures have no cameras (azimuth_deg, elevation_deg): each is learned alone, "
-                "and the prior will not know the sides of things"
+            progress.warn(
+                "the images have no cameras (azimuth_deg, elevation_deg): each is learned by itself, "
+                "and the prior will not tell an object's sides apart"
             )
         elif all(len(group) == 1 for group in dataset.groups):
-            progress.log("warning: no two pictures share a group: views will be learned one by one, not together")
+            progress.warn("no two images share a group: views are learned one by one, not together")
         return dataset
     raise AssertionError("read_folder ends with the pictures")
 
