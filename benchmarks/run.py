@@ -32,8 +32,8 @@ import torch
 
 from benchmarks import charts, hashgrid, memory, peers, sds, step
 from dreamfusion3d.cameras.orbit import sample_orbit_cameras
-from dreamfusion3d.core.runtime import configure_process
 from dreamfusion3d.core.config import resolve_config
+from dreamfusion3d.core.runtime import configure_process
 from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
 from dreamfusion3d.fields.initialization import FieldInit
 from dreamfusion3d.pipelines.context import predict_field_init

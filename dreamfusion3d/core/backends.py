@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from dreamfusion3d.core.errors import InputError
@@ -17,11 +16,9 @@ if TYPE_CHECKING:
     import torch
 
 
-import ctypes
 import functools
 import importlib.util
 import os
-import platform
 import shutil
 from typing import Literal
 

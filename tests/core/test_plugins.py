@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.mixture import square_mixture
 from dreamfusion3d.core import plugins
 from dreamfusion3d.core.config import BUILTIN_GUIDANCES, GuidanceConfig, PriorConfig, guidance_names, resolve_config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.guidance import GuidanceOutput, load_guidance
+from tests.support.mixture import square_mixture
 
 ROOT = Path(__file__).parents[2]
 GROUP = "dreamfusion3d.guidance"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from tests.support.mixture import WINDOW, distill_particles, square_mixture
 from dreamfusion3d.guidance import StatelessGuidance
+from tests.support.mixture import WINDOW, distill_particles, square_mixture
 
 PAGE = Path(__file__).parents[2] / "docs" / "guidance.md"
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.support.mixture import WINDOW, distill_particles, particle_statistics, square_mixture
 from dreamfusion3d.core.config import GuidanceConfig
 from dreamfusion3d.guidance import ScoreModel, VsdGuidance
+from tests.support.mixture import WINDOW, distill_particles, particle_statistics, square_mixture
 
 MIXTURE = square_mixture()
 TRUTH = MIXTURE.sample(1000, torch.Generator().manual_seed(9))

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from tests.support.mixture import Mixture, square_mixture
 from dreamfusion3d.core.config import GuidanceConfig
 from dreamfusion3d.guidance import ScoreModel, csd, ism, load_guidance, sds, vsd
+from tests.support.mixture import Mixture, square_mixture
 
 SHAPE = (3, 4, 6, 6)
 WEIGHTINGS = ("x0", "sds", "uniform")
