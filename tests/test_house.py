@@ -14,90 +14,29 @@ import typer
 
 from dreamfusion3d.cli import main
 from dreamfusion3d.core.config import setting_types
-
-ROOT = Path(__file__).parent.parent
-# Lowest floor first. A package imports from lower floors, and from its own floor without a cycle.
-FLOORS = (
-    ("core", "memory"),
-    ("fields", "cameras", "guidance"),
-    ("mesh", "procedural"),
-    ("priors", "rendering"),
-    ("training", "evaluation"),
-    ("pipelines",),
-    ("batch", "viewer", "doctor", "local_auth", "cli"),
+from tests.support.structure import (
+    FLOOR,
+    MODULES,
+    NAMES,
+    ROOT,
+    dependencies,
+    imported,
+    module_name,
+    package_graph,
+    package_of,
 )
-FLOOR = {name: i for i, names in enumerate(FLOORS, 1) for name in names}
+
 MOST_PACKAGE_PAIRS = 60
-MODULES = sorted([*(ROOT / "dreamfusion3d").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])
-
-
-def module_name(path: Path) -> str:
-    """Dotted name below the package: "rendering.volume", "cli.batch", "" for dreamfusion3d itself."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    parts = parts if parts[0] == "cli" else parts[1:]
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-NAMES = {module_name(path): path for path in MODULES}
-
-
-def walk(tree: ast.AST, *, typing: bool) -> Iterator[ast.AST]:
-    """All nodes; those under `if TYPE_CHECKING:` only with ``typing``."""
-    for node in ast.iter_child_nodes(tree):
-        if not typing and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        yield node
-        yield from walk(node, typing=typing)
-
-
-def imported(path: Path, *, typing: bool = True) -> set[str]:
-    """Full names of all imports, function-level ones included; relative ones resolved."""
-    package = list(path.relative_to(ROOT).parent.parts)
-    if package[0] == "cli":
-        package = ["dreamfusion3d", *package]
-    names: set[str] = set()
-    for node in walk(ast.parse(path.read_text(encoding="utf-8")), typing=typing):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            stem = ".".join([*base, *([node.module] if node.module else [])])
-            names |= {f"{stem}.{alias.name}" for alias in node.names}
-    return names
-
-
-def dependencies(path: Path, *, typing: bool = True) -> set[str]:
-    """Modules of this package that ``path`` imports."""
-    found = set()
-    for name in imported(path, typing=typing):
-        if name.startswith("dreamfusion3d."):
-            inner = name.removeprefix("dreamfusion3d.")
-            found.add(inner if inner in NAMES else inner.rpartition(".")[0])
-    return found - {"", module_name(path)}
-
-
-def package(module: str) -> str:
-    return module.partition(".")[0]
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_imports_go_down(name: str) -> None:
     if not name or name == "__main__":
         return
-    here = package(name)
+    here = package_of(name)
     assert here in FLOOR, f"give {here!r} its floor in this test and in docs/architecture.md"
     for other in dependencies(NAMES[name]):
-        assert FLOOR[package(other)] <= FLOOR[here], f"{name} imports {other} from a higher floor"
-
-
-def package_graph() -> dict[str, set[str]]:
-    graph: dict[str, set[str]] = {}
-    for name, path in NAMES.items():
-        if name in ("", "__main__"):
-            continue
-        others = {package(other) for other in dependencies(path)} - {package(name)}
-        graph.setdefault(package(name), set()).update(others)
-    return graph
+        assert FLOOR[package_of(other)] <= FLOOR[here], f"{name} imports {other} from a higher floor"
 
 
 def test_packages_have_no_cycle() -> None:
@@ -120,7 +59,7 @@ def test_public_names_are_unique() -> None:
     """No public function or class of the package is defined twice."""
     places: dict[str, list[str]] = {}
     for name, path in NAMES.items():
-        if package(name) == "cli" or name.startswith("procedural.shapes"):
+        if package_of(name) == "cli" or name.startswith("procedural.shapes"):
             continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
@@ -131,7 +70,7 @@ def test_public_names_are_unique() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_foreign_packages_stay_in_their_place(path: Path) -> None:
-    here = package(module_name(path))
+    here = package_of(module_name(path))
     roots = {name.split(".")[0] for name in imported(path)}
     if here != "priors":
         assert not roots & {"diffusers", "transformers"}
