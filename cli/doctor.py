@@ -29,7 +29,7 @@ def doctor(
     from dreamfusion3d.memory import budget as amount
 
     budget = None if memory_budget is None else amount.parse_bytes(memory_budget)
-    report = system_report(prior, step=step, memory_budget=budget, say=LineProgress().log)
+    report = system_report(prior, step=step, memory_budget=budget, log=LineProgress().log)
     print(json.dumps(report, indent=2) if as_json else "\n".join(format_report(report)))
     if problem := (report["step"] or {}).get("problem"):
         raise InputError(problem)

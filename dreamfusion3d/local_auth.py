@@ -1,10 +1,9 @@
-"""Who may talk to a server of ours: whoever has its address, from this machine.
+"""Authentication for servers on loopback: only the holder of the printed URL, on this machine, gets access.
 
-Any program of this machine, and any page in its browser, can reach a port of loopback. So every request
-must carry the token in its path (a page elsewhere does not know it), name this server in its Host header
-(or a name that was made to point here, DNS rebinding, could reach it), and, where the browser says which
-page it comes from, come from this one. A path is enough for pages that ask for all they need below the
-address that they were opened by: no cookie is left behind.
+Any program on this machine and any page in its browser can reach a loopback port. A request must therefore
+carry the token in its path (other pages do not know it), name this server in its Host header (against DNS
+rebinding) and have no other page as its Origin. The token in the path needs no cookie, because the served
+pages request everything relative to their own URL.
 """
 
 from __future__ import annotations
@@ -16,13 +15,22 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 LOOPBACK_HOST = "127.0.0.1"
+SECURITY_HEADERS = {  # of every response
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 @dataclass
 class LocalAuth:
-    """Lets a request through when it has the token and comes from this machine's own page.
+    """Checks that a request carries the token and comes from this server's own page.
 
-    ``command`` printed the address. ``port`` is known when the server listens.
+    Args:
+        command: the command that prints the URL, for error messages.
+        token: the secret in the URL's path.
+        port: set once the server listens.
     """
 
     command: str
@@ -38,25 +46,25 @@ class LocalAuth:
         return {f"{name}:{self.port}" for name in (LOOPBACK_HOST, "localhost")}
 
     def refusal_reason(self, path: str, hosts: Sequence[str], origins: Sequence[str]) -> str | None:
-        """Why a request is refused, by its path and all its headers Host and Origin; None when it is not."""
-        if len(hosts) > 1 or len(origins) > 1:  # which one counts is not agreed on
-            return "headers sent twice"
+        """Check a request's path and its Host and Origin headers; returns why it is refused, or None."""
+        if len(hosts) > 1 or len(origins) > 1:  # which one counts is ambiguous
+            return "duplicate Host or Origin header"
         if not self.allowed_hosts.intersection(hosts):
-            return "this server is not called so"
+            return "wrong Host header"
         if any(self._netloc(origin) not in self.allowed_hosts for origin in origins):
-            return "from another page"
+            return "the request comes from another page"
         token = path.lstrip("/").partition("?")[0].partition("/")[0]
         if not hmac.compare_digest(token.encode(), self.token.encode()):
-            return f"the address lacks its token: use the one that `{self.command}` printed"
+            return f"the URL lacks its token: use the one printed by `{self.command}`"
         return None
 
     def strip_token(self, path: str) -> str:
-        """What follows the token."""
+        """Return the path after the token."""
         return "/" + path.lstrip("/").removeprefix(self.token).lstrip("/")
 
     @staticmethod
     def _netloc(origin: str) -> str:
         try:
             return urlsplit(origin).netloc
-        except ValueError:  # as of "http://["
+        except ValueError:  # e.g. "http://["
             return ""

@@ -41,7 +41,7 @@ def seen(found: Row) -> Row:
     }
     if "acted" in found:
         shown["fault_happened"] = found["acted"]
-        noted = [e for e in found["events"] if e.get("note") and e["event"] != "worker"]
+        noted = [e for e in found["events"] if e.get("note") and e["event"] not in ("worker", "worker_replaced")]
         shown["notes"] = [e["note"][:200] for e in noted]
     return shown
 

@@ -124,10 +124,7 @@ def starve() -> None:
     """A memory limit that no asset fits; in every worker."""
     import resource
 
-    from dreamfusion3d.batch.worker import resident_memory_bytes
-
     pages = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    assert resident_memory_bytes()
     resource.setrlimit(resource.RLIMIT_AS, (pages + (24 << 20), resource.RLIM_INFINITY))
 
 

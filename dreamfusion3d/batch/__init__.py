@@ -1,1 +1,1 @@
-"""Many assets from one manifest: rows, plan, supervisor of worker processes, table, contact sheet."""
+"""Batches: many assets from one manifest, made by supervised worker processes, with a contact sheet to review."""

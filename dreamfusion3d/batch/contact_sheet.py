@@ -1,4 +1,4 @@
-"""contact_sheet.html: every finished asset of a folder on one page that needs no network and no server."""
+"""contact_sheet.html: every finished asset of a folder on one page that needs neither network nor server."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ THUMBNAIL_SIZE = 256  # pixels along a side
 SHEET_TEMPLATE = Path(__file__).with_name("contact_sheet.html")
 SHEET_SCRIPT = Path(__file__).with_name("turn.js")
 MEDIA_SUFFIXES = (".png", ".mp4")
-# Figures of asset.json's mesh that may be sorted by, beside the checks.
+# figures of asset.json's "mesh" that cards can be sorted by, besides the checks
 SORTABLE_FIGURES = ("vertices", "faces", "components", "genus", "volume")
 
 Card = dict[str, Any]
 
 
 def write_contact_sheet(out: Path) -> Path:
-    """OUT/contact_sheet.html of all finished assets in OUT; verdicts of OUT/review.json are taken over."""
+    """Write OUT/contact_sheet.html with all finished assets in OUT and the verdicts of OUT/review.json."""
     cards = [_embed_images(out, asset) for folder in asset_folders(out) if (asset := read_card(folder))]
     path = out / "contact_sheet.html"
     with files.atomic_write(path) as temporary:
@@ -37,8 +37,8 @@ def write_contact_sheet(out: Path) -> Path:
 
 
 def render_contact_sheet(out: Path, cards: Sequence[Card], review: reviews.ReviewLog, *, served: bool = False) -> str:
-    """The page. ``served``: by `review`, which keeps its verdicts and tells it what is new."""
-    # the page keeps verdicts in the browser under this key: by folder, so that two sheets keep apart
+    """Render the page; ``served`` is True if `review` serves it, saves its verdicts and sends updates."""
+    # "key": where the page stores verdicts in the browser, different for each folder
     data = {
         "key": hash_text(str(out.resolve()), length=16),
         "assets": cards,
@@ -52,19 +52,19 @@ def render_contact_sheet(out: Path, cards: Sequence[Card], review: reviews.Revie
 
 
 def asset_folders(out: Path) -> Iterator[Path]:
-    """Folders in ``out`` that hold a report."""
-    for report in sorted(out.glob("*/asset.json")):
-        yield report.parent
+    """Yield the folders in ``out`` that hold an asset.json."""
+    for path in sorted(out.glob("*/asset.json")):
+        yield path.parent
 
 
 def _script_safe(data: Any) -> str:
-    """JSON that no prompt can end the script element with."""
+    """Encode JSON so that no prompt can close the script element."""
     text = json.dumps(data, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def read_card(folder: Path) -> Card | None:
-    """What the page shows of an asset, without its pictures; None when its record cannot be read."""
+    """Return what the page shows of an asset, without images; None if its record cannot be read."""
     record = read_asset_record(Workspace(folder))
     with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
         if record is not None:
@@ -91,14 +91,13 @@ def read_card(folder: Path) -> Card | None:
 
 
 def main_file_sha256(record: dict[str, Any]) -> str:
-    """What a verdict is of: the first of the asset's files that is no picture."""
+    """Return the digest that a verdict refers to: of the asset's first file that is neither image nor video."""
     found = (facts["sha256"] for name, facts in record["files"].items() if not str(name).endswith(MEDIA_SUFFIXES))
     return str(next(found, ""))
 
 
 def cache_preview(out: Path, name: str) -> None:
-    """Keeps the likeness of an asset that is just made: at the end of a batch a thousand would be made one
-    by one, while every worker is idle."""
+    """Make the preview of a new asset now: at the end of a batch all workers would wait for the previews."""
     if (asset := read_card(out / name)) is not None:
         _load_preview(out, asset)
 
@@ -109,7 +108,7 @@ def _load_preview(out: Path, asset: Card) -> str | None:
 
 
 def _embed_images(out: Path, asset: Card) -> Card:
-    """The card with its thumbnail and its likeness in it, for a page that can fetch nothing."""
+    """Embed the thumbnail and the preview in a card, for a page that cannot fetch files."""
     thumbnail = _thumbnail_data_uri(out / asset["name"] / "thumbnail.png")
     return {**asset, "thumbnail": thumbnail, "preview": _load_preview(out, asset) or None}
 
@@ -119,7 +118,7 @@ def _finite_float(value: Any) -> float | None:
 
 
 def _thumbnail_data_uri(path: Path) -> str | None:
-    """The picture as a data URI, small enough for a thousand on one page; None when there is none."""
+    """Return the image as a data URI, small enough for a thousand per page; None if it cannot be read."""
     from PIL import Image
 
     with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError):

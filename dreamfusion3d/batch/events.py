@@ -1,4 +1,4 @@
-"""What happens in a batch, and who may want to know."""
+"""Events of a batch, and the protocol of the reporters that receive them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Event:
-    """``kind`` is begun, stage, step, say, again, worker, or the `Status` of an item that is settled."""
+    """One event; ``type`` is started, stage, step, log, retry, worker, worker_replaced, or an `ItemStatus`."""
 
     type: str
     name: str = ""
@@ -21,7 +21,7 @@ class Event:
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Without what is empty."""
+        """Return a JSON object without empty fields."""
         record = {"event": self.type, **{k: v for k, v in vars(self).items() if k != "type" and v}}
         if "seconds" in record:
             record["seconds"] = round(self.seconds, 3)
@@ -30,11 +30,11 @@ class Event:
 
 @runtime_checkable
 class BatchReporter(Protocol):
-    """Told of all that happens."""
+    """Receives every event of a batch."""
 
     def on_event(self, event: Event) -> None: ...
 
     def refresh(self) -> None:
-        """Called often; the time to draw."""
+        """Redraw if needed; called often."""
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""A batch on the screen: a live table on a terminal, plain lines elsewhere, JSON for programs."""
+"""Reporters of a batch: a live table on a terminal, plain lines elsewhere, JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dreamfusion3d.core.progress import format_eta
 if TYPE_CHECKING:
     from rich.table import Table
 
-# Words for what an item is when it is settled, and their order in the count.
+# final statuses, in the order in which they are counted
 STATUS_LABELS = {
     "made": "made",
-    "there": "there already",
+    "there": "already there",
     "failed": "failed",
     "other": "there with other settings",
     "passed_over": "passed over",
@@ -25,7 +25,7 @@ REDRAWS_PER_SECOND = 4
 
 
 class Tally:
-    """Counts, and how long the rest may take by the rate so far."""
+    """Counts of finished items by status, and an estimate of the remaining time."""
 
     def __init__(self, total: int) -> None:
         self.total, self.start_time = total, time.monotonic()
@@ -47,24 +47,22 @@ class Tally:
 
 
 def format_event(event: Event) -> str:
-    """One line for what is worth a line; empty for the rest."""
-    if event.type == "begun":
-        return f"[{event.worker}] {event.name}" + (f" (try {event.attempt})" if event.attempt > 1 else "")
+    """Format an event as one line; empty for events that are not worth a line."""
+    if event.type == "started":
+        return f"[{event.worker}] {event.name}" + (f" (attempt {event.attempt})" if event.attempt > 1 else "")
     if event.type == "made":
         return f"made {event.name} in {event.seconds:.0f} s"
     if event.type == "failed":
-        return f"FAILED {event.name} (try {event.attempt}): {event.note}"
-    if event.type == "again":
-        return f"{event.name}: {event.note}"
+        return f"FAILED {event.name} (attempt {event.attempt}): {event.note}"
     if event.type == "other":
-        return f"{event.name} is there with other settings or weights; --remake makes it again"
-    if event.type == "worker":
+        return f"{event.name} was made with other settings or weights; use --overwrite to replace it"
+    if event.type in ("worker", "worker_replaced"):
         return f"worker {event.worker} {event.note}"
-    return f"{event.name}: {event.note}" if event.type == "say" else ""
+    return f"{event.name}: {event.note}" if event.type in ("retry", "log") else ""
 
 
 class LineReporter:
-    """A line for each row that begins or ends; with ``quiet`` only for what went wrong."""
+    """Prints a line for each item that starts or ends; with ``quiet``, only for problems."""
 
     def __init__(self, total: int, quiet: bool = False, stream: TextIO | None = None) -> None:
         self.tally, self.quiet, self.stream = Tally(total), quiet, stream
@@ -83,7 +81,7 @@ class LineReporter:
 
 
 class JsonReporter:
-    """One JSON object a line on stdout."""
+    """Prints one JSON object per line to stdout."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stdout
@@ -97,7 +95,7 @@ class JsonReporter:
 
 
 class LiveTable:
-    """rich's live table: a row a worker, the count below; what went wrong scrolls above it."""
+    """A live table of workers with a summary below; problems scroll above it."""
 
     def __init__(self, total: int) -> None:
         from rich.console import Console
@@ -112,24 +110,22 @@ class LiveTable:
     def on_event(self, event: Event) -> None:
         self.tally.add(event)
         row = self.rows.setdefault(event.worker, {}) if event.worker else {}
-        if event.type == "begun":
+        if event.type == "started":
             row.clear()
-            row.update(name=event.name, attempt=event.attempt, begun=time.monotonic())
+            row.update(name=event.name, attempt=event.attempt, start_time=time.monotonic())
         elif event.type == "stage":
             row.update(stage=event.stage, steps="")
         elif event.type == "step":
             row.update(steps=f"{event.done}/{event.total}")
-        elif event.type == "worker":
+        elif event.type in ("worker", "worker_replaced"):
             row.clear()
             row.update(stage=event.note)
         elif event.type in STATUS_LABELS:
             for number, other in self.rows.items():
                 if other.get("name") == event.name:
                     self.rows[number] = {}
-        if event.type in ("failed", "again", "other", "say") or (
-            event.type == "worker" and event.note.startswith("replaced")
-        ):
-            # markup off: a prompt may hold square brackets
+        if event.type in ("failed", "retry", "other", "log", "worker_replaced"):
+            # no markup: a prompt may contain square brackets
             self.console.print(format_event(event), markup=False, highlight=False, soft_wrap=True)
 
     def refresh(self) -> None:
@@ -147,11 +143,11 @@ class LiveTable:
         from rich.text import Text
 
         table = Table(box=None, caption=str(self.tally), caption_justify="left", caption_style="")
-        widths = {"worker": 6, "asset": 40, "try": 3, "stage": 24, "steps": 11, "time": 7}
+        widths = {"worker": 6, "asset": 40, "attempt": 7, "stage": 24, "steps": 11, "time": 7}
         for title, width in widths.items():
             table.add_column(title, width=width, no_wrap=True, overflow="ellipsis")
         for number, row in sorted(self.rows.items()):
-            elapsed = f"{time.monotonic() - row['begun']:.0f} s" if "begun" in row else ""
+            elapsed = f"{time.monotonic() - row['start_time']:.0f} s" if "start_time" in row else ""
             cells = [
                 str(number),
                 row.get("name", ""),
@@ -165,7 +161,7 @@ class LiveTable:
 
 
 def choose_batch_reporter(total: int, *, as_json: bool = False, quiet: bool = False) -> BatchReporter:
-    """The fitting one for this stderr."""
+    """Choose a reporter: JSON if asked for, a live table if stderr is a terminal, else lines."""
     if as_json:
         return JsonReporter()
     if quiet or not sys.stderr.isatty():

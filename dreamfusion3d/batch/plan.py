@@ -1,4 +1,4 @@
-"""What a manifest comes to: an item an asset, each with a folder of its own, and what it will cost."""
+"""Plan of a batch: one item per asset, each with its own folder, and an estimate of the cost."""
 
 from __future__ import annotations
 
@@ -15,48 +15,50 @@ from dreamfusion3d.core import config as configs
 from dreamfusion3d.core.config import Config, resolve_config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.slug import MAX_SLUG_LENGTH, append_hash, hash_text, slugify
-from dreamfusion3d.pipelines.workspace import RunIdentity
+from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace, read_asset_record
 
-# The embedded prior on two idle cores, from the medians of docs/benchmarks.md (draft: 11 s, 150 steps, of
-# which half are taken; standard: 18 s, 300 steps): seconds an asset = these times its steps, and the rest.
+# The embedded prior on two idle cores, from the medians in docs/benchmarks.md (draft: 11 s, 150 steps, of
+# which half are taken; standard: 18 s, 300 steps): seconds per asset = STEP_SECONDS * steps + FIXED_SECONDS.
 STEP_SECONDS, FIXED_SECONDS = 0.042, 5.0
 MAX_SEEDS_PER_ROW = 64
 
 
 @dataclass(frozen=True)
 class Item:
-    """One asset of the batch. Items of one ``row`` differ in their seed alone."""
+    """One asset of the batch. Items of one ``row`` differ only in their seed."""
 
-    name: str  # of its folder
+    name: str  # folder name
     prompt: str
     seed: int
     config: Config
     quality: str
     line: int
     row: int
-    asset_name: str | None = None  # the slug of the row's own name, which what is inside the files has
+    asset_name: str | None = None  # slug of the row's own name, used inside the files
 
     def identity(self, prior_sha256: str) -> RunIdentity:
         return RunIdentity(self.prompt, self.seed, self.config, prior_sha256)
 
     @property
     def digest(self) -> str:
-        """Of all but the prior's weights."""
+        """Digest of everything except the prior's weights."""
         return self.identity("").digest
 
 
 def expand_rows(path: Path, rows: Sequence[ManifestRow], num_seeds: int | None = None) -> list[Item]:
-    """The items of all rows; ``count`` seeds for each row that lists none, from its own on.
+    """Expand rows into items: ``num_seeds`` consecutive seeds for each row that lists none.
 
-    A folder is called by the row's name, or by its prompt; with several seeds ``_s<seed>`` follows.
-    Where names that nobody chose meet, the later get a hash. Raises ManifestError where chosen names
-    meet, or where a row repeats another.
+    A folder is named after the row's name or prompt, followed by ``_s<seed>`` if the row has several seeds.
+    If names derived from prompts collide, the later ones get a hash.
+
+    Raises:
+        ManifestError: chosen names collide, or a row repeats another.
     """
     problems: list[str] = []
     line_by_name: dict[str, int] = {}
     line_by_digest: dict[str, int] = {}
     folder_names: dict[tuple[int, int], str] = {}
-    for has_name in (True, False):  # chosen names first: no row may lose its name to another's prompt
+    for has_name in (True, False):  # chosen names take precedence over prompts
         for index, row in enumerate(rows):
             if (row.name is not None) is not has_name:
                 continue
@@ -66,10 +68,10 @@ def expand_rows(path: Path, rows: Sequence[ManifestRow], num_seeds: int | None =
                 if name in line_by_name and not has_name:
                     name = append_hash(name, key)
                 if not has_name and key in line_by_digest:
-                    problems.append(f"{path}:{row.line}: the same asset as line {line_by_digest[key]}")
+                    problems.append(f"{path}:{row.line}: the same asset as in line {line_by_digest[key]}; remove one")
                 elif name in line_by_name:
                     problems.append(
-                        f"{path}:{row.line}: its folder {name!r} is that of line {line_by_name[name]}; change a name"
+                        f"{path}:{row.line}: the folder {name!r} is already used by line {line_by_name[name]}; change a name"
                     )
                 line_by_name.setdefault(name, row.line)
                 line_by_digest.setdefault(key, row.line)
@@ -93,7 +95,7 @@ def expand_rows(path: Path, rows: Sequence[ManifestRow], num_seeds: int | None =
 
 
 def sort_by_line(problems: Iterable[str]) -> list[str]:
-    """Those of a manifest, as they stand in it; what has no line of its own comes first."""
+    """Sort a manifest's problems by line; those without a line come first."""
 
     def line(problem: str) -> int:
         number = problem.split(": ", 1)[0].rpartition(":")[2]
@@ -111,7 +113,7 @@ def _row_seeds(row: ManifestRow, num_seeds: int | None) -> tuple[int, ...]:
 
 
 def folder_name(text: str, seed: int | None = None) -> str:
-    """The slug of ``text``, with the seed behind it; at most LONGEST_SLUG characters."""
+    """Return the slug of ``text`` with the seed appended, at most MAX_SLUG_LENGTH characters."""
     name = slugify(text)
     if seed is None:
         return name
@@ -122,21 +124,22 @@ def folder_name(text: str, seed: int | None = None) -> str:
 
 
 def select_shard(items: Sequence[Item], shard: str) -> list[Item]:
-    """Every N-th row from the K-th on, for "K/N"; the seeds of a row stay together."""
+    """Select every N-th row from the K-th, for "K/N"; the seeds of a row stay together."""
     number, count = parse_shard(shard)
     return [item for item in items if item.row % count == number - 1]
 
 
 def parse_shard(shard: str) -> tuple[int, int]:
+    """Parse "K/N". Raises InputError."""
     with contextlib.suppress(ValueError):
         number, count = (int(part) for part in shard.split("/"))
         if 1 <= number <= count:
             return number, count
-    raise InputError(f"--shard {shard!r} is not K/N with K from 1 to N, for example 2/8")
+    raise InputError(f"--shard {shard!r} is not K/N with 1 <= K <= N, e.g. 2/8")
 
 
 def group_by_row(items: Iterable[Item]) -> dict[int, list[Item]]:
-    """The items of each row."""
+    """Group items by row."""
     rows: dict[int, list[Item]] = {}
     for item in items:
         rows.setdefault(item.row, []).append(item)
@@ -144,7 +147,7 @@ def group_by_row(items: Iterable[Item]) -> dict[int, list[Item]]:
 
 
 def changed_settings(item: Item) -> list[str]:
-    """KEY=VALUE for all that differs from the item's quality: `resolve` makes the same config of it."""
+    """Return KEY=VALUE for every setting that differs from the item's quality; reproduces its config."""
     base, flat = _flatten_config(resolve_config(item.quality)), _flatten_config(item.config)
     return [f"{key}={_format_value(value)}" for key, value in flat.items() if value != base[key]]
 
@@ -159,21 +162,23 @@ def _format_value(value: Any) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-# --- what it will cost ---------------------------------------------------------------------------
+# --- cost ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """For all items that are still to be made. ``seconds``: None where nothing is known of the prior."""
+    """Estimated cost of making items. ``seconds`` is None if nothing is known about the prior."""
 
-    seconds: float | None  # of work, before it is shared among workers
+    seconds: float | None  # total, before division among workers
     bytes: int
     source: str
 
 
 def estimate_cost(items: Sequence[Item], out: Path) -> CostEstimate:
-    """From what finished assets of the folder with the same work took, else from the embedded prior's
-    figures on two idle cores."""
+    """Estimate the cost from finished assets in the folder with the same settings, else from benchmarks.
+
+    The benchmarks are those of the embedded prior on two idle cores.
+    """
     cost_by_workload = _measure_costs(out)
     seconds, size, num_measured, num_unknown = 0.0, 0, 0, 0
     for item in items:
@@ -187,23 +192,23 @@ def estimate_cost(items: Sequence[Item], out: Path) -> CostEstimate:
         else:
             num_unknown += 1
     if num_measured == len(items):
-        source = "from the assets that are in the folder"
+        source = "based on the assets in the folder"
     elif num_measured:
-        source = "partly from the assets that are in the folder, else as on two idle cores"
+        source = "based partly on the assets in the folder, else on two idle cores"
     else:
-        source = "as on two idle cores"
+        source = "based on two idle cores"
     if num_unknown:
-        return CostEstimate(None, size, f"unknown for {num_unknown} with another prior, until one of them is made")
+        return CostEstimate(None, size, f"unknown for {num_unknown} with another prior until one of them is made")
     return CostEstimate(seconds, size, source)
 
 
 def _measure_costs(out: Path) -> dict[str, tuple[float, float]]:
-    """By kind of work: median seconds and bytes of the finished assets in ``out``."""
+    """Return median seconds and bytes of the finished assets in ``out``, by workload."""
     costs: dict[str, list[tuple[float, float]]] = {}
-    for report in out.glob("*/asset.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            record = json.loads(report.read_text(encoding="utf-8"))
-            size = sum(p.stat().st_size for p in report.parent.rglob("*") if p.is_file())
+    for path in out.glob("*/asset.json"):
+        with contextlib.suppress(OSError, KeyError, TypeError, AttributeError):
+            record = read_asset_record(Workspace(path.parent)) or {}
+            size = sum(p.stat().st_size for p in path.parent.rglob("*") if p.is_file())
             costs.setdefault(_workload_key(record["config"]), []).append((sum(record["seconds"].values()), size))
     return {
         work: (float(statistics.median(s for s, _ in all_)), float(statistics.median(b for _, b in all_)))
@@ -216,7 +221,7 @@ def _workload_key(config: dict[str, Any]) -> str:
 
 
 def _estimate_bytes(config: Config) -> int:
-    """Of an asset with its work/: what runs of 80 to 128 cells came to, rounded up."""
+    """Estimate the size of an asset with its work/ folder, fitted to runs with grids of 80 to 128 cells."""
     mesh, field = config.mesh, config.field
     cells = min(2**field.log2_table_size, field.max_resolution**3)  # of the finest level
     parameters = 4 * field.features_per_level * field.num_levels * cells // 2

@@ -1,9 +1,8 @@
-"""A small likeness of an asset that a page can hold: some hundred triangles with a colour at each corner.
+"""Small 3D previews for the contact sheet: vertex-colored meshes of some hundred triangles.
 
-A page that is opened as a file may not read the GLB beside it (browsers count every file as an origin of
-its own), so what turns on the contact sheet must be on it. The likeness is a GLB too, with quantised
-positions (KHR_mesh_quantization), so that the page needs one reader; deflated, it takes about as much
-room as the thumbnail.
+A page opened from a file may not read the GLB next to it (browsers treat every file as its own origin), so its
+3D previews must be embedded. A preview is a GLB with quantized positions (KHR_mesh_quantization), so that the
+page needs only one reader; deflated, it is about as large as the thumbnail.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from jaxtyping import Float, Int, UInt8
 
 from dreamfusion3d.core import files
 
-MAX_PREVIEW_FACES = 1600  # triangles at most
-QUANTIZATION_STEPS = 2**14  # to which positions are rounded along the longest side: no step shows on a thumbnail
-PREVIEW_FOLDER = "previews"  # folder of those made before, by the sha256 of the asset
+MAX_PREVIEW_FACES = 1600
+QUANTIZATION_STEPS = 2**14  # along the longest side
+PREVIEW_FOLDER = "previews"  # cache, keyed by the sha256 of the asset
 
 
 def load_or_make_preview(glb: Path, sha256: str, cache: Path) -> str | None:
-    """The likeness of a GLB as base64 of a deflated GLB; None when the file cannot be read.
+    """Return the preview of a GLB as a base64-encoded, deflated GLB; None if the file cannot be read.
 
-    Likenesses are kept in the folder ``kept``, for a sheet is written more often than an asset.
+    Previews are cached in the folder ``cache``, because sheets are written more often than assets.
     """
     path = cache / f"{sha256}.bin"
     with contextlib.suppress(OSError):
@@ -38,7 +37,7 @@ def load_or_make_preview(glb: Path, sha256: str, cache: Path) -> str | None:
     if data is None:
         return None
     if len(sha256) == 64 and set(sha256) <= set("0123456789abcdef"):
-        with contextlib.suppress(OSError):  # made anew next time
+        with contextlib.suppress(OSError):  # made again next time
             files.write_bytes(path, data)
     return base64.b64encode(data).decode()
 
@@ -57,7 +56,7 @@ def _make_preview(glb: Path) -> bytes | None:
         return zlib.compress(
             encode_colored_glb(*decimate_colored_mesh(vertices, vertex_index[textured.faces], colors)), 9
         )
-    except Exception:  # anybody's file may lie there; trimesh raises of every kind
+    except Exception:  # the file may be anything, and trimesh raises many types
         return None
 
 
@@ -67,9 +66,9 @@ def decimate_colored_mesh(
     colors: UInt8[np.ndarray, "v 3"],
     max_faces: int = MAX_PREVIEW_FACES,
 ) -> tuple[Float[np.ndarray, "w 3"], Int[np.ndarray, "g 3"], UInt8[np.ndarray, "w 3"]]:
-    """About ``target`` triangles, by quadric collapse; each corner has the colour of the nearest vertex.
+    """Decimate to about ``max_faces`` triangles by quadric edge collapse, with colors of the nearest vertices.
 
-    Looks alone count here: nothing is checked of topology, unlike in `dreamfusion3d.mesh.simplify`.
+    Unlike `dreamfusion3d.mesh.simplify`, this does not preserve topology.
     """
     import fast_simplification
     from scipy.spatial import cKDTree
@@ -84,13 +83,13 @@ def decimate_colored_mesh(
 def encode_colored_glb(
     vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], colors: UInt8[np.ndarray, "v 3"]
 ) -> bytes:
-    """A GLB of coloured triangles (glTF 2.0): positions int16, the node takes them back to metres."""
+    """Encode colored triangles as a GLB (glTF 2.0) with int16 positions; the node scales them to meters."""
     used, flat = np.unique(faces, return_inverse=True)
     vertices, colors, faces = vertices[used], colors[used], flat.reshape(-1, 3)
     low, high = vertices.min(0), vertices.max(0)
     step = max(float((high - low).max()) / QUANTIZATION_STEPS, 1e-12)
     center = (low + high) / 2
-    points = np.zeros((len(vertices), 4), "<i2")  # rows of eight bytes: glTF wants multiples of four
+    points = np.zeros((len(vertices), 4), "<i2")  # rows of eight bytes: glTF requires multiples of four
     points[:, :3] = np.round((vertices - center) / step)
     rgba = np.full((len(vertices), 4), 255, np.uint8)
     rgba[:, :3] = colors
@@ -130,7 +129,7 @@ def _gltf_json(
 
 
 def _pack_glb(gltf: dict[str, Any], blob: bytes) -> bytes:
-    """The binary container (glTF 2.0, 4.4)."""
+    """Pack JSON and buffer into the binary container (glTF 2.0, section 4.4)."""
     text = json.dumps(gltf, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     blob += b"\0" * (-len(blob) % 4)

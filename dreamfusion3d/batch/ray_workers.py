@@ -1,7 +1,7 @@
-"""Workers on a Ray cluster: actors in the place of processes; supervisor, rows and folder are the same.
+"""Workers on a Ray cluster: actors in place of processes, under the same supervisor.
 
-The folder must be one that every machine sees under the same path. Ray is trusted: it starts our code on its
-machines by its own means, which include pickle (docs/security.md). What we say to each other is JSON.
+Every machine must see the output folder under the same path. Ray is trusted: it starts code on its machines by
+its own means, which include pickle (docs/security.md). The messages exchanged here are JSON.
 """
 
 from __future__ import annotations
@@ -29,18 +29,20 @@ from dreamfusion3d.core.errors import InputError, MissingExtraError
 from dreamfusion3d.core.runtime import configure_process
 from dreamfusion3d.pipelines.workspace import release_stale_lock
 
-POLL_TIMEOUT_SECONDS = 2.0  # that an actor waits for something to say
-MAX_REASON_CHARS = 300  # characters of how an actor ended
+POLL_TIMEOUT_SECONDS = 2.0  # that an actor waits for a message to send
+MAX_REASON_CHARS = 300  # of an actor's exit reason
 
 
 class RayWorker:
-    """The actor: one prior, loaded once, and asset after asset. Two calls run beside each other in it,
-    one that makes and one that tells."""
+    """Ray actor that loads a prior once and makes assets.
+
+    It runs `run_task` and `poll_messages` concurrently.
+    """
 
     def __init__(self, runner_factory: TaskRunnerFactory, device: str, threads: int, out: str, log: str) -> None:
         if not (Path(out) / STATE_FOLDER).is_dir():
             raise RuntimeError(
-                f"{socket.gethostname()} does not see {out}: it must be on a disk that all machines share"
+                f"{socket.gethostname()} cannot see {out}: --out must be on a disk that all machines share"
             )
         worker.redirect_output(log)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
@@ -48,7 +50,7 @@ class RayWorker:
         self.outbox: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.runner = runner_factory(device)
         self._send(
-            {"kind": "ready", "host": socket.gethostname(), "pid": os.getpid(), "version": version("dreamfusion3d")}
+            {"type": "ready", "host": socket.gethostname(), "pid": os.getpid(), "version": version("dreamfusion3d")}
         )
 
     def _send(self, message: Message) -> None:
@@ -58,7 +60,7 @@ class RayWorker:
         worker.run_task(self.runner, Task(**json.loads(task)), self._send)
 
     def poll_messages(self) -> list[str]:
-        """What was said since; waits a little when that is nothing."""
+        """Return the messages since the last call, waiting briefly if there are none."""
         messages: list[str] = []
         with contextlib.suppress(queue.Empty):
             messages.append(self.outbox.get(timeout=POLL_TIMEOUT_SECONDS))
@@ -73,14 +75,14 @@ class RayWorker:
 
 
 class RayWorkerHandle(WorkerHandle):
-    """An actor on some machine of the cluster. It waits for its resources as long as need be."""
+    """An actor on some machine of the cluster; it may wait for its resources indefinitely."""
 
     def __init__(self, number: int, pool: RayPool, log: Path) -> None:
         import ray
 
         super().__init__(number, pool.devices[number - 1], log)
         self.pool, self.exit_message, self.process_id = pool, "", ("", 0)
-        # what becomes of a dead actor's row is the supervisor's business: Ray itself starts nothing again
+        # the supervisor decides about a dead actor's item: Ray itself must not restart or retry
         actor_class: Any = ray.remote(RayWorker)
         self.actor: Any = actor_class.options(
             num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0, max_concurrency=3
@@ -93,9 +95,8 @@ class RayWorkerHandle(WorkerHandle):
 
     def _send(self, task: Task) -> None:
         self.folder = Path(task.out) / task.name
-        release_stale_lock(
-            self.folder, self.pool.dead_process_ids
-        )  # one may have taken it after we gave it up, before its end
+        # an actor that was given up may have taken the lock before it died
+        release_stale_lock(self.folder, self.pool.dead_process_ids)
         self.actor.run_task.remote(json.dumps(asdict(task)))
 
     def receive_messages(self) -> Iterator[Message]:
@@ -111,7 +112,7 @@ class RayWorkerHandle(WorkerHandle):
             for text in texts:
                 self.last_message_time = time.monotonic()
                 message = json.loads(text)
-                if message["kind"] == "ready":
+                if message["type"] == "ready":
                     self._register(message)
                 yield message
 
@@ -141,18 +142,18 @@ class RayWorkerHandle(WorkerHandle):
 
         ray.kill(self.actor)
         self.pool.dead_process_ids.add(self.process_id)
-        if self.task_name:  # its machine cannot be asked whether the lock's process lives
+        if self.task_name:  # whether a process on another machine is alive cannot be checked
             release_stale_lock(self.folder, [self.process_id])
 
     def request_shutdown(self) -> None:
-        """`kill` takes no time."""
+        """Do nothing: `kill` is immediate."""
 
     def shutdown(self) -> None:
         self.kill()
 
 
 class RayPool:
-    """``count`` actors with ``cpus`` cores and ``gpus`` GPUs (a share of one may be given) each."""
+    """``count`` actors, each with ``cpus`` cores and ``gpus`` GPUs (a fraction is allowed)."""
 
     def __init__(
         self, out: Path, count: int, cpus: int, gpus: float, runner_factory: TaskRunnerFactory = create_asset_runner
@@ -160,7 +161,7 @@ class RayPool:
         self.out, self.cpus, self.gpus, self.runner_factory = out, cpus, gpus, runner_factory
         self.devices: Sequence[str] = ["cuda" if gpus else "cpu"] * count
         self.process_ids: list[tuple[str, int]] | None = None
-        self.dead_process_ids: set[tuple[str, int]] = set()  # actors that were given up
+        self.dead_process_ids: set[tuple[str, int]] = set()  # of actors that were given up
 
     def start_worker(self, number: int, log: Path) -> WorkerHandle:
         if self.process_ids is None:
@@ -173,39 +174,39 @@ class RayPool:
         ray.wait([handle.pending_poll for handle in handles if isinstance(handle, RayWorkerHandle)], timeout=timeout)
 
     def record_process(self, process_id: tuple[str, int]) -> None:
-        """Written down, so that the next batch on this folder knows whose locks nobody holds any more."""
+        """Record an actor's process, so that the next batch on this folder can release its locks."""
         assert self.process_ids is not None
         self.process_ids.append(process_id)
-        self.dead_process_ids.discard(process_id)  # numbers come again
+        self.dead_process_ids.discard(process_id)  # process ids are reused
         files.write_json(self.process_file, self.process_ids)
 
     def _release_stale_locks(self, state_folder: Path) -> None:
-        """Takes away locks of actors whose driver was killed: Ray ends the actors with it.
+        """Release the locks of actors whose driver was killed (Ray ends the actors with it).
 
-        The supervisor holds the batch's own lock: no other driver works for this folder.
+        The batch's own lock is held, so no other driver works on this folder.
         """
         self.process_file = state_folder / "ray.json"
         previous: list[tuple[str, int]] = []
         with contextlib.suppress(OSError, ValueError, TypeError):
             previous = [(str(host), int(pid)) for host, pid in json.loads(self.process_file.read_text())]
-        hostname = socket.gethostname()  # whose processes can be asked: a lock that lives is left
+        hostname = socket.gethostname()  # locks of this host are checked by folder_lock itself
         for lock in self.out.glob("*/.lock"):
             release_stale_lock(lock.parent, [process_id for process_id in previous if process_id[0] != hostname])
         self.process_ids = []
 
 
 def parse_actor_error(text: str) -> str:
-    """One line of what Ray says of an actor's end: our own words where it failed to start."""
+    """Reduce Ray's report on a dead actor to one line; an error raised by `RayWorker` takes precedence."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    own_errors = [line for line in lines if line.startswith("RuntimeError: ")]
+    worker_errors = [line for line in lines if line.startswith("RuntimeError: ")]
     death_causes = [line for line in lines if line.startswith("The actor is dead because") or "node" in line.lower()]
-    chosen = (own_errors or death_causes or lines or ["the actor ended"])[-1]
-    return chosen.removeprefix("RuntimeError: ").split(" Some common causes")[0][:MAX_REASON_CHARS]
+    reason = (worker_errors or death_causes or lines or ["the actor ended"])[-1]
+    return reason.removeprefix("RuntimeError: ").split(" Some common causes")[0][:MAX_REASON_CHARS]
 
 
 @contextlib.contextmanager
 def ray_connection(address: str) -> Iterator[None]:
-    """A connection to the cluster at ``address``; "local" starts one here, for as long as it is open."""
+    """Connect to the cluster at ``address``; "local" starts one on this machine until the block ends."""
     try:
         import ray
     except ImportError:
@@ -213,15 +214,15 @@ def ray_connection(address: str) -> Iterator[None]:
     try:
         _check_reachable(address)
         ray.init(
-            address=address,  # "local" is Ray's word too; without one it would join a cluster that runs here
+            address=address,  # Ray itself defines "local"; None would join a cluster running here
             include_dashboard=False if address == "local" else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except Exception as error:  # ConnectionError, RuntimeError, ValueError, by what is wrong with the address
+    except Exception as error:  # ConnectionError, RuntimeError or ValueError, depending on the address
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
-            f"no Ray cluster at {address!r} ({reason}); start one by 'ray start --head', or give --ray local"
+            f"no Ray cluster at {address!r} ({reason}); start one with 'ray start --head' or use --ray local"
         ) from None
     try:
         yield
@@ -230,25 +231,25 @@ def ray_connection(address: str) -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Raises OSError when nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    """Raise OSError if nothing listens at HOST:PORT; Ray itself would retry for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10.0).close()
 
 
 def count_worker_slots(cpus: int, gpus: float) -> int:
-    """How many assets the cluster can make at once. Raises InputError when not one fits any machine."""
+    """Count how many assets the cluster can make at once. Raises InputError if no machine is large enough."""
     import ray
 
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    found = 0
+    num_slots = 0
     for node in resources:
         fits = [node.get("CPU", 0.0) / cpus, *([node.get("GPU", 0.0) / gpus] if gpus else [])]
-        found += math.floor(min(fits) + 1e-9)
-    if not found:
+        num_slots += math.floor(min(fits) + 1e-9)
+    if not num_slots:
         best = ", ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in resources)
         raise InputError(
-            f"an asset asks for {cpus} CPUs and {gpus:g} GPUs; no machine of the cluster has them ({best}). "
-            "Lower --cpus or --gpus"
+            f"no machine of the cluster has {cpus} CPUs and {gpus:g} GPUs for an asset (available: {best}); "
+            "lower --cpus or --gpus"
         )
-    return found
+    return num_slots

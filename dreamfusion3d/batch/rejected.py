@@ -1,9 +1,9 @@
-"""Rejected assets made once more, with new seeds; each stays until the new one is there.
+"""Remaking of rejected assets with new seeds; a rejected asset stays until its replacement is finished.
 
-The new asset is made in OUT/.batch/again/NAME. When it is finished, review.json is told first that NAME has
-another seed now; then the folders change places. A kill between the two leaves what `adopt` completes, at the
-start of the next batch on the folder. From then on the row's seed is the one that review.json names, so that
-the plain command finds the row done.
+The new asset is made in OUT/.batch/retry/NAME. When it is finished, its seed is first recorded in review.json,
+then the folders are swapped. `complete_interrupted_swaps` finishes a swap that was interrupted between the two
+steps, at the start of the next batch on the folder. From then on review.json determines the item's seed, so
+that the plain command finds the item done.
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ from dreamfusion3d.pipelines.workspace import Workspace, read_asset_record
 
 
 def staging_folder(out: Path) -> Path:
-    """Where new assets are made while the rejected ones are still in their places."""
-    return out / STATE_FOLDER / "again"
+    """Return the folder in which replacements are made."""
+    return out / STATE_FOLDER / "retry"
 
 
 def apply_replacement_seeds(items: Sequence[Item], review: ReviewLog) -> list[Item]:
-    """The items with the seeds that took the place of rejected ones."""
-    seeds = {entry["name"]: entry["by"]["seed"] for entry in review.replaced}  # the last counts
+    """Return the items with the seeds of assets that replaced rejected ones."""
+    seeds = {entry["name"]: entry["by"]["seed"] for entry in review.replaced}  # the last entry wins
     return [dataclasses.replace(item, seed=seeds.get(item.name, item.seed)) for item in items]
 
 
 def reseed_rejected(out: Path, items: Sequence[Item], review: ReviewLog) -> list[Item]:
-    """The items whose asset was rejected as it lies there, each with a seed that was never tried.
+    """Return the items whose current asset is rejected, each with a seed that was never used.
 
-    ``items`` are `present`'s, of the whole manifest: shards must agree on the seeds. The new seed is the
-    lowest above the item's own that no item of the same prompt and settings has or had.
+    The new seed is the lowest above the item's own that no item of the same prompt and settings has or had.
+
+    Args:
+        items: all items of the manifest after `apply_replacement_seeds`, so that shards agree on the seeds.
     """
     used_seeds: dict[str, set[int]] = {}
     for item in items:
@@ -59,14 +61,12 @@ def reseed_rejected(out: Path, items: Sequence[Item], review: ReviewLog) -> list
 
 
 def replace_rejected_asset(out: Path, item: Item, row: Sequence[Item]) -> bool:
-    """Puts the finished new asset of ``item`` in the rejected one's place; False when it is not finished.
+    """Replace a rejected asset by the finished new asset of ``item``; returns False if it is not finished.
 
-    ``row`` are the items of its manifest row as they will be: the choice of `--keep best` goes on with it.
+    ``row`` holds the items of its manifest row after the replacement: a choice of ``--keep best`` is kept.
     """
-    new, old = (
-        read_asset_record(Workspace(staging_folder(out) / item.name)),
-        read_asset_record(Workspace(out / item.name)),
-    )
+    new = read_asset_record(Workspace(staging_folder(out) / item.name))
+    old = read_asset_record(Workspace(out / item.name))
     if new is None or old is None:
         return False
     with reviews.edit_reviews(out) as review:
@@ -86,7 +86,7 @@ def replace_rejected_asset(out: Path, item: Item, row: Sequence[Item]) -> bool:
 
 
 def complete_interrupted_swaps(out: Path, items: Sequence[Item], review: ReviewLog) -> None:
-    """Completes the exchanges that a kill interrupted. ``items`` are `present`'s."""
+    """Complete swaps that were interrupted; ``items`` are as after `apply_replacement_seeds`."""
     new_sha256 = {entry["name"]: entry["by"]["sha256"] for entry in review.replaced}
     for item in items:
         staged_sha256 = asset_sha256(staging_folder(out) / item.name)
@@ -95,7 +95,7 @@ def complete_interrupted_swaps(out: Path, items: Sequence[Item], review: ReviewL
 
 
 def asset_sha256(folder: Path) -> str | None:
-    """Of the asset in ``folder``; None while there is none."""
+    """Return the digest of the asset in ``folder``, or None if there is none."""
     with contextlib.suppress(KeyError, TypeError, AttributeError):
         record = read_asset_record(Workspace(folder))
         return None if record is None else main_file_sha256(record)
@@ -111,7 +111,7 @@ def _swap_folders(out: Path, item: Item, row: Sequence[Item]) -> None:
 
 
 def rows_with_replacements(replacements: Sequence[Item], items: Sequence[Item]) -> dict[int, list[Item]]:
-    """The manifest's rows, with ``new`` items in the places of those of the same name."""
+    """Group ``items`` by row, with ``replacements`` in place of the items of the same name."""
     by_name = {item.name: item for item in replacements}
     return group_by_row(by_name.get(item.name, item) for item in items)
 

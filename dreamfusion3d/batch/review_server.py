@@ -1,7 +1,6 @@
-"""The contact sheet served on loopback: verdicts are kept at once, and finished assets appear.
+"""Server of the contact sheet on loopback: saves verdicts immediately and shows assets as they finish.
 
-Every request passes `loopback.Guard`. Nothing is served but the page and the files that an asset.json of
-the folder lists.
+`LocalAuth` checks every request. Only the page and the files listed in an asset.json are served.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from urllib.parse import unquote
 
 from dreamfusion3d.batch import contact_sheet, reviews
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.local_auth import LOOPBACK_HOST, LocalAuth
+from dreamfusion3d.local_auth import LOOPBACK_HOST, SECURITY_HEADERS, LocalAuth
 from dreamfusion3d.pipelines.workspace import Workspace, read_asset_record
 
-MAX_BODY_BYTES = 256 << 10  # bytes: a note of LONGEST_NOTE characters in any script
-REQUEST_TIMEOUT_SECONDS = 30.0  # for a request, before its connection is dropped
-MEDIA_TYPES = {".glb": "model/gltf-binary", ".png": "image/png", ".mp4": "video/mp4"}  # others are downloaded
+MAX_BODY_BYTES = 256 << 10  # a note of MAX_NOTE_CHARS characters in any script
+REQUEST_TIMEOUT_SECONDS = 30.0
+MEDIA_TYPES = {".glb": "model/gltf-binary", ".png": "image/png", ".mp4": "video/mp4"}  # other types are downloaded
 
 
 class Gallery:
-    """The assets and verdicts of a folder, as they are now; asked by many threads."""
+    """The current assets and verdicts of a folder; thread-safe."""
 
     def __init__(self, out: Path, say: Callable[[str], None]) -> None:
         self.out, self.say = out, say
@@ -36,10 +35,10 @@ class Gallery:
         self.cards: dict[str, tuple[tuple[int, int], contact_sheet.Card | None, int]] = {}
         self.removed: dict[str, int] = {}
         self.review = reviews.ReviewLog()
-        self.review_revision = 0  # the revision in which the verdicts changed last
+        self.review_revision = 0  # in which the verdicts last changed
 
     def rescan(self) -> None:
-        """Looks for what has changed in the folder since the last look."""
+        """Update to the current content of the folder."""
         with self.lock:
             revision = self.revision + 1
             present = set()
@@ -67,13 +66,13 @@ class Gallery:
         return contact_sheet.render_contact_sheet(self.out, cards, self.review, served=True)
 
     def changes_since(self, since: int) -> dict[str, Any]:
-        """What changed after revision ``since``."""
+        """Return the changes after revision ``since``."""
         self.rescan()
         with self.lock:
             broken = {name for name, (_, card, _) in self.cards.items() if card is None}
             damage = self.review.damage
             if damage is not None:
-                damage = f"review.json is damaged ({damage}); it will be kept aside"
+                damage = f"review.json is damaged ({damage}); the next verdict backs it up"
             return {
                 "revision": self.revision,
                 "assets": [card for _, card, at in self.cards.values() if card and at > since],
@@ -83,19 +82,19 @@ class Gallery:
             }
 
     def record_decision(self, change: Any) -> None:
-        """Keeps a verdict or a note. Raises InputError where it is none, or of no asset that is here."""
+        """Save a verdict or a note. Raises InputError if it is invalid or the asset has changed."""
         if not isinstance(change, dict) or not isinstance(change.get("name"), str):
-            raise InputError("a verdict is an object with the name of an asset")
+            raise InputError("a verdict must be an object with the name of an asset")
         self.rescan()
         card = self.cards.get(change["name"], (None, None, 0))[1]
         if card is None or card["sha256"] != change.get("sha256"):
-            raise InputError(f"{change['name']}: not this asset any more; look at the new one first")
+            raise InputError(f"{change['name']} has been remade or removed; review the new asset")
         facts = {"prompt": card["prompt"], "seed": card["seed"]}
         with reviews.edit_reviews(self.out, self.say) as review:
             reviews.apply_decision(review, card["name"], card["sha256"], change, facts)
 
     def find_file(self, name: str, file: str) -> Path | None:
-        """A file that the asset's report lists; None for every other, and for links that lead elsewhere."""
+        """Return a file listed in the asset's record; None for any other, or a link that leads elsewhere."""
         folder = self.out / name
         if name not in self.cards or Path(file).name != file:
             return None
@@ -108,7 +107,7 @@ class Gallery:
 
 
 class ReviewServer(ThreadingHTTPServer):
-    """Serves ``gallery`` on loopback; ``url`` has the token that every request needs."""
+    """Serves a gallery on loopback; ``url`` contains the token that every request needs."""
 
     daemon_threads = True
 
@@ -126,7 +125,7 @@ class ReviewServer(ThreadingHTTPServer):
         return self.guard.url
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that leaves in the middle of a film is no event."""
+        """Ignore errors: a browser may close its connection in the middle of a video."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -150,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif len(pieces) == 2 and (file := gallery.find_file(*pieces)) is not None:
             self._send_file(file)
         else:
-            self._send_error(404, "no such file")
+            self._send_error(404, "not found")
 
     def do_POST(self) -> None:
         path = self._authorized_path()
@@ -158,9 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         length = self.headers.get("Content-Length") or ""
         if path != "verdict" or self.headers.get_content_type() != "application/json":
-            return self._send_error(404, "no such place")
+            return self._send_error(404, "not found")
         if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            return self._send_error(413, "too long")
+            return self._send_error(413, "too large")
         try:
             self.server.gallery.record_decision(json.loads(self.rfile.read(int(length))))
         except InputError as error:
@@ -172,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(b"{}", "application/json")
 
     def _authorized_path(self) -> str | None:
-        """What follows the token; None, and the request refused, when it may not come in."""
+        """Return the path after the token; or refuse the request and return None."""
         guard = self.server.guard
         hosts, origins = (self.headers.get_all(name, []) for name in ("Host", "Origin"))
         reason = guard.refusal_reason(self.path, hosts, origins)
@@ -194,10 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {
             "Content-Type": content_type,
             "Content-Length": str(length),
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-            "X-Frame-Options": "DENY",
-            "Referrer-Policy": "no-referrer",
+            **SECURITY_HEADERS,
             "Cross-Origin-Resource-Policy": "same-origin",
             **{name.replace("_", "-"): value for name, value in extra_headers.items()},
         }.items():
@@ -205,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_file(self, path: Path) -> None:
-        """The file, or the part of it that is asked for: a browser seeks in a film."""
+        """Send a file or the requested range: browsers seek in videos."""
         content_type = MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
         with open(path, "rb") as stream:
             size = path.stat().st_size
@@ -214,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
             if byte_range:
                 first, last = int(byte_range[1]), min(int(byte_range[2] or last), last)
             if byte_range and first > last:
-                return self._send_error(416, "beyond the end")
+                return self._send_error(416, "range beyond the end of the file")
             part = {"Content_Range": f"bytes {first}-{last}/{size}"} if byte_range else {}
             self._send_headers(
                 206 if byte_range else 200, content_type, last - first + 1, Accept_Ranges="bytes", **part

@@ -1,9 +1,9 @@
-"""review.json: what people said of a folder's assets, and what took the place of those they rejected.
+"""review.json: verdicts and notes on a folder's assets, and the replacements of rejected ones.
 
     {"verdicts": {NAME: {"verdict": "approve" | "reject" | null, "note", "prompt", "seed", "sha256"}},
      "replaced": [{"name", "seed", "sha256", "verdict", "note", "by": {"seed", "sha256"}}]}
 
-A verdict is of the file with that sha256: an asset that was made anew since has none.
+A verdict applies to the file with that sha256: an asset that has been remade since has none.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from dreamfusion3d.core.errors import InputError, LockedError
 from dreamfusion3d.pipelines.workspace import folder_lock
 
 REVIEW_FILE = "review.json"
-MAX_NOTE_CHARS = 10_000  # characters
+MAX_NOTE_CHARS = 10_000
 DECISIONS = ("approve", "reject")
-MAX_REVIEW_BYTES = 64 << 20  # bytes: a note for each of some ten thousand assets
-LOCK_TIMEOUT_SECONDS = 10.0  # for another process that writes
+MAX_REVIEW_BYTES = 64 << 20  # notes on some ten thousand assets
+LOCK_TIMEOUT_SECONDS = 10.0  # to wait while another process writes
 
 ReviewEntry = dict[str, Any]
-_thread_lock = threading.RLock()  # a lock file keeps processes apart, not threads of one
+_thread_lock = threading.RLock()  # the lock file only excludes other processes
 
 
 @dataclass
 class ReviewLog:
-    """The content of review.json. ``damage`` says what of the file could not be read."""
+    """The content of review.json. ``damage`` describes what could not be read."""
 
     decisions: dict[str, ReviewEntry] = field(default_factory=dict)
     replaced: list[ReviewEntry] = field(default_factory=list)
     damage: str | None = None
 
     def decision_for(self, name: str, sha256: str) -> ReviewEntry:
-        """The verdict on this very file; empty when there is none."""
+        """Return the entry on exactly this file; empty if there is none."""
         found = self.decisions.get(name, {})
         return found if found.get("sha256") in (None, "", sha256) else {}
 
 
 def read_reviews(out: Path) -> ReviewLog:
-    """What OUT/review.json holds; what cannot be read of it is left out and named in ``damage``."""
+    """Read OUT/review.json; unreadable entries are skipped and reported in ``damage``."""
     path = out / REVIEW_FILE
     try:
         if path.stat().st_size > MAX_REVIEW_BYTES:
@@ -58,7 +58,7 @@ def read_reviews(out: Path) -> ReviewLog:
     except FileNotFoundError:
         return ReviewLog()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return ReviewLog(damage=f"not a list of verdicts ({type(error).__name__})")
+        return ReviewLog(damage=f"it has no verdicts ({type(error).__name__})")
     review = ReviewLog(
         {k: v for k, v in decisions.items() if _is_valid_decision(v)}, [r for r in replaced if _is_valid_replacement(r)]
     )
@@ -69,11 +69,13 @@ def read_reviews(out: Path) -> ReviewLog:
 
 @contextlib.contextmanager
 def edit_reviews(out: Path, say: Callable[[str], None] = lambda line: None) -> Iterator[ReviewLog]:
-    """The review, to be changed; written when the block succeeds and something did change.
+    """Open the review for editing; it is written on exit if it has changed and no error was raised.
 
-    Threads and processes take turns. A damaged file is kept beside the new one as
-    review.damaged.json, review.damaged_2.json, ...: ``say`` is told. Raises InputError when
-    another process holds the file for SECONDS_TO_WAIT.
+    Threads and processes take turns. A damaged file is backed up as review.damaged.json,
+    review.damaged_2.json, ..., which ``say`` reports.
+
+    Raises:
+        InputError: another process has locked the file for LOCK_TIMEOUT_SECONDS.
     """
     with _thread_lock, _wait_for_lock(out):
         review = read_reviews(out)
@@ -83,24 +85,29 @@ def edit_reviews(out: Path, say: Callable[[str], None] = lambda line: None) -> I
             return
         if review.damage is not None:
             backup = _back_up_damaged_file(out)
-            say(f"{out / REVIEW_FILE} was damaged ({review.damage}); it is kept as {backup.name}")
+            say(f"{out / REVIEW_FILE} was damaged ({review.damage}); it was backed up as {backup.name}")
         files.write_json(out / REVIEW_FILE, _to_json(review))
 
 
 def apply_decision(review: ReviewLog, name: str, sha256: str, change: ReviewEntry, facts: ReviewEntry) -> ReviewEntry:
-    """Takes the verdict or the note of ``change`` over; ``facts`` (prompt, seed) make the file readable.
+    """Apply the verdict or note in ``change`` to an asset's entry and return the entry.
 
-    What ``change`` does not name stays, so that a note and a verdict from two windows both live.
-    Raises InputError for what is no verdict.
+    Keys missing from ``change`` keep their values, so that a note and a verdict from two windows both survive.
+
+    Args:
+        facts: prompt and seed, stored to make the file readable.
+
+    Raises:
+        InputError: the verdict or note is invalid.
     """
     entry = dict(review.decision_for(name, sha256))
     if "verdict" in change:
         if change["verdict"] not in (*DECISIONS, None):
-            raise InputError("a verdict is approve, reject or null")
+            raise InputError("a verdict must be approve, reject or null")
         entry["verdict"] = change["verdict"]
     if "note" in change:
         if not isinstance(change["note"], str) or len(change["note"]) > MAX_NOTE_CHARS:
-            raise InputError(f"a note is a text of at most {MAX_NOTE_CHARS:,} characters")
+            raise InputError(f"a note must be text of at most {MAX_NOTE_CHARS:,} characters")
         entry["note"] = change["note"]
     if entry.get("verdict") or entry.get("note"):
         review.decisions[name] = entry = {**entry, **facts, "sha256": sha256}
@@ -143,7 +150,7 @@ def _back_up_damaged_file(out: Path) -> Path:
 
 @contextlib.contextmanager
 def _wait_for_lock(out: Path) -> Iterator[None]:
-    """Waits for its turn: a verdict is written in milliseconds."""
+    """Wait for the lock: a verdict is written within milliseconds."""
     lock, start_time = out / ".batch" / "review", time.monotonic()
     while True:
         with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A whole batch: what is done is left, the rest is made, the best seeds are kept, reports are written."""
+"""A whole batch: skip what is done, make the rest, keep the best seeds, write reports and the contact sheet."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dreamfusion3d.batch import contact_sheet, rejected, reviews, state
 from dreamfusion3d.batch.events import BatchReporter, Event
@@ -21,17 +20,19 @@ from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.pipelines.workspace import check_free_space, folder_lock, translate_folder_errors
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-PriorHashes = Mapping[PriorConfig, str]  # sha256 of those that were looked at
+PriorHashes = Mapping[PriorConfig, str]  # sha256 of the priors that were loaded
 
 
 def check_prompts(manifest: Path, items: Sequence[Item]) -> tuple[dict[PriorConfig, str], list[str]]:
-    """Asks the priors that are quick to load (the embedded one, `train-prior` folders) about every prompt:
-    the sha256 of each, and warnings with their lines. Others are asked by the workers.
+    """Check every prompt against priors that load quickly: the embedded one and `train-prior` folders.
 
-    Raises ManifestError with every prompt that is refused, and every prior that is not there.
+    Workers check the prompts of other priors.
+
+    Returns:
+        The sha256 of each prior that was loaded, and warnings with their lines.
+
+    Raises:
+        ManifestError: lists every rejected prompt and every missing prior.
     """
     from dreamfusion3d.priors.loading import is_pixel_prior_folder, load_prior, prior_exists
     from dreamfusion3d.priors.view_prompts import prompt_warnings
@@ -72,15 +73,15 @@ def run_batch(
     overwrite: bool = False,
     keep_best: bool = False,
 ) -> tuple[dict[str, Outcome], bool]:
-    """The outcome of every item, and whether the batch was stopped. Reports and contact sheet are written
-    however it ends, short of a kill.
+    """Make every item that is not done; reports and contact sheet are written unless the process is killed.
 
-    Raises InputError when the folder cannot be written or another batch works on it.
+    Returns:
+        The outcome of every item by name, and True if the batch was stopped.
+
+    Raises:
+        InputError: the folder is not writable or another batch works on it.
     """
-    check_free_space(batch.out)
-    start_time, stopped = time.monotonic(), True
-    with contextlib.closing(reporter), translate_folder_errors(batch.out), _batch_lock(batch):
-        rejected.complete_interrupted_swaps(batch.out, batch.items, reviews.read_reviews(batch.out))
+    with _batch_session(batch, reporter):
         outcomes = _finished_outcomes(batch, prior_hashes or {}, overwrite, keep_best)
         for name, outcome in outcomes.items():
             reporter.on_event(Event(outcome.status, name))
@@ -101,18 +102,12 @@ def run_batch(
             batch.out,
             pool,
             reporter,
-            limits=limits or Limits(),
+            limits=limits,
             overwrite=overwrite,
             on_finished=on_finished,
             log_suffix=batch.file_suffix,
         )
-        try:
-            if todo:
-                supervisor.run()
-            stopped = supervisor.stopped
-        finally:
-            _write_reports(batch, outcomes, time.monotonic() - start_time, stopped)
-    return outcomes, stopped
+        return _supervise(supervisor, batch, outcomes)
 
 
 def retry_rejected(
@@ -123,68 +118,76 @@ def retry_rejected(
     *,
     limits: Limits | None = None,
 ) -> tuple[dict[str, Outcome], bool]:
-    """As `run`, for ``new`` items of the batch alone, whose rejected assets they are to replace (`again`).
+    """Run the batch for ``replacements`` only, whose finished assets replace the rejected ones.
 
-    What fails, or is stopped, leaves the rejected asset where it is; the same command goes on with it.
+    If an item fails or the batch is stopped, the rejected asset stays; the same command resumes.
     """
-    check_free_space(batch.out)
-    start_time, stopped = time.monotonic(), True
     rows = rejected.rows_with_replacements(replacements, batch.items)
-    remake_run = dataclasses.replace(batch, items=list(replacements))
     outcomes: dict[str, Outcome] = {}
-    with contextlib.closing(reporter), translate_folder_errors(batch.out), _batch_lock(batch):
+    with _batch_session(batch, reporter):
 
         def on_finished(item: Item, outcome: Outcome) -> None:
             if outcome.status == "there":
-                outcome.status = "made"  # by an earlier process, which could not put it in its place
+                outcome.status = "made"  # by an earlier process that was killed before the swap
             if outcome.status == "made":
                 rejected.replace_rejected_asset(batch.out, item, rows[item.row])
             outcomes[item.name] = outcome
 
-        # a folder of another seed is what an earlier, given up try left there
+        # an abandoned retry may have left a folder with another seed: overwrite it
         supervisor = Supervisor(
             replacements,
             rejected.staging_folder(batch.out),
             pool,
             reporter,
-            limits=limits or Limits(),
+            limits=limits,
             overwrite=True,
             on_finished=on_finished,
             log_suffix=batch.file_suffix,
         )
-        try:
-            supervisor.run()
-            stopped = supervisor.stopped
-        finally:
-            _write_reports(remake_run, outcomes, time.monotonic() - start_time, stopped)
-    return outcomes, stopped
+        return _supervise(supervisor, dataclasses.replace(batch, items=list(replacements)), outcomes)
 
 
 @contextlib.contextmanager
-def _batch_lock(batch: BatchRun):  # type: ignore[no-untyped-def]
+def _batch_session(batch: BatchRun, reporter: BatchReporter) -> Iterator[None]:
+    """Check and lock the folder, and complete swaps that a kill interrupted."""
+    check_free_space(batch.out)
+    with contextlib.closing(reporter), translate_folder_errors(batch.out):
+        try:
+            with folder_lock(batch.lock_folder):
+                rejected.complete_interrupted_swaps(batch.out, batch.items, reviews.read_reviews(batch.out))
+                yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.rmdir(batch.lock_folder)
+
+
+def _supervise(
+    supervisor: Supervisor, batch: BatchRun, outcomes: dict[str, Outcome]
+) -> tuple[dict[str, Outcome], bool]:
+    start_time, stopped = time.monotonic(), True
     try:
-        with folder_lock(batch.lock_folder):
-            yield
+        supervisor.run()
+        stopped = supervisor.stopped
     finally:
-        with contextlib.suppress(OSError):
-            os.rmdir(batch.lock_folder)
+        _write_reports(batch, outcomes, time.monotonic() - start_time, stopped)
+    return outcomes, stopped
 
 
 def _finished_outcomes(
     batch: BatchRun, prior_hashes: PriorHashes, overwrite: bool, keep_best: bool
 ) -> dict[str, Outcome]:
-    """What needs no work, by the folder."""
+    """Return the outcomes of items that need no work, judging by the folder."""
     outcomes: dict[str, Outcome] = {}
     for row in group_by_row(batch.items).values():
         if keep_best and len(row) > 1 and (best := state.load_chosen_item(batch.out, row)) is not None:
             others = [item for item in row if item is not best]
             outcomes.update({item.name: Outcome("passed_over") for item in others})
-            state.remove_asset_folders(batch.out, others)  # what a kill left of them
+            state.remove_asset_folders(batch.out, others)  # leftovers of a killed batch
         for item in row:
             if item.name in outcomes:
                 continue
             status = state.folder_status(batch.out, item, prior_hashes.get(item.config.prior))
-            # without the weights' sha256 only a worker can tell
+            # without the sha256 of the weights only a worker can decide
             if item.config.prior in prior_hashes and (status == "there" or (status == "other" and not overwrite)):
                 outcomes[item.name] = Outcome(status)
         if keep_best and len(row) > 1 and all(item.name in outcomes for item in row):
@@ -193,7 +196,7 @@ def _finished_outcomes(
 
 
 def _keep_best(batch: BatchRun, item: Item, outcomes: dict[str, Outcome]) -> None:
-    """Once every seed of the item's row is done, all but the best go."""
+    """Remove all but the best seed of the item's row, once every seed is done."""
     row = group_by_row(batch.items)[item.row]
     if len(row) > 1 and all((found := outcomes.get(i.name)) and found.status in ("made", "there") for i in row):
         best = state.keep_best_seed(batch.out, row)
@@ -203,7 +206,7 @@ def _keep_best(batch: BatchRun, item: Item, outcomes: dict[str, Outcome]) -> Non
 
 
 def _write_reports(batch: BatchRun, outcomes: dict[str, Outcome], seconds: float, stopped: bool) -> None:
-    # even when the folder was removed meanwhile
+    # the folder may have been removed meanwhile
     with contextlib.suppress(InputError):
         check_free_space(batch.out)
     state.mark_missing_as_failed(batch, outcomes)

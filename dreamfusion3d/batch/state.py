@@ -1,4 +1,4 @@
-"""The folder is the state: what is done in it, what was kept, and the reports that a batch leaves."""
+"""State of a batch, which is its folder: what is done, which seeds were chosen, and the reports."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import platform
 import shlex
 import shutil
 import time
+import typing
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -21,17 +23,17 @@ from dreamfusion3d.core.slug import hash_text
 from dreamfusion3d.pipelines.workspace import Workspace, read_asset_record
 
 STATE_FOLDER = ".batch"  # a slug has no dot: no asset can have this name
-# made: by this batch; there: done before; other: done with other settings or weights, and left so;
-# passed_over: another seed of its row is kept; left: the batch was stopped before
+# made: by this batch; there: done before; other: kept, although made with other settings or weights;
+# passed_over: another seed of its row was kept; left: the batch was stopped first
 ItemStatus = Literal["made", "there", "other", "failed", "passed_over", "left"]
 
 
 @dataclass
 class Outcome:
-    """How an item ended."""
+    """Result of an item."""
 
     status: ItemStatus
-    failure_type: str = ""  # of a failure: input, locked, error, crash, hang
+    failure_type: str = ""  # input, locked, error, crash or hang
     reason: str = ""
     attempts: int = 0
     seconds: float = 0.0
@@ -40,14 +42,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class BatchRun:
-    """A batch as its reports name it."""
+    """A batch: its manifest, output folder and items."""
 
     manifest: Path
     out: Path
     items: Sequence[Item]
     shard: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
-    all_items: Sequence[Item] = ()  # of the manifest, also what other shards make
+    all_items: Sequence[Item] = ()  # of the whole manifest, including other shards
 
     @property
     def state_folder(self) -> Path:
@@ -55,19 +57,19 @@ class BatchRun:
 
     @property
     def file_suffix(self) -> str:
-        """Behind the names of its own files, so that shards of one folder keep apart."""
+        """Suffix of the batch's own files, different for each shard of a folder."""
         return "" if self.shard is None else f"_{self.shard.replace('/', '_of_')}"
 
     @property
     def lock_folder(self) -> Path:
-        """The folder whose lock says that this batch runs."""
+        """Folder that is locked while this batch runs."""
         return self.state_folder / f"lock{self.file_suffix}"
 
 
 def folder_status(out: Path, item: Item, prior_sha256: str | None = None) -> Literal["there", "other", "open"]:
-    """Whether the item is done, done with other settings or weights, or still to be made.
+    """Return "there" if the item is done, "other" if done with other settings or weights, else "open".
 
-    Without ``prior_sha256`` the weights that the record names are taken for the right ones.
+    Without ``prior_sha256`` the weights named in the record are assumed to be the current ones.
     """
     workspace = Workspace(out / item.name)
     record = read_asset_record(workspace)
@@ -77,7 +79,7 @@ def folder_status(out: Path, item: Item, prior_sha256: str | None = None) -> Lit
         identity = item.identity(prior_sha256 or str(record["prior"]["sha256"]))
         if workspace.finished_record(identity) is not None:
             return "there"
-        # the same run with a file that was changed or lost is made again, as `generate` does
+        # the same run with a changed or missing file is remade, as by `generate`
         return "open" if workspace.owner_digest() == identity.digest else "other"
     return "open"
 
@@ -86,8 +88,7 @@ def folder_status(out: Path, item: Item, prior_sha256: str | None = None) -> Lit
 
 
 def score_asset(record: Mapping[str, Any]) -> tuple[int, float]:
-    """What ``--keep best`` goes by, higher is better: fewer failed checks, then how well the silhouettes
-    of the finished mesh match those of the field."""
+    """Return the score for ``--keep best`` (higher is better): failed checks, then silhouette agreement."""
     checks = record["checks"]
     failed = sum(not check["passed"] for check in checks.values())
     match = checks.get("mesh_silhouettes_match") or checks.get("silhouettes_match") or {}
@@ -95,9 +96,9 @@ def score_asset(record: Mapping[str, Any]) -> tuple[int, float]:
 
 
 def keep_best_seed(out: Path, row: Sequence[Item]) -> Item | None:
-    """Keeps the best seed of a row whose seeds are all done, and drops the others; None while one is not.
+    """Keep the best seed of a row and remove the others; returns None while a seed is not done.
 
-    What was chosen is written first, into the winner's folder; only then do the others go.
+    The choice is written to the winner's folder before the others are removed.
     """
     records = {item.name: read_asset_record(Workspace(out / item.name)) for item in row}
     if any(record is None for record in records.values()):
@@ -114,7 +115,7 @@ def keep_best_seed(out: Path, row: Sequence[Item]) -> Item | None:
 
 
 def load_chosen_item(out: Path, row: Sequence[Item]) -> Item | None:
-    """The item that an earlier batch kept of this very row."""
+    """Return the item of this row that an earlier batch chose, or None."""
     for item in row:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             choice = json.loads((out / item.name / "choice.json").read_text(encoding="utf-8"))
@@ -124,16 +125,16 @@ def load_chosen_item(out: Path, row: Sequence[Item]) -> Item | None:
 
 
 def transfer_choice(out: Path, item: Item, row: Sequence[Item], folder: Path) -> None:
-    """A choice that was made for the folder of ``item`` goes on for ``folder``, which has its new seed."""
+    """Copy the choice of ``item``'s folder to ``folder``, with its new seed."""
     choice = out / item.name / "choice.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         previous = json.loads(choice.read_text(encoding="utf-8"))
-        files.write_json(folder / choice.name, {**previous, "row": _row_digest(row), "kept": item.seed, "again": True})
+        files.write_json(folder / choice.name, {**previous, "row": _row_digest(row), "kept": item.seed})
 
 
 def remove_asset_folders(out: Path, items: Sequence[Item]) -> None:
-    """Removes folders: first renamed, so that none is ever seen half gone."""
-    trash = out / STATE_FOLDER / "dropped"
+    """Remove folders, renaming them first so that none is ever half removed."""
+    trash = out / STATE_FOLDER / "trash"
     for item in items:
         if (out / item.name).exists():
             trash.mkdir(parents=True, exist_ok=True)
@@ -149,7 +150,7 @@ def _row_digest(row: Sequence[Item]) -> str:
 
 
 def reproduction_command(item: Item) -> str:
-    """A command line that makes the same asset alone."""
+    """Return a command line that makes the same asset on its own."""
     arguments = ["text2mesh", item.prompt, "--seed", str(item.seed), "--quality", item.quality]
     for pair in changed_settings(item):
         arguments += ["--set", pair]
@@ -157,7 +158,7 @@ def reproduction_command(item: Item) -> str:
 
 
 def write_failures(batch: BatchRun, outcomes: Mapping[str, Outcome]) -> None:
-    """failures.jsonl, a line an item that failed; no file when none did."""
+    """Write failures.jsonl, one line per failed item; remove it if none failed."""
     path = batch.out / f"failures{batch.file_suffix}.jsonl"
     lines = [
         json.dumps(
@@ -166,9 +167,9 @@ def write_failures(batch: BatchRun, outcomes: Mapping[str, Outcome]) -> None:
                 "line": item.line,
                 "prompt": item.prompt,
                 "seed": item.seed,
-                "how": outcome.failure_type,
+                "failure_type": outcome.failure_type,
                 "reason": outcome.reason,
-                "tries": outcome.attempts,
+                "attempts": outcome.attempts,
                 "log": outcome.log,
                 "command": reproduction_command(item),
             }
@@ -183,23 +184,23 @@ def write_failures(batch: BatchRun, outcomes: Mapping[str, Outcome]) -> None:
 
 
 def mark_missing_as_failed(batch: BatchRun, outcomes: dict[str, Outcome]) -> None:
-    """An item counts as done while its asset.json is there; one that went meanwhile has failed."""
+    """Mark items without an outcome as left, and done items without asset.json as failed."""
     for item in batch.items:
         outcome = outcomes.setdefault(item.name, Outcome("left"))
         if outcome.status in ("made", "there") and read_asset_record(Workspace(batch.out / item.name)) is None:
             outcomes[item.name] = Outcome(
-                "failed", "error", "its folder was removed while the batch ran", outcome.attempts, outcome.seconds
+                "failed", "error", "its folder was removed during the batch", outcome.attempts, outcome.seconds
             )
 
 
 def count_by_status(outcomes: Mapping[str, Outcome]) -> dict[str, int]:
-    """How many items ended how."""
-    names: tuple[ItemStatus, ...] = ("made", "there", "other", "failed", "passed_over", "left")
-    return {name: sum(o.status == name for o in outcomes.values()) for name in names}
+    """Count items by status."""
+    counts = Counter(outcome.status for outcome in outcomes.values())
+    return {status: counts[status] for status in typing.get_args(ItemStatus)}
 
 
 def write_batch_summary(batch: BatchRun, outcomes: Mapping[str, Outcome], seconds: float, stopped: bool) -> Path:
-    """batch.json: what came of it."""
+    """Write batch.json: counts, versions and one entry per item."""
     records = {i.name: read_asset_record(Workspace(batch.out / i.name)) for i in batch.items}
     rows = [_summary_row(item, outcomes[item.name], records[item.name]) for item in batch.items]
     made = [o.seconds for o in outcomes.values() if o.status == "made"]
@@ -233,7 +234,7 @@ def _summary_row(item: Item, outcome: Outcome, record: Mapping[str, Any] | None)
         "prompt": item.prompt,
         "seed": item.seed,
         "status": outcome.status,
-        "tries": outcome.attempts,
+        "attempts": outcome.attempts,
         "seconds": round(outcome.seconds, 3),
     }
     if outcome.status in ("made", "there") and record is not None:

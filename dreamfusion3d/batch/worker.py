@@ -1,7 +1,7 @@
-"""The inside of a worker process: one prior, loaded once, and asset after asset until the pipe closes.
+"""Worker process of a batch: loads a prior once and makes assets until its pipe closes.
 
-Parent and worker exchange JSON, one message a line of the pipe, so that nothing is unpickled but what
-multiprocessing itself hands to a new process.
+Supervisor and worker exchange JSON messages, so that nothing is unpickled except what multiprocessing itself
+passes to a new process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -27,14 +27,15 @@ from dreamfusion3d.core.runtime import configure_process, resident_bytes
 
 if TYPE_CHECKING:
     from dreamfusion3d.core.progress import Progress
+    from dreamfusion3d.pipelines.workspace import Workspace
     from dreamfusion3d.priors.protocol import Prior
 
-STEP_MESSAGE_INTERVAL_SECONDS = 0.5  # a table is not read faster
+STEP_MESSAGE_INTERVAL_SECONDS = 0.5  # at most one message per interval
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is told to make. ``config`` is `config.as_dict`'s."""
+    """An asset to make, as sent to a worker. ``config`` is a `config_to_dict` dictionary."""
 
     name: str
     prompt: str
@@ -42,17 +43,17 @@ class Task:
     config: dict[str, Any]
     out: str
     overwrite: bool = False
-    asset_name: str | None = None  # what is inside the files, where not by the prompt
+    asset_name: str | None = None  # name inside the files, if not derived from the prompt
 
 
 Message: TypeAlias = dict[str, Any]
-TaskStatus: TypeAlias = Literal["made", "there", "other"]  # see state.Status
+TaskStatus: TypeAlias = Literal["made", "there", "other"]  # see state.ItemStatus
 TaskRunner: TypeAlias = "Callable[[Task, Progress], TaskStatus]"
-TaskRunnerFactory: TypeAlias = Callable[[str], TaskRunner]  # of a device; called once in each worker
+TaskRunnerFactory: TypeAlias = Callable[[str], TaskRunner]  # called once per worker with its device
 
 
 def create_asset_runner(device: str) -> TaskRunner:
-    """The real thing: `text_to_mesh` with a prior that stays loaded from one asset to the next."""
+    """Return a runner that calls `text_to_mesh` with a prior that stays loaded between assets."""
     from dreamfusion3d.core.config import PriorConfig, config_from_dict
 
     loaded: dict[PriorConfig, Prior] = {}
@@ -63,7 +64,7 @@ def create_asset_runner(device: str) -> TaskRunner:
 
         config = config_from_dict(task.config)
         if config.prior not in loaded:
-            loaded.clear()  # two large priors may not fit
+            loaded.clear()  # two large priors may not fit in memory
             progress.stage("prior", 1, 1)
             loaded[config.prior] = load_prior(config.prior, device=choose_device(device))
         return make_asset(loaded[config.prior], task, device, progress)
@@ -72,20 +73,21 @@ def create_asset_runner(device: str) -> TaskRunner:
 
 
 def make_asset(prior: Prior, task: Task, device: str, progress: Progress) -> TaskStatus:
-    """The task's asset by this prior, unless its folder holds it, or another that is to stay."""
+    """Make the task's asset, unless its folder already holds it, or another one that must not be overwritten."""
     from dreamfusion3d.core.config import config_from_dict
     from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
     from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace, folder_lock
 
     config, out = config_from_dict(task.config), Path(task.out)
-    identity, workspace = (RunIdentity(task.prompt, task.seed, config, prior.sha256), Workspace(out / task.name))
+    identity = RunIdentity(task.prompt, task.seed, config, prior.sha256)
+    workspace = Workspace(out / task.name)
     if workspace.finished_record(identity):
         return "there"
     if workspace.record_path.exists() and workspace.owner_digest() != identity.digest:
         if not task.overwrite:
             return "other"
         with folder_lock(workspace.folder):
-            _remove_listed_files(workspace.folder)
+            _remove_listed_files(workspace)
     text_to_mesh(
         task.prompt,
         out=out,
@@ -100,16 +102,17 @@ def make_asset(prior: Prior, task: Task, device: str, progress: Progress) -> Tas
     return "made"
 
 
-def _remove_listed_files(folder: Path) -> None:
-    """Removes the files that another run of the folder listed, its report first."""
-    report = folder / "asset.json"
+def _remove_listed_files(workspace: Workspace) -> None:
+    """Remove the files listed in asset.json, which goes first so that the folder never looks finished."""
+    from dreamfusion3d.pipelines.workspace import read_asset_record
+
     names: list[str] = []
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        names = [str(name) for name in json.loads(report.read_text(encoding="utf-8"))["files"]]
-    report.unlink(missing_ok=True)
+    with contextlib.suppress(KeyError, TypeError):
+        names = [str(name) for name in (read_asset_record(workspace) or {})["files"]]
+    workspace.record_path.unlink(missing_ok=True)
     for name in ["choice.json", *names]:
         if Path(name).name == name:
-            (folder / name).unlink(missing_ok=True)
+            (workspace.folder / name).unlink(missing_ok=True)
 
 
 # --- the loop ------------------------------------------------------------------------------------
@@ -120,25 +123,25 @@ def send_message(pipe: Connection, message: Message) -> None:
 
 
 def receive_message(pipe: Connection) -> Message:
-    """The next message. Raises EOFError or OSError when the other end is gone."""
+    """Wait for the next message. Raises EOFError or OSError if the other end is gone."""
     message = json.loads(pipe.recv_bytes())
     assert isinstance(message, dict)
     return message
 
 
 def run_worker(pipe: Connection, runner_factory: TaskRunnerFactory, device: str, threads: int | None, log: str) -> None:
-    """What a worker process runs: tasks from ``pipe``, progress and results back through it."""
+    """Run tasks from ``pipe`` and send progress and results back: the main function of a worker process."""
     _set_up_process(threads, log)
     configure_process(retain_freed_memory=True)
-    with contextlib.suppress(EOFError, OSError):  # the supervisor is gone: so are we
+    with contextlib.suppress(EOFError, OSError):  # end together with the supervisor
         runner = runner_factory(device)
-        send_message(pipe, {"kind": "ready"})
+        send_message(pipe, {"type": "ready"})
         while True:
             run_task(runner, Task(**receive_message(pipe)), functools.partial(send_message, pipe))
 
 
 def run_task(runner: TaskRunner, task: Task, send: Callable[[Message], None]) -> None:
-    """One task: its progress and how it ended are told. The log (descriptor 2) is this task's alone."""
+    """Run one task and send its progress and result. The log (descriptor 2) is truncated first."""
     os.ftruncate(2, 0)
     send(_run_to_result(runner, task, WorkerProgress(send)))
 
@@ -147,43 +150,43 @@ def _run_to_result(runner: TaskRunner, task: Task, progress: WorkerProgress) -> 
     start_time = time.monotonic()
     result: Message
     try:
-        result = {"kind": "done", "status": runner(task, progress)}
+        result = {"type": "done", "status": runner(task, progress)}
     except InputError as error:
         failure_type = "locked" if isinstance(error, LockedError) else "input"
-        result = {"kind": "failed", "how": failure_type, "reason": " ".join(str(error).split())}
-    except Exception as error:  # the boundary of the worker: the supervisor decides what becomes of it
+        result = {"type": "failed", "failure_type": failure_type, "reason": " ".join(str(error).split())}
+    except Exception as error:  # the supervisor decides whether to retry
         traceback.print_exc()
         reason = " ".join(f"{type(error).__name__}: {str(error) or _hint(error)}".split())
-        result = {"kind": "failed", "how": "error", "reason": reason}
+        result = {"type": "failed", "failure_type": "error", "reason": reason}
     sys.stdout.flush()
     sys.stderr.flush()
     return {**result, "seconds": time.monotonic() - start_time, "resident": resident_bytes()}
 
 
 def _hint(error: Exception) -> str:
-    """For one that has no words of its own."""
-    return "no memory left; try fewer --workers" if isinstance(error, MemoryError) else ""
+    """Return a message for an error that has none."""
+    return "out of memory; try fewer --workers" if isinstance(error, MemoryError) else ""
 
 
 class WorkerProgress:
-    """Progress, told to the supervisor; steps not more often than they can be looked at."""
+    """Progress that is sent to the supervisor; steps are rate-limited."""
 
     def __init__(self, send: Callable[[Message], None]) -> None:
         self.send, self.last_step_time = send, 0.0
 
     def stage(self, name: str, number: int, count: int) -> None:
         self.last_step_time = 0.0
-        self.send({"kind": "stage", "stage": name})
+        self.send({"type": "stage", "stage": name})
 
     def step(self, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
         if now - self.last_step_time >= STEP_MESSAGE_INTERVAL_SECONDS:
             self.last_step_time = now
-            self.send({"kind": "step", "done": done, "total": total})
+            self.send({"type": "step", "done": done, "total": total})
 
     def log(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
-        self.send({"kind": "say", "note": message})
+        self.send({"type": "log", "note": message})
 
     def warn(self, message: str) -> None:
         self.log(f"{WARNING_PREFIX}{message}")
@@ -191,15 +194,11 @@ class WorkerProgress:
     def close(self) -> None: ...
 
 
-def task_to_message(task: Task) -> Message:
-    return asdict(task)
-
-
 def _set_up_process(threads: int | None, log: str) -> None:
-    """Own process group, own log, no Ctrl-C, and an end when the supervisor ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor tells us when to stop
+    """Give the process its own group and log, ignore Ctrl-C, and end it when the supervisor ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when to stop
     if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # so that what we start can be ended with us
+        os.setpgid(0, 0)  # so that child processes can be killed together with it
     redirect_output(log)
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
@@ -207,7 +206,7 @@ def _set_up_process(threads: int | None, log: str) -> None:
 
 
 def redirect_output(log: str) -> None:
-    """What this process prints goes to the file ``log``, a crash's and a hang's traceback too."""
+    """Redirect stdout and stderr to the file ``log``, including tracebacks of crashes and hangs."""
     stream = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND, 0o644)
     for descriptor in (1, 2):
         os.dup2(stream, descriptor)
@@ -215,7 +214,7 @@ def redirect_output(log: str) -> None:
 
     faulthandler.enable()  # a crash of native code leaves a traceback in the log
     if hasattr(signal, "SIGUSR1"):
-        faulthandler.register(signal.SIGUSR1)  # a hang too: the supervisor asks before it ends us
+        faulthandler.register(signal.SIGUSR1)  # sent by the supervisor before it kills a hung worker
 
 
 def _exit_with_supervisor() -> None:

@@ -1,4 +1,4 @@
-"""A worker as its supervisor sees it: hired, given a task, listened to, ended."""
+"""Worker handles and pools, as seen by the supervisor; here for processes of this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -21,16 +21,16 @@ from dreamfusion3d.batch.worker import Message, Task, TaskRunnerFactory
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-LOG_TAIL_CHARS = 4000  # characters of a worker's log that a failure keeps
+LOG_TAIL_CHARS = 4000  # of a worker's log, kept with a failure
 JOIN_TIMEOUT_SECONDS = 5.0
 
 
 class WorkerHandle(ABC):
-    """One worker, wherever it is. ``heard`` is when it last said something; ``task`` what it is at."""
+    """A local or remote worker. ``task_name`` is the item it works on, empty if none."""
 
     def __init__(self, number: int, device: str, log: Path) -> None:
         self.number, self.device, self.log = number, device, log
-        self.ready, self.task_name, self.attempt = False, "", 0
+        self.ready, self.task_name = False, ""
         self.baseline_memory: int | None = None
         self.last_message_time = time.monotonic()
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -43,13 +43,13 @@ class WorkerHandle(ABC):
     def seconds_since_message(self) -> float:
         return time.monotonic() - self.last_message_time
 
-    def assign(self, task: Task, attempt: int) -> None:
-        """Hands a task over; that the worker is gone is noticed later."""
-        self.task_name, self.attempt, self.last_message_time = task.name, attempt, time.monotonic()
+    def assign(self, task: Task) -> None:
+        """Send a task; a worker that has died is detected later."""
+        self.task_name, self.last_message_time = task.name, time.monotonic()
         self._send(task)
 
     def log_tail(self) -> str:
-        """The end of its log."""
+        """Return the end of the worker's log."""
         with contextlib.suppress(OSError):
             return self.log.read_bytes()[-4 * LOG_TAIL_CHARS :].decode(errors="replace")[-LOG_TAIL_CHARS:].strip()
         return ""
@@ -59,48 +59,48 @@ class WorkerHandle(ABC):
 
     @abstractmethod
     def receive_messages(self) -> Iterator[Message]:
-        """All that has come; ends early when the worker is gone."""
+        """Yield all messages received so far; ends early if the worker is gone."""
 
     @abstractmethod
     def has_exited(self) -> bool: ...
 
     @abstractmethod
     def exit_reason(self) -> str:
-        """How a worker that is gone ended."""
+        """Return why an exited worker ended."""
 
     @abstractmethod
     def dump_traceback(self) -> None:
-        """Asks a hung worker for the traceback of where it hangs, into its log."""
+        """Make a hung worker write its traceback to its log."""
 
     @abstractmethod
     def kill(self) -> None:
-        """At once, with all that it started."""
+        """Kill the worker and its child processes immediately."""
 
     @abstractmethod
     def request_shutdown(self) -> None:
-        """Tells an idle worker that nothing more comes, and waits for nothing."""
+        """Ask an idle worker to end, without waiting for it."""
 
     @abstractmethod
     def shutdown(self) -> None:
-        """Ends an idle worker."""
+        """End an idle worker and wait for it."""
 
 
 @runtime_checkable
 class WorkerPool(Protocol):
-    """Whom a supervisor may hire: a worker for each of ``devices``."""
+    """A source of workers, one per entry of ``devices``."""
 
     @property
     def devices(self) -> Sequence[str]: ...
 
     def start_worker(self, number: int, log: Path) -> WorkerHandle:
-        """Starts the worker for ``devices[number - 1]``."""
+        """Start the worker for ``devices[number - 1]``."""
 
     def wait_for_messages(self, handles: Sequence[WorkerHandle], timeout: float) -> None:
-        """Returns when one of them has something to say or is gone, at the latest after ``seconds``."""
+        """Wait until a worker has sent a message or exited, at most ``timeout`` seconds."""
 
 
 class ProcessWorkerHandle(WorkerHandle):
-    """A process of this machine."""
+    """A worker process on this machine."""
 
     def __init__(
         self, number: int, device: str, runner_factory: TaskRunnerFactory, threads: int | None, log: Path
@@ -114,18 +114,18 @@ class ProcessWorkerHandle(WorkerHandle):
             daemon=True,
             name=f"dreamfusion3d-{number}",
         )
-        with _ignore_sigint():  # inherited, until the worker sees to it itself
+        with _ignore_sigint():  # inherited by the process until it sets its own handler
             self.process.start()
         child_pipe.close()
 
     @property
     def waitables(self) -> list[Connection | int]:
-        """What to wait for: a message, or its end."""
+        """Objects to wait on: a message, or the end of the process."""
         return [self.pipe, self.process.sentinel]
 
     def _send(self, task: Task) -> None:
         with contextlib.suppress(OSError):
-            worker.send_message(self.pipe, worker.task_to_message(task))
+            worker.send_message(self.pipe, asdict(task))
 
     def receive_messages(self) -> Iterator[Message]:
         with contextlib.suppress(EOFError, OSError):
@@ -141,9 +141,9 @@ class ProcessWorkerHandle(WorkerHandle):
         if code is not None and code < 0:
             with contextlib.suppress(ValueError):
                 name = signal.Signals(-code).name
-                hint = "; perhaps the machine had no memory left" if name == "SIGKILL" else ""
-                return f"the worker was ended by {name}{hint}"
-        return f"the worker ended with exit code {code}"
+                hint = "; the machine may have run out of memory" if name == "SIGKILL" else ""
+                return f"the worker was killed by {name}{hint}"
+        return f"the worker exited with code {code}"
 
     def dump_traceback(self) -> None:
         if hasattr(signal, "SIGUSR1") and self.process.pid is not None:
@@ -155,12 +155,12 @@ class ProcessWorkerHandle(WorkerHandle):
         pid = self.process.pid
         if pid is not None and self.process.is_alive() and hasattr(os, "killpg"):
             with contextlib.suppress(OSError):
-                os.killpg(pid, signal.SIGKILL)  # its own group once it is settled
+                os.killpg(pid, signal.SIGKILL)  # its own group, once it has set itself up
         self.process.kill()
         self.close()
 
     def request_shutdown(self) -> None:
-        self.pipe.close()  # it ends when its pipe does
+        self.pipe.close()  # the worker ends when its pipe closes
 
     def shutdown(self) -> None:
         self.request_shutdown()
@@ -177,7 +177,7 @@ class ProcessWorkerHandle(WorkerHandle):
 
 @dataclass(frozen=True)
 class LocalPool:
-    """A process for each of ``devices``. ``threads``: cores that each may use; None leaves it to torch."""
+    """One process per device, each limited to ``threads`` CPU threads (None: torch's default)."""
 
     devices: Sequence[str] = ("auto",)
     threads: int | None = None

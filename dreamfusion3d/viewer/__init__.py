@@ -1,1 +1,1 @@
-"""Live view of a run in a browser: the field, its cameras, controls."""
+"""Browser viewer of a run, also while it trains."""

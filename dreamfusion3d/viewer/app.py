@@ -1,4 +1,4 @@
-"""A run in viser: what sight.py finds, and what control.py takes."""
+"""The viewer of a run: shows what `run_reader` finds in its folder and sends control requests to it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from dreamfusion3d.pipelines.live_control import ControlRequest, read_control_re
 from dreamfusion3d.pipelines.live_field import mark_watched
 
 REFRESH_SECONDS = 1.0
-SURFACE_TIME_FRACTION = 0.1  # of the time is spent on surfaces: the run needs the cores
-MAX_GLB_BYTES = 256 << 20  # bytes that are sent to a browser
+SURFACE_TIME_FRACTION = 0.1  # of the time may go to extracting surfaces: the run needs the cores
+MAX_GLB_BYTES = 256 << 20  # sent to a browser
 CAMERA_COLOR, SERIES_COLOR = (120, 130, 150), "#2266cc"
 
 
 class Viewer:
-    """The panel and the scene of one run, on a viser ``server``; ``look`` brings them up to date."""
+    """Control panel and scene of one run on a viser ``server``; `refresh` updates them."""
 
     def __init__(self, server: Any, run: Path, say: Callable[[str], None]) -> None:
         self.server, self.run, self.say = server, run, say
         self.field_reader = run_reader.RunFieldReader(run)
         self.file_stamps: dict[str, Any] = {}
         self.surface_node: Any = None
-        self.next_surface_time = 0.0  # when the next surface may be made
-        self.lock = threading.Lock()  # buttons are pressed on other threads
+        self.next_surface_time = 0.0  # earliest time of the next surface extraction
+        self.lock = threading.Lock()  # button callbacks run on other threads
         self._add_cameras()
         self._build_panel(run_reader.read_run_status(run))
 
@@ -53,16 +53,16 @@ class Viewer:
             )
 
     def _build_panel(self, status: run_reader.RunStatus) -> None:
-        """Prompts and replies are others' words: they stand in text fields, never in Markdown."""
+        """Build the panel. Prompts and replies are untrusted: they go into text fields, never into Markdown."""
         gui = self.server.gui
         gui.configure_theme(show_logo=False, show_share_button=False, control_layout="fixed")
         self.status_text = gui.add_text("Status", status.summary, disabled=True)
         self.progress_bar = gui.add_progress_bar(0.0)
         self.pause_button = gui.add_button("Pause")
-        self.resume_button = gui.add_button("Go on")
+        self.resume_button = gui.add_button("Resume")
         self.prompt_input = gui.add_text("Prompt", str(status.request.prompt or status.prompt), multiline=True)
         self.use_prompt_button = gui.add_button("Use this prompt")
-        self.reply_text = gui.add_text("Answer", "", multiline=True, disabled=True, visible=False)
+        self.reply_text = gui.add_text("Reply", "", multiline=True, disabled=True, visible=False)
         self.gradient_plot = gui.add_uplot(
             (np.array([0.0, 1.0]), np.array([0.0, 0.0])),
             ({"label": "step"}, {"label": "gradient norm", "stroke": SERIES_COLOR, "width": 1}),
@@ -78,7 +78,7 @@ class Viewer:
         self.use_prompt_button.on_click(lambda _: self.send_request(prompt=self.prompt_input.value))
 
     def send_request(self, paused: bool | None = None, prompt: str | None = None) -> None:
-        """Writes what a button asks for; the rest stays as it was asked."""
+        """Write a control request; arguments that are None keep their current values."""
         with self.lock:
             current = read_control_request(self.run / "work")
             request = ControlRequest(
@@ -87,11 +87,11 @@ class Viewer:
             try:
                 write_control_request(self.run / "work", request)
             except OSError as error:
-                self.say(f"the run cannot be asked: {error}")
+                self.say(f"cannot send the request to the run: {error}")
         self.refresh()
 
     def refresh(self) -> None:
-        """Shows what has changed. What cannot be shown is said, and tried again when it changes."""
+        """Show what has changed. Failures are reported, and retried when the file changes."""
         with self.lock:
             status = run_reader.read_run_status(self.run)
             if status.accepts_requests:
@@ -134,11 +134,11 @@ class Viewer:
         if prompt is None:
             line = ""
         elif reply.get("prompt") != prompt:
-            line = "" if not status.accepts_requests else "asked; the run has not answered yet"
+            line = "" if not status.accepts_requests else "sent; waiting for the run to reply"
         elif reply.get("accepted"):
-            line = f"used from step {reply.get('step')} on. {reply.get('message', '')}".strip()
+            line = f"in use from step {reply.get('step')}. {reply.get('message', '')}".strip()
         else:
-            line = f"not taken: {reply.get('message', '')}"
+            line = f"rejected: {reply.get('message', '')}"
         self.reply_text.visible, self.reply_text.value = bool(line), line
 
     def _show_preview(self, status: run_reader.RunStatus) -> None:
@@ -159,25 +159,25 @@ class Viewer:
             self.preview_image.image = image
 
     def _show_surface(self, path: Path) -> None:
-        """The finished GLB, at the size of the scene, or the field's surface."""
+        """Show a finished GLB, scaled to the scene, or the surface of a field."""
         import trimesh
 
         if path.suffix == ".glb":
             if path.stat().st_size > MAX_GLB_BYTES:
-                raise InputError(f"{path.name} is larger than {MAX_GLB_BYTES >> 20} MB: open it elsewhere")
+                raise InputError(f"{path.name} is larger than {MAX_GLB_BYTES >> 20} MB; open it in another program")
             bounds = np.asarray(trimesh.load(path, force="scene").bounds)
             scale = 1.3 / float((bounds[1] - bounds[0]).max())
             shift = tuple(-scale * bounds.mean(0))
             node = self.server.scene.add_glb("/asset", path.read_bytes(), scale=scale, position=shift)
-            self.caption.content = "Shown: the finished asset."
+            self.caption.content = "Showing the finished asset."
         else:
             mesh, colors = run_reader.extract_preview_surface(self.field_reader.read(path))
             if not len(mesh.faces):
-                raise InputError("the field holds no surface yet")
+                raise InputError("the field has no surface yet")
             shape = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors, process=False)
             node = self.server.scene.add_mesh_trimesh("/asset", shape)
-            age = {"live": "a moment ago", "checkpoint": "as last kept"}.get(path.stem, "as trained")
-            self.caption.content = f"Shown: the field {age}, {len(mesh.faces):,} triangles."
+            state = {"live": "current", "checkpoint": "last saved"}.get(path.stem, "trained")
+            self.caption.content = f"Showing the {state} field, {len(mesh.faces):,} triangles."
         self.surface_node = node
 
     def _has_changed(self, name: str, path: Path) -> bool:
@@ -189,16 +189,16 @@ class Viewer:
 
 
 def serve_run(run: Path, port: int, on_ready: Callable[[str], None], say: Callable[[str], None]) -> None:
-    """Serves the run until the process is interrupted; ``ready`` is told the address."""
+    """Serve a run until interrupted; ``on_ready`` receives the URL."""
     from dreamfusion3d.viewer.proxy import guarded_server
 
-    status = run_reader.read_run_status(run)  # before anything listens
+    status = run_reader.read_run_status(run)  # raises before the server starts
     with guarded_server(port, f"dreamfusion3d: {status.prompt[:60]}") as (server, guard):
         viewer = Viewer(server, run, say)
         on_ready(guard.url)
         while True:
             try:
                 viewer.refresh()
-            except (InputError, OSError) as error:  # the folder may be away for a moment
+            except (InputError, OSError) as error:  # the folder may be briefly unavailable
                 say(f"warning: {error}")
             time.sleep(REFRESH_SECONDS)

@@ -1,6 +1,6 @@
-"""viser's server asks nobody for a key: a `loopback.Guard` stands in front of it, websocket included.
+"""A viser server that `LocalAuth` protects, including its websocket: viser itself has no authentication.
 
-viser's page asks for all it needs below the address that it was opened by, so a token in the path is enough.
+viser's page requests everything relative to its own URL, so a token in the path is enough.
 """
 
 from __future__ import annotations
@@ -15,31 +15,32 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from dreamfusion3d.core.errors import InputError, MissingExtraError
-from dreamfusion3d.local_auth import LOOPBACK_HOST, LocalAuth
+from dreamfusion3d.local_auth import LOOPBACK_HOST, SECURITY_HEADERS, LocalAuth
 
 _patch_lock = threading.Lock()
 
 
 @contextlib.contextmanager
 def guarded_server(port: int, label: str) -> Iterator[tuple[Any, LocalAuth]]:
-    """A viser server on loopback and its guard.
+    """Start a viser server on loopback; yields it with its authentication.
 
-    Raises MissingExtraError without viser, and InputError when the port is taken or when this viser
-    does not let its requests be looked at: it is not started unguarded.
+    Raises:
+        MissingExtraError: viser is not installed.
+        InputError: the port is in use, or this version of viser cannot be protected.
     """
     try:
         import viser
     except ImportError:
         raise MissingExtraError("viser", "view", "dreamfusion3d view") from None
     guard = LocalAuth("dreamfusion3d view")
-    # what viser prints names the address without the token
+    # viser prints the URL without the token
     with _guard_websockets(guard) as guarded_servers, contextlib.redirect_stdout(io.StringIO()):
         server = viser.ViserServer(host=LOOPBACK_HOST, port=port, label=label, verbose=False)
     try:
         guard.port = server.get_port()
         if not guarded_servers:
-            raise InputError(f"viser {viser.__version__} cannot be guarded; install viser==1.1.1")
-        if port and guard.port != port:  # viser takes the next one
+            raise InputError(f"viser {viser.__version__} cannot be protected by a token; install viser==1.1.1")
+        if port and guard.port != port:  # viser falls back to the next free port
             raise InputError(f"cannot listen on port {port}: it is in use; choose another with --port")
         yield server, guard
     finally:
@@ -49,12 +50,11 @@ def guarded_server(port: int, label: str) -> Iterator[tuple[Any, LocalAuth]]:
 
 @contextlib.contextmanager
 def _guard_websockets(guard: LocalAuth) -> Iterator[list[int]]:
-    """While this is open, servers of websockets ask ``guard`` first; how many did is the list's length.
+    """Make websocket servers created inside the block check requests; yields a list with one entry per server.
 
-    viser gives its own ``process_request`` and has no setting for another; its server is made, and
-    listens, before its constructor returns.
+    viser passes its own ``process_request``, offers no hook, and listens before its constructor returns.
     """
-    # as Any: absent or there, the checker says the same
+    # Any: type checks do not depend on whether it is installed
     library: Any = importlib.import_module("websockets.asyncio.server")
     serve, guarded_servers = library.serve, []
 
@@ -69,10 +69,8 @@ def _guard_websockets(guard: LocalAuth) -> Iterator[list[int]]:
             response = process_request(connection, dataclasses.replace(request, path=guard.strip_token(request.path)))
             response = await response if inspect.isawaitable(response) else response
             if response is not None:
-                response.headers["X-Frame-Options"] = "DENY"
-                response.headers["Referrer-Policy"] = "no-referrer"
-                response.headers["X-Content-Type-Options"] = "nosniff"
-                response.headers["Cache-Control"] = "no-store"
+                for name, value in SECURITY_HEADERS.items():
+                    response.headers[name] = value
             return response
 
         guarded_servers.append(1)

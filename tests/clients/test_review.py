@@ -16,7 +16,7 @@ from dreamfusion3d.core import files
 from dreamfusion3d.mesh.io.gltf import write_glb
 from dreamfusion3d.rendering.turntable import write_thumbnail
 from tests.batch import test_contact_sheet as test_sheet
-from tests.batch import test_remake as test_again
+from tests.batch import test_rejected as test_again
 from tests.support.browser import Page, browser
 from tests.support.client_asset import EXTRAS, NAME, ball
 

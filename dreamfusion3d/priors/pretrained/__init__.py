@@ -1,1 +1,1 @@
-"""Published diffusion models behind the prior's contract, from folders and hub ids in diffusers' format."""
+"""Published diffusion models as priors, loaded from diffusers folders or Hugging Face Hub ids."""

@@ -1,4 +1,4 @@
-"""Folders in diffusers' format: which files a part is loaded from, and what is said of bad ones."""
+"""Model folders in diffusers' format: choosing weight files, loading parts, reporting damage."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ WEIGHTS_PATTERN = re.compile(
     r"(?:diffusion_pytorch_model|model)(?:\.(\w+))?(?:-\d{5}-of-\d{5})?(?:\.(\w+))?\.safetensors"
 )
 LOAD_ERRORS = (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError)
-# loading does not miss what encoders share with another tensor
+# reported as missing although they share storage with a loaded tensor
 TIED_KEY_SUFFIXES = ("embed_tokens.weight", "position_ids")
 
 
 @dataclass(frozen=True)
 class DiffusersFolder:
-    """A folder of parts (unet/, vae/, text_encoder/, ...), and the wished variant of their weights."""
+    """A folder of parts (unet/, vae/, text_encoder/, ...) and the preferred variant of their weights."""
 
     path: Path
     variant: str | None = None
 
     def index(self) -> dict[str, Any]:
-        """model_index.json; raises InputError."""
+        """Read model_index.json. Raises InputError if it is missing or damaged."""
         return read_model_json(self.path / MODEL_INDEX, self.path)
 
     def config(self, part: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class DiffusersFolder:
         return read_model_json(self.path / part / name, self.path)
 
     def has_part(self, part: str) -> bool:
-        """Whether the model has this part; the index of a model without it names it with nothing."""
+        """Return True if the model has ``part``; the index lists an omitted part as [null, null]."""
         entry = self.index().get(part)
         return bool(entry and entry[0] is not None)
 
@@ -54,18 +54,19 @@ class DiffusersFolder:
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
 
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> Any:
-        """The network of ``part``, an object of diffusers' or transformers' class ``kind``, frozen.
+        """Load ``part`` as a frozen network of a diffusers or transformers class.
 
-        Raises InputError when it is missing, pickled, damaged or incomplete.
+        Raises:
+            InputError: the weights are missing, pickled, damaged or incomplete.
         """
-        where = self.path / part
+        path = self.path / part
         variant = select_weights(self.file_names(part), part, self.variant, str(self.path))[1]
-        # the libraries name it differently, and each warns of the other's name
+        # the two libraries name this argument differently, and each warns about the other's name
         precision = {"dtype" if model_class.__module__.startswith("transformers") else "torch_dtype": dtype}
         with silence_libraries():
             try:
                 module, info = model_class.from_pretrained(
-                    where,
+                    path,
                     variant=variant,
                     use_safetensors=True,
                     local_files_only=True,
@@ -75,31 +76,34 @@ class DiffusersFolder:
             except torch.cuda.OutOfMemoryError:
                 raise
             except LOAD_ERRORS as error:
-                raise damaged_file_error(where, error) from None
+                raise damaged_file_error(path, error) from None
         if missing := sorted(k for k in info["missing_keys"] if not k.endswith(TIED_KEY_SUFFIXES)):
-            raise damaged_file_error(where, f"its weights lack {len(missing)} tensors, as {missing[0]}")
+            raise damaged_file_error(path, f"its weights lack {len(missing)} tensors, e.g. {missing[0]}")
         if not getattr(module, "_keep_in_fp32_modules", None):
-            with silence_libraries():  # it warns of modules to be kept in float32, of which there are none
-                module = module.to(dtype)  # without accelerate, diffusers 0.42 leaves some classes at float32
+            with silence_libraries():  # warns about modules to keep in float32, although there are none
+                module = module.to(dtype)  # without accelerate, diffusers 0.42 leaves some classes in float32
         return module.eval().requires_grad_(False)
 
     def build_module(
         self, part: str, build: Callable[[dict[str, Any], dict[str, torch.Tensor]], Any], dtype: torch.dtype
     ) -> Any:
-        """What ``build`` makes of the config and the tensors of ``part``, whose class diffusers does not
-        have, frozen. Raises InputError as ``module`` does."""
-        where, config = self.path / part, self.config(part)
+        """Build ``part``, whose class diffusers lacks, from its config and tensors; the result is frozen.
+
+        Raises:
+            InputError: as for `load_module`.
+        """
+        path, config = self.path / part, self.config(part)
         weights = select_weights(self.file_names(part), part, self.variant, str(self.path))[0]
         try:
-            tensors = {k: v.to(dtype) for name in weights for k, v in load_file(where / name).items()}
+            tensors = {k: v.to(dtype) for name in weights for k, v in load_file(path / name).items()}
             return build(config, tensors).eval().requires_grad_(False)
         except torch.cuda.OutOfMemoryError:
             raise
         except LOAD_ERRORS as error:
-            raise damaged_file_error(where, error) from None
+            raise damaged_file_error(path, error) from None
 
     def part_files(self, parts: Iterable[str]) -> list[Path]:
-        """All that decides what ``parts`` compute: their chosen weights and their small files."""
+        """List every file that affects the output of ``parts``: selected weights and small files."""
         paths = []
         for part in parts:
             names = self.file_names(part)
@@ -112,8 +116,16 @@ class DiffusersFolder:
 
 
 def select_weights(names: Iterable[str], part: str, variant: str | None, source: str) -> tuple[list[str], str | None]:
-    """The weight files of ``part`` and the variant that they are: ``variant``, or the plain ones where
-    there is none of it, or the only ones there are (fp16 before others). Raises InputError."""
+    """Choose the weight files of ``part`` among the file names in its folder.
+
+    Preference: ``variant``, then files without a variant, then fp16, then any other variant.
+
+    Returns:
+        The file names and their variant.
+
+    Raises:
+        InputError: there are no safetensors weights.
+    """
     names = list(names)
     by_variant: dict[str | None, list[str]] = {}
     for name in names:
@@ -122,12 +134,11 @@ def select_weights(names: Iterable[str], part: str, variant: str | None, source:
     if not by_variant:
         if any(name.endswith(PICKLE_SUFFIXES) for name in names):
             raise InputError(
-                f"{part}/ of {source} holds pickled weights only, which can run code and are not loaded; "
-                "give a model with .safetensors files, or save it anew from diffusers "
-                "(safe_serialization=True)"
+                f"{part}/ of {source} holds only pickled weights, which can execute code and are never loaded; "
+                "use a model with .safetensors files, or re-save it from diffusers with safe_serialization=True"
             )
         raise InputError(
-            f"{part}/ of {source} holds no weights (.safetensors); complete the folder, or give another prior"
+            f"{part}/ of {source} holds no weights (.safetensors); complete the folder or choose another prior"
         )
     selected = variant if variant in by_variant else None
     if selected not in by_variant:
@@ -140,24 +151,24 @@ def read_model_json(path: Path, folder: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
-            f"the folder {folder} is not that of a prior: {path.name} is missing; "
-            "give one in diffusers' format or one that train-prior wrote, or leave --prior out"
+            f"the folder {folder} holds no prior: {path.name} is missing; "
+            "use a folder in diffusers' format or one written by train-prior, or omit --prior"
         ) from None
     except (OSError, ValueError) as error:
         raise damaged_file_error(path, error) from None
     if not isinstance(value, dict):
-        raise damaged_file_error(path, "it holds no object")
+        raise damaged_file_error(path, "not a JSON object")
     return value
 
 
 def damaged_file_error(path: Path, cause: Exception | str) -> InputError:
     reason = " ".join(str(cause).split())[:160]
-    return InputError(f"{path} is damaged ({reason}); fetch it again, or give another prior")
+    return InputError(f"{path} is damaged ({reason}); download it again or choose another prior")
 
 
 @contextlib.contextmanager
 def silence_libraries() -> Iterator[None]:
-    """Without diffusers' and transformers' bars, and their remarks about what they skip."""
+    """Suppress the progress bars and log messages of diffusers and transformers."""
     libraries = [m for name in ("diffusers", "transformers") if (m := sys.modules.get(name)) is not None]
     loggers = [logging.getLogger(m.__name__) for m in libraries]
     levels = [logger.level for logger in loggers]

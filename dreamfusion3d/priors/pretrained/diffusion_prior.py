@@ -1,6 +1,8 @@
-"""One prior for all families: a space, noise levels, a network and a reader of prompts, put together."""
+"""The prior shared by all model families: render encoder, noise schedule, network and prompt encoder."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -17,39 +19,25 @@ from dreamfusion3d.priors.pretrained.vae_blocks import is_tiny_autoencoder
 from dreamfusion3d.priors.protocol import EncoderBlocks, TextEmbedding
 
 
+@dataclass(eq=False, kw_only=True)
 class DiffusionPrior:
-    """The contract of ``prior/protocol.py`` over a published model.
+    """A published diffusion model behind the protocol of ``priors/protocol.py``.
 
-    Takes and gives float32 on the caller's device; the network computes on ``device`` in ``dtype``,
-    ``batch`` pictures at a time (whole scenes, where views are denoised jointly).
+    Inputs and outputs are float32 on the caller's device. The network computes on ``device`` in ``dtype``,
+    ``batch_size`` images at a time (whole scenes if views are denoised jointly).
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        sha256: str,
-        render_encoder: RenderEncoder,
-        noise_schedule: NoiseSchedule,
-        network: Network,
-        prompt_encoder: PromptEncoder,
-        device: torch.device,
-        dtype: torch.dtype,
-        batch_size: int,
-        camera_conditioned: bool,
-        offloadable_weights: OffloadableNetwork | None = None,
-    ) -> None:
-        self.name = name
-        self.sha256 = sha256
-        self.camera_conditioned = camera_conditioned
-        self.render_encoder = render_encoder
-        self.noise_schedule = noise_schedule
-        self.network = network
-        self.prompt_encoder = prompt_encoder
-        self.device = device
-        self.dtype = dtype
-        self.batch_size = batch_size
-        self.offloadable_weights = offloadable_weights  # the network's weights, where they may be sent to main memory
+    name: str
+    sha256: str
+    render_encoder: RenderEncoder
+    noise_schedule: NoiseSchedule
+    network: Network
+    prompt_encoder: PromptEncoder
+    device: torch.device
+    dtype: torch.dtype
+    batch_size: int
+    camera_conditioned: bool
+    offloadable_weights: OffloadableNetwork | None = None  # set if the network can move to main memory
 
     def check_prompt(self, prompt: str) -> list[str]:
         return self.prompt_encoder.check_prompt(prompt)
@@ -64,7 +52,7 @@ class DiffusionPrior:
         return self.render_encoder.encode(render, generator=generator)
 
     def encode_in_blocks(self, render: Render, *, generator: torch.Generator) -> EncoderBlocks | None:
-        """``encode`` as a chain of blocks; None where it has nothing worth to be computed twice."""
+        """Return ``encode`` as a chain of blocks, or None if nothing in it is worth recomputing."""
         if isinstance(self.render_encoder, LatentEncoder):
             return self.render_encoder.encode_in_blocks(render, generator=generator)
         return None

@@ -1,4 +1,4 @@
-"""Moved."""
+"""SHA-256 digests of weight files, cached on disk for large files."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from pathlib import Path
 
 from dreamfusion3d.core import files
 
-MIN_CACHED_SIZE = 16 << 20  # bytes; digests of smaller files are not kept
+MIN_CACHED_SIZE = 16 << 20  # bytes; digests of smaller files are not cached
 
 
-def cached_sha256(path: Path) -> str:
-    """The file's sha256. The hub's cache names large files by it; of other large files it is computed
-    once for each size and time of change."""
+def cached_sha256(path: Path, min_cached_size: int = MIN_CACHED_SIZE) -> str:
+    """Return the SHA-256 of a file.
+
+    The hub's cache names large files by their digest, which is trusted. The digest of any other file of
+    at least ``min_cached_size`` bytes is cached under its path, size and modification time.
+    """
     real = path.resolve()
     if real.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", real.name):
         return real.name
     stat = real.stat()
-    if stat.st_size < MIN_CACHED_SIZE:
+    if stat.st_size < min_cached_size:
         return files.file_sha256(real)
     key = hashlib.sha256(f"{real} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
     cache_file = files.cache_folder() / "digests" / f"{key}.txt"
@@ -33,6 +36,6 @@ def cached_sha256(path: Path) -> str:
 
 
 def combined_sha256(paths: list[Path]) -> str:
-    """One digest of the names and contents of files, wherever their folders lie."""
+    """Return one digest of the names (with parent folder) and contents of files, independent of location."""
     lines = sorted(f"{path.parent.name}/{path.name} {cached_sha256(path)}" for path in paths)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Models by hub id: from the local cache where they are whole, from the hub otherwise."""
+"""Models by Hugging Face Hub id: from the local cache if complete, otherwise downloaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from dreamfusion3d.priors.pretrained.diffusers_folder import MODEL_INDEX, PICKLE
 
 HUB_ID_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 LARGE_FILE_SUFFIXES = (*PICKLE_SUFFIXES, ".safetensors", ".msgpack", ".h5", ".onnx", ".onnx_data", ".gguf", ".xml")
-# ids that tutorials still name; the owners removed them in August 2024 and November 2025
+PARTS_WITHOUT_WEIGHTS = ("scheduler", "tokenizer")
+# ids that tutorials still name; their owners removed them in August 2024 and November 2025
 _SD1, _SD2 = "stable-diffusion-v1-5/", "sd2-community/"
 MIRRORS = {
     "runwayml/stable-diffusion-v1-5": f"{_SD1}stable-diffusion-v1-5",
@@ -22,7 +23,7 @@ MIRRORS = {
     "stabilityai/stable-diffusion-2-1": f"{_SD2}stable-diffusion-2-1",
     "stabilityai/stable-diffusion-2-1-base": f"{_SD2}stable-diffusion-2-1-base",
 }
-PartSelector = Callable[[dict[str, object]], Iterable[str]]  # of a model_index.json
+PartSelector = Callable[[dict[str, object]], Iterable[str]]  # model_index.json -> names of parts
 
 
 def is_hub_id(name: str) -> bool:
@@ -30,10 +31,16 @@ def is_hub_id(name: str) -> bool:
 
 
 def fetch_snapshot(name: str, revision: str | None, variant: str | None, select_parts: PartSelector | None) -> Path:
-    """The local folder of the hub's model ``name``, with the parts that ``parts_of`` its index names;
-    None: a model of one part at its root.
+    """Return the local folder of a hub model, downloading what the cache lacks.
 
-    Nothing is asked of the network when the cache has it all. Raises InputError.
+    The network is not used when the cache is complete.
+
+    Args:
+        select_parts: chooses the parts to load from model_index.json; None for a model whose single
+            part lies at the root.
+
+    Raises:
+        InputError: the model does not exist, is not in diffusers' format, or cannot be downloaded.
     """
     root_file = MODEL_INDEX if select_parts else "config.json"
     snapshot = cached_snapshot(name, revision, root_file)
@@ -41,12 +48,12 @@ def fetch_snapshot(name: str, revision: str | None, variant: str | None, select_
         return snapshot
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
-    # the hub's and the network's errors are many and differ between versions; sorted below
+    # hub and network errors vary between library versions; explain_hub_error sorts them out
     try:
         siblings = HfApi().model_info(name, revision=revision).siblings or []
         names = [sibling.rfilename for sibling in siblings]
         if root_file not in names:
-            raise InputError(f"the hub's {name} holds no {root_file}: it is no model in diffusers' format")
+            raise InputError(f"{name} on the hub has no {root_file}: it is not in diffusers' format")
         parts: list[str] = [""]
         if select_parts:
             path = hf_hub_download(name, root_file, revision=revision)
@@ -60,7 +67,7 @@ def fetch_snapshot(name: str, revision: str | None, variant: str | None, select_
 
 
 def cached_snapshot(name: str, revision: str | None, root_file: str) -> Path | None:
-    """The snapshot of ``name`` in the local cache, when it has at least the file ``first``."""
+    """Return the snapshot of ``name`` in the local cache if it contains ``root_file``, else None."""
     from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(name, root_file, revision=revision)
@@ -68,8 +75,10 @@ def cached_snapshot(name: str, revision: str | None, root_file: str) -> Path | N
 
 
 def is_snapshot_complete(snapshot: Path, variant: str | None, select_parts: PartSelector | None) -> bool:
-    """Whether the snapshot has weights for all its parts, and all pieces of those in pieces. Raises what
-    ``parts_of`` does: of a model that is no prior nothing more need be fetched."""
+    """Return True if every selected part has its weights, including all shards of sharded ones.
+
+    Errors of ``select_parts`` propagate: nothing more is downloaded for a model that is not a prior.
+    """
     try:
         index = json.loads((snapshot / MODEL_INDEX).read_text("utf-8")) if select_parts else {}
     except (OSError, ValueError):
@@ -88,11 +97,8 @@ def is_snapshot_complete(snapshot: Path, variant: str | None, select_parts: Part
     return True
 
 
-PARTS_WITHOUT_WEIGHTS = ("scheduler", "tokenizer")
-
-
 def required_files(names: list[str], part: str, variant: str | None, source: str) -> list[str]:
-    """The files of ``part`` that loading reads: the small ones, and one set of weights."""
+    """List the files of ``part`` that loading reads: small files and one set of weights."""
     prefix = f"{part}/" if part else ""
     part_files = [n[len(prefix) :] for n in names if n.startswith(prefix) and "/" not in n[len(prefix) :]]
     selected = [n for n in part_files if not n.endswith(LARGE_FILE_SUFFIXES)]
@@ -104,31 +110,30 @@ def required_files(names: list[str], part: str, variant: str | None, source: str
 
 
 def explain_hub_error(error: Exception, name: str, revision: str | None) -> str:
-    """What to tell of an error of the hub, in one line."""
+    """Return a one-line explanation of a hub error and what to do about it."""
     from huggingface_hub import errors
 
-    hint = "or give the folder of a copy with --prior FOLDER"
+    hint = "or pass a local copy with --prior FOLDER"
     if isinstance(error, errors.GatedRepoError):
         return (
-            f"the hub gives {name} only to those who accepted its licence: accept it on the model's page, "
-            f"log in with 'hf auth login', {hint}"
+            f"{name} is gated: accept its license on the model page and log in with 'hf auth login', {hint}"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         if name in MIRRORS:
-            return f"{name} was removed from the hub; a copy of the same weights is --prior {MIRRORS[name]}"
+            return f"{name} was removed from the hub; use a mirror of the same weights: --prior {MIRRORS[name]}"
         return (
-            f"there is neither a folder {name} nor a public model of that name on the hub: mind the "
+            f"there is neither a folder {name} nor a public model of that name on the hub: check the "
             f"spelling, log in with 'hf auth login' if it is private, {hint}"
         )
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"the hub's {name} has no revision {revision!r}; leave prior.revision out, or name another"
+        return f"{name} on the hub has no revision {revision!r}; omit prior.revision or choose another"
     if name in MIRRORS:
         return (
-            f"{name} is not in the local cache, and the hub removed it; a copy of the same weights is "
+            f"{name} is not in the local cache and was removed from the hub; use a mirror of the same weights: "
             f"--prior {MIRRORS[name]}"
         )
     detail = " ".join(str(error).split())[:120]
     return (
-        f"there is no folder {name}; as a hub id it is not in the local cache, and the hub cannot be reached "
-        f"({detail or type(error).__name__}): go online once, {hint}"
+        f"there is no folder {name}; the hub model of that name is not in the local cache, and the hub cannot be "
+        f"reached ({detail or type(error).__name__}): connect once to download it, {hint}"
     )

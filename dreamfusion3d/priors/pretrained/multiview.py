@@ -1,9 +1,9 @@
-"""Camera-conditioned priors in MVDream's form (Shi et al., arXiv 2308.16512, section 3.1).
+"""Multi-view priors conditioned on cameras as in MVDream (Shi et al., arXiv 2308.16512, section 3.1).
 
-Several views of one object are denoised in one batch. Self-attention runs over the tokens of all of
-them, so that they agree, and each view's camera enters beside the time: its camera-to-world matrix,
-flattened, through a two-layer perceptron that is added to the time embedding. In diffusers' terms
-this is a UNet2DConditionModel with ``class_embed_type="projection"`` and 16 numbers a picture.
+Several views of one object are denoised in one batch. Self-attention runs over the tokens of all views,
+which keeps them consistent. Each view's flattened camera-to-world matrix passes through a two-layer MLP
+whose output is added to the time embedding. In diffusers' terms this is a UNet2DConditionModel with
+``class_embed_type="projection"`` and 16 numbers per image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CAMERA_DIM = 16
 
 
 class MultiViewAttnProcessor:
-    """Attention processor: ``views`` consecutive pictures of a batch attend to each other."""
+    """Attention processor in which ``num_views`` consecutive images of a batch attend to each other."""
 
     def __init__(self) -> None:
         self.num_views = 1
@@ -42,9 +42,9 @@ class MultiViewAttnProcessor:
 
 
 def enable_multiview_attention(unet: Any) -> MultiViewAttnProcessor:
-    """Put one shared processor into every self-attention of ``unet`` and return it."""
+    """Install one shared processor in every self-attention layer of ``unet`` and return it."""
     multiview = MultiViewAttnProcessor()
-    # attn1 is self-attention; attn2 looks at the prompt, and stays as it is
+    # attn1 is self-attention; attn2 (cross-attention to the prompt) keeps its processor
     unet.set_attn_processor(
         {
             name: multiview if name.endswith("attn1.processor") else processor
@@ -55,8 +55,10 @@ def enable_multiview_attention(unet: Any) -> MultiViewAttnProcessor:
 
 
 class MultiViewUNet:
-    """A UNet2DConditionModel that is told its cameras as class embedding; ``attention`` is that of
-    ``join_views``."""
+    """A UNet2DConditionModel that receives camera matrices as class labels.
+
+    ``attention`` is the processor returned by `enable_multiview_attention`.
+    """
 
     def __init__(self, unet: Any, attention: MultiViewAttnProcessor) -> None:
         self.unet = unet
@@ -76,8 +78,10 @@ class MultiViewUNet:
 
 
 def mvdream_camera_matrices(cameras: OrbitCameras) -> Float[Tensor, "b 16"]:
-    """Camera-to-world matrices row by row, as MVDream was trained with them: in Blender's world (+Z up,
-    the front of the object towards -Y), the camera one unit from the origin."""
+    """Return flattened camera-to-world matrices in MVDream's training convention.
+
+    The world is Blender's (+Z up, the object faces -Y) and every camera lies one unit from the origin.
+    """
     pose = cameras.camera_to_world
     x, y, z, last = pose.unbind(1)
     blender_pose = torch.stack([x, -z, y, last], 1)

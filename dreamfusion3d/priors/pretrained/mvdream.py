@@ -1,11 +1,9 @@
-"""MVDream's own U-Net read as diffusers' one: the same network, whose tensors have other names.
+"""Conversion of MVDream's U-Net to diffusers' UNet2DConditionModel: the same network, renamed tensors.
 
-Published folders of MVDream name a class of their own, ``MultiViewUNetModel``, whose program would have to be
-fetched and run. Nothing of it is needed. It is Stable Diffusion's U-Net as latent diffusion names its parts
-(Rombach et al., arXiv 2112.10752), with a perceptron for the camera beside the one for the time
-(Shi et al., arXiv 2308.16512, section 3.1): ``UNet2DConditionModel`` with a projection as class embedding.
-
-Letters: n residual blocks of a level, l a level from the finest, k a block in latent diffusion's count.
+Published MVDream folders name a custom class, ``MultiViewUNetModel``, whose code would have to be downloaded
+and run. The network is Stable Diffusion's U-Net under the names of the latent diffusion code (Rombach et al.,
+arXiv 2112.10752), with an MLP for the camera beside the one for the time (Shi et al., arXiv 2308.16512,
+section 3.1): a ``UNet2DConditionModel`` with a projection as class embedding.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from torch import Tensor
 from dreamfusion3d.core.errors import InputError
 
 MVDREAM_CLASS = "MultiViewUNetModel"
-# of a residual block; a transformer's tensors have the same names in both
+# inside a residual block; transformer tensors have the same names in both libraries
 RESNET_KEYS = {
     "in_layers.0": "norm1",
     "in_layers.2": "conv1",
@@ -38,7 +36,7 @@ TOP_LEVEL_KEYS = {
     "camera_embed.0": "class_embedding.linear_1",
     "camera_embed.2": "class_embedding.linear_2",
 }
-# settings of the class that Stable Diffusion's network has no counterpart of
+# settings without a counterpart in Stable Diffusion's network
 UNSUPPORTED_SETTINGS = (
     "ip_dim",
     "num_classes",
@@ -52,13 +50,17 @@ BLOCK_PATTERN = re.compile(r"(input|output)_blocks\.(\d+)\.(\d+)\.(.+)")
 
 
 def convert_mvdream_config(mvdream_config: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a UNet2DConditionModel for MVDream's config. Raises InputError for a network that has
-    no counterpart, KeyError for a config with gaps."""
+    """Translate MVDream's config into the arguments of UNet2DConditionModel.
+
+    Raises:
+        InputError: the network has no counterpart in diffusers.
+        KeyError: the config is incomplete.
+    """
     unsupported = [key for key in UNSUPPORTED_SETTINGS if mvdream_config.get(key)]
     if unsupported:
         raise InputError(
-            f"this {MVDREAM_CLASS} is another than MVDream's ({', '.join(unsupported)} in its config), as ImageDream's, "
-            "which is told a picture too: give MVDream's, as --prior ashawkey/mvdream-sd2.1-diffusers"
+            f"this {MVDREAM_CLASS} is not MVDream's ({', '.join(unsupported)} in its config), e.g. ImageDream's, which "
+            "also takes an image: use MVDream, e.g. --prior ashawkey/mvdream-sd2.1-diffusers"
         )
     widths = [mvdream_config["model_channels"] * factor for factor in mvdream_config["channel_mult"]]
     has_attention = [2**level in mvdream_config["attention_resolutions"] for level in range(len(widths))]
@@ -73,7 +75,7 @@ def convert_mvdream_config(mvdream_config: Mapping[str, Any]) -> dict[str, Any]:
         "transformer_layers_per_block": mvdream_config.get("transformer_depth", 1),
         "cross_attention_dim": mvdream_config["context_dim"],
         "use_linear_projection": True,
-        # diffusers calls the number of heads their dimension
+        # the number of heads, despite its name in diffusers
         "attention_head_dim": tuple(width // mvdream_config["num_head_channels"] for width in widths),
         "class_embed_type": "projection",
         "projection_class_embeddings_input_dim": mvdream_config["camera_dim"],
@@ -81,7 +83,7 @@ def convert_mvdream_config(mvdream_config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def convert_mvdream_state_dict(tensors: Mapping[str, Tensor], num_layers: int) -> dict[str, Tensor]:
-    """``tensors`` under diffusers' names; ``layers`` is n."""
+    """Rename ``tensors`` to diffusers' keys; ``num_layers`` is the number of residual blocks per level."""
     return {_convert_key(key, num_layers): tensor for key, tensor in tensors.items()}
 
 
@@ -115,9 +117,12 @@ def _convert_resnet_key(key: str) -> str:
 
 
 def build_mvdream_unet(mvdream_config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
-    """A UNet2DConditionModel with these weights, on the CPU, in their precision.
+    """Build a UNet2DConditionModel with these weights, on the CPU and in their precision.
 
-    Raises InputError for another network than MVDream's; KeyError, RuntimeError or others for damage."""
+    Raises:
+        InputError: the network is not MVDream's.
+        KeyError, RuntimeError: the config or the weights are damaged.
+    """
     from diffusers import UNet2DConditionModel
 
     unet_config = convert_mvdream_config(mvdream_config)

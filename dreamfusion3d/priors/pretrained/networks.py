@@ -1,4 +1,4 @@
-"""How each family's network is called. All answer with the raw prediction for each picture."""
+"""Adapters that call each family's network and return its raw prediction for each image."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Network(Protocol):
 class UNet:
     """UNet2DConditionModel with cross-attention to the prompt: Stable Diffusion, DeepFloyd IF.
 
-    IF predicts a variance beside the noise; only the first half of its channels is the prediction.
-    ``size`` is told to networks that take it and the pooled prompt (SDXL): an uncropped square.
+    IF also predicts a variance; only the first half of its output channels is used. ``size`` (pixels) is
+    for SDXL, which is conditioned on the pooled prompt and on the size of an uncropped square image.
     """
 
     def __init__(self, unet: Any, size: int | None = None) -> None:
@@ -39,14 +39,14 @@ class UNet:
         if self.size is not None:
             side = float(self.size)
             ids = constant_like((side, side, 0.0, 0.0, side, side), x_t).expand(len(x_t), -1)
-            assert text.pooled is not None, "SDXL's texts have a pooled vector"
+            assert text.pooled is not None, "SDXL needs pooled text embeddings"
             added = {"text_embeds": text.pooled.to(x_t), "time_ids": ids}
         output = self.unet(x_t, timestep, encoder_hidden_states=text.embedding.to(x_t), added_cond_kwargs=added).sample
         return output[:, : x_t.shape[1]]
 
 
 class SD3:
-    """SD3Transformer2DModel."""
+    """SD3Transformer2DModel: Stable Diffusion 3."""
 
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
@@ -54,7 +54,7 @@ class SD3:
     def __call__(
         self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
     ) -> Float[Tensor, "b c u v"]:
-        assert text.pooled is not None, "SD3's texts have a pooled vector"
+        assert text.pooled is not None, "SD3 needs pooled text embeddings"
         return self.transformer(
             hidden_states=x_t,
             timestep=timestep,
@@ -64,9 +64,9 @@ class SD3:
 
 
 class Flux:
-    """FluxTransformer2DModel, which takes latents as tokens of 2x2 pixels with their places.
+    """FluxTransformer2DModel, whose tokens are 2x2 patches of latents with their coordinates.
 
-    ``distilled_scale`` is the guidance that a guidance-distilled network (FLUX.1-dev) is told.
+    ``distilled_scale`` is the guidance scale on which a guidance-distilled network (FLUX.1-dev) is conditioned.
     """
 
     def __init__(self, transformer: Any, distilled_scale: float) -> None:
@@ -76,7 +76,7 @@ class Flux:
     def __call__(
         self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
     ) -> Float[Tensor, "b c u v"]:
-        assert text.pooled is not None, "Flux's texts have a pooled vector"
+        assert text.pooled is not None, "Flux needs pooled text embeddings"
         rows, columns = x_t.shape[-2] // 2, x_t.shape[-1] // 2
         tokens = F.pixel_unshuffle(x_t, 2).flatten(2).transpose(1, 2)
         scale = (
@@ -95,6 +95,6 @@ class Flux:
 
 
 def latent_image_ids(rows: int, columns: int) -> Float[Tensor, "{rows}*{columns} 3"]:
-    """(0, row, column) of every token, row by row."""
+    """Return (0, row, column) for every token, row by row."""
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     return torch.stack([torch.zeros_like(y), y, x], -1).flatten(0, 1).float()

@@ -1,4 +1,4 @@
-"""Noise levels and what a network's output means: epsilon and velocity (DDPM), rectified flow."""
+"""Noise schedules and prediction types: epsilon, velocity and sample (DDPM); rectified flow."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ class NoiseSchedule(Protocol):
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> AlphaSigma: ...
 
     def timestep(self, t: Float[Tensor, " b"]) -> Tensor:
-        """Of ``t``, as the network takes it."""
+        """Convert ``t`` to the value that the network takes."""
         ...
 
     def x0(
         self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], output: Float[Tensor, "b c u v"]
     ) -> Float[Tensor, "b c u v"]:
-        """The picture that the network's ``output`` stands for."""
+        """Convert the network's ``output`` to the predicted x_0."""
         ...
 
 
 class DiscreteNoiseSchedule:
-    """A table of cumulative products (Ho et al., arXiv 2006.11239); t is rounded to one of its steps.
+    """DDPM's table of cumulative products (Ho et al., arXiv 2006.11239); t is rounded to the nearest entry.
 
-    ``prediction`` is one of PREDICTIONS, as diffusers names them; v = alpha eps - sigma x_0 (Salimans and
-    Ho, arXiv 2202.00512).
+    Args:
+        alpha_bar: cumulative products of 1 - beta.
+        prediction_type: one of PREDICTION_TYPES; v = alpha eps - sigma x_0 (Salimans and Ho,
+            arXiv 2202.00512).
     """
 
     def __init__(self, alpha_bar: Float[Tensor, " n"], prediction_type: str) -> None:
@@ -40,7 +42,7 @@ class DiscreteNoiseSchedule:
         self.prediction_type = prediction_type
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> AlphaSigma:
-        self.alpha_bar = self.alpha_bar.to(t.device)  # and there it stays
+        self.alpha_bar = self.alpha_bar.to(t.device)  # moved once
         alpha_bar = self.alpha_bar[self.timestep(t)]
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
@@ -59,8 +61,10 @@ class DiscreteNoiseSchedule:
 
 
 class RectifiedFlowSchedule:
-    """Rectified flow (Liu et al., arXiv 2209.03003): alpha = 1 - t, sigma = t, the network predicts
-    eps - x_0. ``steps`` is what it counts t = 1 as."""
+    """Rectified flow (Liu et al., arXiv 2209.03003): alpha = 1 - t, sigma = t.
+
+    The network predicts eps - x_0; ``num_timesteps`` is its timestep at t = 1.
+    """
 
     def __init__(self, num_timesteps: float) -> None:
         self.num_timesteps = num_timesteps

@@ -1,4 +1,4 @@
-"""Where a frozen network's weights lie: on the device that computes, or in main memory."""
+"""Placement of a frozen network's weights: on the compute device, or offloaded to main memory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.core.errors import InputError, MissingExtraError
 from dreamfusion3d.memory.profiler import time_call
 
-TRANSFER_PROBE_BYTES = 1 << 26  # bytes with which the bus is timed
+TRANSFER_PROBE_BYTES = 1 << 26  # transferred to time the bus
 
 
 def enable_sequential_offload(module: torch.nn.Module, device: torch.device, settings: PriorConfig) -> None:
-    """Leaves a frozen network's weights where they are (in main memory) and brings each layer's to ``device``
-    for as long as it computes: same bits, least memory, and all of them cross the bus at every question."""
+    """Keep the weights in main memory and move each layer to ``device`` only while it computes.
+
+    Results are bit-identical and memory is minimal, but every forward pass transfers all weights.
+    """
     if settings.compile or settings.cuda_graph:
         raise InputError(
-            "prior.cpu_offload moves the network's layers, which prior.compile and prior.cuda_graph cannot follow; "
-            "leave one of them out"
+            "prior.cpu_offload moves the network's layers, which prior.compile and prior.cuda_graph do not support; "
+            "disable one of them"
         )
     if importlib.util.find_spec("accelerate") is None:
         raise MissingExtraError("accelerate", "priors", "prior.cpu_offload")
@@ -37,8 +39,11 @@ def _offload_to_cpu(module: torch.nn.Module, device: torch.device) -> None:
 def place_network(
     module: torch.nn.Module, device: torch.device, settings: PriorConfig, name: str
 ) -> OffloadableNetwork | None:
-    """Brings a network to where ``settings`` want it, and to main memory where there is no room; what may
-    move it later, or None."""
+    """Place a network as ``settings`` ask, falling back to main memory if the device is full.
+
+    Returns:
+        A handle that can move the weights later, or None if they must stay in place.
+    """
     if settings.cpu_offload:
         enable_sequential_offload(module, device, settings)
         return None
@@ -48,8 +53,10 @@ def place_network(
     except torch.cuda.OutOfMemoryError:
         if offloadable is None:
             raise
-        problem = f"{name} does not fit on {device}: its layers come from main memory in turn, which is slow"
-        warnings.warn(problem, stacklevel=2)
+        warnings.warn(
+            f"{name} does not fit on {device}: its layers are loaded from main memory one at a time, which is slow",
+            stacklevel=2,
+        )
         offloadable.set_offloaded(True)
         return None
     return offloadable
@@ -57,7 +64,7 @@ def place_network(
 
 @dataclass
 class OffloadableNetwork:
-    """A network on ``device`` whose weights may go to main memory, and come back, between questions."""
+    """A network on ``device`` whose weights can move to main memory and back between forward passes."""
 
     module: torch.nn.Module
     device: torch.device
@@ -65,15 +72,14 @@ class OffloadableNetwork:
 
     @staticmethod
     def from_module(module: torch.nn.Module, device: torch.device, settings: PriorConfig) -> OffloadableNetwork | None:
-        """None where its layers must stay: the user has said where, something holds them, or what moves
-        them is not installed."""
+        """Return None if the weights are pinned by ``settings`` or accelerate is not installed."""
         pinned = settings.cpu_offload or settings.compile or settings.cuda_graph
         if pinned or importlib.util.find_spec("accelerate") is None:
             return None
         return OffloadableNetwork(module, device)
 
     def set_offloaded(self, offloaded: bool) -> None:
-        """Sends the weights to main memory, or fetches them; nothing where they are there."""
+        """Move the weights to main memory or back; a no-op if they are already there."""
         if offloaded == self.offloaded:
             return
         if offloaded:
@@ -93,7 +99,7 @@ class OffloadableNetwork:
 
     @property
     def max_layer_bytes(self) -> int:
-        """Bytes of the layer with the most: so much is on the device while the weights are away."""
+        """Size of the largest layer, which is what stays on the device while the weights are offloaded."""
 
         def layer_bytes(layer: torch.nn.Module) -> int:
             tensors = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
@@ -102,7 +108,7 @@ class OffloadableNetwork:
         return max(layer_bytes(layer) for layer in self.module.modules())
 
     def transfer_seconds(self) -> float:
-        """That all weights take across the bus once, by a timed piece."""
+        """Estimate the time to transfer all weights once, by timing a smaller transfer."""
         probe = torch.empty(min(self.nbytes, TRANSFER_PROBE_BYTES) or 1, dtype=torch.uint8)
         elapsed = time_call(self.device, lambda: probe.to(self.device, copy=True), 3)
         return self.nbytes / probe.numel() * elapsed

@@ -1,4 +1,4 @@
-"""From the field's pictures to the space that a prior works in: pixels, or a VAE's latents."""
+"""Encoding of rendered images into the space a prior works in: pixels, or the latents of a VAE."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ class RenderEncoder(Protocol):
 
 
 class PixelEncoder:
-    """RGB in [-1, 1] at ``size`` pixels, over a background that is drawn anew at each call and is one
-    for all pictures of it ("random"), or always the same."""
+    """RGB in [-1, 1] at ``size`` pixels, composited over a background.
+
+    A "random" background is drawn once per call and shared by all images of the call.
+    """
 
     def __init__(self, size: int, background: str) -> None:
         self.size = size
@@ -34,9 +36,8 @@ class PixelEncoder:
         return self.composite(render, self.sample_background(generator))
 
     def sample_background(self, generator: torch.Generator) -> Float[Tensor, "1 3"]:
-        """The background of one call."""
         if self.background == "random":
-            # one for all: pictures of a scene must differ by the camera alone
+            # shared, because images of one scene must differ only by the camera
             return torch.rand(1, 3, generator=generator, device=generator.device)
         return torch.full((1, 3), GRAY_LEVELS[self.background])
 
@@ -46,10 +47,10 @@ class PixelEncoder:
 
 
 class LatentEncoder:
-    """Latents of a VAE's encoder, differentiable; the decoder is never called.
+    """Differentiable latents of a VAE; the decoder is never called.
 
-    Posterior samples of AutoencoderKL, (z - shift) * scale as the network was trained with, or the
-    plain latents of AutoencoderTiny. The VAE computes in its own precision.
+    Posterior samples of an AutoencoderKL, or the deterministic latents of an AutoencoderTiny, normalized as
+    (z - shift) * scale. The VAE computes in its own precision.
     """
 
     def __init__(self, vae: Any, pixel_encoder: PixelEncoder) -> None:
@@ -61,19 +62,16 @@ class LatentEncoder:
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b c u v"]:
         images = self.pixel_encoder.encode(render, generator=generator)
         encoded = self.vae.encode(images.to(self.vae.device, self.vae.dtype))
-        if hasattr(encoded, "latents"):  # AutoencoderTiny's
-            z = encoded.latents.float()
-        else:
-            posterior = encoded.latent_dist
-            mean, std = posterior.mean.float(), posterior.std.float()
-            noise = torch.randn(mean.shape, generator=generator, device=generator.device)
-            z = mean + std * noise.to(mean)
-        return ((z - self.shift) * self.scale).to(images.device)
+        if hasattr(encoded, "latents"):  # AutoencoderTiny
+            return self._normalize(encoded.latents.float(), images.device)
+        shape = encoded.latent_dist.mean.shape
+        noise = torch.randn(shape, generator=generator, device=generator.device)
+        return self._normalize(_sample(encoded.latent_dist, noise), images.device)
 
     def encode_in_blocks(self, render: Render, *, generator: torch.Generator) -> EncoderBlocks:
-        """``encode`` as a chain, with what it draws."""
+        """Return ``encode`` as a chain of blocks; the same random numbers are drawn here, once."""
         background, noise = self.pixel_encoder.sample_background(generator), None
-        if not is_tiny_autoencoder(self.vae):  # whose latents are no distribution
+        if not is_tiny_autoencoder(self.vae):
             side = self.pixel_encoder.size // 2 ** (len(self.vae.config.block_out_channels) - 1)
             shape = (len(render.rgb), self.vae.config.latent_channels, side, side)
             noise = torch.randn(shape, generator=generator, device=generator.device)
@@ -85,17 +83,24 @@ class LatentEncoder:
                 part = Render(state["rgb"], state["opacity"], render.depth[rows])
                 return {"h": self.pixel_encoder.composite(part, background).to(self.vae.device, self.vae.dtype)}
 
-            def sample_latents(state: Activations) -> Activations:
-                z = state["h"].float()
-                if noise is not None:
-                    posterior = DiagonalGaussianDistribution(state["h"])
-                    z = posterior.mean.float() + posterior.std.float() * noise[rows].to(z)
-                return {"x": ((z - self.shift) * self.scale).to(render.rgb.device)}
+            def sample(state: Activations) -> Activations:
+                h = state["h"]
+                z = h.float() if noise is None else _sample(DiagonalGaussianDistribution(h), noise[rows])
+                return {"x": self._normalize(z, render.rgb.device)}
 
             return [
-                Block("shown", composite, ("rgb", "opacity")),
+                Block("composite", composite, ("rgb", "opacity")),
                 *vae_encoder_blocks(self.vae),
-                Block("sampled", sample_latents, ("h",)),
+                Block("sample", sample, ("h",)),
             ]
 
         return EncoderBlocks(blocks, tuple(self.vae.parameters()))
+
+    def _normalize(self, z: Float[Tensor, "b c u v"], device: torch.device) -> Float[Tensor, "b c u v"]:
+        return ((z - self.shift) * self.scale).to(device)
+
+
+def _sample(posterior: Any, noise: Float[Tensor, "b c u v"]) -> Float[Tensor, "b c u v"]:
+    """Sample a diagonal Gaussian in float32 with given noise."""
+    mean = posterior.mean.float()
+    return mean + posterior.std.float() * noise.to(mean)

@@ -1,4 +1,4 @@
-"""What is worth keeping between runs: encoded prompts, and the digests of large weight files."""
+"""On-disk cache of text embeddings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dreamfusion3d.priors.protocol import TextEmbedding
 
 
 class TextEmbeddingCache:
-    """Encoded sentences by content: equal weights and equal words are one file."""
+    """Text embeddings on disk, keyed by prompt and ``identity`` (a string that identifies the encoder)."""
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
@@ -24,7 +24,7 @@ class TextEmbeddingCache:
     def get_or_encode(
         self, prompts: list[str], encode_missing: Callable[[list[str]], list[TextEmbedding]]
     ) -> TextEmbedding:
-        """One row a prompt; ``encode`` is called for those that are not kept, and gives one row each."""
+        """Return one row per prompt; ``encode_missing`` returns one row for each prompt not in the cache."""
         rows = {prompt: self._read(prompt) for prompt in prompts}
         missing = [prompt for prompt, row in rows.items() if row is None]
         if missing:
@@ -47,5 +47,5 @@ class TextEmbeddingCache:
         tensors: dict[str, torch.Tensor] = {"embedding": row.embedding}
         if row.pooled is not None:
             tensors["pooled"] = row.pooled
-        with contextlib.suppress(OSError):  # a full or read-only disk costs the next run its time, no more
+        with contextlib.suppress(OSError):  # a full or read-only disk only costs the next run time
             files.write_bytes(self._path(prompt), save({k: v.contiguous() for k, v in tensors.items()}))

@@ -1,8 +1,8 @@
-"""Prompts through a folder's text encoders: loaded for that one purpose, freed after, results kept.
+"""Text encoders of each model family: loaded to encode prompts, freed afterwards, results cached.
 
-What each family takes of them is written in its paper and its model card: Stable Diffusion the last
-layer of one CLIP, SDXL (arXiv 2307.01952) the penultimate layers of two and the pooled vector of the
-second, SD3 (arXiv 2403.03206) those of both beside T5, Flux a pooled CLIP vector and T5, IF T5 alone.
+Conditioning by family: Stable Diffusion, the last layer of one CLIP encoder; SDXL (arXiv 2307.01952), the
+penultimate layers of two and the pooled vector of the second; SD3 (arXiv 2403.03206), both of these for two
+CLIP encoders, and T5; Flux, a pooled CLIP vector and T5; DeepFloyd IF, T5 alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,22 +34,22 @@ SD3_T5_TOKENS = 256
 
 @dataclass(frozen=True)
 class TextEncoders:
-    """Where the text encoders of a folder lie, and how they compute."""
+    """The text encoders of a model folder, with the device and precision they compute in."""
 
     folder: DiffusersFolder
     device: torch.device
     dtype: torch.dtype
 
     def encode_clip(self, number: int, prompts: list[str], *, projected: bool) -> ClipTextOutput:
-        """Of the ``number``-th encoder, a CLIP; ``projected``: its pooled vector in the shared space."""
+        """Encode with CLIP encoder ``number`` (1-based); ``projected`` pools into the shared image-text space."""
         transformers = import_transformers()
         model_class = transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel
         tokenizer = self.load_tokenizer(number, transformers.CLIPTokenizer)
         rows = []
         with self.loaded_encoder(number, model_class) as model:
-            for prompt in prompts:  # each by itself, or its digits would depend on its neighbours
+            for prompt in prompts:  # one at a time: within a batch the last digits depend on the other prompts
                 ids, mask = tokenize_padded(tokenizer, prompt, CLIP_TOKENS)
-                # in Stable Diffusion the padding is seen, unless the encoder's config says otherwise
+                # Stable Diffusion attends to padding unless the encoder's config disables it
                 attention_mask = mask if getattr(model.config, "use_attention_mask", False) else None
                 rows.append(
                     model(
@@ -65,7 +65,7 @@ class TextEncoders:
         )
 
     def encode_t5(self, number: int, prompts: list[str], length: int, *, masked: bool) -> Float[Tensor, "b n d"]:
-        """Of the ``number``-th encoder, a T5; ``masked``: the padding is not seen."""
+        """Encode with T5 encoder ``number`` (1-based); ``masked`` excludes padding from attention."""
         transformers = import_transformers()
         tokenizer = self.load_tokenizer(number, transformers.T5TokenizerFast)
         rows = []
@@ -78,7 +78,7 @@ class TextEncoders:
 
     @contextlib.contextmanager
     def loaded_encoder(self, number: int, model_class: Any) -> Iterator[Any]:
-        """An encoder on the device, for as long as the block lasts."""
+        """Load an encoder onto the device and free it on exit."""
         encoder_ref = [
             self.folder.load_module(numbered_part("text_encoder", number), model_class, self.dtype).to(self.device)
         ]
@@ -109,19 +109,22 @@ class ClipTextOutput:
     pooled: Float[Tensor, "b e"]
 
 
+class PromptLimit(NamedTuple):
+    """The text encoder of a model that reads the longest prompts."""
+
+    encoder: int  # 1-based
+    num_tokens: int
+    is_t5: bool
+
+
 @dataclass(frozen=True)
 class PromptEncoder:
-    """A family's way from sentences to rows of ``Text``.
-
-    ``family`` encodes several sentences; ``longest`` is the encoder (number, tokens) that reads most of
-    a prompt, and ``t5`` whether it is one.
-    """
+    """Cached prompt encoding of one model; ``encode_prompts`` is its family's encoding function."""
 
     encoders: TextEncoders
     encode_prompts: Callable[[TextEncoders, list[str]], TextEmbedding]
     cache: TextEmbeddingCache
-    prompt_limit: tuple[int, int]
-    is_t5: bool
+    prompt_limit: PromptLimit
 
     def encode(self, prompts: list[str]) -> TextEmbedding:
         def encode_missing(missing: list[str]) -> list[TextEmbedding]:
@@ -132,19 +135,18 @@ class PromptEncoder:
         return TextEmbedding(text.embedding.float(), None if text.pooled is None else text.pooled.float())
 
     def check_prompt(self, prompt: str) -> list[str]:
-        """A warning when the prior does not read the prompt to its end."""
-        number, limit = self.prompt_limit
-        transformers = import_transformers()
-        tokenizer_class = transformers.T5TokenizerFast if self.is_t5 else transformers.CLIPTokenizer
+        """Return a warning if the prompt is longer than the prior reads."""
+        limit, transformers = self.prompt_limit, import_transformers()
+        tokenizer_class = transformers.T5TokenizerFast if limit.is_t5 else transformers.CLIPTokenizer
         with silence_libraries():
-            count = len(self.encoders.load_tokenizer(number, tokenizer_class)(prompt).input_ids)
-        if count <= limit:
+            count = len(self.encoders.load_tokenizer(limit.encoder, tokenizer_class)(prompt).input_ids)
+        if count <= limit.num_tokens:
             return []
-        return [f"the prompt has {count} tokens; this prior reads the first {limit}"]
+        return [f"the prompt has {count} tokens; this prior reads only the first {limit.num_tokens}"]
 
 
 def import_transformers() -> Any:
-    """transformers, which holds the text encoders."""
+    """Import transformers. Raises MissingExtraError if it is not installed."""
     try:
         import transformers
     except ImportError:
@@ -153,7 +155,7 @@ def import_transformers() -> Any:
 
 
 def numbered_part(name: str, number: int) -> str:
-    """text_encoder, text_encoder_2, text_encoder_3."""
+    """Return the folder of a numbered part: text_encoder, text_encoder_2, text_encoder_3."""
     return name if number == 1 else f"{name}_{number}"
 
 
@@ -167,7 +169,7 @@ def encode_stable_diffusion(encoders: TextEncoders, prompts: list[str]) -> TextE
 
 
 def encode_sdxl(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
-    """The empty prompt is all zeros where the folder says so."""
+    """Encode for SDXL; the empty prompt is all zeros if the model index asks for that."""
     first = encoders.encode_clip(1, prompts, projected=False)
     second = encoders.encode_clip(2, prompts, projected=True)
     hidden, pooled = torch.cat([first.penultimate_hidden, second.penultimate_hidden], -1), second.pooled
@@ -178,13 +180,15 @@ def encode_sdxl(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
 
 
 def encode_deepfloyd(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
-    """IF was taught lower case."""
+    """Encode for DeepFloyd IF, which was trained on lower-case prompts."""
     return TextEmbedding(encoders.encode_t5(1, [p.lower().strip() for p in prompts], CLIP_TOKENS, masked=True))
 
 
 def encode_sd3(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
-    """Both CLIPs side by side, filled up with zeros to T5's width, and T5's tokens behind them; the
-    third encoder may be left out of a folder, and is then all zeros."""
+    """Encode for SD3: both CLIP encodings, concatenated and zero-padded to T5's width, then T5's tokens.
+
+    T5 may be missing from the folder; its tokens are then zeros.
+    """
     first, second = (encoders.encode_clip(n, prompts, projected=True) for n in (1, 2))
     width = encoders.folder.config("transformer")["joint_attention_dim"]
     clip = torch.cat([first.penultimate_hidden, second.penultimate_hidden], -1)
@@ -198,21 +202,22 @@ def encode_sd3(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
 
 def encode_flux(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
     pooled = encoders.encode_clip(1, prompts, projected=False).pooled
-    return TextEmbedding(encoders.encode_t5(2, prompts, flux_prompt_limit(encoders.folder)[1], masked=False), pooled)
+    return TextEmbedding(encoders.encode_t5(2, prompts, flux_prompt_limit(encoders.folder).num_tokens, masked=False), pooled)
 
 
-def clip_prompt_limit(folder: DiffusersFolder) -> tuple[int, int, bool]:
-    return 1, CLIP_TOKENS, False
+def clip_prompt_limit(folder: DiffusersFolder) -> PromptLimit:
+    return PromptLimit(1, CLIP_TOKENS, is_t5=False)
 
 
-def t5_prompt_limit(folder: DiffusersFolder) -> tuple[int, int, bool]:
-    return 1, CLIP_TOKENS, True
+def t5_prompt_limit(folder: DiffusersFolder) -> PromptLimit:
+    return PromptLimit(1, CLIP_TOKENS, is_t5=True)
 
 
-def sd3_prompt_limit(folder: DiffusersFolder) -> tuple[int, int, bool]:
-    return (3, SD3_T5_TOKENS, True) if folder.has_part("text_encoder_3") else clip_prompt_limit(folder)
+def sd3_prompt_limit(folder: DiffusersFolder) -> PromptLimit:
+    has_t5 = folder.has_part("text_encoder_3")
+    return PromptLimit(3, SD3_T5_TOKENS, is_t5=True) if has_t5 else clip_prompt_limit(folder)
 
 
-def flux_prompt_limit(folder: DiffusersFolder) -> tuple[int, int, bool]:
-    """512 for FLUX.1-dev; 256 for FLUX.1-schnell, which has no guidance embedding."""
-    return 2, 512 if folder.config("transformer").get("guidance_embeds") else 256, True
+def flux_prompt_limit(folder: DiffusersFolder) -> PromptLimit:
+    """Return 512 tokens for FLUX.1-dev, 256 for FLUX.1-schnell (which has no guidance embedding)."""
+    return PromptLimit(2, 512 if folder.config("transformer").get("guidance_embeds") else 256, is_t5=True)

@@ -1,4 +1,4 @@
-"""The encoder of a VAE as a chain of blocks, from ``h``, pictures, to ``h``, what it says of the latents."""
+"""A VAE encoder as a chain of blocks, from images ``h`` to the latents (or their moments) ``h``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Layer = Callable[[Tensor], Tensor]
 
 
 def is_tiny_autoencoder(vae: Any) -> bool:
-    """Whether it is an AutoencoderTiny."""
+    """Return True for an AutoencoderTiny."""
     return hasattr(vae.config, "encoder_block_out_channels")
 
 
 def vae_encoder_blocks(vae: Any) -> list[Block]:
-    """Of an AutoencoderKL or AutoencoderTiny: the operations of its ``encode``, in their order."""
+    """Split ``encode`` of an AutoencoderKL or AutoencoderTiny into blocks, in order."""
     return [Block(name, functools.partial(_apply_layer, layer)) for name, layer in _encoder_layers(vae)]
 
 
@@ -34,13 +34,13 @@ def _encoder_layers(vae: Any) -> list[tuple[str, Layer]]:
         return [("in", lambda h: first(h.add(1).div(2))), *(("layer", layer) for layer in others)]
     layers: list[tuple[str, Layer]] = [("in", encoder.conv_in)]
     for depth, down in enumerate(encoder.down_blocks):
-        if getattr(down, "attentions", None):  # of another order; as one block
+        if getattr(down, "attentions", None):  # a different layer order: kept as one block
             layers.append((f"down{depth}", down))
             continue
         *firsts, last = down.resnets
         layers += [(f"down{depth}", functools.partial(_apply_resnet, resnet)) for resnet in firsts]
-        # with what makes it smaller, which needs its result no more once it has padded it: as a block by
-        # itself that would count as kept
+        # merged with the downsampler, which frees its input once padded: a separate block would count the
+        # input as kept
         downsamplers = list(down.downsamplers or [])
         layers.append((f"down{depth}", functools.partial(_resnet_and_downsample, last, downsamplers)))
     first, *others = encoder.mid_block.resnets
