@@ -115,9 +115,7 @@ def explain_hub_error(error: Exception, name: str, revision: str | None) -> str:
 
     hint = "or pass a local copy with --prior FOLDER"
     if isinstance(error, errors.GatedRepoError):
-        return (
-            f"{name} is gated: accept its license on the model page and log in with 'hf auth login', {hint}"
-        )
+        return f"{name} is gated: accept its license on the model page and log in with 'hf auth login', {hint}"
     if isinstance(error, errors.RepositoryNotFoundError):
         if name in MIRRORS:
             return f"{name} was removed from the hub; use a mirror of the same weights: --prior {MIRRORS[name]}"

@@ -202,7 +202,9 @@ def encode_sd3(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
 
 def encode_flux(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
     pooled = encoders.encode_clip(1, prompts, projected=False).pooled
-    return TextEmbedding(encoders.encode_t5(2, prompts, flux_prompt_limit(encoders.folder).num_tokens, masked=False), pooled)
+    return TextEmbedding(
+        encoders.encode_t5(2, prompts, flux_prompt_limit(encoders.folder).num_tokens, masked=False), pooled
+    )
 
 
 def clip_prompt_limit(folder: DiffusersFolder) -> PromptLimit:
