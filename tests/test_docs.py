@@ -142,26 +142,25 @@ def test_named_files_exist(page: Path) -> None:
         assert (ROOT / name).exists() or (ROOT / "dreamfusion3d" / name).exists(), name
 
 
-def test_architecture_names_every_part() -> None:
+def test_architecture_lists_every_module() -> None:
+    """Each in the row of its package; a back end goes with its module."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    package = ROOT / "dreamfusion3d"
-    parts = [p.name for p in package.glob("*.py") if p.name != "__init__.py"]
-    parts += [f"{p.parent.name}/" for p in package.glob("*/__init__.py")]
-    assert not [part for part in parts if part not in text]
-
-
-def test_architecture_names_every_module() -> None:
-    """Each beside its package, in the picture; a twin for another back end goes with its module."""
-    picture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
-    entries = dict(re.findall(r"^ *(\w+)/ (.*\n(?: {8}.*\n)*)", picture, re.MULTILINE))
-    entries["cli"] = picture.split("dreamfusion3d/\n")[0]
-    absent = []
+    rows = dict(re.findall(r"^\| \d \| `([\w/]+)/` \| (.*)$", text, re.MULTILINE))
+    absent = [p.name for p in (ROOT / "dreamfusion3d").glob("[a-z]*.py") if f"`{p.name}`" not in text]
     for path in [*(ROOT / "cli").glob("*.py"), *(ROOT / "dreamfusion3d").glob("*/**/*.py")]:
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        package, name = parts[parts[0] == "dreamfusion3d"], re.sub("_(torch|numba|triton)$", "", parts[-1])
-        if name != "__init__" and not re.search(rf"\b{name}\b", entries.get(package, "")):
+        package = str(path.parent.relative_to(ROOT)).removeprefix("dreamfusion3d/")
+        name = re.sub("_(torch|numba|triton)$", "", path.stem)
+        if name != "__init__" and not re.search(rf"\b{name}\b", rows.get(package, "")):
             absent.append(f"{package}: {name}")
     assert not absent
+
+
+def test_architecture_lists_no_other_module() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for package, modules in re.findall(r"^\| \d \| `([\w/]+)/` \| [^|]* \| ([^|]*) \|$", text, re.MULTILINE):
+        folder = ROOT / package if package == "cli" else ROOT / "dreamfusion3d" / package
+        for name in re.findall(r"\w+(?=[,;]|$)", modules.strip()):
+            assert (folder / name).is_dir() or (folder / f"{name}.py").exists(), f"{package}: {name}"
 
 
 def test_shipped_weights_are_as_described() -> None:
