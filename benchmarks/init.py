@@ -25,9 +25,10 @@ from dreamfusion3d.core.config import Config, resolve_config
 from dreamfusion3d.core.progress import default_progress
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.evaluation.ground_truth import ground_truth_mesh
-from dreamfusion3d.mesh.io.load import mesh_normalization, read_mesh
+from dreamfusion3d.mesh.io.load import read_mesh
 from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.mesh.tangents import vertex_normals
+from dreamfusion3d.mesh.user_mesh import mesh_normalization
 from dreamfusion3d.pipelines.stages import load_arrays
 from dreamfusion3d.pipelines.surface_extraction import silhouette_cameras
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh

@@ -26,7 +26,7 @@ with atheris.instrument_imports(include=["dreamfusion3d", "yaml", "trimesh"]):
     import trimesh.exchange.ply
     import trimesh.exchange.stl  # noqa: F401  (read late by what is asked)
 
-    import dreamfusion3d.mesh.load  # noqa: F401
+    import dreamfusion3d.mesh.io.load  # noqa: F401
     from tests.support import fuzzing
 
 ROW = {"prompt": "a red mug", "name": "mug", "seeds": "1,2", "quality": "draft", "optim.steps": 20}

@@ -65,7 +65,7 @@ def read_manifest(path: Path, sets: Sequence[str] = ()) -> list[ManifestRow]:
         ManifestError: lists every problem with its line.
         InputError: ``sets`` are invalid for any row.
     """
-    from dreamfusion3d.mesh.preflight import check_mesh_requirements
+    from dreamfusion3d.mesh.io.formats import check_mesh_requirements
 
     check_mesh_requirements(resolve_config(sets=sets).mesh)  # once, not for every row
     file_rows = read_rows(path.suffix, _read_text(path))
@@ -145,7 +145,7 @@ def _resolve_config(
             _collect_error(separate_problems, functools.partial(resolve, **{key: value}))
         problems += separate_problems or combined_problems
     else:
-        from dreamfusion3d.mesh.preflight import check_mesh_requirements
+        from dreamfusion3d.mesh.io.formats import check_mesh_requirements
 
         _collect_error(problems, lambda: check_mesh_requirements(config.mesh))
     return config

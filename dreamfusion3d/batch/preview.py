@@ -43,12 +43,13 @@ def load_or_make_preview(glb: Path, sha256: str, cache: Path) -> str | None:
 
 
 def _make_preview(glb: Path) -> bytes | None:
+    from dreamfusion3d.mesh.geometry import weld_vertices
     from dreamfusion3d.mesh.io.gltf import read_glb
-    from dreamfusion3d.mesh.io.ply_stl import sample_vertex_colors, weld_vertices
+    from dreamfusion3d.mesh.io.ply_stl import sample_vertex_colors
 
     try:
         textured = read_glb(glb, maps=False)
-        first, vertex_index = weld_vertices(textured)
+        first, vertex_index = weld_vertices(textured.vertices)
         colors = sample_vertex_colors(textured)[first]
         vertices = textured.vertices[first]
         if not np.isfinite(vertices).all():

@@ -18,7 +18,7 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import TexturedMesh
 from dreamfusion3d.evaluation.ground_truth import colored_ground_truth_mesh
 from dreamfusion3d.evaluation.voxels import normalize_mesh, solid_voxels
-from dreamfusion3d.mesh.clean import weld_mesh
+from dreamfusion3d.mesh.geometry import weld_mesh
 from dreamfusion3d.mesh.io.gltf import read_glb
 from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects_for_spec

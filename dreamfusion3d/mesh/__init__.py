@@ -1,1 +1,1 @@
-"""From a density to an asset: extract, clean, simplify, unwrap, bake, export."""
+"""From a density to a textured mesh: extraction, cleaning, simplification, UV unwrapping, baking."""

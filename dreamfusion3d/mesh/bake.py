@@ -1,4 +1,4 @@
-"""Colour of the field onto the texture of the mesh."""
+"""Bake a color function into the texture of a mesh."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dreamfusion3d.mesh.unwrap import UVAtlas, unwrap
 BARYCENTRIC_PROBES = np.array(
     [[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32
 )
-TEXEL_CHUNK = 1 << 18  # points asked of the albedo at once
+TEXEL_CHUNK = 1 << 18  # points per query of the color function
 
 
 def bake_albedo(
@@ -28,19 +28,26 @@ def bake_albedo(
     supersample: int = 1,
     uv_atlas: UVAtlas | None = None,
 ) -> TexturedMesh:
-    """The mesh with a square texture of ``albedo`` at its surface.
+    """Unwrap the mesh and bake ``albedo`` into a square texture.
 
-    ``albedo`` takes (n, 3) float32 world positions and returns (n, 3) sRGB-encoded colours in
-    [0, 1]. Each texel asks at its centre, or with ``supersample`` s at s*s places. ``padding``
-    is the gap between charts in texels, filled from the nearest chart.
+    Args:
+        mesh: The mesh to texture.
+        albedo: Maps (n, 3) float32 world positions to (n, 3) sRGB-encoded colors in [0, 1].
+        texture_size: Side of the texture in pixels.
+        padding: Gap between charts in texels, filled from the nearest chart.
+        supersample: Samples per texel along each axis; the texel is their mean.
+        uv_atlas: The UV atlas to use; by default a new one.
+
+    Raises:
+        FloatingPointError: If a color is NaN.
     """
     atlas = uv_atlas or unwrap(mesh, texture_size, padding)
     positions = mesh.vertices[atlas.vmapping].astype(np.float64)
 
     def query_albedo(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
         colors = albedo(interpolate_barycentric(positions, atlas.faces[face], weights).astype(np.float32))
-        if np.isnan(colors).any():  # it would come out as black
-            raise FloatingPointError("colours of the field are not finite numbers; try again")
+        if np.isnan(colors).any():  # would become black
+            raise FloatingPointError("the field returned colors that are not finite; run again with another seed")
         return colors
 
     texture = bake_texture(atlas.uv, atlas.faces, texture_size, query_albedo, supersample)
@@ -61,15 +68,15 @@ def bake_texture(
     query: Callable[[np.ndarray, np.ndarray], np.ndarray],
     supersample: int = 1,
 ) -> Float[np.ndarray, "size size 3"]:
-    """A texture of the means of ``ask`` over ``supersample``^2 places a texel, no texel left empty.
+    """Average ``query`` over ``supersample``^2 samples per texel and dilate it into the empty texels.
 
-    ``ask`` takes the face (n,) and the weights of its corners (n, 3) and returns (n, 3).
+    ``query`` maps faces (n,) and barycentric weights (n, 3) to values (n, 3).
     """
     total, count = np.zeros((size * size, 3)), np.zeros(size * size, np.int64)
     for texel, face, weights in _texel_samples(uv, faces, size, supersample):
         for start in range(0, len(texel), TEXEL_CHUNK):
             part = slice(start, start + TEXEL_CHUNK)
-            # a texel comes at most once a round, so that plain indexing adds all
+            # a texel occurs at most once per round, so plain indexing is a correct scatter-add
             total[texel[part]] += query(face[part], weights[part])
             count[texel[part]] += 1
     mean = (total / np.maximum(count, 1)[:, None]).reshape(size, size, 3)
@@ -79,12 +86,12 @@ def bake_texture(
 def interpolate_barycentric(
     vertex_values: Float[np.ndarray, "v c"], corners: Int[np.ndarray, "n 3"], weights: Float[np.ndarray, "n 3"]
 ) -> Float[np.ndarray, "n c"]:
-    """``values`` of vertices within triangles whose ``corners`` are vertex numbers."""
+    """Interpolate per-vertex values at points of triangles; ``corners`` are vertex indices."""
     return np.einsum("nk,nkc->nc", weights, vertex_values[corners])
 
 
 def dilate_texture(texture: Float[np.ndarray, "h w 3"], covered: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
-    """Every uncovered texel takes the nearest covered one: no filter, no mip level finds a seam."""
+    """Copy the nearest covered texel into every uncovered one, so that no filter or mip level shows a seam."""
     if covered.all() or not covered.any():
         return texture
     row, col = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
@@ -94,11 +101,11 @@ def dilate_texture(texture: Float[np.ndarray, "h w 3"], covered: Bool[np.ndarray
 def _texel_samples(
     uv: Float[np.ndarray, "v 2"], faces: Int[np.ndarray, "f 3"], size: int, supersample: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Rounds of (texel, face, weights of its corners); in a round each texel comes at most once.
+    """Yield rounds of (texel, face, barycentric weights); a texel occurs at most once per round.
 
-    The places within a texel are a grid, one a round, so that the memory is that of the texture.
-    A texel belongs to the faces at its places; one that faces touch with a corner, an edge's
-    middle or the centroid only, to the first of them, asked there: no sliver is left without colour.
+    Each round is one sample position of the regular grid within a texel, so memory stays that of
+    one texture. Texels that no sample covers, but that contain a corner, an edge midpoint or the
+    centroid of a face, take the first such face: no sliver is left without color.
     """
     points, empty = uv_to_pixels(uv, size), np.ones(size * size, bool)
     for row in range(supersample):
@@ -121,5 +128,5 @@ def _texel_samples(
 
 
 def to_uint8(values: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """[0, 1] to bytes, to the nearest; what is not a number becomes 0."""
+    """Round values in [0, 1] to the nearest byte; NaN becomes 0."""
     return (np.clip(np.nan_to_num(values), 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -1,8 +1,8 @@
-"""Parts that only thin fog holds together stay together.
+"""Bridge components that the field connects only at a lower density.
 
-One level for all of a shape cuts the mast that carries a sail: the mast is thin, so its density is
-low, and the sail would go as a floater. Where the field does join two bodies, at a lower density, the
-mesh does so too, by as thin a bridge.
+A single level for the whole shape cuts the mast that carries a sail: the mast is thin, so its density
+is low, and the sail would be removed as a floater. Where the field connects two components at a lower
+level, a thin bridge connects them in the mesh.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from scipy.sparse.csgraph import dijkstra
 
 from dreamfusion3d.mesh.space_carving import dilate_ball
 
-MIN_COMPONENT_FRACTION = 0.02  # of the largest body's samples: what is smaller is a floater
-LEVEL_DROPS = np.arange(0.25, 2.01, 0.25)  # below the level, in logarithms of the density
-BRIDGE_RADIUS = 0.02  # scene units, half the width of a bridge
-BRIDGE_LEVEL_OFFSET = 0.5  # above the level
+MIN_COMPONENT_FRACTION = 0.02  # of the largest component's samples; anything smaller is a floater
+LEVEL_DROPS = np.arange(0.25, 2.01, 0.25)  # below the level, in log density
+BRIDGE_RADIUS = 0.02  # scene units
+BRIDGE_LEVEL_OFFSET = 0.5  # value of a bridge above the level
 
 
 def bridge_components(grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0) -> Float[np.ndarray, "r r r"]:
-    """The grid (log density) with a bridge from each large body of {grid > level} to the largest one,
-    where some level at most DROPS lower holds them together. Others are left as they are."""
+    """Connect each large component of {grid > level} to the largest one.
+
+    ``grid`` is log density. A component is bridged if one of the `LEVEL_DROPS` connects it to the
+    components joined so far; all others are left unchanged.
+    """
     labels, count = ndimage.label(grid > level)
     if count < 2:
         return grid
@@ -52,7 +55,7 @@ def _find_path(
     component: Bool[np.ndarray, "r r r"],
     connected: Bool[np.ndarray, "r r r"],
 ) -> Int[np.ndarray, "n 3"] | None:
-    """The shortest way from a body to what is held, at the highest level that joins them."""
+    """Find the shortest path between two components at the highest level that connects them."""
     for drop in LEVEL_DROPS:
         labels, _ = ndimage.label(grid > level - drop)
         common_labels = np.intersect1d(labels[component], labels[connected])
@@ -64,7 +67,7 @@ def _find_path(
 def _shortest_path(
     mask: Bool[np.ndarray, "r r r"], start: Bool[np.ndarray, "r r r"], goal: Bool[np.ndarray, "r r r"]
 ) -> Int[np.ndarray, "n 3"]:
-    """Samples of a shortest way through ``room``, from face to face."""
+    """Return the samples of a shortest face-connected path through ``mask``."""
     voxels = np.argwhere(mask)
     voxel_index = np.full(mask.shape, -1, np.int64)
     voxel_index[mask] = np.arange(len(voxels))
@@ -87,7 +90,7 @@ def _shortest_path(
     )
     ends = voxel_index[mask & goal]
     node, path = int(ends[np.argmin(distance[ends])]), []
-    while node >= 0:  # the first one has no predecessor: a negative number
+    while node >= 0:  # the predecessor of the first node is negative
         path.append(node)
         node = int(predecessor[node])
     return voxels[path]

@@ -1,8 +1,8 @@
-"""A tree of boxes over triangles: the nearest point of a surface, where a line meets it, which pairs cross.
+"""Bounding volume hierarchy over triangles: closest points, line intersections and occlusion.
 
-The triangles are sorted along a Morton curve and the boxes form a complete binary tree over them
-(Lauterbach et al., "Fast BVH Construction on GPUs", 2009): no pointers, built in numpy, the same
-for the same mesh. ``no_type_check`` keeps the test run's shape checker out of compiled code.
+Triangles are sorted along a Morton curve, and their boxes form a complete binary tree (Lauterbach et
+al., "Fast BVH Construction on GPUs", 2009): no pointers, built in numpy, deterministic.
+``no_type_check`` keeps jaxtyping's import hook away from compiled code.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.types import Mesh
 
 LEAF_SIZE = 4  # triangles
-STACK_DEPTH = 64  # of the stack: a tree over 2^60 triangles
-MORTON_BITS = 10  # of the Morton code along each axis
-PARALLEL_TOLERANCE = 1e-12  # of a cosine: a ray that runs within the plane meets nothing
+STACK_DEPTH = 64  # enough for 2^60 triangles
+MORTON_BITS = 10  # per axis
+PARALLEL_TOLERANCE = 1e-12  # cosine below which a line counts as parallel to the plane
 
 
 class BVH(NamedTuple):
-    """Boxes in heap order (children of k: 2k + 1, 2k + 2); triangles sorted, the last ones repeated."""
+    """Boxes in heap order (children of k: 2k + 1, 2k + 2); the last triangle is repeated as padding."""
 
     low: Float[np.ndarray, "nodes 3"]
     high: Float[np.ndarray, "nodes 3"]
     corners: Float[np.ndarray, "t 3 3"]
-    order: Int[np.ndarray, " t"]  # which face of the mesh each is
+    order: Int[np.ndarray, " t"]  # face index of each triangle in the mesh
 
 
 class SurfaceHits(NamedTuple):
-    """Per query: the face (-1: none), the weights of its corners there, and the distance along the line."""
+    """Hit of each query: face (-1: none), barycentric weights, and distance (signed along a line)."""
 
     face: Int[np.ndarray, " n"]
     weights: Float[np.ndarray, "n 3"]
@@ -40,7 +40,7 @@ class SurfaceHits(NamedTuple):
 
 
 def build_bvh(mesh: Mesh) -> BVH:
-    """The tree of a mesh with at least one face."""
+    """Build the hierarchy of a mesh with at least one face."""
     corners = np.ascontiguousarray(mesh.vertices[mesh.faces], np.float64)
     middle = (corners.min(1) + corners.max(1)) / 2
     low, extent = middle.min(0), max(float(np.ptp(middle, axis=0).max()), 1e-30)
@@ -62,7 +62,7 @@ def build_bvh(mesh: Mesh) -> BVH:
 
 
 def closest_points(bvh: BVH, points: Float[np.ndarray, "n 3"]) -> SurfaceHits:
-    """The point of the surface nearest to each of ``points``; ``distance`` >= 0."""
+    """Find the closest point on the surface for each of ``points``; ``distance`` >= 0."""
     face, weights, distance = _allocate_hits(len(points))
     _closest_points_kernel(bvh.low, bvh.high, bvh.corners, _as_float64(points), face, weights, distance)
     return SurfaceHits(bvh.order[face], weights, distance)
@@ -71,10 +71,11 @@ def closest_points(bvh: BVH, points: Float[np.ndarray, "n 3"]) -> SurfaceHits:
 def intersect_lines(
     bvh: BVH, points: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"], max_distance: float
 ) -> SurfaceHits:
-    """Where the line through each point along its unit direction meets the surface nearest to the point.
+    """Intersect the line through each point along its unit direction with the surface.
 
-    Both ways up to ``reach``; ``distance`` is signed. Only sheets that face along the direction
-    count: a line along a surface's own normal must not stop at the far side of a thin wall.
+    The hit nearest to the point within ``max_distance`` in either direction is returned; ``distance``
+    is signed. Only faces whose normal points along the direction count: a line along a surface's own
+    normal must not stop at the far side of a thin wall.
     """
     face, weights, distance = _allocate_hits(len(points))
     lines = _as_float64(points), _as_float64(directions)
@@ -103,7 +104,7 @@ def _box_distance(low, high, node, p):
 @no_type_check
 @njit
 def _closest_on_triangle(t, p, out):
-    """Weights of the corners at the point of the triangle nearest to p (Ericson 2005, 5.1.5)."""
+    """Barycentric weights of the point on the triangle closest to p (Ericson 2005, 5.1.5)."""
     abx, aby, abz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
     acx, acy, acz = t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2]
     apx, apy, apz = p[0] - t[0, 0], p[1] - t[0, 1], p[2] - t[0, 2]
@@ -141,7 +142,7 @@ def _closest_on_triangle(t, p, out):
 @no_type_check
 @njit(parallel=True)
 def _closest_points_kernel(low, high, corners, points, face, weights, distance):
-    first_leaf = low.shape[0] // 2  # of the leaves
+    first_leaf = low.shape[0] // 2
     for n in prange(points.shape[0]):
         p = points[n]
         stack, barycentric = np.empty(STACK_DEPTH, np.int64), np.empty(3)
@@ -155,7 +156,7 @@ def _closest_points_kernel(low, high, corners, points, face, weights, distance):
                 one, two = 2 * node + 1, 2 * node + 2
                 if _box_distance(low, high, one, p) < _box_distance(low, high, two, p):
                     one, two = two, one
-                stack[top], stack[top + 1] = one, two  # the nearer one is looked into first
+                stack[top], stack[top + 1] = one, two  # the nearer child is visited first
                 top += 2
                 continue
             for i in range(LEAF_SIZE * (node - first_leaf), LEAF_SIZE * (node - first_leaf + 1)):
@@ -184,7 +185,7 @@ def _line_hits_box(low, high, node, p, d, max_distance):
 @no_type_check
 @njit
 def _line_triangle_distance(t, p, d, out):
-    """Signed distance along d to the triangle (Möller and Trumbore 1997), its side given; inf: none."""
+    """Signed distance along d to a triangle facing along d (Möller and Trumbore 1997); inf if missed."""
     abx, aby, abz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
     acx, acy, acz = t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2]
     nx, ny, nz = aby * acz - abz * acy, abz * acx - abx * acz, abx * acy - aby * acx
@@ -233,30 +234,25 @@ def occluded_fraction(
     directions: Float[np.ndarray, "d 3"],
     max_distance: float,
 ) -> Float[np.ndarray, " n"]:
-    """Share of the ``directions`` (around +z, turned to each unit normal) that meet the surface in reach."""
+    """Fraction of ``directions`` from each point that hit the surface within ``max_distance``.
+
+    Directions are given around +z and rotated to each unit normal.
+    """
     out = np.zeros(len(points))
-    _occlusion_kernel(
-        bvh.low,
-        bvh.high,
-        bvh.corners,
-        _as_float64(points),
-        _as_float64(normals),
-        _as_float64(directions),
-        max_distance,
-        out,
-    )
+    rays = _as_float64(points), _as_float64(normals), _as_float64(directions)
+    _occlusion_kernel(bvh.low, bvh.high, bvh.corners, *rays, max_distance, out)
     return out
 
 
 @no_type_check
 @njit
 def _segment_is_blocked(low, high, corners, p, d, max_distance, stack, barycentric):
-    """Whether either side of a triangle lies ahead of p."""
+    """Test for a triangle, facing either way, on the segment from p along d."""
     first_leaf, back = low.shape[0] // 2, -d
     stack[0], top = 0, 1
     half, middle = 0.5 * max_distance, np.empty(3)
     for k in range(3):
-        middle[k] = p[k] + half * d[k]  # the segment ahead is a line about its middle
+        middle[k] = p[k] + half * d[k]  # the segment as a line around its midpoint
     while top > 0:
         top -= 1
         node = stack[top]

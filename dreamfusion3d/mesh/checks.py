@@ -1,4 +1,4 @@
-"""What a pipeline would refuse in a finished mesh: crossings, a drifted shape, a careless atlas."""
+"""Checks of a finished mesh: self-intersections, drift from the source surface, quality of the UV atlas."""
 
 from __future__ import annotations
 
@@ -9,32 +9,35 @@ import numpy as np
 from jaxtyping import Float
 
 from dreamfusion3d.core.types import Mesh, TexturedMesh
-from dreamfusion3d.mesh.bvh import BVH, build_bvh, closest_points
+from dreamfusion3d.mesh.bvh import build_bvh, closest_points
+from dreamfusion3d.mesh.geometry import bounding_diagonal, face_areas
 from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.rasterize import uv_overlap_counts
 
-CHAMFER_SAMPLES = 20_000  # points on each surface: the mean of their distances is steady to about a percent
-EVENNESS_FACTOR = 2.0  # a texel density this far from the median still counts as even
+CHAMFER_SAMPLES = 20_000  # per surface: the chamfer distance is then accurate to about 1 %
+EVENNESS_FACTOR = 2.0  # a texel density within this factor of the median counts as even
 
 
 @dataclass(frozen=True)
 class MeshReport:
-    """Figures of the finished mesh beside those of `quality.MeshQuality`."""
+    """Measurements of the finished mesh that complement `MeshQuality`."""
 
-    self_intersections: int  # pairs of faces that pass through each other
-    silhouette_iou: float  # of the mesh and the field it was made of, mean over the views
-    chamfer: float  # from the unsimplified surface, as a share of its bounding box' diagonal
-    uv_overlap: float  # share of the covered texels that more than one face covers
-    uv_coverage: float  # share of the texture's texels that a face covers
-    texel_density: float  # median over the surface, in texels along a metre
-    texel_evenness: float  # share of the surface whose density is within a factor 2 of the median
+    self_intersections: int  # pairs of faces that intersect
+    silhouette_iou: float  # of the mesh and its source field, mean over views
+    chamfer: float  # to the unsimplified surface, relative to its bounding diagonal
+    uv_overlap: float  # fraction of the covered texels that several faces cover
+    uv_coverage: float  # fraction of all texels that a face covers
+    texel_density: float  # median over the surface, texels per meter
+    texel_evenness: float  # fraction of the surface whose density is within a factor 2 of the median
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 class AtlasReport(NamedTuple):
+    """Quality of a UV atlas; see the fields of `MeshReport`."""
+
     overlap: float
     coverage: float
     density: float
@@ -42,9 +45,13 @@ class AtlasReport(NamedTuple):
 
 
 def mesh_report(mesh: Mesh, textured: TexturedMesh, unsimplified: Mesh, silhouette_iou: float) -> MeshReport:
-    """The figures of ``textured``, whose faces before the UV split are ``mesh``'s.
+    """Measure a textured mesh.
 
-    ``mesh`` and ``unsimplified`` are in one unit; ``textured`` may be placed, in metres, already.
+    Args:
+        mesh: The mesh before its vertices were split along UV seams.
+        textured: The textured mesh, possibly scaled to meters already.
+        unsimplified: The surface before simplification, in the units of ``mesh``.
+        silhouette_iou: Silhouette IoU of ``mesh`` and the field.
     """
     atlas = atlas_report(textured)
     return MeshReport(
@@ -58,44 +65,35 @@ def mesh_report(mesh: Mesh, textured: TexturedMesh, unsimplified: Mesh, silhouet
     )
 
 
-def bounding_diagonal(mesh: Mesh) -> float:
-    """Length of the bounding box' diagonal."""
-    return float(np.linalg.norm(np.ptp(mesh.vertices[np.unique(mesh.faces)], axis=0)))
-
-
 def chamfer_distance(mesh_a: Mesh, mesh_b: Mesh, num_samples: int = CHAMFER_SAMPLES) -> float:
-    """Mean of the two mean distances from points of one surface to the other, in the meshes' units.
+    """Symmetric chamfer distance: the mean of both mean point-to-surface distances, in mesh units.
 
-    Both surfaces are sampled evenly by area, with the same numbers on every run.
+    Both surfaces are sampled uniformly by area, with the same points on every run.
     """
-    trees: list[BVH] = [build_bvh(mesh) for mesh in (mesh_a, mesh_b)]
-    points = [sample_surface(mesh, num_samples) for mesh in (mesh_a, mesh_b)]
-    forward, backward = (closest_points(trees[1], points[0]).distance, closest_points(trees[0], points[1]).distance)
+    forward = closest_points(build_bvh(mesh_b), sample_surface(mesh_a, num_samples)).distance
+    backward = closest_points(build_bvh(mesh_a), sample_surface(mesh_b, num_samples)).distance
     return float((forward.mean() + backward.mean()) / 2)
 
 
 def sample_surface(mesh: Mesh, count: int) -> Float[np.ndarray, "n 3"]:
-    """``count`` points spread over the surface by area: one in each of as many equal shares of it."""
-    corners = mesh.vertices[mesh.faces].astype(np.float64)
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    total = np.cumsum(area)
+    """Sample ``count`` points uniformly by area, one in each of ``count`` equal parts of it."""
+    total = np.cumsum(face_areas(mesh.vertices, mesh.faces))
     steps = np.arange(count)
     face = np.searchsorted(total, (steps + 0.5) / count * total[-1], side="right")
-    face = np.minimum(face, len(area) - 1)
-    # the golden and the silver share fill the square evenly; folded over they fill the triangle
+    face = np.minimum(face, len(total) - 1)
+    # the R2 sequence (Roberts 2018) fills the unit square; folded over its diagonal, the triangle
     u, v = ((steps * ratio) % 1.0 for ratio in (0.7548776662466927, 0.5698402909980532))
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
     weights = np.stack([1 - u - v, u, v], axis=1)
-    return np.einsum("nk,nkc->nc", weights, corners[face])
+    return np.einsum("nk,nkc->nc", weights, mesh.vertices[mesh.faces[face]].astype(np.float64))
 
 
 def atlas_report(textured: TexturedMesh) -> AtlasReport:
-    """How the texture is shared out over the surface."""
+    """Measure overlap, coverage and texel density of the UV atlas."""
     size = textured.texture.shape[0]
     counts = uv_overlap_counts(textured.uv, textured.faces, size)
     covered = max(int((counts > 0).sum()), 1)
-    corners = textured.vertices[textured.faces].astype(np.float64)
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    area = face_areas(textured.vertices, textured.faces)
     texel_corners = textured.uv[textured.faces].astype(np.float64) * size
     (ax, ay), (bx, by) = ((texel_corners[:, 1] - texel_corners[:, 0]).T, (texel_corners[:, 2] - texel_corners[:, 0]).T)
     density = np.sqrt(np.abs(ax * by - ay * bx) / 2 / np.maximum(area, 1e-30))

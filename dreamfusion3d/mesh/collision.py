@@ -1,4 +1,4 @@
-"""Convex bodies that a physics engine can hold in place of a mesh."""
+"""Convex collision bodies for physics engines."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dreamfusion3d.core.errors import MissingExtraError
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.simplify import clean_faces
 
-HULL_DIRECTIONS = 64  # a hull has at most so many corners and twice as many faces: Unity refuses more than 255
-CONCAVITY = 0.05  # CoACD's threshold: how far a part may be from convex
+HULL_DIRECTIONS = 64  # bounds the vertices of a hull, and half its faces: Unity accepts at most 255
+CONCAVITY = 0.05  # CoACD's concavity threshold
 MAX_PARTS = 16
 SEED = 0
 
 
 def convex_hull(mesh: Mesh) -> Mesh:
-    """The hull of the points of ``mesh`` that lie furthest along DIRECTIONS even directions.
+    """Approximate the convex hull by the extreme vertices along `HULL_DIRECTIONS` uniform directions.
 
-    Convex, closed, at most 2 DIRECTIONS faces, and within the true hull.
+    The result is convex, closed, inside the true hull, and has at most 2 `HULL_DIRECTIONS` faces.
     """
     points = mesh.vertices.astype(np.float64)
     corners = np.unique(np.argmax(points @ _fibonacci_directions(HULL_DIRECTIONS).T, axis=0))
@@ -36,7 +36,7 @@ def convex_hull(mesh: Mesh) -> Mesh:
 
 
 def require_coacd() -> None:
-    """MissingExtraError where CoACD is not installed."""
+    """Raise MissingExtraError if CoACD is not installed."""
     if importlib.util.find_spec("coacd") is None:
         raise _missing_coacd()
 
@@ -46,10 +46,13 @@ def _missing_coacd() -> MissingExtraError:
 
 
 def convex_decomposition(mesh: Mesh) -> list[Mesh]:
-    """Hulls of a convex decomposition, so that a cup keeps its cavity and a handle its hole.
+    """Decompose a mesh into convex hulls, so that a cup keeps its cavity and a handle its hole.
 
-    By CoACD (Wei et al., "Approximate Convex Decomposition for 3D Meshes with Collision-Aware
-    Concavity and Tree Search", 2022). Raises MissingExtraError where it is not installed.
+    Uses CoACD (Wei et al., "Approximate Convex Decomposition for 3D Meshes with Collision-Aware
+    Concavity and Tree Search", 2022).
+
+    Raises:
+        MissingExtraError: If CoACD is not installed.
     """
     try:
         import coacd
@@ -63,7 +66,7 @@ def convex_decomposition(mesh: Mesh) -> list[Mesh]:
 
 
 def _fibonacci_directions(count: int) -> Float[np.ndarray, "n 3"]:
-    """The axes both ways, then a sunflower's spiral over the sphere."""
+    """Return both directions of each axis, then a Fibonacci spiral over the sphere."""
     axes = np.concatenate([np.eye(3), -np.eye(3)])
     step = np.arange(count - len(axes)) + 0.5
     y, angle = 1 - 2 * step / len(step), step * np.pi * (3 - np.sqrt(5.0))

@@ -1,9 +1,9 @@
-"""Edges that are too sharp to be shaded smoothly, of a mesh whose file says nothing of normals.
+"""Split normals at sharp edges for meshes whose file has no normals.
 
-A box of eight vertices has three faces at each corner, and one normal for them all would make a pillow of
-it. Blender's auto smooth draws the line at the same angle. trimesh's `smooth_shade` parts a mesh into
-patches; here a corner is parted from its neighbours around the vertex, so that a crease may run out
-within a patch, as on a pinched cloth.
+A box with eight vertices has three faces at each corner; one shared normal would shade it like a
+pillow. Blender's auto smooth uses the same angle. trimesh's `smooth_shade` splits a mesh into whole
+patches; here corners are split around each vertex, so that a crease can end within a patch, as on
+pinched cloth.
 """
 
 from __future__ import annotations
@@ -14,20 +14,25 @@ from jaxtyping import Bool, Float, Int64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-CREASE_ANGLE_DEG = 30.0  # between the normals of two faces at an edge
+from dreamfusion3d.mesh.geometry import weld_vertices
+
+CREASE_ANGLE_DEG = 30.0  # largest angle between the normals across a smooth edge
 
 
 def crease_normals(mesh: trimesh.Trimesh) -> tuple[Float[np.ndarray, "n 3"], Int64[np.ndarray, "f 3"]] | None:
-    """Normals, and which of them each corner of each face has; None where each vertex has one of its own.
+    """Compute normals that are split at sharp edges.
 
-    The corners at a place share a normal when a walk around it leads from one to the other across no
-    sharp edge; it is the mean of their faces, weighted by the angles there. Vertices that were parted at
-    one place, as along the seams of an atlas, are one place.
+    Corners at one position share a normal if they are connected around it without crossing a sharp
+    edge; the normal is the angle-weighted mean of their faces. Vertices with identical coordinates, as
+    along UV seams, count as one position.
+
+    Returns:
+        Normals and the normal index of each face corner, or None if one normal per vertex suffices.
     """
     meshes = [mesh]
-    positions, position_index = np.unique(mesh.vertices, axis=0, return_inverse=True)
-    if len(positions) < len(mesh.vertices):
-        meshes.append(trimesh.Trimesh(positions, position_index.reshape(-1)[mesh.faces], process=False))
+    first, position_index = weld_vertices(mesh.vertices)
+    if len(first) < len(mesh.vertices):
+        meshes.append(trimesh.Trimesh(mesh.vertices[first], position_index[mesh.faces], process=False))
     smooth = [part.face_adjacency_angles <= np.radians(CREASE_ANGLE_DEG) for part in meshes]
     if len(meshes) == 1 and smooth[0].all():
         return None
@@ -44,7 +49,7 @@ def crease_normals(mesh: trimesh.Trimesh) -> tuple[Float[np.ndarray, "n 3"], Int
 
 
 def _smooth_corner_pairs(mesh: trimesh.Trimesh, edge_mask: Bool[np.ndarray, " e"]) -> Int64[np.ndarray, "l 2"]:
-    """Corners (3 face + place in it) that meet at either end of the ``chosen`` edges between two faces."""
+    """Pair the corners (3 * face + corner) of adjacent faces at both ends of the selected edges."""
     pairs, edges = mesh.face_adjacency[edge_mask], mesh.face_adjacency_edges[edge_mask]
     one, two = (
         3 * pairs[:, k, None] + (mesh.faces[pairs[:, k]][:, None] == edges[:, :, None]).argmax(2) for k in (0, 1)

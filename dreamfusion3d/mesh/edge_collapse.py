@@ -1,9 +1,9 @@
-"""Edge collapse that cannot change the topology.
+"""Edge collapse that preserves the topology.
 
-Quadric error metrics (Garland and Heckbert 1997) over a heap, where an edge is collapsed only
-if the link condition holds (Dey et al. 1999: its ends share exactly two neighbours), no face
-turns over and none becomes a needle. Slower than fast-simplification, which checks none of
-these: it is for the noisy surfaces which that one tears.
+Quadric error metrics (Garland and Heckbert 1997) with a heap. An edge is collapsed only if the link
+condition holds (Dey et al. 1999: its ends share exactly two neighbors), no face flips and none
+becomes a needle. fast-simplification checks none of these and is faster; this is the fallback for
+noisy surfaces that it tears.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.types import Mesh
 
-MIDPOINT_WEIGHT = 1e-3  # of the quadric's trace, towards the edge's middle: flat regions have no best point
-MIN_NORMAL_COSINE = 0.2  # cosine between a face's normals before and after
+MIDPOINT_WEIGHT = 1e-3  # of the quadric's trace, pulls towards the midpoint: flat regions have no unique optimum
+MIN_NORMAL_COSINE = 0.2  # between a face's normals before and after
 MIN_TRIANGLE_QUALITY = 0.05  # 4 sqrt(3) area / sum of squared sides: 1 for an equilateral triangle
 
 
 def collapse_edges(mesh: Mesh, max_faces: int) -> Mesh:
-    """At most ``target`` faces, or as few as the topology allows. Needs a closed manifold."""
+    """Reduce a closed manifold to ``max_faces`` faces, or to as few as its topology allows."""
     vertices = np.ascontiguousarray(mesh.vertices, np.float64).copy()
     faces = np.ascontiguousarray(mesh.faces, np.int64).copy()
     alive = _collapse_kernel(vertices, faces, int(max_faces), MIDPOINT_WEIGHT, MIN_NORMAL_COSINE, MIN_TRIANGLE_QUALITY)
@@ -33,7 +33,7 @@ def collapse_edges(mesh: Mesh, max_faces: int) -> Mesh:
 @no_type_check
 @njit
 def _normal(v, w, apex):
-    """Normal, twice the area long, of the triangle (apex, v, w); in scalars: arrays are slow here."""
+    """Normal of the triangle (apex, v, w), twice its area long. Scalars, because arrays are slow here."""
     ax, ay, az = v[0] - apex[0], v[1] - apex[1], v[2] - apex[2]
     bx, by, bz = w[0] - apex[0], w[1] - apex[1], w[2] - apex[2]
     return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
@@ -48,7 +48,7 @@ def _squared_distance(v, w):
 @no_type_check
 @njit
 def _quadrics(vertices, faces):
-    """Area-weighted sums of plane quadrics: xx xy xz xw yy yz yw zz zw ww for each vertex."""
+    """Area-weighted sum of plane quadrics per vertex: xx xy xz xw yy yz yw zz zw ww."""
     q = np.zeros((vertices.shape[0], 10))
     for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -76,13 +76,13 @@ def _quadrics(vertices, faces):
 @no_type_check
 @njit
 def _optimal_point(q, middle, midpoint_weight, out):
-    """Where the quadric is least, near the middle; returns its value there."""
+    """Write the minimizer of the quadric, regularized towards the midpoint, to ``out``; return its value."""
     e = midpoint_weight * (q[0] + q[4] + q[7]) + 1e-30
     xx, yy, zz, xy, xz, yz = q[0] + e, q[4] + e, q[7] + e, q[1], q[2], q[5]
     bx, by, bz = e * middle[0] - q[3], e * middle[1] - q[6], e * middle[2] - q[8]
     cx, cy, cz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
     det = xx * cx + xy * cy + xz * cz
-    if det > 0.0:  # positive definite by the pull; the inverse by cofactors
+    if det > 0.0:  # positive definite thanks to the regularization; inverse by cofactors
         out[0] = (cx * bx + cy * by + cz * bz) / det
         out[1] = (cy * bx + (xx * zz - xz * xz) * by + (xy * xz - xx * yz) * bz) / det
         out[2] = (cz * bx + (xy * xz - xx * yz) * by + (xx * yy - xy * xy) * bz) / det
@@ -106,7 +106,7 @@ def _optimal_point(q, middle, midpoint_weight, out):
 @no_type_check
 @njit
 def _count_common_neighbors(a, b, faces, alive, head, next_corner, mark, token):
-    """Neighbours that a and b share; an edge may go only if there are exactly two."""
+    """Count the common neighbors of a and b; the link condition requires exactly two."""
     corner = head[a]
     while corner >= 0:
         f = corner // 3
@@ -132,7 +132,7 @@ def _count_common_neighbors(a, b, faces, alive, head, next_corner, mark, token):
 @no_type_check
 @njit
 def _breaks_face(a, b, point, vertices, faces, alive, head, next_corner, min_normal_cosine, min_quality):
-    """Whether moving a to the point would turn over or squash a face of a that survives."""
+    """Test if moving a to the point would flip or squash one of its remaining faces."""
     corner = head[a]
     while corner >= 0:
         f, k = corner // 3, corner % 3
@@ -154,7 +154,7 @@ def _breaks_face(a, b, point, vertices, faces, alive, head, next_corner, min_nor
             * old
             / (side + _squared_distance(vertices[v], vertices[a]) + _squared_distance(vertices[w], vertices[a]))
         )
-        # a needle is refused, unless it was a worse one before
+        # reject a needle unless the face was a worse one before
         if quality_after < min_quality and quality_after < quality_before:
             return True
     return False
@@ -163,7 +163,7 @@ def _breaks_face(a, b, point, vertices, faces, alive, head, next_corner, min_nor
 @no_type_check
 @njit
 def _merge_vertices(a, b, faces, alive, head, next_corner):
-    """Faces of both ends go, b's others become a's; returns how many went."""
+    """Remove the faces at both ends, move the other faces of b to a; return the number removed."""
     removed = 0
     last = -1
     first = -1
@@ -205,7 +205,7 @@ def _collapse_kernel(vertices, faces, max_faces, midpoint_weight, min_normal_cos
     q = _quadrics(vertices, faces)
     alive = np.ones(faces.shape[0], np.bool_)
     head, next_corner = np.full(count, -1, np.int64), np.full(faces.size, -1, np.int64)
-    for corner in range(faces.size):  # each vertex' corners as a linked list
+    for corner in range(faces.size):  # linked list of the corners of each vertex
         v = faces[corner // 3, corner % 3]
         next_corner[corner] = head[v]
         head[v] = corner
@@ -215,7 +215,7 @@ def _collapse_kernel(vertices, faces, max_faces, midpoint_weight, min_normal_cos
     heap.pop()
     for f in range(faces.shape[0]):
         for k in range(3):
-            if faces[f, k] < faces[f, (k + 1) % 3]:  # once an edge: its other face runs the other way
+            if faces[f, k] < faces[f, (k + 1) % 3]:  # once per edge: the adjacent face has it in the opposite direction
                 _push_edge(heap, faces[f, k], faces[f, (k + 1) % 3], q, vertices, stamp, midpoint_weight, point)
     while faces_left > max_faces and len(heap) > 0:
         _, a, b, stamp_a, stamp_b = heapq.heappop(heap)

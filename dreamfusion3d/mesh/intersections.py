@@ -1,4 +1,4 @@
-"""Which triangles of a mesh pass through each other."""
+"""Self-intersections of a triangle mesh."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.bvh import LEAF_SIZE, STACK_DEPTH, build_bvh
 
-MAX_CROSSINGS = 32  # crossings kept a face; a face that meets more is counted with so many
-TOUCH_TOLERANCE = 1e-9  # of a triangle's side: a touch is no crossing
+MAX_CROSSINGS = 32  # per face; further ones are not counted
+TOUCH_TOLERANCE = 1e-9  # of a triangle's side: touching is no intersection
 
 
 def self_intersections(mesh: Mesh) -> Int[np.ndarray, "p 2"]:
-    """Pairs (i < j) of faces of which an edge of one passes through the other's inside, sorted.
+    """Find all pairs (i < j) of faces where an edge of one passes through the interior of the other.
 
-    Neighbours are looked at too: two faces with one common vertex may cross, two with a common
-    edge cannot (they may only lie on each other, which is not counted; nor are coplanar
-    overlaps).
+    Faces with a common vertex are tested too; faces with a common edge cannot intersect. Coplanar
+    overlaps are not counted. The pairs are sorted.
     """
     if len(mesh.faces) == 0:
         return np.zeros((0, 2), np.int64)
@@ -32,16 +31,6 @@ def self_intersections(mesh: Mesh) -> Int[np.ndarray, "p 2"]:
     i, slot = np.nonzero(found >= 0)
     pairs = np.sort(tree.order[np.stack([i, found[i, slot]], axis=1)], axis=1)
     return np.unique(pairs, axis=0)
-
-
-@no_type_check
-@njit
-def _apex_volume(t, p):
-    """Six times the signed volume of the tetrahedron over the triangle with the apex p."""
-    ax, ay, az = t[0, 0] - p[0], t[0, 1] - p[1], t[0, 2] - p[2]
-    bx, by, bz = t[1, 0] - p[0], t[1, 1] - p[1], t[1, 2] - p[2]
-    cx, cy, cz = t[2, 0] - p[0], t[2, 1] - p[1], t[2, 2] - p[2]
-    return ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
 
 
 @no_type_check
@@ -57,12 +46,12 @@ def _tetrahedron_volume(p, q, a, b):
 @no_type_check
 @njit
 def _segment_pierces_triangle(p, q, t):
-    """Whether the segment p, q passes through the inside of the triangle."""
+    """Test if the segment from p to q passes through the interior of the triangle."""
     scale = 0.0
     for k in range(3):
         scale = max(scale, abs(t[1, k] - t[0, k]), abs(t[2, k] - t[0, k]), abs(q[k] - p[k]))
     tolerance = TOUCH_TOLERANCE * scale**3
-    one, two = _apex_volume(t, p), _apex_volume(t, q)
+    one, two = _tetrahedron_volume(p, t[0], t[1], t[2]), _tetrahedron_volume(q, t[0], t[1], t[2])
     if not ((one > tolerance and two < -tolerance) or (one < -tolerance and two > tolerance)):
         return False
     a, b, c = (
@@ -76,7 +65,7 @@ def _segment_pierces_triangle(p, q, t):
 @no_type_check
 @njit
 def _triangles_cross(t, s, f, g):
-    """Whether triangles with corners t, s and vertex numbers f, g pass through each other."""
+    """Test if two triangles with corners t, s and vertex indices f, g intersect."""
     common, i_common, j_common = 0, 0, 0
     for i in range(3):
         for j in range(3):
@@ -85,7 +74,7 @@ def _triangles_cross(t, s, f, g):
                 i_common, j_common = i, j
     if common >= 2:
         return False
-    if common == 1:  # the edges at the common vertex only touch
+    if common == 1:  # the edges at the common vertex merely touch
         return _segment_pierces_triangle(t[(i_common + 1) % 3], t[(i_common + 2) % 3], s) or _segment_pierces_triangle(
             s[(j_common + 1) % 3], s[(j_common + 2) % 3], t
         )
@@ -102,7 +91,7 @@ def _triangles_cross(t, s, f, g):
 @no_type_check
 @njit(parallel=True)
 def _find_crossings(low, high, corners, faces, found):
-    """Fill, for each face in tree order, the later faces that cross it."""
+    """Collect, for each face in BVH order, the later faces that intersect it."""
     first_leaf = low.shape[0] // 2
     for n in prange(found.shape[0]):
         t = corners[n]
@@ -125,7 +114,7 @@ def _find_crossings(low, high, corners, faces, found):
                 top += 2
                 continue
             for i in range(LEAF_SIZE * (node - first_leaf), LEAF_SIZE * (node - first_leaf + 1)):
-                # later ones only, and not the repeated last ones that fill the tree
+                # only later faces, and not the repeated last one that pads the tree
                 if (
                     n < i < found.shape[0]
                     and count < found.shape[1]

@@ -1,8 +1,8 @@
-"""Which level of the density is the surface: the one whose silhouettes are the field's own.
+"""Choose the isosurface level whose silhouettes match those of the rendered field.
 
-A pixel lies in the silhouette of {grid > level} exactly when the largest value along its ray
-exceeds the level. One maximum-intensity projection a view therefore holds the silhouettes of
-every level at once; no mesh is made to choose one.
+A pixel is in the silhouette of {grid > level} exactly if the maximum along its ray exceeds the level.
+One maximum intensity projection per view therefore gives the silhouettes of all levels; no mesh is
+extracted to choose one.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.errors import EmptyFieldError
 from dreamfusion3d.core.numba_cache import njit
 
-OPACITY_THRESHOLD = 0.5  # opacity from which a pixel counts as covered
-NUM_CANDIDATES = 48  # levels tried in each of the two rounds
-MAX_SIDE = 96  # pixels of a view looked at along each axis; more adds time, not precision
-DECADES = 6  # below the maximum; a density under it is empty space
-PROJECTION_STEP = 0.75  # of a voxel, along a ray
-IOU_TOLERANCE = 1e-3  # levels whose score is this near the best are one plateau
+OPACITY_THRESHOLD = 0.5  # a pixel above it counts as covered
+NUM_CANDIDATES = 48  # levels per round
+MAX_SIDE = 96  # pixels per view along each axis; more would add time, not precision
+DECADES = 6  # below the maximum; lower densities count as empty space
+PROJECTION_STEP = 0.75  # voxels along a ray
+IOU_TOLERANCE = 1e-3  # levels within it of the best IoU form a plateau
 
 
 class IsolevelChoice(NamedTuple):
+    """The chosen level, its silhouette IoU, and all levels tried."""
+
     level: float
-    iou: float  # mean silhouette IoU over the views at `level`
-    candidates: list[tuple[float, float]]  # (level, iou), by level
+    iou: float  # mean over views
+    candidates: list[tuple[float, float]]  # (level, iou), sorted by level
 
 
 @no_type_check
 @njit
 def _max_along_rays(grid, origins, directions, bound, step, out):
-    """Largest trilinear value of the grid along each ray within its box."""
+    """Maximum of the trilinearly interpolated grid along each ray."""
     r = grid.shape[0]
     scale = (r - 1) / (2 * bound)
     for n in range(origins.shape[0]):
@@ -64,7 +66,7 @@ def _max_along_rays(grid, origins, directions, bound, step, out):
 def max_intensity_projection(
     grid: Float[np.ndarray, "r r r"], cameras: OrbitCameras, bound: float = 1.0, stride: int = 1
 ) -> Float[np.ndarray, "v h w"]:
-    """The largest grid value along the ray of every ``stride``-th pixel, for each camera."""
+    """Project the maximum along the ray of every ``stride``-th pixel, for each camera."""
     rays = [t[:, stride // 2 :: stride, stride // 2 :: stride] for t in cameras.to("cpu").rays()]
     origins, directions = (t.reshape(-1, 3).double().numpy() for t in rays)
     out = np.empty(len(origins), np.float32)
@@ -74,7 +76,7 @@ def max_intensity_projection(
 
 
 def silhouette_iou(maximum: Float[np.ndarray, "v n"], covered: np.ndarray, level: float) -> float:
-    """Mean over views of intersection over union of {maximum > level} and ``covered`` (v n) bool."""
+    """Mean IoU over views of {maximum > level} and the mask ``covered`` (v, n)."""
     silhouette = maximum > level
     union = (silhouette | covered).sum(1)
     intersection = (silhouette & covered).sum(1)
@@ -84,23 +86,32 @@ def silhouette_iou(maximum: Float[np.ndarray, "v n"], covered: np.ndarray, level
 def choose_isolevel(
     grid: Float[np.ndarray, "r r r"], cameras: OrbitCameras, opacity: Float[np.ndarray, "v h w"], bound: float = 1.0
 ) -> IsolevelChoice:
-    """The level whose silhouettes match {opacity > 0.5} best, by mean IoU over the cameras.
+    """Choose the level whose silhouettes match {opacity > 0.5} best, by mean IoU over the cameras.
 
-    Levels are log-spaced over the grid's range, then once more around the best one; of a
-    plateau of equally good ones the geometric middle is taken. About 24 cameras are enough.
+    Candidates are log-spaced over the range of the grid, then again around the best one; of a plateau
+    of equally good levels the geometric mean is taken. About 24 cameras are enough.
+
+    Args:
+        grid: Density samples over [-bound, bound]^3.
+        cameras: The cameras of ``opacity``.
+        opacity: Opacity images rendered from the field.
+        bound: Half the side of the grid's cube, in scene units.
+
+    Raises:
+        EmptyFieldError: If the field is transparent, the grid is zero, or no silhouette overlaps.
     """
     stride = max(1, -(-max(cameras.height, cameras.width) // MAX_SIDE))
     covered = (opacity[:, stride // 2 :: stride, stride // 2 :: stride] > OPACITY_THRESHOLD).reshape(len(cameras), -1)
     if not covered.any():
         raise EmptyFieldError(
-            "the optimised field is transparent from every side, so there is no surface to mesh:"
-            " run again with more steps, another seed, or a simpler prompt"
+            "there is no surface to mesh: the optimized field is transparent in every view;"
+            " run again with more steps, another seed or a simpler prompt"
         )
     maximum = max_intensity_projection(grid, cameras, bound, stride).reshape(len(cameras), -1)
     top = float(maximum.max())
     if not top > 0:
         raise EmptyFieldError(
-            "the density is zero in all of the grid, so there is no surface to mesh:"
+            "there is no surface to mesh: the density is zero everywhere on the grid;"
             " run again with more steps or another seed"
         )
     bottom = max(float(maximum[maximum > 0].min()), top * 10.0**-DECADES)
@@ -118,13 +129,13 @@ def choose_isolevel(
     best = max(candidates.values())
     if best <= 0:
         raise EmptyFieldError(
-            "no level of the density gives a silhouette like the field's pictures:"
+            "no level of the density matches the silhouettes of the rendered field;"
             " run again with more steps or another seed"
         )
     plateau = [level for level in sorted(candidates) if candidates[level] >= best - IOU_TOLERANCE]
     middle = float(np.sqrt(plateau[0] * plateau[-1]))
     iou = silhouette_iou(maximum, covered, middle)
-    if iou < best - IOU_TOLERANCE:  # two separate plateaus: take the best level itself
+    if iou < best - IOU_TOLERANCE:  # two separate plateaus: take the best level
         middle, iou = max(candidates.items(), key=lambda item: item[1])
     candidates[middle] = iou
     return IsolevelChoice(middle, iou, sorted(candidates.items()))

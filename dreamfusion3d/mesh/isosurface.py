@@ -1,4 +1,4 @@
-"""A density sampled on a grid, and the surface where it crosses a level."""
+"""Sample a density on a grid and extract isosurfaces by marching cubes."""
 
 from __future__ import annotations
 
@@ -6,23 +6,33 @@ from collections.abc import Callable
 
 import mcubes
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Mesh
+from dreamfusion3d.mesh.geometry import signed_volume
 
-QUERY_CHUNK = 1 << 18  # points asked at once: bounds the memory of the field, not of the grid
+QUERY_CHUNK = 1 << 18  # points per query: bounds the memory of the field, not of the grid
 
 
 def sample_grid(
     density: Callable[[np.ndarray], np.ndarray], resolution: int, bound: float = 1.0
 ) -> Float[np.ndarray, "r r r"]:
-    """``density`` at r^3 points over [-bound, bound]^3, corners included; axes are x, y, z.
+    """Sample ``density`` at resolution^3 points of [-bound, bound]^3, including its corners.
 
-    ``density`` takes (n, 3) float32 world positions and returns (n,) values.
+    Args:
+        density: Maps (n, 3) float32 world positions to (n,) values.
+        resolution: Samples per axis.
+        bound: Half the side of the cube, in scene units.
+
+    Returns:
+        The samples, indexed [x, y, z].
+
+    Raises:
+        InputError: If the resolution is below 2 or a value is not finite.
     """
     if resolution < 2:
-        raise InputError(f"a grid needs at least 2 samples a side, not {resolution}: raise the resolution")
+        raise InputError(f"a grid needs at least 2 samples per axis, not {resolution}; increase the resolution")
     axis = np.linspace(-bound, bound, resolution, dtype=np.float32)
     grid = np.empty(resolution**3, np.float32)
     for start in range(0, grid.size, QUERY_CHUNK):
@@ -34,57 +44,54 @@ def sample_grid(
 
 
 def check_finite(values: np.ndarray) -> None:
-    """Raises InputError where a sampled density is not a number."""
+    """Raise InputError if a sampled density is not finite."""
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:
         raise InputError(
-            f"the field's density is not a finite number at {bad} of {values.size} points, so there is no"
-            " surface to find: the optimisation diverged; run again with a lower learning rate or"
-            " another seed"
+            f"the optimization diverged: the density is not finite at {bad} of {values.size} points;"
+            " run again with a lower learning rate or another seed"
         )
 
 
 def log_ratio(grid: Float[np.ndarray, "r r r"], level: float, limit: float = 3.0) -> Float[np.ndarray, "r r r"]:
-    """log(grid / level), clipped to +-limit: the same surface, now at level 0.
+    """Compute log(grid / level), clipped to +-``limit``: the same surface, at level 0.
 
-    A density grows exponentially across a surface. Between a sample of 0.1 and one of 1000
-    linear interpolation puts level 10 next to the first whatever the truth is: stair-steps the
-    size of a voxel. In the logarithm, clipped so that empty space does not drown the near side,
-    the crossing moves smoothly.
+    A density grows exponentially across a surface. Between samples of 0.1 and 1000, linear
+    interpolation always places level 10 next to the first: stair steps of the size of a voxel. The
+    crossing of the logarithm moves smoothly; clipping keeps empty space from dominating it.
     """
     tiny = np.float32(level * np.exp(-2 * limit))
-    ratio = np.maximum(grid, tiny, dtype=np.float32)  # one copy, whatever its size
+    ratio = np.maximum(grid, tiny, dtype=np.float32)  # the only copy
     ratio /= np.float32(level)
     np.log(ratio, out=ratio)
     return np.clip(ratio, -limit, limit, out=ratio)
 
 
 def marching_cubes(grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0) -> Mesh:
-    """The surface {grid = level} in world coordinates, closed, wound outwards.
+    """Extract {grid = level} in world coordinates as a closed surface, wound outwards.
 
-    Voxels above the level are inside. A border of outside samples closes what touches the
-    box, so a surface may reach at most one voxel beyond ``bound``. No crossing: no faces.
+    Samples above the level are inside. A border of outside samples closes the surface where it
+    touches the cube, so it may extend one voxel beyond ``bound``. Without a crossing there are no
+    faces.
     """
     resolution = grid.shape[0]
     peak = float(grid.max()) - level
     if peak <= 0:
         return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
-    inside = grid > level
-    occupied = (np.flatnonzero(inside.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    # the box of what is inside and a sample around it: most of a grid is empty space
-    low, high = np.array([(max(indices[0] - 1, 0), indices[-1] + 2) for indices in occupied]).T
-    part = grid[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    padded = np.pad(part.astype(np.float64), 1, constant_values=level - peak)
+    box = bounding_box(grid > level, margin=1)  # most of a grid is empty space
+    low = np.array([axis.start for axis in box])
+    padded = np.pad(grid[box].astype(np.float64), 1, constant_values=level - peak)
     vertices, faces = mcubes.marching_cubes(padded, float(level))
     vertices = (vertices + (low - 1)) * (2 * bound / (resolution - 1)) - bound
     faces = faces.astype(np.int64)
-    # PyMCubes' winding follows the sign of its input: decide by the volume, not by a table
+    # the winding of PyMCubes depends on the sign of its input: decide by the volume
     if signed_volume(Mesh(vertices, faces)) < 0:
         faces = faces[:, ::-1].copy()
     return Mesh(vertices, faces)
 
 
-def signed_volume(mesh: Mesh) -> float:
-    """Volume enclosed by a closed mesh (scene units cubed); negative where faces look inwards."""
-    a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
-    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
+def bounding_box(mask: Bool[np.ndarray, "x y z"], margin: int = 0) -> tuple[slice, slice, slice]:
+    """Slices of the bounding box of a nonempty mask, extended by ``margin`` samples."""
+    occupied = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    x, y, z = (slice(max(int(indices[0]) - margin, 0), int(indices[-1]) + margin + 1) for indices in occupied)
+    return x, y, z

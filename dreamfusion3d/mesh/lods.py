@@ -1,4 +1,4 @@
-"""Levels of detail: the same asset with half the faces, and half again."""
+"""Levels of detail, each with at most half the faces of the previous one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dreamfusion3d.mesh.bake import bake_albedo
 from dreamfusion3d.mesh.normal_map import HighPolySurface, bake_normal_map, bake_occlusion
 from dreamfusion3d.mesh.simplify import simplify
 
-MIN_LOD_FACES = 64  # faces below which a level is not worth having
-MIN_LOD_TEXTURE_SIZE = 64  # pixels along a side of a level's texture
+MIN_LOD_FACES = 64  # coarser levels are not worth having
+MIN_LOD_TEXTURE_SIZE = 64  # pixels
 
 
 def unwrap_and_bake(
@@ -25,7 +25,10 @@ def unwrap_and_bake(
     normal_map: bool = True,
     occlusion: bool = False,
 ) -> TexturedMesh:
-    """``mesh`` with an atlas, the colour, and what is asked for of ``fine``."""
+    """Unwrap ``mesh`` and bake its albedo, and optionally normals and occlusion of ``high_poly``.
+
+    ``albedo``, ``texture_size`` and ``supersample`` are those of `bake_albedo`.
+    """
     textured = bake_albedo(mesh, albedo, texture_size, supersample=supersample)
     if normal_map:
         textured = bake_normal_map(textured, high_poly)
@@ -33,9 +36,9 @@ def unwrap_and_bake(
 
 
 def lod_meshes(mesh: Mesh, num_lods: int) -> list[Mesh]:
-    """``mesh`` and up to ``levels`` - 1 coarser ones, each with at most half the faces of the one before.
+    """Simplify ``mesh`` into up to ``num_lods`` levels, finest first.
 
-    The chain ends early where the topology or FEWEST faces allow no further level.
+    There are fewer levels if the topology or `MIN_LOD_FACES` does not permit another one.
     """
     chain = [mesh]
     while len(chain) < num_lods and len(chain[-1].faces) // 2 >= MIN_LOD_FACES:
@@ -48,5 +51,5 @@ def lod_meshes(mesh: Mesh, num_lods: int) -> list[Mesh]:
 
 
 def lod_texture_size(texture_size: int, level: int) -> int:
-    """Half the side a level: seen from where the level is shown, the texels are as large as ever."""
+    """Halve the texture size at each level: seen from its distance, a level's texels look equally large."""
     return max(texture_size >> level, min(texture_size, MIN_LOD_TEXTURE_SIZE))

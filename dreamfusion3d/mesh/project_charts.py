@@ -1,6 +1,6 @@
-"""The plain atlas: faces that look along the same axis, projected along it, boxes on shelves.
+"""Fallback UV atlas: charts of faces with the same dominant axis, projected along it, packed on shelves.
 
-More seams and more empty texture than xatlas makes, but always an answer, and no overlap:
+It has more seams and more unused texture than an xatlas atlas, but it always succeeds without overlap:
 charts that fold over themselves are cut until they do not.
 """
 
@@ -16,14 +16,13 @@ from scipy.sparse.csgraph import connected_components
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.rasterize import rasterize_triangles, uv_overlap_counts, uv_to_pixels
 
-MAX_CUTS = 12  # rounds of halving a folded chart along its depth; then it falls apart into faces
-# For a face that looks along +x, -x, +y, ...: the axes that become u and v, and u's sign, so that
-# no chart is mirrored.
+MAX_CUTS = 12  # rounds of halving a folded chart by depth; then each of its faces becomes a chart
+# For faces along +x, -x, +y, ...: the axes that become u and v, and the sign of u, so that no chart is mirrored.
 PROJECTION_PLANES = ((2, 1, -1), (2, 1, 1), (0, 2, 1), (0, 2, -1), (0, 1, 1), (0, 1, -1))
 
 
 class _ChartBoxes(NamedTuple):
-    """One flat box a chart: face corners relative to its corner, and its width and height."""
+    """Projected charts: face corners relative to the corner of their box, and the size of each box."""
 
     corners: Float[np.ndarray, "f 3 2"]
     sizes: Float[np.ndarray, "c 2"]
@@ -32,7 +31,7 @@ class _ChartBoxes(NamedTuple):
 def project_charts(
     mesh: Mesh, texture_size: int, padding: int
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "f 3"], Float[np.ndarray, "n 2"]]:
-    """(vmapping, faces, uv) as in `unwrap.Unwrap`."""
+    """Return (vmapping, faces, uv) as in `UVAtlas`."""
     direction, depth = _face_directions(mesh)
     group = direction.astype(np.int64)
     pairs = _adjacent_faces(mesh.faces)
@@ -51,7 +50,7 @@ def project_charts(
 
 
 def _face_directions(mesh: Mesh) -> tuple[Int[np.ndarray, " f"], Float[np.ndarray, " f"]]:
-    """Which of the six directions each face looks along, and how far along it the face lies."""
+    """Return the dominant direction (0 to 5) of each face, and its position along that axis."""
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     axis = np.abs(normal).argmax(1)
@@ -61,7 +60,7 @@ def _face_directions(mesh: Mesh) -> tuple[Int[np.ndarray, " f"], Float[np.ndarra
 
 
 def _adjacent_faces(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e 2"]:
-    """Pairs of faces that share an edge."""
+    """Return pairs of faces that share an edge."""
     edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     order = np.lexsort((edges[:, 1], edges[:, 0]))
     same = (edges[order[1:]] == edges[order[:-1]]).all(1)
@@ -69,7 +68,7 @@ def _adjacent_faces(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e 2"]:
 
 
 def _connected_charts(pairs: Int[np.ndarray, "e 2"], group: Int[np.ndarray, " f"]) -> Int[np.ndarray, " f"]:
-    """Connected faces of one group."""
+    """Label connected faces of the same group."""
     i, j = pairs[group[pairs[:, 0]] == group[pairs[:, 1]]].T
     graph = coo_matrix((np.ones(len(i), np.int8), (i, j)), shape=(len(group), len(group)))
     return connected_components(graph, directed=False)[1].astype(np.int64)
@@ -78,7 +77,7 @@ def _connected_charts(pairs: Int[np.ndarray, "e 2"], group: Int[np.ndarray, " f"
 def _split_charts(
     chart: Int[np.ndarray, " f"], folded: Int[np.ndarray, " k"], depth: Float[np.ndarray, " f"]
 ) -> Int[np.ndarray, " f"]:
-    """New groups: the folded charts cut at the middle of their depth."""
+    """Return new groups in which the folded charts are cut at their median depth."""
     group = 2 * chart
     for folded_chart in folded:
         faces = np.flatnonzero(chart == folded_chart)
@@ -102,7 +101,7 @@ def _chart_boxes(mesh: Mesh, direction: Int[np.ndarray, " f"], chart: Int[np.nda
 
 
 def _pack_shelves(sizes: Float[np.ndarray, "c 2"], texture_size: float, gap: float) -> Float[np.ndarray, "c 2"] | None:
-    """Corners of boxes set on shelves, tallest first, or None where they do not fit the square."""
+    """Pack boxes on shelves, tallest first; return their corners, or None if they do not fit."""
     corners = np.empty_like(sizes)
     x = y = gap
     shelf = 0.0
@@ -122,7 +121,7 @@ def _pack_atlas(
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "f 3"], Float[np.ndarray, "n 2"]]:
     boxes = _chart_boxes(mesh, direction, chart)
     gap, atlas_size = float(padding), float(texture_size)
-    # the gap is given up where even points would not fit with it
+    # reduce the gap if not even points would fit with it
     while _pack_shelves(boxes.sizes * 0, atlas_size, gap) is None:
         gap /= 2
     low, high = 0.0, texture_size / max(float(boxes.sizes.max()), 1e-12)
@@ -145,7 +144,7 @@ def _pack_atlas(
 def _folded_charts(
     uv: Float[np.ndarray, "n 2"], faces: Int[np.ndarray, "f 3"], chart: Int[np.ndarray, " f"], size: int
 ) -> Int[np.ndarray, " k"]:
-    """Charts that cover a texel twice: boxes are disjoint, so any face there names the chart."""
+    """Return charts that cover a texel twice; boxes are disjoint, so any face there identifies the chart."""
     overlapping = uv_overlap_counts(uv, faces, size) > 1
     if not overlapping.any():
         return np.zeros(0, np.int64)

@@ -1,19 +1,15 @@
-"""Quads in place of triangles, for modellers: QuadriFlow, in a process of its own.
+"""Remesh triangles to quads with QuadriFlow, run in a subprocess.
 
-Huang et al., "QuadriFlow: A Scalable and Robust Method for Quadrangulation", SGP 2018, by the package
-pyQuadriFlow. Everything after it works on triangles, so a mesh of quads is one of triangles of which
-each two in a row, (a, b, c) and (a, c, d), are a quad.
+Huang et al., "QuadriFlow: A Scalable and Robust Method for Quadrangulation", SGP 2018, through the
+package pyQuadriFlow. Later stages work on triangles, so each quad is stored as two consecutive
+triangles (a, b, c) and (a, c, d).
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,24 +17,30 @@ from jaxtyping import Bool, Float, Int
 from dreamfusion3d.core.errors import MissingExtraError
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.intersections import self_intersections
+from dreamfusion3d.mesh.native_worker import run_native_worker
 from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.mesh.simplify import VOLUME_DRIFT, simplify
 
 QUADRIFLOW_TIMEOUT_S = 300.0  # 10,000 quads take 10 to 45 s of one core
-MAX_ATTEMPTS = 4  # each from the number of quads that the one before laid
-MAX_SOURCE_FACES = 60_000  # of the mesh that is read: finer ones make it slower, not better
+MAX_ATTEMPTS = 4  # each corrects the target by the result of the previous one
+MAX_SOURCE_FACES = 60_000  # of the input mesh: more make QuadriFlow slower, not better
+
+Quads = tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "q 4"]]  # vertices and corners
 
 
 def require_quadriflow() -> None:
-    """MissingExtraError where pyQuadriFlow is not installed."""
+    """Raise MissingExtraError if pyQuadriFlow is not installed."""
     if importlib.util.find_spec("pyQuadriFlow") is None:
         raise MissingExtraError("pyQuadriFlow", "quads", "--quads")
 
 
 def remesh_to_quads(mesh: Mesh, max_faces: int, timeout_s: float = QUADRIFLOW_TIMEOUT_S) -> Mesh | str:
-    """At most ``faces`` / 2 quads, as pairs of triangles, on the surface of a closed ``mesh``; or in words
-    why there are none. What comes back has the topology and the volume of ``mesh``, and no more
-    faces that cross."""
+    """Remesh a closed surface to at most ``max_faces`` / 2 quads, stored as pairs of triangles.
+
+    Returns:
+        A mesh with the topology and volume of ``mesh`` and without new self-intersections, or a
+        message that says why there is none.
+    """
     require_quadriflow()
     source = simplify(mesh, MAX_SOURCE_FACES)
     found = _remesh_within_budget(source, max(max_faces // 2, 8), timeout_s)
@@ -53,65 +55,45 @@ def remesh_to_quads(mesh: Mesh, max_faces: int, timeout_s: float = QUADRIFLOW_TI
     if abs(after.volume - before.volume) > VOLUME_DRIFT * abs(before.volume) or after.degenerate_faces:
         return "QuadriFlow folded the surface"
     if len(self_intersections(result)) and not len(self_intersections(source)):
-        return "QuadriFlow's faces run through each other, as in thin walls; more --faces may help"
+        return "QuadriFlow made faces that intersect, as happens at thin walls; try more --faces"
     return result
 
 
 def is_quad_mesh(faces: Int[np.ndarray, "f 3"]) -> bool:
-    """Whether each two faces in a row are a quad."""
+    """Return True if every two consecutive faces form a quad."""
     return len(faces) > 0 and len(faces) % 2 == 0 and bool(are_quad_halves(faces[0::2], faces[1::2]).all())
 
 
 def are_quad_halves(first: np.ndarray, second: np.ndarray) -> Bool[np.ndarray, " n"]:
-    """Whether triangles (a, b, c) of ``one`` and (a, c, d) of ``two`` (n, 3) have their diagonal in common;
-    corners are of any type that can be compared."""
+    """Test if triangles (a, b, c) of ``first`` and (a, c, d) of ``second``, both (n, 3), share a diagonal.
+
+    Corners can be of any comparable type.
+    """
     return (first[:, 0] == second[:, 0]) & (first[:, 2] == second[:, 1])
 
 
 def _split_quads(vertices: Float[np.ndarray, "v 3"], quads: Int[np.ndarray, "q 4"]) -> Int[np.ndarray, "f 3"]:
-    """Each quad cut along its shorter diagonal."""
+    """Split each quad along its shorter diagonal."""
     a, b, c, d = (vertices[quads[:, k]] for k in range(4))
     flip = np.linalg.norm(c - a, axis=1) > np.linalg.norm(d - b, axis=1)
     flipped = np.where(flip[:, None], np.roll(quads, -1, axis=1), quads)
     return flipped[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3).astype(np.int64)
 
 
+def _run_quadriflow(mesh: Mesh, target: int, timeout_s: float) -> Quads | str:
+    inputs = {"vertices": mesh.vertices, "faces": mesh.faces, "quads": target}
+    result = run_native_worker("dreamfusion3d.mesh.quads_worker", "QuadriFlow", timeout_s, **inputs)
+    return result if isinstance(result, str) else (result["vertices"], result["quads"])
+
+
 def _remesh_within_budget(
-    mesh: Mesh, max_quads: int, timeout_s: float
-) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "q 4"]] | str:
-    """QuadriFlow takes the number for a hint, and is asked again for fewer when it lays more."""
+    mesh: Mesh, max_quads: int, timeout_s: float, remesh: Callable[[Mesh, int, float], Quads | str] = _run_quadriflow
+) -> Quads | str:
+    """Repeat with a lower target while there are too many quads: QuadriFlow treats the target as a hint."""
     target, deadline = max_quads, time.monotonic() + timeout_s
     for _ in range(MAX_ATTEMPTS):
-        found = _run_quadriflow(mesh, target, max(deadline - time.monotonic(), 1.0))
+        found = remesh(mesh, target, max(deadline - time.monotonic(), 1.0))
         if isinstance(found, str) or len(found[1]) <= max_quads:
             return found
         target = max(int(0.98 * target * max_quads / len(found[1])), 8)
-    return f"QuadriFlow lays more than {max_quads} quads"
-
-
-def _run_quadriflow(
-    mesh: Mesh, quads: int, timeout_s: float
-) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "q 4"]] | str:
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
-    with tempfile.TemporaryDirectory(prefix="dreamfusion3d-quads-") as folder:
-        source, target = Path(folder, "in.npz"), Path(folder, "out.npz")
-        np.savez(source, vertices=mesh.vertices, faces=mesh.faces, quads=quads)
-        command = [sys.executable, "-m", "dreamfusion3d.mesh.quads_worker", str(source), str(target)]
-        try:
-            subprocess.run(
-                command,
-                timeout=timeout_s,
-                check=True,
-                capture_output=True,
-                text=True,
-                env={**os.environ, "PYTHONPATH": path},
-            )
-            with np.load(target, allow_pickle=False) as result:
-                return result["vertices"], result["quads"]
-        except subprocess.TimeoutExpired:
-            return f"QuadriFlow did not finish within {timeout_s:g} s"
-        except subprocess.CalledProcessError as error:
-            return f"QuadriFlow failed with exit code {error.returncode}"
-        except (OSError, ValueError, KeyError):
-            return "QuadriFlow gave no mesh"
+    return f"QuadriFlow made more than {max_quads} quads"

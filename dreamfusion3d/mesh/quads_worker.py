@@ -1,6 +1,6 @@
-"""QuadriFlow in a process of its own: it is native code that prints, and may not come back.
+"""Subprocess that runs QuadriFlow: native code that prints and may hang.
 
-`python -m dreamfusion3d.mesh.quads_worker IN.npz OUT.npz`.
+Usage: `python -m dreamfusion3d.mesh.quads_worker IN.npz OUT.npz`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ SEED = 0
 
 
 def main(source: str, target: str) -> None:
-    """Read vertices, faces (triangles) and the number of quads wished for; write vertices and quads."""
+    """Read vertices, triangles and the target number of quads; write vertices and quads."""
     from pyQuadriFlow.pyQuadriFlow import pyquadriflow
 
     with np.load(source, allow_pickle=False) as arrays:
         vertices, faces, quads = arrays["vertices"].tolist(), arrays["faces"].tolist(), int(arrays["quads"])
-    # no sharp edges, borders, adaptive sizes or slower solvers: the meshes are closed and smooth
+    # no sharp edges, boundaries, adaptive scale or slower solvers: the meshes are closed and smooth
     remeshed = pyquadriflow(quads, SEED, vertices, faces, False, False, False, False, False)
     quad_faces = np.asarray(remeshed["faces"], np.int64)
     if quad_faces.ndim != 2 or quad_faces.shape[1] != 4 or not len(quad_faces):

@@ -1,8 +1,8 @@
-"""A z-buffer: which triangle each pixel sees, and where on it.
+"""Z-buffer rasterizer: the visible triangle of each pixel and its barycentric weights.
 
-Used on the screen (pictures of meshes) and in the atlas (which texel belongs to which face).
-Kernels are serial, so the same input gives the same bytes. ``no_type_check`` keeps the test
-run's shape checker out of compiled code.
+It is used in image space to render meshes and in UV space to map texels to faces. The kernels are
+serial and therefore deterministic. ``no_type_check`` keeps jaxtyping's import hook away from compiled
+code.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from jaxtyping import Float, Int, Int32
 
 from dreamfusion3d.core.numba_cache import njit
 
-EDGE_SLACK = 1e-9  # of a triangle's area: neighbours round a shared edge alike, so no cracks
+EDGE_SLACK = 1e-9  # of a triangle's area: no cracks along shared edges
 INSIDE_MARGIN = 1e-4  # of a triangle's area: a texel on a shared edge is no overlap
-NEAR_PLANE = 1e-3  # scene units; a triangle that reaches behind it is left out
+NEAR_PLANE = 1e-3  # scene units; triangles that cross it are skipped
 
 
 class Raster(NamedTuple):
-    """Per pixel: the nearest face (-1: none), weights of its corners (perspective-correct), depth."""
+    """Nearest face of each pixel (-1: none), perspective-correct barycentric weights, and depth."""
 
     face: Int32[np.ndarray, "h w"]
     weights: Float[np.ndarray, "h w 3"]
@@ -41,7 +41,7 @@ def _rasterize_kernel(points, faces, face, weights, depth, slack, near):
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if area == 0.0:
             continue
-        # pixel centres lie at +0.5
+        # pixel centers lie at +0.5
         left = max(0, int(np.ceil(min(ax, bx, cx) - 0.5 - 1e-6)))
         right = min(width - 1, int(np.floor(max(ax, bx, cx) - 0.5 + 1e-6)))
         top = max(0, int(np.ceil(min(ay, by, cy) - 0.5 - 1e-6)))
@@ -69,7 +69,7 @@ def _rasterize_kernel(points, faces, face, weights, depth, slack, near):
 @no_type_check
 @njit
 def _overlap_kernel(points, faces, counts, margin):
-    """How many triangles hold each pixel centre well inside, and per face whether any is shared."""
+    """Count the triangles that contain each pixel center in their interior."""
     height, width = counts.shape
     for f in range(faces.shape[0]):
         ax, ay = points[faces[f, 0], 0], points[faces[f, 0], 1]
@@ -93,10 +93,9 @@ def _overlap_kernel(points, faces, counts, margin):
 def rasterize_triangles(
     points: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], height: int, width: int
 ) -> Raster:
-    """The nearest face at every pixel centre; both windings are drawn.
+    """Rasterize triangles of either winding at pixel centers; on a tie in depth the first face wins.
 
-    ``points`` are pixels right, pixels down and depth along the optical axis, as
-    `Cameras.project` gives them. On a tie in depth the first face stays.
+    ``points`` are pixels right, pixels down, and depth along the optical axis.
     """
     face = np.full((height, width), -1, np.int32)
     weights = np.zeros((height, width, 3), np.float32)
@@ -114,7 +113,7 @@ def rasterize_triangles(
 
 
 def uv_to_pixels(uv: Float[np.ndarray, "v 2"], size: int) -> Float[np.ndarray, "v 3"]:
-    """UV (origin at the bottom left) as pixels of a square texture whose row 0 is the top."""
+    """Convert UV (origin at the bottom left) to pixels of a square texture with row 0 at the top, depth 1."""
     uv = uv.astype(np.float64)
     return np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size, np.ones(len(uv))], axis=1)
 
@@ -122,7 +121,7 @@ def uv_to_pixels(uv: Float[np.ndarray, "v 2"], size: int) -> Float[np.ndarray, "
 def uv_overlap_counts(
     uv: Float[np.ndarray, "v 2"], faces: Int[np.ndarray, "f 3"], size: int
 ) -> Int32[np.ndarray, "size size"]:
-    """How many faces hold each texel centre in their interior: more than one is an overlap."""
+    """Count the faces that contain each texel center in their interior; more than one is an overlap."""
     counts = np.zeros((size, size), np.int32)
     _overlap_kernel(uv_to_pixels(uv, size), np.ascontiguousarray(faces, np.int64), counts, INSIDE_MARGIN)
     return counts

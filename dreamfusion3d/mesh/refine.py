@@ -1,4 +1,4 @@
-"""A fine grid of a density that is asked only near its surface."""
+"""Sample a density on a fine grid, but only near its surface."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from dreamfusion3d.mesh.isosurface import QUERY_CHUNK, check_finite
 
-SATURATED = 3.0  # |log(density / level)| beyond which `extract.log_ratio` clips anyway
-MARGIN = 1  # coarse cells around those that must be asked
-BLOCK = 8  # fine samples along an edge of what is asked or left as a whole
+SATURATED = 3.0  # |log(density / level)| that `log_ratio` clips anyway
+MARGIN = 1  # coarse cells around the active ones
+BLOCK = 8  # fine samples per axis of a block, which is queried or skipped as a whole
 
 
 def refine_grid(
@@ -22,17 +22,16 @@ def refine_grid(
     resolution: int,
     bound: float = 1.0,
 ) -> Float[np.ndarray, "r r r"]:
-    """What `extract.sample_grid` gives at ``resolution``, asked near the surface of ``coarse`` alone.
+    """Approximate `sample_grid` at ``resolution`` by querying only near the surface of ``coarse``.
 
-    A coarse cell is asked for where its corners lie on both sides of ``level`` or where one is
-    within a factor e^SATURATED of it (there thin parts hide), and so are the cells MARGIN around.
-    All other samples take the nearest coarse value: `extract.log_ratio` clips it to the same
-    number as the true one.
+    A coarse cell is active if its corners lie on both sides of ``level`` or one of them is within a
+    factor e^`SATURATED` of it, where thin parts hide; so are its neighbors within `MARGIN`. All other
+    samples take the nearest coarse value, which `log_ratio` clips to the same number as the true one.
     """
     active = _active_cells(coarse, level)
     near = np.rint(np.linspace(0, len(coarse) - 1, resolution)).astype(np.int64)
     grid = np.empty((resolution,) * 3, np.float32)
-    for i, source in enumerate(near):  # a slab at a time: no second grid
+    for i, source in enumerate(near):  # slab by slab, to avoid a second grid
         grid[i] = coarse[source][np.ix_(near, near)]
     axis = np.linspace(-bound, bound, resolution, dtype=np.float32)
     blocks = _blocks_touching(active, resolution)
@@ -49,10 +48,10 @@ def refine_grid(
 
 
 def _active_cells(coarse: Float[np.ndarray, "c c c"], level: float) -> Bool[np.ndarray, "n n n"]:
-    """(c - 1)^3 cells that must be asked."""
+    """Return a mask of the (c - 1)^3 coarse cells to query."""
     low, high = level * np.exp(-SATURATED), level * np.exp(SATURATED)
     empty, dense = coarse < low, coarse > high
-    # a cell whose corners are all dim, or all dense, is left as it is
+    # cells whose corners are all empty or all dense are skipped
     active = ~(_all_corners(empty) | _all_corners(dense))
     return np.asarray(ndimage.binary_dilation(active, np.ones((3, 3, 3), bool), iterations=MARGIN))
 
@@ -65,7 +64,7 @@ def _all_corners(samples: Bool[np.ndarray, "c c c"]) -> Bool[np.ndarray, "n n n"
 
 
 def _blocks_touching(cells: Bool[np.ndarray, "n n n"], resolution: int) -> Bool[np.ndarray, "b b b"]:
-    """Blocks of fine samples that touch a marked cell."""
+    """Return a mask of the blocks of fine samples that touch an active cell."""
     count, n = -(-resolution // BLOCK), len(cells)
     first = np.arange(count) * BLOCK
     last = np.minimum(first + BLOCK - 1, resolution - 1)

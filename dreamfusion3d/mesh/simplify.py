@@ -1,4 +1,4 @@
-"""Fewer triangles, the same topology."""
+"""Smoothing and simplification that preserve the topology."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dreamfusion3d.mesh.edge_collapse import collapse_edges
 from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.quality import MeshQuality, mesh_quality
 
-# Taubin 1995, "A signal processing approach to fair surface design": a step inwards and a
-# slightly longer one outwards pass the shape and stop the ripple, and the volume stays.
+# Taubin 1995, "A signal processing approach to fair surface design": an inward step followed by a slightly
+# larger outward step is a low-pass filter that preserves the volume.
 TAUBIN_IN, TAUBIN_OUT = 0.5, -0.53
-PRESIMPLIFY_FACTOR = 4  # times the faces wished for: so many survive the fast way, and are slowly reduced in no time
-BISECTION_STEPS = 4  # targets tried between the wished one and the input
-VOLUME_DRIFT = 0.05  # of the volume; a result that moved by more has folded over
+PRESIMPLIFY_FACTOR = 4  # times the target: fast-simplification reaches it safely, edge collapse does the rest
+BISECTION_STEPS = 4  # targets tried between the requested one and the input
+VOLUME_DRIFT = 0.05  # of the volume; a larger change means that the surface folded
 
 
 def taubin_smooth(mesh: Mesh, iterations: int = 5) -> Mesh:
-    """Taubin smoothing: voxel stair-steps go, the volume stays to about a percent."""
+    """Remove stair steps by Taubin smoothing, which preserves the volume to about 1 %."""
     if iterations <= 0 or len(mesh.faces) == 0:
         return mesh
     average = _neighbor_average(mesh.faces, len(mesh.vertices))
@@ -33,12 +33,11 @@ def taubin_smooth(mesh: Mesh, iterations: int = 5) -> Mesh:
 
 
 def simplify(mesh: Mesh, max_faces: int = 20000) -> Mesh:
-    """At most ``faces`` triangles by quadric edge collapse, watertight and with the input's topology.
+    """Reduce a mesh to ``max_faces`` triangles by quadric edge collapse without changing its topology.
 
-    fast-simplification is tried first; what it tears, folds or unhandles is done again by
-    `collapse`, which cannot, and so is what it makes pass through itself. A shape that does not
-    survive so few faces keeps more, as many as bisection finds needed; at worst the input comes
-    back, never a broken mesh.
+    fast-simplification is tried first. If its result is torn, folded, changed in topology or
+    self-intersecting, `collapse_edges` takes over. If the shape does not survive so few faces,
+    bisection finds how many it needs; in the worst case the input is returned, never a broken mesh.
     """
     mesh = clean_faces(mesh)
     if len(mesh.faces) <= max_faces:
@@ -52,7 +51,7 @@ def simplify(mesh: Mesh, max_faces: int = 20000) -> Mesh:
     if not before.manifold:
         return fast or mesh
     result = clean_faces(collapse_edges(_presimplify(mesh, max_faces, before), max_faces))
-    if fast is not None:  # sound but for crossings: whichever has fewer
+    if fast is not None:  # sound except for self-intersections: take the result with fewer
         better = _is_sound(result, before) and len(result.faces) <= max_faces
         return min(fast, result, key=lambda m: len(self_intersections(m))) if better else fast
     if _is_sound(result, before):
@@ -69,9 +68,9 @@ def simplify(mesh: Mesh, max_faces: int = 20000) -> Mesh:
 
 
 def _presimplify(mesh: Mesh, max_faces: int, before: MeshQuality) -> Mesh:
-    """What the slow way may start from: a mesh already made smaller by the fast one, if it is flawless.
+    """Reduce the input of `collapse_edges` by fast-simplification, if the result is flawless.
 
-    The slow way's time is then that of the faces wished for, not of the grid's resolution.
+    The time of the edge collapse then depends on the target, not on the resolution of the grid.
     """
     if len(mesh.faces) <= 2 * PRESIMPLIFY_FACTOR * max_faces:
         return mesh
@@ -82,7 +81,7 @@ def _presimplify(mesh: Mesh, max_faces: int, before: MeshQuality) -> Mesh:
 
 
 def clean_faces(mesh: Mesh) -> Mesh:
-    """The mesh without repeated faces, faces with a repeated corner, and unused vertices."""
+    """Remove duplicate faces, faces with a repeated corner, and unused vertices."""
     f = mesh.faces.astype(np.int64)
     f = f[(f[:, 0] != f[:, 1]) & (f[:, 1] != f[:, 2]) & (f[:, 2] != f[:, 0])]
     _, first = np.unique(np.sort(f, axis=1), axis=0, return_index=True)
@@ -92,14 +91,14 @@ def clean_faces(mesh: Mesh) -> Mesh:
 
 
 def _fast_simplify(mesh: Mesh, target: int) -> Mesh | None:
-    """What fast-simplification makes of it, sound or not; None where it misses the budget."""
+    """Run fast-simplification; None if it misses the target. The result may be broken."""
     vertices, faces = fast_simplification.simplify(mesh.vertices, mesh.faces.astype(np.int32), target_count=target)
     result = clean_faces(Mesh(np.asarray(vertices, np.float64), np.asarray(faces, np.int64)))
     return result if 0 < len(result.faces) <= target else None
 
 
 def _is_sound(result: Mesh, before: MeshQuality) -> bool:
-    """Whether a decimated mesh is as good as the one it came from."""
+    """Test if a simplified mesh kept the topology, quality and volume of its source."""
     after = mesh_quality(result)
     return (
         (after.euler_number, after.components) == (before.euler_number, before.components)
@@ -111,10 +110,10 @@ def _is_sound(result: Mesh, before: MeshQuality) -> bool:
 
 
 def _neighbor_average(faces: Int[np.ndarray, "f 3"], count: int) -> csr_matrix:
-    """Sparse (v, v) matrix that replaces each vertex by the mean of its neighbours."""
+    """Return the sparse (v, v) matrix that averages the neighbors of each vertex."""
     i, j = faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()
     ones = np.ones(2 * len(i))
     pairs = coo_matrix((ones, (np.concatenate([i, j]), np.concatenate([j, i]))), shape=(count, count)).tocsr()
-    pairs.data[:] = 1  # an edge is met from both of its faces
+    pairs.data[:] = 1  # each edge occurs in both of its faces
     degree = np.maximum(np.asarray(pairs.sum(1)).ravel(), 1)
     return diags(1 / degree) @ pairs

@@ -1,10 +1,10 @@
-"""What no camera can see into is solid, and so is a crack.
+"""Fill hidden cavities and cracks by space carving.
 
-Distillation judges pictures: behind a surface the density is whatever it happens to be, a
-sponge whose tunnels would all become part of the mesh. Space carving (Kutulakos and Seitz,
-"A Theory of Shape by Space Carving", IJCV 2000) settles it: a sample stays empty only if some
-camera sees it, so that what is visible is kept exactly and the inside is filled. Only where a
-wide way leads on from there does emptiness too: the belly of a jug lies behind its neck.
+Distillation only constrains images: behind the surface the density is arbitrary, a sponge whose tunnels
+would all become part of the mesh. With space carving (Kutulakos and Seitz, "A Theory of Shape by Space
+Carving", IJCV 2000) a sample stays empty only if a camera sees it, so that everything visible is kept
+exactly and the inside is filled. Empty space also extends through wide passages: the belly of a jug
+lies behind its neck.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from scipy import ndimage
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
 from dreamfusion3d.core.numba_cache import njit
+from dreamfusion3d.mesh.isosurface import bounding_box
 
-RAY_STEP = 0.75  # of a voxel, along a ray
-VIEW_SIZE_PX = 112  # pixels of a view: about a pixel a voxel at resolution 128
-NUM_AZIMUTHS = 24  # fewer shine into a narrow mouth like torches, and the dark between is a pillar
-# Lower views exist, but they hardly hold an underside in place
+RAY_STEP = 0.75  # voxels along a ray
+VIEW_SIZE_PX = 112  # about one pixel per voxel at resolution 128
+NUM_AZIMUTHS = 24  # with fewer, pillars remain between the views into a narrow opening
+# training also uses lower views, but they hardly constrain the underside
 ELEVATIONS_DEG = (0.0, 15.0, 30.0, 40.0, 50.0, 62.0, 74.0, 85.0)
-FILL_LEVEL_OFFSET = 1.0  # units of the grid above the level
-CARVING_RESOLUTION = 128  # samples along an edge of the grid on which visibility is decided, about
+FILL_LEVEL_OFFSET = 1.0  # value of filled samples above the level
+CARVING_RESOLUTION = 128  # approximate samples per axis of the visibility grid
 GAP_RADIUS = 0.022  # scene units: half the width of the widest crack that is filled
-PASSAGE_RADIUS = 0.06  # scene units: half the width of the narrowest way by which emptiness leads on
+PASSAGE_RADIUS = 0.06  # scene units: half the width of the narrowest passage for empty space
 
 
 def carving_cameras() -> OrbitCameras:
-    """Views all around, from level to the highest that the field was optimised from."""
-    # every ring turned a little, so that no two views share an azimuth
+    """Cameras all around, from level to the highest elevation used in training."""
+    # each ring is rotated a little, so that no two cameras share an azimuth
     azimuth = [
         360 * (i + ring / len(ELEVATIONS_DEG)) / NUM_AZIMUTHS
         for ring in range(len(ELEVATIONS_DEG))
@@ -47,10 +48,10 @@ def carving_cameras() -> OrbitCameras:
 def solidify(
     grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0, cameras: OrbitCameras | None = None
 ) -> Float[np.ndarray, "r r r"]:
-    """The grid with its cracks and every sample that no camera sees raised above ``level``.
+    """Raise cracks and all samples that no camera sees above ``level``.
 
-    Cracks are closed before, so that nobody looks in through them, and after: what few
-    cameras see through a narrow mouth is ragged at the size of a pixel.
+    Cracks are closed before carving, so that no camera looks through them, and again after it, because
+    what few cameras see through a narrow opening is ragged at the scale of a pixel.
     """
     grid = close_gaps(grid, level, bound)
     visible_mask = carve_visible(grid, level, bound, cameras or carving_cameras())
@@ -61,33 +62,30 @@ def solidify(
 def close_gaps(
     grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0, radius: float = GAP_RADIUS
 ) -> Float[np.ndarray, "r r r"]:
-    """The grid with every sample raised that no empty ball of ``radius`` (scene units) reaches.
+    """Raise every sample that no empty ball of ``radius`` (scene units) covers.
 
-    A morphological closing (Serra, "Image Analysis and Mathematical Morphology", 1982):
-    distilled walls crack and a crack through a wall is a handle more. What a ball fits
-    through, such as the hole of a real handle, stays as it is, and so does every sample that
-    was inside.
+    This is a morphological closing (Serra, "Image Analysis and Mathematical Morphology", 1982): distilled
+    walls crack, and a crack through a wall adds a handle. Openings that the ball fits through, such as
+    the hole of a real handle, and all inside samples are left unchanged.
     """
     inside = grid > level
     closed = np.ascontiguousarray(grid, np.float32).copy()
     if not inside.any():
         return closed
-    occupied = (np.flatnonzero(inside.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    # outside the box of what is inside there is no gap, for a box is convex
-    box = tuple(slice(int(indices[0]), int(indices[-1]) + 1) for indices in occupied)
+    box = bounding_box(inside)  # it is convex, so there are no gaps outside it
     voxels = radius * (grid.shape[0] - 1) / (2 * bound)
-    pad = int(np.ceil(voxels)) + 1  # beyond the grid all is empty
-    wide = ~dilate_ball(np.pad(inside[box], pad), voxels)  # a ball's centre fits here
+    pad = int(np.ceil(voxels)) + 1  # everything outside the grid is empty
+    wide = ~dilate_ball(np.pad(inside[box], pad), voxels)  # centers of empty balls
     reached = dilate_ball(wide, voxels)[pad:-pad, pad:-pad, pad:-pad]
     closed[box][~reached & ~inside[box]] = level + FILL_LEVEL_OFFSET
     return closed
 
 
 def dilate_ball(mask: Bool[np.ndarray, "x y z"], radius: float) -> Bool[np.ndarray, "x y z"]:
-    """Samples at most ``voxels`` away from one of ``mask``.
+    """Dilate a mask by a ball of ``radius`` samples.
 
-    The squared distance is a sum over the axes, so its minimum is found axis by axis (Saito and
-    Toriwaki 1994), here no further than it matters: two bytes a sample, whatever the grid.
+    Squared distances are minimized axis by axis (Saito and Toriwaki 1994), here only up to the radius,
+    which takes two bytes per sample.
     """
     cap = int(radius**2) + 1
     squared: np.ndarray = np.where(mask, 0, cap).astype(np.int32 if cap > 30000 else np.int16)
@@ -102,11 +100,11 @@ def dilate_ball(mask: Bool[np.ndarray, "x y z"], radius: float) -> Bool[np.ndarr
 def carve_visible(
     grid: Float[np.ndarray, "r r r"], level: float, bound: float, cameras: OrbitCameras
 ) -> Bool[np.ndarray, "r r r"]:
-    """`visible`, on fine grids by way of blocks: the cost of carving does not grow with the resolution.
+    """Run `visible_samples` on blocks of a fine grid: the cost does not grow with the resolution.
 
-    A block counts as matter if any of its samples does, so that no thin wall lets a camera in.
-    Of a fine grid all is seen that lies in a block next to a seen one; the pockets that are left
-    between such blocks and the fill are closed in and go with the other voids.
+    A block is inside if any of its samples is, so that cameras do not see through thin walls. All
+    samples in or next to a visible empty block are visible; the pockets that remain between those
+    blocks and the fill are enclosed and are removed with the other voids.
     """
     factor = max(1, round(grid.shape[0] / CARVING_RESOLUTION))
     if factor == 1:
@@ -117,7 +115,7 @@ def carve_visible(
     pooled = np.ascontiguousarray(grid, np.float32)
     for axis in range(3):
         pooled = np.maximum.reduceat(pooled, starts, axis=axis)
-    # a block stands for its middle, and the middles' box is smaller than the samples'
+    # a block is located at its center, and the box of the centers is smaller than that of the samples
     blocks = visible_samples(pooled, level, bound * factor * (count - 1) / (size - 1), cameras)
     visible_empty = blocks & (pooled <= level)
     near = ndimage.binary_dilation(visible_empty, np.ones((3, 3, 3), bool))
@@ -130,36 +128,37 @@ def carve_visible(
 def visible_samples(
     grid: Float[np.ndarray, "r r r"], level: float, bound: float, cameras: OrbitCameras
 ) -> Bool[np.ndarray, "r r r"]:
-    """Samples in front of the first crossing of ``level``, in at least one view, and what a ball of WAY
-    gets to from there.
+    """Mask of the samples in front of the first surface in at least one view, and reachable from there.
 
-    Only samples in the box around {grid > level} are asked; all others are visible.
+    Only samples in the bounding box of {grid > level} are tested; all others are visible.
     """
     inside = grid > level
     visible_mask = np.ones(grid.shape, bool)
     if not inside.any():
         return visible_mask
-    box = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {k}))) for k in range(3)]
-    low = np.array([b.min() for b in box])
-    high = np.array([b.max() + 1 for b in box])
-    part = inside[low[0] : high[0], low[1] : high[1], low[2] : high[2]].copy()  # needs no looking for
+    box = bounding_box(inside)
+    low = np.array([axis.start for axis in box])
+    part = inside[box].copy()  # inside samples need no test
     poses = cameras.to("cpu").camera_to_world.double().numpy()
     focal = cameras.focal.double().cpu().numpy()
     smooth = np.ascontiguousarray(grid, np.float32)
     for pose, f in zip(poses, focal, strict=True):
         depth = _first_crossing(smooth, float(level), bound, pose, f, cameras.height, cameras.width, RAY_STEP)
         _mark_visible(part, low, grid.shape[0], bound, depth, pose, f)
-    visible_mask[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = part
+    visible_mask[box] = part
     return reachable_samples(inside, visible_mask | inside, PASSAGE_RADIUS * (grid.shape[0] - 1) / (2 * bound))
 
 
 def reachable_samples(
     inside: Bool[np.ndarray, "r r r"], visible_mask: Bool[np.ndarray, "r r r"], radius: float
 ) -> Bool[np.ndarray, "r r r"]:
-    """What is ``seen``, and all that a ball of ``voxels`` covers as it rolls on from there through what is
-    not ``inside``. It never comes from below, where no camera looks: a hole there is a fault."""
-    has_floor = np.logical_or.accumulate(inside, axis=1)  # something is below, or here
-    free = ~dilate_ball(inside | ~(has_floor | visible_mask), radius)  # a ball's centre fits here
+    """Extend the visible samples by all that a ball of ``radius`` samples covers as it moves from there.
+
+    The ball moves through samples that are not inside. It never enters from below, where no camera
+    looks: an opening there is an artifact.
+    """
+    has_floor = np.logical_or.accumulate(inside, axis=1)  # an inside sample is below, or here
+    free = ~dilate_ball(inside | ~(has_floor | visible_mask), radius)  # centers of the ball
     regions, _ = ndimage.label(free)
     connected = np.zeros(regions.max() + 1, bool)
     connected[regions[free & visible_mask]] = True
@@ -169,7 +168,7 @@ def reachable_samples(
 @no_type_check
 @njit(parallel=True)
 def _first_crossing(grid, level, bound, pose, focal, height, width, step_voxels):
-    """Distance at which each pixel's ray first meets {grid > level}; 1e9 where it never does."""
+    """Distance at which the ray of each pixel first meets {grid > level}; 1e9 if it never does."""
     r = grid.shape[0]
     scale = (r - 1) / (2 * bound)
     step = step_voxels / scale
@@ -207,7 +206,7 @@ def _first_crossing(grid, level, bound, pose, focal, height, width, step_voxels)
 @no_type_check
 @njit(parallel=True)
 def _mark_visible(part, low, r, bound, depth, pose, focal):
-    """Set the samples of ``part`` that lie before the depth of the pixel they fall into."""
+    """Set the samples of ``part`` that lie in front of the depth of their pixel."""
     height, width = depth.shape
     for i in prange(part.shape[0]):
         for j in range(part.shape[1]):
@@ -230,7 +229,7 @@ def _mark_visible(part, low, r, bound, depth, pose, focal):
 @no_type_check
 @njit(parallel=True)
 def _distance_pass(lines, radius, out):
-    """out[i, j, k] = min over |s| <= reach of lines[i, j, k + s] + s^2."""
+    """Compute out[i, j, k] = min over |s| <= radius of lines[i, j, k + s] + s^2."""
     length = lines.shape[2]
     for i in prange(lines.shape[0]):
         for j in range(lines.shape[1]):

@@ -1,60 +1,69 @@
-"""Inside and outside of any mesh, closed or not, on a grid; and its colours there.
+"""Voxelize any mesh, closed or not: depth below the surface and color on grids.
 
-Votes of rays along the axes, in both directions (Nooruddin and Turk 2003, "Simplification and
-repair of polygonal models using volumetric techniques"): a sample is inside for a ray when the
-faces crossed on the way out do not cancel. Four of six votes decide, so that an open bottom or a
-missing face does not spill the inside out. A wall thinner than the grid, or a sheet without any
-inside, gets a thickness of about a sample, so that it does not vanish.
+Axis-aligned rays in both directions vote (Nooruddin and Turk 2003, "Simplification and repair of
+polygonal models using volumetric techniques"): a sample is inside for a ray if the orientations of the
+faces it crosses do not cancel. Four of six votes decide, so that an open bottom or a missing face does
+not empty the inside. Walls thinner than the grid and open sheets get a thickness of about one sample,
+so that they do not vanish.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import numpy as np
-import trimesh
 from jaxtyping import Bool, Float
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.types import Mesh
-from dreamfusion3d.mesh.io.load import MeshNormalization, UserMesh, read_mesh_parts
-from dreamfusion3d.mesh.quality import face_areas
+from dreamfusion3d.mesh.geometry import face_areas
+from dreamfusion3d.mesh.user_mesh import MeshNormalization, UserMesh
 
 MIN_VOTES = 4  # of six
-RAY_OFFSETS = (1.31e-5, 2.17e-5, 0.73e-5)  # scene units: no ray runs along an edge of a tidy mesh
-SHEET_HALF_THICKNESS = 0.75  # of a sample's spacing: half the thickness of what has no inside
-EXACT_BAND = 4  # samples on either side of the surface whose distance is measured, not counted
-SURFACE_SAMPLES = 200_000  # on the surface
+RAY_OFFSETS = (1.31e-5, 2.17e-5, 0.73e-5)  # scene units: no ray coincides with an edge of an axis-aligned mesh
+SHEET_HALF_THICKNESS = 0.75  # of the sample spacing
+EXACT_BAND = 4  # samples on either side of the surface with exact distances
+SURFACE_SAMPLES = 200_000
 
 
 @dataclass(frozen=True)
 class VoxelizedMesh:
-    """What a field can start from, on grids over [-1, 1]^3 with corners, [x, y, z]."""
+    """Initial geometry and color of a field, on grids over [-1, 1]^3 including its corners, [x, y, z]."""
 
     depth: np.ndarray  # (r, r, r) float32, scene units below the surface
     color: np.ndarray  # (s, s, s, 3) float32, sRGB
 
 
 def voxelize_mesh(
-    path: Path, mesh: UserMesh, normalization: MeshNormalization, resolution: int, color_resolution: int
+    mesh: UserMesh,
+    normalization: MeshNormalization,
+    colored_points: tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]] | None,
+    resolution: int,
+    color_resolution: int,
 ) -> VoxelizedMesh:
-    """The solid of a user's mesh that stands at ``place`` in the scene; without colours it is grey."""
+    """Voxelize a user's mesh in scene coordinates.
+
+    Args:
+        mesh: The mesh in the coordinates of its file.
+        normalization: Transform of the mesh into the scene.
+        colored_points: Surface points in file coordinates and their sRGB colors; None: gray.
+        resolution: Samples of the depth grid per axis.
+        color_resolution: Samples of the color grid per axis.
+    """
     depth = depth_grid(Mesh(normalization.to_scene(mesh.vertices), mesh.faces), resolution)
-    sampled = sample_colored_points(path)
-    if sampled is None:
+    if colored_points is None:
         return VoxelizedMesh(depth, np.full((2, 2, 2, 3), 0.5, np.float32))
-    points, colors = sampled
+    points, colors = colored_points
     return VoxelizedMesh(depth, color_grid(normalization.to_scene(points), colors, color_resolution))
 
 
 @no_type_check
 @njit
 def _accumulate_crossings(a, b, c, counts, low, step):
-    """Add each face's sign at the first sample behind it, on every line along the first axis."""
+    """Add the orientation of each face at the first sample behind it, on lines along the first axis."""
     r = counts.shape[0]
     for f in range(a.shape[0]):
         ay, az, by, bz, cy, cz = a[f, 1], a[f, 2], b[f, 1], b[f, 2], c[f, 1], c[f, 2]
@@ -80,7 +89,7 @@ def _accumulate_crossings(a, b, c, counts, low, step):
 
 
 def inside_grid(mesh: Mesh, resolution: int) -> Bool[np.ndarray, "r r r"]:
-    """Which samples of [-1, 1]^3 (corners included, [x, y, z]) lie within the mesh, in scene units."""
+    """Mask of the samples of [-1, 1]^3 (corners included, [x, y, z]) inside the mesh, in scene units."""
     corners = [mesh.vertices[mesh.faces[:, k]].astype(np.float64) + RAY_OFFSETS for k in range(3)]
     votes = np.zeros((resolution,) * 3, np.int8)
     for axis in range(3):
@@ -94,18 +103,18 @@ def inside_grid(mesh: Mesh, resolution: int) -> Bool[np.ndarray, "r r r"]:
 
 
 def depth_grid(mesh: Mesh, resolution: int) -> Float[np.ndarray, "r r r"]:
-    """Depth below the surface at samples of [-1, 1]^3, scene units, negative outside.
+    """Signed depth below the surface at samples of [-1, 1]^3, in scene units, negative outside.
 
-    Next to the surface it is the distance of the nearest of many points on it; further off it
-    counts samples. Solids that overlap are one.
+    Near the surface this is the distance to the nearest of many points on it, farther away a distance
+    transform of the grid. Overlapping solids are united.
     """
     solid, step = inside_grid(mesh, resolution), 2 / (resolution - 1)
     surface, _ = sample_surface_barycentric(mesh)
     cell = np.clip(np.round((surface + 1) / step).astype(np.int64), 0, resolution - 1)
-    # where solids overlap, the faces of one within the other bound nothing
+    # where solids overlap, faces inside another solid are not part of the surface
     exposed = ~ndimage.binary_erosion(solid, iterations=2)[tuple(cell.T)]
     surface, cell = surface[exposed], cell[exposed]
-    # points that no inside sample is next to
+    # surface points without an inside sample nearby
     thin = ~ndimage.binary_dilation(solid, iterations=2)[tuple(cell.T)]
     touched = np.zeros_like(solid)
     touched[tuple(cell.T)] = True
@@ -124,11 +133,11 @@ def depth_grid(mesh: Mesh, resolution: int) -> Float[np.ndarray, "r r r"]:
 def sample_surface_barycentric(
     mesh: Mesh, count: int = SURFACE_SAMPLES
 ) -> tuple[Float[np.ndarray, "n 3"], tuple[np.ndarray, Float[np.ndarray, "n 3"]]]:
-    """Points spread evenly over the surface, and the face and corner weights of each."""
+    """Sample points uniformly over the surface; return points, and their faces and barycentric weights."""
     area = np.cumsum(face_areas(mesh.vertices, mesh.faces))
-    # one point in each of `count` equal shares of the area; the places within a face by a fixed sequence
+    # stratified: one point in each of `count` equal parts of the area
     face = np.searchsorted(area, (np.arange(count) + 0.5) * area[-1] / count).clip(max=len(area) - 1)
-    # R2, the plastic number's sequence (Roberts 2018): as even as random points are not
+    # position within a face by the low-discrepancy R2 sequence (Roberts 2018)
     n = np.arange(count)
     r, s = (n * 0.7548776662466927) % 1, (n * 0.5698402909980532) % 1
     root = np.sqrt(r)
@@ -137,61 +146,10 @@ def sample_surface_barycentric(
     return np.einsum("nk,nkc->nc", weights, corners), (face, weights)
 
 
-def sample_colored_points(path: Path) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]] | None:
-    """Points of a file's surface (in its own coordinates) and their sRGB colours; None: it has none."""
-    points, colors = [], []
-    parts = read_mesh_parts(path)
-    areas = [_part_area(geometry, matrix) for geometry, matrix in parts]
-    for (geometry, matrix), area in zip(parts, areas, strict=True):
-        count = max(64, round(SURFACE_SAMPLES * area / max(sum(areas), 1e-30)))
-        mesh = Mesh(np.asarray(geometry.vertices, np.float64), np.asarray(geometry.faces, np.int64))
-        part_points, (face, weights) = sample_surface_barycentric(mesh, count)
-        part_colors = _surface_colors(geometry, face, weights, linear=path.suffix.lower() == ".glb")
-        if part_colors is None:
-            continue
-        points.append(part_points @ matrix[:3, :3].T + matrix[:3, 3])
-        colors.append(part_colors)
-    return (np.concatenate(points), np.concatenate(colors)) if points else None
-
-
-def _part_area(geometry: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> float:
-    vertices = np.asarray(geometry.vertices, np.float64) @ matrix[:3, :3].T
-    return float(face_areas(vertices, np.asarray(geometry.faces)).sum())
-
-
-def _surface_colors(
-    geometry: trimesh.Trimesh, face: np.ndarray, weights: np.ndarray, *, linear: bool
-) -> Float[np.ndarray, "n 3"] | None:
-    """The base colour at points given by face and weights: texture, material, or vertex colours."""
-    corners = np.asarray(geometry.faces)[face]
-    visual: Any = geometry.visual  # of one of several classes, told apart by their kind
-    if visual.kind == "texture":
-        material = visual.material
-        image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-        if image is not None and visual.uv is not None:
-            uv = np.einsum("nk,nkc->nc", weights, np.asarray(visual.uv)[corners])
-            return np.asarray(trimesh.visual.color.uv_to_interpolated_color(uv, image))[:, :3] / 255
-        factor = np.asarray(material.main_color, np.float64)[:3] / 255
-        return np.broadcast_to(_linear_to_srgb(factor) if linear else factor, (len(face), 3))
-    if visual.kind == "vertex":
-        each = np.asarray(visual.vertex_colors, np.float64)[:, :3] / 255
-        mixed = np.einsum("nk,nkc->nc", weights, each[corners])
-        return _linear_to_srgb(mixed) if linear else mixed
-    if visual.kind == "face":
-        return np.asarray(visual.face_colors, np.float64)[face, :3] / 255
-    return None
-
-
-def _linear_to_srgb(color: np.ndarray) -> np.ndarray:
-    """Linear light as sRGB (IEC 61966-2-1): glTF's factors and vertex colours are linear."""
-    curve = 1.055 * np.maximum(color, 1e-9) ** (1 / 2.4) - 0.055
-    return np.where(color <= 0.0031308, 12.92 * color, curve)
-
-
 def color_grid(
     points: Float[np.ndarray, "n 3"], colors: Float[np.ndarray, "n 3"], resolution: int
 ) -> Float[np.ndarray, "r r r 3"]:
-    """The colour of the nearest surface point at samples of [-1, 1]^3."""
+    """Color of the nearest surface point at samples of [-1, 1]^3."""
     axis = np.linspace(-1, 1, resolution)
     positions = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     _, row = cKDTree(points).query(positions, k=1)

@@ -1,7 +1,7 @@
-"""xatlas in a process of its own, because on odd input it can hang or crash.
+"""Subprocess that runs xatlas, which can hang or crash on unusual input.
 
-`python -m dreamfusion3d.mesh.xatlas_worker IN.npz OUT.npz`. Imports numpy and xatlas only:
-it starts in a tenth of a second, with no torch.
+Usage: `python -m dreamfusion3d.mesh.xatlas_worker IN.npz OUT.npz`. It imports only numpy and xatlas, not
+torch, so that it starts in a tenth of a second.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def main(source: str, target: str) -> None:
     packing.resolution = size
     packing.padding = padding
     packing.bilinear = True
-    packing.rotate_charts = False  # xatlas "rotates" by swapping u and v, which mirrors the chart
+    packing.rotate_charts = False  # xatlas rotates by swapping u and v, which mirrors the chart
     charts = xatlas.ChartOptions()
-    charts.fix_winding = True  # no mirrored charts before the packing either
+    charts.fix_winding = True  # nor may charts be mirrored before packing
     atlas.generate(charts, packing)
     if atlas.atlas_count != 1:
         raise SystemExit(f"xatlas spread the charts over {atlas.atlas_count} textures")
     vmapping, indices, uv = atlas.get_mesh(0)
-    # the resolution is a wish: read back what the atlas became
+    # the resolution is only a hint: read back the actual size of the atlas
     texels = uv.astype(np.float64) * (atlas.width, atlas.height)
     np.savez(
         target,

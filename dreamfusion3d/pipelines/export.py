@@ -18,8 +18,8 @@ from dreamfusion3d.core.config import Config, FormatName, check_choice, override
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import Progress, QuietProgress
 from dreamfusion3d.core.slug import slugify
-from dreamfusion3d.core.types import TexturedMesh
-from dreamfusion3d.mesh.io.axes import Pivot, Units, UpAxis, scale_to_height
+from dreamfusion3d.core.types import TexturedMesh, UpAxis
+from dreamfusion3d.mesh.io.axes import Pivot, Units, scale_to_height
 from dreamfusion3d.mesh.io.formats import FORMATS, asset_extras, check_formats, resolve_frame, write_asset
 from dreamfusion3d.mesh.io.gltf import read_glb
 from dreamfusion3d.pipelines.stages import load_arrays

@@ -19,7 +19,7 @@ from dreamfusion3d.pipelines.text_to_mesh import Asset, run_pipeline
 from dreamfusion3d.pipelines.workspace import Source
 
 if TYPE_CHECKING:
-    from dreamfusion3d.mesh.io.load import UserMesh
+    from dreamfusion3d.mesh.user_mesh import UserMesh
 
 RETEXTURE_STAGES = ("prior", "unwrap", "paint", "texture", "export", "pictures")
 
@@ -39,7 +39,7 @@ def retexture_mesh(
     """OUT/<slug>/ with the mesh of a GLB, OBJ, PLY or STL file painted as ``prompt`` says.
 
     Vertices and faces stay the file's, in its own coordinates; so do its UVs when they can hold a
-    picture (see `mesh.load.uv_problem`). Otherwise as `text_to_mesh`.
+    picture (see `mesh.user_mesh.uv_problem`). Otherwise as `text_to_mesh`.
     """
     from dreamfusion3d.mesh.io.load import read_mesh
 
@@ -67,9 +67,9 @@ def _retexture_user_mesh(user_mesh: UserMesh, context: RunContext) -> MeshOutput
     """Unwrap, paint, texture, export, pictures; each from its file when it is there."""
     from dreamfusion3d.fields.texture_field import constant_color
     from dreamfusion3d.mesh.bake import bake_albedo
-    from dreamfusion3d.mesh.io.load import UVMesh, ensure_uvs, mesh_normalization
     from dreamfusion3d.mesh.quality import mesh_quality
     from dreamfusion3d.mesh.unwrap import UVAtlas
+    from dreamfusion3d.mesh.user_mesh import UVMesh, ensure_uvs, mesh_normalization
     from dreamfusion3d.pipelines.surface_extraction import as_numpy_function
     from dreamfusion3d.training.texture import with_retexture_t_range
 

@@ -16,7 +16,7 @@ from dreamfusion3d.core.backends import choose_device
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.slug import check_prompt
-from dreamfusion3d.mesh.preflight import check_mesh_requirements
+from dreamfusion3d.mesh.io.formats import check_mesh_requirements
 from dreamfusion3d.pipelines.asset_record import MeshOutputs, build_asset_record
 from dreamfusion3d.pipelines.context import RunContext, predict_field_init, train_or_load, write_run_settings
 from dreamfusion3d.pipelines.live_control import read_edits
@@ -33,7 +33,7 @@ from dreamfusion3d.pipelines.workspace import (
 if TYPE_CHECKING:
     from dreamfusion3d.fields.initialization import FieldInit
     from dreamfusion3d.fields.nerf import NerfField
-    from dreamfusion3d.mesh.io.load import UserMesh
+    from dreamfusion3d.mesh.user_mesh import UserMesh
     from dreamfusion3d.priors.protocol import Prior, Prompts
     from dreamfusion3d.training.loop import Step
 
@@ -199,13 +199,13 @@ def _init_from_mesh(path: Path, mesh: UserMesh, context: RunContext) -> FieldIni
     import torch
 
     from dreamfusion3d.fields.initialization import FieldInit
-    from dreamfusion3d.mesh.io.load import mesh_normalization
+    from dreamfusion3d.mesh.io.colors import sample_colored_points
+    from dreamfusion3d.mesh.user_mesh import mesh_normalization
     from dreamfusion3d.mesh.voxelize import VoxelizedMesh, voxelize_mesh
 
     def voxelize() -> VoxelizedMesh:
-        return voxelize_mesh(
-            path, mesh, mesh_normalization(mesh.vertices[np.unique(mesh.faces)]), *INIT_MESH_RESOLUTIONS
-        )
+        normalization = mesh_normalization(mesh.vertices[np.unique(mesh.faces)])
+        return voxelize_mesh(mesh, normalization, sample_colored_points(path), *INIT_MESH_RESOLUTIONS)
 
     solid_grid = load_or_compute(context.workspace.work / "start.npz", VoxelizedMesh, voxelize, context.progress)
     return FieldInit.from_solid(torch.from_numpy(solid_grid.depth), torch.from_numpy(solid_grid.color), context.device)

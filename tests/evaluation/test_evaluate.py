@@ -26,7 +26,7 @@ from dreamfusion3d.evaluation.ground_truth import (
 from dreamfusion3d.evaluation.subject import EvalSubject, ground_truth_subject, load_subject
 from dreamfusion3d.evaluation.voxels import FRAME_HALF_EXTENT, normalize_mesh, solid_voxels, voxel_centers, voxel_iou
 from dreamfusion3d.mesh.bake import bake_albedo
-from dreamfusion3d.mesh.clean import weld_mesh
+from dreamfusion3d.mesh.geometry import weld_mesh
 from dreamfusion3d.mesh.io.axes import scale_to_height
 from dreamfusion3d.mesh.io.gltf import write_glb
 from dreamfusion3d.mesh.quality import mesh_quality

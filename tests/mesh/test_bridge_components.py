@@ -1,4 +1,4 @@
-"""What the field joins at a lower density, the mesh joins; what nothing joins is left alone."""
+"""Components that the field connects at a lower density are bridged; others are left unchanged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sailing(mast_value: float) -> np.ndarray:
     return np.maximum.reduce([ball(-0.5, 0.35), ball(0.55, 0.25), mast(mast_value)])
 
 
-def test_a_sail_stays_on_its_thin_mast() -> None:
+def test_bridge_components_keeps_a_sail_on_its_mast() -> None:
     grid = sailing(-1.0)
     assert bodies(grid) == 2
     bridged = bridge_components(grid, 0.0)
@@ -47,7 +47,7 @@ def test_a_sail_stays_on_its_thin_mast() -> None:
     assert extract_solid(grid, 0.0).vertices[:, 1].max() < 0, "and without the bridge it is not"
 
 
-def test_the_bridge_is_thin() -> None:
+def test_bridge_components_adds_a_thin_bridge() -> None:
     grid = sailing(-1.0)
     added = (bridge_components(grid, 0.0) > 0) & (grid <= 0)
     x, _, z = np.argwhere(added).T
@@ -55,12 +55,12 @@ def test_the_bridge_is_thin() -> None:
     assert 0 < added.sum() < 0.05 * (grid > 0).sum()
 
 
-def test_what_nothing_joins_is_left() -> None:
+def test_bridge_components_leaves_unconnected_components() -> None:
     grid = sailing(-3.0)
     np.testing.assert_array_equal(bridge_components(grid, 0.0), grid)
 
 
-def test_a_crumb_is_no_body() -> None:
+def test_bridge_components_ignores_floaters() -> None:
     grid = sailing(-1.0)
     crumb = np.maximum.reduce([ball(-0.5, 0.35), ball(0.3, 0.06), mast(-1.0)])
     sizes = np.bincount(ndimage.label(crumb > 0)[0].ravel())[1:]

@@ -1,4 +1,4 @@
-"""Nearest points, lines and crossings against the slow, obvious way: every triangle is asked."""
+"""BVH queries and self-intersections against brute force over all triangles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def at(mesh: Mesh, hits, rows) -> np.ndarray:
     return np.einsum("nk,nkc->nc", hits.weights[rows], mesh.vertices[mesh.faces[hits.face[rows]]])
 
 
-def test_nearest_is_nearest(ring):
+def test_closest_points_match_brute_force(ring):
     points = np.random.default_rng(0).uniform(-1, 1, (60, 3))
     hits = closest_points(build_bvh(ring), points)
     corners = ring.vertices[ring.faces]
@@ -32,7 +32,7 @@ def test_nearest_is_nearest(ring):
     np.testing.assert_allclose(np.linalg.norm(at(ring, hits, slice(None)) - points, axis=1), hits.distance)
 
 
-def test_a_line_stops_at_the_nearest_sheet_that_faces_its_way(ring):
+def test_intersect_lines_finds_the_nearest_face_along_the_direction(ring):
     rng = np.random.default_rng(1)
     points = rng.uniform(-0.7, 0.7, (200, 3))
     directions = rng.normal(size=(200, 3))
@@ -52,19 +52,19 @@ def test_a_line_stops_at_the_nearest_sheet_that_faces_its_way(ring):
         else:
             assert hits.face[n] == -1
     found = np.flatnonzero(hits.face >= 0)
-    meant = points[found] + hits.distance[found, None] * directions[found]
-    np.testing.assert_allclose(at(ring, hits, found), meant, atol=1e-9)
+    expected = points[found] + hits.distance[found, None] * directions[found]
+    np.testing.assert_allclose(at(ring, hits, found), expected, atol=1e-9)
 
 
-def test_half_the_sky_is_hidden_by_a_wall():
+def test_occluded_fraction_of_a_wall_is_half():
     wall = Mesh(np.array([[0.1, -50, -50], [0.1, 50, -50], [0.1, 0, 80.0]]), np.array([[0, 1, 2]]))
     spread = np.random.default_rng(2).normal(size=(4000, 3))
     spread[:, 2] = np.abs(spread[:, 2])
     spread /= np.linalg.norm(spread, axis=1, keepdims=True)
     up = np.array([[0.0, 0, 1], [1, 0, 0], [-1, 0, 0]])
-    share = occluded_fraction(build_bvh(wall), np.zeros((3, 3)), up, spread, 10.0)
-    assert share[0] == pytest.approx(0.5, abs=0.03)  # beside the wall, towards its end
-    assert share[1] > 0.95 and share[2] == 0
+    fraction = occluded_fraction(build_bvh(wall), np.zeros((3, 3)), up, spread, 10.0)
+    assert fraction[0] == pytest.approx(0.5, abs=0.03)  # beside the wall, towards its end
+    assert fraction[1] > 0.95 and fraction[2] == 0
 
 
 def joined(*meshes: Mesh) -> Mesh:
@@ -76,7 +76,7 @@ def joined(*meshes: Mesh) -> Mesh:
 
 
 def pierced(mesh: Mesh, i: int, j: int) -> bool:
-    """Whether an edge of one triangle passes through the other, by solving for where."""
+    """Brute force: solve for the intersection of each edge with the other triangle."""
     for one, two in ((i, j), (j, i)):
         t = mesh.vertices[mesh.faces[one]]
         for k in range(3):
@@ -90,11 +90,11 @@ def pierced(mesh: Mesh, i: int, j: int) -> bool:
     return False
 
 
-def test_crossings_are_those_of_all_pairs():
+def test_self_intersections_match_brute_force():
     ball = extract_solid(grid_of(lambda p: sphere(p, 0.5), 9), 0.0)
     two = joined(ball, Mesh(ball.vertices + (0.31, 0.17, 0.08), ball.faces))
     boxes = np.stack([two.vertices[two.faces].min(1), two.vertices[two.faces].max(1)])
-    wanted = [
+    expected = [
         (i, j)
         for i in range(len(two.faces))
         for j in range(i + 1, len(two.faces))
@@ -102,12 +102,12 @@ def test_crossings_are_those_of_all_pairs():
         and len({*two.faces[i]} & {*two.faces[j]}) < 2
         and pierced(two, i, j)
     ]
-    assert len(wanted) > 20
-    np.testing.assert_array_equal(self_intersections(two), wanted)
+    assert len(expected) > 20
+    np.testing.assert_array_equal(self_intersections(two), expected)
     assert len(self_intersections(ball)) == 0
 
 
-def test_neighbours_at_a_vertex_may_cross():
+def test_self_intersections_include_faces_with_a_common_vertex():
     v = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [1, 0.5, 1], [0.5, 0.5, -1]], float)
     assert self_intersections(Mesh(v, np.array([[0, 1, 2], [0, 3, 4]]))).tolist() == [[0, 1]]
     assert len(self_intersections(Mesh(v, np.array([[0, 1, 2], [0, 1, 3]])))) == 0

@@ -1,4 +1,4 @@
-"""The figures of a finished mesh tell what they claim to."""
+"""Measurements of the mesh report on shapes with known values."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dreamfusion3d.mesh.checks import atlas_report, chamfer_distance, mesh_repor
 from tests.support.shapes import mesh_of, sphere, textured_of, torus
 
 
-def test_distance_of_concentric_balls():
+def test_chamfer_distance_of_concentric_balls():
     inner, outer = (mesh_of(lambda p, r=r: sphere(p, r), 32) for r in (0.5, 0.6))
     assert chamfer_distance(inner, outer) == pytest.approx(0.1, rel=0.03)
     assert chamfer_distance(inner, outer) == pytest.approx(chamfer_distance(outer, inner), rel=1e-12)
     assert chamfer_distance(inner, inner) < 1e-12
 
 
-def test_samples_lie_evenly_on_the_surface():
+def test_sample_surface_is_uniform():
     square = Mesh(np.array([[0, 0, 0], [4, 0, 0], [4, 1, 0], [0, 1, 0.0]]), np.array([[0, 1, 2], [0, 2, 3]]))
     points = sample_surface(square, 8000)
     assert (points >= 0).all() and (points <= (4, 1, 0)).all()
@@ -27,7 +27,7 @@ def test_samples_lie_evenly_on_the_surface():
     assert counts == pytest.approx(250, rel=0.15)
 
 
-def test_overlap_and_uneven_texels_are_seen():
+def test_atlas_report_detects_overlap_and_uneven_texels():
     good = textured_of(torus)
     report = atlas_report(good)
     assert report.overlap <= 1e-3 and report.evenness > 0.95 and 0.2 < report.coverage <= 1
@@ -52,7 +52,7 @@ def surface_area(mesh) -> float:
     return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
 
 
-def test_the_report_puts_them_together():
+def test_mesh_report_combines_all_measurements():
     mesh, textured = mesh_of(torus), textured_of(torus)
     report = mesh_report(mesh, textured, mesh, 0.97)
     assert report.self_intersections == 0 and report.silhouette_iou == 0.97 and report.chamfer < 1e-12

@@ -1,4 +1,4 @@
-"""Sharp edges of a mesh without normals stay sharp, soft ones soft."""
+"""Normals are split at sharp edges and shared across smooth ones."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pytest
 import trimesh
 
 from dreamfusion3d.mesh.crease_normals import CREASE_ANGLE_DEG, crease_normals
-from dreamfusion3d.mesh.io.load import ensure_uvs, read_mesh, uv_problem
+from dreamfusion3d.mesh.io.load import read_mesh
+from dreamfusion3d.mesh.user_mesh import ensure_uvs, uv_problem
 
 BOX = trimesh.creation.box()
 
 
 def crumpled(seed: int) -> trimesh.Trimesh:
-    """Edges of all angles, a boundary, an edge of three faces and a face without an area."""
+    """Edges of all angles, a boundary, an edge with three faces and a face without area."""
     rng = np.random.default_rng(seed)
     ball = trimesh.creation.icosphere(2)
     vertices = ball.vertices * (1 + 0.12 * rng.random((len(ball.vertices), 1)))
@@ -25,7 +26,7 @@ def crumpled(seed: int) -> trimesh.Trimesh:
 
 
 def slow_fans(mesh: trimesh.Trimesh) -> list[set[int]]:
-    """Corners that may share a normal, by walking: edge by edge, by their definition."""
+    """Corners that share a normal, by a graph walk that follows the definition edge by edge."""
     edges: dict[tuple[int, int], list[int]] = {}
     for number, face in enumerate(mesh.faces):
         for k in range(3):
@@ -45,7 +46,7 @@ def slow_fans(mesh: trimesh.Trimesh) -> list[set[int]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_fans_are_those_of_a_slow_walk(seed: int) -> None:
+def test_crease_normals_match_a_slow_walk(seed: int) -> None:
     mesh = crumpled(seed)
     found = crease_normals(mesh)
     assert found is not None
@@ -61,11 +62,11 @@ def test_fans_are_those_of_a_slow_walk(seed: int) -> None:
             np.testing.assert_allclose(normals[label], total / length, atol=1e-6)
 
 
-def test_a_box_is_flat_and_a_ball_is_smooth(tmp_path: Path) -> None:
+def test_crease_normals_keep_a_box_flat_and_a_ball_smooth(tmp_path: Path) -> None:
     for suffix in ("obj", "glb"):
         BOX.export(tmp_path / f"box.{suffix}", include_normals=False)
         box = read_mesh(tmp_path / f"box.{suffix}")
-        assert len(box.vertices) == 8, "the file's own"
+        assert len(box.vertices) == 8, "those of the file"
         atlas = ensure_uvs(box, 128)
         corners = BOX.vertices.astype(np.float32)[BOX.faces]
         np.testing.assert_array_equal(atlas.vertices[atlas.faces], corners)
@@ -83,14 +84,14 @@ def test_a_box_is_flat_and_a_ball_is_smooth(tmp_path: Path) -> None:
             assert normal @ true > 0.99, "a cap's normals are its axis, a side's point outwards"
 
 
-def test_normals_of_the_file_are_kept(tmp_path: Path) -> None:
+def test_read_mesh_keeps_the_normals_of_the_file(tmp_path: Path) -> None:
     BOX.export(tmp_path / "round.glb", include_normals=True)
     mesh = read_mesh(tmp_path / "round.glb")
     assert mesh.corners is None
     np.testing.assert_allclose(mesh.normals, BOX.vertex_normals, atol=1e-6)
 
 
-def test_parts_and_mirrors(tmp_path: Path) -> None:
+def test_ensure_uvs_orients_parts_and_mirrors(tmp_path: Path) -> None:
     scene = trimesh.Scene()
     scene.add_geometry(BOX, node_name="a", transform=trimesh.transformations.translation_matrix([3, 0, 0]))
     scene.add_geometry(trimesh.creation.icosphere(2), node_name="b")
@@ -103,8 +104,8 @@ def test_parts_and_mirrors(tmp_path: Path) -> None:
     assert facing.min() > 0.95, "outwards, and within a ball's own roundness of each face"
 
 
-def test_seams_and_double_sides_do_not_show(tmp_path: Path) -> None:
-    """Vertices of one place have one normal; a sheet that has a back shares none with it."""
+def test_crease_normals_hide_seams_and_double_sides(tmp_path: Path) -> None:
+    """Vertices at one position share a normal; the two sides of a sheet do not."""
     ball = trimesh.creation.icosphere(2)
     split = trimesh.Trimesh(
         ball.vertices[ball.faces].reshape(-1, 3), np.arange(ball.faces.size).reshape(-1, 3), process=False
@@ -117,8 +118,8 @@ def test_seams_and_double_sides_do_not_show(tmp_path: Path) -> None:
     cells = [9 * i + j for i in range(8) for j in range(8)]
     front = np.array([f for a in cells for f in ([a, a + 9, a + 1], [a + 1, a + 9, a + 10])])
     sheet = trimesh.Trimesh(np.stack([x, 0.2 * x**2, z], 1), front, process=False)
-    places, faces = np.concatenate([sheet.vertices] * 2), np.concatenate([front, front[:, ::-1] + 81])
-    both = trimesh.Trimesh(places, faces, process=False)
+    positions, faces = np.concatenate([sheet.vertices] * 2), np.concatenate([front, front[:, ::-1] + 81])
+    both = trimesh.Trimesh(positions, faces, process=False)
     normals, which = crease_normals(both) or (None, None)
     assert normals is not None and which is not None
     expected = sheet.vertex_normals[sheet.faces]
@@ -148,8 +149,8 @@ f 2/5/2 6/7/2 3/8/2
 """
 
 
-def test_an_obj_has_its_own_corners(tmp_path: Path) -> None:
-    """Blender writes a flat-shaded cube so: one place, three normals."""
+def test_read_mesh_splits_the_corners_of_an_obj(tmp_path: Path) -> None:
+    """Blender writes a flat-shaded cube like this: one position, three normals."""
     (tmp_path / "a.obj").write_text(OBJ)
     mesh = read_mesh(tmp_path / "a.obj")
     assert mesh.uv is not None and mesh.corners is None
@@ -161,12 +162,12 @@ def test_an_obj_has_its_own_corners(tmp_path: Path) -> None:
     assert uv_problem(mesh, 128) is None
 
 
-def test_own_uvs_stay_where_a_crease_parts_their_vertices(tmp_path: Path) -> None:
-    """A roof seen from above is its own atlas; its ridge is one line there."""
-    places = np.array([[x, 0.9 - 1.5 * abs(x - 0.5), z] for z in (0.0, 1.0) for x in (0.0, 0.5, 1.0)])
+def test_ensure_uvs_keeps_uvs_at_creases(tmp_path: Path) -> None:
+    """The top view of a roof is a valid atlas; its ridge is one line there."""
+    positions = np.array([[x, 0.9 - 1.5 * abs(x - 0.5), z] for z in (0.0, 1.0) for x in (0.0, 0.5, 1.0)])
     faces = np.array([[0, 3, 1], [1, 3, 4], [1, 4, 2], [2, 4, 5]])
-    uv = 0.05 + 0.9 * places[:, [0, 2]]
-    roof = trimesh.Trimesh(places, faces, process=False, visual=trimesh.visual.TextureVisuals(uv=uv))
+    uv = 0.05 + 0.9 * positions[:, [0, 2]]
+    roof = trimesh.Trimesh(positions, faces, process=False, visual=trimesh.visual.TextureVisuals(uv=uv))
     roof.export(tmp_path / "roof.glb", include_normals=False)
     mesh = read_mesh(tmp_path / "roof.glb")
     assert len(mesh.vertices) == 6 and mesh.corners is not None and mesh.uv is not None

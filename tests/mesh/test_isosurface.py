@@ -1,4 +1,4 @@
-"""Marching cubes, the level, and the cleaning of the grid."""
+"""Marching cubes, the choice of the level, and the cleaning of the grid."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def soft_density(p: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", GENUS)
-def test_topology_survives(shape):
+def test_extract_solid_keeps_topology(shape):
     report = mesh_quality(extract_solid(grid_of(shape), 0.0))
     assert report.watertight and report.manifold
     assert report.components == 1
@@ -39,7 +39,7 @@ def test_topology_survives(shape):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_radius_and_winding_in_world_units(sign):
+def test_marching_cubes_radius_and_winding(sign):
     grid = sign * grid_of(sphere)
     mesh = marching_cubes(grid, 0.0) if sign == 1 else marching_cubes(-grid, 0.0)
     voxel = 2 / 63
@@ -47,19 +47,19 @@ def test_radius_and_winding_in_world_units(sign):
     assert mesh_quality(mesh).volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.01)
 
 
-def test_bound_scales_the_world():
+def test_marching_cubes_scales_with_bound():
     grid = sample_grid(lambda p: -sphere(p, 1.2), 64, bound=2.0)
     mesh = marching_cubes(grid, 0.0, bound=2.0)
     assert np.linalg.norm(mesh.vertices, axis=1).mean() == pytest.approx(1.2, abs=0.01)
 
 
-def test_a_body_cut_by_the_box_is_closed():
+def test_extract_solid_closes_at_the_bound():
     report = mesh_quality(extract_solid(grid_of(lambda p: sphere(p, 1.2)), 0.0))
     assert report.watertight and report.genus == 0
     assert np.abs(report.bounds).max() <= 1 + 2 / 63
 
 
-def test_floaters_and_voids_vanish():
+def test_extract_solid_removes_floaters_and_voids():
     def dirty(p):
         shell = np.maximum(sphere(p), -sphere(p, 0.3))
         return np.minimum(shell, sphere(p, 0.1, (0.85, 0.85, 0.85)))
@@ -73,18 +73,8 @@ def test_floaters_and_voids_vanish():
     np.testing.assert_array_equal(np.unique(mesh.vertices, axis=0), np.unique(clean.vertices, axis=0))
 
 
-def test_parts_that_do_not_touch_can_be_kept():
-    def parts(p):
-        bodies = [sphere(p, 0.35, (-0.5, 0, 0)), sphere(p, 0.3, (0.5, 0, 0)), sphere(p, 0.08, (0, 0.8, 0))]
-        return np.minimum.reduce(bodies)
-
-    report = mesh_quality(extract_solid(grid_of(parts), 0.0, keep="fraction", min_fraction=0.05))
-    assert report.components == 2 and report.watertight and report.genus == 0
-    assert mesh_quality(extract_solid(grid_of(parts), 0.0)).components == 1
-
-
 @pytest.mark.parametrize("seed", range(3))
-def test_any_grid_becomes_a_manifold(seed):
+def test_clean_grid_makes_any_grid_a_manifold(seed):
     """White noise holds every ambiguous case of marching cubes."""
     noise = np.random.default_rng(seed).normal(size=(24, 24, 24)).astype(np.float32)
     report = mesh_quality(marching_cubes(clean_grid(noise, 0.1), 0.1))
@@ -92,7 +82,7 @@ def test_any_grid_becomes_a_manifold(seed):
     assert report.components == 1 and report.volume > 0
 
 
-def test_level_of_a_known_field():
+def test_choose_isolevel_of_a_known_field():
     grid = sample_grid(soft_density, 96)
     truth = render_silhouettes(extract_solid(grid_of(sphere, 96), 0.0), cameras())
     choice = choose_isolevel(grid, cameras(), truth.astype(np.float32))
@@ -102,7 +92,7 @@ def test_level_of_a_known_field():
     assert choice.level in [level for level, _ in choice.candidates]
 
 
-def test_a_silhouette_is_the_maximum_along_the_ray():
+def test_choose_isolevel_matches_rendered_silhouettes():
     """The shortcut against its obvious twin: mesh each level, draw it, compare."""
     grid, views = sample_grid(soft_density, 64), cameras(48)
     opacity = render_silhouettes(marching_cubes(grid, 100.0), views)
@@ -112,7 +102,7 @@ def test_a_silhouette_is_the_maximum_along_the_ray():
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0])
-def test_a_transparent_field_is_an_error_with_advice(value):
+def test_choose_isolevel_and_clean_grid_reject_a_transparent_field(value):
     views = cameras(16)
     grid = np.full((16, 16, 16), value, np.float32)
     with pytest.raises(EmptyFieldError, match="run again"):
@@ -121,17 +111,17 @@ def test_a_transparent_field_is_an_error_with_advice(value):
         clean_grid(grid, 10.0)
 
 
-def test_density_zero_under_opaque_pictures_is_an_error():
+def test_choose_isolevel_rejects_zero_density():
     with pytest.raises(EmptyFieldError, match="zero"):
         choose_isolevel(np.zeros((16, 16, 16), np.float32), cameras(16), np.ones((24, 16, 16), np.float32))
 
 
-def test_a_diverged_field_is_named():
+def test_sample_grid_rejects_values_that_are_not_finite():
     with pytest.raises(InputError, match="not a finite number"):
         sample_grid(lambda p: np.full(len(p), np.nan, np.float32), 8)
 
 
-def test_log_ratio_keeps_the_surface_and_smooth_the_place():
+def test_log_ratio_keeps_the_surface_and_removes_steps():
     grid = sample_grid(soft_density, 64)
     logs = log_ratio(grid, 10.0)
     np.testing.assert_array_equal(logs > 0, grid > 10.0)
@@ -143,7 +133,7 @@ def test_log_ratio_keeps_the_surface_and_smooth_the_place():
     assert raw.std() > 2 * radius.std()
 
 
-def test_same_grid_same_bytes():
+def test_extract_solid_is_deterministic():
     noisy = grid_of(torus) + 0.05 * ndimage.gaussian_filter(
         np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32), 1
     )

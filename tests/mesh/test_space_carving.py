@@ -1,4 +1,4 @@
-"""What no camera sees and no ball fits into is filled; the rest is kept as it was."""
+"""Hidden cavities and cracks are filled; everything else stays unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dreamfusion3d.procedural.objects import sample_objects
 from tests.support.shapes import grid_of, torus
 
 RESOLUTION = 64  # of grid_of
-FINE = 128  # as many as an asset of standard quality has
+FINE = 128  # as at standard quality
 
 
 def radius(p: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def radius(p: np.ndarray) -> np.ndarray:
 
 
 def shell(p: np.ndarray) -> np.ndarray:
-    """A hollow sphere with a narrow hole at the bottom, where no camera looks."""
+    """A hollow sphere with a narrow hole at the bottom, which no camera sees."""
     wall = np.maximum(radius(p) - 0.6, 0.45 - radius(p))
     hole = np.where(p[:, 1] < 0, np.hypot(p[:, 0], p[:, 2]) - 0.1, 1.0)
     return np.maximum(wall, -hole)
@@ -50,19 +50,19 @@ def at(x: float, y: float, z: float) -> tuple[int, int, int]:
     return i, j, k
 
 
-def test_a_hollow_body_becomes_solid():
+def test_solidify_fills_a_hollow_body():
     grid = grid_of(shell)
     filled = solidify(grid, 0.0)
-    centre = at(0, 0, 0)
-    assert grid[centre] < 0 < filled[centre]
-    # without it the hole makes the inside a part of the surface
+    center = at(0, 0, 0)
+    assert grid[center] < 0 < filled[center]
+    # otherwise the hole makes the inside part of the surface
     assert mesh_quality(extract_solid(grid, 0.0)).volume < 0.7
     report = mesh_quality(extract_solid(filled, 0.0))
     assert report.components == 1 and report.genus == 0
     assert report.volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.03)
 
 
-def test_the_outside_is_kept_to_the_sample():
+def test_solidify_keeps_the_outside():
     grid = grid_of(shell)
     filled = solidify(grid, 0.0)
     r = np.linalg.norm(np.stack(np.meshgrid(*[np.linspace(-1, 1, RESOLUTION)] * 3, indexing="ij")), axis=0)
@@ -72,7 +72,7 @@ def test_the_outside_is_kept_to_the_sample():
     assert (filled >= grid).all() and np.array_equal(filled[grid > 0], grid[grid > 0])
 
 
-def test_an_open_cup_keeps_its_cavity():
+def test_solidify_keeps_the_cavity_of_a_cup():
     filled = solidify(grid_of(cup), 0.0)
     assert filled[at(0, 0.3, 0)] < 0 and filled[at(0, 0, 0)] < 0 and filled[at(0, -0.2, 0)] < 0
     assert filled[at(0, -0.36, 0)] > 0
@@ -81,7 +81,7 @@ def test_an_open_cup_keeps_its_cavity():
 
 
 def jug(neck: float):
-    """A hollow ball, open at the top by a neck of that inner radius."""
+    """A hollow ball with an open neck of the given inner radius at the top."""
 
     def at_points(p: np.ndarray) -> np.ndarray:
         around = np.hypot(p[:, 0], p[:, 2])
@@ -93,11 +93,11 @@ def jug(neck: float):
 
 
 @pytest.mark.parametrize("upright", [True, False])
-def test_a_jug_is_empty_behind_its_neck_and_not_from_below(upright):
-    """Its belly lies beside what any camera sees through the mouth."""
-    way = np.array([1, 1 if upright else -1, 1])
-    grid = grid_of(lambda p: jug(0.12)(p * way))
-    shoulder, filled = at(0.38, 0.1 * way[1], 0), solidify(grid, 0.0)
+def test_solidify_keeps_a_jug_empty_unless_it_opens_below(upright):
+    """Cameras cannot see all of the belly through the opening."""
+    flip = np.array([1, 1 if upright else -1, 1])
+    grid = grid_of(lambda p: jug(0.12)(p * flip))
+    shoulder, filled = at(0.38, 0.1 * flip[1], 0), solidify(grid, 0.0)
     assert grid[shoulder] < 0 and (filled[shoulder] < 0) == upright
     report = mesh_quality(extract_solid(filled, 0.0))
     assert report.genus == 0 and report.components == 1
@@ -105,23 +105,23 @@ def test_a_jug_is_empty_behind_its_neck_and_not_from_below(upright):
         assert report.volume == pytest.approx(mesh_quality(extract_solid(grid, 0.0)).volume, rel=0.05)
 
 
-def test_what_is_reached_is_what_a_ball_covers():
-    """Two rooms and a corridor, from the first room's seen corner; and none from below."""
+def test_reachable_samples_are_covered_by_a_ball():
+    """Two rooms and a corridor: reached from the visible corner of the first room, but not from below."""
     inside = np.ones((20, 20, 20), bool)
     inside[2:9, 2:18, 2:9] = inside[2:9, 2:18, 11:18] = False
-    seen = np.zeros_like(inside)
-    seen[3:6, 10:18, 3:6] = True
-    apart = reachable_samples(inside, seen, 2.0)
-    assert apart[3:8, 6:16, 3:8].all() and not apart[:, :, 11:].any()
+    visible = np.zeros_like(inside)
+    visible[3:6, 10:18, 3:6] = True
+    separate = reachable_samples(inside, visible, 2.0)
+    assert separate[3:8, 6:16, 3:8].all() and not separate[:, :, 11:].any()
     inside[3:8, 4:10, 9:11] = False
-    joined = reachable_samples(inside, seen, 1.5)
+    joined = reachable_samples(inside, visible, 1.5)
     assert joined[3:8, 4:16, 12:17].all() and not joined[inside].any()
-    inside[3:8, :4, 12:17] = False  # open below, and nothing of it seen
-    below = reachable_samples(inside, seen & False, 1.5)
+    inside[3:8, :4, 12:17] = False  # open below, and nothing of it is visible
+    below = reachable_samples(inside, visible & False, 1.5)
     assert not below.any()
 
 
-def test_a_torus_keeps_its_hole():
+def test_solidify_keeps_the_hole_of_a_torus():
     grid = grid_of(torus)
     filled = solidify(grid, 0.0)
     report = mesh_quality(extract_solid(filled, 0.0))
@@ -129,24 +129,24 @@ def test_a_torus_keeps_its_hole():
     assert report.volume == pytest.approx(mesh_quality(extract_solid(grid, 0.0)).volume, rel=0.02)
 
 
-def test_sealed_bubbles_are_not_seen():
+def test_visible_samples_exclude_sealed_bubbles():
     grid = grid_of(lambda p: np.maximum(radius(p) - 0.6, 0.3 - radius(p)))
-    seen = visible_samples(grid, 0.0, 1.0, carving_cameras())
+    visible = visible_samples(grid, 0.0, 1.0, carving_cameras())
     empty = grid <= 0
-    assert not seen[at(0, 0, 0)]
+    assert not visible[at(0, 0, 0)]
     labels, count = ndimage.label(empty)
     assert count == 2
     outside = labels == labels[0, 0, 0]
-    # of the free space around a ball only what lies right below it is hidden
-    assert seen[outside].mean() > 0.98 and not seen[empty & ~outside].any()
+    # only the free space directly below a ball is hidden
+    assert visible[outside].mean() > 0.98 and not visible[empty & ~outside].any()
 
 
-def test_emptiness_stays_empty():
+def test_solidify_keeps_an_empty_grid():
     grid = np.full((16, 16, 16), -1.0, np.float32)
     assert np.array_equal(solidify(grid, 0.0), grid)
 
 
-def test_cameras_look_from_everywhere_the_optimisation_does():
+def test_carving_cameras_cover_the_training_elevations():
     cameras = carving_cameras()
     assert len(set(cameras.azimuth_deg.tolist())) == len(cameras)
     assert cameras.elevation_deg.min() == 0 and cameras.elevation_deg.max() >= ORBIT_ELEVATION_DEG[1]
@@ -162,7 +162,7 @@ def cracked(width: float):
     return at_points
 
 
-def test_a_crack_through_a_wall_is_closed_and_a_hole_is_not():
+def test_close_gaps_closes_a_crack_and_keeps_a_hole():
     for width, genus in ((GAP_RADIUS, 0), (2 * GAP_RADIUS + 0.12, 1)):
         grid = grid_of(cracked(width), FINE)
         assert mesh_quality(extract_solid(grid, 0.0)).genus == 1
@@ -173,11 +173,11 @@ def test_a_crack_through_a_wall_is_closed_and_a_hole_is_not():
     assert closed[middle, above, middle] < 0  # the cavity
 
 
-def test_closing_is_a_dilation_and_an_erosion_by_a_ball():
+def test_close_gaps_matches_binary_closing():
     rough = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(24, 24, 24)), 1.5)
-    rough[0, 0, 0] = 1.0  # at the border nothing wraps around or is filled from outside
+    rough[0, 0, 0] = 1.0  # nothing wraps around or is filled from outside at the border
     voxels = 2.5
-    closed = close_gaps(rough, 0.05, bound=23 / 2, radius=voxels)  # a voxel a unit
+    closed = close_gaps(rough, 0.05, bound=23 / 2, radius=voxels)  # one voxel per unit
     reach = np.indices((5, 5, 5)) - 2
     ball = (reach**2).sum(0) <= voxels**2
     twin = ndimage.binary_closing(np.pad(rough > 0.05, 6), ball)[6:-6, 6:-6, 6:-6]
@@ -185,9 +185,11 @@ def test_closing_is_a_dilation_and_an_erosion_by_a_ball():
     assert np.array_equal(closed > 0.05, twin)
 
 
-@pytest.mark.parametrize(("kind", "handles"), [("teapot", 1), ("vase", 2), ("chair", 0)])
-def test_closing_and_carving_keep_the_topology_of_true_props(kind, handles):
-    props = sample_objects(kind, handles, "small", 2, generator=torch.Generator().manual_seed(3))
+@pytest.mark.parametrize(("category", "handles"), [("teapot", 1), ("vase", 2), ("chair", 0)])
+def test_solidify_keeps_the_topology_of_objects(category, handles):
+    objects = sample_objects(category, handles, "small", 2, generator=torch.Generator().manual_seed(3))
     for i in range(2):
-        solid = solidify(ground_truth_grid(props, i, 96), 0.0, TRUE_GRID_BOUND)
-        assert mesh_quality(extract_solid(solid, 0.0, TRUE_GRID_BOUND)).genus == props.category.expected_genus(handles)
+        solid = solidify(ground_truth_grid(objects, i, 96), 0.0, TRUE_GRID_BOUND)
+        assert mesh_quality(extract_solid(solid, 0.0, TRUE_GRID_BOUND)).genus == objects.category.expected_genus(
+            handles
+        )

@@ -1,4 +1,4 @@
-"""Signed distances with known topology, and the whole chain from a grid to a textured mesh."""
+"""Signed distance functions with known topology, and meshes and textured meshes made from them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dreamfusion3d.mesh.isosurface import sample_grid
 from dreamfusion3d.mesh.simplify import simplify, taubin_smooth
 
 
-def sphere(p: np.ndarray, radius: float = 0.6, centre: tuple[float, ...] = (0, 0, 0)) -> np.ndarray:
-    return np.linalg.norm(p - np.array(centre, np.float32), axis=1) - radius
+def sphere(p: np.ndarray, radius: float = 0.6, center: tuple[float, ...] = (0, 0, 0)) -> np.ndarray:
+    return np.linalg.norm(p - np.array(center, np.float32), axis=1) - radius
 
 
-def torus(p: np.ndarray, ring: float = 0.5, tube: float = 0.18, centre: tuple[float, ...] = (0, 0, 0)) -> np.ndarray:
-    q = p - np.array(centre, np.float32)
+def torus(p: np.ndarray, ring: float = 0.5, tube: float = 0.18, center: tuple[float, ...] = (0, 0, 0)) -> np.ndarray:
+    q = p - np.array(center, np.float32)
     return np.hypot(np.hypot(q[:, 0], q[:, 1]) - ring, q[:, 2]) - tube
 
 
@@ -37,9 +37,9 @@ def mesh_of(shape, resolution: int = 64, faces: int = 3000) -> Mesh:
     return simplify(taubin_smooth(extract_solid(grid_of(shape, resolution), 0.0)), faces)
 
 
-def position_colour(p: np.ndarray) -> np.ndarray:
+def position_color(p: np.ndarray) -> np.ndarray:
     return 0.5 + 0.45 * p
 
 
 def textured_of(shape, size: int = 256) -> TexturedMesh:
-    return bake_albedo(mesh_of(shape), position_colour, size)
+    return bake_albedo(mesh_of(shape), position_color, size)

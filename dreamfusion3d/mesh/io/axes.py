@@ -1,4 +1,4 @@
-"""The frame that a file is written in: which axis is up, and what one unit of length is."""
+"""Up axis and length unit of mesh files, and scaling to meters."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ import numpy as np
 from jaxtyping import Float
 
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.types import Mesh, TexturedMesh
+from dreamfusion3d.core.types import Mesh, TexturedMesh, UpAxis
 
-UpAxis = Literal["y", "z"]
 Units = Literal["m", "cm", "mm"]
-METERS_PER_UNIT: dict[Units, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # that one unit is long
+METERS_PER_UNIT: dict[Units, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 
 @dataclass(frozen=True)
 class CoordinateFrame:
-    """Right-handed. With +Y up the front faces +Z; with +Z up it faces -Y, as in Blender."""
+    """Right-handed axes and unit of a file: the front is +Z with +Y up, and -Y with +Z up, as in Blender."""
 
     up: UpAxis = "y"
     units: Units = "m"
 
     @property
     def meters_per_unit(self) -> float:
-        """The length of one unit."""
+        """Length of one unit in meters."""
         return METERS_PER_UNIT[self.units]
 
     def __str__(self) -> str:
@@ -33,14 +32,14 @@ class CoordinateFrame:
 
 
 def rotate_up_axis(vectors: Float[np.ndarray, "n 3"], up: UpAxis) -> Float[np.ndarray, "n 3"]:
-    """Vectors of this project's frame (+Y up) in one with ``up`` up: a quarter turn about X."""
+    """Rotate vectors from +Y up to ``up`` up: a quarter turn about X, or none."""
     if up == "y":
         return vectors
     return np.stack([vectors[:, 0], -vectors[:, 2], vectors[:, 1]], axis=1)
 
 
 def to_frame(textured: TexturedMesh, frame: CoordinateFrame) -> TexturedMesh:
-    """A mesh in metres with +Y up, with the coordinates that it has in ``frame``."""
+    """Convert a mesh from meters and +Y up to ``frame``."""
     vertices = rotate_up_axis(textured.vertices, frame.up)
     if frame.units != "m":
         vertices = (vertices.astype(np.float64) / frame.meters_per_unit).astype(textured.vertices.dtype)
@@ -52,15 +51,15 @@ Pivot = Literal["base", "center"]
 
 
 def scale_to_height(mesh: MeshT, height: float = 1.0, pivot: Pivot = "base") -> MeshT:
-    """Scaled to ``height`` metres along +Y, with the origin at the centre of its base or bounding box."""
+    """Scale a mesh to ``height`` meters along +Y and center its base or bounding box at the origin."""
     return scale_like(mesh, mesh, height, pivot)
 
 
 def scale_like(mesh: MeshT, reference: Mesh | TexturedMesh, height: float = 1.0, pivot: Pivot = "base") -> MeshT:
-    """``mesh`` moved and scaled as `place` does ``model``: levels of detail must not jump."""
+    """Apply the `scale_to_height` of ``reference`` to ``mesh``, so that levels of detail do not jump."""
     low, high = reference.vertices.min(0).astype(np.float64), reference.vertices.max(0).astype(np.float64)
     if not height > 0 or not np.isfinite(height):
-        raise InputError(f"the height must be a positive number of metres, not {height}")
+        raise InputError(f"height must be a positive number of meters, not {height}")
     scale = height / max(high[1] - low[1], 1e-9)
     origin = (low + high) / 2
     if pivot == "base":

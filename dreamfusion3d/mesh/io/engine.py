@@ -1,9 +1,8 @@
-"""GLB files whose node names a game engine acts on: levels of detail, and bodies for collision.
+"""GLB files with the node names that game engines recognize for levels of detail and collision.
 
-Both are files of their own beside the plain GLB: a viewer draws every node, so that all levels
-and the hull would lie on top of each other. Within each file the names are what the engines look
-for: Unity groups ``<name>_LOD0``, ``_LOD1``, ... under one root; Unreal makes ``UCX_<mesh>_00`` the
-collision of the mesh of that name in the same file; Godot makes a static body of a ``-convcolonly``.
+Both are separate files beside the plain GLB, because a viewer draws every node: all levels and the hull
+would be drawn on top of each other. Unity groups ``<name>_LOD0``, ``_LOD1``, ... under one root; Unreal
+uses ``UCX_<mesh>_00`` as the collision of that mesh; Godot turns ``-convcolonly`` into a static body.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ CollisionNaming = Literal["unreal", "godot"]
 
 
 def write_lods(levels: Sequence[TexturedMesh], path: Path, name: str) -> list[Path]:
-    """``<name>_LOD0`` and so on, the finest first, under one root ``name``. Returns the files written."""
+    """Write ``<name>_LOD0`` and so on, finest first, under one root ``name``; return the files written."""
     parts = {f"{name}_LOD{i}": level for i, level in enumerate(levels)}
     _write_scene(parts, path, root=name)
     return [path]
@@ -33,7 +32,7 @@ def write_lods(levels: Sequence[TexturedMesh], path: Path, name: str) -> list[Pa
 def write_collision(
     textured: TexturedMesh, bodies: Sequence[Mesh], path: Path, name: str, naming: CollisionNaming = "unreal"
 ) -> list[Path]:
-    """The mesh ``name`` and its collision ``bodies``, which have no material. Returns the files written."""
+    """Write the mesh ``name`` and its collision bodies, without material; return the files written."""
     pattern = {"unreal": "UCX_{name}_{i:02d}", "godot": "{name}_{i:02d}-convcolonly"}[naming]
     parts: dict[str, TexturedMesh | Mesh] = {name: textured}
     parts |= {pattern.format(name=name, i=i): body for i, body in enumerate(bodies)}

@@ -1,6 +1,7 @@
-"""FBX, by the user's own Blender: the format is closed, and no free library writes it well.
+"""Write FBX with the user's installation of Blender.
 
-Blender runs as a program of its own, hidden; nothing of it is imported or shipped.
+The format is proprietary and no free library writes it well. Blender runs as a background process;
+nothing of it is imported or shipped.
 """
 
 from __future__ import annotations
@@ -18,29 +19,29 @@ from dreamfusion3d.core.types import TexturedMesh
 from dreamfusion3d.mesh.io.axes import CoordinateFrame
 from dreamfusion3d.mesh.io.gltf import Extras, write_glb
 
-BLENDER_VARIABLE = "DREAMFUSION3D_BLENDER"  # names a Blender that is not on PATH
+BLENDER_VARIABLE = "DREAMFUSION3D_BLENDER"  # path of a Blender that is not on PATH
 BLENDER_SCRIPT = Path(__file__).with_name("fbx_in_blender.py")
 BLENDER_TIMEOUT_S = 600.0
-ADVICE = "install Blender or leave fbx out (GLB carries the same)"
+ADVICE = "install Blender, or use GLB, which holds the same data"
 
 
 def find_blender() -> str | None:
-    """The Blender to call: of DREAMFUSION3D_BLENDER, or on PATH."""
+    """Return the Blender of DREAMFUSION3D_BLENDER or PATH, or None."""
     return shutil.which(os.environ.get(BLENDER_VARIABLE) or "blender")
 
 
 def require_blender() -> None:
-    """Raises InputError where there is no Blender."""
+    """Raise InputError if there is no Blender."""
     if find_blender() is None:
         value = os.environ.get(BLENDER_VARIABLE)
-        problem = f"{BLENDER_VARIABLE} names {value}, which is no program" if value else "there is none on PATH"
-        raise InputError(f"the format fbx is written by Blender, and {problem}: {ADVICE}")
+        problem = f"{BLENDER_VARIABLE}={value} is not a program" if value else "Blender is not on PATH"
+        raise InputError(f"the format fbx needs Blender, but {problem}; {ADVICE}")
 
 
 def write_fbx(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame) -> list[Path]:
-    """Binary FBX with the texture inside; ``extras`` as properties of the object.
+    """Write binary FBX with the texture embedded and ``extras`` as properties of the object.
 
-    Blender stamps the time into the file: two of one mesh differ in some bytes.
+    Blender stores a timestamp, so two files of the same mesh differ in a few bytes.
     """
     require_blender()
     with tempfile.TemporaryDirectory() as folder:
@@ -48,25 +49,16 @@ def write_fbx(textured: TexturedMesh, path: Path, name: str, extras: Extras, fra
         write_glb(textured, glb, name, extras)
         message = _run_blender([str(glb), str(fbx), frame.up, repr(frame.meters_per_unit)])
         if not fbx.exists():
-            raise InputError(f"Blender wrote no FBX: {message}; try another Blender ({BLENDER_VARIABLE}), or {ADVICE}")
+            raise InputError(f"Blender wrote no FBX: {message}; set {BLENDER_VARIABLE} to another Blender, or {ADVICE}")
         with atomic_write(path) as temporary:
             shutil.copyfile(fbx, temporary)
     return [path]
 
 
 def _run_blender(arguments: list[str]) -> str:
-    """Runs the script; the last line that Blender printed, for an error's message."""
-    command = [
-        str(find_blender()),
-        "--background",
-        "--factory-startup",
-        "--python-exit-code",
-        "3",
-        "--python",
-        str(BLENDER_SCRIPT),
-        "--",
-        *arguments,
-    ]
+    """Run the script; return the last line that Blender printed, for an error message."""
+    options = ["--background", "--factory-startup", "--python-exit-code", "3", "--python", str(BLENDER_SCRIPT)]
+    command = [str(find_blender()), *options, "--", *arguments]
     try:
         done = subprocess.run(
             command,
@@ -86,7 +78,7 @@ def _run_blender(arguments: list[str]) -> str:
 
 
 def blender_environment() -> dict[str, str]:
-    """Ours without what would lead Blender's own Python to the packages of an activated environment."""
+    """Return the environment without the entries that lead Blender's Python to our packages."""
     variables = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
     environment = {k: v for k, v in os.environ.items() if k not in variables}
     if sys.prefix != sys.base_prefix:

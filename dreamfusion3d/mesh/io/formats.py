@@ -1,7 +1,7 @@
-"""Every format that an asset is written in: its frame, its function, what it needs.
+"""Registry of the output formats: writer, coordinate frame and requirements of each.
 
-A new format is a writer with the signature of `Writer`, a row in `FORMATS`, and its name in
-`dreamfusion3d.core.config.resolve.FormatName`.
+To add a format, write a function with the signature of `MeshWriter`, and add a row to `FORMATS` and the
+name to `dreamfusion3d.core.config.resolve.FormatName`.
 """
 
 from __future__ import annotations
@@ -10,33 +10,35 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreamfusion3d.core.config import FormatName
-from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.core.config import FormatName, MeshConfig
+from dreamfusion3d.core.types import TexturedMesh, UpAxis
+from dreamfusion3d.mesh.collision import require_coacd
 from dreamfusion3d.mesh.io import fbx, usdz
-from dreamfusion3d.mesh.io.axes import CoordinateFrame, Units, UpAxis
+from dreamfusion3d.mesh.io.axes import CoordinateFrame, Units
 from dreamfusion3d.mesh.io.gltf import GLTF_FRAME, Extras, write_glb, write_gltf
 from dreamfusion3d.mesh.io.obj import write_obj
 from dreamfusion3d.mesh.io.ply_stl import write_ply, write_stl
 from dreamfusion3d.mesh.io.threemf import write_3mf
+from dreamfusion3d.mesh.quads import require_quadriflow
 
-# (mesh in metres with +Y up, path, name, extras, frame of the file) -> files written, the one at path first
+# (mesh in meters with +Y up, path, name, extras, frame of the file) -> files written, the one at `path` first
 MeshWriter = Callable[[TexturedMesh, Path, str, Extras, CoordinateFrame], list[Path]]
-Z_UP_MILLIMETERS = CoordinateFrame("z", "mm")  # for slicers: the bed is the floor, a unit a millimetre
+Z_UP_MILLIMETERS = CoordinateFrame("z", "mm")  # as slicers expect
 LICENSE = "dreamfusion3d claims no rights in the assets that it makes"
 
 
 def _no_requirements() -> None:
-    """Writers of the base installation need nothing more."""
+    """Accept a format whose writer is part of the base installation."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """``frame`` is the one that readers of the format expect. ``fixed``: the format allows no other."""
+    """One output format."""
 
     write: MeshWriter
-    frame: CoordinateFrame
-    fixed: bool = False
-    check: Callable[[], None] = _no_requirements  # raises InputError where this machine cannot write it
+    frame: CoordinateFrame  # the default, which readers of the format expect
+    fixed: bool = False  # the format allows no other frame
+    check: Callable[[], None] = _no_requirements  # raises InputError if this machine cannot write it
 
 
 FORMATS: Mapping[FormatName, Format] = {
@@ -52,16 +54,22 @@ FORMATS: Mapping[FormatName, Format] = {
 
 
 def check_formats(names: Iterable[FormatName]) -> None:
-    """Raises InputError for the first format that lacks its package or program here.
-
-    Asked before the work, not after it.
-    """
+    """Raise InputError for the first format whose package or program is not installed."""
     for name in names:
         FORMATS[name].check()
 
 
+def check_mesh_requirements(settings: MeshConfig) -> None:
+    """Raise InputError if something the mesh settings need is not installed; call this before training."""
+    check_formats(settings.formats)
+    if settings.quads:
+        require_quadriflow()
+    if settings.collision == "parts":
+        require_coacd()
+
+
 def resolve_frame(name: FormatName, up: UpAxis | None = None, units: Units | None = None) -> CoordinateFrame:
-    """The format's own frame with what is asked for in place of its parts, where the format allows it."""
+    """Return the frame of a format with the given overrides, which fixed formats ignore."""
     own = FORMATS[name].frame
     return own if FORMATS[name].fixed else CoordinateFrame(up or own.up, units or own.units)
 
@@ -74,17 +82,31 @@ def write_asset(
     extras: Extras,
     frame: CoordinateFrame | None = None,
 ) -> list[Path]:
-    """Writes the mesh (metres, +Y up) at ``path``, ``name`` within, and companions of its name beside it.
+    """Write a mesh (meters, +Y up) in the given format.
 
-    Returns the files written, the one at ``path`` first. Raises InputError where the format needs
-    what is not installed.
+    Args:
+        format_name: Key of `FORMATS`.
+        textured: The mesh.
+        path: The main file; companions such as textures are written beside it.
+        name: Name of the object inside the file.
+        extras: Metadata, such as prompt and license.
+        frame: Axes and units of the file; by default those of the format.
+
+    Returns:
+        The files written, the one at ``path`` first.
+
+    Raises:
+        InputError: If the format needs a package or program that is not installed.
     """
     return FORMATS[format_name].write(textured, path, name, extras, frame or FORMATS[format_name].frame)
 
 
 def asset_extras(prompt: str, seed: int, prior: str, *, shipped: bool = False) -> Extras:
-    """What a file says of its asset. ``shipped``: the prior's weights are the package's own, whatever
-    its name; "none" where photos took its place."""
+    """Return the metadata stored in a file.
+
+    ``shipped`` means that the weights of the prior come with this package under any name; the prior is
+    "none" for an asset reconstructed from photos.
+    """
     is_shipped = shipped or prior == "embedded"
     source = "the photos" if prior == "none" else f"the prior '{prior}'"
     terms = LICENSE if is_shipped else f"{LICENSE}; {source} may come with terms"

@@ -1,7 +1,6 @@
-"""Files that open elsewhere: GLB, glTF and OBJ, by trimesh, with what its defaults get wrong put right.
+"""Read and write GLB and glTF with trimesh, correcting its defaults.
 
-glTF's frame is this project's own (+Y up, front +Z, metres), so nothing is rotated there. Every writer
-takes a mesh in this frame; `dreamfusion3d.mesh.io.formats` has the table of them all.
+The frame of glTF (+Y up, front +Z, meters) is that of this project, so nothing is rotated.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import trimesh
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from trimesh.exchange.gltf import export_glb
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
@@ -24,23 +23,24 @@ from trimesh.visual.texture import TextureVisuals
 from dreamfusion3d.core.files import write_bytes, write_json
 from dreamfusion3d.core.slug import append_hash, slugify
 from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.mesh.geometry import normalize_vectors
 from dreamfusion3d.mesh.io.axes import CoordinateFrame
 from dreamfusion3d.mesh.tangents import vertex_tangents
 
-ROUGHNESS = 0.8  # the pictures are lit diffusely; trimesh's default is a mirror
+ROUGHNESS = 0.8  # training renders are diffuse; trimesh's default is a mirror
 GENERATOR = "dreamfusion3d"
 GLTF_FRAME = CoordinateFrame("y", "m")
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963  # glTF 2.0, bufferView.target
 
-Extras = Mapping[str, str | int]  # what a file says of its asset: prompt, seed, generator, license
+Extras = Mapping[str, str | int]  # metadata of a file: prompt, seed, generator, license
 
 
 def write_glb(
     textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: CoordinateFrame = GLTF_FRAME
 ) -> list[Path]:
-    """One node, one mesh, one material, all called ``name``; ``extras`` on the node.
+    """Write a GLB with one node, mesh and material, all called ``name``, and ``extras`` on the node.
 
-    glTF 2.0 has one ``frame``, +Y up and metres; no other may be asked for. Returns the files written.
+    ``frame`` must be `GLTF_FRAME`, the only one of glTF 2.0. Returns the files written.
     """
     write_bytes(path, _encode_glb(textured, name, extras or {}, frame))
     return [path]
@@ -49,11 +49,10 @@ def write_glb(
 def write_gltf(
     textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: CoordinateFrame = GLTF_FRAME
 ) -> list[Path]:
-    """The same as readable JSON at ``path``, with a ``.bin`` and its pictures as PNG beside it, called
-    by ``path`` (`companion`).
+    """Write the content of `write_glb` as JSON, with a ``.bin`` and PNG images beside it.
 
-    Returns the files written, the glTF first; it comes last on the disk, so that it is never
-    without its companions.
+    Companions are named by `companion_stem`. The glTF is written last, so that it never exists without
+    them. Returns the files written, the glTF first.
     """
     tree, blob = read_glb_chunks(_encode_glb(textured, name, extras or {}, frame))
     stem = companion_stem(path)
@@ -69,20 +68,24 @@ def write_gltf(
 
 
 def companion_stem(path: Path) -> str:
-    """What the files beside ``path`` are called, without their endings: as ``path`` itself, so that assets
-    that are put into one folder do not share them. A slug, because OBJ's names end at a space and
-    glTF's are URIs: a run's folder may have been renamed."""
+    """Return the stem of companion files, derived from ``path`` so that assets in one folder do not share them.
+
+    It is a slug, because names in OBJ end at a space and names in glTF are URIs.
+    """
     name = slugify(path.stem)
     return name if name == path.stem else append_hash(name, path.stem)
 
 
 def read_glb(path: Path, *, maps: bool = True) -> TexturedMesh:
-    """The mesh of a GLB that `write_glb` wrote, without ``maps`` its colours alone; ValueError and its kin
-    when it is another sort of file."""
+    """Read a mesh that `write_glb` wrote; without ``maps``, only its base color texture.
+
+    Raises:
+        ValueError: If the file does not hold exactly one mesh.
+    """
     scene: Any = trimesh.load_scene(path, process=False)
     if len(scene.geometry) != 1 or len(scene.graph.nodes_geometry) != 1:
         raise ValueError(f"it holds {len(scene.geometry)} meshes, not one")
-    # not by force="mesh", which makes new normals from the split vertices: the seams would show
+    # force="mesh" would compute new normals from the split vertices, and the seams would show
     transform, geometry = scene.graph[scene.graph.nodes_geometry[0]]
     mesh = scene.geometry[geometry].apply_transform(transform)
     material = mesh.visual.material
@@ -99,26 +102,27 @@ def read_glb(path: Path, *, maps: bool = True) -> TexturedMesh:
         textured = replace(textured, occlusion=np.asarray(material.occlusionTexture.convert("RGB"))[..., 0])
     if material.normalTexture is None:
         return textured
-    # trimesh does not read TANGENT; what is made anew is what was made before
+    # trimesh does not read TANGENT; computing tangents again gives the same result
     normal_map = np.asarray(material.normalTexture.convert("RGB"))
     return replace(textured, normal_map=normal_map, tangents=vertex_tangents(textured))
 
 
 def comment_lines(extras: Extras, frame: CoordinateFrame) -> list[str]:
-    """Lines of ASCII for formats whose only place for words is a comment."""
+    """Format metadata as lines of ASCII for formats that only have comments."""
     lines = [GENERATOR, f"frame: {frame}"]
-    # JSON escapes what is not ASCII, and line breaks
+    # JSON escapes line breaks and non-ASCII characters
     return lines + [f"{key}: {json.dumps(value)}" for key, value in extras.items() if key != "generator"]
 
 
 def encode_png(texture: UInt8[np.ndarray, "h w c"]) -> bytes:
+    """Encode an image as PNG."""
     stream = io.BytesIO()
     Image.fromarray(texture).save(stream, "PNG")
     return stream.getvalue()
 
 
 def read_glb_chunks(glb: bytes) -> tuple[dict[str, Any], bytes]:
-    """The JSON and the binary buffer of a GLB (glTF 2.0, 4.4)."""
+    """Split a GLB into its JSON and its binary buffer (glTF 2.0, section 4.4)."""
     length = int.from_bytes(glb[12:16], "little")
     start = 20 + length + 8
     size = int.from_bytes(glb[20 + length : 24 + length], "little")
@@ -127,7 +131,7 @@ def read_glb_chunks(glb: bytes) -> tuple[dict[str, Any], bytes]:
 
 def _encode_glb(textured: TexturedMesh, name: str, extras: Extras, frame: CoordinateFrame) -> bytes:
     if frame != GLTF_FRAME:
-        raise ValueError(f"glTF is {GLTF_FRAME}, not {frame}")
+        raise ValueError(f"the frame of glTF is {GLTF_FRAME}, not {frame}")
     scene = trimesh.Scene()
     mesh = as_trimesh(textured, pbr_material(textured, name), name)
     scene.add_geometry(mesh, node_name=name, geom_name=name)
@@ -139,7 +143,7 @@ def _encode_glb(textured: TexturedMesh, name: str, extras: Extras, frame: Coordi
 
 
 def _split_images(tree: dict[str, Any], blob: bytes) -> tuple[bytes, dict[str, bytes]]:
-    """The buffer without the pictures, which become files of their ``uri``; ``tree`` is changed to match."""
+    """Return the buffer without images, and the images by their ``uri``; update ``tree`` accordingly."""
     views, image_files, buffer = tree["bufferViews"], {}, bytearray()
     image_views = {image["bufferView"] for image in tree.get("images", [])}
     for image in tree.get("images", []):
@@ -163,7 +167,7 @@ def _split_images(tree: dict[str, Any], blob: bytes) -> tuple[bytes, dict[str, b
 
 
 def pbr_material(textured: TexturedMesh, name: str) -> PBRMaterial:
-    """The one material of a mesh; normal map and occlusion where the mesh has them."""
+    """Build the material of a mesh, with normal map and occlusion if present."""
     normal, occlusion = textured.normal_map, textured.occlusion
     return PBRMaterial(
         name=name,
@@ -179,11 +183,11 @@ def pbr_material(textured: TexturedMesh, name: str) -> PBRMaterial:
 
 
 def as_trimesh(textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, name: str) -> trimesh.Trimesh:
-    """The mesh as trimesh's writers take it; vertices and their order are kept."""
+    """Convert to trimesh, keeping the vertices and their order."""
     mesh = trimesh.Trimesh(
         vertices=textured.vertices,
         faces=textured.faces,
-        vertex_normals=_unit(textured.normals),
+        vertex_normals=normalize_vectors(textured.normals.astype(np.float64)),
         visual=TextureVisuals(uv=textured.uv, material=material),
         process=False,
         validate=False,
@@ -194,22 +198,17 @@ def as_trimesh(textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, n
     return mesh
 
 
-def _unit(normals: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
-    wide = normals.astype(np.float64)
-    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
-
-
 def _finalize_tree(tree: dict[str, Any], name: str, extras: Extras) -> None:
-    """The glTF tree as an artist expects it: no empty parent, names, and buffer targets.
+    """Rewrite the glTF tree of trimesh: no empty parent node, names, and buffer targets.
 
-    trimesh hangs the mesh under an empty node "world", which Blender would show, and leaves the
-    buffer views without a target, which the validator hints at.
+    trimesh adds an empty parent node "world", which Blender would show, and omits the targets of
+    buffer views, which the validator reports.
     """
     tree["asset"] = {"version": "2.0", "generator": GENERATOR}
     if "license" in extras:
-        tree["asset"]["copyright"] = extras["license"]  # where viewers look for it
+        tree["asset"]["copyright"] = extras["license"]  # shown by viewers
     tree["nodes"] = [{"name": name, "mesh": 0, **({"extras": dict(extras)} if extras else {})}]
-    # without a name: Godot gives each name once, and the node would become "<name> 2"
+    # no name: names are unique in Godot, which would rename the node to "<name> 2"
     tree["scenes"] = [{"nodes": [0]}]
     tree["scene"] = 0
     tree.pop("extras", None)
@@ -217,16 +216,16 @@ def _finalize_tree(tree: dict[str, Any], name: str, extras: Extras) -> None:
         mesh["name"] = name
     finalize_meshes(tree)
     if len(tree.get("materials", [])) != 1:
-        raise AssertionError("one mesh, one material")
+        raise AssertionError("a mesh must have exactly one material")
 
 
 def finalize_meshes(tree: dict[str, Any]) -> None:
-    """What is alike in every file: attributes, buffer targets, names of pictures, samplers."""
+    """Set attributes, buffer targets, image names and samplers of all meshes."""
     for mesh in tree["meshes"]:
         mesh.pop("extras", None)
         for primitive in mesh["primitives"]:
             _set_buffer_target(tree, primitive["indices"], ELEMENT_ARRAY_BUFFER)
-            # trimesh knows it as an attribute of the application's own
+            # trimesh only supports it as an application-specific attribute
             if "_TANGENT" in primitive["attributes"]:
                 primitive["attributes"]["TANGENT"] = primitive["attributes"].pop("_TANGENT")
             for accessor in primitive["attributes"].values():

@@ -1,4 +1,4 @@
-"""Moved."""
+"""Write OBJ with its material library and texture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dreamfusion3d.mesh.quads import are_quad_halves
 
 
 def _merge_quads(text: str) -> str:
-    """Two lines of faces in a row that are halves of a quad as one; those that a seam parts stay two."""
+    """Merge consecutive triangles that are halves of a quad, unless a UV seam separates them."""
     lines, out = text.split("\n"), []
     faces = [i for i, line in enumerate(lines) if line.startswith("f ")]
     first, corners = faces[0], np.array([lines[i].split()[1:] for i in faces])
@@ -30,13 +30,14 @@ def _merge_quads(text: str) -> str:
 def write_obj(
     textured: TexturedMesh, path: Path, name: str, extras: Extras | None = None, frame: CoordinateFrame = GLTF_FRAME
 ) -> list[Path]:
-    """OBJ at ``path`` with an ``.mtl`` and a ``.png`` of its name (`companion`); the OBJ comes last.
+    """Write an OBJ with its ``.mtl`` and ``.png``, named by `companion_stem`; the OBJ is written last.
 
-    A normal map is ``_normal.png``, named by ``norm``: ``map_Bump`` is a height to some readers
-    and normals to others, and a height read from normals is nonsense. ``extras`` and the frame
-    stand in its comments: the format knows neither axes nor units. Quads are quads, except where
-    a seam of the atlas runs along a quad's diagonal.
-    Returns the files written, the OBJ first.
+    A normal map is written as ``_normal.png`` and referenced by ``norm``, because readers disagree on
+    whether ``map_Bump`` holds heights or normals. ``extras`` and the frame are stored in comments: the
+    format has neither axes nor units. Quads are kept, except where a UV seam runs along the diagonal.
+
+    Returns:
+        The files written, the OBJ first.
     """
     material = SimpleMaterial(
         image=Image.fromarray(textured.texture),
@@ -58,10 +59,9 @@ def write_obj(
     )
     if textured.quads is not None and textured.quads:
         text = _merge_quads(text)
-    # trimesh calls the picture by its material
-    map_kd = [f"map_Kd {stem_or_name}.png".encode() for stem_or_name in (name, stem)]
-    lines = companions[f"{stem}.mtl"].replace(*map_kd)
-    # the same bytes as glTF's picture, with which it shares its name
+    # trimesh names the image after its material
+    lines = companions[f"{stem}.mtl"].replace(f"map_Kd {name}.png".encode(), f"map_Kd {stem}.png".encode())
+    # the same bytes as the image of the glTF, which has the same name
     files = {f"{stem}.png": encode_png(textured.texture)}
     if textured.normal_map is not None:
         files[f"{stem}_normal.png"] = encode_png(textured.normal_map)

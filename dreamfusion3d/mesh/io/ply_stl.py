@@ -1,12 +1,11 @@
-"""PLY and STL, by trimesh: formats of bare geometry, so the mesh is closed again first.
+"""Write PLY and STL with trimesh, after welding the UV seams.
 
-A UV atlas repeats vertices along its seams. A slicer would take those for holes, and a tool that
-measures would count open edges.
+A UV atlas duplicates vertices along its seams, which a slicer would treat as holes.
 
-PLY gets a colour a vertex, not texture coordinates: those have no agreed names in it (s t, u v and
-texture_u texture_v are all in use), the name of the picture would stand in a comment that most
-readers skip, and a point cloud tool shows colours at once. The price is a detail as fine as the
-triangles; whoever wants the texture takes GLB or OBJ.
+PLY gets vertex colors instead of texture coordinates: names for those are not standardized (s t, u v and
+texture_u texture_v are all in use), the texture would be named in a comment that most readers skip, and
+point cloud tools show vertex colors directly. Color detail is limited to the size of the triangles; GLB
+and OBJ keep the texture.
 """
 
 from __future__ import annotations
@@ -21,22 +20,17 @@ from trimesh.exchange.stl import export_stl
 
 from dreamfusion3d.core.files import write_bytes
 from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.mesh.geometry import normalize_vectors, weld_vertices
 from dreamfusion3d.mesh.io.axes import CoordinateFrame, to_frame
 from dreamfusion3d.mesh.io.gltf import GENERATOR, Extras, comment_lines
 
 STL_HEADER = 80  # bytes
 
 
-def weld_vertices(textured: TexturedMesh) -> tuple[Int[np.ndarray, " w"], Int[np.ndarray, " v"]]:
-    """Vertices at one place made one: ``first`` copy of each of the w places, and each vertex's place."""
-    _, first, position_index = np.unique(textured.vertices, axis=0, return_index=True, return_inverse=True)
-    return first, position_index.reshape(-1)
-
-
 def sample_vertex_colors(textured: TexturedMesh) -> UInt8[np.ndarray, "v 3"]:
-    """The texture at every vertex, bilinear, in sRGB as the texture is."""
+    """Sample the texture bilinearly at every vertex, in sRGB."""
     height, width = textured.texture.shape[:2]
-    # texel centres lie at +0.5; v = 1 is the top row
+    # texel centers lie at +0.5; v = 1 is the top row
     x = np.clip(textured.uv[:, 0] * width - 0.5, 0, width - 1)
     y = np.clip((1 - textured.uv[:, 1]) * height - 0.5, 0, height - 1)
     j, i = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
@@ -50,22 +44,20 @@ def sample_vertex_colors(textured: TexturedMesh) -> UInt8[np.ndarray, "v 3"]:
 def _average_copies(
     values: Float[np.ndarray, "v 3"], position_index: Int[np.ndarray, " v"], count: int
 ) -> Float[np.ndarray, "w 3"]:
-    """Means over the copies of a vertex."""
+    """Average values over the copies of each vertex."""
     total = np.zeros((count, 3))
     np.add.at(total, position_index, values)
     return total / np.bincount(position_index, minlength=count)[:, None]
 
 
 def _welded_trimesh(textured: TexturedMesh, frame: CoordinateFrame) -> trimesh.Trimesh:
-    first, position_index = weld_vertices(textured)
+    first, position_index = weld_vertices(textured.vertices)
     converted = to_frame(textured, frame)
     colors = _average_copies(sample_vertex_colors(textured).astype(np.float64), position_index, len(first))
-    normals = converted.normals[first].astype(np.float64)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     return trimesh.Trimesh(
         vertices=converted.vertices[first],
         faces=position_index[textured.faces],
-        vertex_normals=normals,
+        vertex_normals=normalize_vectors(converted.normals[first].astype(np.float64)),
         vertex_colors=np.round(colors).astype(np.uint8),
         process=False,
         validate=False,
@@ -73,7 +65,7 @@ def _welded_trimesh(textured: TexturedMesh, frame: CoordinateFrame) -> trimesh.T
 
 
 def write_ply(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame) -> list[Path]:
-    """Binary PLY: closed mesh, normals, a colour (sRGB bytes) a vertex; ``extras`` in its comments."""
+    """Write binary PLY: closed mesh with normals and sRGB vertex colors; ``extras`` as comments."""
     data = export_ply(_welded_trimesh(textured, frame), vertex_normal=True)
     head, end, body = data.partition(b"end_header\n")
     lines = [line for line in head.decode("ascii").splitlines() if not line.startswith("comment")]
@@ -84,11 +76,11 @@ def write_ply(textured: TexturedMesh, path: Path, name: str, extras: Extras, fra
 
 
 def write_stl(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame) -> list[Path]:
-    """Binary STL: triangles and nothing else; its name and frame in the header, which has no more room.
+    """Write binary STL, with name and frame in the header.
 
-    The format has no colours, no units and no place for ``extras``.
+    The format has no colors, no units and no room for ``extras``.
     """
-    # must not begin with "solid", by which readers tell the ASCII form
+    # must not begin with "solid", by which readers recognize ASCII files
     header = f"{GENERATOR} {name[:40]}, {frame}".encode("ascii").ljust(STL_HEADER)
     write_bytes(path, header + export_stl(_welded_trimesh(textured, frame))[STL_HEADER:])
     return [path]

@@ -1,7 +1,6 @@
-"""A scan: points without faces, made a closed surface by Open3D.
+"""Reconstruct a closed surface from a point cloud, as scanners and photogrammetry produce.
 
-Poisson surface reconstruction (Kazhdan and Hoppe, "Screened Poisson Surface Reconstruction", ACM TOG
-2013). Scanners and photogrammetry write such files, and a field can start from what they hold.
+Screened Poisson surface reconstruction (Kazhdan and Hoppe, ACM TOG 2013) by Open3D.
 """
 
 from __future__ import annotations
@@ -16,26 +15,31 @@ from dreamfusion3d.core.errors import InputError, MissingExtraError
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.isosurface import signed_volume
 
-POINT_CLOUD_SUFFIXES = (".pcd", ".pts", ".xyz", ".xyzn", ".xyzrgb")  # of points always; a .ply may hold some
-MIN_POINTS = 100  # points
-MAX_POINTS = 100_000  # points that are looked at: more are thinned evenly
-NORMAL_NEIGHBORS = 30  # of a point, for its normal
-OCTREE_DEPTH = 8  # of the octree: 2^8 cells along an edge
-CROP_MARGIN = 0.02  # of the cloud's diagonal, that the surface may leave its box by
+POINT_CLOUD_SUFFIXES = (".pcd", ".pts", ".xyz", ".xyzn", ".xyzrgb")  # a .ply can be either
+MIN_POINTS = 100
+MAX_POINTS = 100_000  # larger clouds are downsampled uniformly
+NORMAL_NEIGHBORS = 30  # for normal estimation
+OCTREE_DEPTH = 8  # 2^8 cells per axis
+CROP_MARGIN = 0.02  # of the diagonal, around the bounding box of the cloud
 
 
-def reconstruct_point_cloud(path: Path) -> trimesh.Trimesh:
-    """A closed surface through the points of a file, with their colours where it has any.
+def reconstruct_point_cloud(path: Path, max_points: int = MAX_POINTS) -> trimesh.Trimesh:
+    """Reconstruct a closed surface from a file of points, with their colors if present.
 
-    Normals of the file are believed, else they are estimated and turned alike. Raises
-    MissingExtraError without Open3D, InputError where there are too few points or no surface.
+    Normals are taken from the file, or else estimated and oriented consistently.
+
+    Raises:
+        MissingExtraError: If Open3D is not installed.
+        InputError: If there are too few points or no surface.
     """
     try:
         import open3d
     except ImportError:
-        raise MissingExtraError("open3d", "scan", f"{path}, which holds points and no faces,") from None
+        raise MissingExtraError("open3d", "scan", f"{path}, which has points and no faces,") from None
     open3d.utility.set_verbosity_level(open3d.utility.VerbosityLevel.Error)
-    cloud = _downsample(_read_point_cloud(path, open3d))
+    cloud = _read_point_cloud(path, open3d)
+    if (step := -(-len(cloud.points) // max_points)) > 1:  # scans are ordered along the surface
+        cloud = cloud.uniform_down_sample(step)
     has_normals = cloud.has_normals()
     if not has_normals:
         cloud.estimate_normals(open3d.geometry.KDTreeSearchParamKNN(NORMAL_NEIGHBORS))
@@ -46,7 +50,7 @@ def reconstruct_point_cloud(path: Path) -> trimesh.Trimesh:
         surface = _poisson_surface(cloud, open3d)
     if not len(surface.faces):
         raise InputError(
-            f"no surface goes through the points of {path}: give a cloud with normals, or a mesh of triangles"
+            f"no surface could be reconstructed from {path}; use a point cloud with normals or a triangle mesh"
         )
     return surface
 
@@ -55,23 +59,17 @@ def _read_point_cloud(path: Path, open3d: Any) -> Any:
     try:
         cloud = open3d.io.read_point_cloud(str(path), remove_nan_points=True, remove_infinite_points=True)
     except RuntimeError as error:
-        raise InputError(f"the point cloud {path} cannot be read ({error}); export it as PLY") from None
+        raise InputError(f"cannot read the point cloud {path} ({error}); export it as PLY") from None
     count = len(cloud.points)
     if count < MIN_POINTS:
-        raise InputError(f"{path} holds {count} points, too few for a surface: give {MIN_POINTS} or more")
+        raise InputError(f"{path} has {count} points, too few for a surface; it needs at least {MIN_POINTS}")
     if not np.linalg.norm(np.ptp(np.asarray(cloud.points), axis=0)) > 0:
-        raise InputError(f"all points of {path} lie at one place; scan it again")
+        raise InputError(f"all points of {path} coincide; scan it again")
     return cloud
 
 
-def _downsample(cloud: Any) -> Any:
-    """At most MOST points, every so-manieth: scans run over a surface in order."""
-    step = -(-len(cloud.points) // MAX_POINTS)
-    return cloud.uniform_down_sample(step) if step > 1 else cloud
-
-
 def _poisson_surface(cloud: Any, open3d: Any) -> trimesh.Trimesh:
-    """The largest piece of the surface within the cloud's box; one thread, so that it is always the same."""
+    """Return the largest component within the bounding box; one thread keeps it deterministic."""
     surface, _ = open3d.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth=OCTREE_DEPTH, n_threads=1)
     points = np.asarray(cloud.points)
     low, high = points.min(0), points.max(0)

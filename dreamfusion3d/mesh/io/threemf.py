@@ -1,8 +1,7 @@
-"""3MF with its texture: a closed mesh for printers, whose corners look up colours in a PNG.
+"""Write 3MF: a closed mesh for 3D printers with a texture.
 
-Written here, because trimesh's writer leaves the texture out, says millimetres of any mesh and gives
-every file new random ids. By the core specification 1.3 and the materials extension 1.2.1 of the
-3MF Consortium.
+trimesh's writer omits the texture, always declares millimeters and generates random ids. Implements the
+core specification 1.3 and the materials extension 1.2.1 of the 3MF Consortium.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from xml.sax.saxutils import escape, quoteattr
 
 from dreamfusion3d.core.files import write_bytes
 from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.mesh.geometry import weld_vertices
 from dreamfusion3d.mesh.io.axes import CoordinateFrame, Units, to_frame
 from dreamfusion3d.mesh.io.gltf import GENERATOR, Extras, encode_png
-from dreamfusion3d.mesh.io.ply_stl import weld_vertices
 
 UNIT_NAMES: dict[Units, str] = {"m": "meter", "cm": "centimeter", "mm": "millimeter"}
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the time of every file in the archive: same mesh, same bytes
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # timestamp of every entry: the same mesh gives the same bytes
 XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 MODEL_PATH, TEXTURE_PATH = "/3D/3dmodel.model", "/3D/Textures/texture.png"
 RELATIONSHIPS_NAMESPACE = "http://schemas.openxmlformats.org/package/2006/relationships"
@@ -34,9 +33,9 @@ CONTENT_TYPES = f"""{XML_DECLARATION}<Types xmlns="http://schemas.openxmlformats
 
 
 def write_3mf(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame) -> list[Path]:
-    """One object called ``name``, its unit declared; ``extras`` as metadata.
+    """Write one object called ``name`` with its unit, and ``extras`` as metadata.
 
-    3MF's axes are right-handed with +Z up; a frame with +Y up is written, and lies down.
+    3MF is right-handed with +Z up; a frame with +Y up is written as it is and lies on its back.
     """
     parts = {
         "[Content_Types].xml": CONTENT_TYPES.encode(),
@@ -63,12 +62,12 @@ def _relationships_xml(target: str, type_uri: str) -> bytes:
 
 
 def _model_xml(textured: TexturedMesh, name: str, extras: Extras, frame: CoordinateFrame) -> str:
-    first, position_index = weld_vertices(textured)
+    first, position_index = weld_vertices(textured.vertices)
     vertices, faces = to_frame(textured, frame).vertices[first], textured.faces
-    # nine digits tell any two single-precision numbers apart
+    # nine digits distinguish any two float32 numbers
     points = "".join(f'<vertex x="{x:.9g}" y="{y:.9g}" z="{z:.9g}"/>\n' for x, y, z in vertices.tolist())
     corners = "".join(f'<m:tex2coord u="{u:.7g}" v="{v:.7g}"/>\n' for u, v in textured.uv.tolist())
-    # the closed mesh's corner, and the corner of the atlas that colours it
+    # vertex of the closed mesh (v) and of the UV atlas (p) for each corner
     triangles = "".join(
         f'<triangle v1="{a}" v2="{b}" v3="{c}" pid="2" p1="{i}" p2="{j}" p3="{k}"/>\n'
         for (a, b, c), (i, j, k) in zip(position_index[faces].tolist(), faces.tolist(), strict=True)
@@ -87,7 +86,7 @@ def _model_xml(textured: TexturedMesh, name: str, extras: Extras, frame: Coordin
 
 
 def _metadata_xml(name: str, extras: Extras) -> str:
-    """The core specification's own names where it has them; others belong to a namespace."""
+    """Encode metadata, by names of the core specification or else in a namespace of our own."""
     standard_names = {"prompt": "Description", "generator": "Application", "license": "LicenseTerms"}
     entries = {"Title": name, **{standard_names.get(key, f"d:{key}"): value for key, value in extras.items()}}
     return "".join(

@@ -1,8 +1,8 @@
-"""USDZ, by Pixar's own library (the extra `usd`): one binary layer and its texture in one archive.
+"""Write USDZ with Pixar's library (the extra `usd`): an archive of one binary layer and its texture.
 
 /<name>            Xform, the default prim, a component
 /<name>/mesh       the triangles, with normals and the primvar st
-/<name>/material   UsdPreviewSurface; its diffuse colour is the texture, read as sRGB
+/<name>/material   UsdPreviewSurface with an sRGB texture as its diffuse color
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from dreamfusion3d.core.types import TexturedMesh
 from dreamfusion3d.mesh.io.axes import CoordinateFrame, to_frame
 from dreamfusion3d.mesh.io.gltf import GENERATOR, ROUGHNESS, Extras, encode_png
 
-ARCHIVE_MTIME = 315_619_200.0  # 1980-01-02, the time of every file in the archive: same mesh, same bytes
+ARCHIVE_MTIME = 315_619_200.0  # 1980-01-02, timestamp of every entry: the same mesh gives the same bytes
 
 
 def require_usd() -> None:
-    """Raises InputError where usd-core is not installed."""
+    """Raise MissingExtraError if usd-core is not installed."""
     if importlib.util.find_spec("pxr") is None:
         raise MissingExtraError("usd-core", "usd", "the format usdz")
 
 
 def write_usdz(textured: TexturedMesh, path: Path, name: str, extras: Extras, frame: CoordinateFrame) -> list[Path]:
-    """One component called ``name``; up axis and unit declared; ``extras`` as the layer's data."""
+    """Write one component called ``name`` with up axis and unit, and ``extras`` as custom layer data."""
     require_usd()
     from pxr import UsdUtils
 
@@ -42,9 +42,9 @@ def write_usdz(textured: TexturedMesh, path: Path, name: str, extras: Extras, fr
         for part in Path(folder).iterdir():
             os.utime(part, (ARCHIVE_MTIME, ARCHIVE_MTIME))
         with atomic_write(path) as temporary:
-            # the order and alignment within the archive that AR Quick Look asks for
+            # with the order and alignment that AR Quick Look requires
             if not UsdUtils.CreateNewARKitUsdzPackage(str(layer), str(temporary), f"{name}.usdc"):
-                raise InputError(f"usd-core could not write {path}; choose another format")
+                raise InputError(f"usd-core could not write {path}; use another format")
     return [path]
 
 
@@ -57,7 +57,7 @@ def _write_layer(mesh: TexturedMesh, path: Path, name: str, extras: Extras, fram
     layer = stage.GetRootLayer()
     layer.comment = str(extras.get("license", ""))
     layer.customLayerData = {"creator": GENERATOR, **_to_strings(extras)}
-    # an identifier of USD does not begin with a digit, a slug may
+    # identifiers in USD cannot begin with a digit
     root = Sdf.Path.absoluteRootPath.AppendChild(f"_{name}" if name[0].isdigit() else name)
     xform = UsdGeom.Xform.Define(stage, root)
     stage.SetDefaultPrim(xform.GetPrim())
@@ -70,7 +70,7 @@ def _write_layer(mesh: TexturedMesh, path: Path, name: str, extras: Extras, fram
 
 
 def _to_strings(extras: Extras) -> dict[str, Any]:
-    # a seed may be larger than the 32 bits of an int in a layer's data
+    # a seed may exceed the 32 bits of an int in layer data
     return {key: value if isinstance(value, str) else str(value) for key, value in extras.items()}
 
 

@@ -1,4 +1,4 @@
-"""Levels of detail and collision bodies, by the names that engines act on."""
+"""Levels of detail and collision bodies with the names that game engines recognize."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dreamfusion3d.mesh.io.engine import write_collision, write_lods
 from dreamfusion3d.mesh.lods import lod_meshes, lod_texture_size, unwrap_and_bake
 from dreamfusion3d.mesh.normal_map import build_high_poly
 from dreamfusion3d.mesh.quality import mesh_quality
-from tests.support.shapes import mesh_of, position_colour, sphere, torus, two_handles
+from tests.support.shapes import mesh_of, position_color, sphere, torus, two_handles
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def tree_in(path) -> dict:
     return json.loads(raw[20 : 20 + int.from_bytes(raw[12:16], "little")])
 
 
-def test_each_level_has_half_the_faces_and_all_of_the_topology(chain):
+def test_lod_meshes_halve_the_faces_and_keep_topology(chain):
     counts = [len(mesh.faces) for mesh in chain]
     assert len(chain) == 3 and counts[1] <= counts[0] // 2 and counts[2] <= counts[1] // 2
     for mesh in chain:
@@ -38,16 +38,16 @@ def test_each_level_has_half_the_faces_and_all_of_the_topology(chain):
         assert report.watertight and report.manifold and report.genus == 2
 
 
-def test_the_chain_ends_where_no_level_is_worth_it():
+def test_lod_meshes_end_at_the_smallest_level():
     chain = lod_meshes(mesh_of(sphere, 24, 300), 8)
     assert 2 <= len(chain) < 8 and len(chain[-1].faces) >= 60
     assert [lod_texture_size(1024, i) for i in (0, 1, 5, 7)] == [1024, 512, 64, 64]
     assert lod_texture_size(32, 3) == 32
 
 
-def test_levels_are_nodes_of_one_file(chain, tmp_path):
+def test_write_lods_makes_nodes_of_one_file(chain, tmp_path):
     fine = build_high_poly(chain[0])
-    levels = [unwrap_and_bake(m, position_colour, fine, lod_texture_size(128, i)) for i, m in enumerate(chain)]
+    levels = [unwrap_and_bake(m, position_color, fine, lod_texture_size(128, i)) for i, m in enumerate(chain)]
     placed = [scale_like(level, levels[0], 2.0) for level in levels]
     write_lods(placed, tmp_path / "pot_lods.glb", "pot")
     tree = tree_in(tmp_path / "pot_lods.glb")
@@ -68,7 +68,7 @@ def test_levels_are_nodes_of_one_file(chain, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [sphere, torus, two_handles])
-def test_hull_is_convex_closed_and_small(shape):
+def test_convex_hull_is_convex_closed_and_small(shape):
     mesh = mesh_of(shape, 32)
     hull = convex_hull(mesh)
     report, true = mesh_quality(hull), trimesh.convex.convex_hull(mesh.vertices)
@@ -82,9 +82,9 @@ def test_hull_is_convex_closed_and_small(shape):
 
 
 @pytest.mark.parametrize("style, name", [("unreal", "UCX_pot_00"), ("godot", "pot_00-convcolonly")])
-def test_collision_is_named_for_the_engine(chain, style, name, tmp_path):
+def test_write_collision_uses_engine_names(chain, style, name, tmp_path):
     textured = scale_to_height(
-        unwrap_and_bake(chain[2], position_colour, build_high_poly(chain[0]), 64, normal_map=False)
+        unwrap_and_bake(chain[2], position_color, build_high_poly(chain[0]), 64, normal_map=False)
     )
     body = scale_like(convex_hull(chain[0]), textured)
     write_collision(textured, [body], tmp_path / "pot.glb", "pot", style)
@@ -94,13 +94,13 @@ def test_collision_is_named_for_the_engine(chain, style, name, tmp_path):
     assert len(tree["materials"]) == 1 and "material" not in tree["meshes"][1]["primitives"][0]
 
 
-def test_parts_need_their_extra(monkeypatch):
+def test_convex_decomposition_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "coacd", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'dreamfusion3d\[collision\]'"):
         convex_decomposition(mesh_of(sphere, 16))
 
 
-def test_parts_become_hulls(monkeypatch):
+def test_convex_decomposition_returns_hulls(monkeypatch):
     mesh = mesh_of(torus, 24)
     halves = [mesh.vertices[mesh.vertices[:, 0] * side > 0] for side in (1, -1)]
     fake = SimpleNamespace(

@@ -1,10 +1,11 @@
-"""Every format comes back as the mesh that went in: same size, same axes, same colours."""
+"""Files in every format are read back as the mesh that was written: same size, axes and colors."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import sys
 import typing
 import zipfile
 from dataclasses import replace
@@ -18,31 +19,31 @@ import trimesh
 from dreamfusion3d.core.config import FormatName
 from dreamfusion3d.core.errors import InputError, MissingExtraError
 from dreamfusion3d.core.types import TexturedMesh
-from dreamfusion3d.mesh.io import fbx, usdz
+from dreamfusion3d.mesh.io import fbx
 from dreamfusion3d.mesh.io.axes import CoordinateFrame, rotate_up_axis, scale_to_height, to_frame
 from dreamfusion3d.mesh.io.formats import FORMATS, asset_extras, check_formats, resolve_frame, write_asset
 from dreamfusion3d.mesh.io.gltf import GLTF_FRAME, read_glb, read_glb_chunks, write_glb, write_gltf
 from dreamfusion3d.mesh.io.ply_stl import sample_vertex_colors
 from dreamfusion3d.mesh.tangents import vertex_tangents
-from tests.support.shapes import position_colour, textured_of, two_handles
+from tests.support.shapes import position_color, textured_of, two_handles
 
 HEIGHT = 1.5
 EXTRAS = asset_extras('a "pot" <é>', 2**40, "embedded")
-HERE = [name for name in FORMATS if name not in ("usdz", "fbx")]  # what needs no more than the package
+BUILT_IN = [name for name in FORMATS if name not in ("usdz", "fbx")]  # need no extra
 FRAMES = [CoordinateFrame("y", "m"), CoordinateFrame("z", "cm"), CoordinateFrame("z", "mm")]
 
 
 @pytest.fixture(scope="module")
 def pot() -> TexturedMesh:
-    """Not alike from any two sides: twice as wide as deep."""
+    """No two sides look alike: twice as wide as deep."""
     return scale_to_height(textured_of(two_handles, 128), HEIGHT)
 
 
-def test_the_table_and_the_config_name_the_same() -> None:
+def test_formats_match_the_config() -> None:
     assert tuple(FORMATS) == typing.get_args(FormatName)
 
 
-def test_turning_keeps_handedness_and_sends_up_up() -> None:
+def test_rotate_up_axis_keeps_handedness() -> None:
     axes = rotate_up_axis(np.eye(3), "z")
     assert np.linalg.det(axes) == pytest.approx(1)
     np.testing.assert_array_equal(axes[1], [0, 0, 1])  # up
@@ -50,15 +51,15 @@ def test_turning_keeps_handedness_and_sends_up_up() -> None:
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=str)
-@pytest.mark.parametrize("kind", ["obj", "ply", "stl"])
-def test_coordinates_are_those_of_the_frame(
-    kind: FormatName, frame: CoordinateFrame, pot: TexturedMesh, tmp_path: Path
+@pytest.mark.parametrize("format_name", ["obj", "ply", "stl"])
+def test_write_asset_uses_the_frame(
+    format_name: FormatName, frame: CoordinateFrame, pot: TexturedMesh, tmp_path: Path
 ) -> None:
-    write_asset(kind, pot, tmp_path / f"pot.{kind}", "pot", EXTRAS, frame)
-    mesh = trimesh.load(tmp_path / f"pot.{kind}", process=False)
-    wanted = rotate_up_axis(pot.vertices, frame.up) / frame.meters_per_unit
+    write_asset(format_name, pot, tmp_path / f"pot.{format_name}", "pot", EXTRAS, frame)
+    mesh = trimesh.load(tmp_path / f"pot.{format_name}", process=False)
+    expected = rotate_up_axis(pot.vertices, frame.up) / frame.meters_per_unit
     close = 1e-5 / frame.meters_per_unit
-    np.testing.assert_allclose(mesh.bounds, [wanted.min(0), wanted.max(0)], rtol=1e-5, atol=close)
+    np.testing.assert_allclose(mesh.bounds, [expected.min(0), expected.max(0)], rtol=1e-5, atol=close)
     up = 1 if frame.up == "y" else 2
     assert mesh.bounds[:, up] == pytest.approx([0, HEIGHT / frame.meters_per_unit], abs=close)
     # outward: a mirrored axis would turn the mesh inside out
@@ -66,7 +67,7 @@ def test_coordinates_are_those_of_the_frame(
     assert mesh.volume > 0 and len(mesh.faces) == len(pot.faces)
 
 
-def test_normals_turn_with_the_mesh(pot: TexturedMesh) -> None:
+def test_to_frame_rotates_normals(pot: TexturedMesh) -> None:
     before, after = (
         trimesh.Trimesh(m.vertices, m.faces, process=False).face_normals
         for m in (pot, to_frame(pot, CoordinateFrame("z", "cm")))
@@ -75,23 +76,23 @@ def test_normals_turn_with_the_mesh(pot: TexturedMesh) -> None:
     np.testing.assert_array_equal(to_frame(pot, CoordinateFrame("z", "cm")).normals, rotate_up_axis(pot.normals, "z"))
 
 
-def test_pivot_at_the_centre(pot: TexturedMesh) -> None:
-    centred = scale_to_height(pot, 2.0, "center")
-    low, high = centred.vertices.min(0), centred.vertices.max(0)
+def test_scale_to_height_with_center_pivot(pot: TexturedMesh) -> None:
+    centered = scale_to_height(pot, 2.0, "center")
+    low, high = centered.vertices.min(0), centered.vertices.max(0)
     np.testing.assert_allclose(low + high, 0, atol=1e-5)
     assert high[1] - low[1] == pytest.approx(2.0, rel=1e-5)
 
 
-def test_ply_is_closed_and_coloured(pot: TexturedMesh, tmp_path: Path) -> None:
+def test_write_ply_is_closed_and_colored(pot: TexturedMesh, tmp_path: Path) -> None:
     write_asset("ply", pot, tmp_path / "pot.ply", "pot", EXTRAS)
     mesh = trimesh.load(tmp_path / "pot.ply", process=False)
     assert mesh.is_watertight and mesh.euler_number == -2
-    # the colour that was baked at a place is the colour of the vertex there; sRGB bytes, as they are
+    # the color that was baked at a position is the color of the vertex there, in sRGB bytes
     bare = textured_of(two_handles, 128)
     low, high = bare.vertices.min(0), bare.vertices.max(0)
     scale = (high[1] - low[1]) / HEIGHT
-    places = mesh.vertices * scale + [(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2]
-    error = np.abs(mesh.visual.vertex_colors[:, :3] / 255 - position_colour(places))
+    positions = mesh.vertices * scale + [(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2]
+    error = np.abs(mesh.visual.vertex_colors[:, :3] / 255 - position_color(positions))
     assert error.max() < 0.05
     words = (tmp_path / "pot.ply").read_bytes().partition(b"end_header")[0].decode("ascii")
     assert words.startswith("ply\nformat binary_little_endian 1.0\ncomment ")
@@ -99,7 +100,7 @@ def test_ply_is_closed_and_coloured(pot: TexturedMesh, tmp_path: Path) -> None:
     assert "comment frame: +Y up, m" in words and "github" not in words
 
 
-def test_vertex_colours_by_hand() -> None:
+def test_sample_vertex_colors_by_hand() -> None:
     texture = np.array([[[0, 0, 0], [100, 0, 0]], [[0, 200, 0], [100, 200, 0]]], np.uint8)
     uv = np.array([[0.25, 0.75], [0.75, 0.25], [0.5, 0.5], [0.0, 1.0]])
     mesh = TexturedMesh(np.zeros((4, 3)), np.array([[0, 1, 2]]), np.zeros((4, 3)), uv, texture)
@@ -107,7 +108,7 @@ def test_vertex_colours_by_hand() -> None:
     np.testing.assert_array_equal(sample_vertex_colors(mesh), expected)
 
 
-def test_stl_is_closed_and_binary(pot: TexturedMesh, tmp_path: Path) -> None:
+def test_write_stl_is_closed_and_binary(pot: TexturedMesh, tmp_path: Path) -> None:
     write_asset("stl", pot, tmp_path / "pot.stl", "p" * 64, EXTRAS)
     raw = (tmp_path / "pot.stl").read_bytes()
     assert raw[:80].startswith(b"dreamfusion3d ppp") and b"+Z up, mm" in raw[:80]
@@ -116,7 +117,7 @@ def test_stl_is_closed_and_binary(pot: TexturedMesh, tmp_path: Path) -> None:
     assert mesh.is_watertight and mesh.extents[2] == pytest.approx(1000 * HEIGHT, rel=1e-5)
 
 
-def test_3mf_is_closed_textured_and_says_its_unit(pot: TexturedMesh, tmp_path: Path) -> None:
+def test_write_3mf_is_closed_textured_and_has_its_unit(pot: TexturedMesh, tmp_path: Path) -> None:
     write_asset("3mf", pot, tmp_path / "pot.3mf", "pot", EXTRAS, CoordinateFrame("z", "cm"))
     core = "{http://schemas.microsoft.com/3dmanufacturing/core/2015/02}"
     material = "{http://schemas.microsoft.com/3dmanufacturing/material/2015/02}"
@@ -130,17 +131,17 @@ def test_3mf_is_closed_textured_and_says_its_unit(pot: TexturedMesh, tmp_path: P
     assert mesh.is_watertight and mesh.volume > 0
     assert mesh.bounds[:, 2] == pytest.approx([0, 100 * HEIGHT], abs=1e-3)
     uv = np.array([[float(v.attrib[a]) for a in "uv"] for v in model.iter(f"{material}tex2coord")])
-    colours = [[int(t.attrib[a]) for a in ("p1", "p2", "p3")] for t in model.iter(f"{core}triangle")]
-    np.testing.assert_allclose(uv[np.array(colours)], pot.uv[pot.faces], atol=1e-6)
-    said = {m.attrib["name"]: m.text for m in model.iter(f"{core}metadata")}
-    assert said["Description"] == 'a "pot" <é>' and said["d:seed"] == str(2**40)
-    assert said["Application"] == "dreamfusion3d" and "no rights" in str(said["LicenseTerms"])
+    colors = [[int(t.attrib[a]) for a in ("p1", "p2", "p3")] for t in model.iter(f"{core}triangle")]
+    np.testing.assert_allclose(uv[np.array(colors)], pot.uv[pot.faces], atol=1e-6)
+    metadata = {m.attrib["name"]: m.text for m in model.iter(f"{core}metadata")}
+    assert metadata["Description"] == 'a "pot" <é>' and metadata["d:seed"] == str(2**40)
+    assert metadata["Application"] == "dreamfusion3d" and "no rights" in str(metadata["LicenseTerms"])
 
 
-def test_gltf_is_the_glb_in_files(pot: TexturedMesh, tmp_path: Path) -> None:
+def test_write_gltf_matches_write_glb(pot: TexturedMesh, tmp_path: Path) -> None:
     write_glb(pot, tmp_path / "pot.glb", "pot", EXTRAS)
     written = write_gltf(pot, tmp_path / "x" / "pot_a1b2c3.gltf", "pot", EXTRAS)
-    assert [p.name for p in written] == [f"pot_a1b2c3.{kind}" for kind in ("gltf", "bin", "png")]
+    assert [p.name for p in written] == [f"pot_a1b2c3.{format_name}" for format_name in ("gltf", "bin", "png")]
     scene = trimesh.load(written[0])
     mesh, other = scene.geometry["pot"], read_glb(tmp_path / "pot.glb")
     np.testing.assert_array_equal(mesh.vertices, other.vertices)
@@ -154,23 +155,26 @@ def test_gltf_is_the_glb_in_files(pot: TexturedMesh, tmp_path: Path) -> None:
     assert tree["buffers"] == [{"uri": "pot_a1b2c3.bin", "byteLength": written[1].stat().st_size}]
 
 
-def test_obj_and_gltf_share_one_picture(pot: TexturedMesh, tmp_path: Path) -> None:
-    paths = [write_asset(kind, pot, tmp_path / kind / f"pot.{kind}", "pot", EXTRAS) for kind in ("obj", "gltf")]
-    pictures = [next(p for p in some if p.suffix == ".png").read_bytes() for some in paths]
-    assert pictures[0] == pictures[1]
+def test_write_obj_and_write_gltf_share_the_texture(pot: TexturedMesh, tmp_path: Path) -> None:
+    paths = [
+        write_asset(format_name, pot, tmp_path / format_name / f"pot.{format_name}", "pot", EXTRAS)
+        for format_name in ("obj", "gltf")
+    ]
+    images = [next(p for p in some if p.suffix == ".png").read_bytes() for some in paths]
+    assert images[0] == images[1]
 
 
-def test_read_glb_is_the_inverse_of_write_glb(pot: TexturedMesh, tmp_path: Path) -> None:
+def test_read_glb_inverts_write_glb(pot: TexturedMesh, tmp_path: Path) -> None:
     write_glb(pot, tmp_path / "pot.glb", "pot", EXTRAS)
-    again = read_glb(tmp_path / "pot.glb")
+    read = read_glb(tmp_path / "pot.glb")
     for name in ("vertices", "faces", "texture"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(pot, name))
+        np.testing.assert_array_equal(getattr(read, name), getattr(pot, name))
     for name in ("normals", "uv"):
-        np.testing.assert_allclose(getattr(again, name), getattr(pot, name), atol=1e-6)
-    assert again.normal_map is None and again.tangents is None and again.occlusion is None
+        np.testing.assert_allclose(getattr(read, name), getattr(pot, name), atol=1e-6)
+    assert read.normal_map is None and read.tangents is None and read.occlusion is None
 
 
-def test_read_glb_keeps_the_detail(pot: TexturedMesh, tmp_path: Path) -> None:
+def test_read_glb_keeps_maps_and_tangents(pot: TexturedMesh, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     flat = replace(
         pot,
@@ -185,24 +189,24 @@ def test_read_glb_keeps_the_detail(pot: TexturedMesh, tmp_path: Path) -> None:
         occlusion=generator.integers(0, 256, pot.texture.shape[:2], np.uint8),
     )
     write_glb(detailed, tmp_path / "pot.glb", "pot", EXTRAS)
-    again = read_glb(tmp_path / "pot.glb")
-    np.testing.assert_array_equal(again.normal_map, detailed.normal_map)
-    np.testing.assert_array_equal(again.occlusion, detailed.occlusion)
-    np.testing.assert_allclose(again.tangents, detailed.tangents, atol=1e-3)
+    read = read_glb(tmp_path / "pot.glb")
+    np.testing.assert_array_equal(read.normal_map, detailed.normal_map)
+    np.testing.assert_array_equal(read.occlusion, detailed.occlusion)
+    np.testing.assert_allclose(read.tangents, detailed.tangents, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", HERE)
-def test_same_input_same_bytes_and_nothing_else(kind: FormatName, pot: TexturedMesh, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_name", BUILT_IN)
+def test_write_asset_is_deterministic(format_name: FormatName, pot: TexturedMesh, tmp_path: Path) -> None:
     runs = []
     for run in ("a", "b"):
-        written = write_asset(kind, pot, tmp_path / run / f"pot.{kind}", "pot", EXTRAS)
+        written = write_asset(format_name, pot, tmp_path / run / f"pot.{format_name}", "pot", EXTRAS)
         assert sorted(written) == sorted((tmp_path / run).iterdir())
-        assert written[0] == tmp_path / run / f"pot.{kind}"
+        assert written[0] == tmp_path / run / f"pot.{format_name}"
         runs.append([p.read_bytes() for p in written])
     assert runs[0] == runs[1]
 
 
-def test_frames_that_a_format_allows() -> None:
+def test_resolve_frame_respects_fixed_formats() -> None:
     assert resolve_frame("obj", "z", "cm") == CoordinateFrame("z", "cm")
     assert resolve_frame("stl") == CoordinateFrame("z", "mm") and resolve_frame("stl", units="m") == CoordinateFrame(
         "z", "m"
@@ -212,31 +216,31 @@ def test_frames_that_a_format_allows() -> None:
         write_glb(textured_of(two_handles, 64), Path("never.glb"), "never", {}, CoordinateFrame("z", "m"))
 
 
-def test_what_is_missing_is_named_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usdz.importlib.util, "find_spec", lambda name: None)
+def test_check_formats_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pxr", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'dreamfusion3d\[usd\]'"):
         check_formats(["glb", "usdz"])
     monkeypatch.delenv(fbx.BLENDER_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", os.devnull)
-    with pytest.raises(InputError, match="none on PATH"):
+    with pytest.raises(InputError, match="Blender is not on PATH"):
         check_formats(["fbx"])
     monkeypatch.setenv(fbx.BLENDER_VARIABLE, "/nowhere/blender")
-    with pytest.raises(InputError, match="DREAMFUSION3D_BLENDER names /nowhere/blender"):
+    with pytest.raises(InputError, match="DREAMFUSION3D_BLENDER=/nowhere/blender is not a program"):
         check_formats(["fbx"])
-    check_formats(HERE)
+    check_formats(BUILT_IN)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for Blender")
 @pytest.mark.parametrize(
-    "body, words", [("echo 'Error: no such operator' >&2; exit 3", "no such operator"), ("exit 1", "exit code 1")]
+    "script, message", [("echo 'Error: no such operator' >&2; exit 3", "no such operator"), ("exit 1", "exit code 1")]
 )
-def test_a_blender_that_fails_is_one_line(
-    body: str, words: str, pot: TexturedMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_write_fbx_reports_a_failing_blender(
+    script: str, message: str, pot: TexturedMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "blender"
-    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv(fbx.BLENDER_VARIABLE, str(program))
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         write_asset("fbx", pot, tmp_path / "out" / "pot.fbx", "pot", EXTRAS)
     assert not (tmp_path / "out").exists()

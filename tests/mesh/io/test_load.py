@@ -1,4 +1,4 @@
-"""A mesh that the user brings: what it becomes, and what is said of one that cannot be used."""
+"""Reading, normalizing and voxelizing a user's mesh, and the messages for unusable ones."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.evaluation.ground_truth import ground_truth_mesh
 from dreamfusion3d.fields.initialization import FieldInit
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.mesh.io.load import ensure_uvs, mesh_normalization, read_mesh, uv_problem
-from dreamfusion3d.mesh.voxelize import depth_grid, inside_grid, sample_colored_points, voxelize_mesh
+from dreamfusion3d.mesh.io.colors import sample_colored_points
+from dreamfusion3d.mesh.io.load import read_mesh
+from dreamfusion3d.mesh.user_mesh import ensure_uvs, mesh_normalization, uv_problem
+from dreamfusion3d.mesh.voxelize import depth_grid, inside_grid, voxelize_mesh
 from dreamfusion3d.pipelines.surface_extraction import render_field_opacity
 from dreamfusion3d.procedural.objects import default_spec, sample_objects_for_spec
 from dreamfusion3d.rendering.mesh_renderer import render_silhouettes
@@ -31,7 +33,7 @@ def mesh_of(body: trimesh.Trimesh) -> Mesh:
 
 
 @pytest.mark.parametrize("suffix", ["glb", "ply", "stl"])
-def test_corners_are_the_files(suffix: str, tmp_path: Path) -> None:
+def test_read_mesh_and_ensure_uvs_keep_corners(suffix: str, tmp_path: Path) -> None:
     BALL.export(tmp_path / f"a.{suffix}")
     mesh = read_mesh(tmp_path / f"a.{suffix}")
     corners = BALL.vertices.astype(np.float32)[BALL.faces]
@@ -41,7 +43,7 @@ def test_corners_are_the_files(suffix: str, tmp_path: Path) -> None:
     assert np.allclose(np.linalg.norm(atlas.normals, axis=1), 1, atol=1e-5)
 
 
-def test_nodes_are_put_in_place_and_mirrors_turned(tmp_path: Path) -> None:
+def test_read_mesh_applies_node_transforms(tmp_path: Path) -> None:
     scene = trimesh.Scene()
     scene.add_geometry(BALL, node_name="a", transform=trimesh.transformations.translation_matrix([5, 0, 0]))
     scene.add_geometry(BALL, node_name="b", transform=np.diag([-2.0, 1, 1, 1]))
@@ -55,13 +57,13 @@ def test_nodes_are_put_in_place_and_mirrors_turned(tmp_path: Path) -> None:
     assert mesh_normalization(mesh.vertices).to_scene(mesh.vertices)[:, 0].max() == pytest.approx(0.62)
 
 
-def test_uvs_that_hold_no_picture_are_known(tmp_path: Path) -> None:
+def test_uv_problem_describes_unusable_uvs(tmp_path: Path) -> None:
     BALL.export(tmp_path / "a.ply")
     mesh = read_mesh(tmp_path / "a.ply")
     rng = np.random.default_rng(0)
     for uv, problem in (
         (None, "no UVs"),
-        (np.full((642, 2), 0.3), "next to nothing"),
+        (np.full((642, 2), 0.3), "almost nothing"),
         (rng.random((642, 2)), "overlap"),
         (rng.random((642, 2)) * 3, "unit square"),
         (np.full((642, 2), np.nan), "unit square"),
@@ -79,7 +81,7 @@ BAD = {
     "junk.glb": (b"glTF" + b"junk" * 40, "damaged"),
     "half.ply": (b"ply\nformat binary_little_endian 1.0\n", "damaged"),
     "other.fbx": (b"Kaydara", ".glb, .obj, .ply, .stl for meshes, .ply, .pcd, "),
-    "other.gltf": (b"{}", "for points; export it as GLB"),
+    "other.gltf": (b"{}", "for point clouds"),
     "points.obj": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\n", "no faces"),
     "words.stl": (b"hello", "no faces"),
     "nan.obj": (b"v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "not finite"),
@@ -94,30 +96,29 @@ BAD = {
 def test_bad_meshes_are_one_line_and_exit_2(
     name: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, words = BAD[name]
+    data, message = BAD[name]
     if data is not None:
         (tmp_path / name).write_bytes(data)
     out = tmp_path / "out"
     assert report.run_app(generate.app, ["a mug", option, str(tmp_path / name), "--out", str(out)]) == 2
     captured = capsys.readouterr()
-    assert captured.out == "" and len(captured.err.splitlines()) == 1 and words in captured.err
+    assert captured.out == "" and len(captured.err.splitlines()) == 1 and message in captured.err
     assert not out.exists()
 
 
-def test_too_many_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_mesh_limits_the_number_of_faces(tmp_path: Path) -> None:
     BALL.export(tmp_path / "a.stl")
-    monkeypatch.setattr("dreamfusion3d.mesh.io.load.MAX_MESH_FACES", 1000)
-    with pytest.raises(InputError, match="1,280 faces"):
-        read_mesh(tmp_path / "a.stl")
+    with pytest.raises(InputError, match="1,280 faces, more than the limit of 1,000"):
+        read_mesh(tmp_path / "a.stl", max_faces=1000)
 
 
 @pytest.mark.parametrize("option", ["--init a.glb", "--refine 3", "--faces 500", "--height 1"])
-def test_retexture_excludes(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_retexture_excludes_options(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.run_app(generate.app, ["a mug", "--retexture", "a.glb", *option.split()]) == 2
     assert f"{option.split()[0]} has no meaning" in capsys.readouterr().err
 
 
-def test_inside_is_the_sphere_whatever_its_winding_or_holes() -> None:
+def test_inside_grid_ignores_winding_and_holes() -> None:
     resolution = 40
     line = np.linspace(-1, 1, resolution)
     radius = np.linalg.norm(np.stack(np.meshgrid(line, line, line, indexing="ij"), -1), axis=-1)
@@ -133,7 +134,7 @@ def test_inside_is_the_sphere_whatever_its_winding_or_holes() -> None:
     assert np.abs(depth - (0.6 - radius))[near].max() < 0.008
 
 
-def test_solids_that_overlap_are_one_without_a_seam() -> None:
+def test_depth_grid_unites_overlapping_solids() -> None:
     one, two = (trimesh.creation.box([0.6, 0.6, 0.6]).apply_translation([x, 0, 0]) for x in (-0.2, 0.2))
     depth = depth_grid(mesh_of(trimesh.util.concatenate([one, two])), 41)
     line = np.linspace(-1, 1, 41)
@@ -143,7 +144,7 @@ def test_solids_that_overlap_are_one_without_a_seam() -> None:
     assert deep.sum() > 300 and depth[deep].min() > 0.05
 
 
-def test_a_sheet_does_not_vanish() -> None:
+def test_depth_grid_keeps_a_sheet() -> None:
     corners = np.array([[-0.5, 0, -0.5], [0.5, 0, -0.5], [0.5, 0, 0.5], [-0.5, 0, 0.5]])
     sheet = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))
     assert not inside_grid(sheet, 41).any()
@@ -151,44 +152,45 @@ def test_a_sheet_does_not_vanish() -> None:
     assert solid[12:29, :, 12:29].any(1).all()
 
 
-@pytest.mark.parametrize("kind", ["mug", "table"])
-def test_a_field_begins_as_the_mesh(kind: str, tmp_path: Path) -> None:
-    """No step taken: the silhouettes are the mesh's own."""
+@pytest.mark.parametrize("category", ["mug", "table"])
+def test_field_initialized_from_a_mesh_matches_it(category: str, tmp_path: Path) -> None:
+    """Without a training step, the silhouettes of the field are those of the mesh."""
     generator = torch.Generator().manual_seed(1)
-    body = ground_truth_mesh(sample_objects_for_spec(default_spec(kind), 1, generator=generator), 0, 64)
+    body = ground_truth_mesh(sample_objects_for_spec(default_spec(category), 1, generator=generator), 0, 64)
     trimesh.Trimesh(body.vertices * 3 + 1, body.faces, process=False).export(tmp_path / "a.glb")
-    given = read_mesh(tmp_path / "a.glb")
-    place = mesh_normalization(given.vertices)
-    solid = voxelize_mesh(tmp_path / "a.glb", given, place, 96, 16)
+    user_mesh = read_mesh(tmp_path / "a.glb")
+    normalization = mesh_normalization(user_mesh.vertices)
+    solid = voxelize_mesh(user_mesh, normalization, sample_colored_points(tmp_path / "a.glb"), 96, 16)
     start = FieldInit.from_solid(torch.from_numpy(solid.depth), torch.from_numpy(solid.color), torch.device("cpu"))
     field = NerfField(Config().field, generator=torch.Generator().manual_seed(0), init=start)
     assert not [name for name in field.state_dict() if name.startswith("start")]
     field.set_sharpness(Config().optim.sharpness)
     cameras, opacity = render_field_opacity(field, torch.Generator().manual_seed(0))
-    drawn = render_silhouettes(Mesh(place.to_scene(given.vertices), given.faces), cameras)
-    shown = opacity > 0.5
-    assert (shown & drawn).sum() / (shown | drawn).sum() > 0.96
+    silhouettes = render_silhouettes(Mesh(normalization.to_scene(user_mesh.vertices), user_mesh.faces), cameras)
+    covered = opacity > 0.5
+    assert (covered & silhouettes).sum() / (covered | silhouettes).sum() > 0.96
 
 
-def test_colours_come_from_texture_vertices_and_material(tmp_path: Path) -> None:
-    left = BALL.vertices[:, 0] < 0
-    uv = np.where(left[:, None], (0.25, 0.5), (0.75, 0.5))
-    picture = np.zeros((8, 8, 3), np.uint8)
-    picture[:, :4], picture[:, 4:] = (200, 0, 0), (0, 0, 200)
-    material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.fromarray(picture))
+def test_sample_colored_points_reads_textures_and_vertex_colors(tmp_path: Path) -> None:
+    is_left = BALL.vertices[:, 0] < 0
+    uv = np.where(is_left[:, None], (0.25, 0.5), (0.75, 0.5))
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:, :4], image[:, 4:] = (200, 0, 0), (0, 0, 200)
+    material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.fromarray(image))
     textured = BALL.copy()
     textured.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
     textured.export(tmp_path / "t.glb")
-    coloured = BALL.copy()
-    both = np.where(left[:, None], (200, 0, 0, 255), (0, 0, 200, 255))
-    coloured.visual.vertex_colors = both.astype(np.uint8)
-    coloured.export(tmp_path / "v.ply")
+    colored = BALL.copy()
+    both = np.where(is_left[:, None], (200, 0, 0, 255), (0, 0, 200, 255))
+    colored.visual.vertex_colors = both.astype(np.uint8)
+    colored.export(tmp_path / "v.ply")
     for name in ("t.glb", "v.ply"):
         found = sample_colored_points(tmp_path / name)
         assert found is not None
-        points, colours = found
-        assert np.abs(colours[points[:, 0] < -0.2] - (200 / 255, 0, 0)).max() < 0.02, name
-        assert np.abs(colours[points[:, 0] > 0.2] - (0, 0, 200 / 255)).max() < 0.02, name
+        points, colors = found
+        assert np.abs(colors[points[:, 0] < -0.2] - (200 / 255, 0, 0)).max() < 0.02, name
+        assert np.abs(colors[points[:, 0] > 0.2] - (0, 0, 200 / 255)).max() < 0.02, name
     BALL.export(tmp_path / "p.stl")
-    solid = voxelize_mesh(tmp_path / "t.glb", read_mesh(tmp_path / "t.glb"), mesh_normalization(BALL.vertices), 16, 12)
+    path, normalization = tmp_path / "t.glb", mesh_normalization(BALL.vertices)
+    solid = voxelize_mesh(read_mesh(path), normalization, sample_colored_points(path), 16, 12)
     assert solid.color[2, 6, 6].argmax() == 0 and solid.color[9, 6, 6].argmax() == 2

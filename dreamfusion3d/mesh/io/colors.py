@@ -1,0 +1,69 @@
+"""Sample the colors of a mesh file on its surface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from jaxtyping import Float
+
+from dreamfusion3d.core.types import Mesh
+from dreamfusion3d.mesh.geometry import face_areas
+from dreamfusion3d.mesh.io.load import read_mesh_parts
+from dreamfusion3d.mesh.voxelize import SURFACE_SAMPLES, sample_surface_barycentric
+
+
+def sample_colored_points(path: Path) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]] | None:
+    """Sample points on the surface of a mesh file, in its coordinates, with their sRGB colors.
+
+    Parts without colors are skipped; None if there are no others.
+    """
+    points, colors = [], []
+    parts = read_mesh_parts(path)
+    areas = [_part_area(geometry, matrix) for geometry, matrix in parts]
+    for (geometry, matrix), area in zip(parts, areas, strict=True):
+        count = max(64, round(SURFACE_SAMPLES * area / max(sum(areas), 1e-30)))
+        mesh = Mesh(np.asarray(geometry.vertices, np.float64), np.asarray(geometry.faces, np.int64))
+        part_points, (face, weights) = sample_surface_barycentric(mesh, count)
+        part_colors = _surface_colors(geometry, face, weights, linear=path.suffix.lower() == ".glb")
+        if part_colors is None:
+            continue
+        points.append(part_points @ matrix[:3, :3].T + matrix[:3, 3])
+        colors.append(part_colors)
+    return (np.concatenate(points), np.concatenate(colors)) if points else None
+
+
+def _part_area(geometry: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> float:
+    vertices = np.asarray(geometry.vertices, np.float64) @ matrix[:3, :3].T
+    return float(face_areas(vertices, np.asarray(geometry.faces)).sum())
+
+
+def _surface_colors(
+    geometry: trimesh.Trimesh, face: np.ndarray, weights: np.ndarray, *, linear: bool
+) -> Float[np.ndarray, "n 3"] | None:
+    """Base color at points given by face and weights, from texture, material, vertex or face colors."""
+    corners = np.asarray(geometry.faces)[face]
+    visual: Any = geometry.visual  # one of several classes that `kind` distinguishes
+    if visual.kind == "texture":
+        material = visual.material
+        image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+        if image is not None and visual.uv is not None:
+            uv = np.einsum("nk,nkc->nc", weights, np.asarray(visual.uv)[corners])
+            return np.asarray(trimesh.visual.color.uv_to_interpolated_color(uv, image))[:, :3] / 255
+        factor = np.asarray(material.main_color, np.float64)[:3] / 255
+        return np.broadcast_to(_linear_to_srgb(factor) if linear else factor, (len(face), 3))
+    if visual.kind == "vertex":
+        each = np.asarray(visual.vertex_colors, np.float64)[:, :3] / 255
+        mixed = np.einsum("nk,nkc->nc", weights, each[corners])
+        return _linear_to_srgb(mixed) if linear else mixed
+    if visual.kind == "face":
+        return np.asarray(visual.face_colors, np.float64)[face, :3] / 255
+    return None
+
+
+def _linear_to_srgb(color: np.ndarray) -> np.ndarray:
+    """Encode linear color as sRGB (IEC 61966-2-1): glTF's factors and vertex colors are linear."""
+    curve = 1.055 * np.maximum(color, 1e-9) ** (1 / 2.4) - 0.055
+    return np.where(color <= 0.0031308, 12.92 * color, curve)
