@@ -1,1 +1,1 @@
-"""Types, errors, files, progress and settings: what every part of the package shares."""
+"""Types, errors, files, progress and settings shared by all packages."""

@@ -1,20 +1,6 @@
-"""Which implementation of an operation runs where; all give the same numbers."""
+"""Backends of an operation (torch, numba, Triton) and the device they run on; all give the same numbers."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from dreamfusion3d.core.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
-
 
 import functools
 import importlib.util
@@ -25,12 +11,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dreamfusion3d.core.errors import InputError
+
 Backend = Literal["auto", "torch", "numba", "triton"]
 
 
 def fastest_backend(tensor: Tensor) -> Backend:
-    """numba on the CPU, Triton on a GPU where it is installed (torch's builds for CUDA and ROCm bring
-    it), both for float32; torch, the reference, elsewhere."""
+    """Return numba for float32 on the CPU, Triton for float32 on a GPU if it works there, else torch, the reference.
+
+    torch's builds for CUDA and ROCm install Triton.
+    """
     if tensor.dtype != torch.float32:
         return "torch"
     if tensor.device.type == "cpu":
@@ -39,8 +29,10 @@ def fastest_backend(tensor: Tensor) -> Backend:
 
 
 def constant_like(values: tuple[float, ...] | tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
-    """``values`` in the type and on the device of ``like``, not to be changed in place. Made once: the
-    host waits for a GPU's work before it hands over numbers."""
+    """Return ``values`` with the dtype and device of ``like``; do not modify it in place.
+
+    Constants are cached, because a host-to-device copy waits for the GPU.
+    """
     return _cached_constant(values, like.dtype, like.device)
 
 
@@ -51,23 +43,22 @@ def _cached_constant(values: tuple[object, ...], dtype: torch.dtype, device: tor
 
 @functools.cache
 def has_triton() -> bool:
-    """Whether it is there and can build what starts its kernels, for which it needs any C compiler."""
+    """Return whether Triton is installed and finds the C compiler that builds its launchers."""
     compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("clang", "gcc", "cc"))), None)
     return compiler is not None and importlib.util.find_spec("triton") is not None
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called ``name``; "auto" is the GPU where there is one."""
-    import torch
-
+    """Return the device called ``name``; "auto" is the GPU if there is one. Raises InputError for any other name."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    unknown = InputError(f"device {name!r} is not one of auto, cpu, cuda")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"device {name!r} is not one of auto, cpu, cuda") from None
+        raise unknown from None
     if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device {name!r} is not one of auto, cpu, cuda")
+        raise unknown
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {name!r}: torch finds no such CUDA device; use --device cpu")
+        raise InputError(f"device {name!r}: torch finds no such CUDA device. Use --device cpu")
     return device

@@ -1,20 +1,22 @@
-"""What goes wrong, in the words of the person who can mend it."""
+"""Errors that the user can fix, as opposed to bugs."""
 
 from __future__ import annotations
 
 
 class InputError(Exception):
-    """Something the user gave cannot be used; shown as one line, exit code 2.
+    """Invalid input; the command line prints it as one line and exits with code 2.
 
-    The message says what is wrong, why, and what to do instead.
+    The message states what is wrong, why, and what to do instead.
     """
 
 
 class SettingError(InputError):
-    """A setting cannot have the value that it was given.
+    """A setting was given a value that it cannot have.
 
-    ``key`` is its name, ``mesh.max_faces``, or that of the command line's option in its place, ``--faces``;
-    ``value`` is as it is shown, None where the problem is not one of a single value.
+    Args:
+        key: The setting, e.g. ``mesh.max_faces``, or the command-line option that sets it, e.g. ``--faces``.
+        problem: Rest of the sentence, e.g. ``is too small; the minimum is 100``.
+        value: The value as displayed; None if no single value is at fault.
     """
 
     def __init__(self, key: str, problem: str, value: str | None = None) -> None:
@@ -23,20 +25,20 @@ class SettingError(InputError):
         super().__init__(f"{key} {problem}" if value is None else f"{key}{equals}{value} {problem}")
 
     def with_key(self, key: str) -> SettingError:
-        """The same, about what the user knows by another ``name``."""
+        """Return the same error about the setting under another name."""
         return SettingError(key, self.problem, self.value)
 
 
 class LockedError(InputError):
-    """Another process works in this folder; later it may be free."""
+    """Another process is working in this folder; it may be free later."""
 
 
 class EmptyFieldError(InputError):
-    """The optimised field holds no surface; there is no honest mesh to write."""
+    """The optimized field contains no surface, so there is no mesh to write."""
 
 
 class MissingExtraError(InputError):
-    """An optional dependency is absent."""
+    """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(

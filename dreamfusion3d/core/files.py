@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes, JSON, checksums, and the cache folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import platformdirs
 
-CACHE_ENV_VAR = "DREAMFUSION3D_CACHE"  # environment variable
+CACHE_ENV_VAR = "DREAMFUSION3D_CACHE"
 
 
 def cache_folder() -> Path:
@@ -24,10 +24,10 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary neighbour of ``path`` to write to; renamed over it when the block succeeds.
+    """Yield a temporary path in the same folder, and rename it to ``path`` when the block succeeds.
 
-    The suffix is kept, because many writers choose their format by it. On any error the
-    temporary file is removed and ``path`` is left as it was.
+    The suffix is kept, because many writers choose their format by it. On any error the temporary file is removed
+    and ``path`` is left unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
@@ -41,7 +41,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Removes the temporary files that killed processes left in ``folder``; nobody may be writing there."""
+    """Remove temporary files that killed processes left in ``folder``; no other process may be writing there."""
     for path in folder.glob(".*.tmp*"):
         with contextlib.suppress(OSError):
             path.unlink()
@@ -53,7 +53,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented, keys in the order given, a final newline; NaN is an error (it is not JSON)."""
+    """Write indented JSON, keys in the order given. Raises ValueError for NaN, which is not JSON."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 

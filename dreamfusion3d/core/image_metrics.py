@@ -1,4 +1,4 @@
-"""Moved."""
+"""Image similarity: PSNR and SSIM."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from torch import Tensor
 
 
 def psnr(mse: float) -> float:
-    """PSNR of a mean squared error of values in [0, 1]; 100 at most."""
+    """Return the peak signal-to-noise ratio in dB for the MSE of values in [0, 1]; at most 100."""
     return -10 * math.log10(max(mse, 1e-10))
 
 
 def ssim(images: Float[Tensor, "b h w c"], targets: Float[Tensor, "b h w c"]) -> Float[Tensor, " b"]:
-    """Structural similarity (Wang et al. 2004, eq. 13; Gaussian window of 11 pixels, sigma 1.5), a mean
-    over channels and places; of values in [0, 1]."""
+    """Return the structural similarity of images with values in [0, 1], averaged over channels and pixels.
+
+    Wang et al. 2004, equation 13, with a Gaussian window of 11 pixels and sigma 1.5.
+    """
     size = min(11, *(s - (s + 1) % 2 for s in images.shape[1:3]))  # odd
     offset = torch.arange(size, device=images.device, dtype=torch.float64) - size // 2
     gaussian = torch.exp(-offset.square() / (2 * 1.5**2))

@@ -1,4 +1,4 @@
-"""Functions that numba compiles, once for an installation."""
+"""numba compilation cached once per installation."""
 
 from __future__ import annotations
 
@@ -13,24 +13,30 @@ import numba
 
 from dreamfusion3d.core.files import cache_folder
 
-# Beside the package and not in it, where numba would put them: what an uninstallation leaves in a folder of
-# the package's name is to Python a package of that name, and hides one installed with `pip install -e`.
+# Beside the package rather than inside it, where numba would put them: files that an uninstall leaves in a folder named
+# like the package look like that package to Python, and hide one installed with `pip install -e`.
 KERNEL_CACHE_DIR = Path(__file__).resolve().parents[2] / "__pycache__" / "dreamfusion3d"
 _config_lock = threading.Lock()
 
 
-def njit(function: Any = None, **options: Any) -> Any:
-    """``numba.njit``, with what it compiles kept in KERNELS; in the user's cache folder where that cannot be
-    written, and where NUMBA_CACHE_DIR says if it does."""
+def njit(function: Any = None, *, cache_dir: Path = KERNEL_CACHE_DIR, **options: Any) -> Any:
+    """Compile like ``numba.njit`` and cache the result on disk.
+
+    Args:
+        function: The function to compile; None to use ``njit`` as a decorator with options.
+        cache_dir: Folder of the cache. If it is not writable, the user's cache folder is used; NUMBA_CACHE_DIR
+            overrides both.
+        **options: Options of ``numba.njit``.
+    """
     if function is None:
-        return lambda function: njit(function, **options)
-    with _numba_cache_dir(KERNEL_CACHE_DIR):
+        return lambda function: njit(function, cache_dir=cache_dir, **options)
+    with _numba_cache_dir(cache_dir):
         return numba.njit(cache=True, **options)(function)
 
 
 @contextlib.contextmanager
 def _numba_cache_dir(folder: Path) -> Iterator[None]:
-    """For this function alone: other packages' stay where they are."""
+    """Set numba's cache folder for one compilation; other packages keep theirs."""
     with _config_lock:
         previous = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = previous or str(folder if _is_writable_dir(folder) else cache_folder() / "kernels")

@@ -1,5 +1,4 @@
-"""Steps of an Adam optimiser that leave out gradients that are not finite; its state as named tensors, for
-files without pickle."""
+"""Adam steps that skip non-finite gradients, and Adam's state as named tensors for files without pickle."""
 
 from __future__ import annotations
 
@@ -12,9 +11,9 @@ from dreamfusion3d.core.async_scalar import AsyncScalar
 
 
 def step_if_finite(optimizer: torch.optim.Adam) -> AsyncScalar:
-    """Takes a step unless the gradient is not finite; the gradient's norm.
+    """Take a step unless the gradient is not finite, and return the gradient's norm.
 
-    A fused optimiser decides it on its device (what torch.amp.GradScaler tells one); the host need not wait.
+    A fused optimizer skips on its device, through the flag of torch.amp.GradScaler, so the host does not wait.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -28,12 +27,15 @@ def step_if_finite(optimizer: torch.optim.Adam) -> AsyncScalar:
 
 
 def adam_tensors(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
-    """Moments and step counts as "<parameter's number>.<name>"; nothing before the first step."""
+    """Return moments and step counts by "<parameter index>.<name>"; empty before the first step."""
     return {f"{i}.{k}": v for i, slots in optimizer.state_dict()["state"].items() for k, v in slots.items()}
 
 
 def restore_adam(optimizer: torch.optim.Adam, state: dict[str, Tensor]) -> None:
-    """The inverse; rates and betas stay. Raises ValueError or RuntimeError when it does not fit."""
+    """Load the result of `adam_tensors`, keeping learning rates and betas.
+
+    Raises ValueError or RuntimeError if it does not fit.
+    """
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in state.items():
         index, name = key.split(".")

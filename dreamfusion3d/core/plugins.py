@@ -1,4 +1,4 @@
-"""Parts that other installed packages offer by entry points; nothing is imported before it is asked for."""
+"""Plugins that other installed packages provide through entry points, imported on first use."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from typing import Any
 
 
 def plugin_names(group: str) -> list[str]:
-    """What installed packages offer under ``group``, sorted; reads their metadata alone."""
+    """Return the sorted names of a group's entry points; reads package metadata only."""
     return sorted({point.name for point in entry_points(group=group)})
 
 
 def load_plugin(group: str, name: str) -> tuple[Any | None, list[str]]:
-    """The object called ``name``, or None; and a line for each package whose offer cannot be imported.
+    """Import the entry point called ``name``.
 
-    A broken one is passed over: another package may offer the same name.
+    A package whose entry point cannot be imported is skipped, because another one may provide the same name.
+
+    Returns:
+        The object, or None if no package provides a working one; and one line per broken package.
     """
     problems: list[str] = []
     for point in entry_points(group=group, name=name):
         try:
             return point.load(), problems
-        except Exception as error:  # whatever a foreign module does when it is imported
+        except Exception as error:  # importing a third-party module may raise anything
             package = point.dist.name if point.dist else point.value
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-            problems.append(f"{name!r} of the package {package} is broken ({reason})")
+            problems.append(f"{name!r} of the package {package} cannot be imported ({reason})")
     return None, problems

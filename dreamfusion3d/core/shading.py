@@ -1,8 +1,7 @@
-"""The one light of this project: diffuse, fixed to the camera, over an ambient term.
+"""Lambertian shading by one diffuse light fixed to the camera, over an ambient term.
 
-The procedural pictures that teach the embedded prior and the field that is distilled from
-it are lit by the same rule, so the field can keep the light out of its albedo
-(DreamFusion, arXiv 2209.14988, section 3.2, equation 4).
+The embedded prior's training images and the field distilled from it are shaded alike, so the field can keep the light
+out of its albedo (DreamFusion, arXiv 2209.14988, section 3.2, equation 4).
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ MEAN_SHADING = 0.8  # of a pixel whose normal is unknown
 
 
 def light_direction(camera_to_world: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 3"]:
-    """Unit vectors from the object towards each camera's light, in world space."""
+    """Return unit vectors from the object towards each camera's light, in world space."""
     camera_direction = constant_like(LIGHT_IN_CAMERA, camera_to_world)
     camera_direction = camera_direction / camera_direction.norm()
     return camera_to_world[:, :3, :3] @ camera_direction
 
 
 def lambert_shading(normals: Float[Tensor, "*n 3"], light: Float[Tensor, "*#n 3"]) -> Float[Tensor, "*n"]:
-    """Factor on the albedo, in [AMBIENT, AMBIENT + DIFFUSE], for unit normals."""
+    """Return the factor on the albedo, in [AMBIENT, AMBIENT + DIFFUSE], for unit normals."""
     return AMBIENT + DIFFUSE * torch.clamp((normals * light).sum(-1), min=0)

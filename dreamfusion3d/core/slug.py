@@ -1,4 +1,4 @@
-"""Folder and file names from prompts: what every file system and every engine accepts."""
+"""Folder and file names made from prompts, accepted by every file system and game engine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import unicodedata
 
 from dreamfusion3d.core.errors import InputError
 
-MAX_PROMPT_LENGTH = 1000  # characters; text encoders read at most some hundred tokens
+MAX_PROMPT_LENGTH = 1000  # characters; text encoders read a few hundred tokens at most
 MAX_SLUG_LENGTH = 64
 
-# Godot's importer changes or deletes nodes and materials whose name ends so, after '-' or '_'
+# Godot's importer changes or deletes nodes and materials with these suffixes after '-' or '_'
 # (editor/import/3d/resource_importer_scene.cpp).
 ENGINE_SUFFIXES = frozenset(
     "noimp col convcol colonly convcolonly rigid navmesh occ occonly vehicle wheel alpha vcol loop".split()
@@ -21,33 +21,34 @@ RESERVED_FILE_NAMES = frozenset(["con", "prn", "aux", "nul", *(f"{p}{i}" for p i
 
 
 def check_prompt(prompt: str) -> str:
-    """The prompt with its spaces tidied, or an InputError that says what is wrong with it."""
+    """Return the prompt with whitespace normalized.
+
+    Raises InputError if it is empty, too long or contains control characters.
+    """
     tidy = " ".join(prompt.split())
     if not tidy:
-        raise InputError('the prompt is empty: describe an object, for example "a red mug with one handle"')
+        raise InputError('the prompt is empty. Describe an object, e.g. "a red mug with one handle"')
     if len(prompt) > MAX_PROMPT_LENGTH:
-        raise InputError(
-            f"the prompt has {len(prompt):,} characters; at most {MAX_PROMPT_LENGTH:,} are read. Shorten it"
-        )
+        raise InputError(f"the prompt has {len(prompt):,} characters; the limit is {MAX_PROMPT_LENGTH:,}. Shorten it")
     for position, character in enumerate(prompt):
         # Cc: control, Cs: a lone surrogate (undecodable bytes of a command line)
         if unicodedata.category(character) in ("Cc", "Cs") and not character.isspace():
             raise InputError(
-                f"the prompt holds the control character U+{ord(character):04X} at place {position + 1}; remove it"
+                f"the prompt has the control character U+{ord(character):04X} at position {position + 1}. Remove it"
             )
     return tidy
 
 
 def hash_text(text: str, length: int = 6) -> str:
-    """The first hexadecimal digits of the text's sha256."""
+    """Return the first hexadecimal digits of the text's sha256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
 def slugify(prompt: str) -> str:
-    """``[a-z0-9_]``, at most 64 characters, the same for the same prompt.
+    """Return a name of at most 64 characters from ``[a-z0-9_]``, the same for the same prompt.
 
-    Accents are dropped (é is e). A hash of the prompt is added where letters were lost
-    (a long prompt is cut, other scripts leave nothing), so that such prompts stay apart.
+    Accents are dropped (é becomes e). A hash of the prompt is appended when letters are lost (long prompts are cut,
+    other scripts are dropped), so that such prompts get different names.
     """
     ascii_text = unicodedata.normalize("NFKD", prompt.casefold())
     ascii_text = "".join(c for c in ascii_text if not unicodedata.combining(c))
@@ -64,15 +65,15 @@ def slugify(prompt: str) -> str:
 
 
 def append_hash(name: str, text: str) -> str:
-    """``name`` cut to make room for a hash of ``text``: two texts under one name get two folders."""
+    """Return ``name`` with a hash of ``text`` appended, cut to fit: two texts with one name get two folders."""
     suffix = f"_{hash_text(text)}"
     hashed_name = name[: MAX_SLUG_LENGTH - len(suffix)].rstrip("_") + suffix
-    if _has_engine_suffix(hashed_name):  # a hash of digits alone
+    if _has_engine_suffix(hashed_name):  # the hash has only digits
         suffix += "x"
         hashed_name = name[: MAX_SLUG_LENGTH - len(suffix)].rstrip("_") + suffix
     return hashed_name
 
 
 def _has_engine_suffix(name: str) -> bool:
-    """Whether Godot's importer acts on the end of ``name``: it passes over digits and '_' behind it."""
+    """Return whether Godot's importer acts on the end of ``name``; it ignores trailing digits and '_'."""
     return name.rstrip("0123456789_").rpartition("_")[2] in ENGINE_SUFFIXES

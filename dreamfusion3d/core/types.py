@@ -1,7 +1,7 @@
-"""The values that pass between the parts.
+"""Data types shared by the packages.
 
-Tensors are torch on the optimising side (field, render, guidance, prior) and
-numpy on the asset side (mesh): a mesh never needs a gradient.
+Tensors are torch while a field is optimized (fields, rendering, guidance, priors) and numpy in an asset (mesh): a mesh
+needs no gradient.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+UpAxis = Literal["y", "z"]
+
 
 @dataclass(frozen=True)
 class Render:
-    """Pictures of a scene from ``b`` cameras, HWC, values in [0, 1].
+    """Images of a scene from ``b`` cameras, values in [0, 1].
 
-    ``rgb`` is premultiplied by ``opacity``: the picture over black. ``depth`` is the
-    expected distance along the ray (scene units, 0 where nothing is hit); ``normals``
-    are world-space, premultiplied by opacity, or None when they were not asked for.
+    Attributes:
+        rgb: Color premultiplied by opacity, i.e. the image over black.
+        opacity: Accumulated opacity.
+        depth: Expected distance along the ray in scene units; 0 where nothing is hit.
+        normals: World-space normals premultiplied by opacity; None if not requested.
     """
 
     rgb: Float[Tensor, "b h w 3"]
@@ -29,14 +33,14 @@ class Render:
     normals: Float[Tensor, "b h w 3"] | None = None
 
     def over(self, background: Float[Tensor, "*#b 3"]) -> Float[Tensor, "b h w 3"]:
-        """The pictures composited over one solid background colour a view (or one for all)."""
+        """Composite the images over one solid background color per view (or one for all)."""
         color = background.expand(self.rgb.shape[0], 3)[:, None, None, :]
         return self.rgb + (1 - self.opacity[..., None]) * color
 
 
 @runtime_checkable
 class Field(Protocol):
-    """A radiance field over [-1, 1]^3: what the renderer and the mesher ask of it."""
+    """A radiance field over [-1, 1]^3, as the renderer and the mesher query it."""
 
     def density(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]: ...
 
@@ -45,7 +49,7 @@ class Field(Protocol):
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles, counter-clockwise seen from outside, world frame (+Y up, +Z front)."""
+    """A triangle mesh, counterclockwise seen from outside, in the world frame (+Y up, +Z front)."""
 
     vertices: Float[np.ndarray, "v 3"]
     faces: Int[np.ndarray, "f 3"]
@@ -53,15 +57,16 @@ class Mesh:
 
 @dataclass(frozen=True)
 class TexturedMesh:
-    """A mesh with a UV atlas. Vertices are split along UV seams; ``normals`` are not.
+    """A mesh with a UV atlas. Vertices are split along UV seams; ``normals`` are continuous across them.
 
-    ``uv`` has its origin at the bottom left (OBJ and trimesh's convention); ``texture``
-    row 0 is the top of the picture, sRGB-encoded base colour. ``normal_map`` is tangent-space,
-    (n + 1) / 2, green along +v (glTF); ``tangents`` are unit, with the handedness as the last
-    number: bitangent = w cross(normal, tangent). Both are there or neither is. ``occlusion`` is
-    the share of light that reaches a place from all around, 255 where nothing is in its way.
-    Where ``quads`` is true each two faces in a row, (a, b, c) and (a, c, d), are halves of a quad; seams
-    may part them.
+    Attributes:
+        uv: Texture coordinates, origin at the bottom left (OBJ's and trimesh's convention).
+        texture: sRGB-encoded base color; row 0 is the top.
+        normal_map: Tangent-space normals, (n + 1) / 2, green along +v (glTF). Present if and only if ``tangents`` is.
+        tangents: Unit tangents and handedness w: bitangent = w cross(normal, tangent).
+        occlusion: Fraction of ambient light that reaches the surface; 255 where it is unoccluded.
+        quads: If true, every two consecutive faces (a, b, c) and (a, c, d) are halves of a quad; seams may separate
+            them.
     """
 
     vertices: Float[np.ndarray, "v 3"]
@@ -73,6 +78,3 @@ class TexturedMesh:
     tangents: Float[np.ndarray, "v 4"] | None = None
     occlusion: UInt8[np.ndarray, "h w"] | None = None
     quads: Bool[np.ndarray, ""] | None = None
-
-
-UpAxis = Literal["y", "z"]

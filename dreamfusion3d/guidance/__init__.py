@@ -1,4 +1,4 @@
-"""Losses that a frozen prior gives to pictures. Nothing here knows of 3D."""
+"""Score distillation losses: a frozen diffusion prior guides images. Nothing here depends on 3D."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.core import plugins
-from dreamfusion3d.core.config import GUIDANCE_GROUP, GuidanceConfig
+from dreamfusion3d.core.config import BUILTIN_GUIDANCES, GUIDANCE_GROUP, GuidanceConfig
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.guidance.csd import csd
 from dreamfusion3d.guidance.ism import ism
@@ -20,6 +20,7 @@ from dreamfusion3d.guidance.protocol import (
     ScoreModel,
     StatelessGuidance,
     noise_like,
+    per_image,
 )
 from dreamfusion3d.guidance.sds import sds
 from dreamfusion3d.guidance.vsd import VsdGuidance, vsd
@@ -34,6 +35,7 @@ __all__ = [
     "csd",
     "ism",
     "load_guidance",
+    "per_image",
     "sds",
     "vsd",
 ]
@@ -42,11 +44,18 @@ __all__ = [
 def load_guidance(
     settings: GuidanceConfig, *, device: torch.device | str = "cpu", warn: Callable[[str], None] = lambda line: None
 ) -> Guidance:
-    """The guidance called ``settings.kind``: one of ours, or an entry point of another package.
+    """Load the guidance ``settings.type``: a built-in one, or a plugin of another package.
 
-    An entry point of the group ``dreamfusion3d.guidance`` names a function like a ``Guide``, or
-    a class whose instances, made of the settings and the device, are a ``Guidance``. A broken
-    one is named to ``warn`` and passed over; raises InputError when none is left.
+    An entry point of the group ``dreamfusion3d.guidance`` names a `GuidanceFunction`, or a class that is called with
+    the settings and the device and returns a `Guidance`.
+
+    Args:
+        settings: Settings of the guidance.
+        device: Device of a guidance that trains a network.
+        warn: Receives one line per plugin that cannot be imported; such a plugin is skipped.
+
+    Raises:
+        InputError: No installed package provides a working guidance of this name.
     """
     if settings.type in _FUNCTIONS:
         return StatelessGuidance(_FUNCTIONS[settings.type])
@@ -54,12 +63,11 @@ def load_guidance(
         return VsdGuidance(settings, torch.device(device))
     guidance, problems = plugins.load_plugin(GUIDANCE_GROUP, settings.type)
     if guidance is None:
-        reason = "; ".join(problems) or "no installed package offers it"
-        raise InputError(
-            f"the guidance {settings.type!r} cannot be had: {reason}. Choose another by --guidance, as sds"
-        )
+        reason = "; ".join(problems) or "no installed package provides it"
+        names = ", ".join(BUILTIN_GUIDANCES)
+        raise InputError(f"unknown guidance {settings.type!r}: {reason}. Use one of {names} with --guidance")
     for problem in problems:
-        warn(f"guidance {problem}; another package's is used")
+        warn(f"guidance {problem}; using the one of another package")
     if isinstance(guidance, type):
         return guidance(settings, torch.device(device))
     return StatelessGuidance(guidance)

@@ -1,13 +1,12 @@
-"""Classifier score distillation (CSD, arXiv 2310.19415): guidance without the generator.
+"""Classifier score distillation (CSD, arXiv 2310.19415): the classifier part of SDS alone.
 
-The noise residual of SDS at scale s falls into two parts,
+The noise residual of SDS at scale s has two parts,
 
     eps_hat - eps  =  [eps(x_t; y) - eps]  +  (s - 1) [eps(x_t; y) - eps(x_t)]
 
-of which large scales leave only the second: the gradient of an implicit classifier p(y | x_t).
-CSD is this part alone, grad_x = w(t) (eps(x_t; y) - eps(x_t)); in units of the picture the
-bracket is (alpha / sigma) (x0_uncond - x0_cond). It asks that a picture be like the prompt, not
-that it be a likely picture.
+of which the second, the gradient of an implicit classifier p(y | x_t), dominates at large scales. CSD keeps only this
+part, grad_x = w(t) (eps(x_t; y) - eps(x_t)); in image units the bracket is (alpha / sigma) (x0_uncond - x0_cond). It
+makes an image match the prompt, not likely under the prior.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from dreamfusion3d.guidance.protocol import (
     Denoise,
     GuidanceOutput,
     Weighting,
+    per_image,
     residual_weight,
     surrogate_loss,
 )
@@ -37,12 +37,14 @@ def csd(
     scale: float = 1.0,
     weighting: Weighting = "x0",
 ) -> GuidanceOutput:
-    """Loss for pictures ``x`` at times ``t``, from the predictions of x_0 with and without the prompt.
+    """Compute the CSD loss of images ``x`` at times ``t``; arguments and mean as in `sds`.
 
-    ``scale`` multiplies it, as in SDS, which is this plus the residual of the unconditional
-    prediction. Means and weights as in ``sds``.
+    Args:
+        conditional: Prediction of x_0 with the prompt.
+        unconditional: Prediction of x_0 without it.
+        scale: Factor of the gradient. SDS at this scale is CSD plus SDS of the unconditional prediction.
     """
-    alpha, sigma = (c.view(-1, 1, 1, 1) for c in alpha_sigma)
+    alpha, sigma = per_image(alpha_sigma)
     with torch.no_grad():
         x_t = alpha * x + sigma * noise
         x0 = conditional(x_t, t)

@@ -1,12 +1,12 @@
-"""What a guidance is: pictures and a frozen teacher in, a loss out.
+"""Interface of a guidance: images and a frozen score model in, a loss out.
 
-A guidance knows the teacher through three predictions of x_0 (guided, conditional,
-unconditional) and the noise levels. What the pictures show, and how a prior is asked, is the
-caller's business. Its gradient is a residual r times a weight, in units of the picture:
+A guidance sees the score model through three predictions of x_0 (guided, conditional, unconditional) and its noise
+schedule. The caller decides what the images show and how the prior is queried. The gradient is a weighted residual in
+image units,
 
     grad_x = w r,    r = (sigma / alpha) (difference of two noise predictions)
 
-so that every guidance can take the same weights (``weight_of``).
+so every guidance supports the same weightings (`residual_weight`).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Weighting = Literal["x0", "sds", "uniform"]
 
 @dataclass(frozen=True)
 class GuidanceOutput:
-    """A loss, and the reconstruction that it pulls towards (for previews).
+    """A loss, and the reconstruction x_0 that it pulls the images towards (for previews).
 
-    Only the loss's gradient means something: the target moves, so its value is no objective.
+    Only the gradient of the loss is meaningful: the target moves, so the value is not an objective.
     """
 
     loss: Float[Tensor, ""]
@@ -39,11 +39,13 @@ class GuidanceOutput:
 
 @dataclass(frozen=True)
 class ScoreModel:
-    """The frozen prior before the pictures of one step.
+    """The frozen prior, conditioned on the prompt and cameras of one step.
 
-    ``ask(x_t, t, scale)`` is its prediction of x_0 = uncond + scale (cond - uncond).
-    ``condition`` tells the pictures apart, a row each (where their cameras stood); it may have
-    no columns.
+    Attributes:
+        settings: Settings of the guidance.
+        alpha_sigma: Noise schedule: signal and noise levels at times in [0, 1].
+        predict_x0: ``predict_x0(x_t, t, scale)`` returns x_0 = uncond + scale (cond - uncond).
+        condition: One row per image that describes its camera; may have no columns.
     """
 
     settings: GuidanceConfig
@@ -52,21 +54,21 @@ class ScoreModel:
     condition: Float[Tensor, "b d"]
 
     def denoise(self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"]) -> Float[Tensor, "b c u v"]:
-        """x_0 at the scale of the settings."""
+        """Predict x_0 at the guidance scale of the settings."""
         return self.predict_x0(x_t, t, self.settings.scale)
 
     def conditional(self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"]) -> Float[Tensor, "b c u v"]:
-        """x_0 given the prompt."""
+        """Predict x_0 given the prompt."""
         return self.predict_x0(x_t, t, 1.0)
 
     def unconditional(self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"]) -> Float[Tensor, "b c u v"]:
-        """x_0 given no prompt."""
+        """Predict x_0 given no prompt."""
         return self.predict_x0(x_t, t, 0.0)
 
 
 @runtime_checkable
 class GuidanceFunction(Protocol):
-    """A guidance that remembers nothing between steps: a function."""
+    """A guidance without state between steps: a function."""
 
     def __call__(
         self,
@@ -80,19 +82,19 @@ class GuidanceFunction(Protocol):
 
 @runtime_checkable
 class Guidance(GuidanceFunction, Protocol):
-    """A guidance with what it has learnt so far, for checkpoints."""
+    """A guidance whose state is saved in checkpoints."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All of its state by names; empty before the first step."""
+        """Return the whole state as named tensors; empty before the first step."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Become ``state``; raises KeyError, ValueError or RuntimeError when it does not fit."""
+        """Restore a state. Raises KeyError, ValueError or RuntimeError if it does not fit."""
         ...
 
 
 class StatelessGuidance:
-    """A function as a ``Guidance``."""
+    """Wrap a function as a `Guidance`."""
 
     def __init__(self, function: GuidanceFunction) -> None:
         self.function = function
@@ -112,20 +114,26 @@ class StatelessGuidance:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         if state:
-            raise ValueError("a guidance without a state cannot take one up")
+            raise ValueError("this guidance is stateless and cannot load a state")
 
 
 def noise_like(x: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, "b c u v"]:
-    """Standard normal numbers in the shape of ``x``."""
+    """Draw standard normal noise of the shape of ``x``."""
     return torch.randn(x.shape, generator=generator, device=x.device)
 
 
-def residual_weight(alpha: Tensor, sigma: Tensor, weighting: Weighting) -> Tensor:
-    """The factor w of a residual in units of the picture.
+def per_image(alpha_sigma: AlphaSigma) -> tuple[Float[Tensor, "b 1 1 1"], Float[Tensor, "b 1 1 1"]]:
+    """Reshape per-image signal and noise levels to broadcast over images."""
+    alpha, sigma = alpha_sigma
+    return alpha.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1)
 
-    "x0": 1, that is MVDream's |x - x0_hat|^2 (arXiv 2308.16512, equation 5);
-    "sds": alpha sigma, DreamFusion's w(t) = sigma^2 before the noise residual;
-    "uniform": alpha / sigma, that is w(t) = 1 there.
+
+def residual_weight(alpha: Tensor, sigma: Tensor, weighting: Weighting) -> Tensor:
+    """Return the weight w of a residual in image units.
+
+    "x0": 1, MVDream's |x - x0_hat|^2 (arXiv 2308.16512, equation 5);
+    "sds": alpha sigma, DreamFusion's w(t) = sigma^2 on the noise residual;
+    "uniform": alpha / sigma, w(t) = 1 on the noise residual.
     """
     if weighting == "sds":
         return alpha * sigma
@@ -135,5 +143,5 @@ def residual_weight(alpha: Tensor, sigma: Tensor, weighting: Weighting) -> Tenso
 def surrogate_loss(
     x: Float[Tensor, "b c u v"], residual: Float[Tensor, "b c u v"], weight: Float[Tensor, "b 1 1 1"]
 ) -> Float[Tensor, ""]:
-    """A loss whose gradient is ``weight * residual``, a mean over pictures and pixels."""
+    """Return a loss whose gradient is ``weight * residual``, averaged over images and pixels."""
     return 0.5 * (weight * (x - (x - residual).detach()).square()).mean()

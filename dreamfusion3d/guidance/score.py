@@ -1,27 +1,33 @@
-"""The small network beside a frozen prior that learns how given pictures differ from its own.
+"""Score network of VSD: learns how the prediction for given images differs from a frozen prior's.
 
-A U-Net of two levels at half the picture's resolution. It sees x_t, the prior's prediction of
-x_0, the time and the pictures' condition; its last layer begins at zero, so that it begins as
-the prior itself. It works at any size, down to a single pixel, where it is a perceptron.
+A two-level U-Net at half the image's resolution. Its inputs are x_t, the prior's prediction of x_0, the time and the
+images' condition. Its last layer is initialized to zero, so it begins as the prior itself. It works at any size; on a
+single pixel it is a perceptron.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+LayerT = TypeVar("LayerT", nn.Conv2d, nn.Linear)
+
 NUM_LEVELS = 2
-NUM_FREQUENCIES = 6  # of the time: sines and cosines at 1, 2, 4, ... half turns
+NUM_FREQUENCIES = 6  # of the time embedding: sines and cosines of pi t, 2 pi t, 4 pi t, ...
 TIME_FEATURES = 1 + 2 * NUM_FREQUENCIES
-MIN_DOWNSAMPLED_SIZE = 8  # pixels along a side below which pictures are not halved
+MIN_DOWNSAMPLED_SIZE = 8  # images with shorter sides are not downsampled
 
 
 class ScoreNetwork(nn.Module):
-    """``channels`` in and out, ``condition`` numbers a picture; the same generator, the same weights."""
+    """Predict a correction with ``channels`` in and out, given ``condition`` numbers per image.
+
+    Weights are drawn from ``generator``.
+    """
 
     def __init__(self, channels: int, condition: int, width: int, *, generator: torch.Generator) -> None:
         super().__init__()
@@ -34,7 +40,7 @@ class ScoreNetwork(nn.Module):
 
     @staticmethod
     def infer_shape(weights: dict[str, Tensor]) -> tuple[int, int]:
-        """``channels`` and ``condition`` of the network that these weights are of."""
+        """Infer ``channels`` and ``condition`` from a state dict."""
         return weights["out.weight"].shape[0], weights["embed.weight"].shape[1] - TIME_FEATURES
 
     def forward(
@@ -61,13 +67,13 @@ class ScoreNetwork(nn.Module):
 
 
 class _Block(nn.Module):
-    """A residual block whose features are scaled and shifted by what it is told (FiLM, arXiv 1709.07871)."""
+    """Residual block with features scaled and shifted by the embedding (FiLM, arXiv 1709.07871)."""
 
     def __init__(self, width: int, generator: torch.Generator) -> None:
         super().__init__()
         self.film = _make_linear(width, 2 * width, generator)
         self.first = _make_conv(width, width, generator)
-        self.second = _make_conv(width, width, generator, gain=0.5)  # sums of blocks keep their size
+        self.second = _make_conv(width, width, generator, gain=0.5)  # keeps the variance of a sum of blocks
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.film(embedding)[:, :, None, None].chunk(2, 1)
@@ -89,12 +95,13 @@ def _make_linear(in_features: int, out_features: int, generator: torch.Generator
     return _init_weights(layer, in_features, 1.0, generator)
 
 
-def _init_weights(layer, fan_in: int, gain: float, generator: torch.Generator):  # type: ignore[no-untyped-def]
-    """Weights of variance gain^2 / fan_in from ``generator`` (torch's own would draw from the global one)."""
+def _init_weights(layer: LayerT, fan_in: int, gain: float, generator: torch.Generator) -> LayerT:
+    """Draw weights of variance gain^2 / fan_in from ``generator``; torch's initialization uses the global one."""
     bound = gain * math.sqrt(3 / fan_in)
     with torch.no_grad():
         layer.weight.copy_(
             (torch.rand(layer.weight.shape, generator=generator, device=generator.device) * 2 - 1) * bound
         )
+        assert layer.bias is not None
         layer.bias.zero_()
     return layer

@@ -1,16 +1,15 @@
 """Variational score distillation (VSD, ProlificDreamer, arXiv 2305.16213, equations 8 and 9).
 
-The pictures are samples of a distribution q, and its noise prediction eps_q is learnt while the
-pictures move; its gradient replaces the noise of SDS:
+The images are samples of a distribution q whose noise prediction eps_q is learned while the images move; it replaces
+the noise of SDS:
 
     grad_x = w(t) (eps_hat(x_t; y) - eps_q(x_t; c))  =  w(t) (alpha / sigma) (x0_q - x0_hat)
     eps_q  = argmin  E |eps_q(x_t; c) - eps|^2
 
-At rest the two scores are equal: the pictures are distributed as the prior says, where SDS runs
-to its modes. The paper learns eps_q as a LoRA of the prior's network. Here it is the prior's
-conditional prediction plus a small network (``score.py``), which begins at zero like a LoRA and
-needs nothing of the prior but its answers, so that it serves any of them, for one small network
-a step and no further question to the prior at scale 1.
+At the fixed point the two scores are equal and the images are distributed like the prior's, whereas SDS seeks modes.
+The paper learns eps_q as a LoRA of the prior's network. Here it is the prior's conditional prediction plus a small
+network (`ScoreNetwork`), which begins at zero like a LoRA. It uses only the prior's predictions, so it works with any
+prior. At scale 1 it costs one small network per step and no further evaluation of the prior.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from dreamfusion3d.guidance.protocol import (
     ScoreModel,
     Weighting,
     noise_like,
+    per_image,
     residual_weight,
     surrogate_loss,
 )
@@ -44,9 +44,13 @@ def vsd(
     noise: Float[Tensor, "b c u v"],
     weighting: Weighting = "x0",
 ) -> GuidanceOutput:
-    """Loss for pictures ``x`` at times ``t``, from the guided prediction of x_0 and the prediction
-    ``own`` of the pictures' own distribution. Means and weights as in ``sds``."""
-    alpha, sigma = (c.view(-1, 1, 1, 1) for c in alpha_sigma)
+    """Compute the VSD loss of images ``x`` at times ``t``; arguments and mean as in `sds`.
+
+    Args:
+        denoise: Guided prediction of x_0.
+        denoise_q: Prediction of x_0 under the images' own distribution q.
+    """
+    alpha, sigma = per_image(alpha_sigma)
     with torch.no_grad():
         x_t = alpha * x + sigma * noise
         x0 = denoise(x_t, t)
@@ -55,11 +59,11 @@ def vsd(
 
 
 class VsdGuidance:
-    """VSD with the network that learns the pictures' distribution, one update a call."""
+    """VSD with the network that learns the images' distribution, updated once per call."""
 
     def __init__(self, settings: GuidanceConfig, device: torch.device) -> None:
         self.settings, self.device = settings, device
-        self.network: ScoreNetwork | None = None  # its shape is known with the first pictures
+        self.network: ScoreNetwork | None = None  # created on the first call, which determines its shape
         self.adam: torch.optim.Adam | None = None
 
     def __call__(
@@ -74,7 +78,7 @@ class VsdGuidance:
             self._init_network(x.shape[1], score_model.condition.shape[1], generator)
         noise = noise_like(x, generator)
         alpha_sigma = score_model.alpha_sigma(t)
-        alpha, sigma = (c.view(-1, 1, 1, 1) for c in alpha_sigma)
+        alpha, sigma = per_image(alpha_sigma)
         with torch.no_grad():
             x_t = alpha * x + sigma * noise
             x0_cond = score_model.conditional(x_t, t)
@@ -88,7 +92,7 @@ class VsdGuidance:
             noise=noise,
             weighting=self.settings.weighting,
         )
-        # in units of sigma, so that no time outweighs another; its minimum is that of equation 8
+        # divided by sigma so that all times weigh alike; has the minimum of equation 8
         self._update_network((correction - (x.detach() - x0_cond) / sigma).square().mean())
         return output
 
@@ -99,7 +103,7 @@ class VsdGuidance:
 
     def _update_network(self, loss: Float[Tensor, ""]) -> None:
         assert self.adam is not None
-        if bool(torch.isfinite(loss)):  # a prior that stumbles must not spoil what is learnt
+        if bool(torch.isfinite(loss)):  # a non-finite prediction of the prior must not ruin the network
             self.adam.zero_grad(set_to_none=True)
             loss.backward()
             self.adam.step()
@@ -110,14 +114,14 @@ class VsdGuidance:
         self.adam = torch.optim.Adam(self.network.parameters(), lr=self.settings.vsd_lr)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The network's weights and its optimiser's state; nothing before the first call."""
+        """Return the network's weights and its optimizer's state; empty before the first call."""
         if self.network is None or self.adam is None:
             return {}
         state = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         return state | {f"adam.{k}": v for k, v in adam_tensors(self.adam).items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Become ``state``; raises KeyError, ValueError or RuntimeError when it does not fit."""
+        """Restore a state. Raises KeyError, ValueError or RuntimeError if it does not fit."""
         if not state:
             self.network = self.adam = None
             return

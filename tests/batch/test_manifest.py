@@ -154,7 +154,7 @@ def test_a_mistyped_header_is_told_once_and_hides_nothing(tmp_path: Path) -> Non
         ("m.csv", 'prompt,seeds\na mug,"1,1"\n', "twice"),
         ("m.csv", "prompt,name\na mug,x\na cup,X\n", ":3: its folder 'x' is that of line 2"),
         ("m.csv", "prompt,seed\na mug,1\na cup,1\na mug,1\n", ":4: the same asset as line 2"),
-        ("m.csv", "prompt,preset\na mug,nothing\n", "no preset"),
+        ("m.csv", "prompt,preset\na mug,nothing\n", "unknown preset"),
         ("m.jsonl", '{"prompt": "a mug"}\n{"prompt": \n[1]\n', ":2: not JSON"),
         ("m.jsonl", '{"prompt": "a mug", "prompt": "b"}', "twice"),
         ("m.jsonl", '{"prompt": "a mug", "height": NaN}', "finite"),

@@ -1,4 +1,4 @@
-"""Which back end runs, and that the GPU's kernels compile where there is no GPU."""
+"""Backend selection, and the GPU kernels compiled without a GPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dreamfusion3d.fields.hashgrid import hashgrid
 from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
 
 
-def test_the_cpu_has_numba_and_what_it_does_not_take_is_torchs():
+def test_fastest_backend_is_numba_for_float32_on_the_cpu_and_torch_otherwise():
     assert fastest_backend(torch.zeros(1)) == "numba"
     assert fastest_backend(torch.zeros(1, dtype=torch.float64)) == "torch"
     assert fastest_backend(torch.zeros(1, device="meta")) == "torch"
@@ -26,15 +26,15 @@ def test_the_cpu_has_numba_and_what_it_does_not_take_is_torchs():
     assert torch.equal(hashgrid(x, halves, layout), hashgrid(x, halves, layout, "torch"))
 
 
-def test_a_constant_is_made_once_for_a_type():
+def test_constant_like_is_cached_per_dtype():
     double = torch.zeros(1, dtype=torch.float64)
     assert constant_like((0.1, 2.0), double) is constant_like((0.1, 2.0), double[:0])
     assert constant_like((0.1, 2.0), double).tolist() == [0.1, 2.0]
     assert constant_like((0.1, 2.0), double.float()).dtype == torch.float32
 
 
-# every kernel with the types of its arguments; a pointer begins at a multiple of 16 bytes, as torch's do
-CROSS = """
+# every kernel with the types of its arguments; pointers are aligned to 16 bytes, as torch's are
+CROSS_COMPILE = """
 import json
 import triton
 from triton.backends.compiler import GPUTarget
@@ -85,17 +85,17 @@ print(json.dumps(found))
 
 
 @pytest.mark.skipif(not has_triton(), reason="Triton is made for Linux alone")
-def test_every_kernel_compiles_for_gpus_that_are_not_here(tmp_path):
-    """A row of the table is one load, and on Hopper its gradient one reduction; the marcher fuses nothing."""
-    made = subprocess.run(
-        [sys.executable, "-c", CROSS],
+def test_triton_kernels_compile_for_absent_gpus(tmp_path):
+    """A table row is one load, and on Hopper its gradient one reduction; the ray marcher fuses nothing."""
+    result = subprocess.run(
+        [sys.executable, "-c", CROSS_COMPILE],
         capture_output=True,
         text=True,
         timeout=240,
         env={**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)},
     )
-    assert made.returncode == 0, made.stderr
-    found = json.loads(made.stdout)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
     assert len(found) == 16 and all(kernel["cubin"] > 1000 for kernel in found.values())
     for capability in (80, 90):
         # eight corners for two points a lane; two halves are 32 bits
@@ -109,8 +109,8 @@ def test_every_kernel_compiles_for_gpus_that_are_not_here(tmp_path):
     assert found["grid table 90"]["ptx"].count("add.v2.f32") >= 16
 
 
-def test_triton_without_a_c_compiler_is_not_used(monkeypatch):
-    """A GPU without one is served by torch, and not by an error at the first kernel."""
+def test_has_triton_needs_a_c_compiler(monkeypatch):
+    """Without one torch runs on the GPU, instead of an error at the first kernel."""
     has_triton.cache_clear()
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
@@ -119,10 +119,12 @@ def test_triton_without_a_c_compiler_is_not_used(monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_kernels_leave_torch_its_number_of_threads(threads):
-    """Numba's threads are OpenMP's and so are torch's: to start the ones must not give the others more."""
+def test_follow_torch_threads_keeps_torchs_number_of_threads(threads):
+    """numba and torch share OpenMP's threads: starting numba's must not give torch more."""
     program = (
         "import numba, torch\n"
+        "from dreamfusion3d.core.runtime import configure_process\n"
+        "configure_process()\n"
         "from dreamfusion3d.fields.hashgrid import hashgrid\n"
         "from dreamfusion3d.fields.hashgrid.layout import HashGridLayout\n"
         "layout = HashGridLayout(num_levels=2, log2_table_size=8)\n"
@@ -132,6 +134,6 @@ def test_the_kernels_leave_torch_its_number_of_threads(threads):
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     env.pop("NUMBA_NUM_THREADS", None)
     command = [sys.executable, "-c", program]
-    said = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-    most = min(threads, os.cpu_count() or 1)
-    assert said.stdout.split() == [str(threads), str(most)]
+    output = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    expected = min(threads, os.cpu_count() or 1)
+    assert output.stdout.split() == [str(threads), str(expected)]

@@ -48,14 +48,14 @@ PROMPTS = [
 
 
 def godot_acts_on(name: str) -> bool:
-    """As its importer looks at a name: behind the suffix may be digits and '_' (3.x: digits)."""
+    """Mirror Godot's importer: digits and '_' may follow the suffix (3.x: digits)."""
     while name and name[-1] in "0123456789_":
         name = name[:-1]
     return any(name == suffix or name.endswith(f"_{suffix}") for suffix in ENGINE_SUFFIXES)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_slugs_are_safe_names(prompt: str) -> None:
+def test_slugify_gives_safe_names(prompt: str) -> None:
     name = slugify(prompt)
     assert re.fullmatch(r"[a-z0-9][a-z0-9_]{0,63}", name)
     assert name not in RESERVED_FILE_NAMES
@@ -64,13 +64,13 @@ def test_slugs_are_safe_names(prompt: str) -> None:
     assert slugify(name) == name
 
 
-def test_plain_prompts_stay_readable() -> None:
+def test_slugify_keeps_plain_prompts_readable() -> None:
     assert slugify("a pitcher with one handle") == "a_pitcher_with_one_handle"
     assert slugify("a café table") == "a_cafe_table"
     assert slugify("../up") == "up"
 
 
-def test_what_is_lost_is_told_apart() -> None:
+def test_slugify_distinguishes_prompts_that_lose_letters() -> None:
     assert slugify("🏺") != slugify("🫖")
     assert slugify("إبريق") != slugify("كرسي")
     assert slugify("a" * 100) != slugify("a" * 101)
@@ -79,8 +79,8 @@ def test_what_is_lost_is_told_apart() -> None:
     assert len(append_hash("a" * 64, "x")) == 64
 
 
-def test_a_hash_of_digits_is_no_disguise() -> None:
-    """One in seventeen has no letter: Godot would pass over it to the word before."""
+def test_append_hash_guards_hashes_of_digits_only() -> None:
+    """One hash in seventeen has no letter: Godot would skip it and act on the word before."""
     texts = [text for text in map(str, range(60)) if hash_text(text).isdigit()]
     assert texts
     for text in texts:
@@ -97,11 +97,11 @@ def test_a_hash_of_digits_is_no_disguise() -> None:
         ("a\x00mug", "U+0000"),
         ("a\x1bmug", "U+001B"),
         ("\udcff mug", "U+DCFF"),
-        ("x" * (MAX_PROMPT_LENGTH + 1), "at most"),
+        ("x" * (MAX_PROMPT_LENGTH + 1), "limit is"),
         ("x" * 10_000, "10,000"),
     ],
 )
-def test_bad_prompts_are_one_clear_line(prompt: str, words: str) -> None:
+def test_check_prompt_reports_bad_prompts_in_one_line(prompt: str, words: str) -> None:
     with pytest.raises(InputError) as caught:
         check_prompt(prompt)
     assert words in str(caught.value)
@@ -109,5 +109,5 @@ def test_bad_prompts_are_one_clear_line(prompt: str, words: str) -> None:
     str(caught.value).encode()
 
 
-def test_spaces_are_tidied() -> None:
+def test_check_prompt_normalizes_whitespace() -> None:
     assert check_prompt("  a  red\nmug ") == "a red mug"

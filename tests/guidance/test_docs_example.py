@@ -1,4 +1,4 @@
-"""The guidance that docs/guidance.md shows is run as it stands there."""
+"""Runs the example of docs/guidance.md as printed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.mixture import WINDOW, distill_particles, square_mixture
 PAGE = Path(__file__).parents[2] / "docs" / "guidance.md"
 
 
-def test_the_pages_guidance_guides() -> None:
+def test_load_guidance_docs_example_reaches_a_mode() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(code.strip().splitlines()) <= 20
     names: dict = {}

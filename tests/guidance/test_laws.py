@@ -1,4 +1,4 @@
-"""Where each guidance takes a cloud of particles, on a prior known in closed form; and what VSD keeps."""
+"""Each guidance on particles under a prior in closed form, and the state of VSD."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def clouds():
 
 
 def test_sds_finds_the_modes():
-    """At small times, where the density's modes are its own and not those of a blurred one."""
+    """At small times, at which the modes are those of the density itself, not of a blurred one."""
     low = cloud(type="sds", t_range_start=(0.02, 0.2), t_range_end=(0.02, 0.2))
     assert low["distance_to_mode"] < 0.06
     assert low["spread"] < 0.3 * MIXTURE.deviation
-    assert 0.1 < low["left_fraction"] < 0.9, "a particle goes to the mode that is near"
+    assert 0.1 < low["left_fraction"] < 0.9, "a particle goes to the nearest mode"
 
 
-def test_sds_over_all_times_is_one_picture(clouds):
+def test_sds_over_all_times_collapses_to_one_image(clouds):
     assert clouds["sds"]["left_fraction"] == 1.0
     assert clouds["sds"]["spread"] < 0.35 * MIXTURE.deviation
 
@@ -52,13 +52,13 @@ def test_vsd_matches_the_distribution(clouds):
     assert clouds["vsd"]["spread"] == pytest.approx(MIXTURE.deviation, rel=0.35)
 
 
-def test_csd_leaves_for_where_the_prompt_is_surest(clouds):
-    """It climbs p(y | x) and never comes back to where pictures are likely."""
+def test_csd_leaves_the_likely_region(clouds):
+    """It climbs p(y | x) and never returns to likely images."""
     assert clouds["csd"]["log_odds_of_prompt"] >= clouds["sds"]["log_odds_of_prompt"]
     assert clouds["csd"]["log_density"] < clouds["sds"]["log_density"] - 5
 
 
-def test_ism_is_between_them(clouds):
+def test_ism_is_between_csd_and_sds(clouds):
     assert clouds["csd"]["log_density"] <= clouds["ism"]["log_density"] <= clouds["sds"]["log_density"]
 
 
@@ -91,27 +91,27 @@ def test_vsd_resumes_with_the_same_bytes():
     for _ in range(3):
         step(guidance, score_model, x, t, generator)
     state = {k: v.clone() for k, v in guidance.state_dict().items()}
-    numbers = generator.get_state()
-    onward = [step(guidance, score_model, x, t, generator) for _ in range(2)]
+    generator_state = generator.get_state()
+    continued = [step(guidance, score_model, x, t, generator) for _ in range(2)]
     resumed = vsd_case()[0]
     resumed.load_state_dict(state)
-    generator.set_state(numbers)
-    assert all(torch.equal(a, step(resumed, score_model, x, t, generator)) for a in onward)
+    generator.set_state(generator_state)
+    assert all(torch.equal(a, step(resumed, score_model, x, t, generator)) for a in continued)
     assert all(torch.equal(a, resumed.state_dict()[k]) for k, a in guidance.state_dict().items())
     resumed.load_state_dict({})
     assert resumed.state_dict() == {}
 
 
-def test_vsd_leaves_the_global_generator_alone_and_its_score_model_frozen():
+def test_vsd_leaves_the_global_generator_and_the_score_model_unchanged():
     guidance, score_model, x, t, generator = vsd_case()
     before = torch.get_rng_state()
-    guided = guidance(x, t, score_model, generator=generator)
+    output = guidance(x, t, score_model, generator=generator)
     assert torch.equal(torch.get_rng_state(), before)
-    assert not guided.x0.requires_grad and x.grad is None
+    assert not output.x0.requires_grad and x.grad is None
 
 
 @pytest.mark.parametrize("damage", ["missing", "shape", "foreign"])
-def test_a_state_that_does_not_fit_is_refused(damage):
+def test_vsd_load_state_dict_refuses_states_that_do_not_fit(damage):
     guidance, score_model, x, t, generator = vsd_case()
     step(guidance, score_model, x, t, generator)
     state = dict(guidance.state_dict())
@@ -125,10 +125,10 @@ def test_a_state_that_does_not_fit_is_refused(damage):
         vsd_case()[0].load_state_dict(state)
 
 
-def test_a_prior_that_stumbles_does_not_spoil_what_is_learnt():
+def test_vsd_ignores_non_finite_predictions():
     guidance, score_model, x, t, generator = vsd_case()
     step(guidance, score_model, x, t, generator)
     before = {k: v.clone() for k, v in guidance.state_dict().items()}
-    lost = replace(score_model, predict_x0=lambda x_t, t, scale: x_t * float("nan"))
-    step(guidance, lost, x, t, generator)
+    broken = replace(score_model, predict_x0=lambda x_t, t, scale: x_t * float("nan"))
+    step(guidance, broken, x, t, generator)
     assert all(torch.equal(v, guidance.state_dict()[k]) for k, v in before.items())

@@ -1,4 +1,4 @@
-"""Every guidance against its equation, on predictions that are formulas."""
+"""Every guidance against its equation, on closed-form predictions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def empty(x_t, t):
     return 0.3 * x_t - 0.1 * t.view(-1, 1, 1, 1)
 
 
-def mixed(scale):
+def guided(scale):
     return lambda x_t, t: empty(x_t, t) + scale * (prompted(x_t, t) - empty(x_t, t))
 
 
@@ -41,8 +41,8 @@ def case():
     return draw(*SHAPE).requires_grad_(), t, draw(*SHAPE, seed=1)
 
 
-def noise_of(predict, x_t, t):
-    """The noise prediction that a prediction of x_0 stands for."""
+def predicted_noise(predict, x_t, t):
+    """Convert a prediction of x_0 into one of the noise."""
     alpha, sigma = (c.view(-1, 1, 1, 1) for c in cosine(t))
     return (x_t - alpha * predict(x_t, t)) / sigma
 
@@ -58,35 +58,35 @@ def w(t, weighting):
     return {"sds": sigma**2, "uniform": torch.ones_like(sigma), "x0": sigma / alpha}[weighting]
 
 
-def gradient(guided, x):
-    return torch.autograd.grad(guided.loss, x)[0] * x.numel()  # the loss is a mean
+def gradient(output, x):
+    return torch.autograd.grad(output.loss, x)[0] * x.numel()  # the loss is a mean
 
 
 def close(actual, expected):
     assert float((actual - expected).abs().max()) < 1e-6
-    assert float(expected.abs().max()) > 1e-2, "or nothing was compared"
+    assert float(expected.abs().max()) > 1e-2, "otherwise nothing is compared"
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("scale", [0.0, 1.0, 7.5])
 def test_sds_is_w_times_the_noise_residual(case, weighting, scale):
     x, t, noise = case
-    found = gradient(sds(x, t, cosine(t), mixed(scale), noise=noise, weighting=weighting), x)
-    close(found, w(t, weighting) * (noise_of(mixed(scale), noised(x, t, noise), t) - noise))
+    found = gradient(sds(x, t, cosine(t), guided(scale), noise=noise, weighting=weighting), x)
+    close(found, w(t, weighting) * (predicted_noise(guided(scale), noised(x, t, noise), t) - noise))
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-def test_csd_is_w_times_the_classifiers_part(case, weighting):
+def test_csd_is_w_times_the_classifier_residual(case, weighting):
     x, t, noise = case
     found = gradient(csd(x, t, cosine(t), prompted, empty, noise=noise, scale=3.0, weighting=weighting), x)
     x_t = noised(x, t, noise)
-    close(found, 3 * w(t, weighting) * (noise_of(prompted, x_t, t) - noise_of(empty, x_t, t)))
+    close(found, 3 * w(t, weighting) * (predicted_noise(prompted, x_t, t) - predicted_noise(empty, x_t, t)))
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 7.5])
 def test_sds_is_its_unconditional_part_and_csd(case, scale):
     x, t, noise = case
-    whole = gradient(sds(x, t, cosine(t), mixed(scale), noise=noise), x)
+    whole = gradient(sds(x, t, cosine(t), guided(scale), noise=noise), x)
     prior = gradient(sds(x, t, cosine(t), empty, noise=noise), x)
     close(whole, prior + gradient(csd(x, t, cosine(t), prompted, empty, noise=noise, scale=scale), x))
 
@@ -94,9 +94,9 @@ def test_sds_is_its_unconditional_part_and_csd(case, scale):
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_vsd_is_w_times_the_difference_of_two_scores(case, weighting):
     x, t, noise = case
-    found = gradient(vsd(x, t, cosine(t), mixed(7.5), prompted, noise=noise, weighting=weighting), x)
+    found = gradient(vsd(x, t, cosine(t), guided(7.5), prompted, noise=noise, weighting=weighting), x)
     x_t = noised(x, t, noise)
-    close(found, w(t, weighting) * (noise_of(mixed(7.5), x_t, t) - noise_of(prompted, x_t, t)))
+    close(found, w(t, weighting) * (predicted_noise(guided(7.5), x_t, t) - predicted_noise(prompted, x_t, t)))
 
 
 def test_vsd_of_a_distribution_that_knows_its_noise_is_sds(case):
@@ -110,7 +110,7 @@ def test_vsd_of_a_distribution_that_knows_its_noise_is_sds(case):
 def test_ism_compares_the_ends_of_the_inversions_last_interval(case, weighting):
     x, t, noise = case
     found = gradient(
-        ism(x, t, cosine, mixed(7.5), empty, noise=noise, interval=0.1, stride=0.3, weighting=weighting), x
+        ism(x, t, cosine, guided(7.5), empty, noise=noise, interval=0.1, stride=0.3, weighting=weighting), x
     )
     for row, (now, want) in enumerate(zip(t.tolist(), found, strict=True)):
         # the largest s is 0.8, so all walk from 0.02 to their s in three steps
@@ -118,14 +118,14 @@ def test_ism_compares_the_ends_of_the_inversions_last_interval(case, weighting):
         x_s = math.cos(0.01 * math.pi) * x[row : row + 1].detach()
         x_s = x_s + math.sin(0.01 * math.pi) * noise[row : row + 1]
         for at, after in zip(times[:-1], times[1:], strict=True):
-            eps = noise_of(empty, x_s, torch.tensor([at], dtype=torch.float64))
+            eps = predicted_noise(empty, x_s, torch.tensor([at], dtype=torch.float64))
             known = (x_s - math.sin(at * math.pi / 2) * eps) / math.cos(at * math.pi / 2)
             x_s = math.cos(after * math.pi / 2) * known + math.sin(after * math.pi / 2) * eps
         last = torch.tensor([now], dtype=torch.float64)
-        close(want, (w(last, weighting) * (noise_of(mixed(7.5), x_s, last) - eps))[0])
+        close(want, (w(last, weighting) * (predicted_noise(guided(7.5), x_s, last) - eps))[0])
 
 
-def test_ism_below_its_begin_is_csd_there(case):
+def test_ism_below_min_time_is_csd_at_min_time(case):
     x, _, noise = case
     t = torch.full((3,), 0.02, dtype=torch.float64)
     found = gradient(ism(x, t - 0.01, cosine, prompted, empty, noise=noise, weighting="uniform"), x)
@@ -165,16 +165,16 @@ def test_csd_climbs_the_classifier():
 def test_ism_hardly_depends_on_its_noise_and_sds_does():
     mixture, x, t, generator = mixture_case()
     spreads = {}
-    for kind in ("sds", "ism"):
-        guidance, score_model = load_guidance(GuidanceConfig(type=kind)), mixture.score_model(GuidanceConfig(), 200)
+    for name in ("sds", "ism"):
+        guidance, score_model = load_guidance(GuidanceConfig(type=name)), mixture.score_model(GuidanceConfig(), 200)
         found = torch.stack(
             [torch.autograd.grad(guidance(x, t, score_model, generator=generator).loss, x)[0] for _ in range(8)]
         )
-        spreads[kind] = float(found.std(0).mean())
+        spreads[name] = float(found.std(0).mean())
     assert spreads["ism"] < 0.2 * spreads["sds"]
 
 
-def test_a_picture_on_the_priors_own_path_is_left_by_ism():
+def test_ism_leaves_images_on_the_priors_trajectory():
     """Without a prompt and with a short interval, there is nothing to match; SDS still pulls."""
     mixture, x, t, generator = mixture_case()
     score_model = ScoreModel(
@@ -184,7 +184,7 @@ def test_a_picture_on_the_priors_own_path_is_left_by_ism():
         torch.zeros(200, 0),
     )
     pulls = {}
-    for kind in ("sds", "ism"):
-        loss = load_guidance(GuidanceConfig(type=kind))(x, t, score_model, generator=generator).loss
-        pulls[kind] = float(torch.autograd.grad(loss, x)[0].abs().mean())
+    for name in ("sds", "ism"):
+        loss = load_guidance(GuidanceConfig(type=name))(x, t, score_model, generator=generator).loss
+        pulls[name] = float(torch.autograd.grad(loss, x)[0].abs().mean())
     assert pulls["ism"] < 0.1 * pulls["sds"]

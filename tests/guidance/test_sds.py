@@ -1,4 +1,4 @@
-"""SDS in its two forms, and classifier-free guidance on a prior that is a formula."""
+"""SDS in its two forms, and classifier-free guidance on a closed-form prior."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def noise_form(x, t, noise):
     return (x_t - alpha * some_network(x_t, t)) / sigma - noise
 
 
-def test_the_residuals_are_one_up_to_alpha_over_sigma(case):
+def test_sds_residuals_agree_up_to_alpha_over_sigma(case):
     x, t, noise = case
     alpha, sigma = (c.view(-1, 1, 1, 1) for c in cosine(t))
     x_hat = sds(x, t, cosine(t), some_network, noise=noise).x0
@@ -50,24 +50,24 @@ def test_the_residuals_are_one_up_to_alpha_over_sigma(case):
 
 
 @pytest.mark.parametrize("weighting", ["x0", "sds"])
-def test_gradient_is_dreamfusions_up_to_the_documented_factor(case, weighting):
+def test_sds_gradient_is_dreamfusions_up_to_the_documented_factor(case, weighting):
     x, t, noise = case
     alpha, sigma = (c.view(-1, 1, 1, 1) for c in cosine(t))
     loss = sds(x, t, cosine(t), some_network, noise=noise, weighting=weighting).loss
     (gradient,) = torch.autograd.grad(loss, x)
     # sds: w = sigma^2. x0: |x - x0_hat|^2 alone, that is w = sigma / alpha.
     w = sigma**2 if weighting == "sds" else sigma / alpha
-    expected = w * noise_form(x, t, noise) / x.numel()  # a mean over pictures and pixels
+    expected = w * noise_form(x, t, noise) / x.numel()  # a mean over images and pixels
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-8)
 
 
-def test_the_default_weighting_is_the_reconstruction(case):
+def test_sds_default_weighting_is_x0(case):
     x, t, noise = case
     guidance = sds(x, t, cosine(t), some_network, noise=noise)
     assert guidance.loss.item() == pytest.approx(0.5 * (x - guidance.x0).square().mean().item())
 
 
-def test_the_reconstruction_is_frozen(case):
+def test_sds_holds_the_reconstruction_constant(case):
     """No gradient passes through the prior, even if it would give one."""
     x, t, noise = case
     guidance = sds(x, t, cosine(t), some_network, noise=noise)
@@ -76,20 +76,20 @@ def test_the_reconstruction_is_frozen(case):
     torch.testing.assert_close(gradient, (x - guidance.x0).detach() / x.numel())
 
 
-def test_a_picture_that_the_prior_agrees_with_stays(case):
+def test_sds_leaves_images_that_the_prior_reproduces(case):
     x, t, noise = case
     guidance = sds(x, t, cosine(t), lambda x_t, t: x.detach(), noise=noise)
     (gradient,) = torch.autograd.grad(guidance.loss, x)
     assert guidance.loss == 0 and gradient.abs().max() == 0
 
 
-class Formula:
-    """A prior whose prediction is its prompt's number plus a share of the picture; counts its calls."""
+class ClosedFormPrior:
+    """Predicts the prompt's number plus a fraction of the image, and records its calls."""
 
     name, sha256, camera_conditioned = "formula", "", True
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, int]] = []
+        self.queries: list[tuple[int, int]] = []
 
     def check_prompt(self, prompt: str) -> list[str]:
         return []
@@ -105,13 +105,13 @@ class Formula:
 
     def denoise(self, x_t, t, text: TextEmbedding, cameras: OrbitCameras, *, views: int = 1):
         assert len(x_t) == len(t) == len(text.embedding) == len(cameras)
-        self.asked.append((len(x_t), views))
+        self.queries.append((len(x_t), views))
         lift = text.embedding[:, :1, None, None] * (1 + cameras.azimuth_deg.view(-1, 1, 1, 1) / 360)
         return lift + 0.1 * x_t
 
 
-def ask(scale, rescale=0.0):
-    prior = Formula()
+def query_prior(scale, rescale=0.0):
+    prior = ClosedFormPrior()
     assert isinstance(prior, Prior)
     x_t, t = draw(*SHAPE), torch.full((3,), 0.5)
     text = prior.encode_text(["mug", ""])
@@ -120,29 +120,29 @@ def ask(scale, rescale=0.0):
     return prior, x0, lift + 0.1 * x_t, 0.1 * x_t  # cond and uncond
 
 
-def test_scales_one_and_zero_ask_once_and_any_other_asks_for_both_at_once():
-    prior, x0, cond, _ = ask(1.0)
-    assert prior.asked == [(3, 3)]
+def test_cfg_denoise_queries_once_at_scales_zero_and_one_and_both_at_once_otherwise():
+    prior, x0, cond, _ = query_prior(1.0)
+    assert prior.queries == [(3, 3)]
     torch.testing.assert_close(x0, cond)
-    assert ask(0.0)[0].asked == [(3, 3)]
-    assert ask(7.5)[0].asked == [(6, 3)]
+    assert query_prior(0.0)[0].queries == [(3, 3)]
+    assert query_prior(7.5)[0].queries == [(6, 3)]
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 2.0, 7.5, 100.0])
-def test_guidance_is_linear_from_uncond(scale):
-    _, x0, cond, uncond = ask(scale)
+def test_cfg_denoise_is_linear_in_scale(scale):
+    _, x0, cond, uncond = query_prior(scale)
     torch.testing.assert_close(x0, uncond + scale * (cond - uncond))
 
 
-def test_rescale_restores_the_deviation_of_the_conditional():
-    _, x0, cond, _ = ask(7.5, rescale=1.0)
+def test_cfg_denoise_rescale_restores_the_conditional_deviation():
+    _, x0, cond, _ = query_prior(7.5, rescale=1.0)
     torch.testing.assert_close(x0.flatten(1).std(1), cond.flatten(1).std(1), rtol=1e-4, atol=1e-5)
-    _, half, _, _ = ask(7.5, rescale=0.5)
-    _, none, _, _ = ask(7.5)
+    _, half, _, _ = query_prior(7.5, rescale=0.5)
+    _, none, _, _ = query_prior(7.5)
     torch.testing.assert_close(half, (x0 + none) / 2)
 
 
-def test_text_repeats_rows_in_a_row():
+def test_text_embedding_repeat_interleaves_rows():
     text = TextEmbedding(torch.tensor([[1.0], [2.0]]))
     assert text.repeat(2).embedding.flatten().tolist() == [1, 1, 2, 2]
     assert TextEmbedding.cat([text, text]).embedding.flatten().tolist() == [1, 2, 1, 2]

@@ -1,15 +1,14 @@
-"""Every number of a run, in one frozen tree, and the ways to set one.
+"""Resolve a run's settings from presets, files and options.
 
-``resolve`` takes, in rising order: the quality, a preset, a YAML file, ``--set`` pairs, keyword
-overrides. A setting exists once, as a dataclass field; its type and its range are read
-from there, so that adding a field is all there is to adding a setting.
+`resolve_config` applies, from lowest to highest precedence: the quality, a preset, a YAML file, ``--set`` pairs,
+keyword overrides. A setting is declared once, as a dataclass field of the schema, which holds its type and range: to
+add a setting, add a field.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import math
 import reprlib
@@ -31,7 +30,7 @@ from dreamfusion3d.core.config.schema import (
 )
 from dreamfusion3d.core.errors import InputError, SettingError
 
-MAX_CONFIG_BYTES = 1 << 20  # bytes of a config file
+MAX_CONFIG_BYTES = 1 << 20
 
 
 def resolve_config(
@@ -43,11 +42,19 @@ def resolve_config(
     quality_presets: Mapping[str, Mapping[str, Any]] = QUALITY_PRESETS,
     **overrides: Any,
 ) -> Config:
-    """The configuration of a run.
+    """Resolve the configuration of a run.
 
-    ``preset`` is one of ``presets.names()``, ``qualities`` what each quality changes. ``sets`` are
-    ``key=value`` strings; ``overrides`` are dotted keys with ``__`` for the dot (``mesh__faces=5000``),
-    ignored when None, so that absent command-line options pass through.
+    Args:
+        quality: draft, standard or high.
+        path: YAML file of settings.
+        sets: ``section.key=value`` strings.
+        preset: Name of a published method's settings, see `preset_names`.
+        quality_presets: The settings that each quality changes.
+        **overrides: Settings with ``__`` for the dot (``mesh__max_faces=5000``); None is ignored, so that absent
+            command-line options pass through.
+
+    Raises:
+        InputError: A name is unknown or a value is invalid.
     """
     if quality not in QUALITY_PRESETS:
         raise InputError(f"quality {quality!r} is not one of {', '.join(QUALITIES)}")
@@ -59,19 +66,19 @@ def resolve_config(
     for pair in sets:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise InputError(f"--set {pair!r} is not KEY=VALUE, for example optim.steps=800")
+            raise InputError(f"--set {pair!r} is not KEY=VALUE, e.g. optim.steps=800")
         values[key.strip()] = value.strip()
     values |= {k.replace("__", "."): v for k, v in overrides.items() if v is not None}
     return override_config(Config(), values)
 
 
 def override_config(config: Config, values: Mapping[str, Any]) -> Config:
-    """``config`` with the dotted keys of ``values`` replaced, each checked for type and range."""
+    """Return ``config`` with the dotted keys of ``values`` replaced, each checked for type and range."""
     types_by_key = setting_types()
     by_section: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
         if key not in types_by_key:
-            raise InputError(f"there is no setting {key!r}{did_you_mean(key, list(types_by_key))}")
+            raise InputError(f"unknown setting {key!r}{did_you_mean(key, list(types_by_key))}")
         section, name = key.split(".")
         by_section.setdefault(section, {})[name] = _parse_value(value, types_by_key[key], key)
     changed = {s: dataclasses.replace(getattr(config, s), **new) for s, new in by_section.items()}
@@ -81,7 +88,7 @@ def override_config(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def setting_types() -> dict[str, Any]:
-    """Every dotted key and its type."""
+    """Return the type of every setting by its dotted key."""
     sections = typing.get_type_hints(Config)
     return {
         f"{section}.{name}": annotation
@@ -91,7 +98,7 @@ def setting_types() -> dict[str, Any]:
 
 
 def check_config(config: Config) -> None:
-    """Raises InputError for the first value out of its range; also for configs made by hand."""
+    """Check all values, of configs made by hand too. Raises InputError for the first one out of range."""
     for section in dataclasses.fields(config):
         section_config = getattr(config, section.name)
         for field in dataclasses.fields(section_config):
@@ -103,18 +110,18 @@ def check_config(config: Config) -> None:
     if config.guidance.type not in (guidances := guidance_names(config.guidance.type)):
         raise SettingError("guidance.type", f"is not one of {', '.join(guidances)}", repr(config.guidance.type))
     if config.optim.antipodal and config.optim.num_views % 2:
-        raise InputError(f"optim.antipodal needs an even number as optim.num_views, not {config.optim.num_views}")
+        raise InputError(f"optim.antipodal needs an even optim.num_views, not {config.optim.num_views}")
     if not config.mesh.formats:
         names = ", ".join(typing.get_args(FormatName))
-        raise SettingError("mesh.formats", f"is empty: name at least one of {names}")
+        raise SettingError("mesh.formats", f"is empty; give at least one of {names}")
     for name in ("field", "texture"):
         section_config = getattr(config, name)
         if section_config.max_resolution < section_config.base_resolution:
-            raise InputError(f"{name}.max_resolution is below {name}.base_resolution; raise it")
+            raise InputError(f"{name}.max_resolution is below {name}.base_resolution. Raise it")
 
 
 def guidance_names(name: str | None = None) -> tuple[str, ...]:
-    """What ``guidance.type`` may be; installed packages are not asked where ``wanted`` is ours."""
+    """Return the values of ``guidance.type``; installed packages are not searched if ``name`` is built in."""
     return (
         BUILTIN_GUIDANCES if name in BUILTIN_GUIDANCES else (*BUILTIN_GUIDANCES, *plugins.plugin_names(GUIDANCE_GROUP))
     )
@@ -128,19 +135,13 @@ def _check_range(value: int | float, low: int | float, high: int | float, key: s
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """Plain values for JSON and YAML (tuples become lists); ``--config`` reads it back."""
+    """Return plain values for JSON and YAML (tuples become lists); ``--config`` reads them back."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def config_from_dict(tree: Mapping[str, Any]) -> Config:
-    """The inverse of ``as_dict``; keys that are absent keep their defaults."""
+    """Invert `config_to_dict`; absent keys keep their defaults."""
     return override_config(Config(), _flatten(tree))
-
-
-def config_digest(config: Config) -> str:
-    """A hash of every value: equal digests are equal runs."""
-    text = json.dumps(config_to_dict(config), sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -149,26 +150,27 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if size > MAX_CONFIG_BYTES:
-            limit = f"at most {MAX_CONFIG_BYTES >> 10:,} are read"
-            raise InputError(f"the config file {path} has {size >> 10:,} KB; {limit}")
+            raise InputError(
+                f"the config file {path} has {size >> 10:,} KB; the limit is {MAX_CONFIG_BYTES >> 10:,} KB"
+            )
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the config file {path}: {error.strerror}") from None
     except RecursionError:
         raise InputError(f"the config file {path} is nested too deeply") from None
-    # yaml lets through the ValueErrors of dates and numbers that are none
+    # yaml does not catch the ValueErrors of invalid dates and numbers
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"the config file {path} is not YAML: {reason}") from None
+        raise InputError(f"the config file {path} is not valid YAML: {reason}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise InputError(f"the config file {path} must hold sections such as 'optim: {{steps: 800}}'")
+        raise InputError(f"the config file {path} must contain sections such as 'optim: {{steps: 800}}'")
     return _flatten(tree)
 
 
 def _flatten(tree: Mapping[Any, Any]) -> dict[str, Any]:
-    """Dotted keys; accepts both ``optim: {steps: 1}`` and ``optim.steps: 1``."""
+    """Return dotted keys; accepts both ``optim: {steps: 1}`` and ``optim.steps: 1``."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -179,17 +181,17 @@ def _flatten(tree: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def did_you_mean(name: str, names: list[str]) -> str:
-    """', did you mean X?' by the whole key, by its last part, or the whole list when nothing is near."""
+    """Return a hint with the closest name (whole key, else its last part), or with all names if none is close."""
     matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if not matches:
         tail = name.rpartition(".")[2]
         tails = {k.rpartition(".")[2]: k for k in names}
         matches = [tails[t] for t in difflib.get_close_matches(tail, list(tails), n=1, cutoff=0.6)]
-    return f"; did you mean {matches[0]!r}?" if matches else f"; there are: {', '.join(names)}"
+    return f"; did you mean {matches[0]!r}?" if matches else f". Use one of: {', '.join(names)}"
 
 
 def _parse_value(value: Any, annotation: Any, key: str) -> Any:
-    """``value`` as ``kind``: from a command line's string, or from YAML where the type must fit already."""
+    """Convert a command line's string, or check a YAML value's type. Raises SettingError."""
     origin = typing.get_origin(annotation)
     if origin is Literal:
         return check_choice(value, typing.get_args(annotation), key)
@@ -209,7 +211,7 @@ def _parse_value(value: Any, annotation: Any, key: str) -> Any:
         return _parse_number(value, annotation, key)
     if annotation is str and isinstance(value, str) and value:
         return value
-    raise SettingError(key, "is not a text of at least one letter", reprlib.repr(value))
+    raise SettingError(key, "is not a non-empty string", reprlib.repr(value))
 
 
 def _parse_number(value: Any, number_type: type, key: str) -> int | float:
@@ -227,7 +229,7 @@ def _parse_number(value: Any, number_type: type, key: str) -> int | float:
 
 
 def check_choice(value: Any, choices: tuple[Any, ...], key: str) -> Any:
-    """``value`` when it is one of ``choices``; else an InputError that names them and the nearest."""
+    """Return ``value`` if it is one of ``choices``. Raises SettingError with the choices and the closest one."""
     if value in choices:
         return value
     matches = difflib.get_close_matches(str(value).lower(), list(map(str, choices)), n=1, cutoff=0.5)
@@ -239,7 +241,7 @@ def _parse_tuple(value: Any, item_types: tuple[Any, ...], key: str) -> tuple[Any
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
     if not isinstance(value, (list, tuple)):
-        raise SettingError(key, "is not a list; separate its values by commas", reprlib.repr(value))
+        raise SettingError(key, "is not a list; separate its values with commas", reprlib.repr(value))
     if len(item_types) == 2 and item_types[1] is Ellipsis:
         items = [_parse_value(v, item_types[0], key) for v in value]
         return tuple(dict.fromkeys(items))

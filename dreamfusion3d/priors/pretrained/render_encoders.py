@@ -14,7 +14,7 @@ from dreamfusion3d.priors.images import resize_images
 from dreamfusion3d.priors.pretrained.vae_blocks import is_tiny_autoencoder, vae_encoder_blocks
 from dreamfusion3d.priors.protocol import EncoderBlocks
 
-GRAY_LEVELS = {"white": 1.0, "grey": 0.5, "black": 0.0}
+GRAY_LEVELS = {"white": 1.0, "gray": 0.5, "black": 0.0}
 
 
 @runtime_checkable

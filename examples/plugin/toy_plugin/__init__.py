@@ -1,1 +1,1 @@
-"""A prior and a guidance that dreamfusion3d finds by their entry points, once this is installed."""
+"""Example prior and guidance that dreamfusion3d finds through their entry points."""

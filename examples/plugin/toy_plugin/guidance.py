@@ -1,4 +1,4 @@
-"""A guidance is a function from pictures, times and a teacher to a loss."""
+"""A guidance is a function from images, times and a score model to a loss."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.guidance import GuidanceOutput, ScoreModel
+from dreamfusion3d.guidance import GuidanceOutput, ScoreModel, per_image
 
 
 def toy(
-    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], teacher: ScoreModel, *, generator: torch.Generator
+    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], score_model: ScoreModel, *, generator: torch.Generator
 ) -> GuidanceOutput:
-    """SDS with the noise drawn as its own opposite too, so that half of its variance cancels."""
-    alpha, sigma = (c.view(-1, 1, 1, 1) for c in teacher.alpha_sigma(t))
+    """SDS with antithetic noise: each noise is used with both signs, which cancels half of the variance."""
+    alpha, sigma = per_image(score_model.alpha_sigma(t))
     noise = torch.randn(x.shape, generator=generator, device=x.device)
     with torch.no_grad():
-        there = teacher.denoise(alpha * x + sigma * noise, t)
-        opposite = teacher.denoise(alpha * x - sigma * noise, t)
-        x0 = (there + opposite) / 2
+        positive = score_model.denoise(alpha * x + sigma * noise, t)
+        negative = score_model.denoise(alpha * x - sigma * noise, t)
+        x0 = (positive + negative) / 2
     return GuidanceOutput(0.5 * (x - x0).square().mean(), x0)

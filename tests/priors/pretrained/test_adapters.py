@@ -185,7 +185,7 @@ def test_the_background_is_one_for_all_pictures_of_a_call(folders):
     prior, generator = load(folders["if"]), torch.Generator().manual_seed(0)
     first, second = (prior.encode(clear, generator=generator) for _ in range(2))
     assert torch.equal(first, first[:1, :, :1, :1].expand_as(first)) and not torch.equal(first, second)
-    for name, level in (("white", 1.0), ("grey", 0.0), ("black", -1.0)):
+    for name, level in (("white", 1.0), ("gray", 0.0), ("black", -1.0)):
         x = load(folders["if"], background=name).encode(clear, generator=generator)
         assert torch.equal(x, torch.full_like(x, level))
 

@@ -1,4 +1,4 @@
-"""Settings of known methods, a YAML file each, with the source of every value beside it."""
+"""Settings of published methods, one YAML file each, with the source of every value beside it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _FOLDER = Path(__file__).parent
 
 
 def preset_names() -> list[str]:
-    """The presets that ship, sorted."""
+    """Return the sorted names of the shipped presets."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 def preset_path(name: str) -> Path:
-    """The preset's file; raises InputError for a name that does not ship."""
+    """Return the preset's file. Raises InputError for an unknown name."""
     if name not in preset_names():
-        raise InputError(f"there is no preset {name!r}; there are: {', '.join(preset_names())}")
+        raise InputError(f"unknown preset {name!r}. Use one of: {', '.join(preset_names())}")
     return _FOLDER / f"{name}.yaml"
