@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dreamfusion3d.core.errors import InputError
@@ -82,6 +82,12 @@ class OrbitCameras:
         """Focal length in pixels."""
         return 0.5 * self.height / torch.tan(torch.deg2rad(self.fov_deg) / 2)
 
+    @property
+    def intrinsics(self) -> Float[Tensor, "b 4"]:
+        """Focal lengths along u and v, then the principal point, in pixels."""
+        principal_point = self.focal.new_tensor([self.width / 2, self.height / 2]).expand(len(self), 2)
+        return torch.cat([self.focal[:, None].expand(-1, 2), principal_point], 1)
+
     def rays(self) -> tuple[Float[Tensor, "b h w 3"], Float[Tensor, "b h w 3"]]:
         """Origins and unit directions through every pixel centre."""
         device, dtype = self.azimuth_deg.device, self.azimuth_deg.dtype
@@ -101,6 +107,13 @@ class OrbitCameras:
         directions = torch.einsum("bij,bhwj->bhwi", pose[:, :3, :3], camera_directions)
         directions = directions / directions.norm(dim=-1, keepdim=True)
         origins = pose[:, None, None, :3, 3].expand_as(directions)
+        return origins, directions
+
+    def rays_through(self, pixels: Int64[Tensor, " n"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
+        """Return the rays of ``pixels``, numbered in the order b, h, w; the same bits as `rays`."""
+        camera, offset = pixels // (self.height * self.width), pixels % (self.height * self.width)
+        used, row = camera.unique(return_inverse=True)
+        origins, directions = (t.flatten(1, 2)[row, offset] for t in self.select(used).rays())
         return origins, directions
 
     def project(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "b n 3"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,14 +29,13 @@ class PinholeCameras:
     @classmethod
     def from_orbit(cls, cameras: OrbitCameras) -> PinholeCameras:
         """The same cameras without their orbits."""
-        principal_point = cameras.focal.new_tensor([cameras.width / 2, cameras.height / 2])
-        return cls(
-            cameras.camera_to_world,
-            cameras.focal[:, None].expand(-1, 2),
-            principal_point.expand(len(cameras), 2),
-            cameras.height,
-            cameras.width,
-        )
+        intrinsics = cameras.intrinsics
+        return cls(cameras.camera_to_world, intrinsics[:, :2], intrinsics[:, 2:], cameras.height, cameras.width)
+
+    @property
+    def intrinsics(self) -> Float[Tensor, "b 4"]:
+        """Focal lengths along u and v, then the principal point, in pixels."""
+        return torch.cat([self.focal, self.principal_point], 1)
 
     def to(self, device: torch.device | str) -> PinholeCameras:
         return dataclasses.replace(
@@ -59,6 +59,13 @@ class PinholeCameras:
             focal=self.focal[indices],
             principal_point=self.principal_point[indices],
         )
+
+    def rays(self) -> tuple[Float[Tensor, "b h w 3"], Float[Tensor, "b h w 3"]]:
+        """Return origins and unit directions through all pixel centers."""
+        shape = (len(self), self.height, self.width)
+        pixels = torch.arange(math.prod(shape), device=self.focal.device)
+        origins, directions = (t.view(*shape, 3) for t in self.rays_through(pixels))
+        return origins, directions
 
     def rays_through(self, pixels: Int64[Tensor, " n"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
         """Origins and unit directions through the centres of ``pixels``, numbered through b, h, w."""

@@ -18,14 +18,15 @@ from dreamfusion3d.mesh.isolevel import OPACITY_THRESHOLD, choose_isolevel
 from dreamfusion3d.mesh.isosurface import log_ratio, sample_grid
 from dreamfusion3d.mesh.refine import refine_grid
 from dreamfusion3d.mesh.space_carving import solidify
+from dreamfusion3d.rendering.chunked import render_field_chunked
 from dreamfusion3d.rendering.mesh_renderer import render_silhouettes
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
-from dreamfusion3d.rendering.volume import RenderSettings, render_field
+from dreamfusion3d.rendering.volume import RenderSettings
 
 SILHOUETTE_VIEWS = 24  # whose silhouettes decide where the surface is
 SILHOUETTE_SIZE = 64  # pixels
 COARSE_RESOLUTION = 128  # samples a side on which the level is chosen
-OCCUPANCY_WARMUP_UPDATES = 4  # looks at random points of every cell
+SILHOUETTE_GRID_RESOLUTION = 48  # cells per axis of the occupancy grid for them
 
 
 @dataclass(frozen=True)
@@ -75,22 +76,20 @@ def silhouette_cameras() -> OrbitCameras:
     return orbit_cameras(azimuths, torch.tensor(elevations), height=SILHOUETTE_SIZE, width=SILHOUETTE_SIZE)
 
 
-@torch.no_grad()
 def render_field_opacity(field: Field, generator: torch.Generator) -> tuple[OrbitCameras, Float[np.ndarray, "v h w"]]:
     """The field's opacity from VIEWS cameras around it."""
-    device = generator.device
     cameras = silhouette_cameras()
-    # built anew, because the optimisation's own grid is not kept in the field's file
-    occupancy = OccupancyGrid(device=device)
-    for sweep in range(OCCUPANCY_WARMUP_UPDATES):
-        occupancy.update(field.density, generator=generator, step=sweep)
-    settings = RenderSettings(shading="albedo")  # no normals: only the opacity is asked for
-    opacities = []
-    for view in range(SILHOUETTE_VIEWS):  # one at a time bounds the memory
-        camera = cameras.select(torch.tensor([view])).to(device)
-        rendered = render_field(field, camera, occupancy=occupancy, generator=generator, settings=settings)
-        opacities.append(rendered.opacity.cpu())
-    return cameras, torch.cat(opacities).numpy()
+    # built anew, because the optimization's own grid is not saved with the field
+    occupancy = OccupancyGrid.from_field(field.density, SILHOUETTE_GRID_RESOLUTION, generator)
+    render, _ = render_field_chunked(
+        field,
+        cameras.to(generator.device),
+        occupancy=occupancy,
+        generator=generator,
+        settings=RenderSettings(shading="albedo"),  # the opacity needs no normals
+        rays_per_chunk=SILHOUETTE_SIZE**2,
+    )
+    return cameras, render.opacity.cpu().numpy()
 
 
 def as_numpy_function(function: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[np.ndarray], np.ndarray]:

@@ -180,7 +180,7 @@ def _mesh_renderer(scene: RunScene, channel: str) -> FrameRenderer:
 def _field_renderer(run: FinishedRun, scene: RunScene, channel: str, device: torch.device) -> FrameRenderer:
     """Raises InputError where the run has no field."""
     from dreamfusion3d.pipelines.run_reader import RunFieldReader, read_run_config
-    from dreamfusion3d.rendering.novel_view import render_field_chunked
+    from dreamfusion3d.rendering.chunked import render_field_chunked
     from dreamfusion3d.rendering.occupancy_grid import occupied_cells
     from dreamfusion3d.rendering.volume import RenderSettings
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.cameras.protocol import RayCameras
 from dreamfusion3d.core.shading import lambert_shading, light_direction
 from dreamfusion3d.core.types import Mesh, Render
 from dreamfusion3d.mesh.rasterize import rasterize_triangles
@@ -42,10 +42,10 @@ class GBuffer:
 
 
 def rasterize_gbuffer(
-    mesh: Mesh, normals: Float[np.ndarray, "v 3"], cameras: OrbitCameras, *, supersample: int = 1
+    mesh: Mesh, normals: Float[np.ndarray, "v 3"], cameras: RayCameras, *, supersample: int = 1
 ) -> GBuffer:
     """The nearest face at every sub-pixel centre, on the cameras' device."""
-    device, cpu_cameras = cameras.azimuth_deg.device, cameras.to("cpu")
+    device, cpu_cameras = cameras.camera_to_world.device, cameras.to("cpu")
     height, width = cpu_cameras.height * supersample, cpu_cameras.width * supersample
     fine = cpu_cameras.resized(height, width)
     points = fine.project(torch.from_numpy(mesh.vertices).float()).numpy()

@@ -1,4 +1,4 @@
-"""Pictures of a finished mesh, by the same cameras and under the same light as the field's."""
+"""Rendering of textured meshes, by the cameras and under the light that render the field."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from dreamfusion3d.cameras.orbit import OrbitCameras
-from dreamfusion3d.cameras.pinhole import PinholeCameras
+from dreamfusion3d.cameras.protocol import RayCameras
 from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.shading import AMBIENT, DIFFUSE, light_direction
 from dreamfusion3d.core.types import Mesh, Render, TexturedMesh
@@ -19,7 +18,7 @@ from dreamfusion3d.mesh.rasterize import rasterize_triangles
 @no_type_check
 @njit
 def _sample_texture_channel(texture, u, v, channel):
-    """Bilinear, clamped at the border; v = 1 is the top row; texel centres lie at +0.5."""
+    """Interpolate bilinearly, clamped at the border; v = 1 is the top row, texel centers lie at +0.5."""
     height, width = texture.shape[0], texture.shape[1]
     x = min(max(u * width - 0.5, 0.0), width - 1.0)
     y = min(max((1.0 - v) * height - 0.5, 0.0), height - 1.0)
@@ -33,7 +32,7 @@ def _sample_texture_channel(texture, u, v, channel):
 @no_type_check
 @njit(nogil=True)
 def _shade_pixels(face, weights, depth, faces, uv, normals, texture, light, ambient, diffuse, intrinsics, s, out):
-    """Shade every sub-pixel and average s*s of them: out is (h, w, 8): rgb, opacity, depth, normal."""
+    """Shade all subpixels and average s*s of them into ``out``, (h, w, 8): rgb, opacity, depth, normal."""
     height, width = face.shape
     for row in range(height):
         for col in range(width):
@@ -69,22 +68,22 @@ def _shade_pixels(face, weights, depth, faces, uv, normals, texture, light, ambi
                     out[row, col, channel] /= s * s
 
 
-def render_mesh(
-    textured: TexturedMesh, cameras: OrbitCameras | PinholeCameras, *, supersample: int = 2, shading: bool = True
-) -> Render:
-    """Anti-aliased pictures of the mesh; without ``shading`` the bare base colour.
+def render_mesh(textured: TexturedMesh, cameras: RayCameras, *, supersample: int = 2, shading: bool = True) -> Render:
+    """Render a mesh with anti-aliasing, on the CPU.
 
-    Fields as in `types.Render`: rgb and normals premultiplied by opacity, depth the mean distance
-    of what a pixel hits.
+    Args:
+        supersample: subpixels along a pixel's side.
+        shading: False renders the base color alone.
+
+    Returns:
+        A `Render` whose depth is the mean distance of what a pixel hits.
     """
     cameras = cameras.to("cpu")
     height, width = cameras.height * supersample, cameras.width * supersample
     fine = cameras.resized(height, width)
     points = fine.project(torch.from_numpy(textured.vertices).float()).numpy()
     light = light_direction(cameras.camera_to_world).numpy()
-    # focal lengths and middle, in pixels
-    pinholes = PinholeCameras.from_orbit(fine) if isinstance(fine, OrbitCameras) else fine
-    intrinsics = torch.cat([pinholes.focal, pinholes.principal_point], 1).double().numpy()
+    intrinsics = fine.intrinsics.double().numpy()
     ambient, diffuse = (AMBIENT, DIFFUSE) if shading else (1.0, 0.0)
     faces = np.ascontiguousarray(textured.faces, np.int64)
     out = np.zeros((len(cameras), cameras.height, cameras.width, 8), np.float32)
@@ -109,8 +108,8 @@ def render_mesh(
     return Render(image[..., :3], image[..., 3], image[..., 4], image[..., 5:])
 
 
-def render_silhouettes(mesh: Mesh, cameras: OrbitCameras) -> Bool[np.ndarray, "v h w"]:
-    """Which pixel centres see the mesh."""
+def render_silhouettes(mesh: Mesh, cameras: RayCameras) -> Bool[np.ndarray, "v h w"]:
+    """Return masks of the pixel centers that see the mesh."""
     cameras = cameras.to("cpu")
     points = cameras.project(torch.from_numpy(mesh.vertices).float()).numpy()
     return np.stack([rasterize_triangles(view, mesh.faces, cameras.height, cameras.width).face >= 0 for view in points])

@@ -1,8 +1,8 @@
-"""Pictures of a field in tiles of rays, with the gradient of rendering all of them at once.
+"""Volume rendering in tiles of rays, with the gradient of rendering all rays at once.
 
-The pictures are made without a graph. When the gradient with respect to them is known, tile after tile is
-rendered again, with one, and passes its part on to the field; so no more than a tile's graph is ever
-held. The samples, and which of them are lit, are those of the first time.
+The images are rendered without a graph. Once the gradient with respect to them is known, each tile is rendered
+again with a graph and passes its part of the gradient on to the field, so that only one tile's graph is ever
+held. Samples, and the choice of those that are shaded, are kept from the first pass.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import dataclasses
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.cameras.protocol import RayCameras
 from dreamfusion3d.core.types import Field, Render
-from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
 from dreamfusion3d.rendering.ray_march import Samples
 from dreamfusion3d.rendering.shading_budget import ShadedFraction
 from dreamfusion3d.rendering.volume import (
+    OccupancyLike,
     PendingSamples,
     RayOutputs,
     Rays,
@@ -38,7 +37,7 @@ _PER_RAY = ("rgb", "opacity", "depth", "normals", "albedo")
 
 @dataclass(frozen=True)
 class Tile:
-    """Rays that follow each other, with their samples and with those of them that are lit."""
+    """Consecutive rays, their samples, and the range of these in the list of shaded samples."""
 
     rays: slice
     samples: slice
@@ -47,8 +46,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class TiledRender:
-    """``picture`` and ``detail`` end here: a loss of them leaves its gradient with them, and ``backward``
-    hands it on to the field."""
+    """A detached render: losses leave their gradients in ``render`` and ``aux``; `backward` passes them on."""
 
     field: Field
     rays: Rays
@@ -60,9 +58,9 @@ class TiledRender:
     aux: SampleAux
 
     def backward(self) -> None:
-        """Adds to the gradients of the field's parameters. Once."""
+        """Add to the gradients of the field's parameters. Call once."""
         for tile in self.tiles:
-            rays, samples = self.rays.slice(tile.rays.start, tile.rays.stop), self._tile_samples(tile)
+            rays, samples = self.rays[tile.rays], self.samples.slice_rays(tile.rays, tile.samples)
             weight, albedo = weights_and_albedo(self.field, rays, samples)
             shaded = self.outputs.shaded[tile.shaded] - tile.samples.start
             recomputed = shade_and_composite(self.field, rays, samples, weight, albedo, shaded, self.settings)
@@ -78,27 +76,29 @@ class TiledRender:
             if roots:
                 torch.autograd.backward(roots, grads)
 
-    def _tile_samples(self, tile: Tile) -> Samples:
-        return self.samples.slice_rays(tile.rays, tile.samples)
-
 
 def render_field_tiled(
     field: Field,
-    cameras: OrbitCameras,
+    cameras: RayCameras,
     *,
-    occupancy: OccupancyGrid | Bool[Tensor, "x y z"],
+    occupancy: OccupancyLike,
     generator: torch.Generator,
     tiles: int,
     settings: RenderSettings,
     pending: PendingSamples | None = None,
     shaded_fraction: ShadedFraction | None = None,
 ) -> TiledRender:
-    """As ``render_detailed``, from the same random numbers, in at most ``tiles`` tiles of about as many
-    samples. The host waits for where the tiles begin and end."""
+    """Render as `render_field_with_aux` does, from the same random numbers, in tiles.
+
+    The host waits for the bounds of the tiles.
+
+    Args:
+        tiles: largest number of tiles; they have about the same number of samples.
+    """
     rays, samples = sample_camera_rays(cameras, occupancy, settings, generator, pending)
     with torch.no_grad():
         bounds = _tile_bounds(samples, tiles)
-        weight = torch.cat([_tile_weights(field, rays, samples, *bound) for bound in bounds])
+        weight = torch.cat([weights_and_albedo(field, rays[r], samples.slice_rays(r, s))[0] for r, s in bounds])
         shaded = shaded_sample_indices(weight, rays, settings, shaded_fraction)
         tile_list = [Tile(r, s, slice(*_index_range(shaded, s))) for r, s in bounds]
         outputs = _concat_as_leaves(
@@ -116,24 +116,18 @@ def render_field_tiled(
     )
 
 
-def _tile_weights(field: Field, rays: Rays, samples: Samples, ray_slice: slice, sample_slice: slice) -> Tensor:
-    return weights_and_albedo(
-        field, rays.slice(ray_slice.start, ray_slice.stop), samples.slice_rays(ray_slice, sample_slice)
-    )[0]
-
-
 def _tile_outputs(
     field: Field, rays: Rays, samples: Samples, weight: Tensor, shaded: Tensor, tile: Tile, settings: RenderSettings
 ) -> RayOutputs:
-    tile_rays, tile_samples = (rays.slice(tile.rays.start, tile.rays.stop), samples.slice_rays(tile.rays, tile.samples))
-    # asked again: colours of all samples would be most of what is held
+    tile_rays, tile_samples = rays[tile.rays], samples.slice_rays(tile.rays, tile.samples)
+    # queried again: keeping the albedo of all samples would take most of the memory
     _, albedo = weights_and_albedo(field, tile_rays, tile_samples)
     tile_shaded = shaded[tile.shaded] - tile.samples.start
     return shade_and_composite(field, tile_rays, tile_samples, weight[tile.samples], albedo, tile_shaded, settings)
 
 
 def _concat_as_leaves(parts: list[RayOutputs], weight: Tensor, shaded: Tensor) -> RayOutputs:
-    """The tiles in a row, where gradients may be left."""
+    """Concatenate the tiles to leaves, which can hold gradients."""
     concatenated = {name: torch.cat([getattr(part, name) for part in parts]) for name in (*_PER_RAY, "shaded_normals")}
     outputs = RayOutputs(**concatenated, weights=weight, shaded=shaded)
     for field in dataclasses.fields(outputs):
@@ -143,7 +137,7 @@ def _concat_as_leaves(parts: list[RayOutputs], weight: Tensor, shaded: Tensor) -
 
 
 def _tile_bounds(samples: Samples, num_tiles: int) -> list[tuple[slice, slice]]:
-    """Rays and samples of each tile; a ray is never cut."""
+    """Return the rays and the samples of each tile; no ray is split."""
     first, counts = samples.packed_info.unbind(-1)
     rays, total = len(first), int(samples.ray_indices.numel())
     if rays == 0:
@@ -160,7 +154,7 @@ def _tile_bounds(samples: Samples, num_tiles: int) -> list[tuple[slice, slice]]:
 
 
 def _index_range(shaded: Tensor, samples: slice) -> tuple[int, int]:
-    """Where in the rising ``lit`` those of ``samples`` lie."""
+    """Return the range of the ascending ``shaded`` that falls within ``samples``."""
     bounds = torch.tensor([samples.start, samples.stop], device=shaded.device)
     low, high = torch.searchsorted(shaded, bounds).tolist()
     return low, high

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from scipy import ndimage
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
-from dreamfusion3d.cameras.pinhole import PinholeCameras
+from dreamfusion3d.cameras.protocol import RayCameras
 from dreamfusion3d.core.files import atomic_write
 from dreamfusion3d.core.types import TexturedMesh
 from dreamfusion3d.mesh.rasterize import rasterize_triangles
@@ -87,13 +87,13 @@ def _render_with_backdrop(
     return (np.clip(composited, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def studio_backdrop(textured: TexturedMesh, cameras: OrbitCameras | PinholeCameras) -> Float[np.ndarray, "b h w 1"]:
+def studio_backdrop(textured: TexturedMesh, cameras: RayCameras) -> Float[np.ndarray, "b h w 1"]:
     """The grey behind a mesh, with its soft shadow on the floor."""
     rows = np.linspace(BACKDROP_TOP, BACKDROP_BOTTOM, cameras.height)[None, :, None, None]
     return rows * (1 - SHADOW_STRENGTH * _floor_shadow(textured, cameras))[..., None]
 
 
-def _floor_shadow(textured: TexturedMesh, cameras: OrbitCameras | PinholeCameras) -> Float[np.ndarray, "b h w"]:
+def _floor_shadow(textured: TexturedMesh, cameras: RayCameras) -> Float[np.ndarray, "b h w"]:
     """What lies low above the floor, dropped onto it and blurred: the object stands, not floats."""
     vertices = textured.vertices.copy()
     height = np.ptp(vertices[:, 1])

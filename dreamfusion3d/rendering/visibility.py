@@ -1,4 +1,4 @@
-"""What of a field the pictures of a step do not show."""
+"""Density of a field in places that the renders of a step do not show."""
 
 from __future__ import annotations
 
@@ -6,35 +6,41 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.cameras.protocol import RayCameras
 from dreamfusion3d.core.types import Field
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid, dilate_cells
 from dreamfusion3d.rendering.volume import SampleAux
 
-VISIBLE_SAMPLE_WEIGHT = 0.01  # weight in a pixel
-SAMPLES_PER_CHUNK = (1 << 15, 1 << 20)  # samples at a time, of a CPU and of CUDA: not to be the peak of a step
+VISIBLE_SAMPLE_WEIGHT = 0.01  # compositing weight above which a sample is visible
+SAMPLES_PER_CHUNK = (1 << 15, 1 << 20)  # on a CPU, on CUDA: small enough not to set a step's peak memory
 
 
 def hidden_density(
     field: Field,
     occupancy: OccupancyGrid,
-    cameras: OrbitCameras,
+    cameras: RayCameras,
     aux: SampleAux,
     count: int,
     *,
     generator: torch.Generator,
 ) -> Float[Tensor, " {count}"]:
-    """Density at random points of occupied cells that this step's views do not see; zeros where there are
-    none.
+    """Return the density at random points of occupied cells that the step's views do not see.
 
-    What no picture shows would keep whatever density it began with: a jug stays full to the
-    brim, because its surface can only be carved from outside. Emptied, it shows its far wall
-    through the first thin spot of its mouth, and that is the picture the prior asks for. Cells
-    next to a visible one are left alone, or thin parts would be eaten from within.
+    No image constrains what it does not show: a jug stays full to the brim, because its surface can only be
+    carved from outside. Once empty, its far wall shows through the first thin spot of its mouth, and that is the
+    image the prior asks for. Cells next to a visible one are left alone, or thin parts would be eroded from within.
+
+    Args:
+        aux: the samples of the step's render of ``cameras``.
+        count: number of points.
+        generator: draws the points.
+
+    Returns:
+        Densities per scene unit; zeros if no occupied cell is hidden.
     """
     device = generator.device
     hidden = occupancy.binary & ~dilate_cells(_visible_cells(occupancy, cameras, aux))
-    # by their rank among the hidden ones: a list of these has a size, for which the host would have to wait
+    # drawn by rank among the hidden cells: the host would have to wait for the size of a list of them
     cumulative = hidden.flatten().cumsum(0)
     draw = torch.rand(count, generator=generator, device=device)
     rank = (draw * cumulative[-1]).long() + 1  # the product may round up to the number of cells
@@ -44,13 +50,13 @@ def hidden_density(
     return torch.where(cumulative[-1] > 0, density, 0.0)
 
 
-def _visible_cells(occupancy: OccupancyGrid, cameras: OrbitCameras, aux: SampleAux) -> Bool[Tensor, "x y z"]:
-    """Cells of the occupancy grid that hold a sample of more than SEEN weight."""
+def _visible_cells(occupancy: OccupancyGrid, cameras: RayCameras, aux: SampleAux) -> Bool[Tensor, "x y z"]:
+    """Mark the cells that hold a sample of more than VISIBLE_SAMPLE_WEIGHT."""
     resolution, samples = occupancy.resolution, aux.samples
     chunk_size = SAMPLES_PER_CHUNK[aux.weights.device.type == "cuda"]
     with torch.no_grad():
         origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
-        # counted, and not chosen by a mask, for whose size the host would have to wait
+        # counted, not selected by a mask: the host would have to wait for the size of the selection
         visible_count = torch.zeros(resolution**3, device=origins.device)
         for first in range(0, len(aux.weights), chunk_size):
             chunk = slice(first, first + chunk_size)

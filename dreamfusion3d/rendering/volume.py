@@ -1,12 +1,11 @@
-"""Fields to pictures by volume rendering.
+"""Volume rendering of fields.
 
-Letters: r rays (b cameras of h x w pixels), n packed samples, m the samples that are lit.
+Letters: r rays (b cameras of h x w pixels), n packed samples, m samples that are shaded.
 
-Marching, density and albedo are cheap; a normal costs four more densities. So only samples
-whose weight exceeds ``weight_cutoff`` get one, at most ``lit_per_ray`` of them a ray on
-average (the heaviest). The rest of a ray keep their albedo under the mean shade of its lit
-samples, or under MEAN_SHADE if it has none; so every weight counts in the colour, and rgb
-stays consistent with opacity whatever the cutoff.
+A normal costs four densities, so only samples that weigh more than ``weight_cutoff`` get one: the heaviest,
+at most ``max_shaded_per_ray`` per ray on average. The other samples of a ray take the mean shading of its
+shaded samples, or MEAN_SHADING if there are none. Every weight counts in the color whatever the cutoff, so
+``rgb`` stays consistent with ``opacity``.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.cameras.protocol import RayCameras
 from dreamfusion3d.core.backends import constant_like
 from dreamfusion3d.core.shading import MEAN_SHADING, lambert_shading, light_direction
 from dreamfusion3d.core.types import Field, Render
@@ -32,11 +31,12 @@ from dreamfusion3d.rendering.shading_budget import ShadedFraction, select_sample
 # Corners of a tetrahedron: the sum of e f(x + epsilon e) over them is 4 epsilon grad f + O(epsilon^2)
 TETRAHEDRON_CORNERS = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
 MIN_HIT_OPACITY = 1e-4  # opacity below which a ray has no depth
+OccupancyLike: TypeAlias = OccupancyGrid | Bool[Tensor, "x y z"]
 
 
 @runtime_checkable
 class JointField(Field, Protocol):
-    """What a field may offer besides to be rendered faster and with steadier normals."""
+    """A field with a joint query, which is faster, and a density logit, whose differences give steadier normals."""
 
     def density_and_albedo(self, x: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]: ...
 
@@ -45,7 +45,7 @@ class JointField(Field, Protocol):
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How a picture is made; lengths in scene units."""
+    """Settings of the volume renderer; lengths in scene units."""
 
     step_size: float = 2 * math.sqrt(3) / 128
     shading: Literal["lambert", "albedo", "textureless"] = "lambert"
@@ -56,22 +56,20 @@ class RenderSettings:
 
 @dataclass(frozen=True)
 class SampleAux:
-    """The packed samples behind a picture, for the regularisers.
-
-    ``lit`` are the indices of the samples that have a normal; their ``normals`` are unit
-    vectors. Rays are numbered through b, h, w.
-    """
+    """The packed samples behind a render, for the regularizers. Rays are numbered in the order b, h, w."""
 
     samples: Samples
     weights: Float[Tensor, " n"]
     directions: Float[Tensor, "r 3"]
-    shaded: Tensor
-    shaded_normals: Float[Tensor, "m 3"]
-    albedo: Float[Tensor, "b h w 3"]  # without light, premultiplied
+    shaded: Tensor  # indices of the samples that have a normal
+    shaded_normals: Float[Tensor, "m 3"]  # unit
+    albedo: Float[Tensor, "b h w 3"]  # unlit, premultiplied
 
     def orientation_loss(self) -> Float[Tensor, ""]:
-        """sum_i w_i max(0, n_i . d)^2, a mean over rays (Ref-NeRF, arXiv 2112.03907, eq. 11):
-        visible surfaces face the camera. The weights are constants, as in DreamFusion."""
+        """Return the mean over rays of sum_i w_i max(0, n_i . d)^2 (Ref-NeRF, arXiv 2112.03907, equation 11).
+
+        It makes visible surfaces face the camera. The weights are constants, as in DreamFusion.
+        """
         if not self.directions.shape[0]:
             return self.weights.sum()
         facing = (self.shaded_normals * self.directions[self.samples.ray_indices[self.shaded]]).sum(-1)
@@ -81,63 +79,66 @@ class SampleAux:
 
 def render_field(
     field: Field,
-    cameras: OrbitCameras,
+    cameras: RayCameras,
     *,
-    occupancy: OccupancyGrid | Bool[Tensor, "x y z"],
+    occupancy: OccupancyLike,
     generator: torch.Generator,
     settings: RenderSettings = RenderSettings(),
 ) -> Render:
-    """Pictures of a field, differentiable in its parameters."""
-    result, _ = render_field_with_aux(field, cameras, occupancy=occupancy, generator=generator, settings=settings)
-    return result
+    """Render a field, differentiably in its parameters.
+
+    Args:
+        field: the radiance field; a `JointField` renders faster.
+        cameras: ``b`` cameras on the field's device.
+        occupancy: occupied cells over [-1, 1]^3; samples are taken in these alone.
+        generator: draws one jitter per ray.
+        settings: step size, shading and shading budget.
+    """
+    return render_field_with_aux(field, cameras, occupancy=occupancy, generator=generator, settings=settings)[0]
 
 
 def render_field_with_aux(
     field: Field,
-    cameras: OrbitCameras,
+    cameras: RayCameras,
     *,
-    occupancy: OccupancyGrid | Bool[Tensor, "x y z"],
+    occupancy: OccupancyLike,
     generator: torch.Generator,
     settings: RenderSettings = RenderSettings(),
     pending: PendingSamples | None = None,
     shaded_fraction: ShadedFraction | None = None,
 ) -> tuple[Render, SampleAux]:
-    """As ``render``, with the samples the pictures were made of.
+    """Render as `render_field` does, and return the samples as well.
 
-    ``marched`` are the cameras' rays where they have been sent already, and ``share`` says how many samples
-    to light; with both nothing here waits for what a GPU was asked since the rays were sent.
+    Args:
+        pending: samples of these cameras that were requested earlier.
+        shaded_fraction: predicts the number of samples to shade. With ``pending`` and this, the host does not
+            wait for GPU work queued after that request.
     """
     rays, samples = sample_camera_rays(cameras, occupancy, settings, generator, pending)
-    weight, albedo = weights_and_albedo(field, rays, samples)
-    shaded = shaded_sample_indices(weight.detach(), rays, settings, shaded_fraction)
-    outputs = shade_and_composite(field, rays, samples, weight, albedo, shaded, settings)
+    outputs = render_samples(field, rays, samples, settings, shaded_fraction)
     return assemble_render(outputs, cameras, settings), assemble_aux(outputs, cameras, rays, samples)
 
 
 @dataclass(frozen=True)
 class Rays:
-    """Those of ``b`` cameras, numbered through b, h, w; or a part of them that begins with ray ``first``."""
+    """Rays with unit directions, each with the direction towards its camera's light."""
 
     origins: Float[Tensor, "r 3"]
     directions: Float[Tensor, "r 3"]
-    light_directions: Float[Tensor, "b 3"]
-    pixels_per_camera: int  # of a camera
-    first_ray: int = 0
+    light_directions: Float[Tensor, "r 3"]
 
     @staticmethod
-    def from_cameras(cameras: OrbitCameras) -> Rays:
-        origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
-        light = light_direction(cameras.camera_to_world)
-        return Rays(origins, directions, light, cameras.height * cameras.width)
+    def from_cameras(cameras: RayCameras, pixels: Int64[Tensor, " r"] | None = None) -> Rays:
+        """Return the rays of ``pixels``, or of all pixels, numbered in the order b, h, w."""
+        pixels_per_camera, light = cameras.height * cameras.width, light_direction(cameras.camera_to_world)
+        if pixels is None:
+            origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
+            return Rays(origins, directions, light[:, None].expand(-1, pixels_per_camera, -1).reshape(-1, 3))
+        origins, directions = cameras.rays_through(pixels)
+        return Rays(origins, directions, light.index_select(0, pixels // pixels_per_camera))
 
-    def slice(self, first: int, last: int) -> Rays:
-        return Rays(
-            self.origins[first:last],
-            self.directions[first:last],
-            self.light_directions,
-            self.pixels_per_camera,
-            self.first_ray + first,
-        )
+    def __getitem__(self, rays: slice) -> Rays:
+        return Rays(self.origins[rays], self.directions[rays], self.light_directions[rays])
 
     def __len__(self) -> int:
         return self.origins.shape[0]
@@ -145,30 +146,30 @@ class Rays:
 
 @dataclass(frozen=True)
 class RayOutputs:
-    """What rays see: of each ray, premultiplied, and of its samples."""
+    """Outputs per ray, premultiplied by opacity, and per sample."""
 
     rgb: Float[Tensor, "r 3"]
     opacity: Float[Tensor, " r"]
     depth: Float[Tensor, " r"]
     normals: Float[Tensor, "r 3"]
-    albedo: Float[Tensor, "r 3"]  # without light
+    albedo: Float[Tensor, "r 3"]  # unlit
     weights: Float[Tensor, " n"]
-    shaded: Tensor
+    shaded: Tensor  # indices of the samples that have a normal
     shaded_normals: Float[Tensor, "m 3"]
 
 
 @dataclass(frozen=True)
 class PendingSamples:
-    """Rays whose samples are being counted; ``samples()`` waits for their number, and lists them."""
+    """Rays whose samples are being counted; ``collect()`` waits for the count and returns the samples."""
 
     rays: Rays
     collect: Callable[[], Samples]
 
 
 def sample_camera_rays_async(
-    cameras: OrbitCameras, occupancy: OccupancyGrid, settings: RenderSettings, generator: torch.Generator
+    cameras: RayCameras, occupancy: OccupancyGrid, settings: RenderSettings, generator: torch.Generator
 ) -> PendingSamples:
-    """``occupancy`` is looked at now, and may change before the samples are listed."""
+    """Start sampling all rays of ``cameras``. ``occupancy`` is read now and may change before ``collect()``."""
     rays = Rays.from_cameras(cameras)
     return PendingSamples(
         rays,
@@ -177,34 +178,55 @@ def sample_camera_rays_async(
 
 
 def sample_camera_rays(
-    cameras: OrbitCameras,
-    occupancy: OccupancyGrid | Bool[Tensor, "x y z"],
+    cameras: RayCameras,
+    occupancy: OccupancyLike,
     settings: RenderSettings,
     generator: torch.Generator,
     pending: PendingSamples | None,
 ) -> tuple[Rays, Samples]:
+    """Return all rays of ``cameras`` and their samples: the ``pending`` ones, where given."""
     if pending is not None:
         return pending.rays, pending.collect()
     rays = Rays.from_cameras(cameras)
     return rays, sample_rays(rays, occupancy, settings, generator)
 
 
-def sample_rays(
-    rays: Rays, occupancy: OccupancyGrid | Bool[Tensor, "x y z"], settings: RenderSettings, generator: torch.Generator
-) -> Samples:
+def sample_rays(rays: Rays, occupancy: OccupancyLike, settings: RenderSettings, generator: torch.Generator) -> Samples:
+    """March rays through the occupied cells."""
     binary = occupancy.binary if isinstance(occupancy, OccupancyGrid) else occupancy
     return march(rays.origins, rays.directions, binary, step_size=settings.step_size, generator=generator)
 
 
+def render_rays(
+    field: Field, rays: Rays, *, occupancy: OccupancyLike, generator: torch.Generator, settings: RenderSettings
+) -> RayOutputs:
+    """Sample, shade and composite rays, differentiably in the field's parameters."""
+    return render_samples(field, rays, sample_rays(rays, occupancy, settings, generator), settings)
+
+
+def render_samples(
+    field: Field, rays: Rays, samples: Samples, settings: RenderSettings, shaded_fraction: ShadedFraction | None = None
+) -> RayOutputs:
+    """Query the field at the samples of ``rays``, shade and composite them."""
+    weight, albedo = weights_and_albedo(field, rays, samples)
+    shaded = shaded_sample_indices(weight.detach(), rays, settings, shaded_fraction)
+    return shade_and_composite(field, rays, samples, weight, albedo, shaded, settings)
+
+
 def weights_and_albedo(field: Field, rays: Rays, samples: Samples) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
-    """Weight and albedo of every sample."""
-    density, albedo = _density_and_albedo(field, samples.positions(rays.origins, rays.directions))
+    """Return the compositing weight and the albedo of every sample."""
+    points = samples.positions(rays.origins, rays.directions)
+    if isinstance(field, JointField):
+        density, albedo = field.density_and_albedo(points)
+    else:
+        density, albedo = field.density(points), field.albedo(points)
     return compositing_weights(density, samples), albedo
 
 
 def shaded_sample_indices(
     weight: Float[Tensor, " n"], rays: Rays, settings: RenderSettings, shaded_fraction: ShadedFraction | None
 ) -> Int64[Tensor, " m"]:
+    """Return the indices of the samples that get a normal; none where the albedo alone is rendered."""
     if settings.shading == "albedo":
         return torch.empty(0, dtype=torch.int64, device=weight.device)
     return select_samples_to_shade(
@@ -221,7 +243,7 @@ def shade_and_composite(
     shaded: Tensor,
     settings: RenderSettings,
 ) -> RayOutputs:
-    """Normals of the samples ``lit``, light, and sums along the rays."""
+    """Compute the normals of the ``shaded`` samples, light all samples and sum them along the rays."""
     points = samples.positions(rays.origins, rays.directions, shaded)
     normals = density_normals(field, points, settings.normal_epsilon)
     shading, ray_normals = _sample_shading(weight.detach(), normals, shaded, samples, rays)
@@ -237,50 +259,45 @@ def shade_and_composite(
     )
 
 
-def assemble_render(outputs: RayOutputs, cameras: OrbitCameras, settings: RenderSettings) -> Render:
+def assemble_render(outputs: RayOutputs, cameras: RayCameras, settings: RenderSettings) -> Render:
+    """Reshape the outputs of all rays of ``cameras`` to images."""
     shape = (len(cameras), cameras.height, cameras.width)
     normals = None if settings.shading == "albedo" else outputs.normals.reshape(*shape, 3)
     return Render(outputs.rgb.reshape(*shape, 3), outputs.opacity.reshape(shape), outputs.depth.reshape(shape), normals)
 
 
-def assemble_aux(outputs: RayOutputs, cameras: OrbitCameras, rays: Rays, samples: Samples) -> SampleAux:
+def assemble_aux(outputs: RayOutputs, cameras: RayCameras, rays: Rays, samples: Samples) -> SampleAux:
+    """Collect what the regularizers need."""
     albedo = outputs.albedo.reshape(len(cameras), cameras.height, cameras.width, 3)
     return SampleAux(samples, outputs.weights, rays.directions, outputs.shaded, outputs.shaded_normals, albedo)
 
 
 def density_normals(field: Field, x: Float[Tensor, "m 3"], epsilon: float) -> Float[Tensor, "m 3"]:
-    """Unit vectors along -grad(density) by differences of a monotonic function of the density.
+    """Return unit vectors along -grad(density), by differences of a monotonic function of the density.
 
-    Zero where the field is flat. Differentiable: four queries on a tetrahedron.
+    They are zero where the field is flat. Differentiable: four queries on a tetrahedron.
     """
     corners = constant_like(TETRAHEDRON_CORNERS, x)
     stencil = (x[:, None, :] + epsilon * corners).reshape(-1, 3)
     if isinstance(field, JointField):
         value = field.density_logit(stencil)
     else:
-        # the floor stands for empty space, whose logarithm would outshout every surface
+        # the floor stands for empty space, whose logarithm would outweigh every surface
         value = torch.log(field.density(stencil) + 1e-3)
     descent = -(value.reshape(-1, 4) @ corners)
     # squared before the root, so that a flat field has a finite gradient
     return descent * torch.rsqrt(descent.square().sum(-1, keepdim=True) + 1e-12)
 
 
-def _density_and_albedo(field: Field, points: Tensor) -> tuple[Tensor, Tensor]:
-    if isinstance(field, JointField):
-        return field.density_and_albedo(points)
-    return field.density(points), field.albedo(points)
-
-
 def _sample_shading(
-    weight: Tensor, normals: Tensor, shaded: Tensor, samples: Samples, rays: Rays
-) -> tuple[Tensor, Tensor]:
-    """Shade (n,) of every sample and mean normal (r, 3), at most of unit length, of every ray.
+    weight: Float[Tensor, " n"], normals: Float[Tensor, "m 3"], shaded: Tensor, samples: Samples, rays: Rays
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "r 3"]]:
+    """Return the shading of every sample and the mean normal, of at most unit length, of every ray.
 
-    The weights are constants here: a surface must not move to even out its own shade.
+    The weights are constants here: a surface must not move to even out its shading.
     """
     ray = samples.ray_indices.index_select(0, shaded)
-    light = rays.light_directions.index_select(0, (ray + rays.first_ray) // rays.pixels_per_camera)
-    shaded_shading = lambert_shading(normals, light)
+    shaded_shading = lambert_shading(normals, rays.light_directions.index_select(0, ray))
     shaded_weight = weight.index_select(0, shaded)
     values = torch.cat([shaded_shading[:, None], normals, torch.ones_like(shaded_shading)[:, None]], -1)
     sums = accumulate(shaded_weight, values, ray, len(rays))

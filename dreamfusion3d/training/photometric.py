@@ -27,9 +27,9 @@ from dreamfusion3d.core.optimizers import step_if_finite
 from dreamfusion3d.core.types import Field, Render
 from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.guidance import Guidance, load_guidance
+from dreamfusion3d.rendering.chunked import render_field_chunked
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid, occupied_cells
-from dreamfusion3d.rendering.pinhole import OccupancyLike, render_pinhole_views, render_rays
-from dreamfusion3d.rendering.volume import RenderSettings, render_field
+from dreamfusion3d.rendering.volume import OccupancyLike, Rays, RenderSettings, render_field, render_rays
 from dreamfusion3d.training.checkpoint import OptimizationState
 from dreamfusion3d.training.loop import Step, make_field_optimizer, run_steps
 from dreamfusion3d.training.previews import PREVIEW_INTERVAL, PreviewWriter
@@ -141,11 +141,16 @@ def _step(
         device=generator.device,
     )
     background_colors = _sample_background(background, len(pixels), generator)
-    rgb, opacity = render_rays(
-        field, photos.cameras, pixels, state.occupancy, step_size=config.render.step_size, generator=generator
-    )
+    # the photos' light stays in the color: its directions are unknown
+    settings = RenderSettings(step_size=config.render.step_size, shading="albedo")
+    rays = Rays.from_cameras(photos.cameras, pixels)
+    outputs = render_rays(field, rays, occupancy=state.occupancy, generator=generator, settings=settings)
     error = (
-        (rgb + (1 - opacity[:, None]) * background_colors - photo_colors(photos, pixels, background_colors))
+        (
+            outputs.rgb
+            + (1 - outputs.opacity[:, None]) * background_colors
+            - photo_colors(photos, pixels, background_colors)
+        )
         .square()
         .mean()
     )
@@ -159,7 +164,6 @@ def _step(
         cameras = sample_orbit_cameras(
             config.reconstruction.num_novel_views, generator=generator, size=config.render.resolution
         )
-        settings = RenderSettings(step_size=config.render.step_size, shading="albedo")
         rendered = render_field(field, cameras, occupancy=state.occupancy, generator=generator, settings=settings)
         loss = loss + novel_view_loss(rendered, cameras, progress, generator=generator)
     state.optimizer.zero_grad(set_to_none=True)
@@ -233,13 +237,12 @@ def render_with_targets(
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "b h w 3"], Float[Tensor, "b h w 3"]]:
     """The field's pictures and the photos, over the same ground."""
-    rgb, opacity = render_pinhole_views(
-        field, photos.cameras, occupancy, step_size=config.render.step_size, generator=generator
-    )
-    background_color = torch.tensor(background.color, device=rgb.device)
-    pixels = torch.arange(opacity.numel(), device=rgb.device)
+    settings = RenderSettings(step_size=config.render.step_size, shading="albedo")
+    render, _ = render_field_chunked(field, photos.cameras, occupancy=occupancy, generator=generator, settings=settings)
+    background_color = torch.tensor(background.color, device=generator.device)
+    pixels = torch.arange(render.opacity.numel(), device=generator.device)
     targets = photo_colors(photos, pixels, background_color.expand(len(pixels), 3))
-    return (rgb + (1 - opacity[..., None]) * background_color).clamp(0, 1), targets.view_as(rgb)
+    return render.over(background_color).clamp(0, 1), targets.view_as(render.rgb)
 
 
 def _render_preview(

@@ -53,8 +53,8 @@ def field_workload(
     """The pictures of a field as the run begins: later ones take fewer samples. ``losses`` are a step's,
     all but the guidance's."""
     device = next(field.parameters()).device
-    occupancy = OccupancyGrid(config.render.occupancy_grid_resolution, device)
-    occupancy.update(field.density, generator=torch.Generator(device).manual_seed(0), step=0)
+    resolution, generator = config.render.occupancy_grid_resolution, torch.Generator(device).manual_seed(0)
+    occupancy = OccupancyGrid.from_field(field.density, resolution, generator, sweeps=1)
     render_args: dict[str, Any] = {
         "occupancy": occupancy,
         "settings": RenderSettings(step_size=config.render.step_size),

@@ -18,17 +18,17 @@ def problem(n=3000):
     return volumes, points
 
 
-def reference(volumes, points, corners=False):
-    padding, grid = "border" if corners else "zeros", points[:, None, None]
-    return F.grid_sample(volumes, grid, align_corners=corners, padding_mode=padding)[:, :, 0, 0]
+def reference(volumes, points, align_corners=False):
+    padding, grid = "border" if align_corners else "zeros", points[:, None, None]
+    return F.grid_sample(volumes, grid, align_corners=align_corners, padding_mode=padding)[:, :, 0, 0]
 
 
-@pytest.mark.parametrize("corners", [False, True])
+@pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last_3d])
-def test_it_equals_torch(corners, memory):
+def test_it_equals_torch(align_corners, memory):
     volumes, points = problem()
     volumes = volumes.contiguous(memory_format=memory)
-    found, expected = (f(volumes, points, corners=corners) for f in (grid_sample_3d, reference))
+    found, expected = (f(volumes, points, align_corners=align_corners) for f in (grid_sample_3d, reference))
     assert found.is_contiguous()
     numbers = torch.ones_like(found, dtype=torch.bool)
     numbers[1, :, 0] = False  # torch has no rule for a point that is no number

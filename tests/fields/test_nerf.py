@@ -39,7 +39,7 @@ def test_the_generator_alone_decides():
 def test_it_starts_as_the_blob():
     field, x = make(), points()
     config = field.config
-    blob = config.blob_density * (1 - x.norm(dim=-1) / config.blob_radius)
+    blob = config.density_blob_scale * (1 - x.norm(dim=-1) / config.density_blob_radius)
     expected = config.density_scale * torch.nn.functional.softplus(blob)
     torch.testing.assert_close(field.density(x).detach(), expected, rtol=1e-2, atol=1e-3)
     assert (field.albedo(x) - 0.5).abs().max() < 0.01
@@ -83,7 +83,7 @@ def test_together_is_the_same_as_apart():
 
 def test_nothing_outside_the_box():
     x = torch.tensor([[1.001, 0.0, 0.0], [0.0, -1.5, 0.0], [0.0, 0.0, 0.9]])
-    density = make(blob_radius=2.0).density(x)
+    density = make(density_blob_radius=2.0).density(x)
     assert density[0] == density[1] == 0 and density[2] > 0
 
 

@@ -29,8 +29,9 @@ from dreamfusion3d.pipelines.text_to_mesh import Asset
 from dreamfusion3d.pipelines.video import render_video
 from dreamfusion3d.procedural.objects import default_spec, sample_objects_for_spec
 from dreamfusion3d.procedural.posed_photos import render_photos
+from dreamfusion3d.rendering.chunked import render_field_chunked
 from dreamfusion3d.rendering.occupancy_grid import occupied_cells
-from dreamfusion3d.rendering.pinhole import render_pinhole_views
+from dreamfusion3d.rendering.volume import RenderSettings
 
 SETS = [
     "optim.steps=60",
@@ -74,10 +75,10 @@ def _the_photos_own_cameras_see_the_photos(folder: Path, asset: Path, out: Path)
     photos, told = read_photos(folder), json.loads((asset / "asset.json").read_text())["fit"]
     cameras = SceneTransform(told["scale"], tuple(told["offset"])).apply_to_cameras(photos.cameras)
     lot = torch.Generator().manual_seed(0)
-    rgb, opacity = render_pinhole_views(
-        field, cameras, occupied_cells(field, config, lot), step_size=config.render.step_size, generator=lot
-    )
-    wanted = (rgb + 1 - opacity[..., None]).numpy()
+    settings = RenderSettings(step_size=config.render.step_size, shading="albedo")
+    occupancy = occupied_cells(field, config, lot)
+    render, _ = render_field_chunked(field, cameras, occupancy=occupancy, generator=lot, settings=settings)
+    wanted = render.over(torch.ones(3)).numpy()
     errors = ((wanted[None] - seen[:, None]) ** 2).mean((2, 3, 4))
     assert seen.shape == (16, 32, 32, 3) and -10 * np.log10(errors.diagonal().max()) > 30
     assert (errors.argmin(1) == np.arange(16)).all(), "each is most like its own"

@@ -80,16 +80,24 @@ def test_the_state_comes_back():
     b.load_state_dict(a.state_dict())
     assert torch.equal(a.binary, b.binary)
     assert torch.equal(a.state_dict()["values"], b.state_dict()["values"])
-    with pytest.raises(ValueError, match="saved one"):
+    with pytest.raises(ValueError, match="saved occupancy grid"):
         OccupancyGrid(8).load_state_dict(a.state_dict())
+
+
+def test_from_field_is_a_series_of_updates():
+    built, updated, rng = OccupancyGrid.from_field(ball, 16, generator(), sweeps=3), OccupancyGrid(16), generator()
+    for sweep in range(3):
+        updated.update(ball, generator=rng, step=sweep)
+    for name, value in updated.state_dict().items():
+        assert torch.equal(built.state_dict()[name], value)
 
 
 def test_nerfacc_is_imported_late_and_in_silence():
     code = (
         "import sys, dreamfusion3d.rendering.volume\n"
-        "from dreamfusion3d.rendering.occupancy_grid import Occupancy\n"
+        "from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid\n"
         "assert 'nerfacc' not in sys.modules and 'numba' not in sys.modules\n"
-        "Occupancy(8)\n"
+        "OccupancyGrid(8)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

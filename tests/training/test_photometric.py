@@ -22,7 +22,6 @@ from dreamfusion3d.priors.null import NullPrior
 from dreamfusion3d.procedural.objects import default_spec, sample_objects_for_spec
 from dreamfusion3d.procedural.posed_photos import render_photos
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
-from dreamfusion3d.rendering.pinhole import render_rays
 from dreamfusion3d.rendering.volume import RenderSettings, render_field
 from dreamfusion3d.training.novel_views import DistillationLoss, SemanticConsistencyLoss
 from dreamfusion3d.training.photometric import estimate_background, evaluate_views, fit_photos, photo_colors
@@ -117,20 +116,6 @@ def test_resumes_to_the_same_bits(photos: Photos, tmp_path: Path, monkeypatch: p
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
     assert (tmp_path / "preview.png").exists()
-
-
-def test_shooting_is_rendering() -> None:
-    """The same rays as the renderer's own cameras, the same pictures."""
-    config = config_of()
-    field, cameras = field_of(config), orbit_cameras([30.0, 200.0], 20.0, height=12, width=10)
-    occupancy = OccupancyGrid(16)
-    settings = RenderSettings(step_size=0.04, shading="albedo")
-    picture = render_field(field, cameras, occupancy=occupancy, generator=lot(), settings=settings)
-    rgb, opacity = render_rays(
-        field, PinholeCameras.from_orbit(cameras), torch.arange(240), occupancy, step_size=0.04, generator=lot()
-    )
-    assert torch.allclose(rgb, picture.rgb.reshape(-1, 3), atol=1e-5)
-    assert torch.allclose(opacity, picture.opacity.reshape(-1), atol=1e-5)
 
 
 def test_true_colours_are_the_photos(photos: Photos) -> None:

@@ -40,7 +40,7 @@ def test_layout_is_consistent(layout):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"levels": 0}, {"base_resolution": 200}, {"log2_table_size": 31}, {"features": 0}]
+    "arguments", [{"num_levels": 0}, {"base_resolution": 200}, {"log2_table_size": 31}, {"features": 0}]
 )
 def test_bad_layouts_are_refused(arguments):
     with pytest.raises(ValueError, match="must"):
