@@ -11,7 +11,6 @@ import torch
 
 from dreamfusion3d.cameras.capture import Photos
 from dreamfusion3d.cameras.orbit import orbit_cameras, sample_orbit_cameras
-from dreamfusion3d.cameras.pinhole import PinholeCameras
 from dreamfusion3d.core.config import RECONSTRUCTION_QUALITY_PRESETS, Config, ReconstructionConfig, resolve_config
 from dreamfusion3d.core.image_metrics import psnr, ssim
 from dreamfusion3d.core.types import Render
@@ -21,8 +20,6 @@ from dreamfusion3d.priors.image_text.image_encoder import center_crop, load_imag
 from dreamfusion3d.priors.null import NullPrior
 from dreamfusion3d.procedural.objects import default_spec, sample_objects_for_spec
 from dreamfusion3d.procedural.posed_photos import render_photos
-from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
-from dreamfusion3d.rendering.volume import RenderSettings, render_field
 from dreamfusion3d.training.novel_views import DistillationLoss, SemanticConsistencyLoss
 from dreamfusion3d.training.photometric import estimate_background, evaluate_views, fit_photos, photo_colors
 
