@@ -22,7 +22,7 @@ import torch
 from dreamfusion3d.cameras.orbit import orbit_cameras
 from dreamfusion3d.core.config import Config, resolve_config
 from dreamfusion3d.core.types import Mesh, TexturedMesh
-from dreamfusion3d.evaluation.ground_truth import TRUE_GRID_BOUND, ground_truth_grid
+from dreamfusion3d.evaluation.ground_truth import GROUND_TRUTH_BOUND, ground_truth_grid
 from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.mesh.clean import clean_grid
 from dreamfusion3d.mesh.isosurface import log_ratio, sample_grid
@@ -53,9 +53,9 @@ def run(kind: str, handles: int, count: int, config: Config, seed: int) -> tuple
     surface = extract_surface(field, config.mesh.grid_resolution, generator)
     mesh = Mesh(surface.vertices, surface.faces)
     facts = mesh_quality(mesh)
-    grid = sample_grid(as_numpy_function(field.density, generator.device), RESOLUTION, TRUE_GRID_BOUND)
+    grid = sample_grid(as_numpy_function(field.density, generator.device), RESOLUTION, GROUND_TRUTH_BOUND)
     level_grid = log_ratio(grid, float(surface.level))
-    cleaned = clean_grid(solidify(level_grid, 0.0, TRUE_GRID_BOUND), 0.0)
+    cleaned = clean_grid(solidify(level_grid, 0.0, GROUND_TRUTH_BOUND), 0.0)
     seen, raw = overlaps(cleaned > 0, level_grid > 0, props)
     report = {
         "kind": kind,
@@ -84,7 +84,7 @@ def overlaps(seen: np.ndarray, raw: np.ndarray, props: ObjectBatch) -> tuple[flo
     for i in range(len(props)):
         truth = ground_truth_grid(props, i, RESOLUTION)
         best_raw = max(best_raw, iou(raw, truth > 0))
-        best_seen = max(best_seen, iou(seen, solidify(truth, 0.0, TRUE_GRID_BOUND) > 0))
+        best_seen = max(best_seen, iou(seen, solidify(truth, 0.0, GROUND_TRUTH_BOUND) > 0))
     return best_seen, best_raw
 
 

@@ -37,7 +37,7 @@ def judged(asset: EvalSubject) -> dict:
     """Kind, colours and topology."""
     meaning = prompt_to_spec(asset.prompt)
     assert meaning is not None, "every pair is of the procedural world"
-    props = nearest_reference(asset, meaning).objects
+    props = nearest_reference(asset, meaning)
     geometry = evaluate_geometry(asset, meaning)
     colours = evaluate_colors(asset, meaning, props, colored_ground_truth_mesh(props, 0, meaning, 72))
     return {

@@ -59,8 +59,7 @@ def made(
 def judged(assets: Sequence[Asset], rivals: Sequence[str]) -> list[EvalResult]:
     """By all judges of ``evaluate``."""
     evidence = [load_subject(asset.folder) for asset in assets]
-    found = [v for _, v in evaluate.evaluate_subjects(evidence, load_image_text_encoder(), rivals) if v is not None]
-    return found[0]
+    return list(evaluate.evaluate_subjects(evidence, load_image_text_encoder(), rivals))
 
 
 def seconds(assets: Sequence[Asset]) -> dict[str, float]:

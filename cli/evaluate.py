@@ -137,7 +137,7 @@ def _evaluate_and_report(
 ) -> tuple[Path, list[str]]:
     """Writes the report's two files; the path of the page, and the kinds that lost."""
     from dreamfusion3d.core import files
-    from dreamfusion3d.evaluation import evaluate as verdict
+    from dreamfusion3d.evaluation import evaluate as evaluation
     from dreamfusion3d.evaluation.report import report_html
 
     subjects = _encodable_subjects(_load_subjects(folders, progress), encoder, progress)
@@ -146,34 +146,35 @@ def _evaluate_and_report(
     results: dict[str, list[EvalResult]] = {}
     groups: dict[str, list[EvalSubject]] = {
         "assets": subjects,
-        "true props": verdict.upper_bound_subjects(prompts),
-        "misnamed": verdict.mislabeled_subjects(subjects),
+        "ground truth": evaluation.upper_bound_subjects(prompts),
+        "mislabeled": evaluation.mislabeled_subjects(subjects),
     }
     progress.stage("judge", 2, 3)
     for name, group in groups.items():
-        for done, finished in (
-            verdict.evaluate_subjects(group, encoder, [*prompts, *candidate_prompts]) if group else ()
-        ):
-            progress.step(done, len(group), name)
-            if finished is not None:
-                results[name], columns[name] = finished, verdict.summarize_results(finished)
+        if not group:
+            continue
+        results[name] = []
+        for result in evaluation.evaluate_subjects(group, encoder, [*prompts, *candidate_prompts]):
+            results[name].append(result)
+            progress.step(len(results[name]), len(group), name)
+        columns[name] = evaluation.summarize_results(results[name])
     progress.stage("report", 3, 3)
     record = {
         "encoder": encoder.name,
-        "rivals": len({*prompts, *candidate_prompts}),
+        "candidate_prompts": len({*prompts, *candidate_prompts}),
         "summary": columns,
         **{name: [v.as_dict() for v in group] for name, group in results.items()},
     }
     files.write_json(out / "report.json", record)
     notes = [
-        f"{len(subjects)} assets; retrieval by {encoder.name} among {record['rivals']} prompts, "
-        f"{len(set(prompts) & set(candidate_prompts))} of the list's {len(candidate_prompts)} were judged."
+        f"{len(subjects)} assets; retrieval by {encoder.name} among {record['candidate_prompts']} prompts, "
+        f"{len(set(prompts) & set(candidate_prompts))} of the list's {len(candidate_prompts)} were evaluated."
     ]
     with files.atomic_write(out / "report.html") as temporary:
         temporary.write_text(report_html("Evaluation", columns, results["assets"], notes), encoding="utf-8")
     for key, value in columns["assets"].items():
-        progress.log(f"{key}: {value} (true props {columns.get('true props', {}).get(key)})")
-    weak_categories = verdict.find_weak_categories(results["assets"])
+        progress.log(f"{key}: {value} (ground truth {columns.get('ground truth', {}).get(key)})")
+    weak_categories = evaluation.find_weak_categories(results["assets"])
     progress.log(f"weak kinds: {', '.join(weak_categories) or 'none'}")
     return out / "report.html", weak_categories
 

@@ -15,6 +15,7 @@ from dreamfusion3d.core.backends import constant_like
 AMBIENT = 0.4
 DIFFUSE = 0.6
 LIGHT_IN_CAMERA = (0.35, 0.55, 0.76)  # right, up, towards the viewer; unit length to 1 %
+BACKGROUND_GRAY = 0.86  # sRGB, behind images for people and image encoders
 MEAN_SHADING = 0.8  # of a pixel whose normal is unknown
 
 

@@ -1,1 +1,1 @@
-"""What finished assets are worth, in figures: geometry, topology, colours, retrieval, consistency."""
+"""Evaluation of finished assets: geometry, topology, colors, retrieval, view consistency."""

@@ -1,7 +1,7 @@
-"""Are the named parts of the named colours?
+"""Color accuracy: do the parts named in the prompt have the named colors?
 
-Surface points of the asset take their part from the nearest point of the most similar true prop;
-each votes for the named colour that its base colour is nearest to.
+Surface points of the asset are assigned to parts by the nearest point of the most similar
+ground-truth object. Each point votes for the named color nearest to its base color.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COLOR_SAMPLE_SEED = 0
 
 @dataclass(frozen=True)
 class PartColorResult:
-    """One part whose colour the prompt names: the share of its points that agree, and the winner."""
+    """Color of one part that the prompt names: the fraction of its points that agree, and the majority."""
 
     part: str  # "first" or "second"
     expected: str
@@ -42,8 +42,15 @@ class PartColorResult:
 def evaluate_colors(
     subject: EvalSubject, spec: ObjectSpec, objects: ObjectBatch, reference_mesh: TexturedMesh
 ) -> list[PartColorResult]:
-    """One entry for each colour that the prompt names; empty when it names none. ``truth`` is the
-    mesh of the one instance in ``props``, the true prop that is most like the asset."""
+    """Compare the colors of the asset's parts with the colors that the prompt names.
+
+    Args:
+        objects: A single object, the ground-truth object most similar to the asset.
+        reference_mesh: Mesh of that object.
+
+    Returns:
+        One result per color named in the prompt; empty if it names none.
+    """
     requested = {"first": spec.color, "second": spec.second_color}
     named = {part: color for part, color in requested.items() if color in COLORS}
     if not named:
@@ -51,9 +58,8 @@ def evaluate_colors(
     points, colors = sample_surface_colors(subject.mesh, COLOR_SAMPLES)
     palette_index = _nearest_palette_index(objects, reference_mesh, spec, points)
     color_names = _nearest_named_color(colors)
-    is_pattern = MATERIALS[spec.material].shift is None
-    # inside the spots of a spotted prop another colour is right
-    palette_slots = {"first": (0,) if is_pattern else (0, 3), "second": (1, 4)}
+    # the spots of a spotted object have another color
+    palette_slots = {"first": (0,) if MATERIALS[spec.material].is_pattern else (0, 3), "second": (1, 4)}
     out = []
     for part, color in named.items():
         votes = Counter(color_names[np.isin(palette_index, palette_slots[part])].tolist())
@@ -66,7 +72,7 @@ def evaluate_colors(
 def _nearest_palette_index(
     objects: ObjectBatch, reference_mesh: TexturedMesh, spec: ObjectSpec, points: Float[np.ndarray, "n 3"]
 ) -> np.ndarray:
-    """Index into ``Meaning.paints`` of each point, by the nearest point of the true prop."""
+    """Index into `ObjectSpec.part_colors` of each point, from the nearest face of the reference mesh."""
     face_centers = reference_mesh.vertices[reference_mesh.faces].mean(1)
     normalized = normalize_mesh(reference_mesh)
     _, row = cKDTree(normalized.vertices[normalized.faces].mean(1)).query(points)
@@ -75,7 +81,7 @@ def _nearest_palette_index(
 
 
 def sample_surface_colors(mesh: TexturedMesh, count: int) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-    """Points spread evenly over the surface, and their base colours in [0, 1]."""
+    """Sample points uniformly on the surface, with their base colors in [0, 1]."""
     rng = np.random.default_rng(COLOR_SAMPLE_SEED)
     corners = mesh.vertices[mesh.faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
@@ -91,7 +97,7 @@ def sample_surface_colors(mesh: TexturedMesh, count: int) -> tuple[Float[np.ndar
 
 
 def _nearest_named_color(colors: Float[np.ndarray, "n 3"]) -> np.ndarray:
-    """The named colour nearest to each, in CIE Lab."""
+    """Name of the palette color nearest to each color in CIE Lab."""
     palette_lab = _srgb_to_lab(np.array(list(COLORS.values())))
     distance = np.linalg.norm(_srgb_to_lab(colors)[:, None] - palette_lab[None], axis=-1)
     return np.array(list(COLORS))[distance.argmin(1)]

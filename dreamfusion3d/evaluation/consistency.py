@@ -1,8 +1,8 @@
-"""Has it a front on more than one side? (The Janus problem: DreamFusion, section 5.)
+"""View consistency: the multi-face ("Janus") problem, DreamFusion (arXiv 2209.14988), section 5.
 
-How like its front does each side look? A barrel's back is like its front and should be; so the
-likeness is held against that of the true prop, side by side. What is more alike than it should
-be repeats a front.
+Every side of an asset is compared with its front. A barrel's back rightly looks like its front,
+so the similarity is measured relative to the same side of the ground-truth object. A side that
+is more similar than it should be repeats the front.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from jaxtyping import Float
 
 from dreamfusion3d.evaluation.subject import EVAL_VIEWS, EvalSubject
 
-REPEATED_FRONT_THRESHOLD = 0.2  # more alike than the true prop's side by this much: a front is repeated
+REPEATED_FRONT_THRESHOLD = 0.2  # excess similarity above which a front counts as repeated
 
 
 @dataclass(frozen=True)
 class ConsistencyResult:
-    """Likeness of the view at each azimuth to the front, of the asset and of the true prop, in [0, 1]."""
+    """Similarity of each view to the front view, for the asset and the ground-truth object, in [0, 1]."""
 
     azimuth_deg: tuple[float, ...]
     front_similarity: tuple[float, ...]
@@ -27,14 +27,14 @@ class ConsistencyResult:
 
     @property
     def excess(self) -> tuple[float, ...]:
-        """By how much each side is too much like the front."""
+        """Similarity to the front beyond that of the ground-truth object, per side."""
         return tuple(
             max(a - t, 0.0) for a, t in zip(self.front_similarity, self.reference_front_similarity, strict=True)
         )
 
     @property
     def score(self) -> float:
-        """The worst side's excess: 0 is as consistent as the truth."""
+        """Largest excess of any side; 0 is as consistent as the ground truth."""
         return max(self.excess)
 
     @property
@@ -43,13 +43,13 @@ class ConsistencyResult:
 
 
 def evaluate_consistency(subject: EvalSubject, reference: EvalSubject) -> ConsistencyResult:
-    """``truth``: the true prop that is most like the asset, painted as the prompt asks."""
+    """Compare how similar the sides look to the front with ``reference``, the most similar ground-truth object."""
     azimuth = tuple(360.0 * i / EVAL_VIEWS for i in range(1, EVAL_VIEWS))
     return ConsistencyResult(azimuth, _similarity_to_front(subject.views), _similarity_to_front(reference.views))
 
 
 def _similarity_to_front(views: Float[np.ndarray, "v h w 4"]) -> tuple[float, ...]:
-    """1 minus the mean, over what either view covers, of the largest difference among colour and opacity."""
+    """Return 1 minus the largest channel difference (RGBA), averaged over the pixels that either view covers."""
     front = views[0]
     out = []
     for view in views[1:]:

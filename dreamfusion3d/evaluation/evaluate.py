@@ -1,4 +1,4 @@
-"""All judges on a list of assets, with what perfect and with what misnamed assets would get."""
+"""Run all evaluations on a list of assets, with an upper bound and a chance baseline."""
 
 from __future__ import annotations
 
@@ -20,76 +20,72 @@ from dreamfusion3d.priors.image_text.prompt_spec import prompt_to_spec
 from dreamfusion3d.priors.image_text.protocol import ImageTextEncoder
 from dreamfusion3d.procedural.objects import ObjectSpec
 
-GROUND_TRUTH_SEED = 7  # of the true props that stand in for perfect assets
+GROUND_TRUTH_SEED = 7  # seed of the ground-truth objects that stand in for perfect assets
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """What the judges say of one asset. Of a prompt beyond the procedural world there is only its rank."""
+    """Results of one asset. A prompt outside the procedural vocabulary only has ranks."""
 
     subject: EvalSubject
     spec: ObjectSpec | None
     geometry: GeometryResult | None
     colors: list[PartColorResult]
     consistency: ConsistencyResult | None
-    rank: int  # of its prompt among all, by coloured views
-    textureless_rank: int  # and by the views without texture
+    rank: int  # of its prompt among all prompts, from textured views; 1 is best
+    textureless_rank: int  # the same from views without texture
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return the results as plain values for JSON."""
         geometry, consistency = self.geometry, self.consistency
         return {
             "prompt": self.subject.prompt,
             "folder": None if self.subject.folder is None else self.subject.folder.name,
-            "facts": self.subject.topology,
+            "topology": self.subject.topology,
             "geometry": geometry
             and {
                 **dataclasses.asdict(geometry),
-                "kind_wins": geometry.category_correct,
-                "genus_right": geometry.genus_correct,
+                "category_correct": geometry.category_correct,
+                "genus_correct": geometry.genus_correct,
             },
-            "colours": [{**dataclasses.asdict(c), "right": c.correct} for c in self.colors],
+            "colors": [{**dataclasses.asdict(c), "correct": c.correct} for c in self.colors],
             "consistency": consistency
             and {
                 **dataclasses.asdict(consistency),
                 "score": consistency.score,
-                "repeats_a_front": consistency.has_repeated_front,
+                "has_repeated_front": consistency.has_repeated_front,
             },
-            "place": self.rank,
-            "grey_place": self.textureless_rank,
+            "rank": self.rank,
+            "textureless_rank": self.textureless_rank,
         }
 
 
 def evaluate_subjects(
     subjects: Sequence[EvalSubject], encoder: ImageTextEncoder, distractors: Sequence[str] = ()
-) -> Iterator[tuple[int, list[EvalResult] | None]]:
-    """Yields (assets judged so far, None), and (all, the verdicts) at the end.
+) -> Iterator[EvalResult]:
+    """Yield the result of each asset, in order.
 
-    Each asset is ranked among all their prompts and ``distractors``; prompts that mean the same
-    count as one.
+    Each asset is ranked among the prompts of all assets and ``distractors``. Paraphrases count as
+    one prompt.
     """
     unique_prompts: dict[ObjectSpec | str, str] = {}
     for prompt in [*(a.prompt for a in subjects), *distractors]:
         unique_prompts.setdefault(prompt_to_spec(prompt) or prompt, prompt)
     keys, prompts = list(unique_prompts), list(unique_prompts.values())
     own_prompts = [keys.index(prompt_to_spec(a.prompt) or a.prompt) for a in subjects]
-    textured_ranks = prompt_ranks(similarity_matrix(encoder, [a.views for a in subjects], prompts), own_prompts)
-    textureless_ranks = prompt_ranks(
-        similarity_matrix(encoder, [a.textureless_views for a in subjects], prompts), own_prompts
+    ranks, textureless_ranks = (
+        prompt_ranks(similarity_matrix(encoder, views, prompts), own_prompts)
+        for views in ([a.views for a in subjects], [a.textureless_views for a in subjects])
     )
-    results = []
-    for i, subject in enumerate(subjects):
-        spec = prompt_to_spec(subject.prompt)
-        results.append(_evaluate_subject(subject, spec, textured_ranks[i], textureless_ranks[i]))
-        yield i + 1, None
-    yield len(subjects), results
+    for subject, rank, textureless_rank in zip(subjects, ranks, textureless_ranks, strict=True):
+        yield _evaluate_subject(subject, prompt_to_spec(subject.prompt), rank, textureless_rank)
 
 
 def _evaluate_subject(subject: EvalSubject, spec: ObjectSpec | None, rank: int, textureless_rank: int) -> EvalResult:
     if spec is None:
         return EvalResult(subject, None, None, [], None, rank, textureless_rank)
     geometry = evaluate_geometry(subject, spec)
-    objects = nearest_reference(subject, spec).objects
+    objects = nearest_reference(subject, spec)
     mesh = colored_ground_truth_mesh(objects, 0, spec, 72)
     reference = EvalSubject(subject.prompt, normalize_mesh(mesh), {})
     return EvalResult(
@@ -104,13 +100,13 @@ def _evaluate_subject(subject: EvalSubject, spec: ObjectSpec | None, rank: int, 
 
 
 def upper_bound_subjects(prompts: Sequence[str]) -> list[EvalSubject]:
-    """True props in the place of assets: what the judges give at best."""
+    """Ground-truth objects in place of assets: the best scores possible."""
     specs = [(p, prompt_to_spec(p)) for p in prompts]
     return [ground_truth_subject(p, m, seed=GROUND_TRUTH_SEED) for p, m in specs if m is not None]
 
 
 def mislabeled_subjects(subjects: Sequence[EvalSubject]) -> list[EvalSubject]:
-    """Each asset under the prompt of another kind: what the judges give by chance."""
+    """Pair each asset with the prompt of another category: the scores expected by chance."""
     specs = [prompt_to_spec(a.prompt) for a in subjects]
     out = []
     for i, subject in enumerate(subjects):
@@ -126,7 +122,7 @@ def _category(spec: ObjectSpec | None) -> str | None:
 
 
 def find_weak_categories(results: Sequence[EvalResult]) -> list[str]:
-    """The kinds of which fewer than half of the assets overlap most with their own kind."""
+    """Return the categories in which fewer than half of the assets are most similar to their own category."""
     wins: dict[str, list[bool]] = {}
     for result in results:
         if result.spec is not None and result.geometry is not None:
@@ -135,7 +131,10 @@ def find_weak_categories(results: Sequence[EvalResult]) -> list[str]:
 
 
 def summarize_results(results: Sequence[EvalResult]) -> dict[str, float | int | None]:
-    """Shares in [0, 1] over the assets that each question fits; None where it fits none."""
+    """Average each metric over the assets it applies to; None if it applies to none.
+
+    Fractions are in [0, 1].
+    """
     geometry = [result.geometry for result in results if result.geometry is not None]
     colors = [c for result in results for c in result.colors]
     consistency = [result.consistency for result in results if result.consistency is not None]
@@ -145,15 +144,15 @@ def summarize_results(results: Sequence[EvalResult]) -> dict[str, float | int | 
 
     return {
         "assets": len(results),
-        "kind_wins": fraction([g.category_correct for g in geometry]),
+        "category_correct": fraction([g.category_correct for g in geometry]),
         "iou": round(float(np.mean([g.iou for g in geometry])), 4) if geometry else None,
         "r_precision": round(r_precision([result.rank for result in results]), 4),
         "r_precision_textureless": round(r_precision([result.textureless_rank for result in results]), 4),
-        "colours_right": fraction([c.correct for c in colors]),
-        "colours_named": len(colors),
-        "genus_right": fraction([g.genus_correct for g in geometry]),
+        "colors_correct": fraction([c.correct for c in colors]),
+        "colors_named": len(colors),
+        "genus_correct": fraction([g.genus_correct for g in geometry]),
         "watertight": fraction([g.watertight for g in geometry]),
         "one_component": fraction([g.components == 1 for g in geometry]),
         "janus_score": round(float(np.mean([c.score for c in consistency])), 4) if consistency else None,
-        "fronts_repeated": fraction([c.has_repeated_front for c in consistency]),
+        "repeated_fronts": fraction([c.has_repeated_front for c in consistency]),
     }

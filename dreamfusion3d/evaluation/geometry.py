@@ -1,4 +1,4 @@
-"""Is it the kind that was asked for, and has it the holes and pieces that it should?"""
+"""Geometry: is the asset of the category the prompt names, with the expected topology?"""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dreamfusion3d.evaluation.voxels import voxel_iou
 from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, sample_objects
 
-REFERENCES_PER_FORM = 3  # of every form
-REFERENCE_SEED = 1_000_003  # of the instances that are compared with
+REFERENCES_PER_FORM = 3  # reference objects per (count, option) of a category
+REFERENCE_SEED = 1_000_003
 
 
 @dataclass(frozen=True)
 class GeometryResult:
-    """Overlap with the best instance of the asked kind, and of all others; topology."""
+    """IoU with the best reference of the expected category and of the other categories, and topology."""
 
     iou: float
     best_other_iou: float
@@ -40,16 +40,8 @@ class GeometryResult:
         return self.genus == self.expected_genus
 
 
-@dataclass(frozen=True)
-class NearestReference:
-    """The instance that overlaps best."""
-
-    objects: ObjectBatch
-    iou: float
-
-
 def evaluate_geometry(subject: EvalSubject, spec: ObjectSpec, categories: list[str] | None = None) -> GeometryResult:
-    """``kinds``: those that compete; all of the world when None."""
+    """Compare an asset with reference objects of ``categories`` (default: all) and of its own."""
     best = {
         category: max(voxel_iou(subject.voxels, candidate) for candidate in reference_objects(category, spec.size)[1])
         for category in {*(categories or CATEGORIES), spec.category}
@@ -68,25 +60,22 @@ def evaluate_geometry(subject: EvalSubject, spec: ObjectSpec, categories: list[s
     )
 
 
-def nearest_reference(subject: EvalSubject, spec: ObjectSpec) -> NearestReference:
-    """The instance of the asked kind and form that is most like the asset."""
+def nearest_reference(subject: EvalSubject, spec: ObjectSpec) -> ObjectBatch:
+    """Return the reference object (a batch of one) of the prompt's category and form with the highest IoU."""
     objects, voxel_grids = reference_objects(spec.category, spec.size)
     same_form = [
         i for i in range(len(objects)) if int(objects.count[i]) == spec.count and bool(objects.option[i]) == spec.option
     ]
-    ious = [voxel_iou(subject.voxels, voxel_grids[i]) for i in same_form]
-    best = int(np.argmax(ious))
-    return NearestReference(objects[[same_form[best]]], ious[best])
+    return objects[[max(same_form, key=lambda i: voxel_iou(subject.voxels, voxel_grids[i]))]]
 
 
 @cache
 def reference_objects(category: str, size: str) -> tuple[ObjectBatch, list[Bool[np.ndarray, "r r r"]]]:
-    """INSTANCES of every form of a kind, and their solids in the frame of comparison."""
+    """Return reference objects of every form of a category, and their voxel grids in the comparison frame."""
     generator = torch.Generator().manual_seed(REFERENCE_SEED)
     batches = [
         sample_objects(category, count, size, REFERENCES_PER_FORM, option=option, generator=generator)
         for count, option in CATEGORIES[category].variants()
     ]
-    names = ("variation", "count", "option", "scale")
-    objects = ObjectBatch(batches[0].category, *(torch.cat([getattr(b, n) for b in batches]) for n in names))
+    objects = ObjectBatch.cat(batches)
     return objects, [ground_truth_voxels(objects, i) for i in range(len(objects))]

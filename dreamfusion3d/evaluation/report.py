@@ -1,4 +1,4 @@
-"""The report of an evaluation: one JSON file, and one HTML page with pictures beside the figures."""
+"""Self-contained HTML report of an evaluation."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from dreamfusion3d.priors.image_text.protocol import composite_over_gray
 
 METRIC_LABELS = {
     "assets": "assets",
-    "kind_wins": "asked kind wins by overlap",
-    "iou": "overlap with the best instance",
-    "r_precision": "R-precision, coloured",
+    "category_correct": "correct category",
+    "iou": "IoU with the best reference",
+    "r_precision": "R-precision, textured",
     "r_precision_textureless": "R-precision, textureless",
-    "colours_right": "named colours right",
-    "colours_named": "named colours",
-    "genus_right": "genus as asked",
+    "colors_correct": "correct colors",
+    "colors_named": "named colors",
+    "genus_correct": "correct genus",
     "watertight": "watertight",
     "one_component": "one component",
     "janus_score": "multi-face score",
-    "fronts_repeated": "fronts repeated",
+    "repeated_fronts": "repeated fronts",
 }
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem;background:#fafafa;color:#222}
@@ -43,7 +43,7 @@ ul{margin:.3rem 0;padding-left:1.1rem}
 def report_html(
     title: str, columns: dict[str, dict[str, Any]], results: Sequence[EvalResult], notes: Sequence[str] = ()
 ) -> str:
-    """Self-contained HTML: the summary's columns side by side, then a card an asset, worst first."""
+    """Render the summaries side by side, then one card per asset, worst first."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     body = ""
     for key, label in METRIC_LABELS.items():
@@ -61,30 +61,30 @@ def report_html(
 def _format_metric(value: Any, key: str) -> str:
     if value is None:
         return "-"
-    if key in ("assets", "colours_named"):
+    if key in ("assets", "colors_named"):
         return str(value)
     return f"{value:.3f}" if key in ("iou", "janus_score") else f"{100 * value:.1f} %"
 
 
 def find_faults(result: EvalResult) -> list[str]:
-    """What is wrong with an asset, in words."""
+    """Describe everything that is wrong with an asset."""
     out = []
     if result.geometry is not None:
         g = result.geometry
         if not g.category_correct:
-            out.append(f"overlaps more with a {g.best_other_category} ({g.best_other_iou:.2f} against {g.iou:.2f})")
+            out.append(f"more similar to a {g.best_other_category} (IoU {g.best_other_iou:.2f} against {g.iou:.2f})")
         if not g.genus_correct:
-            out.append(f"genus {g.genus}, asked {g.expected_genus}")
+            out.append(f"genus {g.genus}, expected {g.expected_genus}")
         if not g.watertight:
             out.append("not watertight")
         if g.components != 1:
             out.append(f"{g.components} components")
-    out += [f"{c.part} part is {c.observed}, asked {c.expected}" for c in result.colors if not c.correct]
+    out += [f"{c.part} part is {c.observed}, expected {c.expected}" for c in result.colors if not c.correct]
     if result.consistency is not None and result.consistency.has_repeated_front:
         side = int(np.argmax(result.consistency.excess))
         out.append(f"front repeated at {result.consistency.azimuth_deg[side]:.0f} degrees")
     if result.rank != 1:
-        out.append(f"its prompt is number {result.rank} among all")
+        out.append(f"its prompt ranks {result.rank}, not first")
     return out
 
 
@@ -96,10 +96,10 @@ def _card(result: EvalResult) -> str:
     faults = find_faults(result)
     lines = "".join(f"<li class=bad>{html.escape(w)}</li>" for w in faults)
     lines = lines or "<li class=good>nothing wrong</li>"
-    figures = f"place {result.rank}, textureless {result.textureless_rank}"
+    figures = f"rank {result.rank}, textureless {result.textureless_rank}"
     if result.geometry is not None:
         g = result.geometry
-        figures = f"overlap {g.iou:.2f}, next {g.best_other_category} {g.best_other_iou:.2f}, {figures}"
+        figures = f"IoU {g.iou:.2f}, next {g.best_other_category} {g.best_other_iou:.2f}, {figures}"
     return (
         f"<div class=card><img alt='' src='data:image/png;base64,{_views_png(result)}'>"
         f"<h2>{html.escape(result.subject.prompt)}</h2><ul>{lines}</ul><small>{figures}</small></div>"
@@ -107,7 +107,7 @@ def _card(result: EvalResult) -> str:
 
 
 def _views_png(result: EvalResult) -> str:
-    """Four views, a quarter turn apart, and the same without texture below."""
+    """PNG of four views, 90 degrees apart, above the same views without texture; base64."""
     rows = [composite_over_gray(views[::2]) for views in (result.subject.views, result.subject.textureless_views)]
     image = np.concatenate([np.concatenate(list(row), 1) for row in rows])
     stream = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What the judges look at: a finished asset, or a true prop in its place."""
+"""Subjects of an evaluation: finished assets, or ground-truth objects in their place."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects_for_spec
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
 
-EVAL_VIEWS = 8
+EVAL_VIEWS = 8  # at equal azimuth steps, the front first
 EVAL_ELEVATION_DEG = 20.0
 EVAL_IMAGE_SIZE = 64
-TEXTURELESS_GRAY = 190  # of the base colour where the texture is taken away
+TEXTURELESS_GRAY = 190  # base color of the textureless views
 
 
 @dataclass(frozen=True)
 class EvalSubject:
-    """A mesh in the frame of comparison, the prompt it was made for, and facts of its topology."""
+    """A mesh in the comparison frame, its prompt and its topology."""
 
     prompt: str
     mesh: TexturedMesh
@@ -45,12 +45,12 @@ class EvalSubject:
 
     @cached_property
     def views(self) -> Float[np.ndarray, "v h w 4"]:
-        """Premultiplied RGBA from all around, the front first."""
+        """Premultiplied RGBA renders from all sides, the front first."""
         return _render_rgba(self.mesh, evaluation_cameras())
 
     @cached_property
     def textureless_views(self) -> Float[np.ndarray, "v h w 4"]:
-        """The same without the texture: what the shape alone says."""
+        """The same views without texture: shape alone."""
         gray = np.full((4, 4, 3), TEXTURELESS_GRAY, np.uint8)
         return _render_rgba(dataclasses.replace(self.mesh, texture=gray), evaluation_cameras())
 
@@ -70,18 +70,22 @@ def _render_rgba(mesh: TexturedMesh, cameras: OrbitCameras) -> Float[np.ndarray,
 
 
 def load_subject(folder: Path) -> EvalSubject:
-    """A finished asset: its GLB, and what asset.json says of it."""
+    """Load a finished asset: its GLB, and prompt and topology from asset.json.
+
+    Raises:
+        InputError: The folder is no finished asset, or its GLB is damaged or missing.
+    """
     try:
         record = json.loads((folder / "asset.json").read_text(encoding="utf-8"))
         mesh = read_glb(folder / f"{record['slug']}.glb")
         topology = {k: record["mesh"][k] for k in ("components", "watertight", "genus")}
         return EvalSubject(str(record["prompt"]), normalize_mesh(mesh), topology, folder)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        raise InputError(f"{folder} is no finished asset with a GLB ({error})") from None
+        raise InputError(f"{folder} is not a finished asset with a GLB ({error}); add glb to mesh.formats") from None
 
 
 def ground_truth_subject(prompt: str, spec: ObjectSpec, *, seed: int) -> EvalSubject:
-    """A true prop that the prompt means, as a perfect asset would be."""
+    """Sample a ground-truth object of the prompt, as a perfect asset would be."""
     objects = sample_objects_for_spec(spec, 1, generator=torch.Generator().manual_seed(seed))
     mesh = colored_ground_truth_mesh(objects, 0, spec)
     measured = mesh_quality(weld_mesh(mesh))

@@ -1,7 +1,7 @@
-"""Closed meshes as solids on a grid, in the frame that assets and true props are compared in.
+"""Voxel grids of closed meshes in the comparison frame of assets and ground-truth objects.
 
-An asset's size is the user's wish (``--height``), so both are brought to one frame: the middle of
-the bounding box at the origin, its longest edge from -0.8 to 0.8. Nothing is turned.
+An asset's size is up to the user (``--height``), so both are normalized: the bounding box is
+centered at the origin and its longest edge spans [-0.8, 0.8]. Nothing is rotated.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from jaxtyping import Bool, Float
 from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 
-FRAME_HALF_EXTENT = 0.8  # of the longest edge, either way
-VOXEL_RESOLUTION = 48  # voxels along [-REACH, REACH]
+FRAME_HALF_EXTENT = 0.8  # half of the longest edge of the bounding box
+VOXEL_RESOLUTION = 48  # voxels per edge
 AnyMesh = TypeVar("AnyMesh", Mesh, TexturedMesh)
 
 
 def normalize_mesh(mesh: AnyMesh) -> AnyMesh:
-    """The mesh in the frame of comparison."""
+    """Move and scale a mesh into the comparison frame."""
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     scale = 2 * FRAME_HALF_EXTENT / max(float((high - low).max()), 1e-9)
     return dataclasses.replace(mesh, vertices=(mesh.vertices - (low + high) / 2) * scale)
 
 
 def voxel_centers(resolution: int = VOXEL_RESOLUTION) -> Float[np.ndarray, " r"]:
-    """Centres of the voxels along one edge."""
+    """Coordinates of the voxel centers along one edge."""
     return ((np.arange(resolution) + 0.5) / resolution * 2 - 1) * FRAME_HALF_EXTENT
 
 
 def solid_voxels(mesh: AnyMesh, resolution: int = VOXEL_RESOLUTION) -> Bool[np.ndarray, "r r r"]:
-    """Voxels whose centre lies inside a closed mesh: an odd number of faces above it."""
+    """Voxels whose center lies inside a closed mesh: an odd number of faces lies above it."""
     scaled = (mesh.vertices / FRAME_HALF_EXTENT + 1) / 2 * resolution - 0.5
-    # off the lattice, so that no column runs through a vertex or along an edge
+    # shifted off the lattice, so that no column runs through a vertex or along an edge
     scaled = scaled + np.array([1.3e-5, 0.7e-5, 2.1e-5])
     inside = np.zeros((resolution,) * 3, np.bool_)
     _toggle_voxels_below(np.ascontiguousarray(scaled, np.float64), np.ascontiguousarray(mesh.faces, np.int64), inside)
@@ -45,7 +45,7 @@ def solid_voxels(mesh: AnyMesh, resolution: int = VOXEL_RESOLUTION) -> Bool[np.n
 @no_type_check
 @njit
 def _toggle_voxels_below(vertices, faces, inside):
-    """Along z: every face turns over all voxels below it in each column that it covers."""
+    """Let every face toggle all voxels below it (along z) in each column that it covers."""
     resolution = inside.shape[0]
     for f in range(faces.shape[0]):
         a, b, c = vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]]
@@ -69,6 +69,6 @@ def _toggle_voxels_below(vertices, faces, inside):
 
 
 def voxel_iou(a: Bool[np.ndarray, "r r r"], b: Bool[np.ndarray, "r r r"]) -> float:
-    """Intersection over union; 0 of two empty grids."""
+    """Intersection over union; 0 for two empty grids."""
     union = int(np.count_nonzero(a | b))
     return int(np.count_nonzero(a & b)) / union if union else 0.0

@@ -1,1 +1,1 @@
-"""A small world of props as signed distances: kinds, captions, pictures, training batches."""
+"""Procedural objects as signed distance functions, with captions, renders and training batches."""

@@ -1,22 +1,28 @@
-"""Rewrites of captions that keep their meaning (ContraCode, arXiv 2007.04973: programs that mean
-the same, made by a compiler's transformations; here sentences that mean the same), and sentences
-about things that are not of this world.
+"""Caption augmentations that preserve the meaning, and prompts about unrelated things.
 
-Two families are named apart: ``TRAINING`` teaches the encoder of prompts, ``KEPT_OUT`` is never
-shown to it and measures whether it generalises.
+ContraCode (arXiv 2007.04973) augments programs with a compiler's transformations; these functions
+do the same with sentences. The text encoder is trained with ``TRAIN_AUGMENTATIONS``;
+``HELD_OUT_AUGMENTATIONS`` measure whether it generalizes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
-from dreamfusion3d.procedural.lexicon import COLOR_WORDS, MATERIAL_WORDS, NOUN_CATEGORIES, SIZE_WORDS, lookup_category
+from dreamfusion3d.procedural.lexicon import (
+    COLOR_WORDS,
+    MATERIAL_WORDS,
+    NOUN_CATEGORIES,
+    SIZE_WORDS,
+    Chooser,
+    lookup_category,
+    random_chooser,
+)
 from dreamfusion3d.procedural.objects import COLORS
 
-Chooser = Callable[[Sequence[str]], str]
 Augmentation = Callable[[str, Chooser], str]
 
 _KEYBOARD_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
@@ -57,7 +63,7 @@ _FILLERS = (
     "modern",
 )
 _HELD_OUT_FILLERS = ("lovely", "weathered", "charming", "ornate", "typical", "unused", "handmade")
-# things that no kind of the world is
+# nouns of no category
 _UNRELATED_NOUNS = tuple(
     "hamburger cat dog horse dragon phone laptop guitar piano bicycle train helicopter castle "
     "bridge mountain "
@@ -75,8 +81,6 @@ _HELD_OUT_UNRELATED_NOUNS = tuple(
     "island".split()
 )
 _LEXICON_WORDS = set(NOUN_CATEGORIES) | set(COLOR_WORDS) | set(SIZE_WORDS) | set(MATERIAL_WORDS)
-
-
 _SYLLABLES = tuple(
     "ba cor del fin gra ha jin kel lo mer nu or pla qui ran sto ter ul ver wis xen ya zo che bri amp ick ous "
     "ing ly".split()
@@ -84,14 +88,11 @@ _SYLLABLES = tuple(
 
 
 def augment_caption(sentence: str, *, generator: torch.Generator, held_out: bool = False) -> str:
-    """The sentence in other words, by one to three of the rewrites of a family."""
-
-    def pick(options: Sequence[str]) -> str:
-        return options[int(torch.randint(len(options), (), generator=generator))]
-
+    """Paraphrase a caption with one to three augmentations."""
+    pick = random_chooser(generator)
     augmentations = HELD_OUT_AUGMENTATIONS if held_out else TRAIN_AUGMENTATIONS
     order = torch.randperm(len(augmentations), generator=generator)
-    # each has its place: words are exchanged before the sentence is wrapped
+    # augmentations apply in order: words are replaced before templates wrap the sentence
     chosen = sorted(order[: 1 + int(torch.randint(3, (), generator=generator))].tolist())
     for i in chosen:
         sentence = augmentations[i](sentence, pick)
@@ -99,11 +100,8 @@ def augment_caption(sentence: str, *, generator: torch.Generator, held_out: bool
 
 
 def generate_unrelated_prompt(*, generator: torch.Generator, held_out: bool = False) -> str:
-    """A sentence about something that is not of this world, in this world's colours and sizes."""
-
-    def pick(options: Sequence[str]) -> str:
-        return options[int(torch.randint(len(options), (), generator=generator))]
-
+    """Generate a prompt about something that no category covers, with known colors and sizes."""
+    pick = random_chooser(generator)
     noun = pick(_HELD_OUT_UNRELATED_NOUNS if held_out else _UNRELATED_NOUNS)
     if not held_out and pick(("known", "unknown")) == "unknown":
         noun = _pseudoword(pick)
@@ -113,12 +111,12 @@ def generate_unrelated_prompt(*, generator: torch.Generator, held_out: bool = Fa
 
 
 def _drop_articles(sentence: str, pick: Chooser) -> str:
-    """Articles left out."""
+    """Drop all articles."""
     return re.sub(r"\b(a|an|the) ", "", sentence)
 
 
 def _pluralize(sentence: str, pick: Chooser) -> str:
-    """The first noun in the plural."""
+    """Put the first noun into the plural."""
     words = sentence.split(" ")
     for i, word in enumerate(words):
         if word in NOUN_CATEGORIES:
@@ -132,25 +130,25 @@ def _change_case(sentence: str, pick: Chooser) -> str:
 
 
 def _to_comma_list(sentence: str, pick: Chooser) -> str:
-    """ "a red mug with one handle" as "mug, red, one handle"."""
+    """Rewrite "a red mug with one handle" as "mug, red, one handle"."""
     head, _, tail = sentence.partition(" with ")
     words = head.split()
     return ", ".join([words[-1], *words[:-1], *([tail] if tail else [])]) if words[-1] in NOUN_CATEGORIES else sentence
 
 
 def _move_phrase_first(sentence: str, pick: Chooser) -> str:
-    """ "a mug with one handle" as "with one handle, a mug"."""
+    """Rewrite "a mug with one handle" as "with one handle, a mug"."""
     head, separator, tail = sentence.partition(" with ")
     return f"with {tail}, {head}" if separator else sentence
 
 
 def _move_color_last(sentence: str, pick: Chooser) -> str:
-    """ "a red mug" as "a mug in red", "a mug painted red"."""
+    """Rewrite "a red mug" as "a mug in red" or "a mug painted red"."""
     return _move_color(sentence, pick(("in {}", "painted {}", "that is {}")))
 
 
 def _say_colored(sentence: str, pick: Chooser) -> str:
-    """ "a red mug" as "a mug coloured red", "a mug of red colour"."""
+    """Rewrite "a red mug" as "a mug colored red" or "a mug of red color"."""
     return _move_color(sentence, pick(("coloured {}", "colored {}", "of {} color")))
 
 
@@ -177,7 +175,7 @@ def _insert_held_out_filler(sentence: str, pick: Chooser) -> str:
 
 
 def _insert_pseudowords(sentence: str, pick: Chooser) -> str:
-    """One or two words that nobody knows: they mean nothing here, wherever they stand."""
+    """Insert one or two pseudowords, which carry no meaning, at random positions."""
     words = sentence.split(" ")
     for _ in range(int(pick(("1", "2")))):
         position = int(pick([str(i) for i in range(len(words) + 1)]))
@@ -186,7 +184,7 @@ def _insert_pseudowords(sentence: str, pick: Chooser) -> str:
 
 
 def _pseudoword(pick: Chooser) -> str:
-    """A word of two or three syllables that is none of this world's."""
+    """Make up a word of two or three syllables that is not in the lexicon."""
     word = "".join(pick(_SYLLABLES) for _ in range(int(pick(("2", "3")))))
     return word if word not in _LEXICON_WORDS else word + "o"
 
@@ -198,7 +196,7 @@ def _insert_before_noun(sentence: str, filler: str) -> str:
 
 
 def _misspell(sentence: str, pick: Chooser) -> str:
-    """One long word with a letter missing, doubled, or exchanged for its neighbour on the keyboard."""
+    """Misspell one long word: drop or double a letter, or hit the neighboring key."""
 
     def corrupt(word: str, i: int) -> str:
         keyboard_row = next((r for r in _KEYBOARD_ROWS if word[i] in r), _KEYBOARD_ROWS[0])
@@ -209,7 +207,7 @@ def _misspell(sentence: str, pick: Chooser) -> str:
 
 
 def _swap_letters(sentence: str, pick: Chooser) -> str:
-    """One long word with two neighbouring letters exchanged."""
+    """Transpose two letters of one long word."""
     return _corrupt_word(sentence, lambda w, i: w[: i - 1] + w[i] + w[i - 1] + w[i + 1 :], pick)
 
 
@@ -219,10 +217,10 @@ def _corrupt_word(sentence: str, corrupt: Callable[[str, int], str], pick: Choos
     if not long_words:
         return sentence
     word_index = int(pick(long_words))
-    i = int(pick([str(i) for i in range(2, len(words[word_index]))]))  # the first letters are seldom wrong
+    i = int(pick([str(i) for i in range(2, len(words[word_index]))]))  # the first letters are rarely wrong
     corrupted = corrupt(words[word_index], i)
     if corrupted in _LEXICON_WORDS or lookup_category(corrupted) is not None:
-        return sentence  # it would mean something else
+        return sentence  # the typo happens to be another known word
     return " ".join([*words[:word_index], corrupted, *words[word_index + 1 :]])
 
 

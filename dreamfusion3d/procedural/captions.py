@@ -1,16 +1,20 @@
-"""Sentences about props, written by a small grammar: many wordings for one meaning."""
+"""Caption grammar: many wordings for one object spec."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import torch
 
-from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS, Category
-from dreamfusion3d.procedural.lexicon import MATERIAL_WORDS, PLURAL_PART_WORDS, SIZE_WORDS, indefinite_article
+from dreamfusion3d.procedural.categories import CATEGORIES, Category
+from dreamfusion3d.procedural.lexicon import (
+    MATERIAL_WORDS,
+    PLURAL_PART_WORDS,
+    SIZE_WORDS,
+    Chooser,
+    indefinite_article,
+    random_chooser,
+)
 from dreamfusion3d.procedural.objects import COLORS, ObjectSpec
 
-WordChooser = Callable[[Sequence[str]], str]
 _NUMBER_PHRASES = {
     0: ("no", "zero"),
     1: ("one", "a single", "1"),
@@ -36,13 +40,14 @@ _MATERIAL_ADJECTIVES = (
 
 
 def generate_caption(spec: ObjectSpec, *, generator: torch.Generator, plain: bool = False) -> str:
-    """A sentence with that meaning, its wording drawn at random; ``plain``: the usual words and order."""
+    """Describe an object in a randomly worded sentence.
 
-    def pick(options: Sequence[str]) -> str:
-        return options[0 if plain else int(torch.randint(len(options), (), generator=generator))]
-
+    Args:
+        plain: Use the first wording of every choice and the canonical word order; draws nothing.
+    """
+    pick: Chooser = (lambda options: options[0]) if plain else random_chooser(generator)
     category = CATEGORIES[spec.category]
-    before, after = _adjectives(spec, category, pick), _phrases(spec, category, pick)
+    before, after = _adjectives(spec, pick), _phrases(spec, category, pick)
     noun = pick([category.name, *category.synonyms])
     noun = "ice cream" if noun == "icecream" else noun
     # one phrase may become an adjective before the noun: "two-handled", "lidded"
@@ -60,7 +65,7 @@ def generate_caption(spec: ObjectSpec, *, generator: torch.Generator, plain: boo
     return start.format(article=indefinite_article(words)) + words + _contract_with_no(rest)
 
 
-def _adjectives(spec: ObjectSpec, category: Category, pick: WordChooser) -> list[str]:
+def _adjectives(spec: ObjectSpec, pick: Chooser) -> list[str]:
     out = []
     if spec.size != "normal":
         out.append(pick([w for w, s in SIZE_WORDS.items() if s == spec.size]))
@@ -71,20 +76,19 @@ def _adjectives(spec: ObjectSpec, category: Category, pick: WordChooser) -> list
     return out
 
 
-def _phrases(spec: ObjectSpec, category: Category, pick: WordChooser) -> list[str]:
-    """What comes after "with"."""
+def _phrases(spec: ObjectSpec, category: Category, pick: Chooser) -> list[str]:
+    """Phrases that follow "with"."""
     phrases = []
     second_color = spec.second_color if spec.second_color in COLORS else ""
-    second_part_is_handles = category.second_part_words is HANDLE_WORDS
     is_default_count = spec.count == category.counts[0]
-    if second_part_is_handles and second_color and spec.count:
+    if category.second_part_is_handles and second_color and spec.count:
         number = _NUMBER_PHRASES[spec.count][0]
         phrases.append(f"{number} {second_color} handle{'s' if spec.count > 1 else ''}")
         second_color = ""
     elif len(category.counts) > 1 and (not is_default_count or pick(("say", "leave")) == "say"):
         counted = category.counted_words[spec.count != 1]
         phrases.append(f"{pick(_NUMBER_PHRASES[spec.count])} {counted}")
-    if second_color and not second_part_is_handles:
+    if second_color and not category.second_part_is_handles:
         part = category.second_part_words[0]
         colored_part = f"{second_color} {part}"
         phrases.append(
@@ -96,7 +100,7 @@ def _phrases(spec: ObjectSpec, category: Category, pick: WordChooser) -> list[st
 
 
 def _compound_adjective(spec: ObjectSpec, category: Category) -> str | None:
-    """ "two-handled", where the count is said and its colour is not."""
+    """Return e.g. "two-handled", or None if the counted part has a color of its own or no such adjective."""
     if (
         len(category.counts) == 1
         or not 0 < spec.count < 5
@@ -110,5 +114,5 @@ def _compound_adjective(spec: ObjectSpec, category: Category) -> str | None:
 
 
 def _contract_with_no(rest: str) -> str:
-    """ "with no lid" as "without a lid"."""
+    """Contract "with no lid" to "without lid"."""
     return rest.replace(" with no ", " without ", 1) if rest.count(" and ") == 0 else rest

@@ -1,4 +1,4 @@
-"""One picture of many kinds: what each looks like in its usual form."""
+"""Catalog image: one render per object spec, on a grid."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ import torch
 from jaxtyping import UInt8
 
 from dreamfusion3d.cameras.orbit import orbit_cameras
+from dreamfusion3d.core.shading import BACKGROUND_GRAY
 from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects_for_spec
 from dreamfusion3d.procedural.renderer import render_objects
-
-CATALOG_BACKGROUND = 0.86  # grey
 
 
 def render_spec_image(
     spec: ObjectSpec, *, size: int = 128, azimuth_deg: float = 25.0, elevation_deg: float = 20.0, seed: int = 0
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """One instance of a meaning over grey, sRGB."""
+    """Render one object of the spec over gray, in sRGB."""
     objects = sample_objects_for_spec(spec, 1, generator=torch.Generator().manual_seed(seed))
     layers = render_objects(
         objects, orbit_cameras([azimuth_deg], elevation_deg, height=size, width=size), spec.material
     )
-    rgb = layers.colorize(torch.tensor([spec.part_colors()])) + (1 - layers.opacity[..., None]) * CATALOG_BACKGROUND
+    rgb = layers.colorize(torch.tensor([spec.part_colors()])) + (1 - layers.opacity[..., None]) * BACKGROUND_GRAY
     return (rgb[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
 def render_catalog(specs: list[ObjectSpec], *, columns: int = 9, size: int = 128) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture of each, in reading order."""
-    cells = [render_spec_image(m, size=size) for m in specs]
-    blank = np.full((size, size, 3), round(255 * CATALOG_BACKGROUND), np.uint8)
+    """Render each spec into one cell of a grid, in reading order."""
+    cells = [render_spec_image(spec, size=size) for spec in specs]
+    blank = np.full((size, size, 3), round(255 * BACKGROUND_GRAY), np.uint8)
     cells += [blank] * (-len(cells) % columns)
     rows = [np.concatenate(cells[i : i + columns], 1) for i in range(0, len(cells), columns)]
     return np.concatenate(rows)

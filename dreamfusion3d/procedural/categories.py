@@ -1,4 +1,4 @@
-"""The kinds of props: what each is called, painted, counted and finished like."""
+"""Object categories: shape, names, colors, counts and materials of each."""
 
 from __future__ import annotations
 
@@ -26,34 +26,47 @@ WOODEN_MATERIALS = ("plain", "wooden", "metal")
 
 @dataclass(frozen=True)
 class Category:
-    """One kind of prop. ``parts`` returns the distances of part A (which the first colour of a
-    prompt paints), part B (the named second part) and perhaps an accent of fixed colour."""
+    """A category of procedural objects.
+
+    ``part_distances`` returns the signed distances of part A (painted in the first color of a
+    prompt), part B (the named second part) and optionally an accent of fixed color.
+    """
 
     name: str
     part_distances: Callable[[Tensor, Tensor, Tensor, ShapeParams], list[Tensor]]
-    synonyms: tuple[str, ...]  # synonyms, the name apart
+    synonyms: tuple[str, ...]  # besides the name
     second_part_words: tuple[str, ...]  # words for part B
     natural_color: Color
     natural_second_color: Color | None = None  # None: painted like part A
     accent_color: Color | None = None
-    counts: tuple[int, ...] = (0,)  # that exist; the first is meant when none is named
+    counts: tuple[int, ...] = (0,)  # valid counts, the default first
     counted_words: tuple[str, ...] = HANDLE_WORDS  # words for what is counted, the singular first
-    option_words: tuple[str, ...] = ()  # words for a part that may be there or not
-    option_default: bool = False  # whether it is, when nothing is said of it
+    option_words: tuple[str, ...] = ()  # words for the optional part
+    option_default: bool = False  # whether the optional part is present by default
     materials: tuple[str, ...] = ("plain",)
-    relaxation: float = 0.8  # safe share of the distance to march at a time
-    genus: int | None = None  # of the whole; None: as many as it has handles
+    relaxation: float = 0.8  # fraction of the distance that sphere tracing may safely advance
+    genus: int | None = None  # of the whole object; None: one per handle
 
     def variants(self) -> list[tuple[int, bool]]:
-        """Every (count, option) that an instance may have."""
+        """Return every valid (count, option)."""
         options = (self.option_default, not self.option_default) if self.option_words else (False,)
         return [(count, option) for count in self.counts for option in options]
 
     def expected_genus(self, count: int) -> int:
-        """Holes through the body of an instance with that many handles (or legs, which make none)."""
+        """Return the topological genus for a count of handles (or of legs, which make no holes)."""
         if self.genus is not None:
             return self.genus
-        return count if self.counted_words == HANDLE_WORDS else 0
+        return count if self.counts_handles else 0
+
+    @property
+    def counts_handles(self) -> bool:
+        """Whether the count is a count of handles."""
+        return self.counted_words == HANDLE_WORDS
+
+    @property
+    def second_part_is_handles(self) -> bool:
+        """Whether part B is the handles, which are absent if the count is 0."""
+        return self.second_part_words is HANDLE_WORDS
 
 
 _UP_TO_TWO = (2, 1, 0)
@@ -471,5 +484,5 @@ CATEGORIES: dict[str, Category] = {
 
 
 def format_category_names(categories: Sequence[str] | None = None) -> str:
-    """One line for error messages: every kind."""
+    """List category names (default: all) in one line, for error messages."""
     return ", ".join(sorted(CATEGORIES if categories is None else categories))

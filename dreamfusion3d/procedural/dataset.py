@@ -1,4 +1,4 @@
-"""Training pictures of the procedural world, drawn once and painted anew whenever they are shown."""
+"""Training data: renders of procedural objects, stored without colors and colorized per batch."""
 
 from __future__ import annotations
 
@@ -31,46 +31,45 @@ from dreamfusion3d.procedural.renderer import render_objects
 TRAIN_IMAGE_SIZE = 64
 _SIZE_WEIGHTS = {"normal": 0.52, "tall": 0.12, "short": 0.12, "wide": 0.12, "small": 0.12}
 _COLOR_JITTER = 0.03
-MAX_PEERS = 8  # props of one label that are drawn from the same cameras
-CAPTION_COLORS_PER_BATCH = 128  # captions of a batch whose colours alone are told
+MAX_PEERS = 8  # objects of one label that share their cameras
+CAPTION_COLORS_PER_BATCH = 128  # captions of a batch that come with colors but no images
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """``g`` props, each seen from ``v`` cameras. Pictures are premultiplied RGBA in [-1, 1], CHW."""
+    """``g`` objects, each seen from ``v`` cameras. Images are premultiplied RGBA in [-1, 1], CHW."""
 
     images: Float[Tensor, "g v 4 h w"]
-    tokens: list[list[str]]  # tokens of each prop's meaning
+    tokens: list[list[str]]  # of each object's spec
     azimuth_deg: Float[Tensor, "g v"]
     elevation_deg: Float[Tensor, "g v"]
-    # of each prop: it and others of its caption, painted as it is and seen by its cameras
+    # per object: it and its peers (same label), in its colors and from its cameras
     peers: list[Float[Tensor, "_ v 4 h w"]] = field(default_factory=list)
-    # where it is known how pictures are painted: the light that each part sends, in [0, 1], of the prop
-    # and of its peers; and captions with the colours of their parts
+    # if the images decompose into layers: shading of each part in [0, 1], for the object and its
+    # peers, and captions with the colors of their parts
     shading: Float[Tensor, "g v p h w"] | None = None
     peer_shading: list[Float[Tensor, "_ v p h w"]] = field(default_factory=list)
     caption_colors: CaptionColors | None = None
-    # where it is known what is inside of props: the share of each cell that they and their peers fill
+    # if the interior is known: mean occupancy of each cell over the object and its peers
     occupancy: Float[Tensor, "g z y x"] | None = None
 
     def select(self, rows: slice) -> TrainingBatch:
-        """Some of its props, without the paints, which are of no prop."""
+        """Select objects, without the caption colors, which belong to no object."""
         return TrainingBatch(
             self.images[rows],
             self.tokens[rows],
             self.azimuth_deg[rows],
             self.elevation_deg[rows],
             self.peers[rows],
-            None if self.shading is None else self.shading[rows],
-            self.peer_shading[rows],
-            None,
-            None if self.occupancy is None else self.occupancy[rows],
+            shading=None if self.shading is None else self.shading[rows],
+            peer_shading=self.peer_shading[rows],
+            occupancy=None if self.occupancy is None else self.occupancy[rows],
         )
 
 
 @dataclass(frozen=True)
 class CaptionColors:
-    """The colours of what captions mean, sRGB in [0, 1]; they need no pictures."""
+    """Part colors of captions, sRGB in [0, 1]; they need no images."""
 
     tokens: list[list[str]]
     colors: Float[Tensor, "m p 3"]
@@ -78,7 +77,7 @@ class CaptionColors:
 
 @dataclass(frozen=True)
 class ObjectLabel:
-    """What the drawing of a prop says of it: everything but its colours."""
+    """Attributes of a stored object: all but its colors."""
 
     category: str
     count: int
@@ -89,13 +88,13 @@ class ObjectLabel:
 
 @dataclass(frozen=True)
 class ObjectDataset:
-    """Drawn but unpainted pictures: planes are the light of ``pictures.Planes``, and the opacity.
+    """Renders without colors: the five layers of `ShadingLayers`, and opacity.
 
-    Props that share their cameras share their label: they are each other's peers.
+    Objects that share their cameras share their label; they are each other's peers.
     """
 
     layers: UInt8[Tensor, "n v 6 h w"]
-    occupancy: UInt8[Tensor, "n z y x"]  # the share of each cell that is filled (``solid.filled``)
+    occupancy: UInt8[Tensor, "n z y x"]  # occupied fraction of each cell (`object_occupancy`)
     azimuth_deg: Float[Tensor, "n v"]
     elevation_deg: Float[Tensor, "n v"]
     labels: list[ObjectLabel]
@@ -104,7 +103,7 @@ class ObjectDataset:
         return len(self.labels)
 
     def split(self, every: int) -> tuple[ObjectDataset, ObjectDataset]:
-        """(the rest, one group of peers in ``every``): what is trained on, and what is kept to validate."""
+        """Split into a training set and a validation set of every ``every``-th group of peers."""
         groups = {id(members): members for members in self._peer_rows}.values()
         held_out = torch.zeros(len(self), dtype=torch.bool)
         for members in list(groups)[::every]:
@@ -112,7 +111,7 @@ class ObjectDataset:
         return self._select(~held_out), self._select(held_out)
 
     def to(self, device: torch.device | str) -> ObjectDataset:
-        """The same, painted on ``device`` from now on; what is drawn by lot stays on the CPU."""
+        """Move the layers, so that batches are colorized on ``device``; random draws stay on the CPU."""
         return ObjectDataset(
             self.layers.to(device), self.occupancy.to(device), self.azimuth_deg, self.elevation_deg, self.labels
         )
@@ -124,35 +123,35 @@ class ObjectDataset:
         )
 
     def batch(self, num_objects: int, views: int, *, generator: torch.Generator) -> TrainingBatch:
-        """``props`` random props from ``views`` of their cameras, in colours drawn now."""
+        """Sample random objects in random colors, from ``views`` of their cameras."""
         rows = torch.randint(len(self), (num_objects,), generator=generator)
         num_stored_views = self.layers.shape[1]
         columns = torch.stack(
             [torch.randperm(num_stored_views, generator=generator)[:views] for _ in range(num_objects)]
         )
         specs = [_sample_colored_spec(self.labels[int(r)], generator=generator) for r in rows]
-        colors = torch.tensor([m.part_colors() for m in specs])  # (g part rgb)
+        colors = torch.tensor([spec.part_colors() for spec in specs])  # (g part rgb)
         colors = colors + _COLOR_JITTER * (torch.rand(colors.shape, generator=generator) * 2 - 1)
         colors = colors.clamp(0, 1)
         peer_layers, peers = self._gather_peers(rows, columns, colors)
-        peer_shading = [planes[:, :, :-1] for planes in peer_layers]
+        peer_shading = [layers[:, :, :-1] for layers in peer_layers]
         own_index = [int((self._peer_rows[int(row)] == row).nonzero()) for row in rows]
         return TrainingBatch(
             torch.stack([p[i] for p, i in zip(peers, own_index, strict=True)]),
-            [m.tokens() for m in specs],
+            [spec.tokens() for spec in specs],
             self.azimuth_deg[rows[:, None], columns],
             self.elevation_deg[rows[:, None], columns],
             peers,
-            torch.stack([p[i] for p, i in zip(peer_shading, own_index, strict=True)]),
-            peer_shading,
-            self._sample_caption_colors(CAPTION_COLORS_PER_BATCH, generator=generator),
-            self._gather_occupancy(rows),
+            shading=torch.stack([p[i] for p, i in zip(peer_shading, own_index, strict=True)]),
+            peer_shading=peer_shading,
+            caption_colors=self._sample_caption_colors(CAPTION_COLORS_PER_BATCH, generator=generator),
+            occupancy=self._gather_occupancy(rows),
         )
 
     def _gather_peers(
         self, rows: Tensor, columns: Tensor, colors: Float[Tensor, "g part rgb"]
     ) -> tuple[list[Float[Tensor, "_ v 6 h w"]], list[Float[Tensor, "_ v 4 h w"]]]:
-        """Of each row its peers' planes, and these painted; all of them at once, as a GPU likes it."""
+        """Layers and images of each row's peers, gathered and colorized in one operation for the GPU."""
         peer_rows = [self._peer_rows[int(row)] for row in rows]
         num_stored_views, num_views = self.layers.shape[1], columns.shape[1]
         flat_indices = [
@@ -170,7 +169,7 @@ class ObjectDataset:
         return peer_layers, peer_images
 
     def _gather_occupancy(self, rows: Tensor) -> Float[Tensor, "g z y x"]:
-        """Of each row the mean over its peers."""
+        """Mean occupancy over the peers of each row."""
         peer_rows = [self._peer_rows[int(row)] for row in rows]
         cells = self.occupancy[torch.cat(peer_rows).to(self.occupancy.device)].float() / 255
         return segment_means(list(cells.split([len(a) for a in peer_rows])))
@@ -178,25 +177,29 @@ class ObjectDataset:
     def _sample_caption_colors(self, count: int, *, generator: torch.Generator) -> CaptionColors:
         rows = torch.randint(len(self), (count,), generator=generator).tolist()
         specs = [_sample_colored_spec(self.labels[row], generator=generator) for row in rows]
-        return CaptionColors([m.tokens() for m in specs], torch.tensor([m.part_colors() for m in specs]))
+        return CaptionColors([spec.tokens() for spec in specs], torch.tensor([spec.part_colors() for spec in specs]))
 
     def sample_images(
         self, count: int, *, generator: torch.Generator
     ) -> tuple[Float[Tensor, "{count} 4 h w"], list[ObjectSpec]]:
-        """``count`` pictures of random props, each with what it shows; also in held-out colours:
-        who judges must know them."""
+        """Sample single images of random objects, with their specs.
+
+        Held-out colors are included, because an evaluator must know them.
+        """
         rows = torch.randint(len(self), (count,), generator=generator)
         columns = torch.randint(self.layers.shape[1], (count,), generator=generator)
         specs = [_sample_colored_spec(self.labels[int(r)], generator=generator, include_held_out=True) for r in rows]
         images = [
             _colorize(self.layers[row, column][None].float() / 255, colors[None])[0]
-            for row, column, colors in zip(rows, columns, torch.tensor([m.part_colors() for m in specs]), strict=True)
+            for row, column, colors in zip(
+                rows, columns, torch.tensor([spec.part_colors() for spec in specs]), strict=True
+            )
         ]
         return torch.stack(images), specs
 
     @cached_property
     def _peer_rows(self) -> list[Tensor]:
-        """Of each row, the rows that share its cameras (itself among them)."""
+        """Rows that share the cameras of each row, including itself."""
         _, group, counts = torch.unique(
             torch.cat([self.azimuth_deg, self.elevation_deg], 1), dim=0, return_inverse=True, return_counts=True
         )
@@ -204,6 +207,7 @@ class ObjectDataset:
         return [members[g] for g in group.tolist()]
 
     def save(self, path: Path) -> None:
+        """Save as a safetensors shard; its keys are those of existing caches."""
         tensors = {
             "planes": self.layers,
             "solids": self.occupancy,
@@ -218,9 +222,9 @@ class ObjectDataset:
 
 
 def segment_means(segments: list[Float[Tensor, "_ *shape"]]) -> Float[Tensor, "n *shape"]:
-    """Of each part over its rows; in few operations, however many parts."""
+    """Mean of each segment over its rows, in a constant number of operations."""
     rows = torch.cat(segments)
-    sizes = torch.tensor([len(part) for part in segments])
+    sizes = torch.tensor([len(segment) for segment in segments])
     segment_index = torch.arange(len(segments)).repeat_interleave(sizes).to(rows.device)
     weight = (1 / sizes).repeat_interleave(sizes).to(rows.device).view(-1, *[1] * (rows.dim() - 1))
     return rows.new_zeros(len(segments), *rows.shape[1:]).index_add_(0, segment_index, rows * weight)
@@ -232,7 +236,7 @@ def _colorize(layers: Float[Tensor, "k 6 h w"], colors: Float[Tensor, "k part rg
 
 
 def load_dataset(folder: Path) -> ObjectDataset:
-    """Every shard of a cache folder, as one."""
+    """Load and concatenate all shards of a cache folder."""
     shards = [_load_shard(path) for path in list_shards(folder)]
     return ObjectDataset(
         torch.cat([s.layers for s in shards]),
@@ -244,7 +248,7 @@ def load_dataset(folder: Path) -> ObjectDataset:
 
 
 def list_shards(folder: Path) -> list[Path]:
-    """The cache's files; not what a killed process left half written."""
+    """List the shards of a cache, without temporary files of killed processes."""
     return sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("."))
 
 
@@ -271,11 +275,13 @@ def render_dataset(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[int, ObjectDataset | None]]:
-    """Draw ``props`` props from ``views`` random cameras each, on ``device``; the pictures lie on the CPU.
+    """Render random objects from random cameras on ``device``; the dataset is stored on the CPU.
 
-    Yields (props drawn so far, None), and (props, the pictures) at the end. Every form of a kind
-    (its counts, with and without its option) is drawn equally often, since forms must be told
-    apart. Up to PEERS props of one label share their cameras.
+    Every form (category, count, option) is equally likely, because the prior must distinguish
+    them. Up to `MAX_PEERS` objects of one label share their cameras.
+
+    Yields:
+        (number of objects rendered so far, None), and finally (number of objects, dataset).
     """
     variants = [(k, c, o) for k in (categories or list(CATEGORIES)) for c, o in CATEGORIES[k].variants()]
     counts = torch.bincount(
@@ -309,7 +315,7 @@ def render_dataset(
 def _render_layers(
     objects: ObjectBatch, material: str, cameras: OrbitCameras, device: torch.device | str
 ) -> UInt8[Tensor, "n v 6 h w"]:
-    """Planes of each prop from every camera."""
+    """Render the layers of each object from every camera."""
     num_objects, num_views = len(objects), len(cameras)
     all_cameras = cameras.select(torch.arange(num_views).repeat(num_objects)).to(device)
     rendered = render_objects(
@@ -324,15 +330,14 @@ def _sample_weighted(weights: dict[str, float], generator: torch.Generator) -> s
 
 
 def _material_weights(category: str) -> dict[str, float]:
-    others = [f for f in CATEGORIES[category].materials if f != "plain"]
-    return {"plain": 1.0} if not others else {"plain": 0.55, **{f: 0.45 / len(others) for f in others}}
+    others = [m for m in CATEGORIES[category].materials if m != "plain"]
+    return {"plain": 1.0} if not others else {"plain": 0.55, **{m: 0.45 / len(others) for m in others}}
 
 
 def _sample_colored_spec(
     label: ObjectLabel, *, generator: torch.Generator, include_held_out: bool = False
 ) -> ObjectSpec:
-    """A meaning for a drawn prop, with colours drawn now; held-out pairs are drawn again, unless
-    they are wanted too."""
+    """Sample colors for a stored object, rejecting held-out pairs unless they are included."""
     names = list(COLORS)
     while True:
         a, b = torch.rand(2, generator=generator).tolist()
@@ -351,6 +356,6 @@ def _sample_colored_spec(
 
 
 def batch_cameras(batch: TrainingBatch) -> OrbitCameras:
-    """The batch's cameras, flattened to (g v)."""
+    """Return the cameras of the batch, flattened to (g v)."""
     size = batch.images.shape[-1]
     return orbit_cameras(batch.azimuth_deg.flatten(), batch.elevation_deg.flatten(), height=size, width=size)

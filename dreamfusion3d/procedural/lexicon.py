@@ -1,9 +1,15 @@
-"""The words of the procedural world: what each says of a prop."""
+"""Vocabulary of prompts and captions, and the attribute that each word stands for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import torch
+
 from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS, LEG_WORDS, Category
 from dreamfusion3d.procedural.objects import COLORS
+
+Chooser = Callable[[Sequence[str]], str]
 
 COLOR_WORDS = {c: c for c in COLORS} | {
     "gray": "grey",
@@ -64,7 +70,7 @@ MATERIAL_WORDS = {
     "glass": "glass",
     "crystal": "glass",
 }
-# "low poly", "high quality": of the model, not of the prop
+# "low poly", "high quality" describe the model, not the size of the object
 NON_SIZE_FOLLOWERS = {"poly", "polygon", "quality", "detail", "detailed", "resolution", "definition", "end"}
 NUMBER_WORDS = {
     "no": 0,
@@ -93,7 +99,7 @@ NUMBER_WORDS = {
     "ten": 10,
 }
 COUNTED_WORDS = (
-    {word for kind in CATEGORIES.values() for word in kind.counted_words} | set(HANDLE_WORDS) | set(LEG_WORDS)
+    {word for category in CATEGORIES.values() for word in category.counted_words} | set(HANDLE_WORDS) | set(LEG_WORDS)
 )
 CONNECTIVES = {"with", "having", "featuring", "has", "wearing", "without", "on", "in", "whose", "holding", "for"}
 STOP_WORDS = {
@@ -163,8 +169,8 @@ STOP_WORDS = {
 }
 PHRASE_STARTERS = CONNECTIVES | {"and", "the", "of", "its", "is", "are"}
 ATTRIBUTION_WORDS = {"is", "are", "painted", "coloured", "colored", "in"}
-NOUN_CATEGORIES = {noun: kind for kind in CATEGORIES.values() for noun in (kind.name, *kind.synonyms)}
-# names of more than one word, as one; longer ones first
+NOUN_CATEGORIES = {noun: category for category in CATEGORIES.values() for noun in (category.name, *category.synonyms)}
+# names of several words -> one word; longer names first
 COMPOUND_NOUNS = {
     "ice cream cone": "icecream",
     "ice cream": "icecream",
@@ -197,9 +203,7 @@ COMPOUND_NOUNS = {
     "race car": "car",
     "wine glass": "goblet",
 }
-
-
-# first words for part B that take no article
+# words for part B that take no article
 PLURAL_PART_WORDS = {
     "bands",
     "legs",
@@ -216,18 +220,23 @@ PLURAL_PART_WORDS = {
 }
 
 
+def random_chooser(generator: torch.Generator) -> Chooser:
+    """Return a function that picks one of a sequence uniformly at random."""
+    return lambda options: options[int(torch.randint(len(options), (), generator=generator))]
+
+
 def indefinite_article(words: str) -> str:
-    """ "a" or "an", by the sound that ``words`` begin with."""
+    """Return "a" or "an" by the initial sound of ``words``."""
     return "an" if words[:1] in tuple("aeiou") and not words.startswith(("one", "ufo", "uni", "eu")) else "a"
 
 
 def parse_number(word: str) -> int | None:
-    """The number that a word says; articles are ones."""
+    """Return the number that a word denotes, or None; articles denote 1."""
     return int(word) if word.isdecimal() and len(word) < 10 else NUMBER_WORDS.get(word)
 
 
 def lookup_category(word: str) -> Category | None:
-    """The kind that a noun names, in the singular or plural."""
+    """Return the category that a singular or plural noun names, or None."""
     for form in (word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ves") + "f"):
         if form in NOUN_CATEGORIES:
             return NOUN_CATEGORIES[form]
@@ -235,7 +244,7 @@ def lookup_category(word: str) -> Category | None:
 
 
 def matches_any_word(word: str, words: tuple[str, ...] | set[str]) -> bool:
-    """Whether ``word`` is one of ``meant``, also as "handled", "lidded", "stemmed"."""
+    """Return whether ``word`` is one of ``words``, also in a form such as "handled" or "lidded"."""
     base = word.removesuffix("ed")
     undoubled = base[:-1] if base[-1:] == base[-2:-1] else base
     return any(form in words for form in (word, word.removesuffix("d"), base, undoubled))

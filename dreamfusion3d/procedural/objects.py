@@ -1,19 +1,20 @@
-"""What the procedural world holds: kinds of props, their attributes, and instances of them."""
+"""Procedural objects: specs (what a prompt says) and batches of concrete instances."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS, Category, Color
+from dreamfusion3d.procedural.categories import CATEGORIES, Category, Color
 from dreamfusion3d.procedural.materials import MATERIALS
 from dreamfusion3d.procedural.shapes.base import ShapeParams
 
-NUM_VARIATIONS = 6  # numbers that set one instance of a kind apart from another
+NUM_VARIATIONS = 6  # shape parameters per instance
 
 COLORS: dict[str, Color] = {  # sRGB
     "red": (0.83, 0.12, 0.12),
@@ -36,7 +37,7 @@ SIZES: dict[str, tuple[float, float]] = {  # word -> (scale of x and z, scale of
     "wide": (1.14, 0.88),
     "small": (0.7, 0.7),
 }
-HELD_OUT_EVERY = 12  # one pair of kind and colour in so many is never shown in training
+HELD_OUT_EVERY = 12  # 1 in 12 pairs of category and color is excluded from training
 
 
 # Field of `ObjectSpec` -> its key in committed weights and in cached datasets, which keep older names.
@@ -54,19 +55,19 @@ SLOTS_BY_KEY = {key: slot for slot, key in SLOT_KEYS.items()}
 
 @dataclass(frozen=True)
 class ObjectSpec:
-    """What a prompt of this world says; every slot has a value, so paraphrases are equal."""
+    """Attributes that a prompt specifies. Every field has a value, so paraphrases are equal."""
 
     category: str
     color: str = "natural"
     second_color: str = "default"  # "default": natural, or painted like part A
-    count: int = 0  # of what the kind counts: handles, legs, tiers
+    count: int = 0  # of handles, legs or tiers, by category
     size: str = "normal"
     material: str = "plain"
-    option: bool = False  # whether the kind's optional part is there
+    option: bool = False  # whether the optional part is present
 
     def tokens(self) -> list[str]:
-        """What a prior is told; see ``Conditioner``."""
-        handles = self.count if CATEGORIES[self.category].counted_words == HANDLE_WORDS else 0
+        """Return the tokens that condition the prior; their prefixes are those of committed vocabularies."""
+        handles = self.count if CATEGORIES[self.category].counts_handles else 0
         tokens = [
             f"kind:{self.category}",
             f"colour:{self.color}",
@@ -82,13 +83,14 @@ class ObjectSpec:
         return tokens
 
     def part_colors(self) -> list[Color]:
-        """sRGB of part A, part B, the accent, and of parts A and B inside the finish's mask."""
+        """Return the sRGB colors of part A, part B, the accent, and of A and B inside the material mask."""
         category, material = CATEGORIES[self.category], MATERIALS[self.material]
         first_color = COLORS.get(self.color, material.natural_color or category.natural_color)
         second_color = COLORS.get(self.second_color, category.natural_second_color or first_color)
-        is_material = material.shift is not None
-        # a cork stays a cork on a bottle of whatever make
-        covers_second_part = is_material and (category.natural_second_color is None or self.second_color in COLORS)
+        # the cork of a glass bottle stays cork, unless the prompt names its color
+        covers_second_part = not material.is_pattern and (
+            category.natural_second_color is None or self.second_color in COLORS
+        )
         return [
             first_color,
             second_color,
@@ -98,20 +100,20 @@ class ObjectSpec:
         ]
 
     def is_held_out(self) -> bool:
-        """Whether training never shows this pair of kind and colour, so that it can be asked for unseen."""
+        """Return whether this pair of category and color is excluded from training, to test generalization."""
         if self.color == "natural":
             return False
         return zlib.crc32(f"{self.category} {self.color}".encode()) % HELD_OUT_EVERY == 0
 
 
 def default_spec(category: str) -> ObjectSpec:
-    """What the bare noun means."""
+    """Return the spec of the bare noun."""
     return ObjectSpec(category, count=CATEGORIES[category].counts[0], option=CATEGORIES[category].option_default)
 
 
 @dataclass(frozen=True)
 class ObjectBatch:
-    """``n`` concrete props of one kind: enough to draw, to mesh and to measure against."""
+    """A batch of ``n`` concrete objects of one category."""
 
     category: Category
     variation: Float[Tensor, "n v"]  # in [-1, 1]
@@ -123,24 +125,29 @@ class ObjectBatch:
         return self.variation.shape[0]
 
     def __getitem__(self, index: Tensor | list[int]) -> ObjectBatch:
-        return ObjectBatch(
-            self.category, self.variation[index], self.count[index], self.option[index], self.scale[index]
-        )
+        return self._map(lambda t: t[index])
 
     def to(self, device: torch.device | str) -> ObjectBatch:
-        return ObjectBatch(
-            self.category,
-            self.variation.to(device),
-            self.count.to(device),
-            self.option.to(device),
-            self.scale.to(device),
-        )
+        return self._map(lambda t: t.to(device))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> ObjectBatch:
+        return ObjectBatch(self.category, *map(function, (self.variation, self.count, self.option, self.scale)))
+
+    @classmethod
+    def cat(cls, batches: Sequence[ObjectBatch]) -> ObjectBatch:
+        """Concatenate batches of one category."""
+        columns = zip(*((b.variation, b.count, b.option, b.scale) for b in batches), strict=True)
+        return cls(batches[0].category, *map(torch.cat, columns))
 
     def part_distances(self, points: Float[Tensor, "*m 3"], index: Tensor) -> Float[Tensor, "p *m"]:
-        """Distances of each part at ``points``; ``index`` (*m) tells which instance each point asks.
+        """Signed distance of each part at ``points``.
 
-        Where the size word stretches the axes, the distance is measured sideways: exact on
-        upright walls, which outlines and thin walls are made of."""
+        Where the size word stretches the axes, distances are scaled like the horizontal axes:
+        exact on upright walls, which dominate outlines and thin walls.
+
+        Args:
+            index: Object that each point queries, (*m).
+        """
         scale = self.scale[index]
         params = ShapeParams(self.variation[index], self.count[index], self.option[index])
         x, y, z = self.unscaled(points, index).unbind(-1)
@@ -148,16 +155,16 @@ class ObjectBatch:
         return parts * scale[..., 0]
 
     def unscaled(self, points: Float[Tensor, "*m 3"], index: Tensor) -> Float[Tensor, "*m 3"]:
-        """The points in the frame of the shape functions, before the size word."""
+        """Transform points into the frame of the shape functions, before size scaling."""
         return points / self.scale[index][..., [0, 1, 0]]
 
     @property
     def step_scale(self) -> Float[Tensor, " n"]:
-        """Share of the distance that a ray may advance without passing through a surface."""
+        """Fraction of the distance that a ray may advance without passing through a surface."""
         return self.category.relaxation * (self.scale[:, 1] / self.scale[:, 0]).clamp(max=1)
 
     def distance(self, points: Float[Tensor, "*m 3"], index: Tensor) -> Float[Tensor, "*m"]:
-        """Distance of the whole prop."""
+        """Signed distance of the whole object."""
         return self.part_distances(points, index).amin(0)
 
 
@@ -170,8 +177,13 @@ def sample_objects(
     option: bool | None = None,
     generator: torch.Generator,
 ) -> ObjectBatch:
-    """``number`` random instances of a kind with the given count (of handles, legs, tiers) and size
-    word; ``option`` None: as it usually is."""
+    """Sample random objects of a category.
+
+    Args:
+        count: Number of handles, legs or tiers.
+        size: Size word, for all objects or for each.
+        option: Whether the optional part is present; None: the default of the category.
+    """
     device = generator.device
     variation = torch.rand(num_objects, NUM_VARIATIONS, generator=generator, device=device) * 2 - 1
     sizes = [size] * num_objects if isinstance(size, str) else size
@@ -183,5 +195,5 @@ def sample_objects(
 
 
 def sample_objects_for_spec(spec: ObjectSpec, num_objects: int, *, generator: torch.Generator) -> ObjectBatch:
-    """``number`` random instances of what a prompt means."""
+    """Sample random objects that match a spec."""
     return sample_objects(spec.category, spec.count, spec.size, num_objects, option=spec.option, generator=generator)

@@ -1,4 +1,4 @@
-"""Which cells of a small volume a prop fills: what its pictures alone cannot tell of its inside."""
+"""Occupancy grids of objects: the interior, which renders alone do not determine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OCCUPANCY_RESOLUTION = 32  # cells along an edge
 
 @torch.no_grad()
 def object_occupancy(objects: ObjectBatch) -> Float[Tensor, "n z y x"]:
-    """The share of each cell that lies within each prop, as if its surface were a plane across it."""
+    """Fraction of each cell inside each object, approximating the surface in the cell by a plane."""
     cell = 2 * OCCUPANCY_EXTENT / OCCUPANCY_RESOLUTION
     axis = (torch.arange(OCCUPANCY_RESOLUTION, device=objects.scale.device) + 0.5) * cell - OCCUPANCY_EXTENT
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")

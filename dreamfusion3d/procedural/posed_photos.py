@@ -1,4 +1,4 @@
-"""Photos of a prop with known cameras, under a lamp that stands still: something to fit a field to."""
+"""Synthetic photos of an object with known cameras and a fixed light, to reconstruct a field from."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dreamfusion3d.cameras.pinhole import PinholeCameras
 from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec
 from dreamfusion3d.procedural.renderer import render_objects
 
-PHOTO_LIGHT_DIRECTION = (0.4, 0.75, 0.53)  # towards it, in world space; unit length to 1 %
+PHOTO_LIGHT_DIRECTION = (0.4, 0.75, 0.53)  # towards the light, in world space; unit length to 1 %
 
 
 def render_photos(objects: ObjectBatch, index: int, spec: ObjectSpec, cameras: OrbitCameras) -> Photos:
-    """Instance ``index`` of ``props``, painted as ``meaning`` says, cut out."""
+    """Render object ``index`` in the colors of ``spec``, with the background cut out."""
     num_photos = len(cameras)
     light = torch.tensor(PHOTO_LIGHT_DIRECTION)
     layers = render_objects(

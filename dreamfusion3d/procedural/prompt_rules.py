@@ -1,7 +1,7 @@
-"""Sentences about props, read into a ``Meaning`` by rules.
+"""Rule-based parser from prompts to object specs.
 
-Reading settles wording, so that paraphrases are one prompt: "a jug with a single handle",
-"one-handled pitcher" and "a pitcher with one handle" have the same meaning, token for token.
+Parsing normalizes the wording, so that paraphrases are one prompt: "a jug with a single handle",
+"one-handled pitcher" and "a pitcher with one handle" yield the same tokens.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dreamfusion3d.procedural.lexicon import (
 from dreamfusion3d.procedural.materials import MATERIALS
 from dreamfusion3d.procedural.objects import ObjectSpec
 
-# a picture's, not the prop's
+# describes the image, not the object
 _BACKGROUND_PHRASE = re.compile(r"\b(on|against|with|over) (an? )?(\w+ ){0,3}(background|backdrop)\b")
 _PATTERN_NOUNS = ("stripes", "spots", "dots", "checks")
 _NEGATIONS = ("no", "without", "zero", "0")
@@ -40,16 +40,16 @@ _LESS_SUFFIX = re.compile(r"\b([a-z]+?)-?less\b")
 
 @dataclass(frozen=True)
 class ParsedPrompt:
-    """What a prompt means here. ``meaning`` is None when no noun of this world is in it."""
+    """A parsed prompt. ``spec`` is None if the prompt contains no known noun."""
 
     spec: ObjectSpec | None
     unknown_words: list[str] = field(default_factory=list)  # words that had no effect
-    notes: list[str] = field(default_factory=list)  # things asked for that this world cannot do
+    notes: list[str] = field(default_factory=list)  # for the user: requests that cannot be met
 
 
 @dataclass
 class _Sentence:
-    """The words, the head noun's kind and place, and what has been understood so far."""
+    """State of the parser: the words, the head noun, and the indices of the words used so far."""
 
     words: list[str]
     category: Category
@@ -59,7 +59,7 @@ class _Sentence:
 
 
 def parse_with_rules(prompt: str) -> ParsedPrompt:
-    """The meaning of a prompt, and the words that were not understood."""
+    """Parse a prompt into a spec, the words that had no effect, and notes for the user."""
     words = split_words(prompt)
     nouns = [(i, k) for i, w in enumerate(words) if (k := lookup_category(w)) is not None]
     if not nouns:
@@ -67,12 +67,12 @@ def parse_with_rules(prompt: str) -> ParsedPrompt:
     # the head noun is the last one before the first "with": "pine table" is a table
     connective_index = next((i for i, w in enumerate(words) if w in CONNECTIVES and i > nouns[0][0]), len(words))
     noun_index, category = [n for n in nouns if n[0] < connective_index][-1]
-    # all of its nouns are used: "a pine tree" is one thing
+    # all nouns of the category are used: "a pine tree" is one object
     s = _Sentence(words, category, noun_index, {i for i, k in nouns if k is category})
     count, option = _parse_count(s), _parse_option(s)
     material = _parse_material(s)
     color, second_color = _parse_colors(s, material)
-    if category.second_part_words is HANDLE_WORDS and count == 0:
+    if category.second_part_is_handles and count == 0:
         second_color = "default"  # "no red handle" is no handle
     size = "normal"
     for i, w in enumerate(words):
@@ -87,7 +87,7 @@ def parse_with_rules(prompt: str) -> ParsedPrompt:
 
 
 def split_words(prompt: str) -> list[str]:
-    """Words of letters and digits only, in lower case; compound names and "-less" settled."""
+    """Split into lower-case alphanumeric words, with compound nouns joined and "-less" expanded."""
     text = unicodedata.normalize("NFKC", prompt).lower()
     text = re.sub(r"['\u2019]s\b", "", text)
     text = _BACKGROUND_PHRASE.sub("", text)
@@ -97,14 +97,14 @@ def split_words(prompt: str) -> list[str]:
 
 
 def _expand_less_suffix(match: re.Match[str]) -> str:
-    """ "handleless" is "no handle"; of words that no prop has, nothing is changed."""
+    """Expand "handleless" to "no handle", for words of known parts only."""
     part = match[1]
-    is_part = part in COUNTED_WORDS or any(part in kind.option_words for kind in CATEGORIES.values())
+    is_part = part in COUNTED_WORDS or any(part in category.option_words for category in CATEGORIES.values())
     return f"no {part}" if is_part else match[0]
 
 
 def _parse_count(s: _Sentence) -> int:
-    """How many handles (legs, tiers): by a number word up to four words before, else as usual."""
+    """Parse the count of handles, legs or tiers from a number up to four words before the counted word."""
     category, words = s.category, s.words
     count = category.counts[0]
     for i, word in enumerate(words):
@@ -117,14 +117,14 @@ def _parse_count(s: _Sentence) -> int:
                 or matches_any_word(word, category.option_words)
                 or lookup_category(word)
             ):
-                continue  # a hammer's handle is its second part
+                continue  # e.g. a hammer's handle is its second part
             if not is_counted and not matches_any_word(word, HANDLE_WORDS):
                 continue
         s.used.add(i)
-        # a number before the noun counts props: "one vase with handles"
+        # a number before the noun counts objects: "one vase with handles"
         first = max(i - 4, s.noun_index + 1 if s.noun_index < i else 0)
         number_indices = [j for j in range(first, i) if parse_number(words[j]) is not None]
-        # "a pair of handles": the larger number wins over the article
+        # "a pair of handles": a number takes precedence over an article
         numbers = [
             n for j in number_indices if words[j] not in ("a", "an") and (n := parse_number(words[j])) is not None
         ]
@@ -140,7 +140,7 @@ def _parse_count(s: _Sentence) -> int:
 
 
 def _nearest_valid_count(s: _Sentence, count: int) -> int:
-    """The count nearest to ``count`` that the kind comes with, and a note where it is another."""
+    """Return the valid count nearest to ``count``, and note it if it differs."""
     category = s.category
     if count in category.counts:
         return count
@@ -148,14 +148,14 @@ def _nearest_valid_count(s: _Sentence, count: int) -> int:
     possible = " or ".join(str(h) for h in sorted(category.counts))
     nearest = min(category.counts, key=lambda c: abs(c - count))
     s.notes.append(
-        f"{indefinite_article(category.name)} {category.name} comes with {possible} {counted_words[possible != '1']} here, "
-        f"not {count}: making {nearest}"
+        f"{indefinite_article(category.name)} {category.name} has {possible} {counted_words[possible != '1']} here, "
+        f"not {count}: using {nearest}"
     )
     return nearest
 
 
 def _parse_option(s: _Sentence) -> bool:
-    """Whether the kind's optional part is there: "with a lid", "lidded", "no lid"."""
+    """Parse whether the optional part is present: "with a lid", "lidded", "no lid"."""
     present = s.category.option_default
     for i, word in enumerate(s.words):
         if not matches_any_word(word, s.category.option_words):
@@ -180,22 +180,25 @@ def _parse_material(s: _Sentence) -> str:
                 and s.category.natural_second_color == WOOD_COLOR
                 and matches_any_word(other_noun, s.category.second_part_words)
             ):
-                s.notes.append(f"only the whole can be {word} here, not the {other_noun} alone")
+                s.notes.append(f"only the whole object can be {word} here, not just the {other_noun}")
             continue
         if material in s.category.materials:
             return material
         if material == "wooden" and s.category.natural_color == WOOD_COLOR:
             continue
         s.notes.append(
-            f"{indefinite_article(s.category.name)} {s.category.name} is not {material} here: making it plain"
+            f"{indefinite_article(s.category.name)} {s.category.name} cannot be {material} here: using plain"
         )
     return "plain"
 
 
 def _parse_colors(s: _Sentence, material: str) -> tuple[str, str]:
-    """Colours of part A and part B: a colour word belongs to the part word or noun that follows it
-    ("red handled mug", "mug with a red handle"), or to a part that it is said of ("handle is red").
-    A colour of anything else ("on a white table") is named and left."""
+    """Parse the colors of part A and part B.
+
+    A color word belongs to the part or noun that follows it ("red handled mug", "mug with a red
+    handle"), or to the part it is an attribute of ("handle is red"). Colors of other things ("on a
+    white table") are noted and ignored.
+    """
     color, second_color = "natural", "default"
     for i, word in enumerate(s.words):
         if word not in COLOR_WORDS:
@@ -205,12 +208,12 @@ def _parse_colors(s: _Sentence, material: str) -> tuple[str, str]:
         if _is_part_color(s.words, i, s.category):
             second_color = named
         elif _is_pattern_color(s.words, i, noun_only=True):
-            continue  # "white stripes": a pattern's second colour is its own
+            continue  # "white stripes": the second color of a pattern is fixed
         elif (other_noun := _other_noun_after(s, i)) is not None:
-            s.notes.append(f"the {other_noun} has no colour of its own here: {word} is left out")
+            s.notes.append(f"the {other_noun} has no color of its own here: ignoring {word}")
         elif color == "natural":
             color = named
-        elif MATERIALS[material].shift is None and _is_pattern_color(s.words, i):
+        elif MATERIALS[material].is_pattern and _is_pattern_color(s.words, i):
             continue  # "red and white striped"
         elif second_color == "default":
             second_color = named
@@ -218,8 +221,7 @@ def _parse_colors(s: _Sentence, material: str) -> tuple[str, str]:
 
 
 def _other_noun_after(s: _Sentence, i: int) -> str | None:
-    """The noun after the adjective at ``i``, where that is neither the prop nor its part B: another
-    part, another thing; None where the adjective is the prop's own."""
+    """Return the noun that the adjective at ``i`` describes, or None if it describes the object itself."""
     if i < s.noun_index:
         return None
     for word in s.words[i + 1 : i + 4]:
@@ -237,7 +239,7 @@ def _other_noun_after(s: _Sentence, i: int) -> str | None:
 
 
 def _is_pattern_color(words: list[str], i: int, *, noun_only: bool = False) -> bool:
-    """Whether the colour at ``i`` is that of stripes; ``alone``: said of nothing else ("white stripes")."""
+    """Return whether the color at ``i`` describes a pattern; ``noun_only``: a noun, as in "white stripes"."""
     after = words[i + 1 : i + 2]
     if noun_only:
         return bool(after) and (after[0] in _PATTERN_NOUNS or words[i + 1 : i + 3] == ["polka", "dots"])
@@ -245,11 +247,11 @@ def _is_pattern_color(words: list[str], i: int, *, noun_only: bool = False) -> b
 
 
 def _is_part_color(words: list[str], i: int, category: Category) -> bool:
-    """Whether the colour word at ``i`` is about part B."""
+    """Return whether the color word at ``i`` describes part B."""
     for word in words[i + 1 : i + 4]:
         if matches_any_word(word, category.second_part_words):
             return True
-        # "red two handle vase", "in red with a handle": something else begins
+        # "red two handle vase", "in red with a handle": a new phrase begins
         if lookup_category(word) or parse_number(word) is not None or word in PHRASE_STARTERS:
             return False
     attributed = False

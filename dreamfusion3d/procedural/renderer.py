@@ -1,4 +1,4 @@
-"""Pictures of props by sphere tracing, anti-aliased at the silhouette, with known cameras."""
+"""Sphere-traced renders of procedural objects, anti-aliased at the silhouette."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from dreamfusion3d.procedural.materials import material_mask
 from dreamfusion3d.procedural.objects import ObjectBatch
 
 MAX_TRACE_STEPS = 48
-BOUNDING_SPHERE_RADIUS = 1.0  # every prop lies inside
-NUM_SHADING_LAYERS = 5  # part A, part B, accent, and parts A and B inside the mask of a finish
+BOUNDING_SPHERE_RADIUS = 1.0  # of all objects
+NUM_SHADING_LAYERS = 5  # part A, part B, accent, and parts A and B inside the material mask
+MASKED_LAYER_OFFSET = 3  # from a part's layer to its layer inside the material mask
 
 
 @dataclass(frozen=True)
 class ShadingLayers:
-    """A picture before it is painted: the share of light that each part sends, and the opacity.
+    """Renders before colors are applied: the shading of each layer, and opacity.
 
-    rgb (premultiplied) = sum over parts of ``light[p] * colour[p]``: the colours of a stored
-    picture can be drawn anew each time that it is shown.
+    Premultiplied rgb is the sum over layers of ``shading * color``, so a stored render can be
+    colorized differently in every batch.
     """
 
     shading: Float[Tensor, "b 5 h w"]
     opacity: Float[Tensor, "b h w"]
 
     def colorize(self, colors: Float[Tensor, "b 5 3"]) -> Float[Tensor, "b h w 3"]:
-        """Premultiplied sRGB; ``colours`` is (picture, part, rgb)."""
+        """Apply sRGB colors of the layers; returns premultiplied sRGB."""
         return torch.einsum("bphw,bpc->bhwc", self.shading, colors)
 
 
@@ -41,11 +42,13 @@ def render_objects(
     material: str = "plain",
     light_directions: Float[Tensor, "b 3"] | None = None,
 ) -> ShadingLayers:
-    """Picture ``i`` shows instance ``i`` from camera ``i`` (b of each), all with one finish. ``light`` are
-    unit vectors towards it in world space; None: it goes with the camera.
+    """Render object ``i`` from camera ``i``, all in one material.
 
-    The surface traced lies half a pixel inside the true one, and a ray that misses it is
-    covered by how near it came: coverage is then one half exactly on the true outline.
+    The traced surface lies half a pixel inside the true one. Coverage of a ray that misses it
+    falls linearly with the closest distance, and is one half exactly at the true outline.
+
+    Args:
+        light_directions: Unit vectors towards the light in world space; None: fixed to the camera.
     """
     b, h, w = len(cameras), cameras.height, cameras.width
     origins, directions = (r.reshape(-1, 3) for r in cameras.rays())
@@ -63,19 +66,19 @@ def render_objects(
     to_light = light_direction(cameras.camera_to_world) if light_directions is None else light_directions
     brightness = lambert_shading(normals, to_light[index[visible]])
     shading = coverage[visible] * brightness
-    # an accent has no finish
+    # the accent has no material
     mask = material_mask(material, objects.unscaled(points, index[visible]), normals) * (part < 2)
     layers[visible, part] = shading * (1 - mask)
-    layers[visible, torch.where(part < 2, part + 3, part)] += shading * mask
+    layers[visible, torch.where(part < 2, part + MASKED_LAYER_OFFSET, part)] += shading * mask
     return ShadingLayers(layers.view(b, h, w, NUM_SHADING_LAYERS).permute(0, 3, 1, 2), coverage.view(b, h, w))
 
 
 def _trace(
     objects: ObjectBatch, origins: Tensor, directions: Tensor, index: Tensor, half_pixel: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether each ray meets the inner surface, its least distance to it, and where that was."""
+    """Return whether each ray hits the inner surface, its closest distance to it, and the depth of that."""
     rays = origins.shape[0]
-    # rays that miss the ball are never marched
+    # rays that miss the bounding sphere are not marched
     midpoint_depth = -(origins * directions).sum(-1)
     miss_distance2 = (origins * origins).sum(-1) - midpoint_depth * midpoint_depth
     radius2 = BOUNDING_SPHERE_RADIUS**2
@@ -106,7 +109,7 @@ def _trace(
 def sdf_normals(
     objects: ObjectBatch, points: Float[Tensor, "n 3"], index: Tensor, epsilon: float = 4e-3
 ) -> Float[Tensor, "n 3"]:
-    """Unit gradients of the distance by the tetrahedron of differences."""
+    """Unit gradients of the distance by tetrahedral finite differences."""
     corners = points.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
     gradient = torch.zeros_like(points)
     for corner in corners:

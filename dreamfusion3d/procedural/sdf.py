@@ -1,9 +1,8 @@
-"""Signed distances of simple solids, batched: every argument is a tensor that broadcasts
-against the points' leading shape. Negative inside. After Inigo Quilez's list of distance
-functions (iquilezles.org/articles/distfunctions), written for torch.
+"""Signed distance functions of simple solids in torch, negative inside.
 
-Lengths are scene units. Points are given as separate coordinates x, y, z (each ``*n``),
-which avoids gathers and keeps every operation elementwise.
+After Inigo Quilez's list (iquilezles.org/articles/distfunctions). Lengths are in scene units. Points
+are separate coordinates x, y, z of any shape, so that all operations are elementwise; the
+other arguments broadcast against them.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ TensorOrFloat = Tensor | float
 
 
 def length(*components: Tensor) -> Tensor:
+    """Euclidean norm, differentiable at 0."""
     total = components[0] * components[0]
     for c in components[1:]:
         total = total + c * c
@@ -28,7 +28,7 @@ def sphere(x: Tensor, y: Tensor, z: Tensor, radius: TensorOrFloat) -> Tensor:
 
 
 def ellipsoid(x: Tensor, y: Tensor, z: Tensor, rx: TensorOrFloat, ry: TensorOrFloat, rz: TensorOrFloat) -> Tensor:
-    """A first-order bound, exact on the surface."""
+    """First-order approximation, exact on the surface."""
     k0 = length(x / rx, y / ry, z / rz)
     k1 = length(x / (rx * rx), y / (ry * ry), z / (rz * rz))
     return k0 * (k0 - 1) / k1
@@ -53,12 +53,12 @@ def cylinder(
 
 
 def torus(x: Tensor, y: Tensor, z: Tensor, major: TensorOrFloat, minor: TensorOrFloat) -> Tensor:
-    """Ring lying flat around the Y axis."""
+    """Horizontal ring around the Y axis."""
     return length(length(x, z) - major, y) - minor
 
 
 def ring(x: Tensor, y: Tensor, z: Tensor, rx: TensorOrFloat, ry: TensorOrFloat, minor: TensorOrFloat) -> Tensor:
-    """Elliptical ring standing in the XY plane (a handle); rx, ry are the tube's centre line."""
+    """Elliptical ring in the XY plane (a handle); rx and ry are the radii of the tube's center line."""
     return length(ellipse(x, y, rx, ry), z) - minor
 
 
@@ -78,7 +78,7 @@ def capsule(
     r0: TensorOrFloat,
     r1: TensorOrFloat,
 ) -> Tensor:
-    """Segment from ``start`` to ``end``, radius going linearly from r0 to r1 (a bound when r0 != r1)."""
+    """Segment from ``start`` to ``end`` with a linear radius from r0 to r1 (a bound if r0 != r1)."""
     dx, dy, dz = (e - s for s, e in zip(start, end, strict=True))
     px, py, pz = x - start[0], y - start[1], z - start[2]
     along = ((px * dx + py * dy + pz * dz) / (dx * dx + dy * dy + dz * dz)).clamp(0, 1)
@@ -90,8 +90,7 @@ def lathe(
 ) -> Tensor:
     """Solid of revolution around Y; ``profile`` is (radius, height) from bottom to top.
 
-    Exact distance to the polygon that the profile closes with the axis, minus ``rounding``
-    (the profile is taken as the rounded surface's outer line to first order).
+    Returns the exact distance to the polygon between profile and axis, minus ``rounding``.
     """
     r = length(x, z)
     profile = _round_corners(profile)
@@ -103,7 +102,7 @@ def lathe(
         wr, wy = r - ar, y - ay
         t = ((wr * er + wy * ey) / (er * er + ey * ey + 1e-9)).clamp(0, 1)
         nearest = torch.minimum(nearest, (wr - er * t) ** 2 + (wy - ey * t) ** 2)
-        # crossing test in the half plane: an edge is crossed by the ray towards growing r
+        # even-odd rule: does the ray towards larger r cross this edge?
         spans = (torch.as_tensor(ay) > y) != (torch.as_tensor(by) > y)
         crossing = ar + er * (y - ay) / torch.where(spans, torch.as_tensor(ey + 0 * y), torch.ones_like(y))
         inside = inside ^ (spans & (r < crossing))
@@ -112,7 +111,7 @@ def lathe(
 
 
 def _round_corners(profile: Sequence[tuple[TensorOrFloat, TensorOrFloat]]) -> list[tuple[TensorOrFloat, TensorOrFloat]]:
-    """Chaikin's corner cutting, once: each inner corner becomes two; the ends stay."""
+    """Apply one iteration of Chaikin's corner cutting, keeping the end points."""
     out = [profile[0]]
     for i in range(1, len(profile) - 1):
         for neighbor in (profile[i - 1], profile[i + 1]):

@@ -1,4 +1,4 @@
-"""Words with one slip of the hand: letters exchanged, missing, doubled or wrong (Damerau 1964)."""
+"""Correction of words with one typo: transposition, deletion, insertion or substitution (Damerau, 1964)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from dreamfusion3d.procedural.lexicon import (
     STOP_WORDS,
 )
 
-# right words that are one slip from a word of this world
+# correct words that are one edit away from a word of the lexicon
 _OTHER_ENGLISH_WORDS = set(
     "back bare bear bolt boot boots bread card care carp cart chess clover heat hill horse hose less ming "
     "plate plates poles post posts rode seal shop spare sport sports stack steal stove straw threw tiles "
     "while whole wine wish witch write".split()
 )
-MIN_WORD_LENGTH = 4  # letters: shorter words are one slip away from too many others
+MIN_WORD_LENGTH = 4  # shorter words are one edit away from too many others
 _LEXICON_WORDS = {
     *NOUN_CATEGORIES,
     *NON_SIZE_FOLLOWERS,
@@ -35,17 +35,18 @@ _LEXICON_WORDS = {
     *CONNECTIVES,
     *NUMBER_WORDS,
     *SIZE_WORDS,
-    *(word for kind in CATEGORIES.values() for word in (*kind.second_part_words, *kind.option_words)),
+    *(word for category in CATEGORIES.values() for word in (*category.second_part_words, *category.option_words)),
     *(noun + "s" for noun in NOUN_CATEGORIES),
     *(part + "ed" for part in ("handl", "legg", "tier", "lidd")),
 }
 
 
 def correct_spelling(word: str) -> tuple[str, bool] | None:
-    """The known word that is one slip away, and whether the slip alone is evidence enough.
+    """Find a known word one edit away; the first letter is assumed to be correct.
 
-    Two neighbouring letters exchanged hardly ever make another word; a letter lost, doubled or wrong
-    may ("witch", "with"). The first letter is taken as right.
+    Returns:
+        The word, and whether the edit is conclusive by itself: a transposition hardly ever makes
+        another word, while other edits may ("witch", "with"). None if there is no such word.
     """
     if len(word) < MIN_WORD_LENGTH or not word.isalpha() or word in _LEXICON_WORDS | _OTHER_ENGLISH_WORDS:
         return None

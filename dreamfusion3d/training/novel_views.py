@@ -17,10 +17,10 @@ from torch import Tensor
 from dreamfusion3d.cameras.capture import Photos
 from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.config import Config, ReconstructionConfig
+from dreamfusion3d.core.shading import BACKGROUND_GRAY
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.guidance import Guidance, load_guidance
 from dreamfusion3d.priors.image_text.image_encoder import ImageEncoder
-from dreamfusion3d.priors.image_text.protocol import BACKGROUND_GRAY
 from dreamfusion3d.priors.protocol import Prior, Prompts
 from dreamfusion3d.training.guidance_loss import guidance_loss
 

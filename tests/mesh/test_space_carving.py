@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from dreamfusion3d.cameras.orbit import ORBIT_ELEVATION_DEG
-from dreamfusion3d.evaluation.ground_truth import TRUE_GRID_BOUND, ground_truth_grid
+from dreamfusion3d.evaluation.ground_truth import GROUND_TRUTH_BOUND, ground_truth_grid
 from dreamfusion3d.mesh.clean import extract_solid
 from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.mesh.space_carving import (
@@ -189,7 +189,7 @@ def test_close_gaps_matches_binary_closing():
 def test_solidify_keeps_the_topology_of_objects(category, handles):
     objects = sample_objects(category, handles, "small", 2, generator=torch.Generator().manual_seed(3))
     for i in range(2):
-        solid = solidify(ground_truth_grid(objects, i, 96), 0.0, TRUE_GRID_BOUND)
-        assert mesh_quality(extract_solid(solid, 0.0, TRUE_GRID_BOUND)).genus == objects.category.expected_genus(
+        solid = solidify(ground_truth_grid(objects, i, 96), 0.0, GROUND_TRUTH_BOUND)
+        assert mesh_quality(extract_solid(solid, 0.0, GROUND_TRUTH_BOUND)).genus == objects.category.expected_genus(
             handles
         )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from dreamfusion3d.evaluation.ground_truth import TRUE_GRID_BOUND, ground_truth_grid, ground_truth_mesh
+from dreamfusion3d.evaluation.ground_truth import GROUND_TRUTH_BOUND, ground_truth_grid, ground_truth_mesh
 from dreamfusion3d.mesh.clean import extract_solid
 from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.procedural import sdf
@@ -64,7 +64,7 @@ def test_a_prop_is_one_solid_of_its_genus(kind, count, option):
     for index in range(len(props)):
         grid = ground_truth_grid(props, index, 64)
         assert ndimage.label(grid > 0)[1] == 1
-        report = mesh_quality(extract_solid(grid, 0.0, TRUE_GRID_BOUND))
+        report = mesh_quality(extract_solid(grid, 0.0, GROUND_TRUTH_BOUND))
         assert report.watertight and report.manifold and report.components == 1
         assert report.genus == CATEGORIES[kind].expected_genus(count)
 

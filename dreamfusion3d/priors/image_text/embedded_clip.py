@@ -1,8 +1,7 @@
-"""The shipped image-text encoder: a small CLIP of the procedural world, for judging alone.
+"""Embedded image-text encoder: a small CLIP (Radford et al., arXiv 2103.00020) of procedural objects.
 
-It is never asked while a prompt is distilled, so what it says of such an asset was not fitted to it
-(`fit --teacher embedded` does ask it). Pictures go through a small residual network, prompts through their
-meaning; both end on one sphere (Radford et al., arXiv 2103.00020).
+A residual network encodes images, and a bag of tokens encodes the parsed prompt, as unit vectors of one
+space. Text-to-3D never optimizes against this encoder, so it is an independent evaluator of those assets.
 """
 
 from __future__ import annotations
@@ -28,6 +27,13 @@ from dreamfusion3d.procedural.objects import ObjectSpec
 
 _WEIGHTS_FILE = "model.safetensors"
 EMBEDDING_DIM = 96
+# Module of `EmbeddedClip` -> its prefix in the committed weights, which keep older names.
+_FILE_PREFIXES = {
+    "image_blocks": "eye",
+    "image_projection": "seen",
+    "token_embedding": "words",
+    "text_projection": "said",
+}
 
 
 def embedded_clip_folder() -> Path:
@@ -35,7 +41,7 @@ def embedded_clip_folder() -> Path:
 
 
 class _ResidualBlock(nn.Module):
-    """Two convolutions beside a skip, half the size."""
+    """Residual block of two convolutions that halves the resolution."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -49,44 +55,53 @@ class _ResidualBlock(nn.Module):
 
 
 class EmbeddedClip(nn.Module):
-    """Pictures (b, 3, 64, 64) in [0, 1] and bags of tokens to unit vectors."""
+    """Encode images (b, 3, 64, 64) in [0, 1] and parsed prompts as unit vectors."""
 
     def __init__(self, vocabulary: list[str], widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
         super().__init__()
         self.vocabulary, self.widths = list(vocabulary), tuple(widths)
         self._token_index = {token: i for i, token in enumerate(self.vocabulary)}
         steps = zip((3, *widths), widths, strict=False)
-        self.eye = nn.Sequential(*(_ResidualBlock(a, b) for a, b in steps))
-        self.seen = nn.Linear(widths[-1] * 16, EMBEDDING_DIM)
-        self.words = nn.EmbeddingBag(len(vocabulary), 192, mode="sum")
-        self.said = nn.Sequential(nn.Linear(192, 192), nn.SiLU(), nn.Linear(192, EMBEDDING_DIM))
+        self.image_blocks = nn.Sequential(*(_ResidualBlock(a, b) for a, b in steps))
+        self.image_projection = nn.Linear(widths[-1] * 16, EMBEDDING_DIM)
+        self.token_embedding = nn.EmbeddingBag(len(vocabulary), 192, mode="sum")
+        self.text_projection = nn.Sequential(nn.Linear(192, 192), nn.SiLU(), nn.Linear(192, EMBEDDING_DIM))
         self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def encode_images(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        return F.normalize(self.seen(self.eye(images * 2 - 1).flatten(1)), dim=-1)
+        return F.normalize(self.image_projection(self.image_blocks(images * 2 - 1).flatten(1)), dim=-1)
 
     def encode_specs(self, specs: Sequence[ObjectSpec]) -> Float[Tensor, "b d"]:
-        rows = [[self._token_index[t] for t in m.tokens() if t in self._token_index] for m in specs]
+        rows = [[self._token_index[t] for t in spec.tokens() if t in self._token_index] for spec in specs]
         starts = torch.tensor([0, *(len(r) for r in rows[:-1])]).cumsum(0)
-        return F.normalize(self.said(self.words(torch.tensor([t for r in rows for t in r]), starts)), dim=-1)
+        tokens = torch.tensor([t for r in rows for t in r])
+        return F.normalize(self.text_projection(self.token_embedding(tokens, starts)), dim=-1)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.json", {"vocabulary": self.vocabulary, "widths": self.widths})
         with atomic_write(folder / _WEIGHTS_FILE) as temporary:
-            save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, temporary)
+            tensors = {_rename_prefix(k, _FILE_PREFIXES): v.half().contiguous() for k, v in self.state_dict().items()}
+            save_file(tensors, temporary)
 
     @classmethod
     def load(cls, folder: Path) -> EmbeddedClip:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
+        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
             model = cls(config["vocabulary"], tuple(config["widths"]))
-        model.load_state_dict({k: v.float() for k, v in load_file(folder / _WEIGHTS_FILE).items()})
+        modules = {prefix: module for module, prefix in _FILE_PREFIXES.items()}
+        tensors = load_file(folder / _WEIGHTS_FILE)
+        model.load_state_dict({_rename_prefix(k, modules): v.float() for k, v in tensors.items()})
         return model.eval().requires_grad_(False)
 
 
+def _rename_prefix(key: str, names: dict[str, str]) -> str:
+    prefix, dot, rest = key.partition(".")
+    return names.get(prefix, prefix) + dot + rest
+
+
 class EmbeddedClipEncoder:
-    """``JudgeNet`` behind the interface of ``retrieval.Encoder``."""
+    """`EmbeddedClip` as an `ImageTextEncoder`."""
 
     name = EMBEDDED_ENCODER
 
@@ -95,14 +110,19 @@ class EmbeddedClipEncoder:
 
     @classmethod
     def load_embedded(cls) -> EmbeddedClipEncoder:
+        """Load the committed weights.
+
+        Raises:
+            InputError: The weights are damaged or missing.
+        """
         folder = embedded_clip_folder()
         try:
             return cls(EmbeddedClip.load(folder))
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:160]
             raise InputError(
-                f"the shipped image-text encoder is damaged ({reason}): install dreamfusion3d again, "
-                "or give a CLIP model with --encoder"
+                f"the embedded image-text encoder is damaged ({reason}): reinstall dreamfusion3d "
+                "or select a CLIP model with --encoder"
             ) from None
 
     @torch.no_grad()
@@ -115,6 +135,8 @@ class EmbeddedClipEncoder:
         for prompt in prompts:
             spec = prompt_to_spec(prompt)
             if spec is None:
-                raise InputError(f"the shipped encoder knows no noun in {prompt!r}; give a CLIP model with --encoder")
+                raise InputError(
+                    f"the embedded encoder knows no noun in {prompt!r}: select a CLIP model with --encoder"
+                )
             specs.append(spec)
         return self.net.encode_specs(specs).numpy()

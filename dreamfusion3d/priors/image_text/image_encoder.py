@@ -1,4 +1,4 @@
-"""Moved."""
+"""Frozen image encoders, differentiable with respect to the image, for semantic losses."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from dreamfusion3d.priors.image_text.protocol import EMBEDDED_ENCODER
 
 @runtime_checkable
 class ImageEncoder(Protocol):
-    """A frozen image encoder, differentiable in the pictures."""
+    """A frozen image encoder, differentiable with respect to the images."""
 
     def to(self, device: torch.device) -> ImageEncoder: ...
 
     def encode_image(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Unit vectors of pictures in [0, 1]."""
+        """Encode images in [0, 1] as unit vectors."""
         ...
 
 
 class EmbeddedImageEncoder:
-    """The shipped image encoder of `evaluate`, which knows the procedural world alone."""
+    """Image encoder of the embedded CLIP, trained on procedural objects only."""
 
     SIZE = 64
 
@@ -43,9 +43,9 @@ class EmbeddedImageEncoder:
 
 
 class ClipImageEncoder:
-    """A CLIP model by transformers (Radford et al., arXiv 2103.00020): what DietNeRF asks."""
+    """Image encoder of a CLIP model (arXiv 2103.00020) from transformers, as in DietNeRF (arXiv 2104.00677)."""
 
-    MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own normalisation
+    MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's normalization
     STD = (0.26862954, 0.26130258, 0.27577711)
 
     def __init__(self, name: str) -> None:
@@ -66,16 +66,24 @@ class ClipImageEncoder:
 
 
 def load_image_encoder(name: str, clip_model: str | None = None) -> ImageEncoder:
-    """The encoder of `reconstruction.semantic_encoder`. Raises InputError where a CLIP model is not named or cannot be read."""
+    """Load the encoder named by `reconstruction.semantic_encoder`.
+
+    Args:
+        name: The embedded encoder ("embedded") or "clip".
+        clip_model: Folder or hub id of a CLIP model; required for "clip".
+
+    Raises:
+        InputError: No CLIP model is named, or it cannot be loaded.
+    """
     if name == EMBEDDED_ENCODER:
         return EmbeddedImageEncoder()
     if clip_model is None:
-        raise InputError("the teacher clip needs a CLIP model: name its folder or hub id with --encoder")
+        raise InputError("the semantic encoder 'clip' needs a CLIP model: pass its folder or hub id with --encoder")
     return ClipImageEncoder(clip_model)
 
 
 def center_crop(images: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c s s"]:
-    """The largest square in the middle, at ``size`` pixels."""
+    """Crop the largest centered square and resize it to ``size`` pixels."""
     height, width = images.shape[2:]
     crop_size = min(height, width)
     top, left = (height - crop_size) // 2, (width - crop_size) // 2

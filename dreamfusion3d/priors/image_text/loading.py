@@ -1,4 +1,4 @@
-"""Load an image-text encoder: the shipped one, or a CLIP model by folder or hub id."""
+"""Loading of image-text encoders: the embedded one, or a CLIP model by folder or hub id."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dreamfusion3d.priors.image_text.transformers_clip import ClipEncoder
 
 
 def load_image_text_encoder(name: str = EMBEDDED_ENCODER) -> ImageTextEncoder:
-    """Load the shipped encoder ("embedded"), or a CLIP model by its folder or hub id."""
+    """Load the embedded encoder ("embedded"), or a CLIP model by folder or hub id."""
     if name == EMBEDDED_ENCODER:
         from dreamfusion3d.priors.image_text.embedded_clip import EmbeddedClipEncoder
 

@@ -1,4 +1,4 @@
-"""Prompts as the judges read them: as the embedded prior does."""
+"""Parsing of prompts for evaluation, with the text encoder of the embedded prior."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dreamfusion3d.procedural.objects import ObjectSpec
 
 @lru_cache(maxsize=4096)
 def prompt_to_spec(prompt: str) -> ObjectSpec | None:
-    """What a prompt means in the procedural world, None where it is about something else."""
+    """Parse a prompt into an object spec; None if it names no procedural category."""
     return parse_prompt(prompt, _text_encoder()).spec
 
 

@@ -1,4 +1,4 @@
-"""Image-text encoders: images and prompts as unit vectors of one space."""
+"""Protocol of image-text encoders, and what they share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-BACKGROUND_GRAY = 0.86  # grey behind the pictures
-EMBEDDED_ENCODER = "embedded"
+from dreamfusion3d.core.shading import BACKGROUND_GRAY
+
+EMBEDDED_ENCODER = "embedded"  # name of the embedded encoder in options and settings
 
 
 @runtime_checkable
 class ImageTextEncoder(Protocol):
-    """Pictures and sentences as unit vectors of one space."""
+    """Encoder of images (premultiplied RGBA) and prompts as unit vectors of one space."""
 
     name: str
 
@@ -24,7 +25,7 @@ class ImageTextEncoder(Protocol):
 
 
 def composite_over_gray(views: Float[np.ndarray, "v h w 4"]) -> Float[np.ndarray, "v h w 3"]:
-    """Premultiplied RGBA over the grey that every encoder sees."""
+    """Composite premultiplied RGBA over the gray background of all encoders."""
     return np.clip(views[..., :3] + (1 - views[..., 3:]) * BACKGROUND_GRAY, 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""Training of the shipped image-text encoder on pictures of procedural props."""
+"""Contrastive training of the embedded CLIP on renders of procedural objects."""
 
 from __future__ import annotations
 
@@ -10,47 +10,57 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from dreamfusion3d.core.shading import BACKGROUND_GRAY
 from dreamfusion3d.priors.image_text.embedded_clip import EmbeddedClip
-from dreamfusion3d.priors.image_text.protocol import BACKGROUND_GRAY
 from dreamfusion3d.priors.pixel.conditioner import procedural_vocabulary
-from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS
+from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.dataset import ObjectDataset
 from dreamfusion3d.procedural.objects import COLORS, SIZES, ObjectSpec
 
-BATCH_SIZE = 192  # a step
-GRAYSCALE_FRACTION = 0.35  # of the pictures without their colours: shape alone must do
-ZOOM_RANGE = (0.8, 1.35)  # an asset's size in its picture is not the prop's
+BATCH_SIZE = 192
+GRAYSCALE_FRACTION = 0.35  # of the images, so that shape alone suffices
+ZOOM_RANGE = (0.8, 1.35)  # assets fill their image differently from the training objects
 
 
 def new_embedded_clip(seed: int) -> EmbeddedClip:
+    """Create a network with seeded initial weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return EmbeddedClip(procedural_vocabulary())
 
 
 def train_embedded_clip(
-    net: EmbeddedClip, data: ObjectDataset, *, steps: int, learning_rate: float = 1.5e-3, generator: torch.Generator
+    net: EmbeddedClip,
+    data: ObjectDataset,
+    *,
+    steps: int,
+    batch_size: int = BATCH_SIZE,
+    learning_rate: float = 1.5e-3,
+    generator: torch.Generator,
 ) -> Iterator[tuple[int, float, float]]:
-    """Yields (step, loss, share of pictures whose own sentence wins in the batch).
+    """Minimize the symmetric InfoNCE loss of CLIP (arXiv 2103.00020), with hard negatives.
 
-    The contrast is both ways; each sentence has a twin with one word changed among the
-    negatives, or counts and patterns would never have to be looked at.
+    Each prompt has a hard negative with one attribute changed; without them the network could
+    ignore counts and patterns.
+
+    Yields:
+        (step, loss, accuracy), where accuracy is the fraction of images closest to their own prompt.
     """
     optimizer = torch.optim.AdamW(net.parameters(), lr=learning_rate, weight_decay=0.02)
     net.train().requires_grad_(True)
     for step in range(steps):
-        rgba, specs = data.sample_images(BATCH_SIZE, generator=generator)
+        rgba, specs = data.sample_images(batch_size, generator=generator)
         images = _augment_images(rgba, generator=generator)
-        negatives = [hard_negative(m, generator=generator) for m in specs]
+        negatives = [hard_negative(spec, generator=generator) for spec in specs]
         image_features, text_features = net.encode_images(images), net.encode_specs([*specs, *negatives])
         scale = net.scale.clamp(max=4.6).exp()
         logits = scale * image_features @ text_features.T
-        tokens = [tuple(m.tokens()) for m in (*specs, *negatives)]
-        same_spec = torch.tensor([[a == b for b in tokens] for a in tokens[:BATCH_SIZE]])
-        positives = torch.eye(BATCH_SIZE, 2 * BATCH_SIZE, dtype=torch.bool)
+        tokens = [tuple(spec.tokens()) for spec in (*specs, *negatives)]
+        same_spec = torch.tensor([[a == b for b in tokens] for a in tokens[:batch_size]])
+        positives = torch.eye(batch_size, 2 * batch_size, dtype=torch.bool)
         masked_logits = logits.masked_fill(same_spec & ~positives, -1e4)
-        target = torch.arange(BATCH_SIZE)
-        loss = F.cross_entropy(masked_logits, target) + F.cross_entropy(masked_logits[:, :BATCH_SIZE].T, target)
+        target = torch.arange(batch_size)
+        loss = F.cross_entropy(masked_logits, target) + F.cross_entropy(masked_logits[:, :batch_size].T, target)
         warmup = min(1.0, (step + 1) / 100)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * warmup * (1 - step / steps)
@@ -63,11 +73,11 @@ def train_embedded_clip(
 
 
 def _augment_images(rgba: Float[Tensor, "b 4 h w"], *, generator: torch.Generator) -> Float[Tensor, "b 3 h w"]:
-    """Premultiplied RGBA in [-1, 1] over grey, zoomed and moved a little, some without colours."""
+    """Composite premultiplied RGBA in [-1, 1] over gray, with random zoom, shift and grayscale."""
     b = len(rgba)
     unit = (rgba + 1) / 2
     grayscale = torch.rand(b, generator=generator) < GRAYSCALE_FRACTION
-    luma = unit[:, :3].amax(1, keepdim=True)  # brightest channel: dark paint must not look like shade
+    luma = unit[:, :3].amax(1, keepdim=True)  # brightest channel, so that dark paint does not look like shading
     gray_rgba = torch.cat([luma.expand(-1, 3, -1, -1), unit[:, 3:]], 1)
     unit = torch.where(grayscale[:, None, None, None], gray_rgba, unit)
     zoom = ZOOM_RANGE[0] + (ZOOM_RANGE[1] - ZOOM_RANGE[0]) * torch.rand(b, generator=generator)
@@ -80,7 +90,7 @@ def _augment_images(rgba: Float[Tensor, "b 4 h w"], *, generator: torch.Generato
 
 
 def hard_negative(spec: ObjectSpec, *, generator: torch.Generator) -> ObjectSpec:
-    """The meaning with one of its slots, other than the kind, given another value."""
+    """Change one visible attribute of the spec, other than its category, to another value."""
     category = CATEGORIES[spec.category]
     options: dict[str, list[object]] = {
         "color": ["natural", *COLORS],
@@ -90,10 +100,10 @@ def hard_negative(spec: ObjectSpec, *, generator: torch.Generator) -> ObjectSpec
         "material": list(category.materials),
         "option": [False, True] if category.option_words else [],
     }
-    if category.second_part_words is HANDLE_WORDS and spec.count == 0:
-        options["second_color"] = []  # nothing of that colour is there to be seen
+    if category.second_part_is_handles and spec.count == 0:
+        options["second_color"] = []  # the absent part shows no color
     changes = [(name, value) for name, values in options.items() for value in values if value != getattr(spec, name)]
-    # slots alike, however many values they have
+    # every attribute is equally likely, however many values it has
     names = sorted({name for name, _ in changes})
     name = names[int(torch.randint(len(names), (), generator=generator))]
     values = [value for n, value in changes if n == name]

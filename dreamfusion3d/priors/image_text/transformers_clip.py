@@ -1,4 +1,4 @@
-"""CLIP models by transformers (Radford et al., arXiv 2103.00020)."""
+"""CLIP models (Radford et al., arXiv 2103.00020) from transformers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from dreamfusion3d.priors.image_text.protocol import composite_over_gray, unit_v
 
 
 class ClipEncoder:
-    """A CLIP model by transformers (Radford et al., arXiv 2103.00020)."""
+    """A CLIP model as an `ImageTextEncoder`; ``name`` is a folder or hub id."""
 
     def __init__(self, name: str) -> None:
         try:
             from transformers import CLIPModel, CLIPProcessor
         except ImportError:
-            raise MissingExtraError("transformers", "clip", "retrieval by CLIP") from None
+            raise MissingExtraError("transformers", "clip", "the CLIP encoder") from None
         self.name = Path(name).name
         try:
             self.model = CLIPModel.from_pretrained(name, use_safetensors=True).eval()
             self.processor = CLIPProcessor.from_pretrained(name)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:160]
-            raise InputError(f"no CLIP model can be loaded from {name!r} ({reason})") from None
+            raise InputError(
+                f"cannot load a CLIP model from {name!r} ({reason}): pass a model folder or hub id"
+            ) from None
 
     @torch.no_grad()
     def encode_images(self, views: Float[np.ndarray, "v h w 4"]) -> Float[np.ndarray, "v d"]:
@@ -43,5 +45,5 @@ class ClipEncoder:
 
 
 def _feature_array(output: object) -> Float[np.ndarray, "n d"]:
-    """Newer transformers return an output object, older ones the tensor."""
+    """Return the features as an array; newer transformers wrap them in an output object."""
     return getattr(output, "pooler_output", output).float().numpy()  # type: ignore[attr-defined]

@@ -1,9 +1,9 @@
-"""The props' shapes, by what they are used for. Each function takes point coordinates x, y, z and
-a ``Style`` and returns the signed distance of every part: A, B, and perhaps an accent.
+"""Shapes of the categories, grouped by use.
 
-Distances are to first order exact near the surface; away from it they may be too long by a
-factor that ``Kind.relaxation`` bounds.
+Each function takes point coordinates x, y, z and `ShapeParams`, and returns the signed distance of
+every part: A, B and optionally an accent. Distances are exact to first order near the surface;
+further away they may be too large, by a factor that `Category.relaxation` compensates.
 
-Frame: +Y up, +Z front, within [-0.65, 0.65] before the size word is applied. Handles lie at
-+X first, then -X. A spout lies at -X. Seats look and vehicles drive towards +Z.
+Frame: +Y up, +Z front, within [-0.65, 0.65] before size scaling. The first handle is at +X, the
+second at -X, a spout at -X. Seats and vehicles face +Z.
 """

@@ -1,4 +1,4 @@
-"""What the shapes share: the style of an instance, handles, vessels."""
+"""Shape parameters, and the parts that shapes share: handles and vessels."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 
-ABSENT_DISTANCE = 10.0  # the distance of a part that is absent
+ABSENT_DISTANCE = 10.0  # of an absent part
 
 
 @dataclass(frozen=True)
 class ShapeParams:
-    """What sets one instance apart from another of its kind, one value a point (or an instance)."""
+    """Parameters of an instance, one value per point or per instance."""
 
     variation: Tensor  # (*n, 6) in [-1, 1]
-    count: Tensor  # (*n,) of what the kind counts: handles, legs, tiers
-    option: Tensor  # (*n,) 1 where the instance has its optional part (a lid, a chimney), else 0
+    count: Tensor  # (*n,) of handles, legs or tiers, by category
+    option: Tensor  # (*n,) 1 if the optional part (a lid, a chimney) is present, else 0
 
     def vary(self, index: int, center: float, spread: float) -> Tensor:
-        """``centre`` times 1 +- ``spread`` by the instance's style."""
+        """Vary ``center`` by up to +-``spread`` (relative) with variation ``index``."""
         return center * (1 + spread * self.variation[..., index])
 
 
@@ -37,19 +37,19 @@ def handles(
     ry: Tensor | float,
     tube: Tensor | float,
 ) -> Tensor:
-    """One ring at +X, a second at -X, as many as the style has."""
+    """Up to two rings, the first at +X, the second at -X."""
     first = sdf.ring(x - center[0], y - center[1], z, rx, ry, tube)
     second = sdf.ring(x + center[0], y - center[1], z, rx, ry, tube)
     return torch.minimum(where_present(first, params.count >= 1), where_present(second, params.count >= 2))
 
 
 def where_present(distance: Tensor, mask: Tensor) -> Tensor:
-    """A part that only some instances have."""
+    """Distance of a part that only the instances in ``mask`` have."""
     return torch.where(mask, distance, torch.full_like(distance, ABSENT_DISTANCE))
 
 
 def rotate_2d(u: Tensor, v: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
-    """Coordinates in a frame turned by ``degrees`` from u towards v."""
+    """Coordinates in a frame rotated by ``degrees`` from u towards v."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return c * u + s * v, c * v - s * u
 
@@ -57,9 +57,9 @@ def rotate_2d(u: Tensor, v: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
 def vessel_and_cavity(
     x: Tensor, y: Tensor, z: Tensor, profile: Sequence[tuple[Tensor | float, Tensor | float]], wall: float
 ) -> tuple[Tensor, Tensor]:
-    """Solid outside of a vessel and the cavity to take out of it (open at the top)."""
+    """Outer solid of a vessel, and the cavity to subtract from it (open at the top)."""
     solid = sdf.lathe(x, y, z, profile, rounding=0.02)
-    # the cavity goes on upwards past the rim, as wide as the mouth, so that the vessel stays open
+    # the cavity extends past the rim, as wide as the mouth, so that the vessel is open
     mouth, top = profile[-1]
     open_profile = [*profile, (mouth, top + 0.5)]
     return solid, sdf.lathe(x, y, z, open_profile, rounding=0.02) + wall

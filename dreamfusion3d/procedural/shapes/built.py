@@ -44,7 +44,7 @@ def house(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def tower(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    """A castle's: round, wider above, with battlements; a pointed roof where the style has one."""
+    """A round castle tower, wider at the top, with battlements and an optional pointed roof."""
     r, top = s.vary(0, 0.27, 0.07), s.vary(1, 0.3, 0.1)
     shaft = sdf.lathe(x, y, z, [(r * 1.2, -0.62), (r, -0.45), (r, top)], 0.01)
     crown = sdf.cylinder(x, y - top, z, r + 0.1, 0.11)
@@ -72,7 +72,7 @@ def lighthouse(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def tent(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    """A ridge tent, its entrance open to the front."""
+    """A ridge tent with an open front."""
     half, tall, long = s.vary(0, 0.48, 0.06), s.vary(1, 0.72, 0.06), s.vary(2, 0.5, 0.06)
     low = -0.42
     slope = tall / half
@@ -92,7 +92,7 @@ def car(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     long = s.vary(2, 0.32, 0.1)
     roof = s.vary(3, 0.21, 0.1)
     # the cabin narrows upwards
-    slope = 1 - 0.45 * ((y - 0.0) / 0.3).clamp(0, 1)
+    slope = 1 - 0.45 * (y / 0.3).clamp(0, 1)
     cabin = sdf.box(x, y - roof / 2, z + 0.08, hx * 0.88, roof, long * slope, 0.05)
     panes = sdf.union(
         sdf.box(x, y - roof * 0.75, z + 0.08, hx * 0.88 + 0.015, roof * 0.42, (long * slope - 0.09), 0.02),
@@ -104,16 +104,16 @@ def car(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def boat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    """A dinghy, its bow to the front, with a mast and a sail where the style has them."""
+    """A dinghy with its bow to the front, and an optional mast and sail."""
     hx, hz, deep = s.vary(0, 0.27, 0.07), s.vary(1, 0.58, 0.04), s.vary(2, 0.3, 0.08)
     rim = -0.24
     point = z.clamp(min=0) / hz
     wide = 1 - 0.75 * point * point
-    hull = torch.maximum(sdf.ellipsoid(x / wide, y - rim, z + 0.0, hx, deep, hz + 0.02), y - rim)
+    hull = torch.maximum(sdf.ellipsoid(x / wide, y - rim, z, hx, deep, hz + 0.02), y - rim)
     stern = torch.maximum(hull, -hz * 0.86 - z)
     inner = sdf.ellipsoid(x / wide, y - rim - 0.02, z, hx - 0.075, deep - 0.09, hz - 0.14)
     open_hull = sdf.subtract(stern, inner)
-    # the seat reaches down to the floor, and no further out than the hull
+    # the seat reaches down to the floor and stays inside the hull
     thwart = torch.maximum(sdf.box(x, y - rim + 0.16, z, hx, 0.12, 0.1, 0.01), stern * 0.6)
     mast = sdf.cylinder(x, y - 0.18, z - 0.02, 0.045, 0.46)
     # the sail: a triangle behind the mast
@@ -144,5 +144,5 @@ def ufo(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     # eight lamps around the rim
     angle = torch.atan2(z, x)
     sector = torch.round(angle / (torch.pi / 4)) * (torch.pi / 4)
-    lights = sdf.sphere(x - wide * 0.8 * torch.cos(sector), y + 0.0, z - wide * 0.8 * torch.sin(sector), 0.075)
+    lights = sdf.sphere(x - wide * 0.8 * torch.cos(sector), y, z - wide * 0.8 * torch.sin(sector), 0.075)
     return [sdf.union(disc, belly), dome, lights]

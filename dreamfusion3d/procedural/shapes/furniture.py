@@ -1,4 +1,4 @@
-"""Furniture and what stands in a room."""
+"""Furniture and lamps."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def stool(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
             c, n = math.cos(math.radians(angle)), math.sin(math.radians(angle))
             start, end = (c * radius * 0.6, top, n * radius * 0.6), (c * splay, -0.55, n * splay)
             out = torch.minimum(out, sdf.capsule(x, y, z, start, end, 0.055, 0.05))
-        return torch.maximum(out, -0.56 - y)  # the feet stand flat
+        return torch.maximum(out, -0.56 - y)  # flat feet
 
     return [torch.where(s.count == 3, legs(90.0, 210.0, 330.0), legs(45.0, 135.0, 225.0, 315.0)), seat]
 
@@ -107,7 +107,7 @@ def bookshelf(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     tall = 0.115 + 0.02 * torch.sin(7 * shelf + 3 * s.variation[..., 3])
     books = sdf.box(x - start - width, y - shelf + 0.165 - tall, z - 0.01, width, tall, hz - 0.05, 0.005)
     gap = (((x - start) / 0.17) - ((x - start) / 0.17).floor() - 0.5).abs() * 0.17 - 0.006
-    loose = torch.maximum(books, -torch.maximum(gap, z * 0 - z + hz - 0.09))  # grooves between spines
+    loose = torch.maximum(books, -torch.maximum(gap, hz - z - 0.09))  # grooves between spines
     return [sdf.subtract(case, bay), loose]
 
 

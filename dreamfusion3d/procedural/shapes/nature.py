@@ -93,7 +93,7 @@ def carrot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def cake(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    """Tiers of sponge with icing that runs down their edges, a cherry on top."""
+    """Tiers of sponge with dripping icing and a cherry on top."""
     wide, tall = s.vary(0, 0.5, 0.06), s.vary(1, 0.15, 0.08)
     angle = torch.atan2(z, x)
     sponge = icing = torch.full_like(x, ABSENT_DISTANCE)
@@ -121,7 +121,7 @@ def pumpkin(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def ice_cream(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    """A cone of wafer and one, two or three balls."""
+    """A wafer cone with one to three scoops."""
     r = s.vary(0, 0.22, 0.07)
     cone = sdf.lathe(x, y, z, [(0.03, -0.64), (r * 0.95, -0.02)], 0.02)
     side = 0.15

@@ -1,4 +1,4 @@
-"""Tools, weapons and other things held in a hand. They stand upright."""
+"""Tools, weapons, clothing and other small objects, upright."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def hammer(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 def axe(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     handle = sdf.capsule(x, y, z, (0.0, -0.58, 0.0), (0.0, 0.56, 0.0), 0.06, 0.05)
     at, reach = s.vary(0, 0.34, 0.08), s.vary(1, 0.42, 0.08)
-    # it flares towards the edge, whose line is an arc, and thins
+    # the blade flares and thins towards its curved edge
     flare = (y - at).abs() - (0.09 + 0.45 * (x / reach).clamp(0, 1) ** 1.5 * s.vary(2, 0.5, 0.1))
     arc = sdf.length(x + 0.25, y - at) - (reach + 0.25)
     flat = torch.maximum(torch.maximum(flare * 0.8, arc), -0.07 - x)
@@ -44,10 +44,10 @@ def sword(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def shield(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    """A heater shield: straight sides above, two arcs to a point below; bowed towards the front."""
+    """A heater shield: straight sides above two arcs that meet in a point, convex to the front."""
     half = s.vary(0, 0.45, 0.07)
     drop = 0.72
-    center = (drop**2 - half**2) / (2 * half)  # of the arc that leaves the side upright
+    center = (drop**2 - half**2) / (2 * half)  # of the arc that continues the vertical side smoothly
     side = torch.where(y > 0.1, x.abs() - half, sdf.length(x.abs() + center, y - 0.1) - (half + center))
     outline = torch.maximum(side, y - s.vary(1, 0.54, 0.06))
     depth = z + 0.45 * x * x - 0.04
@@ -79,7 +79,7 @@ def anvil(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def hat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    """A top hat; brim rolled up at the sides."""
+    """A top hat with its brim rolled up at the sides."""
     crown, tall = s.vary(0, 0.3, 0.07), s.vary(1, 0.28, 0.12)
     low = -0.3
     profile: list[tuple[sdf.TensorOrFloat, sdf.TensorOrFloat]] = [
@@ -108,7 +108,7 @@ def bell(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def candle(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    """On a holder: a dish with a handle."""
+    """A candle on a dish with a handle."""
     r, top = s.vary(0, 0.13, 0.1), s.vary(1, 0.3, 0.15)
     wax = sdf.cylinder(x, y - (top - 0.5) / 2, z, r, (top + 0.5) / 2)
     flame = sdf.lathe(x, y - top, z, [(0.03, -0.03), (0.085, 0.08), (0.06, 0.18), (0.01, 0.28)], 0.015)
@@ -118,7 +118,7 @@ def candle(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def gift(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    """A box, its ribbon and bow."""
+    """A box with ribbon and bow."""
     half, tall = s.vary(0, 0.4, 0.08), s.vary(1, 0.34, 0.1)
     low = -0.5
     box = sdf.box(x, y - low - tall, z, half, tall, half)
@@ -134,6 +134,6 @@ def traffic_cone(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor
     wide = s.vary(0, 0.33, 0.07)
     cone = sdf.lathe(x, y, z, [(wide, -0.5), (0.06, 0.6)], 0.02)
     foot = sdf.box(x, y + 0.53, z, s.vary(1, 0.46, 0.06), 0.05, s.vary(1, 0.46, 0.06), 0.03)
-    # bands of the cone's own slope, a little outside
+    # bands parallel to the cone, slightly outside
     bands = torch.minimum((y + 0.12).abs() - 0.09, (y - 0.24).abs() - 0.07)
     return [sdf.union(cone, foot), torch.maximum(cone - 0.02, bands)]

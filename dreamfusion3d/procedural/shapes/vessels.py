@@ -1,4 +1,4 @@
-"""Vessels: what holds a drink, a soup or a flower."""
+"""Vessels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, h
 
 
 def pitcher(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    # the spout: near the top the -X side is pulled out and pinched
+    # spout: the -X side is pulled out and pinched near the top
     lift = ((y - 0.22) / 0.33).clamp(0, 1)
     pull = lift * lift * (x < 0)
     xs = x / (1 + 0.75 * pull)
@@ -40,10 +40,10 @@ def mug(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def _lid(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams, radius: Tensor, top: Tensor) -> Tensor:
-    """A domed lid with a knob, a plug filling the vessel below it, where the style has one."""
+    """An optional domed lid with a knob, and a plug that fills the vessel below it."""
     dome = sdf.subtract(sdf.ellipsoid(x, y - top, z, radius, 0.13, radius), y - top + 0.05)
     knob = sdf.sphere(x, y - top - 0.15, z, 0.06)
-    # filled to the floor: a closed cavity is no surface that anybody sees
+    # filled to the floor, because a closed cavity has no visible surface
     plug = sdf.cylinder(x, y, z, radius - 0.05, top - 0.02)
     return where_present(sdf.union(dome, knob, plug), s.option > 0)
 
