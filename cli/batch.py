@@ -12,62 +12,70 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .batch_report import print_end_event, print_plan, print_rejected, print_result
+from .report import stdout_to_stderr
 
 if TYPE_CHECKING:
     from dreamfusion3d.batch.run import PriorHashes
     from dreamfusion3d.batch.state import BatchRun
+    from dreamfusion3d.batch.supervisor import Limits
     from dreamfusion3d.batch.workers import LocalPool, WorkerPool
 
 
 def batch(
-    manifest: Annotated[Path, typer.Argument(help="CSV, JSONL or YAML; a row an asset, with a prompt.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that receives one folder an asset.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV, JSONL or YAML file with one prompt per row.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Output folder; each asset gets its own subfolder.")],
     seeds: Annotated[
-        int | None, typer.Option(metavar="N", help="Seeds a row, from its own on; a row's list stays.")
+        int | None, typer.Option(metavar="N", help="Seeds per row, counting up from the row's seed.", show_default="1")
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of rows without it; may be repeated."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Default for rows that do not set KEY; repeatable."),
     ] = None,
     keep: Annotated[
-        str, typer.Option(help="all, or best: of a row's seeds the one with the fewest failed checks.")
+        str, typer.Option(help="all, or best: per row, only the seed with the fewest failed checks.")
     ] = "all",
-    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes; one a device.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Worker processes.", show_default="one per device")
+    ] = None,
     devices: Annotated[
-        str, typer.Option(metavar="LIST", help="auto (all GPUs, else cpu), or as cuda:0,cuda:1.")
+        str, typer.Option(metavar="LIST", help="auto (all GPUs, or the CPU), or e.g. cuda:0,cuda:1.")
     ] = "auto",
-    shard: Annotated[str | None, typer.Option(metavar="K/N", help="Only every N-th row from the K-th on.")] = None,
+    shard: Annotated[str | None, typer.Option(metavar="K/N", help="Run only every N-th row, from the K-th.")] = None,
     ray: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="On a Ray cluster: local, auto or HOST:PORT.")
+        str | None, typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: local, auto or HOST:PORT.")
     ] = None,
-    cpus: Annotated[int, typer.Option(metavar="N", help="Of the Ray cluster, for each asset.")] = 1,
-    gpus: Annotated[float, typer.Option(metavar="N", help="Likewise; 0.5 lets two share one.")] = 0.0,
+    cpus: Annotated[int, typer.Option(metavar="N", help="CPUs per asset on the Ray cluster.")] = 1,
+    gpus: Annotated[
+        float, typer.Option(metavar="N", help="GPUs per asset on the Ray cluster; with 0.5, two share one.")
+    ] = 0.0,
     timeout: Annotated[
-        float, typer.Option(metavar="S", help="Seconds without a sign of progress: a hung worker.")
+        float, typer.Option(metavar="S", help="Seconds without progress after which a worker counts as hung.")
     ] = 1800.0,
-    tries: Annotated[int, typer.Option(metavar="N", help="Before a row is set aside.")] = 3,
-    remake: Annotated[
-        bool, typer.Option("--remake", help="Make again what is there with other settings or weights.")
+    max_attempts: Annotated[int, typer.Option(metavar="N", help="Attempts per row before it fails.")] = 3,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace assets made with other settings or weights.")
     ] = False,
-    again: Annotated[
-        str | None, typer.Option(metavar="WHICH", help="rejected: make those with new seeds, no others.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it will cost.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Only what goes wrong.")] = False,
+    retry_rejected: Annotated[
+        bool, typer.Option("--retry-rejected", help="Only generate rejected assets again, with new seeds.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its estimated cost.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON, one per line.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> int:
-    """Make every asset of a manifest: resumed, retried, supervised.
+    """Generate all assets of a manifest, with supervised workers, retries and resume.
 
-    The same command goes on where it stopped, and makes nothing twice. Prints the path of
-    contact_sheet.html. Exit code 1 when any row failed.
+    The same command resumes an interrupted batch and skips finished assets.
+    Prints the path of contact_sheet.html.
+    Exits with code 1 if any row failed.
     """
     from dreamfusion3d.batch.manifest import ManifestError
     from dreamfusion3d.batch.state import STATE_FOLDER
+    from dreamfusion3d.batch.supervisor import Limits
     from dreamfusion3d.core.errors import InputError
 
-    _check_options(seeds, keep, workers, timeout, tries, again)
-    if again is not None and not (out / STATE_FOLDER).is_dir():
-        raise InputError(f"--again {again}: {out} is no batch's folder; name by --out the one that was made")
+    _check_options(seeds, keep, workers, timeout, max_attempts)
+    if retry_rejected and not (out / STATE_FOLDER).is_dir():
+        raise InputError(f"--retry-rejected: {out} is not the folder of a batch; pass the batch's folder to --out")
     try:
         batch_run, prior_hashes, warnings = _load_batch(manifest, out, seeds, sets or [], shard, dry_run)
     except ManifestError as error:
@@ -76,19 +84,18 @@ def batch(
         return 2
     for warning in warnings if not quiet else ():
         print(f"warning: {warning}", file=sys.stderr)
+    limits = Limits(timeout=timeout, max_attempts=max_attempts)
     with _worker_pool(batch_run.out, workers, devices, ray, cpus, gpus) as pool:
-        if again is not None:
-            return _remake_rejected(batch_run, pool, (timeout, tries), (dry_run, as_json, quiet))
+        if retry_rejected:
+            return _retry_rejected(batch_run, pool, limits, dry_run, as_json, quiet)
         if dry_run:
             num_devices = len(pool.devices) if ray else len(set(pool.devices))
-            print_plan(batch_run, prior_hashes, num_devices, as_json, remake)
+            print_plan(batch_run, prior_hashes, num_devices, as_json, overwrite)
             return 0
-        return _run_batch(batch_run, pool, prior_hashes, (timeout, tries), (keep == "best", remake, as_json, quiet))
+        return _run_batch(batch_run, pool, prior_hashes, limits, keep == "best", overwrite, as_json, quiet)
 
 
-def _check_options(
-    seeds: int | None, keep: str, workers: int | None, timeout: float, tries: int, again: str | None
-) -> None:
+def _check_options(seeds: int | None, keep: str, workers: int | None, timeout: float, max_attempts: int) -> None:
     from dreamfusion3d.batch.plan import MAX_SEEDS_PER_ROW
     from dreamfusion3d.core.errors import InputError
 
@@ -96,20 +103,18 @@ def _check_options(
         raise InputError(f"--seeds {seeds} is not between 1 and {MAX_SEEDS_PER_ROW}")
     if keep not in ("all", "best"):
         raise InputError(f"--keep {keep!r} is not one of all, best")
-    if again not in (None, "rejected"):
-        raise InputError(f"--again {again!r} is not 'rejected'")
     if workers is not None and not 1 <= workers <= 256:
         raise InputError(f"--workers {workers} is not between 1 and 256")
     if not 1 <= timeout < float("inf"):
-        raise InputError(f"--timeout {timeout:g} is not a number of seconds from 1 on")
-    if not 1 <= tries <= 100:
-        raise InputError(f"--tries {tries} is not between 1 and 100")
+        raise InputError(f"--timeout {timeout:g} is not a finite number of seconds of at least 1")
+    if not 1 <= max_attempts <= 100:
+        raise InputError(f"--max-attempts {max_attempts} is not between 1 and 100")
 
 
 def _load_batch(
     manifest: Path, out: Path, seeds: int | None, sets: list[str], shard: str | None, dry_run: bool
 ) -> tuple[BatchRun, PriorHashes, list[str]]:
-    """The batch, once nothing can be said against any of its rows."""
+    """Read and check the manifest; raise one ManifestError with the problems of all rows."""
     from dreamfusion3d.batch import manifest as manifests
     from dreamfusion3d.batch import plan, rejected, reviews, run, state
     from dreamfusion3d.pipelines.workspace import check_free_space
@@ -125,12 +130,12 @@ def _load_batch(
         items = plan.expand_rows(manifest, rows, seeds)
     except manifests.ManifestError as error:
         problems += error.problems
-        items = [  # each by itself, whatever its neighbours are called
+        items = [  # one row at a time, so that clashing names do not hide problems of the prompts
             dataclasses.replace(item, row=number)
             for number, row in enumerate(rows)
             for item in plan.expand_rows(manifest, [row], seeds)
         ]
-    with _stdout_to_stderr():
+    with stdout_to_stderr():
         try:
             prior_hashes, warnings = run.check_prompts(manifest, items)
         except manifests.ManifestError as error:
@@ -148,29 +153,29 @@ def _load_batch(
 def _worker_pool(
     out: Path, workers: int | None, devices: str, ray: str | None, cpus: int, gpus: float
 ) -> Iterator[WorkerPool]:
-    """Processes of this machine, or actors on the cluster at ``ray``."""
+    """Worker processes on this machine, or actors on the Ray cluster at ``ray``."""
     from dreamfusion3d.core.errors import InputError
 
     if ray is None:
         if (cpus, gpus) != (1, 0.0):
-            raise InputError("--cpus and --gpus are a Ray cluster's: give --ray too, or leave them out")
+            raise InputError("--cpus and --gpus apply to a Ray cluster only: add --ray, or leave them out")
         yield _local_pool(workers, devices)
         return
     if devices != "auto":
-        raise InputError("--devices has no meaning with --ray: give --gpus, and leave it out")
+        raise InputError("--devices cannot be combined with --ray: use --gpus instead")
     if not (1 <= cpus <= 1024 and 0 <= gpus <= 64):
-        raise InputError(f"--cpus {cpus}, --gpus {gpus:g}: from 1 to 1024 and from 0 to 64")
+        raise InputError(f"--cpus {cpus} --gpus {gpus:g}: must be 1 to 1024 CPUs and 0 to 64 GPUs")
     from dreamfusion3d.batch import ray_workers
 
     with contextlib.ExitStack() as stack:
-        with _stdout_to_stderr():
+        with stdout_to_stderr():
             stack.enter_context(ray_workers.ray_connection(ray))
         num_slots = ray_workers.count_worker_slots(cpus, gpus)
         yield ray_workers.RayPool(out, workers or num_slots, cpus, gpus)
 
 
 def _local_pool(workers: int | None, devices: str) -> LocalPool:
-    """A device for each worker, dealt in turn; workers that share the CPU share its cores."""
+    """Assign devices to workers round-robin; workers on the CPU split its cores."""
     import os
 
     from dreamfusion3d.batch.workers import LocalPool
@@ -179,7 +184,7 @@ def _local_pool(workers: int | None, devices: str) -> LocalPool:
 
     names = [name.strip() for name in devices.split(",") if name.strip()]
     if not names:
-        raise InputError("--devices is empty: give auto, cpu or for example cuda:0,cuda:1")
+        raise InputError("--devices is empty: give auto, cpu or e.g. cuda:0,cuda:1")
     if names == ["auto"]:
         import torch
 
@@ -187,21 +192,19 @@ def _local_pool(workers: int | None, devices: str) -> LocalPool:
     for name in names:
         choose_device(name)
     worker_devices = [names[i % len(names)] for i in range(workers or len(names))]
-    on_cpu = sum(name == "cpu" for name in worker_devices)
+    num_on_cpu = worker_devices.count("cpu")
     threads = None
-    if on_cpu > 1 and "OMP_NUM_THREADS" not in os.environ:
+    if num_on_cpu > 1 and "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cores // on_cpu)
+        threads = max(1, cores // num_on_cpu)
     return LocalPool(worker_devices, threads)
 
 
-def _remake_rejected(
-    batch_run: BatchRun, pool: WorkerPool, limit: tuple[float, int], flags: tuple[bool, bool, bool]
+def _retry_rejected(
+    batch_run: BatchRun, pool: WorkerPool, limits: Limits, dry_run: bool, as_json: bool, quiet: bool
 ) -> int:
     from dreamfusion3d.batch import live_table, rejected, reviews, run
-    from dreamfusion3d.batch.supervisor import Limits
 
-    dry_run, as_json, quiet = flags
     if not dry_run:
         rejected.complete_interrupted_swaps(batch_run.out, batch_run.items, reviews.read_reviews(batch_run.out))
     review = reviews.read_reviews(batch_run.out)
@@ -219,39 +222,25 @@ def _remake_rejected(
             print_end_event(batch_run, {}, stopped=False)
         return 0
     reporter = live_table.choose_batch_reporter(len(replacements), as_json=as_json, quiet=quiet)
-    limits = Limits(timeout=limit[0], max_attempts=limit[1])
-    return print_result(
-        batch_run, as_json, quiet, *run.retry_rejected(batch_run, replacements, pool, reporter, limits=limits)
-    )
+    outcomes, stopped = run.retry_rejected(batch_run, replacements, pool, reporter, limits=limits)
+    return print_result(batch_run, as_json, quiet, outcomes, stopped)
 
 
 def _run_batch(
     batch_run: BatchRun,
     pool: WorkerPool,
     prior_hashes: PriorHashes,
-    limit: tuple[float, int],
-    flags: tuple[bool, bool, bool, bool],
+    limits: Limits,
+    keep_best: bool,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     from dreamfusion3d.batch import live_table, run
-    from dreamfusion3d.batch.supervisor import Limits
 
-    keep_best, overwrite, as_json, quiet = flags
     batch_run = dataclasses.replace(batch_run, extra={"devices": list(pool.devices), "workers": len(pool.devices)})
     reporter = live_table.choose_batch_reporter(len(batch_run.items), as_json=as_json, quiet=quiet)
     outcomes, stopped = run.run_batch(
-        batch_run,
-        pool,
-        reporter,
-        prior_hashes=prior_hashes,
-        limits=Limits(timeout=limit[0], max_attempts=limit[1]),
-        overwrite=overwrite,
-        keep_best=keep_best,
+        batch_run, pool, reporter, prior_hashes=prior_hashes, limits=limits, overwrite=overwrite, keep_best=keep_best
     )
     return print_result(batch_run, as_json, quiet, outcomes, stopped)
-
-
-@contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    # stdout carries results alone, whatever a library prints
-    with contextlib.redirect_stdout(sys.stderr):
-        yield

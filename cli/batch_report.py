@@ -1,10 +1,12 @@
-"""What ``dreamfusion3d batch`` prints: its plan, what it would make again, how it ended."""
+"""Output of ``dreamfusion3d batch``: the plan, the rejected assets, the result."""
 
 from __future__ import annotations
 
 import json
 import sys
 from typing import TYPE_CHECKING, Any
+
+from .report import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def print_plan(batch_run: BatchRun, prior_hashes: PriorHashes, devices: int, as_json: bool, overwrite: bool) -> None:
+    """Print every asset with its status and settings, and the estimated cost of the batch."""
     from dreamfusion3d.batch import plan, state
 
     status_by_name = {
@@ -32,28 +35,29 @@ def print_plan(batch_run: BatchRun, prior_hashes: PriorHashes, devices: int, as_
         print(json.dumps({"event": "estimate", "assets": len(todo), "devices": devices, **vars(cost)}))
         return
     width = max(len(item.name) for item in batch_run.items)
-    labels = {"open": "to make", "there": "there", "other": "other settings"}
+    labels = {"open": "to do", "there": "finished", "other": "other settings"}
     for item in batch_run.items:
         mesh, steps = item.config.mesh, item.config.optim.steps
         print(
             f"{item.name:<{width}}  {labels[status_by_name[item.name]]:<14}  seed {item.seed}, {item.quality}, "
             f"{steps} steps, {mesh.max_faces} faces, {','.join(mesh.formats)}: {item.prompt}"
         )
-    time = "unknown" if cost.seconds is None else _format_duration(cost.seconds / devices)
+    time = "unknown" if cost.seconds is None else format_duration(cost.seconds / devices)
     print(
-        f"{len(batch_run.items)} assets, {len(todo)} to make; about {time} on {devices} "
-        f"device{'s' if devices > 1 else ''} ({cost.source}), {_format_bytes(cost.bytes)} of disk"
+        f"{len(batch_run.items)} assets, {len(todo)} to do; about {time} on {devices} "
+        f"device{'s' if devices > 1 else ''} ({cost.source}), {format_bytes(cost.bytes)} of disk space"
     )
 
 
 def print_rejected(replacements: list[Item], out: Path, devices: int, as_json: bool, quiet: bool) -> None:
+    """Print the rejected assets with their new seeds, and the estimated cost of generating them."""
     from dreamfusion3d.batch import plan
 
     for item in replacements:
         if as_json:
             print(json.dumps(_plan_event(item, "rejected")))
         else:
-            print(f"{item.name}: rejected, to be made with seed {item.seed}: {item.prompt}")
+            print(f"{item.name}: rejected, next seed {item.seed}: {item.prompt}")
     if as_json:
         cost = plan.estimate_cost(replacements, out)
         print(json.dumps({"event": "estimate", "assets": len(replacements), "devices": devices, **vars(cost)}))
@@ -62,7 +66,7 @@ def print_rejected(replacements: list[Item], out: Path, devices: int, as_json: b
 
 
 def print_result(batch_run: BatchRun, as_json: bool, quiet: bool, outcomes: dict[str, Outcome], stopped: bool) -> int:
-    """The last lines of a batch; its exit code."""
+    """Print the summary of a batch and return its exit code."""
     from dreamfusion3d.batch import state
 
     counts = state.count_by_status(outcomes)
@@ -70,9 +74,9 @@ def print_result(batch_run: BatchRun, as_json: bool, quiet: bool, outcomes: dict
     if not quiet or counts["failed"] or counts["other"]:
         print(summary or "nothing to do", file=sys.stderr)
     if counts["failed"]:
-        print(f"why: {batch_run.out / f'failures{batch_run.file_suffix}.jsonl'}", file=sys.stderr)
+        print(f"errors: {batch_run.out / f'failures{batch_run.file_suffix}.jsonl'}", file=sys.stderr)
     if counts["other"]:
-        print("--remake makes again what is there with other settings or weights", file=sys.stderr)
+        print("--overwrite replaces assets made with other settings or weights", file=sys.stderr)
     if as_json:
         print_end_event(batch_run, outcomes, stopped)
     else:
@@ -83,6 +87,7 @@ def print_result(batch_run: BatchRun, as_json: bool, quiet: bool, outcomes: dict
 
 
 def print_end_event(batch_run: BatchRun, outcomes: dict[str, Outcome], stopped: bool) -> None:
+    """Print the final event of --json."""
     from dreamfusion3d.batch import state
 
     print(
@@ -103,13 +108,3 @@ def _plan_event(item: Item, status: str) -> dict[str, Any]:
         "formats": list(item.config.mesh.formats),
         "standing": status,
     }
-
-
-def _format_duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _format_bytes(count: int) -> str:
-    return f"{count / 2**20:.0f} MB" if count < 2**30 else f"{count / 2**30:.1f} GB"

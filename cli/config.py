@@ -1,33 +1,25 @@
-"""``dreamfusion3d config``: what a run would be made with."""
+"""``dreamfusion3d config``: print the resolved settings."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
+
+from .options import ConfigFile, Preset, Quality, Sets
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
 
 @app.callback()
 def config() -> None:
-    """The settings of a run."""
+    """Show the settings of a run."""
 
 
 @app.command()
-def show(
-    quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
-    preset: Annotated[str | None, typer.Option(help="A known method's settings, as prolificdreamer.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="One setting, as optim.steps=800; may be repeated."),
-    ] = None,
-) -> None:
-    """Print every setting as YAML, after quality, preset, file and --set in this order.
+def show(quality: Quality = "standard", preset: Preset = None, config: ConfigFile = None, sets: Sets = None) -> None:
+    """Print every setting as YAML.
 
-    generate takes what it prints back by --config.
+    Later sources override earlier ones: --quality, --preset, --config, --set.
+    The output is a valid file for --config.
     """
     import yaml
 
@@ -37,6 +29,6 @@ def show(
     for section, values in tree.items():
         print(f"{section}:")
         for name, value in values.items():
-            # one line a setting, its lists in brackets, as people write them
+            # one setting per line, lists in brackets
             text = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
             print(f"  {name}: {text}")

@@ -1,9 +1,7 @@
-"""``text2mesh`` and ``dreamfusion3d generate``: a sentence in, the path of a GLB out."""
+"""``text2mesh`` and ``dreamfusion3d generate``: a prompt in, the path of a GLB out."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,60 +10,72 @@ import typer
 
 from dreamfusion3d.core.runtime import configure_process
 
-from .options import resolve_options
-from .report import run_app
+from .options import (
+    ConfigFile,
+    Device,
+    Formats,
+    Height,
+    JsonOutput,
+    MaxMemory,
+    OutFolder,
+    Preset,
+    Quality,
+    Quiet,
+    Resume,
+    RunSeed,
+    Sets,
+    TextureSize,
+    parse_max_memory,
+    resolve_options,
+)
+from .report import print_asset, run_app, stdout_to_stderr
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Argument(help='The object, for example "a red mug with one handle".')],
-    out: Annotated[Path, typer.Option(help="Folder that receives one folder an asset.")] = Path("out"),
-    seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
-    quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
-    prior: Annotated[str | None, typer.Option(help="'embedded', a folder, a hub id, or a plug-in.")] = None,
+    prompt: Annotated[str, typer.Argument(help='The object, e.g. "a red mug with one handle".')],
+    out: OutFolder = Path("out"),
+    seed: RunSeed = 0,
+    quality: Quality = "standard",
+    prior: Annotated[
+        str | None, typer.Option(help="'embedded', a folder, a hub id, or a plug-in.", show_default="embedded")
+    ] = None,
     guidance: Annotated[
-        str | None, typer.Option(help="How the prior teaches the field: sds, csd, vsd, ism, or an installed package's.")
+        str | None, typer.Option(help="Distillation loss: sds, csd, vsd, ism, or a plug-in.", show_default="sds")
     ] = None,
-    negative: Annotated[str | None, typer.Option(help="What the object must not be.")] = None,
-    formats: Annotated[
-        str | None, typer.Option("--format", help="Some of glb, gltf, obj, ply, stl, 3mf, usdz, fbx; glb.")
-    ] = None,
-    faces: Annotated[int | None, typer.Option(help="Triangles at most; a quad is two.")] = None,
-    texture_size: Annotated[int | None, typer.Option(help="Pixels along a side of the texture.")] = None,
-    quads: Annotated[bool, typer.Option("--quads", help="Quads (in OBJ) instead of triangles.")] = False,
-    lods: Annotated[int | None, typer.Option(help="Levels of detail, the mesh itself included.")] = None,
-    collision: Annotated[str | None, typer.Option(help="Bodies for physics: none, hull or parts.")] = None,
-    height: Annotated[float | None, typer.Option(help="Height of the asset in metres.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What the object must not look like.")] = None,
+    formats: Formats = None,
+    faces: Annotated[int | None, typer.Option(help="Maximum number of triangles; a quad counts as two.")] = None,
+    texture_size: TextureSize = None,
+    quads: Annotated[bool, typer.Option("--quads", help="Remesh to quads (kept as quads in OBJ).")] = False,
+    lods: Annotated[int | None, typer.Option(help="Levels of detail, including the mesh itself.")] = None,
+    collision: Annotated[str | None, typer.Option(help="Collision mesh: none, hull or parts.")] = None,
+    height: Height = None,
     refine: Annotated[
-        int | None, typer.Option(metavar="N", help="Steps that improve the colours on the finished mesh.")
+        int | None, typer.Option(metavar="N", help="Steps of texture refinement on the finished mesh.")
     ] = None,
     init: Annotated[
         Path | None, typer.Option(help="Start from this mesh (GLB, OBJ, PLY, STL) or scan (PLY, PCD, XYZ, PTS).")
     ] = None,
     retexture: Annotated[
-        Path | None, typer.Option(help="Keep this mesh (GLB, OBJ, PLY or STL) as it is and paint it.")
+        Path | None, typer.Option(help="Texture this mesh (GLB, OBJ, PLY, STL) and keep its shape.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    memory_budget: Annotated[
-        str | None,
-        typer.Option(metavar="AMOUNT", help="Memory to make do with, as 8GB; takes longer where it is little."),
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="A known method's settings, as prolificdreamer.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="One setting, as optim.steps=800; may be repeated."),
-    ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if it is done.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print asset.json and its folder as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings only.")] = False,
+    device: Device = "auto",
+    max_memory: MaxMemory = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    resume: Resume = True,
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Make a textured 3D mesh from a sentence.
+    """Generate a textured 3D mesh from a text prompt.
 
-    Writes OUT/<slug>/ with the GLB, a thumbnail, a turntable and asset.json, and prints the
-    GLB's path. Ctrl-C is safe: the same command goes on where it stopped.
+    Writes the GLB, a thumbnail, a turntable and asset.json to OUT/<slug>/.
+    Prints the path of the GLB.
+    Press Ctrl-C at any time: the same command resumes the run.
     """
     if retexture is not None:
         _refuse_with_retexture(
@@ -73,7 +83,7 @@ def generate(
         )
     options = {
         "--prior": prior,
-        "--negative": negative,
+        "--negative-prompt": negative_prompt,
         "--guidance": guidance,
         "--format": formats,
         "--faces": faces,
@@ -85,42 +95,27 @@ def generate(
         "--quads": quads or None,
     }
     settings = resolve_options(options, quality, config, sets or (), preset=preset)
-    from dreamfusion3d.memory import budget as amount
-
-    budget = None if memory_budget is None else amount.parse_bytes(memory_budget)
-    configure_process(retain_freed_memory=budget is None)
+    memory_budget = parse_max_memory(max_memory)
+    configure_process(retain_freed_memory=memory_budget is None)
     from dreamfusion3d.core.progress import default_progress
+    from dreamfusion3d.pipelines.retexture import retexture_mesh
     from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 
-    # stdout carries the result alone, whatever a library prints
-    with contextlib.redirect_stdout(sys.stderr):
+    kwargs: dict[str, Any] = {
+        "out": out,
+        "seed": seed,
+        "config": settings,
+        "device": device,
+        "fresh": not resume,
+        "progress": default_progress(quiet),
+        "memory_budget": memory_budget,
+    }
+    with stdout_to_stderr():
         if retexture is not None:
-            from dreamfusion3d.pipelines.retexture import retexture_mesh as paint_mesh
-
-            asset = paint_mesh(
-                prompt,
-                retexture,
-                out=out,
-                seed=seed,
-                config=settings,
-                device=device,
-                fresh=fresh,
-                progress=default_progress(quiet),
-                memory_budget=budget,
-            )
+            asset = retexture_mesh(prompt, retexture, **kwargs)
         else:
-            asset = text_to_mesh(
-                prompt,
-                out=out,
-                seed=seed,
-                config=settings,
-                init=init,
-                device=device,
-                fresh=fresh,
-                progress=default_progress(quiet),
-                memory_budget=budget,
-            )
-    print(json.dumps({**asset.record, "folder": str(asset.folder)}) if as_json else asset.main_file)
+            asset = text_to_mesh(prompt, init=init, **kwargs)
+    print_asset(asset, as_json)
 
 
 def _refuse_with_retexture(options: dict[str, Any]) -> None:
@@ -128,9 +123,10 @@ def _refuse_with_retexture(options: dict[str, Any]) -> None:
 
     for name, value in options.items():
         if value is not None:
-            raise InputError(f"{name} has no meaning with --retexture, which keeps the mesh as it is: leave one out")
+            raise InputError(f"{name} cannot be combined with --retexture, which keeps the mesh unchanged")
 
 
 def main() -> None:
+    """Run ``text2mesh`` and exit."""
     configure_process()
     sys.exit(run_app(app))

@@ -1,4 +1,4 @@
-"""``dreamfusion3d``: every command under one name."""
+"""``dreamfusion3d``: the entry point that groups all commands."""
 
 from __future__ import annotations
 
@@ -10,8 +10,22 @@ import typer
 from dreamfusion3d import __version__
 from dreamfusion3d.core.runtime import configure_process
 
-from . import batch, config, doctor, evaluate, export, film, fit, generate, look, prior, readers
+from .batch import batch
+from .config import app as config_app
+from .doctor import doctor
+from .evaluate import evaluate
+from .export import export
+from .generate import generate
+from .reconstruct import reconstruct
+from .render import render
 from .report import run_app
+from .review import review
+from .sample import sample
+from .train_clip import train_clip
+from .train_prior import train_prior
+from .train_text_encoder import train_text_encoder
+from .view import view
+from .vocabulary import vocabulary
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -26,29 +40,33 @@ def _print_version(requested: bool) -> bool:
 @app.callback()
 def dreamfusion3d(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Text to textured 3D meshes."""
+    """Generate textured 3D meshes from text."""
 
 
-app.command("generate")(generate.generate)
-app.command("batch")(batch.batch)
-app.command("fit")(fit.reconstruct)
-app.command("review")(look.review)
-app.command("view")(look.view)
-app.command("sample")(prior.sample)
-app.command("train-prior")(prior.train_prior)
-app.command("kinds")(prior.vocabulary)
-app.command("train-words")(readers.train_text_encoder)
-app.command("train-judge")(readers.train_clip)
-app.command("evaluate")(evaluate.evaluate)
-app.command("export")(export.export)
-app.command("render")(film.render)
-app.command("doctor")(doctor.doctor)
-app.add_typer(config.app, name="config")
+for command in (
+    generate,
+    batch,
+    reconstruct,
+    review,
+    view,
+    sample,
+    train_prior,
+    vocabulary,
+    train_text_encoder,
+    train_clip,
+    evaluate,
+    export,
+    render,
+    doctor,
+):
+    app.command()(command)
+app.add_typer(config_app, name="config")
 
 
 def main() -> None:
+    """Run the command line and exit."""
     configure_process()
     sys.exit(run_app(app))

@@ -42,7 +42,7 @@ def disturbed(
     counts = {"worker": 0, "supervisor": 0}
     finished: list[int] = []  # assets, at each kill: where in the batch it fell
     starts, code = 0, -1
-    words = command(manifest, out, "--workers", str(workers), "--tries", "100", "--quiet")
+    words = command(manifest, out, "--workers", str(workers), "--max-attempts", "100", "--quiet")
     with watched(out) as watcher:
         while code != 0:
             process = start(words)

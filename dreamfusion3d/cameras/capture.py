@@ -66,9 +66,9 @@ class Photos:
         """
         if not 0 <= num_eval < len(self):
             raise InputError(
-                f"--holdout {num_eval} of {len(self)} photos leaves none to fit; hold out fewer"
+                f"--eval-images {num_eval} leaves none of the {len(self)} photos for training: hold out fewer"
                 if num_eval > 0
-                else f"--holdout {num_eval} is below zero"
+                else f"--eval-images {num_eval} is negative"
             )
         eval_indices = [int((i + 0.5) * len(self) / num_eval) for i in range(num_eval)]
         return self.select([i for i in range(len(self)) if i not in set(eval_indices)]), self.select(eval_indices)

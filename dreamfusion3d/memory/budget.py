@@ -31,11 +31,11 @@ def parse_bytes(text: str) -> int:
     """Bytes of "8GB", "1.5 GiB", "900MB" or a plain number of bytes. Raises InputError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]i?)?b?\s*", text.lower())
     if not match:
-        raise InputError(f"--memory-budget {text!r} is not an amount of memory; for example 8GB or 900MB")
+        raise InputError(f"--max-memory {text!r} is not an amount of memory; give e.g. 8GB or 900MB")
     amount = int(float(match[1]) * BYTE_UNITS[match[2] or ""])
     if amount < MIN_BUDGET:
         hint = "give more" if text.strip()[-1].isalpha() else "write the unit"
-        raise InputError(f"--memory-budget {text!r} is less than 1 MiB; {hint}, for example 8GB")
+        raise InputError(f"--max-memory {text!r} is less than 1 MiB; {hint}, e.g. 8GB")
     return amount
 
 

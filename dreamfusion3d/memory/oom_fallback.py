@@ -97,7 +97,7 @@ def select_plans(
     if not fitting:
         least_bytes = BUDGET_MARGIN * (front[0].peak or 0)
         raise InputError(
-            f"--memory-budget {format_bytes(budget)} is too little for {subject}: the least that would do is "
+            f"--max-memory {format_bytes(budget)} is too little for {subject}: the least that would do is "
             f"{format_bytes(least_bytes)}{hint and '; ' + hint}"
         )
     return fitting[::-1]

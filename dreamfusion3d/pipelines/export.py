@@ -156,7 +156,7 @@ def load_textured_mesh(run: FinishedRun, progress: Progress) -> TexturedMesh:
     except PermissionError:
         raise InputError(f"cannot read {glb}: permission denied") from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        raise InputError(f"{glb} cannot be read ({error}); make the asset again with --fresh") from None
+        raise InputError(f"{glb} cannot be read ({error}); generate the asset again with --no-resume") from None
 
 
 def _warn_fixed_axes(format_name: FormatName, up: UpAxis | None, units: Units | None, progress: Progress) -> None:

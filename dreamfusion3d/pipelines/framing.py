@@ -48,7 +48,7 @@ def load_run_scene(run: FinishedRun, needs_file_poses: bool, progress: Progress)
         if recorded is None:
             raise InputError(
                 f"{run.workspace.folder} no longer knows where its photos' cameras stood (work/ is gone, or an "
-                f"earlier version made it): take one of {', '.join(NAMED_PATHS)}, or fit it again with --fresh"
+                f"earlier version made it): take one of {', '.join(NAMED_PATHS)}, or reconstruct it again with --no-resume"
             )
         return RunScene(mesh, True, *recorded, True)
     low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)

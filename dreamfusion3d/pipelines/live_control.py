@@ -81,7 +81,7 @@ def read_edits(work: Path) -> list[PromptEdit]:
         return []
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
-            f"{path} is damaged, so nobody knows which prompts this run was given; --fresh starts it over"
+            f"{path} is damaged, so nobody knows which prompts this run was given; --no-resume starts it over"
         ) from None
 
 

@@ -51,11 +51,11 @@ def photos_to_mesh(
     folder, config = Path(folder), config or resolve_config(quality_presets=RECONSTRUCTION_QUALITY_PRESETS)
     progress = progress or progresses.QuietProgress()
     if prompt is not None and name is not None:
-        raise InputError("--text names the asset already: leave --name out")
+        raise InputError("--prompt already names the asset: leave out --name")
     if config.mesh.refine_steps and prompt is None:
-        raise InputError("mesh.refine_steps asks a prior: say what the photos show (--text), or set it to 0")
+        raise InputError("mesh.refine_steps needs a prompt: say what the photos show (--prompt), or set it to 0")
     if config.reconstruction.semantic_encoder == "clip" and config.reconstruction.clip_model is None:
-        raise InputError("the teacher clip needs a CLIP model: name its folder or hub id with --encoder")
+        raise InputError("--semantic-encoder clip needs a CLIP model: pass its folder or hub id to --clip-model")
     label = check_prompt(prompt or name or folder.resolve().name or "photos")
     train_photos, eval_photos, transform, source = _load_photos(folder, prompt, config, progress)
     prior = _load_prior(prompt, label, config, device)
@@ -129,8 +129,8 @@ def _load_photos(
     train_photos, eval_photos = transform.apply_to_photos(photos).split(settings.num_eval_images)
     if len(train_photos) < FEW_PHOTOS and settings.semantic_encoder == "none" and prompt is None:
         progress.log(
-            f"warning: {len(train_photos)} photos leave much open: a prior can be told what they show (--text); "
-            "for four or so, an image encoder asked (--teacher)"
+            f"warning: {len(train_photos)} photos leave much of the object unseen: describe it with --prompt, or, "
+            "for about four photos, use --semantic-encoder"
         )
     digest = hashlib.sha256(photos.rgba.numpy().tobytes())
     for part in (photos.cameras.camera_to_world, photos.cameras.focal, photos.cameras.principal_point):

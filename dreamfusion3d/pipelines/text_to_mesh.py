@@ -165,7 +165,7 @@ def run_pipeline(
         identity = RunIdentity(prompt, seed, config, prior.sha256, source)
         with claim_workspace(out, identity, folder) as workspace:
             if not fresh and (record := workspace.finished_record(identity)):
-                progress.log(f"{workspace.folder} is done already; --fresh makes it anew")
+                progress.log(f"{workspace.folder} is already finished; --no-resume starts it over")
                 return Asset(workspace.folder, record)
             workspace.begin(identity, fresh)
             stages.persist_to(workspace.work / "seconds.json")

@@ -84,8 +84,8 @@ def render_video(
     """
     finished, progress = read_run(Path(run)), progress or QuietProgress()
     render_source, render_channel = (
-        check_choice(source, get_args(RenderSource), "--of"),
-        check_choice(channel, get_args(RenderChannel), "--show"),
+        check_choice(source, get_args(RenderSource), "--source"),
+        check_choice(channel, get_args(RenderChannel), "--channel"),
     )
     default_background = "black" if render_channel in ("normals", "depth") else "studio"
     chosen_background = check_choice(background or default_background, get_args(VideoBackground), "--background")
@@ -188,7 +188,7 @@ def _field_renderer(run: FinishedRun, scene: RunScene, channel: str, device: tor
     if not file.exists() or not scene.in_scene_units:
         raise InputError(
             f"{run.workspace.folder} has no field (a mesh was painted, or work/ is not whole any more): "
-            "--of mesh shows what was shipped"
+            "--source mesh renders the exported mesh"
         )
     config, field = (read_run_config(run.workspace.folder), RunFieldReader(run.workspace.folder).read(file).to(device))
     occupancy = occupied_cells(field, config, torch.Generator(device).manual_seed(0))

@@ -62,7 +62,7 @@ def test_the_command(faked: None, tmp_path: Path, capsys: pytest.CaptureFixture[
     base = ["batch", str(manifest), "--out", str(out)]
     assert report.run_app(main.app, [*base, "--dry-run"]) == 0
     plan = capsys.readouterr().out
-    assert "2 assets, 2 to make" in plan and not out.exists(), "a plan leaves nothing"
+    assert "2 assets, 2 to do" in plan and not out.exists(), "a plan leaves nothing"
     assert report.run_app(main.app, base) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{out / 'contact_sheet.html'}\n" and "2 made" in captured.err
@@ -70,10 +70,10 @@ def test_the_command(faked: None, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert report.run_app(main.app, [*base, "--quiet"]) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{out / 'contact_sheet.html'}\n" and captured.err == "", "nothing went wrong"
-    assert report.run_app(main.app, [*base, "--quiet", "--again", "rejected"]) == 0
+    assert report.run_app(main.app, [*base, "--quiet", "--retry-rejected"]) == 0
     assert capsys.readouterr().err == ""
     manifest.write_text("prompt\ngood\npoison\n")
-    assert report.run_app(main.app, [*base, "--json", "--quiet", "--tries", "1", "--shard", "2/2"]) == 1
+    assert report.run_app(main.app, [*base, "--json", "--quiet", "--max-attempts", "1", "--shard", "2/2"]) == 1
     captured = capsys.readouterr()
     events = [json.loads(line) for line in captured.out.splitlines()]
     assert [e["event"] for e in events if e.get("name")] == ["begun", "stage", "step", "failed"]
@@ -102,7 +102,7 @@ def test_bad_rows_are_lines_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFix
         (["--workers", "0"], "--workers"),
         (["--shard", "3/2"], "K/N"),
         (["--timeout", "nan"], "--timeout"),
-        (["--tries", "0"], "--tries"),
+        (["--max-attempts", "0"], "--max-attempts"),
     ],
 )
 def test_bad_options(arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

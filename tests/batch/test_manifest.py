@@ -289,5 +289,5 @@ def test_one_call_tells_all_that_is_wrong(
 
 def test_rejected_of_no_batch_is_a_slip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = manifest(tmp_path, "m.csv", "prompt\na mug\n"), tmp_path / "out"
-    assert report.run_app(main.app, ["batch", str(path), "--out", str(out), "--again", "rejected"]) == 2
-    assert "is no batch's folder" in capsys.readouterr().err and not out.exists()
+    assert report.run_app(main.app, ["batch", str(path), "--out", str(out), "--retry-rejected"]) == 2
+    assert "is not the folder of a batch" in capsys.readouterr().err and not out.exists()

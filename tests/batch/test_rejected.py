@@ -18,7 +18,7 @@ faked = test_sheet.faked
 
 
 def call(manifest: Path, out: Path, *more: str) -> int:
-    return report.run_app(main.app, ["batch", str(manifest), "--out", str(out), "--quiet", "--tries", "1", *more])
+    return report.run_app(main.app, ["batch", str(manifest), "--out", str(out), "--quiet", "--max-attempts", "1", *more])
 
 
 def reject(out: Path, *names: str) -> None:
@@ -47,8 +47,8 @@ def test_rejected_rows_are_made_with_new_seeds(batch: tuple[Path, Path]) -> None
         reviews.apply_decision(review, "better_s4", sha256, {"verdict": "approve"}, {})
     reject(out, "good", "better_s3")
     old = rejected.asset_sha256(out / "good")
-    assert call(manifest, out, "--again", "rejected", "--dry-run") == 0 and seed_of(out, "good") == 0
-    assert call(manifest, out, "--again", "rejected") == 0
+    assert call(manifest, out, "--retry-rejected", "--dry-run") == 0 and seed_of(out, "good") == 0
+    assert call(manifest, out, "--retry-rejected") == 0
     assert [seed_of(out, n) for n in ("good", "better_s3", "better_s4")] == [1, 5, 4]
     review = reviews.read_reviews(out)
     assert list(review.decisions) == ["better_s4"], "a verdict is not carried to the new asset"
@@ -59,9 +59,9 @@ def test_rejected_rows_are_made_with_new_seeds(batch: tuple[Path, Path]) -> None
     # the plain command finds every row done, and makes none
     assert call(manifest, out) == 0 and [seed_of(out, n) for n in ("good", "better_s3")] == [1, 5]
     assert json.loads((out / "batch.json").read_text())["there"] == 3
-    assert call(manifest, out, "--again", "rejected") == 0 and len(reviews.read_reviews(out).replaced) == 2
+    assert call(manifest, out, "--retry-rejected") == 0 and len(reviews.read_reviews(out).replaced) == 2
     reject(out, "good")
-    assert call(manifest, out, "--again", "rejected") == 0 and seed_of(out, "good") == 2
+    assert call(manifest, out, "--retry-rejected") == 0 and seed_of(out, "good") == 2
 
 
 def test_the_plan_as_json_is_json_alone(batch: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +69,7 @@ def test_the_plan_as_json_is_json_alone(batch: tuple[Path, Path], capsys: pytest
 
     def events(*more: str) -> list[dict[str, object]]:
         capsys.readouterr()
-        assert call(manifest, out, "--again", "rejected", "--json", *more) == 0
+        assert call(manifest, out, "--retry-rejected", "--json", *more) == 0
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     assert [e["event"] for e in events()] == ["end"]
@@ -86,7 +86,7 @@ def test_what_fails_leaves_the_rejected(faked: None, tmp_path: Path) -> None:
     test_sheet.asset(out, "poison", "poison")
     reject(out, "poison")
     before = (out / "poison" / "asset.json").read_bytes()
-    assert call(manifest, out, "--again", "rejected") == 1
+    assert call(manifest, out, "--retry-rejected") == 1
     assert (out / "poison" / "asset.json").read_bytes() == before
     review = reviews.read_reviews(out)
     assert review.decisions["poison"]["verdict"] == "reject" and not review.replaced
@@ -104,7 +104,7 @@ def test_a_kill_between_is_made_good(batch: tuple[Path, Path], moment: str, monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr(state, "remove_asset_folders", die)
-    assert call(manifest, out, "--again", "rejected") == 130
+    assert call(manifest, out, "--retry-rejected") == 130
     monkeypatch.setattr(state, "remove_asset_folders", kept)
     assert call(manifest, out) == 0
     assert seed_of(out, "good") == 1 and len(reviews.read_reviews(out).replaced) == 1
@@ -119,7 +119,7 @@ def test_the_kept_seed_stays_the_only_one(faked: None, tmp_path: Path) -> None:
     (name,) = (p.parent.name for p in out.glob("*/asset.json"))
     assert name == "flawed_s2"
     reject(out, name)
-    assert call(manifest, out, *best, "--again", "rejected") == 0 and seed_of(out, name) == 3
+    assert call(manifest, out, *best, "--retry-rejected") == 0 and seed_of(out, name) == 3
     assert call(manifest, out, *best) == 0
     assert [p.parent.name for p in out.glob("*/asset.json")] == [name] and seed_of(out, name) == 3
 
@@ -135,6 +135,6 @@ def test_new_seeds_never_meet(tmp_path: Path) -> None:
     assert found == rejected.reseed_rejected(tmp_path, items, reviews.read_reviews(tmp_path)), "shards agree"
 
 
-def test_bad_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(tmp_path / "m.csv", tmp_path, "--again", "all") == 2
-    assert "rejected" in capsys.readouterr().err and os.listdir(tmp_path) == []
+def test_retry_rejected_needs_a_batch_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(tmp_path / "m.csv", tmp_path, "--retry-rejected") == 2
+    assert "not the folder of a batch" in capsys.readouterr().err and os.listdir(tmp_path) == []

@@ -266,7 +266,7 @@ def test_a_bad_folder_is_one_line_and_exit_2(
     folder, out = tmp_path / "photos", tmp_path / "out"
     write_photos(folder, some_pictures(), PinholeCameras.from_orbit(cameras()))
     spoil(folder, how)
-    assert report.run_app(main.app, ["fit", str(folder), "--out", str(out)]) == 2
+    assert report.run_app(main.app, ["reconstruct", str(folder), "--out", str(out)]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and len(captured.err.splitlines()) == 1
     assert captured.err.startswith("error: ") and words in captured.err
@@ -276,23 +276,23 @@ def test_a_bad_folder_is_one_line_and_exit_2(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--holdout", "3"], "--holdout 3"),
-        (["--holdout", "-1"], "--holdout -1"),
+        (["--eval-images", "3"], "--eval-images 3"),
+        (["--eval-images", "-1"], "--eval-images -1"),
         (["--up", "x"], "--up 'x'"),
         (["--offset", "1,0,0"], "reconstruction.scale"),
         (["--offset", "1,0"], "--offset needs 3"),
         (["--scale", "-1"], "--scale -1"),
-        (["--teacher", "clip"], "--encoder"),
+        (["--semantic-encoder", "clip"], "--clip-model"),
         (["--quality", "ultra"], "draft"),
-        (["--text", "a mug", "--name", "b"], "--name"),
-        (["--text", "a quixnar"], "quixnar"),
-        (["--set", "mesh.refine_steps=5"], "--text"),
+        (["--prompt", "a mug", "--name", "b"], "--name"),
+        (["--prompt", "a quixnar"], "quixnar"),
+        (["--set", "mesh.refine_steps=5"], "--prompt"),
     ],
 )
 def test_bad_options(arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = tmp_path / "photos", tmp_path / "out"
     write_photos(folder, some_pictures(), PinholeCameras.from_orbit(cameras()))
-    assert report.run_app(main.app, ["fit", str(folder), "--out", str(out), *arguments]) == 2
+    assert report.run_app(main.app, ["reconstruct", str(folder), "--out", str(out), *arguments]) == 2
     captured = capsys.readouterr()
     errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
     assert captured.out == "" and len(errors) == 1 and words in errors[0]

@@ -1,16 +1,16 @@
-"""The command line's promises: help at once, one line for bad input, nothing left behind."""
+"""The command line: fast help, one-line errors for bad input, results alone on stdout."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 import typer
 
+from dreamfusion3d import __version__
 from dreamfusion3d.cli import generate, main, options, report
 from dreamfusion3d.core.config import setting_types
 from dreamfusion3d.pipelines import export, text_to_mesh
@@ -21,20 +21,20 @@ HEAVY = ("torch", "diffusers", "numba", "trimesh", "scipy", "nerfacc", "numpy", 
 
 @pytest.mark.parametrize("module", ["generate", "main"])
 @pytest.mark.parametrize("argument", ["--help", "--no-such-option"])
-def test_help_imports_nothing_heavy(module: str, argument: str) -> None:
+def test_help_does_not_import_heavy_packages(module: str, argument: str) -> None:
     code = (
         "import sys\n"
         f"from dreamfusion3d.cli.{module} import app\n"
-        "from dreamfusion3d.cli.report import run\n"
-        f"code = run(app, [{argument!r}])\n"
+        "from dreamfusion3d.cli.report import run_app\n"
+        f"code = run_app(app, [{argument!r}])\n"
         f"print(code, [m for m in {HEAVY!r} if m in sys.modules])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == ("0 []" if argument == "--help" else "2 []")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == ("0 []" if argument == "--help" else "2 []")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ([""], "empty"),
         (["x" * 10_000], "10,000"),
@@ -58,7 +58,7 @@ def test_help_imports_nothing_heavy(module: str, argument: str) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(
-    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     assert report.run_app(generate.app, [*arguments, "--out", str(out)]) == 2
@@ -66,14 +66,14 @@ def test_bad_input_is_one_line_and_exit_2(
     assert captured.out == ""
     lines = [line for line in captured.err.splitlines() if not line.startswith("[1/")]
     assert len(lines) == 1 and lines[0].startswith("error: ")
-    assert words in lines[0]
+    assert message in lines[0]
     assert not list(out.rglob("*")) if out.exists() else True
 
 
-# A value that each option refuses, whatever the other settings.
-REFUSED = {
+# An invalid value for each option, independent of the other settings.
+INVALID_VALUES = {
     "--prior": "",
-    "--negative": "",
+    "--negative-prompt": "",
     "--guidance": "magic",
     "--format": "usd",
     "--faces": "3",
@@ -82,9 +82,9 @@ REFUSED = {
     "--collision": "maybe",
     "--height": "0",
     "--refine": "-1",
-    "--teacher": "me",
-    "--encoder": "",
-    "--holdout": "-1",
+    "--semantic-encoder": "me",
+    "--clip-model": "",
+    "--eval-images": "-1",
     "--up": "x",
     "--scale": "-1",
     "--offset": "1,2",
@@ -100,12 +100,12 @@ def options_for(command: str) -> set[str]:
     ("command", "option"),
     [
         (command, option)
-        for command in ("generate", "fit", "export")
+        for command in ("generate", "reconstruct", "export")
         for option in options.OPTION_SETTINGS
-        if option in options_for(command) and option in REFUSED and (command, option) != ("export", "--up")
+        if option in options_for(command) and option in INVALID_VALUES and (command, option) != ("export", "--up")
     ],
 )
-def test_an_option_is_refused_by_its_own_name(
+def test_errors_name_the_option_that_was_given(
     command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -115,28 +115,29 @@ def test_an_option_is_refused_by_its_own_name(
             Workspace(tmp_path), "a mug", 0, "embedded", "", 1.0, ("glb",), tmp_path / "a_mug.glb", None
         ),
     )
-    also = [] if command == "export" else ["--set", f"{options.OPTION_SETTINGS[option]}=!"]  # what is typed wins
-    assert report.run_app(main.app, [command, "a mug", *also, option, REFUSED[option]]) == 2
+    # the option overrides --set, so the error is the option's
+    sets = [] if command == "export" else ["--set", f"{options.OPTION_SETTINGS[option]}=!"]
+    assert report.run_app(main.app, [command, "a mug", *sets, option, INVALID_VALUES[option]]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith(f"error: {option} ") and captured.err.count("\n") == 1
     assert options.OPTION_SETTINGS[option] not in captured.err and captured.out == ""
 
 
-def test_every_option_that_is_a_setting_is_tried() -> None:
-    assert set(options.OPTION_SETTINGS) - set(REFUSED) == {"--quads"}, "a flag, which has no wrong value"
+def test_option_settings_all_have_an_invalid_value() -> None:
+    assert set(options.OPTION_SETTINGS) - set(INVALID_VALUES) == {"--quads"}, "a flag, which has no invalid value"
     assert set(options.OPTION_SETTINGS.values()) <= set(setting_types())
-    assert set(options.OPTION_SETTINGS) <= options_for("generate") | options_for("fit")
+    assert set(options.OPTION_SETTINGS) <= options_for("generate") | options_for("reconstruct")
 
 
-def test_a_setting_that_was_not_an_option_keeps_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_name_the_setting_that_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "run.yaml"
-    file.write_text("mesh: {faces: 3}\n")
-    for given in (["--set", "mesh.max_faces=3"], ["--config", str(file)]):
-        assert report.run_app(main.app, ["generate", "a mug", "--height", "2", *given]) == 2
+    file.write_text("mesh: {max_faces: 3}\n")
+    for arguments in (["--set", "mesh.max_faces=3"], ["--config", str(file)]):
+        assert report.run_app(main.app, ["generate", "a mug", "--height", "2", *arguments]) == 2
         assert capsys.readouterr().err.startswith("error: mesh.max_faces = 3 is too small")
 
 
-def test_out_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_out_must_not_be_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     for out in (blocked, blocked / "below"):
@@ -145,11 +146,14 @@ def test_out_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "words"),
-    [(KeyboardInterrupt(), 130, "goes on where it was"), (RuntimeError("odd\nthing"), 1, "odd thing (the log is")],
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "run the same command again"),
+        (RuntimeError("odd\nthing"), 1, "odd thing (the traceback is"),
+    ],
 )
-def test_other_ends(
-    error: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_run_app_maps_errors_to_exit_codes(
+    error: BaseException, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
@@ -157,17 +161,17 @@ def test_other_ends(
     monkeypatch.setattr(text_to_mesh, "text_to_mesh", fail)
     assert report.run_app(generate.app, ["a mug"]) == code
     captured = capsys.readouterr()
-    assert words in captured.err and len(captured.err.splitlines()) == 1
+    assert message in captured.err and len(captured.err.splitlines()) == 1
     assert captured.out == ""
 
 
-def test_stdout_holds_the_result_alone(
+def test_generate_prints_only_the_result_on_stdout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = {"prompt": "a mug", "config": {"mesh": {"formats": ["obj", "glb"]}}}
 
     def fake(*_: object, **__: object) -> text_to_mesh.Asset:
-        print("a library that chatters")
+        print("output of a library")
         return text_to_mesh.Asset(tmp_path / "a_mug", record)
 
     monkeypatch.setattr(text_to_mesh, "text_to_mesh", fake)
@@ -178,7 +182,7 @@ def test_stdout_holds_the_result_alone(
     assert printed["prompt"] == "a mug" and printed["folder"] == str(tmp_path / "a_mug")
 
 
-def test_the_two_names_are_one_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text2mesh_and_generate_are_one_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert report.run_app(main.app, []) == 2
     assert "generate" in capsys.readouterr().out
     for arguments in (["--help"], ["generate", "--help"]):
@@ -186,7 +190,7 @@ def test_the_two_names_are_one_command(capsys: pytest.CaptureFixture[str]) -> No
     assert "--texture-size" in capsys.readouterr().out
 
 
-def test_config_show_prints_what_config_takes_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_show_prints_a_valid_config_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from dreamfusion3d.core.config import resolve_config
 
     arguments = ["config", "show", "--quality", "draft", "--preset", "mvdream", "--set", "optim.steps=5"]
@@ -199,13 +203,15 @@ def test_config_show_prints_what_config_takes_back(tmp_path: Path, capsys: pytes
     assert not captured.out and "mvdream" in captured.err
 
 
-def test_the_version_is_told(capsys):
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert report.run_app(main.app, ["--version"]) == 0
-    assert capsys.readouterr().out == f"dreamfusion3d {metadata.version('dreamfusion3d')}\n"
+    assert capsys.readouterr().out == f"dreamfusion3d {__version__}\n"
 
 
-def test_what_is_not_installed_is_told_before_anything_is_made(tmp_path, capsys, monkeypatch):
+def test_generate_checks_optional_packages_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "coacd", None)
-    words = ["generate", "a mug", "--collision", "parts", "--out", str(tmp_path / "out")]
-    assert report.run_app(main.app, words) == 2
+    arguments = ["generate", "a mug", "--collision", "parts", "--out", str(tmp_path / "out")]
+    assert report.run_app(main.app, arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""``kinds``, ``sample`` and ``train-prior``, with a prior of random weights."""
+"""``vocabulary``, ``sample`` and ``train-prior``, with a prior of random weights."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.priors.loading import load_prior
-from dreamfusion3d.priors.pixel import dataset_cache as props_cache
-from dreamfusion3d.priors.pixel import train_command
+from dreamfusion3d.priors.pixel import dataset_cache, train_command
 from dreamfusion3d.priors.pixel.train_state import PriorTrainConfig
 from dreamfusion3d.procedural import dataset
 from dreamfusion3d.procedural.categories import CATEGORIES
@@ -32,14 +31,14 @@ def run(*arguments: object) -> int:
     return report.run_app(main.app, [str(a) for a in arguments])
 
 
-def test_kinds_lists_every_word(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("kinds", "--prior", folder) == 0
+def test_vocabulary_lists_every_word(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("vocabulary", "--prior", folder) == 0
     printed = capsys.readouterr().out
-    for kind in CATEGORIES.values():
-        (line,) = [line for line in printed.splitlines() if line.split(" ")[0].rstrip(";") == kind.name]
-        assert all(noun in line for noun in kind.synonyms)
-    assert all(colour in printed for colour in COLORS)
-    # what is listed is understood
+    for category in CATEGORIES.values():
+        (line,) = [line for line in printed.splitlines() if line.split(" ")[0].rstrip(";") == category.name]
+        assert all(noun in line for noun in category.synonyms)
+    assert all(color in printed for color in COLORS)
+    # the parser understands what is listed
     sizes = printed.splitlines()[-2].removeprefix("sizes: ").split(", ")
     assert sizes and all(not parse_with_rules(f"a {size} mug").unknown_words for size in sizes)
 
@@ -73,23 +72,23 @@ def test_sample_strip_and_video(folder: Path, tmp_path: Path, capsys: pytest.Cap
     assert "morph.mp4" in capsys.readouterr().err
 
 
-def test_train_prior_draws_trains_and_goes_on(
+def test_train_prior_renders_trains_and_resumes(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_command, "SAMPLE_PROMPTS", ("a mug",))
     monkeypatch.setattr(train_command, "LOG_INTERVAL", 1)
     monkeypatch.setattr(train_command, "PriorTrainConfig", functools.partial(PriorTrainConfig, scene_step_fraction=0.0))
-    monkeypatch.setattr(props_cache, "VIEWS_PER_OBJECT", 4)
+    monkeypatch.setattr(dataset_cache, "VIEWS_PER_OBJECT", 4)
     monkeypatch.setattr(dataset, "TRAIN_IMAGE_SIZE", 16)
     out, cache = tmp_path / "out", tmp_path / "cache"
-    common = ("train-prior", out, "--start", folder, "--cache", cache, "--props", 2, "--device", "cpu")
-    assert run(*common, "--pictures", 24) == 0
+    common = ("train-prior", out, "--init-from", folder, "--cache", cache, "--num-objects", 2, "--device", "cpu")
+    assert run(*common, "--num-images", 24) == 0
     assert capsys.readouterr().out == f"{out}\n"
     assert len(list(cache.iterdir())) == 1
     assert load_prior(str(out)).sha256 != load_prior(str(folder)).sha256
     assert json.loads((out / "training.json").read_text())["pictures"] == 24
-    # asked for twice as much, it does what is left
-    assert run(*common, "--pictures", 48) == 0
+    # with twice the images it trains on the rest
+    assert run(*common, "--num-images", 48) == 0
     assert "going on" in capsys.readouterr().err
     assert json.loads((out / "training.json").read_text())["pictures"] == 48
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
@@ -98,7 +97,7 @@ def test_train_prior_draws_trains_and_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("sample", "a mug", "--prior", "{tmp}/nowhere"), "there is no prior folder"),
         (("sample", "a mug", "--prior", "{tmp}"), "not a pixel prior"),
@@ -107,23 +106,23 @@ def test_train_prior_draws_trains_and_goes_on(
         (("sample", "a mug", "--prior", "{folder}", "--views", "0"), "views"),
         (("sample", "a mug", "--prior", "{folder}", "--out", "{folder}/model_index.json/x.png"), "--out"),
         (("sample", "a mug", "--prior", "{folder}", "--out", "{tmp}"), "PNG"),
-        (("train-prior", "{tmp}/out", "--start", "{tmp}/nowhere"), "no prior folder"),
-        (("train-prior", "{tmp}/other", "--start", "{folder}"), "another network"),
-        (("train-prior", "{tmp}/out", "--start", "{folder}", "--cache", "{tmp}/bad"), "cannot be read"),
-        (("train-prior", "{tmp}/out", "--pictures", "3"), "pictures"),
+        (("train-prior", "{tmp}/out", "--init-from", "{tmp}/nowhere"), "no prior folder"),
+        (("train-prior", "{tmp}/other", "--init-from", "{folder}"), "another network"),
+        (("train-prior", "{tmp}/out", "--init-from", "{folder}", "--cache", "{tmp}/bad"), "cannot be read"),
+        (("train-prior", "{tmp}/out", "--num-images", "3"), "num-images"),
         (("train-prior", "{tmp}/out", "--device", "abacus", "--cache", "{tmp}/bad"), "device"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(
     arguments: tuple[str, ...],
-    words: str,
+    message: str,
     folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # nothing is drawn for a command that cannot end well
-    monkeypatch.setattr(dataset, "render_dataset", lambda *_, **__: pytest.fail("drew pictures first"))
+    # invalid arguments are found before any image is rendered
+    monkeypatch.setattr(dataset, "render_dataset", lambda *_, **__: pytest.fail("rendered images first"))
     (tmp_path / "other").mkdir()
     foreign = tmp_path / "other" / "checkpoint.safetensors"
     save_file({"model.x": torch.zeros(1)}, foreign, metadata={"step": "1"})
@@ -133,16 +132,16 @@ def test_bad_input_is_one_line_and_exit_2(
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = [line for line in captured.err.splitlines() if not line.startswith("[1/")]
-    assert len(lines) == 1 and lines[0].startswith("error: ") and words in lines[0]
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
 
 
-def test_kinds_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_vocabulary_draws_categories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tiny_folder(tmp_path / "narrow", vocabulary=["kind:mug", "kind:key"])
-    assert run("kinds", "--prior", folder, "--picture", tmp_path / "kinds.png") == 0
+    assert run("vocabulary", "--prior", folder, "--image", tmp_path / "vocabulary.png") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(";")[0].split(" ")[0] for line in lines[:2]] == ["key", "mug"]
-    drawn = iio.imread(tmp_path / "kinds.png")
-    key, mug, blank = (drawn[:, 128 * i : 128 * (i + 1)] for i in range(3))
+    image = iio.imread(tmp_path / "vocabulary.png")
+    key, mug, blank = (image[:, 128 * i : 128 * (i + 1)] for i in range(3))
     assert key.std() > 5 and mug.std() > 5 and blank.std() == 0
-    assert run("kinds", "--prior", folder, "--picture", tmp_path / "kinds.txt") == 2
-    assert "kinds.png" in capsys.readouterr().err
+    assert run("vocabulary", "--prior", folder, "--image", tmp_path / "vocabulary.txt") == 2
+    assert "vocabulary.png" in capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_looked_at_rejected_made_again(batch: tuple[Path, Path], page: Page, tmp
         shot(page, "served", tmp_path)
         page.dark()
         shot(page, "served_dark", tmp_path)
-        assert test_again.call(manifest, out, "--again", "rejected") == 0
+        assert test_again.call(manifest, out, "--retry-rejected") == 0
         page.until("document.querySelectorAll('article.reject').length === 0", 15)
         assert "seed 1" in page.run("document.querySelectorAll('article')[1].textContent")
         assert page.run("document.querySelectorAll('textarea')[1].value") == ""

@@ -302,8 +302,8 @@ def test_kinds_that_lost_are_marked(tmp_path, capsys, monkeypatch):
     finished(tmp_path / "assets" / "mug", "a red mug with one handle")
     common = ["evaluate", str(tmp_path / "assets"), "--out", str(tmp_path / "report")]
     assert report.run_app(main.app, [*common, "--prior", str(folder), "--mark-weak"]) == 0
-    assert "weak kinds: duck" in capsys.readouterr().err
-    kinds = ["kinds", "--prior", str(folder)]
+    assert "weak categories: duck" in capsys.readouterr().err
+    kinds = ["vocabulary", "--prior", str(folder)]
     for arguments, listed in ((kinds, False), ([*kinds, "--all"], True)):
         assert report.run_app(main.app, arguments) == 0
         lines = capsys.readouterr().out.splitlines()
@@ -328,14 +328,14 @@ def test_evaluate_finished_assets(tmp_path, capsys, monkeypatch):
     out = tmp_path / "report"
     assert report.run_app(main.app, ["evaluate", str(tmp_path / "assets"), "--out", str(out)]) == 0
     captured = capsys.readouterr()
-    assert "left out" in captured.err and "broken" in captured.err
+    assert "skipped" in captured.err and "broken" in captured.err
     assert captured.out == f"{out / 'report.html'}\n"
     record = json.loads((out / "report.json").read_text())
-    assert set(record["summary"]) == {"assets", "true props", "misnamed"}
+    assert set(record["summary"]) == {"assets", "ground truth", "mislabeled"}
     found = record["summary"]["assets"]
-    assert record["rivals"] == 62
+    assert record["candidate_prompts"] == 62
     assert found["assets"] == 2 and found["kind_wins"] == found["genus_right"] == found["colours_right"] == 1
-    assert record["summary"]["misnamed"]["kind_wins"] == 0
+    assert record["summary"]["mislabeled"]["kind_wins"] == 0
     page = (out / "report.html").read_text()
     assert page.count("<div class=card>") == 2 and "a blue chair" in page and "http" not in page
     assert sorted(p.name for p in out.iterdir()) == ["report.html", "report.json"]

@@ -237,7 +237,7 @@ def test_amounts_are_read(text, wanted):
 
 @pytest.mark.parametrize("text", ["", "much", "-8GB", "8 GBs", "8G 2M", "nan", "8"])
 def test_what_is_no_amount_is_said(text):
-    with pytest.raises(InputError, match="--memory-budget"):
+    with pytest.raises(InputError, match="--max-memory"):
         amount.parse_bytes(text)
 
 

@@ -199,7 +199,7 @@ def test_damaged_edits_are_no_undisturbed_run(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.go({3: want(tmp_path, "a long ball")}, stop=5)
     (tmp_path / "edits.json").write_text("[{")
-    with pytest.raises(InputError, match="--fresh"):
+    with pytest.raises(InputError, match="--no-resume"):
         run.go()
 
 

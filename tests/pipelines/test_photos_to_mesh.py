@@ -91,7 +91,7 @@ def make(folder: Path, out: Path, *sets: str, **options: Any) -> Asset:
 
 def test_folder_and_record(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sets = [part for pair in SETS for part in ("--set", pair)]
-    arguments = ["fit", str(folder), "--out", str(tmp_path), "--format", "glb,obj", "--json", *sets]
+    arguments = ["reconstruct", str(folder), "--out", str(tmp_path), "--format", "glb,obj", "--json", *sets]
     assert report.run_app(main.app, arguments) == 0
     captured = capsys.readouterr()
     printed = json.loads(captured.out)

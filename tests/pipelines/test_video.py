@@ -173,8 +173,8 @@ def test_videos_and_animated_pictures(run: Path, tmp_path: Path) -> None:
     [
         ({"path": "loop"}, "--path 'loop' is neither one of turntable, spiral, swing, dolly nor a file"),
         ({"path": "absent.json"}, "cannot read absent.json"),
-        ({"of": "points"}, "--of"),
-        ({"show": "colour"}, "--show"),
+        ({"source": "points"}, "--source"),
+        ({"channel": "colour"}, "--channel"),
         ({"background": "red"}, "--background"),
         ({"out": "film.avi"}, "ends in .avi; .mp4, .gif, .webp or a folder"),
         ({"out": ".", "path": "absent.json"}, "cannot read absent.json"),

@@ -78,7 +78,7 @@ def load_image_encoder(name: str, clip_model: str | None = None) -> ImageEncoder
     if name == EMBEDDED_ENCODER:
         return EmbeddedImageEncoder()
     if clip_model is None:
-        raise InputError("the semantic encoder 'clip' needs a CLIP model: pass its folder or hub id with --encoder")
+        raise InputError("--semantic-encoder clip needs a CLIP model: pass its folder or hub id to --clip-model")
     return ClipImageEncoder(clip_model)
 
 

@@ -231,7 +231,7 @@ def _resume(state: PriorTrainState, checkpoint: Path) -> bool:
         return load_checkpoint(state, checkpoint)
     except (KeyError, ValueError, RuntimeError):
         raise InputError(
-            f"the checkpoint {checkpoint} is of another network than --start, or of other words; "
+            f"the checkpoint {checkpoint} is of another network than --init-from, or of other words; "
             "remove it or choose another folder"
         ) from None
 

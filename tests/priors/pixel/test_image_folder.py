@@ -166,7 +166,7 @@ def train(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 def test_without_cameras_the_folder_is_a_prior_that_is_told_none(plain, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
-    assert train(monkeypatch, out, "--pictures-from", plain, "--start", "scratch", "--pictures", 24) == 0
+    assert train(monkeypatch, out, "--image-folder", plain, "--init-from", "scratch", "--num-images", 24) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{out}\n" and "no cameras" in captured.err
     record = json.loads((out / "training.json").read_text())
@@ -185,13 +185,13 @@ def test_without_cameras_the_folder_is_a_prior_that_is_told_none(plain, tmp_path
     asked = prior.encode_text(["a red corgi"] * 2)
     front, side = prior.denoise(x, torch.full((2,), 0.5), asked, turntable_cameras(2), views=2)
     torch.testing.assert_close(front, side)
-    assert report.run_app(main.app, ["kinds", "--prior", str(out)]) == 0
-    assert capsys.readouterr().out == "words of its own pictures: blue, corgi, green, red, walrus\n"
+    assert report.run_app(main.app, ["vocabulary", "--prior", str(out)]) == 0
+    assert capsys.readouterr().out == "words from its training images: blue, corgi, green, red, walrus\n"
 
 
 def test_a_prior_goes_on_with_pictures_and_cameras(posed, tmp_path, monkeypatch, capsys):
     start, out = tiny_folder(tmp_path / "tiny"), tmp_path / "out"
-    arguments = (out, "--pictures-from", posed, "--start", start, "--pictures")
+    arguments = (out, "--image-folder", posed, "--init-from", start, "--num-images")
     assert train(monkeypatch, *arguments, 24) == 0
     prior = load_pixel_prior(str(out), mixed_precision=False)
     assert prior.camera_conditioned and prior.check_prompt("a red corgi") == []
@@ -242,7 +242,7 @@ def test_a_bad_folder_is_one_line(lines, words, tmp_path, monkeypatch, capsys):
         (tmp_path / "metadata.jsonl").write_text(raw)
     monkeypatch.setattr(train_command, "new_train_state", lambda *_, **__: pytest.fail("a network was made first"))
     out = tmp_path / "out"
-    assert train(monkeypatch, out, "--pictures-from", tmp_path, "--start", "scratch") == 2
+    assert train(monkeypatch, out, "--image-folder", tmp_path, "--init-from", "scratch") == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     said = [line for line in captured.err.splitlines() if line.startswith("error: ")]
