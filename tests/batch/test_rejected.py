@@ -18,7 +18,9 @@ faked = test_sheet.faked
 
 
 def call(manifest: Path, out: Path, *more: str) -> int:
-    return report.run_app(main.app, ["batch", str(manifest), "--out", str(out), "--quiet", "--max-attempts", "1", *more])
+    return report.run_app(
+        main.app, ["batch", str(manifest), "--out", str(out), "--quiet", "--max-attempts", "1", *more]
+    )
 
 
 def reject(out: Path, *names: str) -> None:
