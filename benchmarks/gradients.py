@@ -34,7 +34,7 @@ from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.guidance.protocol import Weighting
 from dreamfusion3d.guidance.sds import sds
 from dreamfusion3d.guidance.vsd import vsd
-from dreamfusion3d.priors.cfg import cfg_denoise
+from dreamfusion3d.priors.cfg import CFGDenoiser
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
 from dreamfusion3d.priors.pretrained.networks import Network
@@ -172,7 +172,7 @@ class Scene:
 
     def denoise(self, scale: float, prompts: Prompts) -> Any:
         def asked(x_t: Tensor, t: Tensor) -> Tensor:
-            return cfg_denoise(self.prior, x_t, t, prompts, self.cameras, scale=scale, views=1)
+            return CFGDenoiser(self.prior, prompts, self.cameras, views=1)(x_t, t, scale)
 
         return asked
 

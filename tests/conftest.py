@@ -1,49 +1,24 @@
-"""What several tests need."""
+"""Fixtures shared by several packages."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 
 import pytest
-import torch
 
 from dreamfusion3d.memory import checkpoint_plan
-from dreamfusion3d.training import distillation, render_profiler, step_profiler
-from dreamfusion3d.training.prefetch import Prefetcher
+from dreamfusion3d.training.planning import render_profiler, step_profiler
 
 
 def pytest_collection_finish() -> None:
-    """What the imports made stays: a full collection, as after every planted out-of-memory, looks at the
-    rest alone."""
+    """Freeze what the imports made: a full collection, as after every planted out-of-memory, skips it."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture
-def leading(monkeypatch) -> Callable[[], None]:
-    """Lets runs on a CPU run as on a GPU: with a lead and a fused optimiser."""
-
-    def begin() -> None:
-        plain = distillation.make_field_optimizer
-
-        def fused(field, config):
-            adam = plain(field, config)
-            adam.param_groups[0]["fused"] = adam.param_groups[1]["fused"] = True
-            return adam
-
-        def lead(generator: torch.Generator) -> Prefetcher:
-            return Prefetcher(torch.Generator().manual_seed(generator.initial_seed() + 1))
-
-        monkeypatch.setattr(distillation, "make_field_optimizer", fused)
-        monkeypatch.setattr(Prefetcher, "for_generator", staticmethod(lead))
-
-    return begin
-
-
-@pytest.fixture
-def quick_plans(monkeypatch) -> None:
-    """Plans of fewer tiles and coarser schedules, where it is not they that are tested."""
+def quick_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan with fewer tiles and coarser schedules, for tests of what follows from a plan."""
     monkeypatch.setattr(render_profiler, "FINE_TILES", 8)
     monkeypatch.setattr(render_profiler, "COARSE_TILES", (2, 4))
     monkeypatch.setattr(step_profiler, "FRONT_LEVELS", 20)

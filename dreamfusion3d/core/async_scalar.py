@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-class AsyncScalar:
-    """A number on its way from a device to the host.
+class AsyncTensor:
+    """Small tensor on its way from a device to the host.
 
-    ``read`` waits for the kernel that produces the number, not for work queued afterwards. Created before much other
-    work and read once that work is queued, it costs no time.
+    ``read`` waits for the operations that compute it, and not for those queued since: created before much other
+    work and read after that work is queued, it costs no time.
     """
 
     def __init__(self, value: Tensor) -> None:
         self._buffer, self._ready = value.detach(), None
-        self._value: int | float | None = None
+        self._value: Any = None
         if value.device.type == "cuda":
             # pinned memory: a copy into pageable memory would block the host
             self._buffer = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
@@ -25,13 +26,22 @@ class AsyncScalar:
             self._ready = torch.cuda.Event()
             self._ready.record(torch.cuda.current_stream(value.device))
 
-    def read(self) -> int | float:
-        """Return the value; an int if the tensor's dtype is integral."""
+    def tolist(self) -> Any:
+        """Return the value as ``Tensor.tolist`` does."""
         if self._value is None:
             if self._ready is not None:
                 self._ready.synchronize()
-            self._value = self._buffer.item()
+            self._value = self._buffer.tolist()
         return self._value
+
+
+class AsyncScalar(AsyncTensor):
+    """A 0-d ``AsyncTensor``."""
+
+    def read(self) -> int | float:
+        """Return the number; an int if the tensor is integral."""
+        number: int | float = self.tolist()
+        return number
 
 
 class DelayedScalar:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import torch
 
     from dreamfusion3d.memory.oom_fallback import CostedPlan
+    from dreamfusion3d.memory.step_plan import StepPlan
     from dreamfusion3d.priors.protocol import Prior, Prompts
-    from dreamfusion3d.training.guidance_loss import StepPlan
     from dreamfusion3d.training.loop import Step
 
 

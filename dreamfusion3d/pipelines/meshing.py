@@ -145,7 +145,7 @@ def train_or_load_texture(
             generator=context.generator("paint"),
             checkpoint=checkpoint,
             preview=work / "paint_preview.png",
-            budget=context.memory_budget,
+            memory_budget=context.memory_budget,
             on_plan=context.plan_callback("paint"),
         )
 

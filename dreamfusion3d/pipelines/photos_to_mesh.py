@@ -168,7 +168,8 @@ def _make_novel_view_loss(
 ) -> NovelViewLoss | None:
     """Who says what the photos do not show."""
     from dreamfusion3d.priors.image_text.image_encoder import load_image_encoder
-    from dreamfusion3d.training.novel_views import DistillationLoss, SemanticConsistencyLoss
+    from dreamfusion3d.training.distillation_loss import DistillationLoss
+    from dreamfusion3d.training.novel_views import SemanticConsistencyLoss
 
     if text is not None:
         return DistillationLoss.from_config(context.prior, text, context.config, context.device, context.progress.log)

@@ -21,8 +21,9 @@ from dreamfusion3d.priors.pixel.prior import PixelPrior
 from dreamfusion3d.priors.protocol import Prior, predicts_initial_volume
 from dreamfusion3d.priors.view_prompts import encode_prompts
 from dreamfusion3d.priors.vocabulary import vocabulary_categories, vocabulary_words
-from dreamfusion3d.training.distillation import distill_field, distillation_workload, remaining_steps
-from dreamfusion3d.training.step_planner import enumerate_step_plans, memory_advice
+from dreamfusion3d.training.distillation import distill_field, orbit_sampler, remaining_steps
+from dreamfusion3d.training.planning.render_workload import field_workload
+from dreamfusion3d.training.planning.step_planner import enumerate_step_plans, memory_advice
 
 NUM_TIMED_STEPS = 5  # the first one compiles
 FALLBACK_PROMPT = "a mug"
@@ -85,7 +86,9 @@ def plan_step_memory(prior: Prior, config: Config, device: torch.device, memory_
     """
     field = NerfField(config.field, generator=seeded_generator(0, "field", device))
     text = encode_prompts(prior, _supported_prompt(prior), config.prompts)
-    all_plans = enumerate_step_plans(distillation_workload(field, config), prior, text, config, device, memory_budget)
+    all_plans = enumerate_step_plans(
+        field_workload(field, config, orbit_sampler(config)), prior, text, config, device, memory_budget
+    )
     plans = select_plans(all_plans, sys.maxsize, "a step")
     chosen = plans if memory_budget is None else select_plans(plans, memory_budget, "a step", memory_advice(prior))
     return {

@@ -231,7 +231,7 @@ def _optimize_field(context: RunContext, field_init: FieldInit | None) -> NerfFi
             generator=context.generator("optimise"),
             checkpoint=checkpoint,
             preview=work / "preview.png",
-            budget=context.memory_budget,
+            memory_budget=context.memory_budget,
             on_plan=context.plan_callback("optimise"),
         )
 

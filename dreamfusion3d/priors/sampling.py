@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, turntable_cameras
 from dreamfusion3d.core.files import atomic_write
-from dreamfusion3d.priors.cfg import cfg_denoise
+from dreamfusion3d.priors.cfg import CFGDenoiser
 from dreamfusion3d.priors.protocol import Prior, Prompts, TextEmbedding
 from dreamfusion3d.rendering.video_writer import write_mp4
 
@@ -45,7 +45,7 @@ def sample_ddim(
     times = torch.linspace(0.999, 0.0, steps + 1, device=x.device)
     for t_current, t_next in zip(times[:-1], times[1:], strict=True):
         t = t_current.expand(b)
-        x0 = cfg_denoise(prior, x, t, text, cameras, scale=scale, views=views).clamp(-1, 1)
+        x0 = CFGDenoiser(prior, text, cameras, views=views)(x, t, scale).clamp(-1, 1)
         alpha, sigma = (c.view(-1, 1, 1, 1) for c in prior.alpha_sigma(t))
         alpha_next, sigma_next = (c.view(-1, 1, 1, 1) for c in prior.alpha_sigma(t_next.expand(b)))
         x = alpha_next * x0 + sigma_next * (x - alpha * x0) / sigma

@@ -1,1 +1,1 @@
-"""Optimization loops: score distillation, photometric fitting, texture."""
+"""Optimization loops: score distillation of a field or a texture, and photometric reconstruction."""

@@ -8,21 +8,17 @@ a photo.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras.capture import Photos
 from dreamfusion3d.cameras.orbit import OrbitCameras
-from dreamfusion3d.core.config import Config, ReconstructionConfig
+from dreamfusion3d.core.config import ReconstructionConfig
 from dreamfusion3d.core.shading import BACKGROUND_GRAY
 from dreamfusion3d.core.types import Render
-from dreamfusion3d.guidance import Guidance, load_guidance
+from dreamfusion3d.guidance import Guidance
 from dreamfusion3d.priors.image_text.image_encoder import ImageEncoder
-from dreamfusion3d.priors.protocol import Prior, Prompts
-from dreamfusion3d.training.guidance_loss import guidance_loss
 
 
 class SemanticConsistencyLoss:
@@ -62,32 +58,10 @@ class SemanticConsistencyLoss:
         return cls(encoder, photo_embeddings, settings, background_color[None])
 
     def __call__(
-        self, rendered: Render, cameras: OrbitCameras, progress: float, *, generator: torch.Generator
+        self, image: Render, cameras: OrbitCameras, progress: float, *, generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        embeddings = self.encoder.encode_image(rendered.over(self.background).permute(0, 3, 1, 2))
+        embeddings = self.encoder.encode_image(image.over(self.background).permute(0, 3, 1, 2))
         rows = torch.randint(
             len(self.photo_embeddings), (len(embeddings),), generator=generator, device=generator.device
         )
         return self.weight * (1 - (embeddings * self.photo_embeddings[rows]).sum(-1)).mean()
-
-
-class DistillationLoss:
-    """Score distillation of a prior that is told what the photos show."""
-
-    end_fraction = 1.0
-
-    def __init__(self, prior: Prior, prompts: Prompts, config: Config, guidance: Guidance) -> None:
-        self.prior, self.prompts, self.config, self.guidance = prior, prompts, config, guidance
-
-    @classmethod
-    def from_config(
-        cls, prior: Prior, prompts: Prompts, config: Config, device: torch.device, warn: Callable[[str], None]
-    ) -> DistillationLoss:
-        return cls(prior, prompts, config, load_guidance(config.guidance, device=device, warn=warn))
-
-    def __call__(
-        self, rendered: Render, cameras: OrbitCameras, progress: float, *, generator: torch.Generator
-    ) -> Float[Tensor, ""]:
-        return guidance_loss(
-            self.guidance, rendered, cameras, self.prior, self.prompts, self.config, progress, generator=generator
-        )

@@ -20,19 +20,17 @@ from torch import Tensor
 
 from dreamfusion3d.cameras.capture import Photos
 from dreamfusion3d.cameras.orbit import OrbitCameras, sample_orbit_cameras
-from dreamfusion3d.core.async_scalar import AsyncScalar, DelayedScalar
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.image_metrics import psnr, ssim
-from dreamfusion3d.core.optimizers import step_if_finite
 from dreamfusion3d.core.types import Field, Render
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.guidance import Guidance, load_guidance
+from dreamfusion3d.guidance import Guidance
+from dreamfusion3d.memory.step_plan import StepPlan
 from dreamfusion3d.rendering.chunked import render_field_chunked
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid, occupied_cells
 from dreamfusion3d.rendering.volume import OccupancyLike, Rays, RenderSettings, render_field, render_rays
 from dreamfusion3d.training.checkpoint import OptimizationState
-from dreamfusion3d.training.loop import Step, make_field_optimizer, run_steps
-from dreamfusion3d.training.previews import PREVIEW_INTERVAL, PreviewWriter
+from dreamfusion3d.training.loop import OptimizationLoop, Step, StepLosses, make_field_optimizer
 from dreamfusion3d.training.schedules import geometric_ramp
 
 ERROR_DECAY = 0.95  # of the squared error that the progress shows
@@ -53,7 +51,7 @@ class NovelViewLoss(Protocol):
         """Share of the steps after which it is not asked any more."""
 
     def __call__(
-        self, rendered: Render, cameras: OrbitCameras, progress: float, *, generator: torch.Generator
+        self, image: Render, cameras: OrbitCameras, progress: float, *, generator: torch.Generator
     ) -> Float[Tensor, ""]: ...
 
 
@@ -77,98 +75,80 @@ def fit_photos(
     checkpoint: Path | None = None,
     preview: Path | None = None,
 ) -> Iterator[Step]:
-    """Fits ``field`` to ``photos`` (scene units), in place. ``ground`` is `ground_of` the photos.
+    """Fit ``field`` to ``photos`` in place, one step per iteration.
 
-    ``unseen`` is asked every ``reconstruction.novel_view_interval`` steps. Checkpoints and previews are those of `optimize`: a
-    resumed run takes the same steps as an undisturbed one.
+    Args:
+        field: the radiance field.
+        photos: photos with known cameras, in scene units.
+        config: settings; ``optim``, ``render`` and ``reconstruction`` are used.
+        generator: source of pixels, ray samples and novel cameras.
+        background: what lies behind the object; estimated from the photos by default.
+        novel_view_loss: supervises renders from poses without a photo, every ``reconstruction.novel_view_interval``
+            steps.
+        checkpoint, preview: as for `distill_field`.
+
+    Yields:
+        One ``Step`` per optimization step; its metric is a running PSNR in dB.
     """
     optim, device = config.optim, generator.device
     photos, background = photos.to(device), background or estimate_background(photos)
     occupancy = OccupancyGrid(config.render.occupancy_grid_resolution, device)
-    load_warnings: list[str] = []
     guidance = novel_view_loss.guidance if novel_view_loss else None
-    if guidance is None:  # nothing asks it; a run has one
-        guidance = load_guidance(dataclasses.replace(config.guidance, type="sds"), device=device)
-    state = OptimizationState(field, make_field_optimizer(field, config), occupancy, generator, guidance)
+    optimizer = make_field_optimizer(field, optim.lr_hashgrid, optim.lr_mlp)
+    state = OptimizationState(field, optimizer, occupancy, generator, guidance)
+    loop = OptimizationLoop(
+        state,
+        optim.steps,
+        lr_schedule=lambda progress: geometric_ramp(progress, 1.0, optim.lr_final_factor),
+        lr_setting="optim.lr_hashgrid",
+        checkpoint=checkpoint,
+        preview=preview,
+    )
+
+    def compute_losses(plan: StepPlan, progress: float) -> StepLosses:
+        losses = {"photometric": _photometric_loss(field, photos, background, occupancy, config, generator)}
+        if (
+            novel_view_loss is not None
+            and progress <= novel_view_loss.end_fraction
+            and state.index % config.reconstruction.novel_view_interval == 0
+        ):
+            cameras = sample_orbit_cameras(
+                config.reconstruction.num_novel_views, generator=generator, size=config.render.resolution
+            )
+            settings = RenderSettings(step_size=config.render.step_size, shading="albedo")
+            image = render_field(field, cameras, occupancy=occupancy, generator=generator, settings=settings)
+            losses["novel_view"] = novel_view_loss(image, cameras, progress, generator=generator)
+        return StepLosses(losses, lambda: _render_preview(field, photos, occupancy, background, config))
+
     field.set_sharpness(optim.sharpness)
     error = 0.0
-
-    errors = DelayedScalar(delayed=device.type == "cuda")
-
-    def step() -> tuple[AsyncScalar, None]:
-        nonlocal error
-        norm, async_error = _step(
-            state, photos, background, novel_view_loss, state.index / max(optim.steps - 1, 1), config
-        )
-        step_error = errors.update(async_error)
+    for progress in loop.steps():
+        if state.index % optim.occupancy_update_interval == 0:
+            occupancy.update(field.density, generator=generator, step=state.index)
+        step = loop.update(compute_losses, progress)
+        step_error = step.losses["photometric"]
         error = ERROR_DECAY * error + (1 - ERROR_DECAY) * step_error if error else step_error
-        return norm, None
-
-    with PreviewWriter(preview) as previews:
-        for info in run_steps(
-            state,
-            optim.steps,
-            step,
-            checkpoint=checkpoint,
-            preview=None,
-            load_warnings=load_warnings,
-            lr_setting="optim.lr_hashgrid",
-        ):
-            if preview and (info.index % PREVIEW_INTERVAL == 0 or info.index == 1):
-                previews.submit(_render_preview(field, photos, state.occupancy, background, config))
-            yield dataclasses.replace(info, metric=f"{psnr(error):.1f} dB")
+        yield dataclasses.replace(step, metric=f"{psnr(error):.1f} dB")
 
 
-def _step(
-    state: OptimizationState[NerfField, OccupancyGrid],
+def _photometric_loss(
+    field: NerfField,
     photos: Photos,
     background: PhotoBackground,
-    novel_view_loss: NovelViewLoss | None,
-    progress: float,
+    occupancy: OccupancyGrid,
     config: Config,
-) -> tuple[AsyncScalar, AsyncScalar]:
-    """One update of the field; the gradient's norm and the mean squared error of the step's pixels."""
-    optim, field, generator = config.optim, state.field, state.generator
-    if state.index % optim.occupancy_update_interval == 0:
-        state.occupancy.update(field.density, generator=generator, step=state.index)
-    lr_factor = geometric_ramp(progress, 1.0, optim.lr_final_factor)
-    for group, lr in zip(state.optimizer.param_groups, (optim.lr_hashgrid, optim.lr_mlp), strict=True):
-        group["lr"] = lr * lr_factor
-    pixels = torch.randint(
-        photos.rgba[..., 0].numel(),
-        (config.reconstruction.rays_per_step,),
-        generator=generator,
-        device=generator.device,
-    )
-    background_colors = _sample_background(background, len(pixels), generator)
+    generator: torch.Generator,
+) -> Float[Tensor, ""]:
+    """Mean squared error of random pixels of all photos."""
+    count = config.reconstruction.rays_per_step
+    pixels = torch.randint(photos.rgba[..., 0].numel(), (count,), generator=generator, device=generator.device)
+    colors = _sample_background(background, len(pixels), generator)
     # the photos' light stays in the color: its directions are unknown
     settings = RenderSettings(step_size=config.render.step_size, shading="albedo")
     rays = Rays.from_cameras(photos.cameras, pixels)
-    outputs = render_rays(field, rays, occupancy=state.occupancy, generator=generator, settings=settings)
-    error = (
-        (
-            outputs.rgb
-            + (1 - outputs.opacity[:, None]) * background_colors
-            - photo_colors(photos, pixels, background_colors)
-        )
-        .square()
-        .mean()
-    )
-    loss = error
-    use_novel_views = (
-        novel_view_loss is not None
-        and progress <= novel_view_loss.end_fraction
-        and state.index % config.reconstruction.novel_view_interval == 0
-    )
-    if novel_view_loss is not None and use_novel_views:
-        cameras = sample_orbit_cameras(
-            config.reconstruction.num_novel_views, generator=generator, size=config.render.resolution
-        )
-        rendered = render_field(field, cameras, occupancy=state.occupancy, generator=generator, settings=settings)
-        loss = loss + novel_view_loss(rendered, cameras, progress, generator=generator)
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    return step_if_finite(state.optimizer), AsyncScalar(error)
+    outputs = render_rays(field, rays, occupancy=occupancy, generator=generator, settings=settings)
+    composite = outputs.rgb + (1 - outputs.opacity[:, None]) * colors
+    return (composite - photo_colors(photos, pixels, colors)).square().mean()
 
 
 def _sample_background(background: PhotoBackground, count: int, generator: torch.Generator) -> Float[Tensor, "n 3"]:

@@ -9,7 +9,7 @@ import torch
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, turntable_cameras
 from dreamfusion3d.guidance import sds
-from dreamfusion3d.priors.cfg import cfg_denoise
+from dreamfusion3d.priors.cfg import CFGDenoiser
 from dreamfusion3d.priors.protocol import Prior, TextEmbedding
 
 SHAPE = (3, 4, 8, 8)
@@ -115,7 +115,7 @@ def query_prior(scale, rescale=0.0):
     assert isinstance(prior, Prior)
     x_t, t = draw(*SHAPE), torch.full((3,), 0.5)
     text = prior.encode_text(["mug", ""])
-    x0 = cfg_denoise(prior, x_t, t, text, turntable_cameras(3, size=8), scale=scale, views=3, rescale=rescale)
+    x0 = CFGDenoiser(prior, text, turntable_cameras(3, size=8), views=3, rescale=rescale)(x_t, t, scale)
     lift = 3.0 * (1 + torch.arange(3) / 3).view(-1, 1, 1, 1)
     return prior, x0, lift + 0.1 * x_t, 0.1 * x_t  # cond and uncond
 

@@ -10,7 +10,7 @@ import torch
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
 from dreamfusion3d.core.config import Config, PromptConfig, override_config
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.priors.cfg import cfg_denoise, perpendicular_component
+from dreamfusion3d.priors.cfg import CFGDenoiser, perpendicular_component
 from dreamfusion3d.priors.protocol import TextEmbedding
 from dreamfusion3d.priors.view_prompts import (
     VIEW_NAMES,
@@ -179,7 +179,7 @@ def test_perp_neg_leaves_the_prompts_direction_alone():
     x_t, t, scale = torch.zeros(3, 3, 4, 4), torch.full((3,), 0.5), 3.0
 
     def ask(prompts):
-        return cfg_denoise(prior, x_t, t, prompts, cameras, scale=scale, views=1)
+        return CFGDenoiser(prior, prompts, cameras, views=1)(x_t, t, scale)
 
     plain = ask(encode_prompts(prior, "a mug", PromptConfig()))
     prompts = encode_prompts(prior, "a mug", PromptConfig(negative="ugly", perp_neg=1.5))
@@ -204,7 +204,7 @@ def test_guidance_of_zero_and_one():
     prompts, zero = encode_prompts(prior, "a mug", PromptConfig(negative="ugly")), torch.zeros(2, 3, 4, 4)
     asked = prompts.conditioning(cameras)
     for scale, text in ((0.0, asked.uncond), (1.0, asked.cond)):
-        x0 = cfg_denoise(prior, zero, torch.zeros(2), prompts, cameras, scale=scale, views=1)
+        x0 = CFGDenoiser(prior, prompts, cameras, views=1)(zero, torch.zeros(2), scale)
         torch.testing.assert_close(x0.flatten(1), text.embedding)
 
 

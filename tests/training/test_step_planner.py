@@ -268,14 +268,14 @@ def test_planning_does_with_the_memory_that_is_planned_for(monkeypatch, quick_pl
 
 
 def test_small_questions_are_the_large_one(prior, text):
-    from dreamfusion3d.priors.cfg import cfg_denoise
+    from dreamfusion3d.priors.cfg import CFGDenoiser
 
     cameras = sample_orbit_cameras(VIEWS, generator=generator(), size=8)
     x, t = torch.randn(VIEWS, 4, 8, 8, generator=generator()), torch.full((VIEWS,), 0.4)
     for scale in (0.0, 1.0, 5.0):
-        whole = cfg_denoise(prior, x, t, text, cameras, scale=scale, views=1)
+        whole = CFGDenoiser(prior, text, cameras, views=1)(x, t, scale)
         for at_once in (1, 2, VIEWS, 100):
-            part = cfg_denoise(prior, x, t, text, cameras, scale=scale, views=1, max_batch_size=at_once)
+            part = CFGDenoiser(prior, text, cameras, views=1, max_batch_size=at_once)(x, t, scale)
             assert torch.allclose(part, whole, atol=1e-5), (scale, at_once)
     assert guidance_loss.StepPlan().query_batch_size is None
 

@@ -13,7 +13,7 @@ from diffusers import UNet2DModel
 from dreamfusion3d.cameras.orbit import turntable_cameras
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Render
-from dreamfusion3d.priors.cfg import cfg_denoise
+from dreamfusion3d.priors.cfg import CFGDenoiser
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.pixel import unet
 from dreamfusion3d.priors.pixel.conditioner import Conditioner, camera_features, procedural_vocabulary
@@ -284,9 +284,9 @@ def test_a_prompt_a_picture_is_as_each_alone(prior):
     cameras = turntable_cameras(2, size=SIZE)
     mug, vase, empty = prior.encode_text(["a mug", "a vase", ""]).embedding.split(1)
     x, t = noise(2), torch.full((2,), 0.7)
-    both = cfg_denoise(prior, x, t, TextEmbedding(torch.cat([mug, vase, empty])), cameras, scale=3.0, views=1)
+    both = CFGDenoiser(prior, TextEmbedding(torch.cat([mug, vase, empty])), cameras, views=1)(x, t, 3.0)
     for row, prompt in enumerate((mug, vase)):
-        alone = cfg_denoise(prior, x, t, TextEmbedding(torch.cat([prompt, empty])), cameras, scale=3.0, views=1)
+        alone = CFGDenoiser(prior, TextEmbedding(torch.cat([prompt, empty])), cameras, views=1)(x, t, 3.0)
         torch.testing.assert_close(both[row], alone[row], atol=1e-5, rtol=1e-4)
 
 

@@ -14,7 +14,7 @@ from dreamfusion3d.core.config import Config, PriorConfig, override_config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.priors.cfg import cfg_denoise
+from dreamfusion3d.priors.cfg import CFGDenoiser
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
 from dreamfusion3d.priors.pretrained.noise_schedule import DiscreteNoiseSchedule, RectifiedFlowSchedule
@@ -208,9 +208,9 @@ def test_guidance_at_zero_and_one(folders, family):
     text = prior.encode_text([PROMPT, "a blue chair"])
     for scale, row in ((0.0, 1), (1.0, 0)):
         alone = prior.denoise(x, t, text.select(slice(row, row + 1)).repeat(2), cameras, views=2)
-        mixed = cfg_denoise(prior, x, t, text, cameras, scale=scale, views=2)
+        mixed = CFGDenoiser(prior, text, cameras, views=2)(x, t, scale)
         torch.testing.assert_close(mixed, alone, atol=1e-5, rtol=1e-4)
-    other = cfg_denoise(prior, x, t, text, cameras, scale=0.0, views=2)
+    other = CFGDenoiser(prior, text, cameras, views=2)(x, t, 0.0)
     assert not torch.allclose(other, alone, atol=1e-6), "the prompt matters"
 
 

@@ -28,11 +28,12 @@ from dreamfusion3d.memory.checkpoint_plan import (
 )
 from dreamfusion3d.memory.checkpointed import Activations, Block
 from dreamfusion3d.memory.profiler import LinearFit, extrapolate_chain, measure_memory, profile_chain, time_call
+from dreamfusion3d.memory.step_plan import StepPlan
 from dreamfusion3d.priors.cfg import joint_batch_size
 from dreamfusion3d.priors.protocol import Prior, Prompts, network_batch_size, prior_encoder_blocks
-from dreamfusion3d.training.guidance_loss import StepPlan, score_loss
-from dreamfusion3d.training.render_profiler import RenderCost, RenderProfiler
-from dreamfusion3d.training.render_workload import RenderWorkload
+from dreamfusion3d.training.distillation_loss import DistillationLoss
+from dreamfusion3d.training.planning.render_profiler import RenderCost, RenderProfiler
+from dreamfusion3d.training.planning.render_workload import RenderWorkload
 
 RAY_BYTES = 16  # bytes of its colour and opacity
 FRONT_LEVELS = 100  # a schedule's bytes are told apart to one part in so many
@@ -141,12 +142,12 @@ class StepProfiler:
                     RAY_BYTES * num_rays * (1 + views / self.num_views)
                 )  # gradients, and the pictures of a group
                 for point in points:
-                    largest = max(2 * x_bytes + max(no_grad_peak, int(peak)), x_bytes + group_bytes + point.peak)
+                    group_peak = max(2 * x_bytes + max(no_grad_peak, int(peak)), x_bytes + group_bytes + point.peak)
                     total_seconds = seconds + num_groups * (forward_seconds + point.seconds)
                     schedule = None if point.schedule == save_all_schedule(n) else point.schedule
                     yield (
                         StepPlan(1, views, schedule, query_batch_size),
-                        GuidanceCost(int(largest), RAY_BYTES * num_rays, total_seconds),
+                        GuidanceCost(int(group_peak), RAY_BYTES * num_rays, total_seconds),
                     )
 
     def _profile_encoder(self) -> tuple[list[CostChain], bool]:
@@ -192,16 +193,8 @@ class StepProfiler:
     def _run_guidance(self, prior: Prior, query_batch_size: int | None) -> None:
         guidance = load_guidance(self.config.guidance, device=self.device, warn=lambda problem: None)
         x = self.x.clone().requires_grad_(True)
-        loss = score_loss(
-            guidance,
-            x,
-            self.workload.cameras,
-            prior,
-            self.prompts,
-            self.config,
-            0.5,
-            query_batch_size,
-            self.new_generator(),
+        loss = DistillationLoss(prior, self.prompts, self.config, guidance).latent_loss(
+            x, self.workload.cameras, 0.5, query_batch_size, self.new_generator()
         )
         torch.autograd.grad(loss, x)
 

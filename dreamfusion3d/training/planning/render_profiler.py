@@ -21,7 +21,7 @@ from dreamfusion3d.memory.profiler import (
     time_call,
     zeroed_grads,
 )
-from dreamfusion3d.training.render_workload import DetachedRender, RenderWorkload
+from dreamfusion3d.training.planning.render_workload import DetachedRender, RenderWorkload
 
 TILE_COUNTS = (2, 4, 8, 16, 32, 64)
 # tiles of the two runs at full size: the rest lies on the line through them. The second is the first of these

@@ -1,12 +1,13 @@
-"""Which way of taking a step fits a budget of memory.
+"""Choice of a step plan for a memory budget.
 
-All tiles, all groups of views and schedules of the encoder's blocks, and all sizes of a question to the
-prior are tried with each other on paper: the parts follow one another, so the peak of a step is that of its
-worst part with what is held meanwhile, and its time is the sum of theirs.
+All tilings, encoder batches and schedules, and query sizes are combined on paper: the phases of a step run one
+after another, so its peak is the maximum over phases of what each needs plus what is held meanwhile, and its time
+is their sum.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -14,20 +15,20 @@ import torch
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.memory import budget as amount
-from dreamfusion3d.memory.checkpoint_plan import count_blocks, sqrt_schedule
+from dreamfusion3d.memory.checkpoint_plan import sqrt_schedule
 from dreamfusion3d.memory.oom_fallback import CostedPlan, FallbackChain, select_plans
+from dreamfusion3d.memory.step_plan import StepPlan
 from dreamfusion3d.priors.cfg import joint_batch_size
 from dreamfusion3d.priors.protocol import Prior, Prompts, offloadable_weights, prior_encoder_blocks, prior_memory_advice
-from dreamfusion3d.training.guidance_loss import StepPlan
-from dreamfusion3d.training.render_profiler import RenderCost
-from dreamfusion3d.training.render_workload import RenderWorkload
-from dreamfusion3d.training.step_profiler import GuidanceCost, StepProfiler
+from dreamfusion3d.training.planning.render_profiler import RenderCost
+from dreamfusion3d.training.planning.render_workload import RenderWorkload
+from dreamfusion3d.training.planning.step_profiler import GuidanceCost, StepProfiler
 
 
 def default_fallback_chain(
     prior: Prior, config: Config, device: torch.device, *, tiled: bool = True
 ) -> FallbackChain[StepPlan]:
-    """Everything at once, and only where memory runs out in ever smaller parts."""
+    """Return plans that start with everything at once and use ever smaller parts where memory runs out."""
     num_views = config.optim.num_views
     scene_views = joint_batch_size(prior, num_views if config.guidance.multiview else 1)
     blank = torch.zeros(1, 8, 8, 3), torch.zeros(1, 8, 8)
@@ -46,15 +47,32 @@ def default_fallback_chain(
             StepPlan(plan.tiles, query_batch_size=plan.query_batch_size, cpu_offload=plan.cpu_offload)
             for plan in step_plans
         ]
-    return FallbackChain(
-        [CostedPlan(plan, describe_step_plan(plan, num_views)) for plan in dict.fromkeys(step_plans)], device
-    )
+    return FallbackChain([CostedPlan(plan, plan.describe(num_views)) for plan in dict.fromkeys(step_plans)], device)
 
 
-def plan_step(
+def plan_steps(
+    make_workload: Callable[[], RenderWorkload],
+    prior: Prior,
+    prompts: Prompts,
+    config: Config,
+    memory_budget: int | None,
+    on_plan: Callable[[CostedPlan[StepPlan]], None],
+    *,
+    device: torch.device,
+    tiled: bool = True,
+) -> FallbackChain[StepPlan]:
+    """Return the plans of a run: unmeasured ones without a budget, else the fastest measured ones that fit."""
+    if memory_budget is None:
+        return default_fallback_chain(prior, config, device, tiled=tiled)
+    fallback = plan_for_budget(make_workload(), prior, prompts, config, memory_budget, device)
+    on_plan(fallback.current)
+    return fallback
+
+
+def plan_for_budget(
     workload: RenderWorkload, prior: Prior, prompts: Prompts, config: Config, budget: int, device: torch.device
 ) -> FallbackChain[StepPlan]:
-    """The fastest ways that fit ``budget`` bytes. Raises InputError with the least that would do."""
+    """Return the fastest plans that fit ``budget`` bytes; raises InputError with the smallest budget that would."""
     plans = enumerate_step_plans(workload, prior, prompts, config, device, budget)
     fallback = FallbackChain(select_plans(plans, budget, "a step", memory_advice(prior)), device)
     amount.enforce_budget(budget, device)
@@ -62,9 +80,9 @@ def plan_step(
 
 
 def memory_advice(prior: Prior) -> str:
-    """Settings with which a step would need less, for people: what changes the result is theirs to choose."""
+    """Name settings that need less memory but change the result; the user chooses."""
     options = ["fewer optim.num_views", "a smaller render.resolution", *prior_memory_advice(prior)]
-    return "less would do with " + " or ".join([", ".join(options[:-1]), options[-1]])
+    return "less memory is needed with " + " or ".join([", ".join(options[:-1]), options[-1]])
 
 
 def enumerate_step_plans(
@@ -75,8 +93,7 @@ def enumerate_step_plans(
     device: torch.device,
     budget: int | None = None,
 ) -> list[CostedPlan[StepPlan]]:
-    """All ways with their predicted peak and time. ``budget``: bytes that the trials should stay below, as
-    far as they can."""
+    """Return all plans with their predicted peak and time. Profiling stays below ``budget`` bytes where it can."""
     profiler = StepProfiler(workload, prior, prompts, config, device, budget)
     renders, plans = list(profiler.profile_renders()), []
     offloadable = offloadable_weights(prior, device)
@@ -101,19 +118,14 @@ def enumerate_step_plans(
                 if offload:
                     seconds += profiler.network_calls(guidance_plan.query_batch_size) * transfer_seconds
                 plans.append(
-                    CostedPlan(
-                        plan,
-                        describe_step_plan(plan, profiler.num_views, profiler.num_blocks),
-                        int(peak_bytes),
-                        seconds,
-                    )
+                    CostedPlan(plan, plan.describe(profiler.num_views, profiler.num_blocks), int(peak_bytes), seconds)
                 )
     return plans
 
 
 def _step_peak(render: RenderCost, guidance: GuidanceCost, plan: StepPlan) -> int:
-    """Bytes of a step, whose parts follow one another: pictures, guidance, other losses, and back."""
-    # an encoder whose graph is kept goes back when the other losses' gradients are there already
+    """Peak bytes of a step, whose phases are: render, guidance, other losses, backward pass."""
+    # the backward pass of a kept encoder graph starts after the other losses have left their gradients
     late_grads = render.image_grads if plan.encoder_batch_size is None else 0
     return max(
         render.forward_peak,
@@ -122,23 +134,3 @@ def _step_peak(render: RenderCost, guidance: GuidanceCost, plan: StepPlan) -> in
         render.saved + guidance.saved + render.losses_saved,
         render.backward_peak,
     )
-
-
-def describe_step_plan(plan: StepPlan, num_views: int, num_blocks: int = 0) -> str:
-    """For people."""
-    parts = []
-    if plan.tiles > 1:
-        parts.append(f"pictures in {plan.tiles} tiles")
-    if plan.encoder_batch_size is not None:
-        parts.append(
-            f"{min(plan.encoder_batch_size, num_views)} of {num_views} views encoded at a time, after the guidance again"
-        )
-    if plan.encoder_schedule is not None:
-        recomputed = sum(count_blocks(node) for node in plan.encoder_schedule if not isinstance(node, int))
-        total = f" of {num_blocks}" if num_blocks else ""
-        parts.append(f"{recomputed}{total} blocks of the encoder computed twice")
-    if plan.query_batch_size is not None:
-        parts.append(f"the prior asked for {plan.query_batch_size} pictures at a time")
-    if plan.cpu_offload:
-        parts.append("its network in main memory")
-    return ", ".join(parts) or "everything at once"
