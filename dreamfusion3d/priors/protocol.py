@@ -77,7 +77,6 @@ class Prompts(Protocol):
 
     def conditioning(self, cameras: OrbitCameras) -> Conditioning:
         """Return the text conditioning of one image per camera."""
-        ...
 
 
 @runtime_checkable
@@ -94,19 +93,15 @@ class Prior(Protocol):
 
     def check_prompt(self, prompt: str) -> list[str]:
         """Return warnings for the user. Raises InputError if the prior cannot serve the prompt."""
-        ...
 
     def encode_text(self, prompts: list[str]) -> TextEmbedding:
         """Encode one row per prompt; the empty prompt is the unconditional one."""
-        ...
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         """Return the signal and noise scales of the times ``t``."""
-        ...
 
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b c u v"]:
         """Map renders into the prior's space; differentiable."""
-        ...
 
     def denoise(
         self,
@@ -118,7 +113,6 @@ class Prior(Protocol):
         views: int = 1,
     ) -> Float[Tensor, "b c u v"]:
         """Predict x_0. ``views`` consecutive images show one scene; a multi-view prior denoises them jointly."""
-        ...
 
 
 @runtime_checkable
@@ -133,7 +127,6 @@ class InitialVolumePrior(Protocol):
         Samples cover [-1, 1]^3 including its corners, indexed [x, y, z]. Rendered, they are what the optimal
         denoiser of pure noise would show.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -157,7 +150,6 @@ class CheckpointableEncoder(Protocol):
 
         Only the number and size of the images in ``render`` matter.
         """
-        ...
 
 
 @runtime_checkable
@@ -168,21 +160,17 @@ class OffloadableWeights(Protocol):
 
     def set_offloaded(self, offloaded: bool) -> None:
         """Move the weights to main memory, or back to the device."""
-        ...
 
     @property
     def nbytes(self) -> int:
         """Bytes of all weights."""
-        ...
 
     @property
     def max_layer_bytes(self) -> int:
         """Bytes on the device at a time while the weights are offloaded."""
-        ...
 
     def transfer_seconds(self) -> float:
         """Measure the seconds that offloading adds to a call."""
-        ...
 
 
 @runtime_checkable
@@ -198,7 +186,6 @@ class MemoryAdvisor(Protocol):
 
     def memory_advice(self) -> list[str]:
         """Name the settings to change, e.g. ``["prior.dtype=bfloat16"]``."""
-        ...
 
 
 def predicts_initial_volume(prior: Prior) -> TypeGuard[InitialVolumePrior]:

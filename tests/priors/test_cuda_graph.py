@@ -1,4 +1,4 @@
-"""A network as a graph gives what the network gives, whatever it is called with."""
+"""A CUDA graph returns what its network returns, for any inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dreamfusion3d.priors.cuda_graph import MAX_GRAPHS, CudaGraphModule, SampleO
 
 
 class Network(torch.nn.Module):
-    """Depends on all that it is given, and on what it is told apart from that."""
+    """Depends on all of its inputs, and on ``views`` besides."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,19 +29,19 @@ class Network(torch.nn.Module):
         return SampleOutput(out)
 
 
-def fake(run):
-    """What a graph does: it computes again from the same places to the same place, and no Python runs."""
-    answer = run()
+def fake_capture(run):
+    """Mimic a graph: a replay computes from the same buffers into the same buffer, and runs no Python."""
+    output = run()
 
     def replay():
-        runs = fake.network.runs
-        answer.copy_(run())
-        fake.network.runs = runs
+        runs = fake_capture.network.runs
+        output.copy_(run())
+        fake_capture.network.runs = runs
 
-    return answer, replay
+    return output, replay
 
 
-def calls(device="cpu"):
+def example_calls(device="cpu"):
     generator = torch.Generator().manual_seed(0)
 
     def number(*shape):
@@ -54,25 +54,25 @@ def calls(device="cpu"):
 
 
 @torch.no_grad()
-def test_it_answers_as_the_network():
-    network = fake.network = Network()
-    captured = CudaGraphModule(network, lambda: network.views, fake, ("cpu",))
+def test_cuda_graph_module_returns_the_networks_output():
+    network = fake_capture.network = Network()
+    captured = CudaGraphModule(network, lambda: network.views, fake_capture, ("cpu",))
     before = []
     for views in (1, 2):
         network.views = views
-        for args, kwargs in calls():
-            answer = captured(*args, **kwargs).sample
-            before.append((answer, answer.clone()))
-            assert torch.equal(answer, network(*args, **kwargs).sample)
-    # an answer is the caller's: later calls leave it as it is
+        for args, kwargs in example_calls():
+            output = captured(*args, **kwargs).sample
+            before.append((output, output.clone()))
+            assert torch.equal(output, network(*args, **kwargs).sample)
+    # outputs belong to the caller: later calls do not overwrite them
     assert all(torch.equal(one, other) for one, other in before)
     assert captured.layer is network.layer
 
 
 @torch.no_grad()
-def test_a_form_is_recorded_once_and_not_more_than_a_few():
-    network = fake.network = Network()
-    captured = CudaGraphModule(network, capture=fake, devices=("cpu",))
+def test_cuda_graph_module_captures_a_signature_once_and_limits_graphs():
+    network = fake_capture.network = Network()
+    captured = CudaGraphModule(network, capture=fake_capture, devices=("cpu",))
     for _ in range(3):
         captured(torch.zeros(1, 3, 8, 8), torch.zeros(1))
     assert network.runs == 1
@@ -80,32 +80,32 @@ def test_a_form_is_recorded_once_and_not_more_than_a_few():
         captured(torch.zeros(1, 3, size, size), torch.zeros(1))
     runs = network.runs
     captured(torch.zeros(1, 3, 9, 9), torch.zeros(1))
-    assert network.runs == runs + 1  # by itself: there are graphs enough
+    assert network.runs == runs + 1  # without a graph: the limit is reached
     assert len(captured._graphs) == MAX_GRAPHS
 
 
-def test_gradients_pass_the_network_itself():
-    network = fake.network = Network()
+def test_cuda_graph_module_with_gradients_runs_the_network():
+    network = fake_capture.network = Network()
     x = torch.ones(1, 3, 8, 8, requires_grad=True)
-    CudaGraphModule(network, capture=fake, devices=("cpu",))(x, torch.ones(1)).sample.sum().backward()
+    CudaGraphModule(network, capture=fake_capture, devices=("cpu",))(x, torch.ones(1)).sample.sum().backward()
     assert x.grad is not None and x.grad.any()
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @torch.no_grad()
-def test_on_a_gpu_the_graph_answers_as_the_network():
+def test_cuda_graph_module_on_a_gpu():
     network = Network().cuda()
     captured = CudaGraphModule(network)
-    for args, kwargs in (*calls("cuda"), *calls("cuda")):
+    for args, kwargs in (*example_calls("cuda"), *example_calls("cuda")):
         torch.testing.assert_close(captured(*args, **kwargs).sample, network(*args, **kwargs).sample)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @torch.no_grad()
-def test_a_graph_is_captured_while_another_thread_fetches_pictures():
-    """As previews do (``previews.py``)."""
+def test_capture_graph_while_another_thread_uses_the_device():
+    """As previews do."""
     network, over = Network().cuda(), threading.Event()
 
     def fetch() -> int:

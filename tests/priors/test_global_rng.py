@@ -1,4 +1,4 @@
-"""No code draws from torch's global generator: what loads weights leaves the caller's as it was."""
+"""Loading weights does not draw from torch's or numpy's global generator."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dreamfusion3d.priors.pixel.text_encoder import PromptTextEncoder
 from dreamfusion3d.priors.vocabulary import embedded_folder
 
 
-def read_a_prompt() -> None:
+def parse_a_prompt() -> None:
     prior = load_prior()
-    prior.check_prompt("a rde jug thingy wiht two hndles")  # the rules do not know it: the network is asked
+    prior.check_prompt("a rde jug thingy wiht two hndles")  # the rules fail: the text encoder is used
     prior.encode_text(["a red mug", ""])
 
 
@@ -26,15 +26,15 @@ def read_a_prompt() -> None:
     [
         load_prior,
         load_pixel_prior,
-        read_a_prompt,
+        parse_a_prompt,
         lambda: PromptTextEncoder.load(embedded_folder() / TEXT_ENCODER_FOLDER),
         lambda: EmbeddedClip.load(embedded_clip_folder()),
     ],
-    ids=["prior", "pixel prior", "prompt", "words", "judge"],
+    ids=["prior", "pixel prior", "prompt", "text encoder", "clip"],
 )
-def test_loading_leaves_the_callers_generator_alone(load: Callable[[], object]) -> None:
+def test_load_keeps_the_global_generators(load: Callable[[], object]) -> None:
     torch.manual_seed(5)
-    before, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()
+    before, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
     load()
     assert torch.equal(torch.get_rng_state(), before)
-    assert np.array_equal(np.random.get_state()[1], numpys)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)

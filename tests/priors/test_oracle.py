@@ -1,4 +1,4 @@
-"""The closed-form prior of a few props: its limits, joint evidence, and sampling from it."""
+"""The closed-form prior of a few objects: its limits, joint denoising, and sampling from it."""
 
 from __future__ import annotations
 
@@ -17,57 +17,57 @@ SIZE, VIEWS, COUNT = 24, 2, 3
 @pytest.fixture(scope="module")
 def prior():
     generator = torch.Generator().manual_seed(0)
-    props = sample_objects("mushroom", 0, "normal", COUNT, generator=generator)
+    objects = sample_objects("mushroom", 0, "normal", COUNT, generator=generator)
     return OraclePrior(
-        props, ObjectSpec("mushroom"), num_camera_sets=2, views=VIEWS, resolution=SIZE, generator=generator
+        objects, ObjectSpec("mushroom"), num_camera_sets=2, views=VIEWS, resolution=SIZE, generator=generator
     )
 
 
 def denoise(prior, x_t, t, views=VIEWS):
-    cameras = prior.bank.select(torch.arange(VIEWS))
+    cameras = prior.camera_bank.select(torch.arange(VIEWS))
     return prior.denoise(x_t, torch.full((VIEWS,), t), prior.encode_text([""] * VIEWS), cameras, views=views)
 
 
-def known(prior, instance):
-    return prior.pictures[:VIEWS, instance]
+def images_of(prior, instance):
+    return prior.images[:VIEWS, instance]
 
 
-def test_it_is_a_prior_of_pictures(prior):
+def test_oracle_prior_protocol(prior):
     assert isinstance(prior, Prior)
-    assert prior.pictures.shape == (4, COUNT, 4, SIZE, SIZE)
-    assert prior.pictures.min() == -1 and prior.pictures.max() <= 1
+    assert prior.images.shape == (4, COUNT, 4, SIZE, SIZE)
+    assert prior.images.min() == -1 and prior.images.max() <= 1
     alpha, sigma = prior.alpha_sigma(torch.linspace(0, 1, 11))
     torch.testing.assert_close(alpha**2 + sigma**2, torch.ones(11))
 
 
 @pytest.mark.parametrize("instance", range(COUNT))
-def test_little_noise_leaves_the_nearest(prior, instance):
+def test_denoise_at_low_noise_returns_the_nearest_object(prior, instance):
     alpha, sigma = (c[0] for c in prior.alpha_sigma(torch.tensor([0.05])))
-    noise = torch.randn(known(prior, instance).shape, generator=torch.Generator().manual_seed(1))
-    x0 = denoise(prior, alpha * known(prior, instance) + sigma * noise, 0.05)
-    torch.testing.assert_close(x0, known(prior, instance), rtol=0, atol=1e-3)
+    noise = torch.randn(images_of(prior, instance).shape, generator=torch.Generator().manual_seed(1))
+    x0 = denoise(prior, alpha * images_of(prior, instance) + sigma * noise, 0.05)
+    torch.testing.assert_close(x0, images_of(prior, instance), rtol=0, atol=1e-3)
 
 
-def test_all_noise_leaves_the_mean(prior):
+def test_denoise_of_pure_noise_returns_the_mean(prior):
     noise = torch.randn(VIEWS, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(denoise(prior, noise, 1.0), prior.pictures[:VIEWS].mean(1), rtol=0, atol=1e-3)
+    torch.testing.assert_close(denoise(prior, noise, 1.0), prior.images[:VIEWS].mean(1), rtol=0, atol=1e-3)
 
 
-def test_views_of_a_scene_are_evidence_about_one_thing(prior):
-    """A view that says nothing is decided by the one beside it."""
+def test_denoise_joint_views_agree_on_one_object(prior):
+    """An ambiguous view follows the one beside it."""
     t = 0.2
     alpha = prior.alpha_sigma(torch.tensor([t]))[0][0]
-    x_t = alpha * known(prior, 1)
-    x_t[0] = alpha * prior.pictures[0, :2].mean(0)  # as near to 0 as to 1
+    x_t = alpha * images_of(prior, 1)
+    x_t[0] = alpha * prior.images[0, :2].mean(0)  # as near to 0 as to 1
     joint, alone = denoise(prior, x_t, t, views=VIEWS), denoise(prior, x_t, t, views=1)
-    torch.testing.assert_close(joint[0], known(prior, 1)[0], rtol=0, atol=1e-2)
-    assert (alone[0] - known(prior, 1)[0]).abs().max() > 0.1
+    torch.testing.assert_close(joint[0], images_of(prior, 1)[0], rtol=0, atol=1e-2)
+    assert (alone[0] - images_of(prior, 1)[0]).abs().max() > 0.1
     torch.testing.assert_close(joint[1], alone[1], rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_ddim_lands_on_one_instance(prior, seed):
-    cameras = prior.bank.select(torch.arange(VIEWS))
+def test_sample_ddim_converges_to_one_object(prior, seed):
+    cameras = prior.camera_bank.select(torch.arange(VIEWS))
     generator = torch.Generator().manual_seed(seed)
     *_, x0 = sample_ddim(
         prior,
@@ -78,11 +78,11 @@ def test_ddim_lands_on_one_instance(prior, seed):
         views=VIEWS,
         noise=torch.randn(len(cameras), 4, cameras.height, cameras.width, generator=generator),
     )
-    off = [(x0 - known(prior, k)).abs().max() for k in range(COUNT)]
-    assert min(off) < 1e-2, "both views show the same prop"
+    off = [(x0 - images_of(prior, k)).abs().max() for k in range(COUNT)]
+    assert min(off) < 1e-2, "both views show the same object"
 
 
-def test_sets_of_cameras(prior):
+def test_sample_cameras_draws_a_set_of_the_bank(prior):
     cameras = prior.sample_cameras(VIEWS, generator=torch.Generator().manual_seed(0))
     gap = (cameras.azimuth_deg[1] - cameras.azimuth_deg[0]) % 360
     assert gap.item() == pytest.approx(180, abs=1e-3)

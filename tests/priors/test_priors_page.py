@@ -1,4 +1,4 @@
-"""The code of docs/priors.md runs, and its prior teaches a field."""
+"""The code of docs/priors.md runs, and its prior supervises a field."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from dreamfusion3d.training.distillation import distill_field
 PAGE = (Path(__file__).parents[2] / "docs" / "priors.md").read_text(encoding="utf-8")
 
 
-def test_the_prior_in_30_lines_teaches_a_field() -> None:
+def test_example_prior_in_30_lines_supervises_a_field() -> None:
     (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    within: dict[str, object] = {}
-    exec(code, within)
+    namespace: dict[str, object] = {}
+    exec(code, namespace)
     lines = [line for line in code.splitlines() if line.strip()]
     assert len(lines) <= 30
-    prior = within["prior"]
+    prior = namespace["prior"]
     assert isinstance(prior, Prior)
     config = override_config(
         Config(),
@@ -46,6 +46,6 @@ def test_the_prior_in_30_lines_teaches_a_field() -> None:
     assert len(steps) == 3 and all(step.gradient_norm > 0 and step.warning is None for step in steps)
 
 
-def test_the_table_names_every_family() -> None:
+def test_table_names_every_family() -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith("| ") and "Pipeline`" in line]
     assert set(re.findall(r"`(\w+Pipeline)`", "".join(rows))) == set(FAMILIES)

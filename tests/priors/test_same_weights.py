@@ -1,4 +1,4 @@
-"""The weights make the asset, not the name by which they are asked for."""
+"""The weights determine the asset, not the name of their prior."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from dreamfusion3d.priors.vocabulary import embedded_folder
 SETS = ["optim.steps=4", "mesh.grid_resolution=48", "mesh.max_faces=1500", "mesh.texture_size=64"]
 
 
-def test_a_copy_of_the_embedded_prior_gives_the_same_file(tmp_path: Path) -> None:
+def test_text_to_mesh_with_a_copy_of_the_embedded_prior(tmp_path: Path) -> None:
     copy = tmp_path / "weights" / "mine"
     shutil.copytree(embedded_folder(), copy)
     before = torch.get_rng_state()
-    made = [
+    assets = [
         text_to_mesh(
             "a pink donut",
             out=tmp_path / name,
             config=resolve_config("draft", None, SETS, prior__name=prior),
             progress=QuietProgress(),
         )
-        for name, prior in (("shipped", None), ("copy", str(copy)))
+        for name, prior in (("embedded", None), ("copy", str(copy)))
     ]
-    one, two = (files.file_sha256(asset.main_file) for asset in made)
+    one, two = (files.file_sha256(asset.main_file) for asset in assets)
     assert one == two
-    assert made[1].record["prior"]["name"] == "mine"
+    assert assets[1].record["prior"]["name"] == "mine"
     assert torch.equal(torch.get_rng_state(), before), "the global generator is the caller's"
-    assert files.file_sha256(export_run(made[1].folder, "glb")[0]) == one
+    assert files.file_sha256(export_run(assets[1].folder, "glb")[0]) == one

@@ -1,5 +1,8 @@
-"""Pictures of the user's own to train a prior on: a folder in the hub's imagefolder form, with a
-metadata.jsonl of a line a picture (file_name, text; azimuth_deg, elevation_deg and group if known)."""
+"""Training images of the user: a folder in the hub's imagefolder format.
+
+Each line of its metadata.jsonl describes an image: file_name and text, and if known azimuth_deg, elevation_deg and
+group.
+"""
 
 from __future__ import annotations
 
@@ -20,58 +23,64 @@ from scipy import ndimage
 from torch import Tensor
 
 from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.priors.images import resize_images
 from dreamfusion3d.priors.pixel.conditioner import UNKNOWN_CAMERA_DEG
 from dreamfusion3d.priors.pixel.tokens import tokenize_caption
 from dreamfusion3d.procedural.dataset import TRAIN_IMAGE_SIZE, TrainingBatch
 
 METADATA_FILE = "metadata.jsonl"
-OBJECT_FILL = 0.8  # of the picture's side that an object takes whose camera is not known
-MAX_LOAD_SIZE = 1024  # pixels; larger pictures are made smaller before anything else
-BACKGROUND_TOLERANCE = 0.1  # how far a colour may be from the background's, in [0, 1]
-MIN_BACKGROUND_BORDER = 0.9  # share of the border that must be background
+OBJECT_FILL = 0.8  # fraction of the image's side that an object without a camera is scaled to
+MAX_LOAD_SIZE = 1024  # pixels; larger images are reduced first
+BACKGROUND_TOLERANCE = 0.1  # maximum distance from the background color, in [0, 1]
+MIN_BACKGROUND_BORDER = 0.9  # fraction of the border that must be background
 METADATA_EXAMPLE = '{"file_name": "mug.png", "text": "a red mug"}'
+_ADVICE = f"a line like {METADATA_EXAMPLE} for each image"
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """A line of metadata.jsonl, checked."""
+    """A validated line of metadata.jsonl."""
 
     path: Path
     text: str
     camera_deg: tuple[float, float] | None  # azimuth and elevation
-    group: str | None  # pictures of one group show one object
+    group: str | None  # images of a group show the same object
 
 
 @dataclass(frozen=True)
 class ImageFolderDataset:
-    """``n`` pictures, premultiplied RGBA, with what is told of each. Without cameras every picture
-    stands alone, as if seen from UNTOLD_DEG."""
+    """Images with captions, and with cameras and groups if known.
 
-    pixels: UInt8[Tensor, "n 4 h w"]
+    Images without cameras are a group each and count as seen from ``UNKNOWN_CAMERA_DEG``.
+    """
+
+    pixels: UInt8[Tensor, "n 4 h w"]  # premultiplied RGBA
     records: list[ImageRecord]
-    num_backgrounds_removed: int = 0  # of them had no transparency, and lost a plain background
+    num_backgrounds_removed: int = 0  # opaque images whose plain background was cut out
 
     @property
     def has_cameras(self) -> bool:
+        """Whether the images have cameras: all or none."""
         return self.records[0].camera_deg is not None
 
     @property
     def captions(self) -> list[str]:
-        """Different captions, in the folder's order."""
+        """Distinct captions, in the folder's order."""
         return list(dict.fromkeys(record.text for record in self.records))
 
     @cached_property
     def tokens(self) -> list[list[str]]:
+        """Tokens of each image's caption."""
         return [tokenize_caption(record.text) for record in self.records]
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """Every token of the captions."""
+        """Distinct tokens of the captions."""
         return list(dict.fromkeys(token for tokens in self.tokens for token in tokens))
 
     @cached_property
     def groups(self) -> list[list[int]]:
-        """The rows of each object's pictures."""
+        """Rows of each object's images."""
         groups: dict[Any, list[int]] = {}
         for row, record in enumerate(self.records):
             in_group = self.has_cameras and record.group is not None
@@ -80,7 +89,7 @@ class ImageFolderDataset:
 
     @cached_property
     def _group_of_image(self) -> list[list[int]]:
-        """The group of each picture, group by group."""
+        """Group of each image, ordered by group."""
         return [group for group in self.groups for _ in group]
 
     @cached_property
@@ -88,8 +97,11 @@ class ImageFolderDataset:
         return torch.tensor([record.camera_deg or UNKNOWN_CAMERA_DEG for record in self.records])
 
     def batch(self, num_objects: int, views: int, *, generator: torch.Generator) -> TrainingBatch:
-        """About ``props * views`` pictures: of random objects, from as many of their cameras as
-        ``views`` or as the first of them has. An object is drawn as often as it has pictures."""
+        """Draw about ``num_objects * views`` images of random objects.
+
+        All objects get as many views as the first one has, but at most ``views``. The probability of an object is
+        proportional to its number of images.
+        """
 
         def random_index(count: int) -> int:
             return int(torch.randint(count, (), generator=generator))
@@ -97,32 +109,26 @@ class ImageFolderDataset:
         first = self._group_of_image[random_index(len(self.records))]
         num_views = min(views, len(first))
         large_enough = [group for group in self._group_of_image if len(group) >= num_views]
-        chosen = [
-            first,
-            *(large_enough[random_index(len(large_enough))] for _ in range(num_objects * views // num_views - 1)),
-        ]
-        rows = torch.tensor(
-            [
-                [group[i] for i in torch.randperm(len(group), generator=generator)[:num_views].tolist()]
-                for group in chosen
-            ]
-        )
+        num_more = num_objects * views // num_views - 1
+        chosen = [first, *(large_enough[random_index(len(large_enough))] for _ in range(num_more))]
+        orders = [torch.randperm(len(group), generator=generator)[:num_views] for group in chosen]
+        rows = torch.stack([torch.tensor(group)[order] for group, order in zip(chosen, orders, strict=True)])
         camera = self._camera_deg[rows]
         captions = [self.tokens[int(row[random_index(num_views)])] for row in rows]
         return TrainingBatch(self.pixels[rows].float() / 127.5 - 1, captions, camera[..., 0], camera[..., 1])
 
 
 def read_image_folder(folder: Path) -> Iterator[tuple[int, int, ImageFolderDataset | None]]:
-    """Yields (pictures read, all pictures, None), and the pictures at the end.
+    """Read a folder, yielding (images read, all images, None) and the dataset with the last tuple.
 
-    Raises InputError at the first line or picture that cannot be used.
+    Raises InputError for the first line or image that cannot be used.
     """
     records = read_image_metadata(folder)
     cameras = [record.camera_deg is not None for record in records]
     if any(cameras) and not all(cameras):
         raise InputError(
             f"{sum(cameras)} of {len(records)} lines of {folder / METADATA_FILE} have a camera: give azimuth_deg "
-            "and elevation_deg to all pictures, or to none"
+            "and elevation_deg for all images or for none"
         )
     pixels, num_backgrounds_removed = [], 0
     for done, record in enumerate(records, 1):
@@ -130,20 +136,18 @@ def read_image_folder(folder: Path) -> Iterator[tuple[int, int, ImageFolderDatas
         num_backgrounds_removed += not transparent
         pixels.append(_fit_to_square(image, record.path, recenter=record.camera_deg is None))
         yield done, len(records), None
-    yield (len(records), len(records), ImageFolderDataset(torch.stack(pixels), records, num_backgrounds_removed))
+    yield len(records), len(records), ImageFolderDataset(torch.stack(pixels), records, num_backgrounds_removed)
 
 
 def read_image_metadata(folder: Path) -> list[ImageRecord]:
-    """The lines of the folder's metadata.jsonl; raises InputError that names the first bad one."""
+    """Read the folder's metadata.jsonl. Raises InputError that names the first bad line."""
     path = folder / METADATA_FILE
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}; give one with pictures and a {METADATA_FILE}")
+        raise InputError(f"there is no folder {folder}; give one with images and a {METADATA_FILE}")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise InputError(
-            f"{folder} has no {METADATA_FILE}; write one, with a line like {METADATA_EXAMPLE} for each picture"
-        ) from None
+        raise InputError(f"{folder} has no {METADATA_FILE}; add one with {_ADVICE}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}); save it as UTF-8 text") from None
     records = [
@@ -152,7 +156,7 @@ def read_image_metadata(folder: Path) -> list[ImageRecord]:
         if raw.strip()
     ]
     if not records:
-        raise InputError(f"{path} is empty; write a line like {METADATA_EXAMPLE} for each picture")
+        raise InputError(f"{path} is empty; add {_ADVICE}")
     return records
 
 
@@ -165,19 +169,18 @@ def _parse_record(folder: Path, location: str, raw: str) -> ImageRecord:
         raise InputError(f"{location} is not a JSON object like {METADATA_EXAMPLE}")
     name, text = entry.get("file_name"), entry.get("text")
     if not isinstance(name, str) or not name:
-        raise InputError(f"{location} has no file_name; write one like {METADATA_EXAMPLE}")
+        raise InputError(f"{location} has no file_name; write it like {METADATA_EXAMPLE}")
     if not isinstance(text, str) or not text.strip():
-        raise InputError(f"{location} has no text: say what {name} shows, like {METADATA_EXAMPLE}")
+        raise InputError(f"{location} has no text: describe what {name} shows, like {METADATA_EXAMPLE}")
     if not tokenize_caption(text):
-        raise InputError(f"{location}: no word of the text {text!r} says what {name} shows; name the object")
+        raise InputError(f"{location}: the text {text!r} does not say what {name} shows; name the object")
     if not (folder / name).is_file():
         raise InputError(f"{location} names {name}, which is not in {folder}; add it, or remove the line")
     group = entry.get("group")
     if group is not None and not isinstance(group, (str, int)):
-        raise InputError(f"{location}: the group {group!r} is neither a name nor a number")
-    return ImageRecord(
-        folder / name, text.strip(), _parse_camera(entry, location), None if group is None else str(group)
-    )
+        raise InputError(f"{location}: the group {group!r} must be a name or an integer")
+    camera_deg = _parse_camera(entry, location)
+    return ImageRecord(folder / name, text.strip(), camera_deg, None if group is None else str(group))
 
 
 def _parse_camera(entry: dict[str, Any], location: str) -> tuple[float, float] | None:
@@ -186,26 +189,28 @@ def _parse_camera(entry: dict[str, Any], location: str) -> tuple[float, float] |
         return None
     for number in angles:
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
-            raise InputError(f"{location}: a camera is two numbers, azimuth_deg and elevation_deg, in degrees")
+            raise InputError(f"{location}: a camera needs two numbers in degrees, azimuth_deg and elevation_deg")
     azimuth, elevation = (float(number) for number in angles if number is not None)
     if abs(elevation) > 90:
-        raise InputError(f"{location}: elevation_deg = {elevation:g} is not between -90 and 90")
+        raise InputError(f"{location}: elevation_deg = {elevation:g} must be between -90 and 90")
     return azimuth, elevation
 
 
 def read_rgba_image(path: Path) -> tuple[Float[np.ndarray, "h w 4"], bool]:
-    """Straight RGBA in [0, 1], and whether the file was transparent anywhere; if not, its plain
-    background is cut out. Raises InputError."""
+    """Read straight RGBA in [0, 1], and whether the file has transparency; if not, cut out its plain background.
+
+    Raises InputError if the file cannot be read or its object cannot be separated.
+    """
     try:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened).convert("RGBA")
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path} is no picture that can be read ({reason}); give a PNG or JPEG") from None
+        raise InputError(f"cannot read the image {path} ({reason}); use PNG or JPEG") from None
     if max(image.size) < TRAIN_IMAGE_SIZE:
         raise InputError(
             f"{path} has {image.width} x {image.height} pixels, which is too small; "
-            f"its longer side needs {TRAIN_IMAGE_SIZE}"
+            f"its longer side needs at least {TRAIN_IMAGE_SIZE}"
         )
     image.thumbnail((MAX_LOAD_SIZE, MAX_LOAD_SIZE), Image.Resampling.BOX)
     rgba = np.asarray(image, dtype=np.float32) / 255
@@ -213,16 +218,14 @@ def read_rgba_image(path: Path) -> tuple[Float[np.ndarray, "h w 4"], bool]:
         return rgba, True
     background = _background_mask(rgba[..., :3])
     if background is None:
-        raise InputError(
-            f"{path} has neither transparency nor a plain background; cut its object out and save it as PNG"
-        )
+        raise InputError(f"{path} has neither transparency nor a plain background; cut out the object, save it as PNG")
     rgba = rgba.copy()
     rgba[..., 3] = ~background
     return rgba, False
 
 
 def _background_mask(rgb: Float[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"] | None:
-    """What has the border's colour and hangs together with it; None where the border has many colours."""
+    """Return the pixels of the border's color that are connected to it; None if the border has no single color."""
     edge = np.ones(rgb.shape[:2], dtype=bool)
     edge[1:-1, 1:-1] = False
     is_background_color = np.abs(rgb - np.median(rgb[edge], axis=0)).max(-1) < BACKGROUND_TOLERANCE
@@ -234,11 +237,13 @@ def _background_mask(rgb: Float[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]
 
 
 def _fit_to_square(rgba: Float[np.ndarray, "h w 4"], path: Path, *, recenter: bool) -> UInt8[Tensor, "4 side side"]:
-    """Premultiplied at PICTURE_SIZE: made square by empty margins; ``framed``: the object in the
-    middle, FILL of the side large. A picture with a camera keeps its frame, which the camera explains."""
+    """Pad to a square, premultiply and resize to ``TRAIN_IMAGE_SIZE``.
+
+    ``recenter`` crops to the object and scales it to ``OBJECT_FILL``. An image with a camera keeps its framing.
+    """
     is_object = rgba[..., 3] > 0.5
     if not is_object.any():
-        raise InputError(f"{path} is empty: every pixel is transparent or background")
+        raise InputError(f"{path} is empty: all pixels are transparent or background")
     if recenter:
         rows, columns = (np.flatnonzero(is_object.any(axis)) for axis in (1, 0))
         rgba = rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -248,9 +253,4 @@ def _fit_to_square(rgba: Float[np.ndarray, "h w 4"], path: Path, *, recenter: bo
     side = max(side, round(side / OBJECT_FILL)) if recenter else side
     top, left = (side - height) // 2, (side - width) // 2
     square = F.pad(x.permute(2, 0, 1), (left, side - width - left, top, side - height - top))[None]
-    size = (TRAIN_IMAGE_SIZE, TRAIN_IMAGE_SIZE)
-    if side < TRAIN_IMAGE_SIZE:
-        square = F.interpolate(square, size=size, mode="bilinear", align_corners=False)
-    else:
-        square = F.interpolate(square, size=size, mode="area")
-    return (square[0].clamp(0, 1) * 255).round().to(torch.uint8)
+    return (resize_images(square, TRAIN_IMAGE_SIZE)[0].clamp(0, 1) * 255).round().to(torch.uint8)

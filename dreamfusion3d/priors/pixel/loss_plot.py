@@ -1,4 +1,4 @@
-"""The log of a training as a picture: loss over pictures shown."""
+"""Plot of a training log: losses over the number of images seen."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _SERIES = {"loss": (31, 119, 180), "scene": (44, 140, 70), "validation": (214, 9
 
 
 def read_training_log(path: Path) -> list[dict[str, int | float]]:
-    """Every whole line of a log.jsonl."""
+    """Read the complete lines of a log.jsonl."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)
         except ValueError:
-            continue  # a kill may leave half a line
+            continue  # a killed run may leave a partial line
         if isinstance(row, dict) and all(math.isfinite(v) for v in row.values()):
             lines.append(row)
     return lines
 
 
 def plot_training_log(log_path: Path, out: Path) -> None:
-    """The losses of pictures and of the scene, and the validation loss, on a logarithmic axis, as one PNG."""
+    """Plot the training and validation losses on a logarithmic axis as a PNG; an empty log gives no plot."""
     rows = read_training_log(log_path)
     series = {name: [(float(r["pictures"]), float(r[name])) for r in rows if r.get(name, 0) > 0] for name in _SERIES}
     points = [p for line in series.values() for p in line]
@@ -54,7 +54,7 @@ def plot_training_log(log_path: Path, out: Path) -> None:
         draw.line([(_LEFT, y), (PLOT_SIZE[0] - _RIGHT, y)], fill=(225, 225, 225))
         draw.text((8, y - 6), f"{loss:.4f}", fill="black")
         draw.text((x - 24, PLOT_SIZE[1] - _BOTTOM + 8), f"{num_images:,.0f}", fill="black")
-    draw.text((PLOT_SIZE[0] // 2 - 40, PLOT_SIZE[1] - 20), "pictures shown", fill="black")
+    draw.text((PLOT_SIZE[0] // 2 - 40, PLOT_SIZE[1] - 20), "images seen", fill="black")
     for k, (name, line) in enumerate(series.items()):
         if line:
             draw.line([to_pixels(*p) for p in line], fill=_SERIES[name], width=2)

@@ -1,10 +1,13 @@
-"""A pixel prior from a diffusers folder (unet/, scheduler/) with this project's conditioner:
-the embedded prior, and whatever ``train-prior`` writes."""
+"""Pixel priors: the embedded one and those written by ``train-prior``.
+
+A prior is a diffusers folder (unet/, scheduler/) with a conditioner, a scene network and optionally a text encoder.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -39,20 +42,23 @@ from dreamfusion3d.priors.vocabulary import (
     vocabulary_words,
 )
 from dreamfusion3d.procedural.categories import CATEGORIES, WOOD_COLOR, format_category_names
+from dreamfusion3d.procedural.dataset import TRAIN_IMAGE_SIZE
 
-PIXEL_PRIOR_SIZE = 64  # pixels, a square
-MAX_LISTED_WORDS = 40  # plain words that an error names
-TEXT_ENCODER_FOLDER = "words"  # folder of the network that reads prompts
+MAX_LISTED_WORDS = 40  # words outside the grammar that an error message lists
+TEXT_ENCODER_FOLDER = "words"
 WEIGHT_FILES = ("unet/diffusion_pytorch_model.safetensors", "conditioner/model.safetensors", "scene/model.safetensors")
 
 
 class PixelPrior:
-    """Premultiplied RGBA at 64x64 in [-1, 1], told the prompt's meaning and the camera.
+    """Diffusion prior over premultiplied RGBA at 64x64 in [-1, 1], conditioned on prompt tokens and the camera.
 
-    Views of one scene are denoised jointly. Runs in bfloat16 where the device computes in it; in
-    float32 with ``half=False``; with ``graph`` as a CUDA graph (``captured.py``). A row of its ``Text``
-    is the prompt's vector, and the colours and the volume of its scene. Taught from pictures without
-    cameras, it is told none (``camera_conditioned``), and denoises each picture alone.
+    Views of one scene are denoised jointly. A row of its ``TextEmbedding`` holds the prompt vector, and the palette
+    and volume of its scene. A prior trained on images without cameras is not ``camera_conditioned`` and denoises
+    each image alone.
+
+    Args:
+        mixed_precision: Use bfloat16 where the device supports it.
+        cuda_graph: Run the U-Net as a CUDA graph (``cuda_graph.py``).
     """
 
     def __init__(
@@ -90,23 +96,23 @@ class PixelPrior:
         if not prompt_tokens.has_known_tokens:
             raise InputError(
                 f"the prior '{self.name}' knows no noun in {prompt!r}; it knows: {self._describe_vocabulary()}. "
-                "Use one of these, or give another prior with --prior FOLDER"
+                "Use one of these, or choose another prior with --prior FOLDER"
             )
         warnings = list(parsed.notes)
         if prompt_tokens.ignored_words:
             words = ", ".join(repr(w) for w in prompt_tokens.ignored_words)
-            warnings.append(f"words without effect on this prior: {words}")
+            warnings.append(f"this prior ignores the words {words}")
         if parsed.spec is None or parsed.spec.tokens()[0] not in prompt_tokens.tokens:
             return warnings
         untrained = self.conditioner.missing_tokens(parsed.spec.tokens())
         if CATEGORIES[parsed.spec.category].natural_color == WOOD_COLOR:
-            untrained = [token for token in untrained if token != "finish:wooden"]  # it is of wood anyhow
+            untrained = [token for token in untrained if token != "finish:wooden"]  # the category is wooden anyway
         if untrained:
             # "mug:option" reads "mug option"
-            named = ", ".join(token.replace(":", " ") for token in untrained)
-            warnings.append(f"this prior was never taught: {named}")
+            named = ", ".join(token.replace("colour:", "color ").replace(":", " ") for token in untrained)
+            warnings.append(f"this prior was never trained on: {named}")
         if parsed.spec.category in self.weak_categories:
-            warnings.append(f"this prior draws the kind '{parsed.spec.category}' poorly")
+            warnings.append(f"this prior is weak at the category '{parsed.spec.category}'")
         return warnings
 
     def encode_text(self, prompts: list[str]) -> TextEmbedding:
@@ -120,7 +126,7 @@ class PixelPrior:
     def initial_volume(
         self, text: TextEmbedding, resolution: int
     ) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
-        """Density and colour of the scene of the first prompt; see ``scene.fog_of``."""
+        """Return the density and base color of the first prompt's scene (``sample_initial_volume``)."""
         _, colors, volume = self._split_embedding(text)
         return sample_initial_volume(volume[0], colors[0], resolution)
 
@@ -129,7 +135,7 @@ class PixelPrior:
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b 4 h w"]:
-        return render_to_rgba(render, PIXEL_PRIOR_SIZE)
+        return render_to_rgba(render, TRAIN_IMAGE_SIZE)
 
     @torch.no_grad()
     def denoise(
@@ -157,7 +163,7 @@ class PixelPrior:
     def _split_embedding(
         self, text: TextEmbedding
     ) -> tuple[Tensor, Float[Tensor, "b p 3"], Float[Tensor, "b v z y x"]]:
-        """The prompts' vectors, the colours and the volumes of their scenes."""
+        """Split rows into prompt vectors, palettes and volumes."""
         width = self.conditioner.width
         vector, colors, volume = text.embedding.tensor_split([width, width + 3 * PALETTE_SIZE], 1)
         return vector, colors.unflatten(1, (PALETTE_SIZE, 3)), self.scene.unflatten_volumes(volume)
@@ -166,8 +172,8 @@ class PixelPrior:
         return tokenize_prompt(prompt, self._vocabulary, self.text_encoder)
 
     def _describe_vocabulary(self) -> str:
-        """For error messages: every kind, and some of the plain words."""
-        categories, words = (vocabulary_categories(self.conditioner.vocabulary), vocabulary_words(self._vocabulary))
+        """List all categories and some of the words, for error messages."""
+        categories, words = vocabulary_categories(self.conditioner.vocabulary), vocabulary_words(self._vocabulary)
         more = f" and {len(words) - MAX_LISTED_WORDS} more" if len(words) > MAX_LISTED_WORDS else ""
         word_list = f"the words {', '.join(words[:MAX_LISTED_WORDS])}{more}" if words else ""
         return "; ".join(part for part in (format_category_names(categories), word_list) if part)
@@ -180,13 +186,13 @@ class PixelPrior:
 
 
 def pixel_prior_sha256(folder: Path, *, text_encoder: bool = True) -> str:
-    """Of all weights in a prior's folder, with those of its reader of prompts or without."""
+    """Return the hash of all weights in a prior's folder, with or without its text encoder."""
     files = (*WEIGHT_FILES, f"{TEXT_ENCODER_FOLDER}/model.safetensors") if text_encoder else WEIGHT_FILES
     return "-".join(file_sha256(folder / file)[:32] for file in files)
 
 
 def is_embedded_prior(sha256: str) -> bool:
-    """Whether ``weights`` (a prior's sha256) are those in the package, wherever they were read from."""
+    """Return whether a prior's sha256 is that of the embedded weights, whatever folder they were loaded from."""
     return sha256 == pixel_prior_sha256(embedded_folder())
 
 
@@ -195,39 +201,43 @@ def _load_networks(folder: Path) -> tuple[torch.nn.Module, Conditioner, SceneVol
     from diffusers import DDPMScheduler, UNet2DModel
 
     _check_complete(folder)
-    try:
+    with _report_damage(f"the prior in {folder}", folder):
         unet = UNet2DModel.from_pretrained(
             folder / "unet", use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
         )
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
         if unet.config.out_channels != OUT_CHANNELS * UNSHUFFLE_FACTOR**2:
             raise InputError(
-                f"the prior in {folder} was made by another version of dreamfusion3d, whose networks had "
-                "another form; train it anew with train-prior, or leave --prior out"
+                f"the prior in {folder} was trained by an incompatible version of dreamfusion3d; train it again with "
+                "train-prior, or leave --prior out"
             )
         conditioner = Conditioner.load(folder / "conditioner")
         scene = SceneVolume.load(folder / "scene")
-    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"the prior in {folder} is damaged ({reason}); {_advice(folder)}") from None
     return unet, conditioner, scene, scheduler.alphas_cumprod
 
 
 def _load_text_encoder(folder: Path) -> PromptTextEncoder | None:
-    """The folder's reader of prompts; a folder without one is read by the rules alone."""
+    """Load the folder's text encoder; without one, prompts are parsed by the rules alone."""
     if not (folder / TEXT_ENCODER_FOLDER).is_dir():
         return None
-    try:
+    with _report_damage(f"{TEXT_ENCODER_FOLDER}/ in {folder}", folder):
         return PromptTextEncoder.load(folder / TEXT_ENCODER_FOLDER)
+
+
+@contextlib.contextmanager
+def _report_damage(what: str, folder: Path) -> Iterator[None]:
+    """Turn errors of unreadable files into an InputError."""
+    try:
+        yield
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{TEXT_ENCODER_FOLDER}/ in {folder} is damaged ({reason}); {_advice(folder)}") from None
+        raise InputError(f"{what} is damaged ({reason}); {_advice(folder)}") from None
 
 
 def _check_complete(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(
-            f"there is no prior folder {folder}; {_advice(folder)}, or name a model of the hub as owner/name"
+            f"there is no prior folder {folder}; {_advice(folder)}, or name a model on the hub as owner/name"
         )
     for part in ("model_index.json", "scheduler/scheduler_config.json", "unet/config.json", *WEIGHT_FILES):
         if not (folder / part).is_file():
@@ -236,5 +246,5 @@ def _check_complete(folder: Path) -> None:
 
 def _advice(folder: Path) -> str:
     if folder == embedded_folder():
-        return "the package is incomplete: install dreamfusion3d again"
-    return "give a folder that train-prior wrote, or leave --prior out"
+        return "the installation is incomplete: install dreamfusion3d again"
+    return "give a folder written by train-prior, or leave --prior out"

@@ -1,5 +1,4 @@
-"""A prompt's meaning: by the rules where they know every word, or knew it but for a slip of the
-hand; by the network where they do not."""
+"""Parsing of prompts into object specs: by rules, with corrected spelling, and by the text encoder."""
 
 from __future__ import annotations
 
@@ -17,12 +16,14 @@ from dreamfusion3d.procedural.prompt_rules import ParsedPrompt, parse_with_rules
 from dreamfusion3d.procedural.spelling import correct_spelling
 
 MIN_CONFIDENCE = 0.8  # of the network's least certain slot
-MIN_SIMILARITY = 0.75  # difflib's ratio of a misspelt word to the right one
+MIN_SIMILARITY = 0.75  # difflib's ratio between a misspelled word and the right one
 
 
 def parse_prompt(prompt: str, text_encoder: SpecPredictor | None) -> ParsedPrompt:
-    """What the rules read (``procedural.reading``). Where they do not know a word, it is tried as
-    one with a slip of the hand; then the network is asked. What was changed is named in a note."""
+    """Parse a prompt by the rules; unknown words are tried as typos, then left to the text encoder.
+
+    A note names every change.
+    """
     parsed = parse_with_rules(prompt)
     if parsed.spec is not None and not parsed.unknown_words:
         return parsed
@@ -35,25 +36,19 @@ def parse_prompt(prompt: str, text_encoder: SpecPredictor | None) -> ParsedPromp
 
 
 def _correct_spelling(prompt: str, parsed: ParsedPrompt, prediction: SpecPrediction | None) -> ParsedPrompt | None:
-    """The rules' reading with unknown words corrected, or None when there was nothing to correct.
+    """Parse the prompt with typos corrected, or return None if there are none.
 
-    Where a slip alone is no evidence ("horse" is one letter from "house"), the network must agree
-    with what it changes.
+    An ambiguous correction ("horse" is one letter from "house") is accepted only if the text encoder confirms it.
     """
     corrections = {w: fix for w in parsed.unknown_words if (fix := correct_spelling(w)) is not None}
     corrected_all = _parse_with_replacements(prompt, {w: correction for w, (correction, _) in corrections.items()})
     accepted = {}
     for word, (correction, is_certain) in corrections.items():
         without_it = _parse_with_replacements(prompt, {w: r for w, (r, _) in corrections.items() if w != word})
-        if (
-            correction in corrected_all.unknown_words
-            or corrected_all.spec is None
-            or corrected_all.spec == without_it.spec
-        ):
-            continue  # the correction says nothing
-        if is_certain or (
-            prediction is not None and _confirms_correction(prediction.spec, corrected_all.spec, without_it.spec)
-        ):
+        spec = corrected_all.spec
+        if correction in corrected_all.unknown_words or spec is None or spec == without_it.spec:
+            continue  # the correction changes nothing
+        if is_certain or (prediction and _confirms_correction(prediction.spec, spec, without_it.spec)):
             accepted[word] = correction
     if not accepted:
         return None
@@ -67,7 +62,7 @@ def _parse_with_replacements(prompt: str, replacements: dict[str, str]) -> Parse
 
 
 def _confirms_correction(predicted: ObjectSpec | None, after: ObjectSpec, before: ObjectSpec | None) -> bool:
-    """Whether the network says what a correction changed."""
+    """Return whether the text encoder predicts what a correction changed."""
     if predicted is None or predicted.category != after.category:
         return False
     if before is None or before.category != after.category:
@@ -77,8 +72,10 @@ def _confirms_correction(predicted: ObjectSpec | None, after: ObjectSpec, before
 
 
 def _apply_prediction(prompt: str, parsed: ParsedPrompt, prediction: SpecPrediction) -> ParsedPrompt:
-    """The network's reading of what is left, if it is sure, slot by slot where an unknown word bears it
-    out: "mushrum" may be a mushroom, "hamburger" is no hammer."""
+    """Fill slots from a confident prediction where an unknown word resembles the predicted value.
+
+    "mushrum" may be a mushroom, but "hamburger" is no hammer.
+    """
     if prediction.spec is None or prediction.confidence < MIN_CONFIDENCE:
         return parsed
     category, base, respelled = CATEGORIES[prediction.spec.category], parsed, {}
@@ -107,7 +104,7 @@ def _apply_prediction(prompt: str, parsed: ParsedPrompt, prediction: SpecPredict
 
 
 def _slot_words(spec: ObjectSpec) -> dict[str, set[str]]:
-    """For each slot, the words that would say its value."""
+    """Return, for each slot, the words that express its value."""
 
     def words_with_value(table: dict[str, str], value: str) -> set[str]:
         return {w for w, v in table.items() if v == value}
@@ -124,6 +121,6 @@ def _slot_words(spec: ObjectSpec) -> dict[str, set[str]]:
 
 
 def _closest_word(word: str, candidates: set[str]) -> str | None:
-    """The word of ``known`` that an unknown one is misspelt from, if any."""
+    """Return the candidate that ``word`` is a misspelling of, if any."""
     matches = difflib.get_close_matches(word, sorted(candidates), n=1, cutoff=MIN_SIMILARITY)
     return matches[0] if matches and matches[0] != word else None

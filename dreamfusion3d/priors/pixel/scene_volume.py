@@ -1,55 +1,48 @@
-"""What a prompt looks like before any picture of it is seen: a small volume, and its pictures.
+"""Mean scene of a prompt: a small volume and its renders, which condition the U-Net.
 
-The best guess for a picture that is all noise is the mean of the pictures that the prompt may mean,
-seen by that camera; and the means of all cameras are, nearly, pictures of one blurred body. A
-``Scene`` makes that body from the prompt, as a volume, and shows it to each camera; the U-Net
-gets these pictures beside the noisy ones (as GeNVS shows its diffusion model a rendered feature
-volume, Chan et al., arXiv 2304.02602, section 4). Whatever one view teaches about the prompt,
-every view then knows: on which side the handle is need not be learned camera by camera.
+The optimal prediction for pure noise is the mean of all images of the prompt from that camera, and the means of all
+cameras are nearly renders of one blurred object. ``SceneVolume`` predicts that object from the prompt; the U-Net
+gets its renders beside the noisy images (as GeNVS conditions its diffusion model on a rendered feature volume, Chan
+et al., arXiv 2304.02602, section 4). What one view teaches about a prompt then holds for all views: the side of a
+handle need not be learned camera by camera.
 
-Letters: g prompts, b cameras, s samples on a ray, p colours of the palette, v channels of a volume,
-c of its picture (``show``).
+Axes: g prompts, b cameras, s samples per ray, p palette colors, v volume channels, c channels of its renders.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dreamfusion3d.cameras.orbit import ORBIT_DISTANCE, OrbitCameras
-from dreamfusion3d.core.files import atomic_write, write_json
 from dreamfusion3d.core.shading import MEAN_SHADING, light_direction
 from dreamfusion3d.fields.grid_sample import grid_sample_3d
+from dreamfusion3d.priors.weights import load_weights, read_module_config, save_module
 from dreamfusion3d.procedural.occupancy import OCCUPANCY_EXTENT, OCCUPANCY_RESOLUTION
 
-PALETTE_SIZE = 5  # colours of a scene: as many as a prop has parts, inside and outside of a finish
-NUM_PATTERN_MAPS = 24  # fields over the volume that patterns are mixed from
-VOLUME_CHANNELS = 4 + PALETTE_SIZE  # density, shares of the colours, and a vector: see ``Scene``
-SCENE_IMAGE_CHANNELS = 5 + PALETTE_SIZE  # see ``show``
-SAMPLES_PER_RAY = 32  # on a ray
+PALETTE_SIZE = 5  # colors of a scene, enough for the parts of an object and the two colors of a pattern
+NUM_PATTERN_MAPS = 24  # learned fields over the volume that patterns are mixed from
+VOLUME_CHANNELS = 4 + PALETTE_SIZE  # density, color fractions and a shading vector: see ``SceneVolume``
+SCENE_IMAGE_CHANNELS = 5 + PALETTE_SIZE  # see ``render_scene_volume``
+SAMPLES_PER_RAY = 32
 _DENSITY_SCALE = 40.0  # per scene unit
-_DENSITY_SHIFT = 4.0  # so that a volume of zeros is thin fog
-_FILE = "model.safetensors"
+_DENSITY_SHIFT = 4.0  # a volume of zeros is nearly transparent
 
 
 class SceneVolume(nn.Module):
-    """(prompt) -> volume, by three-dimensional convolutions from 4^3 up to 32^3; and its colours.
+    """Predict a prompt's volume by 3D convolutions from 4^3 to 32^3 voxels, and its palette.
 
-    A cell of the volume has a density, the share of each colour of the palette (they add to 1), and
-    the vector whose product with the light's direction adds to the mean shade. The palette is
-    another branch's business: so a colour that was learned on one body is known on every other.
-    The convolutions are not told the colours (``shape``), for no colour moves a handle: what one
-    red mug teaches about the shape of mugs holds for every mug.
+    A voxel has a density, the fraction of each palette color (they sum to 1) and a vector whose product with the
+    light direction is added to the mean shading. A separate branch predicts the palette, so a color learned on one
+    object is known on every other. The convolutions do not see the colors of the prompt (``shape``): what a red mug
+    teaches about the shape of mugs holds for every mug.
 
-    Stripes and spots lie still in the world, whatever they cover, and are finer than what
-    convolutions can place from 4^3. So shares are also told by ``maps``, learned fields over the
-    whole volume that the prompt weights.
+    Stripes and spots are fixed in the world, whatever they cover, and too fine for convolutions that start at 4^3.
+    The fractions therefore also depend on ``maps``, learned fields over the volume that the prompt weights.
     """
 
     def __init__(self, width: int, channels: tuple[int, int, int] = (96, 64, 32)) -> None:
@@ -75,11 +68,11 @@ class SceneVolume(nn.Module):
         self.mix = nn.Linear(width, PALETTE_SIZE * NUM_PATTERN_MAPS)
 
     def colors(self, text: Float[Tensor, "g d"]) -> Float[Tensor, "g p 3"]:
-        """The palettes of prompts whose vectors are ``text``, sRGB in [0, 1]."""
+        """Predict the palettes of prompt vectors, sRGB in [0, 1]."""
         return self.palette(text).unflatten(1, (PALETTE_SIZE, 3)).float().sigmoid()
 
     def forward(self, shape: Float[Tensor, "g d"]) -> Float[Tensor, "g v z y x"]:
-        """The volumes of prompts whose vectors, without their colours, are ``shape``."""
+        """Predict the volumes of prompt vectors without their colors."""
         x = self.code(shape).unflatten(1, (-1, 4, 4, 4))
         first, second, third, fourth = self.layers
         x = F.silu(first(x))
@@ -93,21 +86,18 @@ class SceneVolume(nn.Module):
         return torch.cat([density, (color_logits + pattern).float().softmax(1).to(x.dtype), light], 1)
 
     def unflatten_volumes(self, volumes: Float[Tensor, "g n"]) -> Float[Tensor, "g v z y x"]:
-        """Volumes that were kept as rows."""
+        """Restore volumes from flattened rows."""
         return volumes.unflatten(1, (VOLUME_CHANNELS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION))
 
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "config.json", {"width": self.width, "channels": list(self.channels)})
-        with atomic_write(folder / _FILE) as temporary:
-            save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, temporary)
+        """Save the settings and weights to ``folder``."""
+        save_module(self, folder, {"width": self.width, "channels": list(self.channels)})
 
     @classmethod
     def load(cls, folder: Path) -> SceneVolume:
-        config = json.loads((folder / "config.json").read_text())
-        model = cls(config["width"], tuple(config["channels"]))
-        model.load_state_dict({k: v.float() for k, v in load_file(folder / _FILE).items()})
-        return model
+        """Load what ``save`` wrote."""
+        config = read_module_config(folder)
+        return load_weights(cls(config["width"], tuple(config["channels"])), folder)
 
 
 def render_scene_volume(
@@ -116,30 +106,29 @@ def render_scene_volume(
     height: int,
     width: int,
     *,
-    generator: torch.Generator | None = None,
     jitter: Float[Tensor, "b 1 {height} {width}"] | None = None,
 ) -> Float[Tensor, "b c {height} {width}"]:
-    """Volume ``i`` as camera ``i`` sees it; with a generator, at samples that are shifted at random, or by
-    the ``shift`` of `shifts`.
+    """Render volume ``i`` from camera ``i``.
 
-    The light that each colour of the palette sends, in [0, 1]; the opacity, in [-1, 1]; normals in
-    the camera's frame, and depth. The lights times the palette are the premultiplied picture.
+    ``jitter`` offsets the samples of each ray, in [0, 1] of their spacing (``sample_jitter``); None means 0.5.
+
+    Returns:
+        The shading of each palette color in [0, 1], which times the palette is the premultiplied image; the opacity
+        in [-1, 1]; normals in the camera's frame; depth.
     """
-    if generator is not None:
-        jitter = sample_jitter(len(cameras), height, width, generator=generator, device=cameras.azimuth_deg.device)
-    with torch.autocast(volumes.device.type, enabled=False):  # geometry wants its digits
+    with torch.autocast(volumes.device.type, enabled=False):  # geometry needs full precision
         return _render_volume(volumes.float(), cameras.resized(height, width), jitter)
 
 
 def sample_jitter(
     count: int, height: int, width: int, *, generator: torch.Generator, device: torch.device
 ) -> Float[Tensor, "{count} 1 {height} {width}"]:
-    """By how much of their distance the samples of each pixel's ray are moved, drawn by lot."""
+    """Draw the offset of each ray's samples, as a fraction of their spacing."""
     return torch.rand(count, 1, height, width, generator=generator_on_device(generator, device), device=device)
 
 
 def generator_on_device(generator: torch.Generator, device: torch.device) -> torch.Generator:
-    """``generator``, or one on ``device`` that it seeds: what is large is drawn where it is used."""
+    """Return ``generator``, or one on ``device`` that it seeds, so that large tensors are drawn where they are used."""
     if generator.device.type == device.type:
         return generator
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
@@ -147,7 +136,7 @@ def generator_on_device(generator: torch.Generator, device: torch.device) -> tor
 
 
 def voxel_opacity(volumes: Float[Tensor, "g v z y x"]) -> Float[Tensor, "g z y x"]:
-    """How opaque each cell is across its width: 1 is solid."""
+    """Return the opacity of each voxel along its width."""
     density = _DENSITY_SCALE * F.softplus(volumes[:, 0].float() - _DENSITY_SHIFT)
     return 1 - torch.exp(-density * (2 * OCCUPANCY_EXTENT / OCCUPANCY_RESOLUTION))
 
@@ -155,8 +144,10 @@ def voxel_opacity(volumes: Float[Tensor, "g v z y x"]) -> Float[Tensor, "g z y x
 def sample_initial_volume(
     volume: Float[Tensor, "v z y x"], colors: Float[Tensor, "p 3"], resolution: int
 ) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
-    """A volume as a field has it: extinction per scene unit and base colour, at samples over [-1, 1]^3
-    with corners, [x, y, z]. Nothing is outside of the volume's cube."""
+    """Resample a volume as extinction per scene unit and base color over [-1, 1]^3 with corners, indexed [x, y, z].
+
+    The density is zero outside the volume's cube.
+    """
     axis = torch.linspace(-1, 1, resolution, device=volume.device)
     points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
     sampled = F.grid_sample(
@@ -199,6 +190,6 @@ def _render_volume(
 
 
 def _ray_weights(optical_depth: Float[Tensor, "b s h w"]) -> Float[Tensor, "b s h w"]:
-    """Share of the ray that ends in each sample (Max 1995, eq. 3, piecewise constant)."""
+    """Return the fraction of light that each sample of a ray absorbs (Max 1995, eq. 3, piecewise constant)."""
     accumulated = optical_depth.cumsum(1) - optical_depth
     return torch.exp(-accumulated) - torch.exp(-accumulated - optical_depth)

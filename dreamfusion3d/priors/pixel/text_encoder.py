@@ -1,14 +1,12 @@
-"""A small network that reads prompts into a ``Meaning``, for the wordings that no rule foresees.
+"""Text encoder: a small network that predicts the object spec of a prompt, for wordings that no rule covers.
 
-Each word is the mean of its character n-grams' vectors (fastText, arXiv 1607.04606), so a
-misspelt word lies near the right one; a transformer binds colours to parts; one query for each
-slot of the meaning asks for its value. What comes out is a meaning, not a vector: sentences
-that are understood alike are the same prompt, bit for bit.
+A word is the mean of its character n-gram embeddings (fastText, arXiv 1607.04606), so a misspelled word lies near the
+right one. A transformer binds colors to parts, and one query per slot of the spec attends to its value. The output is
+a spec, not a vector: paraphrases with the same spec are the same prompt, bit for bit.
 """
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,23 +15,21 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dreamfusion3d.core.files import atomic_write, write_json
+from dreamfusion3d.priors.weights import load_weights, read_module_config, save_module
 from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.materials import MATERIALS
 from dreamfusion3d.procedural.objects import COLORS, SIZES, SLOT_KEYS, SLOTS_BY_KEY, ObjectSpec
 from dreamfusion3d.procedural.prompt_rules import split_words
 
-UNRELATED = "nothing"  # the kind of a sentence about something else
-_FILE = "model.safetensors"
-_MAX_WORDS = 32  # words; the rest of a long prompt is not read
+UNRELATED = "nothing"  # category of sentences that name no known object
+_MAX_WORDS = 32  # longer prompts are truncated
 _NGRAM_SIZES = (3, 4, 5)
 
 
 def slot_values() -> dict[str, list[str]]:
-    """The values of every slot of a meaning."""
+    """Return the values of every slot of an ``ObjectSpec``."""
     counts = sorted({count for category in CATEGORIES.values() for count in category.counts})
     return {
         "category": [UNRELATED, *CATEGORIES],
@@ -48,21 +44,23 @@ def slot_values() -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class SpecPrediction:
-    """A meaning and how sure the network is of it; no meaning: it is about something else."""
+    """A predicted spec with its confidence; None for a sentence that names no known object."""
 
     spec: ObjectSpec | None
-    confidence: float  # of the least certain slot, in [0, 1]
+    confidence: float  # of the least certain slot
 
 
 @runtime_checkable
 class SpecPredictor(Protocol):
-    """Whatever guesses at meanings."""
+    """A predictor of object specs."""
 
-    def predict_specs(self, sentences: Sequence[str]) -> list[SpecPrediction]: ...
+    def predict_specs(self, sentences: Sequence[str]) -> list[SpecPrediction]:
+        """Predict the spec of each sentence."""
+        ...
 
 
 class PromptTextEncoder(nn.Module):
-    """Sentences to logits of every slot, and to one vector that rewrites share."""
+    """Map sentences to logits of every slot, and to one unit vector that paraphrases share."""
 
     def __init__(
         self, slot_values: dict[str, list[str]], *, width: int = 96, layers: int = 2, num_buckets: int = 6000
@@ -94,7 +92,7 @@ class PromptTextEncoder(nn.Module):
 
     @torch.no_grad()
     def predict_specs(self, sentences: Sequence[str]) -> list[SpecPrediction]:
-        """The most likely value of every slot; counts that a kind does not come with are moved to one."""
+        """Predict the most likely value of every slot, with counts moved to one that the category has."""
         was_training = self.training
         self.eval()
         logits, _ = self(sentences)
@@ -108,27 +106,23 @@ class PromptTextEncoder(nn.Module):
         return out
 
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        """Save the settings and weights to ``folder``."""
         values = {SLOT_KEYS[name]: options for name, options in self.slot_values.items()}
-        write_json(
-            folder / "config.json",
-            {"values": values, "width": self.width, "layers": self.layers, "buckets": self.num_buckets},
-        )
-        with atomic_write(folder / _FILE) as temporary:
-            save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, temporary)
+        config = {"values": values, "width": self.width, "layers": self.layers, "buckets": self.num_buckets}
+        save_module(self, folder, config)
 
     @classmethod
     def load(cls, folder: Path) -> PromptTextEncoder:
-        config = json.loads((folder / "config.json").read_text())
+        """Load what ``save`` wrote, in evaluation mode."""
+        config = read_module_config(folder)
         values = {SLOTS_BY_KEY[key]: options for key, options in config["values"].items()}
-        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
+        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
             model = cls(values, width=config["width"], layers=config["layers"], num_buckets=config["buckets"])
-        model.load_state_dict({k: v.float() for k, v in load_file(folder / _FILE).items()})
-        return model.eval()
+        return load_weights(model, folder).eval()
 
 
 def ngram_buckets(word: str, num_buckets: int) -> list[int]:
-    """Buckets of a word's n-grams, its ends marked, and of the word itself."""
+    """Hash a word and its character n-grams, with its ends marked, into buckets."""
     marked = f"<{word}>"
     ngrams = [marked[i : i + n] for n in _NGRAM_SIZES for i in range(len(marked) - n + 1)]
     return [zlib.crc32(p.encode()) % num_buckets for p in (marked, *ngrams)]

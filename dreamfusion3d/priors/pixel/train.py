@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dreamfusion3d.core.files import atomic_write, write_json
-from dreamfusion3d.priors.pixel.losses import PixelPriorNetworks, sample_step_randomness
+from dreamfusion3d.priors.pixel.losses import PixelPriorNetworks
 from dreamfusion3d.priors.pixel.train_blocks import TrainStepContext, backward_in_chunks, step_losses
 from dreamfusion3d.priors.pixel.train_planner import (
     TrainStepPlan,
@@ -85,7 +85,7 @@ def train_pixel_prior(
         scene_only = state.step < config.scene_steps or scene_draw < config.scene_step_fraction
         batch = make_batch(num_objects[scene_only], num_views[scene_only], generator)
         context = dataclasses.replace(contexts[scene_only], joint=joint_draw >= config.single_view_fraction)
-        generator_state = generator.get_state()
+        start = generator.get_state()
         chain = chains.select(scene_only)
         # the U-Net's own warmup begins when its training does
         steps_since_start = state.step - (config.scene_steps if state.step >= config.scene_steps else 0)
@@ -96,7 +96,7 @@ def train_pixel_prior(
             group["lr"] = group["rate"] * warmup * cooldown
         state.optimizer.zero_grad(set_to_none=True)
         value = chain.run(
-            lambda plan: _compute_gradient(plan, context, batch, config, generator.set_state(generator_state)),  # noqa: B023
+            lambda plan: _compute_gradient(plan, context, batch, config, generator.set_state(start)),  # noqa: B023
             undo=lambda: state.optimizer.zero_grad(set_to_none=True),
         )
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
@@ -117,10 +117,7 @@ def _compute_gradient(
     generator: torch.Generator,
 ) -> float:
     """Accumulate the gradient of a step into the parameters and return its loss."""
-    num_timesteps = 0 if context.attention is None else len(context.alpha_bar)
-    randomness = sample_step_randomness(
-        batch, config.prompt_dropout, num_timesteps, generator=generator, device=context.device
-    )
+    randomness = context.sample_randomness(batch, config.prompt_dropout, generator)
     if not is_default_plan(plan):
         return backward_in_chunks(context, batch, randomness, plan.num_chunks, plan.schedule)
     loss = step_losses(context, batch, randomness).total(config.scene_weight)
@@ -139,10 +136,9 @@ def validation_loss(
     generator = torch.Generator().manual_seed(seed)
     values = []
     for batch in batches:
-        randomness = sample_step_randomness(
-            batch, config.prompt_dropout, len(alpha_bar), generator=generator, device=device
-        )
-        image_loss = step_losses(context, batch, randomness).image
+        image_loss = step_losses(
+            context, batch, context.sample_randomness(batch, config.prompt_dropout, generator)
+        ).image
         assert image_loss is not None
         values.append(float(image_loss))
     return sum(values) / len(values)

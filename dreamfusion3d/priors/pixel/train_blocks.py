@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from dreamfusion3d.priors.pixel.losses import (
     UNetCallable,
     losses_from_prediction,
     palette_loss,
+    sample_step_randomness,
     scene_loss,
 )
 from dreamfusion3d.priors.pixel.unet import (
@@ -47,7 +47,13 @@ class TrainStepContext:
 
     @property
     def device(self) -> torch.device:
+        """Device of the networks."""
         return next(self.model.parameters()).device
+
+    def sample_randomness(self, batch: TrainingBatch, dropout: float, generator: torch.Generator) -> StepRandomness:
+        """Draw the random numbers of a step on ``batch``."""
+        num_timesteps = 0 if self.attention is None else len(self.alpha_bar)
+        return sample_step_randomness(batch, dropout, num_timesteps, generator=generator, device=self.device)
 
 
 def backward_in_chunks(
@@ -192,52 +198,43 @@ def unet_blocks(unet: UNet2DModel, timestep: Tensor) -> list[Block]:
         h = unet.conv_in(h)
         return {"h": h, "emb": emb, "skip0": h}
 
-    blocks, skips = [Block("conv_in", first_block, ("condition",))], 1
+    blocks, skips = [Block("conv_in", first_block, ("condition",))], ["skip0"]
+
+    def add(name: str, layer: Callable[[Activations], Tensor], keep: str | None = None, consumes: str = "") -> None:
+        def run(state: Activations) -> Activations:
+            h = layer(state)
+            return {"h": h} if keep is None else {"h": h, keep: h}
+
+        blocks.append(Block(name, run, (consumes,) if consumes else ()))
+
     for depth, down in enumerate(unet.down_blocks):
         attentions = getattr(down, "attentions", [None] * len(down.resnets))
-        layers: list[Callable[[Activations], Tensor]] = [
-            functools.partial(_run_resnet, resnet, attention)
-            for resnet, attention in zip(down.resnets, attentions, strict=True)
-        ]
-        layers += [functools.partial(_run_sampler, sampler) for sampler in down.downsamplers or []]
+        layers = [_resnet_layer(*modules) for modules in zip(down.resnets, attentions, strict=True)]
+        layers += [_sampler_layer(sampler) for sampler in down.downsamplers or []]
         for layer in layers:
-            blocks.append(Block(f"down{depth}", functools.partial(_run_layer_and_store_skip, layer, f"skip{skips}")))
-            skips += 1
+            skips.append(f"skip{len(skips)}")
+            add(f"down{depth}", layer, keep=skips[-1])
     for resnet in unet.mid_block.resnets:
-        blocks.append(Block("middle", functools.partial(_run_layer, functools.partial(_run_resnet, resnet, None))))
+        add("middle", _resnet_layer(resnet, None))
     for depth, up in enumerate(unet.up_blocks):
         attentions = getattr(up, "attentions", [None] * len(up.resnets))
         for resnet, attention in zip(up.resnets, attentions, strict=True):
-            skips -= 1
-            run = functools.partial(_run_resnet_with_skip, resnet, attention, f"skip{skips}")
-            blocks.append(Block(f"up{depth}", functools.partial(_run_layer, run), (f"skip{skips}",)))
+            skip = skips.pop()
+            add(f"up{depth}", _resnet_layer(resnet, attention, skip), consumes=skip)
         for sampler in up.upsamplers or []:
-            blocks.append(Block(f"up{depth}", functools.partial(_run_layer, functools.partial(_run_sampler, sampler))))
-
-    def last_layer(state: Activations) -> Tensor:
-        return unet.conv_out(unet.conv_act(unet.conv_norm_out(state["h"])))
-
-    return [*blocks, Block("conv_out", functools.partial(_run_layer, last_layer), ("emb",))]
+            add(f"up{depth}", _sampler_layer(sampler))
+    add("conv_out", lambda state: unet.conv_out(unet.conv_act(unet.conv_norm_out(state["h"]))), consumes="emb")
+    return blocks
 
 
-def _run_layer(layer: Callable[[Activations], Tensor], state: Activations) -> Activations:
-    return {"h": layer(state)}
+def _resnet_layer(resnet: Any, attention: Any, skip: str | None = None) -> Callable[[Activations], Tensor]:
+    def run(state: Activations) -> Tensor:
+        h = state["h"] if skip is None else torch.cat([state["h"], state[skip]], 1)
+        h = resnet(h, state["emb"])
+        return h if attention is None else attention(h)
+
+    return run
 
 
-def _run_layer_and_store_skip(layer: Callable[[Activations], Tensor], name: str, state: Activations) -> Activations:
-    h = layer(state)
-    return {"h": h, name: h}
-
-
-def _run_resnet(resnet: Any, attention: Any, state: Activations) -> Tensor:
-    h = resnet(state["h"], state["emb"])
-    return h if attention is None else attention(h)
-
-
-def _run_resnet_with_skip(resnet: Any, attention: Any, skip: str, state: Activations) -> Tensor:
-    h = torch.cat([state["h"], state[skip]], 1)
-    return _run_resnet(resnet, attention, {"h": h, "emb": state["emb"]})
-
-
-def _run_sampler(sampler: Any, state: Activations) -> Tensor:
-    return sampler(state["h"])
+def _sampler_layer(sampler: Any) -> Callable[[Activations], Tensor]:
+    return lambda state: sampler(state["h"])

@@ -1,5 +1,4 @@
-"""The ``train-prior`` command: draw the props or read the user's pictures, train, keep everything that
-lets it go on."""
+"""The ``train-prior`` command: render objects or read the user's images, train, and save resumable outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ import torch
 from dreamfusion3d.cameras.orbit import turntable_cameras
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import Progress
-from dreamfusion3d.memory.budget import format_bytes as shown_bytes
+from dreamfusion3d.memory.budget import format_bytes
 from dreamfusion3d.priors.loading import load_pixel_prior
 from dreamfusion3d.priors.pixel import image_folder
 from dreamfusion3d.priors.pixel.conditioner import procedural_vocabulary
@@ -50,17 +49,17 @@ SAMPLE_PROMPTS = (
     "a pink donut",
     "a snowman",
 )
-NUM_CAPTION_SAMPLES = 6  # captions of the user's pictures
+NUM_CAPTION_SAMPLES = 6  # captions of the user's images in samples.png
 LOG_INTERVAL = 50  # steps
 VALIDATION_INTERVAL = 500  # steps
-VALIDATION_STRIDE = 20  # one group of peers in so many is kept from training
+VALIDATION_STRIDE = 20  # every 20th group of peers is held out
 VALIDATION_BATCHES = 8
-COOLDOWN_FRACTION = 0.7  # of a run, at its end: the long fall is worth more than the steps at full rate
+COOLDOWN_FRACTION = 0.7  # a long decay is worth more than steps at the full rate
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is shown, and what becomes of it."""
+    """Source of batches, with what goes into the outputs."""
 
     make_batch: BatchFunction
     validation: list[dataset.TrainingBatch] = field(default_factory=list)
@@ -83,15 +82,25 @@ def train_prior_folder(
     image_folder: Path | None = None,
     max_minutes: float = math.inf,
     memory_budget: int | None = None,
+    config: PriorTrainConfig | None = None,
 ) -> None:
-    """Show ``pictures`` pictures to a prior and leave it in ``out`` as a diffusers folder: of the
-    procedural world, or of the folder ``pictures_from`` (``own``).
+    """Train a prior and write it to ``out`` as a diffusers folder; an interrupted training resumes there.
 
-    ``compiled``: on CUDA, by ``torch.compile``. After ``minutes`` of training it is over in any case.
-    ``budget``: bytes of memory to make do with; what is chosen stands in training.json.
+    Args:
+        cache_dir: Rendered procedural objects, made if missing.
+        num_images: Images to train on in this run.
+        num_objects: Procedural objects in the cache.
+        init_from: "embedded", the folder of a prior, or "scratch".
+        save_minutes: Interval between checkpoints.
+        compiled: Compile the U-Net on CUDA.
+        image_folder: Images of the user, in place of the procedural objects.
+        max_minutes: Limit of the training time.
+        memory_budget: Bytes to stay within; training.json records the chosen plans.
+        config: Hyperparameters (default: those for ``device``).
     """
     images = None if image_folder is None else _read_image_folder(image_folder, progress)
-    state = _initial_state(init_from, device, seed, images)  # before the props' pictures, which take minutes
+    config = config or PriorTrainConfig().for_device(device)
+    state = _initial_state(init_from, config, device, seed, images)  # reports bad input before minutes of rendering
     checkpoint = out / "checkpoint.safetensors"
     goal = state.images_seen + num_images
     resumed = _resume(state, checkpoint)
@@ -101,62 +110,82 @@ def train_prior_folder(
     else:
         data = _image_folder_data(images)
     if resumed:
-        progress.log(f"going on from {checkpoint.name}: {state.images_seen:,} pictures seen")
+        progress.log(f"resuming from {checkpoint.name}: {state.images_seen:,} images seen")
     progress.stage("train", 2, 2)
-    generator = torch.Generator().manual_seed(seed + 1 + state.step)
-    start_time, last_save, initial_images = time.monotonic(), time.monotonic(), state.images_seen
-    losses: dict[str, list[float]] = {"loss": [], "scene": []}
-    steps = state.steps_for(goal - state.images_seen)
-    if compiled and device.type == "cuda":
+    compile_unet = compiled and device.type == "cuda"
+    if compile_unet:
         progress.log("compiling the network: the first steps take a minute or two")
 
-    def record_plan(plan: dict[str, object]) -> None:
-        data.record["memory"] = {"budget_bytes": memory_budget, **plan}
-        for step_type, plan_facts in plan.items():
-            assert isinstance(plan_facts, dict)
-            peak = shown_bytes(plan_facts["predicted_peak_bytes"])
-            progress.log(f"memory, {step_type}: {plan_facts['plan']}; {peak} at most (predicted)")
+    def record_plan(plans: dict[str, object]) -> None:
+        data.record["memory"] = {"budget_bytes": memory_budget, **plans}
+        for step_type, plan in plans.items():
+            assert isinstance(plan, dict)
+            peak = format_bytes(plan["predicted_peak_bytes"])
+            progress.log(f"memory, {step_type}: {plan['plan']}; predicted peak {peak}")
 
-    run = train_pixel_prior(
+    log = _TrainingLog(state, out, data, progress, goal, max_minutes)
+    last_save = time.monotonic()
+    for step in train_pixel_prior(
         state,
         data.make_batch,
-        steps=steps,
+        steps=state.steps_for(goal - state.images_seen),
         max_seconds=60 * max_minutes,
         cooldown_fraction=COOLDOWN_FRACTION,
-        generator=generator,
-        compile_unet=compiled and device.type == "cuda",
+        generator=torch.Generator().manual_seed(seed + 1 + state.step),
+        compile_unet=compile_unet,
         memory_budget=memory_budget,
         on_plan=record_plan,
-    )
-    for step in run:
-        if step.warning:
-            progress.warn(step.warning)
-        losses["scene" if step.scene_only else "loss"].append(step.loss)
-        images_per_second = (step.images_seen - initial_images) / (time.monotonic() - start_time)
-        means = {name: round(sum(values) / len(values), 5) for name, values in losses.items() if values}
-        summary = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-        expected_total = (
-            min(goal, round(initial_images + 60 * max_minutes * images_per_second)) if max_minutes < math.inf else goal
-        )
-        progress.step(
-            step.images_seen, max(expected_total, step.images_seen), f"{summary}, {images_per_second:.0f} pictures/s"
-        )
-        if step.index % LOG_INTERVAL == 0:
-            validation = None
-            if data.validation and step.index % VALIDATION_INTERVAL == 0:
-                validation = validation_loss(state.ema_model, data.validation, state.config)
-            _log(out / "log.jsonl", step, means, images_per_second, validation)
-            losses = {name: [] for name in losses}
+    ):
+        log.record(step)
         if time.monotonic() - last_save > 60 * save_minutes:
-            _save_outputs(state, out, checkpoint, time.monotonic() - start_time, data)
+            _save_outputs(state, out, checkpoint, log.seconds, data)
             last_save = time.monotonic()
-    _save_outputs(state, out, checkpoint, time.monotonic() - start_time, data)
+    _save_outputs(state, out, checkpoint, log.seconds, data)
     progress.close()
 
 
+class _TrainingLog:
+    """Progress of a training, and the means of its losses in log.jsonl."""
+
+    def __init__(
+        self, state: PriorTrainState, out: Path, data: TrainingData, progress: Progress, goal: int, max_minutes: float
+    ) -> None:
+        self.state, self.out, self.data, self.progress = state, out, data, progress
+        self.goal, self.max_minutes = goal, max_minutes
+        self.start_time, self.initial_images = time.monotonic(), state.images_seen
+        self.losses: dict[str, list[float]] = {"loss": [], "scene": []}
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start_time
+
+    def record(self, step: PriorTrainStep) -> None:
+        if step.warning:
+            self.progress.warn(step.warning)
+        self.losses["scene" if step.scene_only else "loss"].append(step.loss)
+        rate = (step.images_seen - self.initial_images) / self.seconds
+        means = {name: round(sum(values) / len(values), 5) for name, values in self.losses.items() if values}
+        summary = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        total = self.goal
+        if self.max_minutes < math.inf:
+            total = min(total, round(self.initial_images + 60 * self.max_minutes * rate))
+        self.progress.step(step.images_seen, max(total, step.images_seen), f"{summary}, {rate:.0f} images/s")
+        if step.index % LOG_INTERVAL == 0:
+            self._write_line(step, means, rate)
+            self.losses = {name: [] for name in self.losses}
+
+    def _write_line(self, step: PriorTrainStep, means: dict[str, float], rate: float) -> None:
+        line = {"step": step.index, "pictures": step.images_seen, **means, "per_second": round(rate, 1)}
+        if self.data.validation and step.index % VALIDATION_INTERVAL == 0:
+            loss = validation_loss(self.state.ema_model, self.data.validation, self.state.config)
+            line["validation"] = round(loss, 5)
+        self.out.mkdir(parents=True, exist_ok=True)
+        with open(self.out / "log.jsonl", "a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+
+
 def _procedural_data(data: dataset.ObjectDataset) -> TrainingData:
-    """Props; fixed batches of those that are kept from training validate it. A small cache is all
-    trained on."""
+    """Split rendered objects into training data and fixed validation batches; small caches have no validation."""
     training, held_out = data.split(VALIDATION_STRIDE)
     if len(training) < VALIDATION_STRIDE * dataset.MAX_PEERS:
         training, validation = data, []
@@ -167,7 +196,7 @@ def _procedural_data(data: dataset.ObjectDataset) -> TrainingData:
 
 
 def _read_image_folder(folder: Path, progress: Progress) -> image_folder.ImageFolderDataset:
-    """The user's pictures, and what should be known of them."""
+    """Read the user's images, with warnings about what they lack."""
     progress.stage("read", 1, 2)
     for done, total, dataset in image_folder.read_image_folder(folder):
         progress.step(done, total)
@@ -186,7 +215,7 @@ def _read_image_folder(folder: Path, progress: Progress) -> image_folder.ImageFo
         elif all(len(group) == 1 for group in dataset.groups):
             progress.warn("no two images share a group: views are learned one by one, not together")
         return dataset
-    raise AssertionError("read_folder ends with the pictures")
+    raise AssertionError("read_image_folder ends with the dataset")
 
 
 def _image_folder_data(dataset: image_folder.ImageFolderDataset) -> TrainingData:
@@ -199,17 +228,18 @@ def _image_folder_data(dataset: image_folder.ImageFolderDataset) -> TrainingData
 
 
 def _initial_state(
-    init_from: str, device: torch.device, seed: int, dataset: image_folder.ImageFolderDataset | None
+    init_from: str,
+    config: PriorTrainConfig,
+    device: torch.device,
+    seed: int,
+    dataset: image_folder.ImageFolderDataset | None,
 ) -> PriorTrainState:
-    """Of the user's pictures a beginning from nothing learns their words alone."""
-    vocabulary, config = (
-        dataset.vocabulary if dataset else procedural_vocabulary(),
-        PriorTrainConfig().for_device(device),
-    )
+    """Initialize from scratch with the vocabulary of the data, or extend that of a trained prior."""
+    vocabulary = dataset.vocabulary if dataset else procedural_vocabulary()
     if init_from == "scratch":
         state = new_train_state(vocabulary, config, seed=seed, device=device)
     else:
-        load_pixel_prior(init_from)  # says in one line what is wrong with a folder
+        load_pixel_prior(init_from)  # raises InputError for a bad folder
         state = train_state_from_folder(prior_folder(init_from), config, vocabulary, device=device)
     for networks in (state.model, state.ema_model):
         networks.conditioner.camera_conditioned = dataset is None or dataset.has_cameras
@@ -217,7 +247,7 @@ def _initial_state(
 
 
 def _copy_text_encoder(init_from: str, out: Path) -> None:
-    """The reader of prompts goes with the weights that training begins from."""
+    """Copy the text encoder of the prior that the training starts from."""
     folder = prior_folder(EMBEDDED if init_from == "scratch" else init_from)
     if (folder / TEXT_ENCODER_FOLDER).is_dir() and not (out / TEXT_ENCODER_FOLDER).exists():
         out.mkdir(parents=True, exist_ok=True)
@@ -231,38 +261,23 @@ def _resume(state: PriorTrainState, checkpoint: Path) -> bool:
         return load_checkpoint(state, checkpoint)
     except (KeyError, ValueError, RuntimeError):
         raise InputError(
-            f"the checkpoint {checkpoint} is of another network than --init-from, or of other words; "
-            "remove it or choose another folder"
+            f"the checkpoint {checkpoint} belongs to another network or vocabulary than --init-from; remove it or "
+            "choose another folder"
         ) from None
 
 
-def _log(path: Path, step: PriorTrainStep, means: dict[str, float], rate: float, validation: float | None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = {"step": step.index, "pictures": step.images_seen, **means, "per_second": round(rate, 1)}
-    if validation is not None:
-        line["validation"] = round(validation, 5)
-    with open(path, "a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
-
-
 def _save_outputs(state: PriorTrainState, out: Path, checkpoint: Path, seconds: float, data: TrainingData) -> None:
-    """Checkpoint, weights, the log's plot, and a picture of what the prior can do by now."""
+    """Save the checkpoint, the weights, the plot of the log and a grid of samples."""
     save_checkpoint(state, checkpoint)
     save_pixel_prior(state, out, seconds=round(seconds), **data.record)
     device = next(state.model.parameters()).device
     prior = load_pixel_prior(str(out), device=device)
+    cameras = turntable_cameras(4).to(device)
+    noise = initial_noise(cameras, seed=0, device=device)
     images = []
     for prompt in data.samples:
-        cameras = turntable_cameras(4).to(device)
-        *_, x0 = sample_ddim(
-            prior,
-            prior.encode_text([prompt, ""]),
-            cameras,
-            steps=20,
-            scale=2.0,
-            views=4,
-            noise=initial_noise(cameras, seed=0, device=device),
-        )
+        text = prior.encode_text([prompt, ""])
+        *_, x0 = sample_ddim(prior, text, cameras, steps=20, scale=2.0, views=4, noise=noise)
         images.append(x0)
     write_image_grid(torch.cat(images), out / "samples.png", columns=4, upscale=2)
     if (out / "log.jsonl").exists():

@@ -1,4 +1,4 @@
-"""How a training step is taken in the memory that there is: in how many pieces, and what of them twice."""
+"""Plans of training steps that fit a memory budget: chunks of a batch, and recomputation within each."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.memory import budget as amount
-from dreamfusion3d.memory.checkpoint_plan import CostChain, RecomputeSchedule, pareto_front, save_all_schedule
+from dreamfusion3d.memory.checkpoint_plan import (
+    CostChain,
+    RecomputeSchedule,
+    count_blocks,
+    pareto_front,
+    save_all_schedule,
+)
 from dreamfusion3d.memory.oom_fallback import CostedPlan, FallbackChain, select_plans
 from dreamfusion3d.memory.profiler import extrapolate_chain, profile_chain
-from dreamfusion3d.priors.pixel.losses import sample_step_randomness
 from dreamfusion3d.priors.pixel.train_blocks import TrainStepContext, train_step_blocks
 from dreamfusion3d.procedural.dataset import TrainingBatch
 
 if TYPE_CHECKING:
     from dreamfusion3d.priors.pixel.train_state import BatchFunction, PriorTrainState
 
-PROFILED_OBJECTS = (1, 2)  # props of the two steps that are measured
+PROFILED_OBJECTS = (1, 2)  # objects of the two steps that are measured
 
 
 @dataclass(frozen=True)
 class TrainStepPlan:
-    """``pieces`` of a step, one after another, and what of each is computed again; without a schedule the
-    losses are computed as ever (and by the compiled network, where there is one)."""
+    """Number of chunks of a step, and the recomputation schedule of each (None: no recomputation)."""
 
     num_chunks: int = 1
     schedule: RecomputeSchedule | None = None
@@ -34,35 +38,30 @@ class TrainStepPlan:
 
 @dataclass(frozen=True)
 class TrainFallbackChains:
-    """Of the two kinds of training steps."""
+    """Fallback plans of denoising steps and of steps that train only the scene."""
 
     denoising: FallbackChain[TrainStepPlan]
     scene: FallbackChain[TrainStepPlan]
 
     def select(self, scene_only: bool) -> FallbackChain[TrainStepPlan]:
+        """Return the plans for one kind of step."""
         return self.scene if scene_only else self.denoising
 
     def as_dict(self) -> dict[str, object]:
+        """Describe the current plans for training.json."""
         return {"pictures": self.denoising.current.as_dict(), "scene": self.scene.current.as_dict()}
 
 
 def default_train_chains(
     num_denoising_objects: int, num_scene_objects: int, device: torch.device
 ) -> TrainFallbackChains:
-    """Everything at once, and only where memory runs out in twice, four times, ... as many pieces.
-    The numbers are props of a step."""
-    return TrainFallbackChains(
-        *(
-            FallbackChain(
-                [
-                    CostedPlan(TrainStepPlan(num_chunks), _describe_plan(num_chunks, num_objects))
-                    for num_chunks in _chunk_counts(num_objects)
-                ],
-                device,
-            )
-            for num_objects in (num_denoising_objects, num_scene_objects)
-        )
-    )
+    """Return plans that start with the whole batch and double the number of chunks when memory runs out."""
+
+    def chain(num_objects: int) -> FallbackChain[TrainStepPlan]:
+        plans = [CostedPlan(TrainStepPlan(n), _describe_plan(n, num_objects)) for n in _chunk_counts(num_objects)]
+        return FallbackChain(plans, device)
+
+    return TrainFallbackChains(chain(num_denoising_objects), chain(num_scene_objects))
 
 
 def _chunk_counts(num_objects: int) -> list[int]:
@@ -78,8 +77,10 @@ def plan_train_steps(
     num_objects: dict[bool, int],
     num_views: dict[bool, int],
 ) -> TrainFallbackChains:
-    """The fastest ways that fit ``budget`` bytes, by two small steps of each kind; keys say whether the
-    scene learns alone. Raises InputError with the least budget that would do."""
+    """Find the fastest plans that fit ``memory_budget`` bytes by profiling two small steps of each kind.
+
+    Dictionaries are keyed by ``scene_only``. Raises InputError that names the smallest sufficient budget.
+    """
     device = next(state.model.parameters()).device
     used_bytes = amount.used_bytes(device) + _pending_bytes(state)
     plans = {
@@ -88,7 +89,7 @@ def plan_train_steps(
         )
         for scene_only, context in contexts.items()
     }
-    # the kind that needs most is asked first: its least is what is told
+    # select for the more demanding kind first, so that an error names its minimum
     by_peak = sorted(plans, key=lambda scene_only: -min(plan.peak or 0 for plan in plans[scene_only]))
     chains = {
         scene_only: FallbackChain(select_plans(plans[scene_only], memory_budget, "a training step"), device)
@@ -99,7 +100,7 @@ def plan_train_steps(
 
 
 def _pending_bytes(state: PriorTrainState) -> int:
-    """Gradients, and Adam's two moments where it has none yet."""
+    """Return the bytes of gradients, and of Adam's two moments before its first step."""
     parameters = [p for p in state.model.parameters() if p.requires_grad]
     weights = sum(p.numel() * p.element_size() for p in parameters)
     return weights * (1 if state.optimizer.state else 3)
@@ -113,7 +114,7 @@ def _enumerate_plans(
     num_views: int,
     used_bytes: int,
 ) -> list[CostedPlan[TrainStepPlan]]:
-    """Every number of pieces with every schedule of them that is worth its time."""
+    """Combine every number of chunks with the Pareto-optimal schedules of a chunk."""
     small, large, bytes_per_object = _profile_steps(state, make_batch, context, num_views)
     base_bytes = used_bytes + num_objects * bytes_per_object
     plans = []
@@ -137,45 +138,37 @@ def _enumerate_plans(
 def _profile_steps(
     state: PriorTrainState, make_batch: BatchFunction, context: TrainStepContext, num_views: int
 ) -> tuple[CostChain, CostChain, int]:
-    """The costs of steps of few props, and how much a prop of a batch takes by itself."""
+    """Measure the costs of two small steps, and the bytes of an object in a batch."""
     parameters = list(state.model.parameters())
-    generator = torch.Generator().manual_seed(0)  # of these alone: the run draws what it would
-    num_timesteps = 0 if context.alpha_bar is None or context.attention is None else len(context.alpha_bar)
+    generator = torch.Generator().manual_seed(0)  # its own, so that the run's random numbers stay the same
     chains, bytes_per_object = [], 0
     for num_objects in PROFILED_OBJECTS:
         batch = make_batch(num_objects, num_views, generator)
-        randomness = sample_step_randomness(
-            batch, state.config.prompt_dropout, num_timesteps, generator=generator, device=context.device
-        )
+        randomness = context.sample_randomness(batch, state.config.prompt_dropout, generator)
         chains.append(profile_chain(train_step_blocks(context, batch, randomness), {}, context.device, parameters))
         bytes_per_object = _batch_bytes(batch) // num_objects
     return chains[0], chains[1], bytes_per_object
 
 
 def _batch_bytes(batch: TrainingBatch) -> int:
-    """Of its pictures, its peers and the noise."""
+    """Return the bytes of a batch with its peers and noise."""
     tensors: list[Tensor] = [batch.images, batch.images, *batch.peers, *batch.peer_shading]
     tensors += [t for t in (batch.shading, batch.occupancy) if t is not None]
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def _count_recomputed(schedule: RecomputeSchedule) -> int:
-    """Blocks that are computed more than once."""
-    return sum(0 if isinstance(node, int) else _count_blocks(node) for node in schedule)
-
-
-def _count_blocks(node: RecomputeSchedule) -> int:
-    return sum(1 if isinstance(inner, int) else _count_blocks(inner) for inner in node)
+    """Count the blocks that are computed more than once."""
+    return sum(0 if isinstance(node, int) else count_blocks(node) for node in schedule)
 
 
 def _describe_plan(num_chunks: int, num_objects: int, num_recomputed: int = 0, num_blocks: int = 0) -> str:
-    description = f"all {num_objects} props at once"
+    description = f"all {num_objects} objects at once"
     if num_chunks > 1:
-        description = f"{-(-num_objects // num_chunks)} of {num_objects} props at a time"
-    return f"{description}, {num_recomputed} of {num_blocks} blocks computed twice" if num_recomputed else description
+        description = f"{-(-num_objects // num_chunks)} of {num_objects} objects at a time"
+    return f"{description}, {num_recomputed} of {num_blocks} blocks recomputed" if num_recomputed else description
 
 
 def is_default_plan(plan: TrainStepPlan) -> bool:
-    """Whether it is the step as it is without a plan."""
-    schedule = plan.schedule
-    return plan.num_chunks == 1 and (schedule is None or schedule == save_all_schedule(len(schedule)))
+    """Return whether a plan changes nothing: one chunk, no recomputation."""
+    return plan.num_chunks == 1 and plan.schedule in (None, save_all_schedule(len(plan.schedule or ())))

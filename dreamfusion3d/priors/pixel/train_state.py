@@ -1,4 +1,4 @@
-"""State and settings of a training of the pixel prior."""
+"""Configuration and state of training a pixel prior."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ from dreamfusion3d.priors.pixel.scene_volume import SceneVolume
 from dreamfusion3d.priors.pixel.unet import build_unet
 from dreamfusion3d.procedural.dataset import TrainingBatch
 
-CUDA_BATCH_FACTOR = 24  # times as many pictures a step on CUDA: fewer take as long there
-BatchFunction = Callable[[int, int, torch.Generator], TrainingBatch]  # (props, views, generator)
+CUDA_BATCH_FACTOR = 24  # times as many images per step on CUDA, where smaller batches take as long
+BatchFunction = Callable[[int, int, torch.Generator], TrainingBatch]  # (objects, views, generator)
 
 
 @dataclass(frozen=True)
 class PriorTrainConfig:
-    images_per_step: int = 24  # a step
-    views_per_object: int = 4  # of one prop, denoised jointly
-    single_view_fraction: float = 0.25  # of the steps in which every picture is denoised alone
+    """Hyperparameters of a training."""
+
+    images_per_step: int = 24
+    views_per_object: int = 4  # denoised jointly
+    single_view_fraction: float = 0.25  # of steps in which each image is denoised alone
     learning_rate: float = 6e-4
-    scene_learning_rate: float = 2e-3  # of the scene and of the prompts' vectors
-    scene_weight: float = 0.5  # of the scene's own pictures in the loss
-    scene_steps: int = 1600  # at first, in which the scene learns alone
-    scene_step_fraction: float = 0.5  # of the steps after them, in which it learns alone too
-    scene_images_per_step: int = 36  # in each of all these, three of a prop
+    scene_learning_rate: float = 2e-3  # of the scene network and the token embeddings
+    scene_weight: float = 0.5  # of the scene's losses in a denoising step
+    scene_steps: int = 1600  # first steps, which train only the scene
+    scene_step_fraction: float = 0.5  # of later steps that train only the scene
+    scene_images_per_step: int = 36  # in steps that train only the scene
     weight_decay: float = 0.01
-    warmup_steps: int = 300  # steps
-    prompt_dropout: float = 0.1  # share of props shown without their prompt (classifier-free guidance)
-    ema_half_life: int = 20_000  # pictures; the average is what is saved
+    warmup_steps: int = 300
+    prompt_dropout: float = 0.1  # fraction of objects without their prompt (classifier-free guidance)
+    ema_half_life: int = 20_000  # in images; the averaged weights are saved
     widths: tuple[int, ...] = (96, 192)
     layers: int = 1
     scene_channels: tuple[int, int, int] = (96, 64, 32)
 
     def for_device(self, device: torch.device) -> PriorTrainConfig:
-        """The same with the batches that suit ``device``; rates stay, for Adam's steps hardly grow."""
+        """Scale the batch sizes for ``device``; learning rates stay, since Adam's steps hardly grow."""
         if device.type != "cuda":
             return self
         return dataclasses.replace(
@@ -56,17 +58,19 @@ class PriorTrainConfig:
 
 @dataclass(frozen=True)
 class PriorTrainStep:
+    """Progress of a training step."""
+
     index: int
-    images_seen: int  # shown so far, in all runs
+    images_seen: int  # in all runs
     loss: float
     gradient_norm: float
-    scene_only: bool = False  # whether it was the scene's alone, and its loss
-    warning: str | None = None  # something that the user should know
+    scene_only: bool = False  # trained only the scene, whose loss this is
+    warning: str | None = None
 
 
 @dataclass
 class PriorTrainState:
-    """Everything that a run needs to go on: networks, their average, the optimiser, counts."""
+    """Networks, their moving average, the optimizer and counters: all that a resumed run needs."""
 
     model: PixelPriorNetworks
     ema_model: PixelPriorNetworks
@@ -76,21 +80,21 @@ class PriorTrainState:
     images_seen: int = 0
 
     def steps_for(self, num_images: int) -> int:
-        """Steps that show so many more pictures, or nearly: who sees them is partly drawn by lot."""
+        """Return the steps for about ``num_images`` more images; the kind of a step is partly random."""
         scene_only_steps = max(0, self.config.scene_steps - self.step)
         scene_only_images = scene_only_steps * self.config.scene_images_per_step
         if num_images <= scene_only_images:
             return max(0, num_images) // self.config.scene_images_per_step
         scene_fraction = self.config.scene_step_fraction
-        mean_images = (
-            scene_fraction * self.config.scene_images_per_step + (1 - scene_fraction) * self.config.images_per_step
-        )
+        mean_images = scene_fraction * self.config.scene_images_per_step
+        mean_images += (1 - scene_fraction) * self.config.images_per_step
         return scene_only_steps + math.ceil((num_images - scene_only_images) / mean_images)
 
 
 def new_train_state(
     vocabulary: list[str], config: PriorTrainConfig, *, seed: int, device: torch.device
 ) -> PriorTrainState:
+    """Initialize a training from scratch; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = build_unet(config.widths, config.layers)
@@ -102,8 +106,10 @@ def new_train_state(
 def train_state_from_folder(
     folder: Path, config: PriorTrainConfig, vocabulary: list[str], *, device: torch.device
 ) -> PriorTrainState:
-    """Start from finished weights (the optimiser's moments begin anew), with the tokens of
-    ``vocabulary`` that they do not know yet. Their scene is not trained alone again."""
+    """Start from trained weights with a new optimizer, adding the tokens of ``vocabulary``.
+
+    The initial steps that train only the scene are skipped.
+    """
     config = dataclasses.replace(config, scene_steps=0)
     unet = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=torch.float32)
     conditioner = Conditioner.load(folder / "conditioner").extend_vocabulary(vocabulary)
@@ -115,7 +121,6 @@ def train_state_from_folder(
 
 
 def _make_train_state(model: PixelPriorNetworks, config: PriorTrainConfig, device: torch.device) -> PriorTrainState:
-    # the stubs of Module.to know memory_format only as a keyword of a single tensor
     model = model.to(device)
     model.unet.to(memory_format=torch.channels_last)
     prompt_parameters = [*model.scene.parameters(), *model.conditioner.embedding.parameters()]

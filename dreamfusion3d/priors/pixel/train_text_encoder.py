@@ -1,10 +1,11 @@
-"""Training of the network that reads prompts: captions, their rewrites, and sentences about
-something else. ``train_words`` is a generator of steps; ``measure_words`` tells how well it reads
-rewrites that training never showed."""
+"""Training of the text encoder on captions, their paraphrases and unrelated sentences.
+
+``train_prompt_text_encoder`` is a generator of steps; ``evaluate_text_encoder`` measures held-out paraphrases.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,39 +20,46 @@ from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS
 from dreamfusion3d.procedural.objects import COLORS, SIZES, ObjectSpec
 from dreamfusion3d.procedural.prompt_rules import parse_with_rules
 
-SPECS_PER_STEP = 64  # a step, each in two wordings
-UNRELATED_PER_STEP = 16  # sentences a step about something else
 CONTRASTIVE_TEMPERATURE = 0.1
-CONTRASTIVE_WEIGHT = 0.2  # weight of the contrastive loss
+CONTRASTIVE_WEIGHT = 0.2
 
 
 @dataclass(frozen=True)
 class TextEncoderStep:
+    """Progress of a training step."""
+
     index: int
     total: int
     loss: float
 
 
 def new_text_encoder(seed: int) -> PromptTextEncoder:
+    """Make an untrained text encoder; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PromptTextEncoder(slot_values())
 
 
 def train_prompt_text_encoder(
-    model: PromptTextEncoder, *, steps: int, learning_rate: float = 2e-3, generator: torch.Generator
+    model: PromptTextEncoder,
+    *,
+    steps: int,
+    learning_rate: float = 2e-3,
+    specs_per_step: int = 64,
+    unrelated_per_step: int = 16,
+    generator: torch.Generator,
 ) -> Iterator[TextEncoderStep]:
-    """``steps`` steps at a rate that falls linearly to nothing, yielding after each.
+    """Train with a linearly decaying learning rate, yielding after each step.
 
-    The loss is the cross entropy of every slot, and, as in ContraCode (arXiv 2007.04973, section
-    3.3), a contrast: two wordings of one meaning are each other's nearest in the batch.
+    The loss is the cross entropy of every slot plus a contrastive loss as in ContraCode (arXiv 2007.04973, section
+    3.3): of each spec, two wordings should be nearest neighbors in the batch.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
     model.train()
     for step in _seeded_steps(steps, generator):
-        specs = [random_spec(generator=generator) for _ in range(SPECS_PER_STEP)]
+        specs = [random_spec(generator=generator) for _ in range(specs_per_step)]
         sentences = [random_sentence(m, generator=generator) for _ in range(2) for m in specs]
-        unrelated = [generate_unrelated_prompt(generator=generator) for _ in range(UNRELATED_PER_STEP)]
+        unrelated = [generate_unrelated_prompt(generator=generator) for _ in range(unrelated_per_step)]
         logits, vectors = model([*sentences, *unrelated])
         loss = _slot_loss(model, logits, specs * 2) + CONTRASTIVE_WEIGHT * _contrastive_loss(vectors, specs)
         for group in optimizer.param_groups:
@@ -65,8 +73,10 @@ def train_prompt_text_encoder(
 
 
 def _seeded_steps(steps: int, generator: torch.Generator) -> Iterator[int]:
-    """Turns, with the global generator seeded: dropout has none of its own. It is put back also when
-    the training is broken off."""
+    """Yield step indices while the global generator is seeded, because dropout takes no generator of its own.
+
+    Its state is restored at the end, also if the training is interrupted.
+    """
     state = torch.get_rng_state()
     torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
     try:
@@ -76,7 +86,7 @@ def _seeded_steps(steps: int, generator: torch.Generator) -> Iterator[int]:
 
 
 def _slot_loss(model: PromptTextEncoder, logits: dict[str, Tensor], specs: list[ObjectSpec]) -> Tensor:
-    """Mean cross entropy a slot; of a stranger only the kind is asked."""
+    """Sum the cross entropy of all slots; unrelated sentences count only in the category."""
     total = torch.zeros(())
     num_unrelated = len(logits["category"]) - len(specs)
     for name, values in model.slot_values.items():
@@ -89,7 +99,7 @@ def _slot_loss(model: PromptTextEncoder, logits: dict[str, Tensor], specs: list[
 
 
 def _contrastive_loss(vectors: Tensor, specs: list[ObjectSpec]) -> Tensor:
-    """InfoNCE both ways (van den Oord et al., arXiv 1807.03748); equal meanings are no negatives."""
+    """Return the symmetric InfoNCE loss (van den Oord et al., arXiv 1807.03748); equal specs are not negatives."""
     n = len(specs)
     scores = vectors[:n] @ vectors[n : 2 * n].T / CONTRASTIVE_TEMPERATURE
     same = torch.tensor([[a == b for b in specs] for a in specs], device=scores.device)
@@ -99,7 +109,7 @@ def _contrastive_loss(vectors: Tensor, specs: list[ObjectSpec]) -> Tensor:
 
 
 def random_sentence(spec: ObjectSpec, *, generator: torch.Generator) -> str:
-    """A caption, three times in four rewritten."""
+    """Generate a caption, paraphrased three times out of four."""
     sentence = generate_caption(spec, generator=generator)
     if int(torch.randint(4, (), generator=generator)) == 0:
         return sentence
@@ -107,7 +117,7 @@ def random_sentence(spec: ObjectSpec, *, generator: torch.Generator) -> str:
 
 
 def random_spec(*, generator: torch.Generator) -> ObjectSpec:
-    """Any meaning that a caption can say."""
+    """Draw any spec that a caption can express."""
 
     def pick(options: list[str]) -> str:
         return options[int(torch.randint(len(options), (), generator=generator))]
@@ -132,8 +142,14 @@ def random_spec(*, generator: torch.Generator) -> ObjectSpec:
 
 
 def evaluate_text_encoder(model: PromptTextEncoder, *, count: int, generator: torch.Generator) -> dict[str, float]:
-    """Shares of ``count`` sentences a family that are read as meant: by the network, by the rules, and
-    by both together, as a prompt is (``understand``)."""
+    """Measure the fraction of ``count`` sentences per family that are parsed correctly.
+
+    Each family is parsed by the network, by the rules ("_rules") and by ``parse_prompt`` ("_understood").
+    """
+
+    def accuracy(found: Sequence[object], expected: Sequence[object]) -> float:
+        return sum(a == b for a, b in zip(found, expected, strict=True)) / count
+
     specs = [random_spec(generator=generator) for _ in range(count)]
     captions = [generate_caption(m, generator=generator) for m in specs]
     families = {
@@ -144,16 +160,11 @@ def evaluate_text_encoder(model: PromptTextEncoder, *, count: int, generator: to
     report = {}
     for name, sentences in families.items():
         predicted = [u.spec for u in model.predict_specs(sentences)]
-        report[name] = sum(u == m for u, m in zip(predicted, specs, strict=True)) / count
-        report[f"{name}_kind"] = (
-            sum(u is not None and u.category == m.category for u, m in zip(predicted, specs, strict=True)) / count
-        )
-        report[f"{name}_understood"] = (
-            sum(parse_prompt(s, model).spec == m for s, m in zip(sentences, specs, strict=True)) / count
-        )
-        report[f"{name}_rules"] = (
-            sum(parse_with_rules(s).spec == m for s, m in zip(sentences, specs, strict=True)) / count
-        )
+        categories = [spec.category if spec else None for spec in predicted]
+        report[name] = accuracy(predicted, specs)
+        report[f"{name}_kind"] = accuracy(categories, [spec.category for spec in specs])
+        report[f"{name}_understood"] = accuracy([parse_prompt(s, model).spec for s in sentences], specs)
+        report[f"{name}_rules"] = accuracy([parse_with_rules(s).spec for s in sentences], specs)
     unrelated = [generate_unrelated_prompt(generator=generator, held_out=True) for _ in range(count)]
     report["strangers_refused"] = sum(u.spec is None for u in model.predict_specs(unrelated)) / count
     report["strangers_refused_understood"] = sum(parse_prompt(s, model).spec is None for s in unrelated) / count

@@ -1,6 +1,8 @@
-"""The embedded prior's network: diffusers' UNet2DModel on unshuffled pixels, which is shown the
-prompt's scene beside the noisy picture (``scene.py``), with attention that can look across the
-views of one prop (MVDream, arXiv 2308.16512, section 3.1)."""
+"""Network of the pixel prior: diffusers' UNet2DModel on unshuffled pixels.
+
+It sees the render of the prompt's scene (``scene_volume.py``) beside the noisy image, and its attention can span the
+views of an object (MVDream, arXiv 2308.16512, section 3.1).
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,16 @@ from torch import Tensor
 from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.priors.pixel.scene_volume import PALETTE_SIZE, SCENE_IMAGE_CHANNELS, render_scene_volume
 
-UNSHUFFLE_FACTOR = 4  # 4 channels at 64x64 become 64 at 16x16: what is finer than that, the scene shows
-SCENE_DOWNSCALE = 2  # pixels of the picture along one of the scene's
+UNSHUFFLE_FACTOR = 4  # 4 channels at 64x64 become 64 at 16x16
+SCENE_DOWNSCALE = 2  # the scene is rendered at half the image resolution
 RAY_CHANNELS = 8
-DEVIATION_SCALE = 0.4  # how far pictures lie from their scene's, in [-1, 1]
+DEVIATION_SCALE = 0.4  # typical deviation of images from their scene's renders, in [-1, 1]
 IMAGE_CHANNELS = 4  # premultiplied RGB and opacity
 OUT_CHANNELS = PALETTE_SIZE + IMAGE_CHANNELS
 
 
 def build_unet(widths: tuple[int, ...] = (96, 192), layers: int = 1) -> UNet2DModel:
-    """A U-Net conditioned by one vector (passed as ``class_labels``); attention at 8x8 only."""
+    """Build a U-Net conditioned on one vector (passed as ``class_labels``), with attention at 8x8 only."""
     num_plain_blocks = len(widths) - 1
     return UNet2DModel(
         sample_size=64 // UNSHUFFLE_FACTOR,
@@ -45,19 +47,19 @@ def build_unet(widths: tuple[int, ...] = (96, 192), layers: int = 1) -> UNet2DMo
         norm_num_groups=8,
         class_embed_type="identity",
         resnet_time_scale_shift="scale_shift",
-        add_attention=False,  # in the middle: diffusers leaves that one without a norm
+        add_attention=False,  # in the middle, where diffusers omits its norm
     )
 
 
 def build_scheduler() -> DDPMScheduler:
-    """Cosine noise levels (Nichol and Dhariwal, arXiv 2102.09672); the picture itself is predicted."""
+    """Return the cosine noise schedule (Nichol and Dhariwal, arXiv 2102.09672) with x_0 prediction."""
     return DDPMScheduler(
         num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=False
     )
 
 
 class ViewAttention:
-    """Attention processor: ``views`` consecutive pictures of a batch attend to each other."""
+    """Attention processor in which ``views`` consecutive images of a batch attend to each other."""
 
     def __init__(self) -> None:
         self.views = 1
@@ -85,7 +87,7 @@ class ViewAttention:
 
 
 def install_view_attention(unet: UNet2DModel) -> ViewAttention:
-    """Put one shared processor into every attention layer and return it."""
+    """Install one shared processor in all attention layers and return it."""
     processor = ViewAttention()
     for module in unet.modules():
         if isinstance(module, Attention):
@@ -94,14 +96,13 @@ def install_view_attention(unet: UNet2DModel) -> ViewAttention:
 
 
 def ray_map(cameras: OrbitCameras, height: int, width: int) -> Float[Tensor, "b 8 {height} {width}"]:
-    """Where every pixel is and what it looks at: (u, v) in [-1, 1], the ray's direction, and
-    twice the point of the ray nearest to the origin, both in the world.
+    """Return per pixel: (u, v) in [-1, 1], the ray direction, and twice the ray's nearest point to the origin.
 
-    A vector that scales and shifts whole feature maps cannot say on which side a handle is; a
-    ray can (as Pluecker coordinates, Sitzmann et al., arXiv 2106.02634, section 3.1). The
-    nearest point stands for the moment: it says "at world +X" in one channel.
+    A vector that modulates whole feature maps cannot tell the side of a handle; rays can (like Pluecker coordinates,
+    Sitzmann et al., arXiv 2106.02634, section 3.1). The nearest point, in world space, replaces the moment: it
+    encodes "at world +X" in a single channel.
     """
-    with torch.autocast(cameras.azimuth_deg.device.type, enabled=False):  # geometry wants its digits
+    with torch.autocast(cameras.azimuth_deg.device.type, enabled=False):  # geometry needs full precision
         origins, directions = cameras.resized(height, width).rays()
     nearest = origins - (origins * directions).sum(-1, keepdim=True) * directions
     v, u = torch.meshgrid(
@@ -119,33 +120,30 @@ def render_scene_condition(
     height: int,
     width: int,
     *,
-    generator: torch.Generator | None = None,
     jitter: Float[Tensor, "b 1 hs ws"] | None = None,
 ) -> Float[Tensor, "b c hs ws"]:
-    """The scene beside pictures of ``height`` x ``width``, as ``predict`` takes it."""
-    size = height // SCENE_DOWNSCALE, width // SCENE_DOWNSCALE
-    return render_scene_volume(volumes, cameras, *size, generator=generator, jitter=jitter)
+    """Render the scene that conditions images of ``height`` x ``width`` pixels."""
+    return render_scene_volume(volumes, cameras, height // SCENE_DOWNSCALE, width // SCENE_DOWNSCALE, jitter=jitter)
 
 
 @dataclass(frozen=True)
 class ImagePrediction:
-    """What a clear picture is made of: the light that each of the p colours of the prompt's palette
-    sends (in [0, 1]), the opacity (in [-1, 1]), and premultiplied sRGB of none of these colours.
+    """Decomposition of a predicted image into the colors of the prompt's palette.
 
-    A network that says where a colour is, and not what it is, cannot take one for another.
+    The network predicts where each color is, not which color it is, so it cannot confuse them.
     """
 
-    shading: Float[Tensor, "b p h w"]
-    opacity: Float[Tensor, "b 1 h w"]
-    residual: Float[Tensor, "b 3 h w"]
+    shading: Float[Tensor, "b p h w"]  # of each palette color, in [0, 1]
+    opacity: Float[Tensor, "b 1 h w"]  # in [-1, 1]
+    residual: Float[Tensor, "b 3 h w"]  # premultiplied sRGB outside the palette
 
     def image(self, colors: Float[Tensor, "b p 3"]) -> Float[Tensor, "b 4 h w"]:
-        """x_0: premultiplied RGBA in [-1, 1]."""
+        """Return x_0: premultiplied RGBA in [-1, 1]."""
         return torch.cat([2 * (apply_palette(self.shading, colors) + self.residual) - 1, self.opacity], 1)
 
 
 def apply_palette(shading: Float[Tensor, "b p h w"], colors: Float[Tensor, "b p 3"]) -> Float[Tensor, "b 3 h w"]:
-    """Premultiplied sRGB."""
+    """Return the premultiplied sRGB of shaded palette colors."""
     return torch.einsum("bphw,bpc->bchw", shading, colors)
 
 
@@ -161,12 +159,16 @@ def predict_image(
     *,
     views: int,
 ) -> ImagePrediction:
-    """The prediction of x_0 for pictures whose consecutive ``views`` belong together; ``seen`` is the
-    prompt's scene before each camera, at half the picture's resolution, and ``colours`` its palette.
+    """Predict x_0, ``views`` consecutive images jointly.
 
-    The network predicts how the picture deviates from the scene's, in units of SPREAD, whatever
-    the noise. It never predicts noise: that of a 4x4 patch has 64 numbers, and a network that had to
-    carry them through itself would have no width left for the picture (Li and He, arXiv 2511.13720).
+    The network predicts the deviation of the image from the scene's render in units of ``DEVIATION_SCALE``, at any
+    noise level. It does not predict noise: the 64 numbers of a noisy 4x4 patch would fill its width and leave none
+    for the image (Li and He, arXiv 2511.13720).
+
+    Args:
+        scene_images: Renders of the prompt's scene from each camera (``render_scene_condition``).
+        colors: Palettes of the prompts.
+        condition: Outputs of the ``Conditioner``.
     """
     attention.views = views
     x = pack_unet_input(x_t, scene_images, colors, cameras)
@@ -179,19 +181,17 @@ def pack_unet_input(
     colors: Float[Tensor, "b p 3"],
     cameras: OrbitCameras,
 ) -> Float[Tensor, "b n u v"]:
-    """What the network is shown, unshuffled."""
+    """Assemble the unshuffled input of the network."""
     rgb = 2 * apply_palette(scene_images[:, :PALETTE_SIZE], colors) - 1
     scene_input = torch.cat([rgb, scene_images[:, PALETTE_SIZE:], 2 * scene_images[:, :PALETTE_SIZE]], 1)
-    x, scene_channels = (
-        F.pixel_unshuffle(x_t, UNSHUFFLE_FACTOR),
-        F.pixel_unshuffle(scene_input, UNSHUFFLE_FACTOR // SCENE_DOWNSCALE),
-    )
+    x = F.pixel_unshuffle(x_t, UNSHUFFLE_FACTOR)
+    scene_channels = F.pixel_unshuffle(scene_input, UNSHUFFLE_FACTOR // SCENE_DOWNSCALE)
     x = torch.cat([x, scene_channels.to(x.dtype), ray_map(cameras, *x.shape[-2:]).to(x.dtype)], 1)
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def unpack_unet_output(sample: Float[Tensor, "b n u v"], scene_images: Float[Tensor, "b c hs ws"]) -> ImagePrediction:
-    """What the network's answer means beside the scene."""
+    """Add the network's output, a deviation, to the scene's render."""
     deviation = F.pixel_shuffle(sample, UNSHUFFLE_FACTOR).float()
     residual, opacity, shading = deviation.split([3, 1, PALETTE_SIZE], 1)
     scene = F.interpolate(
@@ -205,10 +205,9 @@ def unpack_unet_output(sample: Float[Tensor, "b n u v"], scene_images: Float[Ten
 
 
 def bfloat16_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 where the device computes in it; float32 elsewhere.
+    """Return an autocast to bfloat16 where the device supports it, otherwise a null context (float32).
 
-    On x86 below AVX-512 torch runs bfloat16 convolutions by a fallback that is some fifty times
-    slower than float32: an ordinary laptop would take hours for what takes a minute.
+    On x86 without AVX-512, torch's fallback for bfloat16 convolutions is about fifty times slower than float32.
     """
     if device.type == "cpu" and not _cpu_supports_bfloat16():
         return contextlib.nullcontext()
@@ -217,19 +216,21 @@ def bfloat16_autocast(device: torch.device) -> contextlib.AbstractContextManager
 
 @functools.cache
 def _cpu_supports_bfloat16() -> bool:
-    """Whether oneDNN, which computes torch's convolutions, takes bfloat16 on this CPU."""
+    """Return whether oneDNN, which computes torch's convolutions, supports bfloat16 on this CPU."""
     if not torch.backends.mkldnn.is_available():
         return False
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def cast_weights_to_bfloat16(unet: UNet2DModel, device: torch.device) -> None:
-    """Keep the weights of a frozen network's products and convolutions as ``autocast`` would make them at
-    every call, in place. The results have the same bits; hundreds of conversions a step are saved."""
+    """Cast the weights of linear and convolutional layers once, in place, instead of at every call.
+
+    The results are the same to the bit; it saves the hundreds of casts per step that autocast makes.
+    """
     with bfloat16_autocast(device):
         uses_bfloat16 = torch.is_autocast_enabled(device.type)
     if uses_bfloat16:
         for layer in unet.modules():
-            # diffusers takes the precision of the whole from the first, which stays
+            # diffusers reads the dtype of the network from its first layer, which stays in float32
             if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d)) and layer is not unet.conv_in:
                 layer.to(torch.bfloat16)

@@ -1,8 +1,7 @@
-"""A training step in little memory: the same gradient, in pieces and with blocks computed twice."""
+"""Training steps in little memory: the same gradient in chunks and with recomputed blocks."""
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 
 import pytest
@@ -20,116 +19,148 @@ from dreamfusion3d.memory.checkpoint_plan import (
 from dreamfusion3d.memory.checkpointed import run_checkpointed
 from dreamfusion3d.memory.oom_fallback import CostedPlan, FallbackChain, select_plans
 from dreamfusion3d.memory.profiler import extrapolate_chain, measure_memory, profile_chain
-from dreamfusion3d.priors.pixel import train as training
-from dreamfusion3d.priors.pixel import train_blocks, train_planner
-from dreamfusion3d.priors.pixel.losses import pixel_prior_losses, sample_step_randomness, scene_loss
+from dreamfusion3d.priors.pixel import train_blocks, train_planner, unet
+from dreamfusion3d.priors.pixel.losses import NoisyImages, StepRandomness, losses_from_prediction
+from dreamfusion3d.priors.pixel.losses import scene_loss as compute_scene_loss
 from dreamfusion3d.priors.pixel.train import train_pixel_prior
-from dreamfusion3d.priors.pixel.train_blocks import TrainStepContext, backward_in_chunks, train_step_blocks, unet_blocks
-from dreamfusion3d.priors.pixel.unet import build_scheduler, install_view_attention
-from dreamfusion3d.procedural.dataset import CaptionColors, TrainingBatch
+from dreamfusion3d.priors.pixel.train_blocks import (
+    TrainStepContext,
+    backward_in_chunks,
+    step_losses,
+    train_step_blocks,
+    unet_blocks,
+)
+from dreamfusion3d.priors.pixel.unet import (
+    build_scheduler,
+    install_view_attention,
+    predict_image,
+    render_scene_condition,
+)
+from dreamfusion3d.procedural.dataset import CaptionColors, TrainingBatch, batch_cameras
 from tests.support.tiny import CONFIG, tiny_batch, tiny_state
 
 CPU = torch.device("cpu")
-LEVELS = 1000
 
 
 @pytest.fixture(autouse=True)
 def float32(monkeypatch) -> None:
-    """Sums of bfloat16 differ by more than their order: the law is that of float32."""
-    for module in (train_blocks, "dreamfusion3d.priors.pixel.losses"):
-        name = module if isinstance(module, str) else module.__name__
-        monkeypatch.setattr(f"{name}.autocast", lambda device: contextlib.nullcontext())
+    """Compare gradients in float32; in bfloat16 they depend on the order of sums."""
+    monkeypatch.setattr(unet, "_cpu_supports_bfloat16", lambda: False)
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def batch(props: int = 3, views: int = 2) -> TrainingBatch:
-    """With all that a batch may know."""
-    plain = tiny_batch(props, views)
-    lot = generator(1)
-    lights = torch.rand(props, views, 5, 16, 16, generator=lot)
+def full_batch(num_objects: int = 3, views: int = 2) -> TrainingBatch:
+    """A batch with every optional part."""
+    plain = tiny_batch(num_objects, views)
+    g = generator(1)
+    shading = torch.rand(num_objects, views, 5, 16, 16, generator=g)
     return replace(
         plain,
-        shading=lights,
-        peer_shading=[lights[i : i + 1].repeat(2, 1, 1, 1, 1) for i in range(props)],
+        shading=shading,
+        peer_shading=[shading[i : i + 1].repeat(2, 1, 1, 1, 1) for i in range(num_objects)],
         peers=[torch.stack([p, -p]) for p in plain.images],
-        occupancy=torch.rand(props, 32, 32, 32, generator=lot),
-        caption_colors=CaptionColors(plain.tokens[:2], torch.rand(2, 5, 3, generator=lot)),
+        occupancy=torch.rand(num_objects, 32, 32, 32, generator=g),
+        caption_colors=CaptionColors(plain.tokens[:2], torch.rand(2, 5, 3, generator=g)),
     )
 
 
-def lesson(state, alone: bool = False, joint: bool = True) -> TrainStepContext:
+def step_context(state, scene_only: bool = False) -> TrainStepContext:
     attention = install_view_attention(state.model.unet)
-    levels = build_scheduler().alphas_cumprod
-    return TrainStepContext(state.model, 0.5, None if alone else attention, levels, None, joint)
+    alpha_bar = build_scheduler().alphas_cumprod
+    return TrainStepContext(state.model, 0.5, alpha_bar, None if scene_only else attention)
 
 
-def gradients(state) -> torch.Tensor:
+def reference_loss(context: TrainStepContext, batch: TrainingBatch, randomness: StepRandomness) -> torch.Tensor:
+    """The loss of a step without blocks."""
+    model, cameras, size = context.model, batch_cameras(batch), batch.images.shape[-2:]
+    text, volumes, colors = model.predict_scene(batch, randomness.prompt_dropped)
+    scene_images = render_scene_condition(volumes, cameras, *size, jitter=randomness.jitter)
+    if context.attention is None:
+        return compute_scene_loss(model, volumes, scene_images, colors, batch)
+    noisy = NoisyImages.from_batch(batch, randomness, context.alpha_bar)
+    condition = model.conditioner(text, batch.azimuth_deg.flatten(), batch.elevation_deg.flatten())
+    views = batch.images.shape[1] if context.joint else 1
+    predicted = predict_image(
+        model.unet, context.attention, noisy.x_t, noisy.timestep, scene_images, colors, condition, cameras, views=views
+    )
+    losses = losses_from_prediction(model, batch, randomness, noisy, predicted, volumes, scene_images, colors)
+    return losses.image + losses.shading + 0.5 * losses.scene
+
+
+def take_gradients(state) -> torch.Tensor:
     found = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in state.model.parameters()]
-    state.optimiser.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad(set_to_none=True)
     return torch.cat(found)
 
 
-@pytest.mark.parametrize("alone", [False, True])
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_pieces_add_to_the_same_gradient(alone, count):
-    state, shown, told = tiny_state(), batch(), None
-    told = lesson(state, alone)
-    if alone:
-        loss = scene_loss(state.model, shown, 0.3, generator=generator())
-    else:
-        both = pixel_prior_losses(state.model, told.attention, told.alpha_bar, shown, 0.3, generator=generator())
-        loss = both.image + both.shading + 0.5 * both.scene
+@pytest.mark.parametrize("scene_only", [False, True])
+@pytest.mark.parametrize("joint", [False, True])
+def test_step_losses_are_those_without_blocks(scene_only, joint):
+    state, example = tiny_state(), full_batch()
+    context = replace(step_context(state, scene_only), joint=joint)
+    randomness = context.sample_randomness(example, 0.3, generator())
+    expected = reference_loss(context, example, randomness)
+    expected.backward()
+    expected_gradients = take_gradients(state)
+    loss = step_losses(context, example, randomness).total(0.5)
     loss.backward()
-    wanted = gradients(state)
-    drawn = sample_step_randomness(shown, 0.3, 0 if alone else LEVELS, generator=generator(), device=CPU)
+    assert torch.equal(loss, expected) and torch.equal(take_gradients(state), expected_gradients)
+
+
+@pytest.mark.parametrize("scene_only", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_backward_in_chunks_gives_the_same_gradient(scene_only, count):
+    state, example = tiny_state(), full_batch()
+    context = step_context(state, scene_only)
+    randomness = context.sample_randomness(example, 0.3, generator())
+    loss = reference_loss(context, example, randomness)
+    loss.backward()
+    expected = take_gradients(state)
     schedules: list = [None]
-    n = len(train_step_blocks(told, shown, drawn))
-    schedules += [way(n) for way in (recompute_all_schedule, sqrt_schedule)]
-    schedules.append((tuple((i,) for i in range(n - 1)), n - 1))  # one within another
-    kept = None
+    n = len(train_step_blocks(context, example, randomness))
+    schedules += [make_schedule(n) for make_schedule in (recompute_all_schedule, sqrt_schedule)]
+    schedules.append((tuple((i,) for i in range(n - 1)), n - 1))  # nested
+    first = None
     for schedule in schedules:
-        value = backward_in_chunks(told, shown, drawn, count, schedule)
+        value = backward_in_chunks(context, example, randomness, count, schedule)
         assert value == pytest.approx(float(loss.detach()), rel=1e-5)
-        found = gradients(state)
-        kept = found if kept is None else kept
-        assert (found - kept).norm() <= 1e-6 * kept.norm(), (count, schedule)
-        # a bias that every cell of the volume adds to is the worst: 2e-6 by the order of its sum
-        assert (found - wanted).norm() <= 4e-6 * wanted.norm(), (count, schedule)
+        found = take_gradients(state)
+        first = found if first is None else first
+        assert (found - first).norm() <= 1e-6 * first.norm(), (count, schedule)
+        # a bias that all voxels contribute to is the worst: 2e-6 by the order of its sum
+        assert (found - expected).norm() <= 4e-6 * expected.norm(), (count, schedule)
 
 
-def test_the_blocks_of_the_network_are_the_network():
+def test_unet_blocks_are_the_network():
     state = tiny_state()
-    unet = state.model.unet
-    x = torch.randn(2, unet.config.in_channels, 4, 4, generator=generator())
-    condition = torch.randn(2, unet.time_embedding.linear_2.out_features, generator=generator())
+    network = state.model.unet
+    x = torch.randn(2, network.config.in_channels, 4, 4, generator=generator())
+    condition = torch.randn(2, network.time_embedding.linear_2.out_features, generator=generator())
     timestep = torch.tensor([3, 700])
-    install_view_attention(unet)
-    wanted = unet(x, timestep, class_labels=condition).sample
-    blocks = unet_blocks(unet, timestep)
+    install_view_attention(network)
+    expected = network(x, timestep, class_labels=condition).sample
+    blocks = unet_blocks(network, timestep)
     found = run_checkpointed(blocks, save_all_schedule(len(blocks)), {"h": x, "condition": condition})
-    assert torch.equal(found["h"], wanted) and set(found) == {"h"}, "all that crossed has ended"
+    assert torch.equal(found["h"], expected) and set(found) == {"h"}, "every skip connection is consumed"
 
 
-def test_predicted_peaks_are_the_measured_ones():
-    """Of schedules for a step of four props, from steps of one and two."""
+def test_extrapolate_chain_predicts_measured_peaks():
+    """Peaks of a step of four objects, from steps of one and two."""
     state = tiny_state()
-    told, parameters = lesson(state), list(state.model.parameters())
+    context, parameters = step_context(state), list(state.model.parameters())
 
-    def blocks(props: int):
-        shown = replace(batch(props, 2), caption_colors=None)
-        drawn = sample_step_randomness(shown, 0.1, LEVELS, generator=generator(), device=CPU)
-        return train_step_blocks(told, shown, drawn)
+    def blocks(num_objects: int):
+        example = replace(full_batch(num_objects, 2), caption_colors=None)
+        return train_step_blocks(context, example, context.sample_randomness(example, 0.1, generator()))
 
     chain = extrapolate_chain(*(profile_chain(blocks(n), {}, CPU, parameters) for n in (1, 2)), (1, 2), 4)
     assert len(chain) > 10 and any(e.last_consumer - e.producer > 3 for e in chain.edges), "skip connections cross it"
     points, whole = pareto_front(chain), blocks(4)
-    known = [
-        schedule_cost(chain, way(len(chain))) for way in (save_all_schedule, recompute_all_schedule, sqrt_schedule)
-    ]
-    for point in known:
+    for make_schedule in (save_all_schedule, recompute_all_schedule, sqrt_schedule):
+        point = schedule_cost(chain, make_schedule(len(chain)))
         assert [p for p in points if p.peak <= point.peak][-1].seconds <= point.seconds + 1e-9
     for point in (points[0], points[len(points) // 2], points[-1]):
         for p in parameters:
@@ -139,21 +170,20 @@ def test_predicted_peaks_are_the_measured_ones():
             meter.reset()
             run_checkpointed(whole, point.schedule, {})["loss"].backward()
             peak = meter.peak_bytes() - start
-        # the least is dominated by one block, whose parts end sooner than the model says
+        # the smallest peak is that of a single block, which frees its tensors earlier than the model assumes
         least = point is points[0]
         assert -0.15 * least - 0.1 * (not least) < peak / point.peak - 1 < 0.05, (peak, point)
 
 
-def run(state, steps=3, budget=None, told=None, **options):
+def train(state, steps=3, budget=None, plans=None):
     return list(
         train_pixel_prior(
             state,
-            lambda n, v, g: batch(n, v),
+            lambda n, v, g: full_batch(n, v),
             steps=steps,
             generator=generator(),
             memory_budget=budget,
-            on_plan=(told if told is not None else {}).update,
-            **options,
+            on_plan=(plans if plans is not None else {}).update,
         )
     )
 
@@ -165,23 +195,23 @@ def weights(state) -> torch.Tensor:
 MIXED = replace(CONFIG, scene_step_fraction=0.5, images_per_step=6, learning_rate=1e-4, scene_learning_rate=1e-4)
 
 
-def test_a_budget_changes_the_way_and_not_the_result(monkeypatch, quick_plans):
-    plain, thrifty, told = tiny_state(config=MIXED), tiny_state(config=MIXED), {}
+def test_train_pixel_prior_with_a_budget_gives_the_same_weights(monkeypatch, quick_plans):
+    plain, limited, plans = tiny_state(config=MIXED), tiny_state(config=MIXED), {}
     monkeypatch.setattr(amount, "used_bytes", lambda device: 0)
     with pytest.raises(InputError, match="the least that would do is ") as refused:
-        run(tiny_state(config=MIXED), budget=1 << 20)
+        train(tiny_state(config=MIXED), budget=1 << 20)
     least = amount.parse_bytes(str(refused.value).rsplit("is ", 1)[1])
-    run(plain)
-    steps = run(thrifty, budget=int(1.02 * least), told=told)
-    assert len(steps) == 3 and all(s.note is None for s in steps)
-    assert any("at a time" in told[kind]["plan"] or "twice" in told[kind]["plan"] for kind in told)
-    assert max(told[kind]["predicted_peak_bytes"] for kind in told) <= 1.02 * least
-    assert (weights(plain) - weights(thrifty)).abs().max() < 2e-5  # Adam's root enlarges rounding
-    told.clear()
+    train(plain)
+    steps = train(limited, budget=int(1.02 * least), plans=plans)
+    assert len(steps) == 3 and all(s.warning is None for s in steps)
+    assert any("at a time" in plan["plan"] or "recomputed" in plan["plan"] for plan in plans.values())
+    assert max(plan["predicted_peak_bytes"] for plan in plans.values()) <= 1.02 * least
+    assert (weights(plain) - weights(limited)).abs().max() < 2e-5  # Adam's root enlarges rounding
+    plans.clear()
     roomy = tiny_state(config=MIXED)
-    run(roomy, budget=1 << 36, told=told)
-    assert "all 3 props at once" in told["pictures"]["plan"]
-    assert torch.equal(weights(roomy), weights(plain)), "with enough memory nothing is done otherwise"
+    train(roomy, budget=1 << 36, plans=plans)
+    assert "all 3 objects at once" in plans["pictures"]["plan"]
+    assert torch.equal(weights(roomy), weights(plain)), "with enough memory the step is the usual one"
 
 
 @pytest.mark.parametrize(
@@ -192,52 +222,51 @@ def test_a_budget_changes_the_way_and_not_the_result(monkeypatch, quick_plans):
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
     ],
 )
-def test_out_of_memory_goes_on_in_smaller_pieces(monkeypatch, error):
-    """The planted error strikes after a part of the gradient is there already."""
+def test_train_pixel_prior_out_of_memory_continues_in_smaller_chunks(monkeypatch, error):
+    """The error comes after part of the gradient has been accumulated."""
     undisturbed, state = tiny_state(config=MIXED), tiny_state(config=MIXED)
-    wanted = run(undisturbed)
-    left, true_errors = [2], train_blocks.losses_from_prediction
+    expected = train(undisturbed)
+    left, original = [2], train_blocks.losses_from_prediction
 
     def failing(*args, **kwargs):
         if left[0] > 0:
             left[0] -= 1
             raise error
-        return true_errors(*args, **kwargs)
+        return original(*args, **kwargs)
 
     monkeypatch.setattr(train_blocks, "losses_from_prediction", failing)
-    monkeypatch.setattr("dreamfusion3d.priors.pixel.losses.losses_from_prediction", failing)
-    steps = run(state)
+    steps = train(state)
     assert [s.index for s in steps] == [1, 2, 3] and left == [0]
-    for a, b in zip(steps, wanted, strict=True):
-        assert a.alone == b.alone and a.loss == pytest.approx(b.loss, rel=1e-4)
-    notes = [s.note for s in steps if s.note]
-    assert len(notes) == 1 and notes[0].count("out of memory; going on with less") == 2
-    assert "1 of 3 props at a time" in notes[0] and "\n" not in notes[0]
+    for a, b in zip(steps, expected, strict=True):
+        assert a.scene_only == b.scene_only and a.loss == pytest.approx(b.loss, rel=1e-4)
+    warnings = [s.warning for s in steps if s.warning]
+    assert len(warnings) == 1 and warnings[0].count("out of memory; going on with less") == 2
+    assert "1 of 3 objects at a time" in warnings[0] and "\n" not in warnings[0]
     assert (weights(state) - weights(undisturbed)).abs().max() < 2e-5
 
 
-def test_an_error_of_another_kind_is_not_hidden(monkeypatch):
+def test_train_pixel_prior_raises_other_errors(monkeypatch):
     def wrong(*args, **kwargs):
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(training, "pixel_prior_losses", wrong)
+    monkeypatch.setattr(train_blocks, "losses_from_prediction", wrong)
     with pytest.raises(RuntimeError, match="shapes differ"):
-        run(tiny_state())
+        train(tiny_state())
 
 
-def test_no_way_left_is_one_line():
-    ladder = FallbackChain([CostedPlan("a", "much"), CostedPlan("b", "little")], CPU)
+def test_fallback_chain_without_a_plan_left():
+    chain = FallbackChain([CostedPlan("a", "much"), CostedPlan("b", "little")], CPU)
     undone = []
 
-    def run_out(choice):
+    def run_out(plan):
         raise MemoryError("no room")
 
     with pytest.raises(InputError, match="no way of taking a step needs less than 'little'"):
-        ladder.run(run_out, lambda: undone.append(1))
+        chain.run(run_out, lambda: undone.append(1))
     assert len(undone) == 2
 
 
-def test_plans_within_a_budget_are_the_fastest_first():
+def test_select_plans_orders_by_time_within_the_budget():
     plans = [
         CostedPlan(i, str(i), peak, seconds)
         for i, (peak, seconds) in enumerate([(2 << 20, 9.0), (3 << 20, 5.0), (4 << 20, 6.0), (8 << 20, 1.0)])
@@ -248,5 +277,5 @@ def test_plans_within_a_budget_are_the_fastest_first():
         select_plans(plans, 1 << 20, "it")
 
 
-def test_props_are_halved_to_single_ones():
+def test_chunk_counts_double_to_single_objects():
     assert [train_planner._chunk_counts(n) for n in (1, 4, 6)] == [[1], [1, 2, 4], [1, 2, 4, 6]]
