@@ -36,7 +36,7 @@ def sample_ddim(
     """Sample one image per camera from ``noise``, yielding the predicted x_0 after every step.
 
     Args:
-        text: Prompts, as for ``cfg_denoise``.
+        text: Prompts, as for ``CFGDenoiser``.
         steps: DDIM steps.
         scale: Guidance scale.
         views: Consecutive cameras that are denoised jointly.

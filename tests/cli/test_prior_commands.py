@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.priors.loading import load_prior
-from dreamfusion3d.priors.pixel import dataset_cache, train_command
+from dreamfusion3d.priors.pixel import train_command
 from dreamfusion3d.priors.pixel.train_state import PriorTrainConfig
 from dreamfusion3d.procedural import dataset
 from dreamfusion3d.procedural.categories import CATEGORIES
@@ -78,7 +78,6 @@ def test_train_prior_renders_trains_and_resumes(
     monkeypatch.setattr(train_command, "SAMPLE_PROMPTS", ("a mug",))
     monkeypatch.setattr(train_command, "LOG_INTERVAL", 1)
     monkeypatch.setattr(train_command, "PriorTrainConfig", functools.partial(PriorTrainConfig, scene_step_fraction=0.0))
-    monkeypatch.setattr(dataset_cache, "VIEWS_PER_OBJECT", 4)
     monkeypatch.setattr(dataset, "TRAIN_IMAGE_SIZE", 16)
     out, cache = tmp_path / "out", tmp_path / "cache"
     common = ("train-prior", out, "--init-from", folder, "--cache", cache, "--num-objects", 2, "--device", "cpu")
