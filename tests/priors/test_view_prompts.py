@@ -157,9 +157,9 @@ def test_conditioning_perp_neg_excludes_unseen_views():
     assert by_azimuth[90] == pytest.approx((most, 0), abs=1e-6)
     assert by_azimuth[180] == pytest.approx((most, most), abs=1e-6)
     view_weight = torch.linspace(0, 1, 11)
-    assert (perp_neg_strength(view_weight).diff() < 0).all() and float(perp_neg_strength(view_weight)[-1]) == pytest.approx(
-        0, abs=1e-7
-    )
+    assert (perp_neg_strength(view_weight).diff() < 0).all() and float(
+        perp_neg_strength(view_weight)[-1]
+    ) == pytest.approx(0, abs=1e-7)
 
 
 def test_perpendicular_component_is_orthogonal_and_complete():
