@@ -272,6 +272,7 @@ def render_dataset(
     num_views: int = 6,
     *,
     categories: list[str] | None = None,
+    image_size: int | None = None,
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[int, ObjectDataset | None]]:
@@ -279,6 +280,9 @@ def render_dataset(
 
     Every form (category, count, option) is equally likely, because the prior must distinguish
     them. Up to `MAX_PEERS` objects of one label share their cameras.
+
+    Args:
+        image_size: Edge of the images in pixels (default: `TRAIN_IMAGE_SIZE`).
 
     Yields:
         (number of objects rendered so far, None), and finally (number of objects, dataset).
@@ -298,7 +302,9 @@ def render_dataset(
                 _sample_weighted(_material_weights(category), generator),
                 option,
             )
-            cameras = sample_orbit_cameras(num_views, generator=generator, size=TRAIN_IMAGE_SIZE, spread=False)
+            cameras = sample_orbit_cameras(
+                num_views, generator=generator, size=image_size or TRAIN_IMAGE_SIZE, spread=False
+            )
             objects = sample_objects(category, count, label.size, n, option=option, generator=generator)
             layers.append(_render_layers(objects, label.material, cameras, device))
             occupancy.append((object_occupancy(objects) * 255).round().to(torch.uint8))

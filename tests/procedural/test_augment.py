@@ -1,4 +1,4 @@
-"""Rewrites keep what a sentence means."""
+"""Caption augmentations preserve the meaning."""
 
 from __future__ import annotations
 
@@ -13,41 +13,39 @@ from dreamfusion3d.procedural.augment import (
     generate_unrelated_prompt,
 )
 from dreamfusion3d.procedural.captions import generate_caption
+from dreamfusion3d.procedural.lexicon import random_chooser
 from dreamfusion3d.procedural.prompt_rules import parse_with_rules
 
-
-def picker(generator):
-    return lambda options: options[int(torch.randint(len(options), (), generator=generator))]
-
-
-BY_RULES = [
-    r for r in (*TRAIN_AUGMENTATIONS, *HELD_OUT_AUGMENTATIONS) if r.__name__ not in ("_misspelt", "_swapped", "_listed")
-]
+ALL_AUGMENTATIONS = (*TRAIN_AUGMENTATIONS, *HELD_OUT_AUGMENTATIONS)
+MISSPELLINGS = [a for a in ALL_AUGMENTATIONS if a.__name__ in ("_misspell", "_swap_letters")]
+PARSEABLE = [a for a in ALL_AUGMENTATIONS if a not in MISSPELLINGS and a.__name__ != "_to_comma_list"]
 
 
-@pytest.mark.parametrize("one", BY_RULES, ids=lambda r: r.__name__)
-def test_a_rewrite_keeps_the_meaning(one):
-    """What is well spelt, the rules can still read: an independent check of the rewrites."""
+def test_augmentations_are_partitioned():
+    assert len(MISSPELLINGS) == 2 and len(PARSEABLE) == len(ALL_AUGMENTATIONS) - 3
+
+
+@pytest.mark.parametrize("augmentation", PARSEABLE, ids=lambda a: a.__name__)
+def test_augmentation_preserves_meaning(augmentation):
+    """The rule-based parser reads correctly spelled augmentations: an independent check."""
     generator = torch.Generator().manual_seed(3)
     kept = changed = 0
     for _ in range(150):
-        meaning = random_spec(generator=generator)
-        before = generate_caption(meaning, generator=generator)
-        after = one(before, picker(generator))
+        spec = random_spec(generator=generator)
+        before = generate_caption(spec, generator=generator)
+        after = augmentation(before, random_chooser(generator))
         changed += after != before
-        kept += parse_with_rules(after).spec == meaning
+        kept += parse_with_rules(after).spec == spec
     assert kept >= 147 and changed > 20
 
 
-def test_misspelling_changes_one_word_a_little():
+def test_misspellings_change_one_word_by_one_edit():
     generator = torch.Generator().manual_seed(0)
-    for spoil in (
-        r for r in (*TRAIN_AUGMENTATIONS, *HELD_OUT_AUGMENTATIONS) if r.__name__ in ("_misspelt", "_swapped")
-    ):
+    for misspell in MISSPELLINGS:
         changed = 0
         for _ in range(50):
             before = "a striped pitcher without handles"
-            after = spoil(before, picker(generator))
+            after = misspell(before, random_chooser(generator))
             pairs = list(zip(before.split(), after.split(), strict=True))
             wrong = [(a, b) for a, b in pairs if a != b]
             assert len(wrong) <= 1 and all(abs(len(a) - len(b)) <= 1 for a, b in wrong)
@@ -55,17 +53,17 @@ def test_misspelling_changes_one_word_a_little():
         assert changed > 40
 
 
-def test_rewriting_is_repeatable_and_varied():
-    def some(seed):
+def test_augment_caption_is_deterministic_and_varied():
+    def augmented(seed):
         generator = torch.Generator().manual_seed(seed)
         return [augment_caption("a red mug with one handle", generator=generator) for _ in range(20)]
 
-    assert some(0) == some(0) != some(1) and len(set(some(0))) > 10
+    assert augmented(0) == augmented(0) != augmented(1) and len(set(augmented(0))) > 10
 
 
-@pytest.mark.parametrize("kept_out", [False, True])
-def test_strangers_are_not_of_this_world(kept_out):
+@pytest.mark.parametrize("held_out", [False, True])
+def test_unrelated_prompts_have_no_category(held_out):
     generator = torch.Generator().manual_seed(0)
     for _ in range(200):
-        sentence = generate_unrelated_prompt(generator=generator, held_out=kept_out)
+        sentence = generate_unrelated_prompt(generator=generator, held_out=held_out)
         assert parse_with_rules(sentence).spec is None, sentence

@@ -1,4 +1,4 @@
-"""Sentences: what the grammar writes is read back, paraphrases are one meaning, the rest is named."""
+"""Captions parse back to their spec, paraphrases to one spec, and the rest is reported."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ import pytest
 import torch
 
 from dreamfusion3d.procedural.captions import generate_caption
-from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS, format_category_names
+from dreamfusion3d.procedural.categories import CATEGORIES, format_category_names
 from dreamfusion3d.procedural.objects import COLORS, SIZES, ObjectSpec
 from dreamfusion3d.procedural.prompt_rules import parse_with_rules
 
 
-def meanings():
-    """Every form, size and finish of every kind, with colours that take turns."""
-    colours = itertools.cycle(["natural", *COLORS])
-    seconds = itertools.cycle(["default", *list(COLORS)[::-1], "default"])
-    for kind in CATEGORIES.values():
-        for (count, option), size, finish in itertools.product(kind.variants(), SIZES, kind.materials):
-            # a colour of handles that are not there cannot be said
-            second = next(seconds) if count or kind.second_part_words is not HANDLE_WORDS else "default"
-            if second != "default" and set(kind.second_part_words) & set(kind.option_words):
-                option = True  # nor of a sail
-            yield ObjectSpec(kind.name, next(colours), second, count, size, finish, option)
+def all_specs():
+    """Every form, size and material of every category, cycling through the colors."""
+    colors = itertools.cycle(["natural", *COLORS])
+    second_colors = itertools.cycle(["default", *list(COLORS)[::-1], "default"])
+    for category in CATEGORIES.values():
+        for (count, option), size, material in itertools.product(category.variants(), SIZES, category.materials):
+            # a caption cannot name the color of absent handles, nor of an absent sail
+            second_color = next(second_colors) if count or not category.second_part_is_handles else "default"
+            if second_color != "default" and set(category.second_part_words) & set(category.option_words):
+                option = True
+            yield ObjectSpec(category.name, next(colors), second_color, count, size, material, option)
 
 
-def test_captions_are_read_back():
+def test_generate_caption_parses_back():
     generator = torch.Generator().manual_seed(0)
-    for meaning, plain in itertools.product(meanings(), (True, False, False)):
-        sentence = generate_caption(meaning, generator=generator, plain=plain)
-        reading = parse_with_rules(sentence)
-        assert reading.spec == meaning, sentence
-        assert not reading.unknown_words and not reading.notes, sentence
+    for spec, plain in itertools.product(all_specs(), (True, False, False)):
+        sentence = generate_caption(spec, generator=generator, plain=plain)
+        parsed = parse_with_rules(sentence)
+        assert parsed.spec == spec, sentence
+        assert not parsed.unknown_words and not parsed.notes, sentence
 
 
-def test_the_wording_varies_and_is_repeatable():
-    meaning = ObjectSpec("mug", "red", "blue", 1, "small")
-    generator = torch.Generator().manual_seed(1)
-    sentences = {generate_caption(meaning, generator=generator) for _ in range(30)}
-    assert len(sentences) > 8
-    assert generate_caption(meaning, generator=torch.Generator().manual_seed(2)) == generate_caption(
-        meaning, generator=torch.Generator().manual_seed(2)
-    )
+def test_generate_caption_is_varied_and_deterministic():
+    spec = ObjectSpec("mug", "red", "blue", 1, "small")
+
+    def captions(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return [generate_caption(spec, generator=generator) for _ in range(30)]
+
+    assert len(set(captions(1))) > 8 and captions(2) == captions(2)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_wording_varies_and_is_repeatable():
         ("a duck with an orange beak", "a rubber duck whose bill is orange"),
     ],
 )
-def test_paraphrases(one, other):
+def test_parse_with_rules_paraphrases_are_equal(one, other):
     assert parse_with_rules(one).spec is not None
     assert parse_with_rules(one).spec == parse_with_rules(other).spec
 
@@ -138,12 +138,12 @@ def test_paraphrases(one, other):
         ("a pot", "a cactus in a pot"),
     ],
 )
-def test_other_meanings(one, other):
+def test_parse_with_rules_distinguishes_specs(one, other):
     assert parse_with_rules(one).spec != parse_with_rules(other).spec
 
 
 @pytest.mark.parametrize(
-    ("prompt", "kind", "unknown"),
+    ("prompt", "category", "unknown"),
     [
         ("a steampunk mug", "mug", ["steampunk"]),
         ("a cup and a bowl", "bowl", ["cup"]),
@@ -166,59 +166,59 @@ def test_other_meanings(one, other):
         ("mug_mug", "mug", []),
     ],
 )
-def test_what_has_no_effect_is_reported(prompt, kind, unknown):
-    reading = parse_with_rules(prompt)
-    assert (reading.spec.category if reading.spec else None) == kind
-    assert reading.unknown_words == unknown
+def test_parse_with_rules_reports_unknown_words(prompt, category, unknown):
+    parsed = parse_with_rules(prompt)
+    assert (parsed.spec.category if parsed.spec else None) == category
+    assert parsed.unknown_words == unknown
 
 
 @pytest.mark.parametrize(
-    ("prompt", "handles", "words"),
+    ("prompt", "count", "note"),
     [
-        ("a mug with three handles", 2, "0 or 1 or 2 handles here, not 3: making 2"),
+        ("a mug with three handles", 2, "0 or 1 or 2 handles here, not 3: using 2"),
         ("a mug with 12 handles", 2, "not 12"),
         ("a mug with ٣ handles", 2, "not 3"),
         ("a bowl with one handle", 0, "0 or 2"),
-        ("a chair with two handles", 0, "not 2: making 0"),
+        ("a chair with two handles", 0, "not 2: using 0"),
         ("a teapot without a handle", 1, "1 handle here, not 0"),
         ("a table with seven legs", 4, "1 or 4 legs here, not 7"),
         ("a cake with nine tiers", 3, "1 or 2 or 3 tiers here, not 9"),
         ("a six-handled vase", 2, "not 6"),
     ],
 )
-def test_handles_that_do_not_exist_are_noted(prompt, handles, words):
-    reading = parse_with_rules(prompt)
-    assert reading.spec is not None and reading.spec.count == handles
-    assert len(reading.notes) == 1 and words in reading.notes[0]
-    assert not reading.unknown_words
+def test_parse_with_rules_notes_invalid_counts(prompt, count, note):
+    parsed = parse_with_rules(prompt)
+    assert parsed.spec is not None and parsed.spec.count == count
+    assert len(parsed.notes) == 1 and note in parsed.notes[0]
+    assert not parsed.unknown_words
 
 
 @pytest.mark.parametrize(
     ("prompt", "note"),
     [
-        ("a white mug with a red lid", "the lid has no colour of its own here: red is left out"),
-        ("a blue mug on a white table", "the table has no colour of its own here: white is left out"),
-        ("a house with a stone chimney", "only the whole can be stone here, not the chimney alone"),
+        ("a white mug with a red lid", "the lid has no color of its own here: ignoring red"),
+        ("a blue mug on a white table", "the table has no color of its own here: ignoring white"),
+        ("a house with a stone chimney", "only the whole object can be stone here, not just the chimney"),
     ],
 )
-def test_what_is_said_of_something_else_is_noted(prompt, note):
+def test_parse_with_rules_notes_attributes_of_other_things(prompt, note):
     assert parse_with_rules(prompt).notes == [note]
 
 
-def test_a_finish_that_a_kind_does_not_have_is_noted():
-    reading = parse_with_rules("a glass chair")
-    assert reading.spec == ObjectSpec("chair") and not reading.unknown_words
-    assert reading.notes == ["a chair is not glass here: making it plain"]
+def test_parse_with_rules_notes_invalid_materials():
+    parsed = parse_with_rules("a glass chair")
+    assert parsed.spec == ObjectSpec("chair") and not parsed.unknown_words
+    assert parsed.notes == ["a chair cannot be glass here: using plain"]
 
 
 @pytest.mark.parametrize(
     "prompt", ["mug " * 3000, "a" * 10_000, "1" * 10_000 + " handles mug", "²-handled mug", "\x00mug"]
 )
-def test_odd_prompts_do_not_break_the_reader(prompt):
+def test_parse_with_rules_survives_odd_prompts(prompt):
     parse_with_rules(prompt)
 
 
-def test_nouns_belong_to_one_kind():
-    nouns = [n for kind in CATEGORIES.values() for n in (kind.name, *kind.synonyms)]
+def test_nouns_name_one_category():
+    nouns = [n for category in CATEGORIES.values() for n in (category.name, *category.synonyms)]
     assert len(nouns) == len(set(nouns))
-    assert all(kind in format_category_names() for kind in CATEGORIES)
+    assert all(name in format_category_names() for name in CATEGORIES)

@@ -1,4 +1,4 @@
-"""Every prop is one solid with the holes that its kind promises, inside the box of the scene."""
+"""Every object is one solid of the expected genus, inside the bounds of the scene."""
 
 from __future__ import annotations
 
@@ -16,73 +16,73 @@ from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.objects import SIZES, ObjectBatch, sample_objects
 
-FORMS = [(kind.name, count, option) for kind in CATEGORIES.values() for count, option in kind.variants()]
-REACH = 0.8
-TALLER = {("snowman", "tall"): 0.87}  # its hat: the reach of the one that leaves the box
+FORMS = [(category.name, count, option) for category in CATEGORIES.values() for count, option in category.variants()]
+HALF_EXTENT = 0.8
+LARGER_HALF_EXTENT = {("snowman", "tall"): 0.87}  # its hat is the only part outside
 
 
-def styles(kind: str, count: int, option: bool, size: str, number: int, seed: int = 0) -> ObjectBatch:
-    """``number`` random props, and as many with every variation at an end of its range."""
+def sample_variations(category: str, count: int, option: bool, size: str, number: int, seed: int = 0) -> ObjectBatch:
+    """``number`` random objects, and as many with every parameter at an end of its range."""
     generator = torch.Generator().manual_seed(seed)
-    props = sample_objects(kind, count, size, 2 * number, option=option, generator=generator)
-    variation = props.variation.clone()
+    objects = sample_objects(category, count, size, 2 * number, option=option, generator=generator)
+    variation = objects.variation.clone()
     variation[number:] = torch.sign(variation[number:])
-    return replace(props, variation=variation)
+    return replace(objects, variation=variation)
 
 
-def box_surface(reach: float, samples: int = 29) -> torch.Tensor:
-    """Points (n, 3) on the six faces of [-reach, reach]^3."""
-    axis = torch.linspace(-reach, reach, samples)
+def box_surface(half_extent: float, samples: int = 29) -> torch.Tensor:
+    """Points (n, 3) on the six faces of [-half_extent, half_extent]^3."""
+    axis = torch.linspace(-half_extent, half_extent, samples)
     u, v = torch.meshgrid(axis, axis, indexing="ij")
     faces = []
-    for end in (-reach, reach):
+    for end in (-half_extent, half_extent):
         w = torch.full_like(u, end)
         faces += [torch.stack(p, -1).reshape(-1, 3) for p in ((u, v, w), (u, w, v), (w, u, v))]
     return torch.cat(faces)
 
 
-def distances(props: ObjectBatch, points: torch.Tensor) -> torch.Tensor:
-    """(instance, point)."""
-    n, m = len(props), len(points)
-    return props.distance(points.expand(n, m, 3), torch.arange(n)[:, None].expand(n, m))
+def distances(objects: ObjectBatch, points: torch.Tensor) -> torch.Tensor:
+    """Distance of each object (row) at each point (column)."""
+    n, m = len(objects), len(points)
+    return objects.distance(points.expand(n, m, 3), torch.arange(n)[:, None].expand(n, m))
 
 
-@pytest.mark.parametrize(("kind", "count", "option"), FORMS)
-def test_props_stay_in_the_box(kind, count, option):
-    """Nothing crosses the box's faces, nor is anything outside; with one body each, all is inside."""
+@pytest.mark.parametrize(("category", "count", "option"), FORMS)
+def test_shapes_stay_inside_the_bounds(category, count, option):
+    """Nothing crosses the faces of the box, and nothing is outside; each object is connected, so it is inside."""
     outside = torch.rand(3000, 3, generator=torch.Generator().manual_seed(1)) * 3 - 1.5
     for size in SIZES:
-        reach = TALLER.get((kind, size), REACH)
-        points = torch.cat([box_surface(reach), outside[outside.abs().amax(-1) > reach]])
-        assert distances(styles(kind, count, option, size, 3), points).min() > 0, size
+        half_extent = LARGER_HALF_EXTENT.get((category, size), HALF_EXTENT)
+        points = torch.cat([box_surface(half_extent), outside[outside.abs().amax(-1) > half_extent]])
+        assert distances(sample_variations(category, count, option, size, 3), points).min() > 0, size
 
 
-@pytest.mark.parametrize(("kind", "count", "option"), FORMS)
-def test_a_prop_is_one_solid_of_its_genus(kind, count, option):
-    """Also open vessels are one solid, their walls; only handles make holes."""
-    props = styles(kind, count, option, "normal", 1)
-    for index in range(len(props)):
-        grid = ground_truth_grid(props, index, 64)
+@pytest.mark.parametrize(("category", "count", "option"), FORMS)
+def test_shapes_are_one_solid_of_the_expected_genus(category, count, option):
+    """Open vessels are one solid too, their walls; only handles make holes."""
+    objects = sample_variations(category, count, option, "normal", 1)
+    for index in range(len(objects)):
+        grid = ground_truth_grid(objects, index, 64)
         assert ndimage.label(grid > 0)[1] == 1
         report = mesh_quality(extract_solid(grid, 0.0, GROUND_TRUTH_BOUND))
         assert report.watertight and report.manifold and report.components == 1
-        assert report.genus == CATEGORIES[kind].expected_genus(count)
+        assert report.genus == CATEGORIES[category].expected_genus(count)
 
 
-@pytest.mark.parametrize("kind", ["pitcher", "mug", "vase", "bowl", "goblet"])
-def test_vessels_are_open_at_the_top_and_closed_below(kind):
-    props = styles(kind, CATEGORIES[kind].counts[0], False, "normal", 2)
+@pytest.mark.parametrize("category", ["pitcher", "mug", "vase", "bowl", "goblet"])
+def test_vessels_are_open_at_the_top_and_closed_at_the_bottom(category):
+    objects = sample_variations(category, CATEGORIES[category].counts[0], False, "normal", 2)
     heights = torch.linspace(-0.8, 0.8, 321)
     axis = torch.stack([torch.zeros_like(heights), heights, torch.zeros_like(heights)], -1)
-    for inside in distances(props, axis) < 0:
+    for inside in distances(objects, axis) < 0:
         solid = heights[inside]
         assert solid.max() < 0.2, "the axis leaves the floor and meets nothing above"
         # the floor is thicker than a voxel of a standard mesh
         assert inside.sum() * 0.005 > 0.03
 
 
-def test_the_true_mesh_is_in_world_units():
-    """The barrel's widest radius is what its style says; size words scale the axes."""
+def test_ground_truth_mesh_is_in_scene_units():
+    """The widest radius of a barrel follows from its parameters; size words scale the axes."""
     plain = sample_objects("barrel", 0, "normal", 1, generator=torch.Generator().manual_seed(3))
     tall = replace(plain, scale=torch.tensor([SIZES["tall"]]))
     low, high = mesh_quality(ground_truth_mesh(plain, 0, 64)).bounds
@@ -92,7 +92,7 @@ def test_the_true_mesh_is_in_world_units():
     assert np.array(stretched) / np.array(high) == pytest.approx([0.88, 1.2, 0.88], abs=0.02)
 
 
-def test_size_words_and_handles_are_geometry():
+def test_ground_truth_mesh_has_the_first_handle_at_plus_x():
     mug = ground_truth_mesh(sample_objects("mug", 1, "normal", 1, generator=torch.Generator()), 0, 48)
     _, high = mesh_quality(mug).bounds
     low, _ = mesh_quality(mug).bounds
@@ -100,8 +100,8 @@ def test_size_words_and_handles_are_geometry():
 
 
 @pytest.mark.parametrize("name", ["sphere", "box", "cylinder", "torus", "capsule"])
-def test_simple_distances_are_distances(name):
-    """Unit gradient, and the nearest surface point lies that far away."""
+def test_sdf_primitives_are_distances(name):
+    """The gradient has unit length, and leads to the surface at that distance."""
     shapes = {
         "sphere": lambda x, y, z: sdf.sphere(x, y, z, 0.5),
         "box": lambda x, y, z: sdf.box(x, y, z, 0.4, 0.3, 0.5),
@@ -119,7 +119,7 @@ def test_simple_distances_are_distances(name):
     assert shapes[name](*landed.unbind(-1))[outside].abs().max() < 1e-3
 
 
-def test_set_operations():
+def test_sdf_set_operations():
     a, b = torch.tensor([-1.0, -1.0, 1.0, 0.1]), torch.tensor([-2.0, 1.0, 1.0, 0.1])
     assert sdf.union(a, b).tolist() == pytest.approx([-2, -1, 1, 0.1])
     assert sdf.subtract(a, b).tolist() == pytest.approx([2, -1, 1, 0.1])

@@ -1,4 +1,4 @@
-"""Slips of the hand."""
+"""Correction of typos."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dreamfusion3d.procedural.spelling import correct_spelling
 
 
 @pytest.mark.parametrize(
-    ("word", "right"),
+    ("word", "expected"),
     [
         ("picther", ("pitcher", True)),
         ("mushrom", ("mushroom", False)),
@@ -26,5 +26,5 @@ from dreamfusion3d.procedural.spelling import correct_spelling
         ("", None),
     ],
 )
-def test_one_slip(word, right):
-    assert correct_spelling(word) == right
+def test_correct_spelling(word, expected):
+    assert correct_spelling(word) == expected
