@@ -1,4 +1,4 @@
-"""What fits in how much memory: budgets, measured costs, and which blocks to keep or to compute again.
+"""Memory budgets, cost profiling and activation checkpointing.
 
-Knows chains of functions and numbers of bytes and seconds; nothing of pictures, fields or priors.
+Works on chains of functions with costs in bytes and seconds; independent of images, fields and priors.
 """

@@ -1,19 +1,18 @@
-"""Which blocks of a chain to keep and which to compute again: the least time at every peak.
+"""Optimal activation checkpointing of a chain: the least time at every peak memory.
 
-A chain of blocks 0 .. n-1 is run forward and then backward. Keeping a block holds all that its
-backward pass needs; not keeping it holds its input alone, and computes it again before its backward
-pass. The choice is the one of Beaumont et al. (arXiv 1911.13214, "Optimal checkpointing for
-heterogeneous chains"): the first block of a part is kept, or a part's beginning is run without being
-kept and is treated, when its turn comes, as a part by itself. Their recursion, over all budgets at once:
+A chain of blocks 0 .. n-1 is run forward and then backward. A saved block holds everything that its backward pass
+needs; a recomputed block holds only its input and runs again before its backward pass. Implements the dynamic program
+of Beaumont et al. (arXiv 1911.13214, "Optimal checkpointing for heterogeneous chains"): either the first block of a
+segment is saved, or the beginning of the segment runs without saving and is later treated as a segment by itself. Over
+all budgets m at once,
 
-    T(s, t, m) = min( f_s + b_s + T(s+1, t, m - kept_s),
+    T(s, t, m) = min( f_s + b_s + T(s+1, t, m - saved_s),
                       min over s <= e < t of  sum f_s..f_e + T(e+1, t, m - cut_e) + T(s, e, m) )
 
-What lies between two blocks is a set of tensors, not one: a U-Net's skip connections cross every
-block between their ends. A tensor crosses a contiguous run of cuts, so what a further cut adds is what
-crosses it and not the cut before, and the recursion stays exact. The schedules searched are those of
-nested stretches of the chain; dropping one skip connection inside a stretch that is kept (as
-Checkmate's integer program may, arXiv 1910.02653) is not among them.
+Between two blocks lies a set of tensors: a U-Net's skip connections cross every block between their ends. A tensor
+crosses a contiguous run of cuts, so a further cut adds only the tensors that cross it and not the cut before, and the
+recursion stays exact. The search covers nested stretches of the chain; it does not drop single skip connections inside
+a saved stretch, as Checkmate's integer program can (arXiv 1910.02653).
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# In the order of the forward pass: a block that is kept, or a stretch that is run without being kept and
-# is then, before its backward pass, run by the schedule within.
-RecomputeSchedule = tuple[Any, ...]  # of int and Schedule
-FRONT_GRAINS = 4000  # a front of measured costs is exact to one part in so many of keeping everything
+# In the order of the forward pass: an int is a saved block; a nested schedule is a stretch that first runs without
+# saving, and runs again by that schedule before its backward pass.
+RecomputeSchedule = tuple[Any, ...]  # of int and RecomputeSchedule
+FRONT_GRAINS = 4000  # peaks are rounded to this fraction of the peak of saving everything
 
 
 @dataclass(frozen=True)
 class BlockCost:
-    """One block: bytes beyond what was there before it, and seconds."""
+    """Cost of one block: seconds, and bytes beyond those present before it."""
 
     forward: float
     backward: float
-    no_grad_peak: int  # the most during a forward pass that keeps nothing; its outputs are in it
-    forward_peak: int  # the same of one that keeps what the backward pass needs
-    saved: int  # what such a one leaves, its outputs among it
-    backward_peak: int  # the most during the backward pass, its graph with it, beyond the outputs' gradients
+    no_grad_peak: int  # of a forward pass that saves nothing, including its outputs
+    forward_peak: int  # of a forward pass that saves what the backward pass needs
+    saved: int  # what it leaves behind, including its outputs
+    backward_peak: int  # of the backward pass with its graph, without the outputs' gradients
 
 
 @dataclass(frozen=True)
 class TensorEdge:
-    """A tensor that block ``made`` makes and block ``used`` is the last to take; ``grad``: its gradient's."""
+    """A tensor from the block that produces it to the last block that consumes it."""
 
     producer: int
     last_consumer: int
@@ -54,7 +53,7 @@ class TensorEdge:
 
 @dataclass(frozen=True)
 class ParetoPoint:
-    """A schedule, its peak in bytes and its seconds, forward and backward."""
+    """A schedule with its peak in bytes and its seconds, forward plus backward."""
 
     peak: int
     seconds: float
@@ -63,6 +62,8 @@ class ParetoPoint:
 
 @dataclass(frozen=True)
 class CostChain:
+    """The measured costs of a chain of blocks and the tensors between them."""
+
     costs: tuple[BlockCost, ...]
     edges: tuple[TensorEdge, ...] = ()
 
@@ -78,33 +79,33 @@ class CostChain:
         ]
 
     def cut_bytes(self, s: int, e: int) -> int:
-        """Bytes that blocks s..e have made and blocks after e need."""
+        """Return the bytes that blocks s..e produce and blocks after e need."""
         return self._cuts[s][e] if s <= e else 0
 
     @functools.cached_property
     def gradient_bytes(self) -> list[int]:
-        """Bytes of the gradients that are there before the backward pass of each block."""
+        """Bytes of the gradients present before the backward pass of each block."""
         return [sum(x.grad_bytes for x in self.edges if x.producer <= e < x.last_consumer) for e in range(len(self))]
 
     def block_peak(self, s: int, t: int) -> int:
-        """Of keeping block ``s`` in a part that ends with ``t``, its own forward and backward pass."""
+        """Return the peak of block ``s``, saved in a segment that ends with ``t``, over both its passes."""
         c = self.costs[s]
         return max(c.forward_peak + self.gradient_bytes[t], self.gradient_bytes[s] + c.backward_peak)
 
     def no_grad_peak(self, s: int, e: int, t: int) -> int:
-        """Of running s..e without keeping them, in a part that ends with ``t``."""
+        """Return the peak of running s..e without saving, in a segment that ends with ``t``."""
         peak = max(self.cut_bytes(s, i - 1) + self.costs[i].no_grad_peak for i in range(s, e + 1))
         return peak + self.gradient_bytes[t]
 
 
 def schedule_cost(chain: CostChain, schedule: RecomputeSchedule) -> ParetoPoint:
-    """Peak and seconds of one schedule."""
+    """Compute the peak and seconds of one schedule."""
     return ParetoPoint(*_schedule_cost(chain, schedule), schedule)
 
 
-def _schedule_cost(chain: CostChain, part: RecomputeSchedule) -> tuple[int, float]:
-    t = _last_block(part[-1])
-    first, rest = part[0], part[1:]
+def _schedule_cost(chain: CostChain, segment: RecomputeSchedule) -> tuple[int, float]:
+    t = _last_block(segment[-1])
+    first, rest = segment[0], segment[1:]
     if isinstance(first, int):
         c = chain.costs[first]
         peak, seconds = chain.block_peak(first, t), c.forward + c.backward
@@ -123,7 +124,7 @@ def _schedule_cost(chain: CostChain, part: RecomputeSchedule) -> tuple[int, floa
 
 
 def saved_bytes(chain: CostChain, schedule: RecomputeSchedule) -> int:
-    """Bytes that are there between the forward and the backward pass."""
+    """Return the bytes held between the forward and the backward pass."""
     return sum(
         chain.costs[node].saved if isinstance(node, int) else chain.cut_bytes(_first_block(node), _last_block(node))
         for node in schedule
@@ -139,30 +140,35 @@ def _last_block(node: Any) -> int:
 
 
 def save_all_schedule(num_blocks: int) -> RecomputeSchedule:
+    """Save every block and recompute none."""
     return tuple(range(num_blocks))
 
 
 def recompute_all_schedule(num_blocks: int) -> RecomputeSchedule:
-    """Every block's input is kept and nothing else; the last needs no second run."""
+    """Save every block's input and nothing else; the last block need not run again."""
     return (*((i,) for i in range(num_blocks - 1)), num_blocks - 1)
 
 
 def sqrt_schedule(num_blocks: int) -> RecomputeSchedule:
-    """Chen et al. (arXiv 1604.06174): about sqrt(n) stretches of as many blocks, the last one kept."""
+    """Split into about sqrt(n) stretches of as many blocks, the last one saved (Chen et al., arXiv 1604.06174)."""
     length = math.isqrt(num_blocks - 1) + 1
     stretches = [tuple(range(i, min(i + length, num_blocks))) for i in range(0, num_blocks, length)]
     return (*stretches[:-1], *stretches[-1])
 
 
-# (peak, seconds, how): how is what follows a kept block, or (end, what follows, what is within)
+# (peak, seconds, how): how is the rest after a saved block, or (end of the stretch, rest, schedule of the stretch)
 _Partial = tuple[int, float, Any]
 
 
 def pareto_front(chain: CostChain, grain: int | None = None) -> list[ParetoPoint]:
-    """All schedules that no other beats in both, by rising peak and falling seconds: the first is the
-    least memory with which the chain can be run, the last keeps everything.
+    """Return all Pareto-optimal schedules by increasing peak and decreasing seconds.
 
-    Bytes are rounded up to multiples of ``grain``; 1 is exact, None one part in GRAINS of keeping all.
+    The first needs the least memory with which the chain can run; the last saves everything.
+
+    Args:
+        chain: Costs of the chain.
+        grain: Peaks are rounded up to multiples of so many bytes. 1 is exact; None is 1 / FRONT_GRAINS of the peak of
+            saving everything.
     """
     n = len(chain)
     if grain is None:
@@ -182,7 +188,7 @@ def pareto_front(chain: CostChain, grain: int | None = None) -> list[ParetoPoint
         return (s, *build_schedule(s + 1, t, how[0][2]))
 
     points = (schedule_cost(chain, build_schedule(0, n - 1, how)) for _, _, how in fronts[0, n - 1])
-    # rounding may have hidden that one beats another
+    # rounding may have hidden that one dominates another
     best: list[ParetoPoint] = []
     for point in sorted(points, key=lambda p: (p.peak, p.seconds)):
         if not best or point.seconds < best[-1].seconds:
@@ -191,7 +197,7 @@ def pareto_front(chain: CostChain, grain: int | None = None) -> list[ParetoPoint
 
 
 def _candidates(chain: CostChain, fronts: dict[tuple[int, int], list[_Partial]], s: int, t: int) -> Iterator[_Partial]:
-    """Candidates for the part s..t, from those of shorter parts."""
+    """Yield candidates for the segment s..t from the fronts of shorter segments."""
     block_peak, c = chain.block_peak(s, t), chain.costs[s]
     if s == t:
         yield block_peak, c.forward + c.backward, None
@@ -208,7 +214,7 @@ def _candidates(chain: CostChain, fronts: dict[tuple[int, int], list[_Partial]],
 def _merge_fronts(
     later: Sequence[_Partial], cut_bytes: int, earlier: Sequence[_Partial]
 ) -> Iterator[tuple[int, _Partial, _Partial]]:
-    """Pairs that could be best: at every peak the fastest of each front that stays below it."""
+    """Yield the pairs that can be optimal: at every peak the fastest of each front below it."""
     i = j = 0
     while True:
         yield max(later[i][0] + cut_bytes, earlier[j][0]), later[i], earlier[j]
@@ -238,4 +244,5 @@ def _prune_dominated(candidates: Iterator[_Partial], grain: int) -> list[_Partia
 
 
 def count_blocks(node: RecomputeSchedule) -> int:
+    """Return the number of blocks of a nested schedule."""
     return sum(1 if isinstance(inner, int) else count_blocks(inner) for inner in node)

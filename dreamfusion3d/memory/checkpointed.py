@@ -1,4 +1,4 @@
-"""A chain of blocks run as a schedule says."""
+"""Run a chain of blocks with activation checkpointing by a schedule."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch.utils.checkpoint import checkpoint
 
 from dreamfusion3d.memory.checkpoint_plan import RecomputeSchedule
 
-Activations = dict[str, Tensor]  # what lies between two blocks
+Activations = dict[str, Tensor]  # the named tensors between two blocks
 
 
 @dataclass(frozen=True)
 class Block:
-    """A function of named tensors, that gives further ones; ``ends`` names those that nobody needs after it.
+    """A function from named tensors to further ones; ``consumes`` names inputs that no later block needs.
 
-    What it draws by lot must be drawn before: a block may be run more than once.
+    A block may run more than once, so it must not draw random numbers.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Block:
 
 
 def run_checkpointed(blocks: Sequence[Block], schedule: RecomputeSchedule, state: Activations) -> Activations:
-    """The state after all blocks of ``schedule``; its gradients are those of running them in turn."""
+    """Return the activations after all blocks of ``schedule``; gradients equal those of running them in turn."""
     for node in schedule:
         if isinstance(node, int):
             state = blocks[node](state)
@@ -40,15 +40,14 @@ def run_checkpointed(blocks: Sequence[Block], schedule: RecomputeSchedule, state
 
 
 def _recompute_stretch(blocks: Sequence[Block], schedule: RecomputeSchedule, state: Activations) -> Activations:
-    """A stretch whose input alone is kept.
+    """Run a stretch of which only the input is saved.
 
-    Tensors are handed over one by one: those within a dict would be held by a stretch within a stretch
-    even while the outer one is not kept.
+    Tensors are passed one by one: a nested stretch would hold those within a dict while the outer one is not saved.
     """
     names = list(state)
 
     def run(*values: Tensor) -> Activations:
         return run_checkpointed(blocks, schedule, dict(zip(names, values, strict=True)))
 
-    # no block draws from torch's global generator, so there is no state of it to keep
+    # blocks draw no random numbers, so there is no generator state to preserve
     return checkpoint(run, *state.values(), use_reentrant=False, preserve_rng_state=False)

@@ -1,4 +1,4 @@
-"""Plans from the fastest to the one with the least memory, and what happens when memory runs out."""
+"""Plans ordered from the fastest to the one with the least memory, and the fallback when memory runs out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.memory.budget import format_bytes, is_out_of_memory, release_memory
 
-BUDGET_MARGIN = 1.03  # plans are measured anew in every process: what is told must do the next time, too
+BUDGET_MARGIN = 1.03  # costs are measured anew in every process: the reported minimum must suffice next time too
 
 PlanT = TypeVar("PlanT")
 ResultT = TypeVar("ResultT")
@@ -19,31 +19,31 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class CostedPlan(Generic[PlanT]):
-    """One way of taking a step; ``peak`` bytes and ``seconds`` are predictions, None where none was made."""
+    """A plan for one step with its predicted ``peak`` in bytes and ``seconds``; None if not predicted."""
 
     plan: PlanT
-    description: str  # for people
+    description: str  # for messages
     peak: int | None = None
     seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For records."""
+        """Return the plan and its predictions for JSON."""
         seconds = None if self.seconds is None else round(self.seconds, 4)
         return {"plan": self.description, "predicted_peak_bytes": self.peak, "predicted_seconds": seconds}
 
     def __str__(self) -> str:
         if self.peak is None or self.seconds is None:
             return self.description
-        return f"{self.description}: {format_bytes(self.peak)}, {self.seconds:.2f} s a step (predicted)"
+        return f"{self.description}: {format_bytes(self.peak)}, {self.seconds:.2f} s per step (predicted)"
 
 
 @dataclass
 class FallbackChain(Generic[PlanT]):
-    """``plans`` by rising seconds and falling peak; one of them is taken."""
+    """Plans by increasing seconds and decreasing peak, of which one is current."""
 
     plans: list[CostedPlan[PlanT]]
     device: torch.device
-    warnings: list[str] = field(default_factory=list)  # what the user should be told
+    warnings: list[str] = field(default_factory=list)  # for the user, see `take_warnings`
     index: int = 0
 
     @property
@@ -51,9 +51,9 @@ class FallbackChain(Generic[PlanT]):
         return self.plans[self.index]
 
     def run(self, function: Callable[[PlanT], ResultT], undo: Callable[[], None]) -> ResultT:
-        """``run`` the plan; where memory runs out, ``undo`` what it began and run the next one down.
+        """Call ``function`` with the current plan; when memory runs out, call ``undo`` and fall back to the next plan.
 
-        Raises InputError when the last one needs more than there is, other errors as they come.
+        Raises InputError if memory runs out under the last plan. Other errors propagate.
         """
         while True:
             try:
@@ -62,7 +62,7 @@ class FallbackChain(Generic[PlanT]):
                 if not is_out_of_memory(error):
                     raise
                 reason = " ".join(str(error).split())[:80]
-            # here, and not above: the error holds the frames that hold the tensors
+            # not in the handler above: there the error still holds the frames that hold the tensors
             undo()
             release_memory(self.device)
             self._step_down(reason)
@@ -70,14 +70,14 @@ class FallbackChain(Generic[PlanT]):
     def _step_down(self, reason: str) -> None:
         if self.index + 1 >= len(self.plans):
             raise InputError(
-                f"out of memory ({reason}), and no way of taking a step needs less than '{self.current.description}'; "
-                "free some, or make the pictures smaller"
+                f"out of memory even in the smallest configuration ('{self.current.description}'): {reason}. "
+                "Lower render.resolution or optim.num_views, or free memory"
             )
         self.index += 1
-        self.warnings.append(f"out of memory; going on with less: {self.current}")
+        self.warnings.append(f"out of memory; continuing with {self.current}")
 
     def take_warnings(self) -> str | None:
-        """The notes so far, once."""
+        """Return the warnings so far and clear them; None if there are none."""
         warnings, self.warnings[:] = "; ".join(self.warnings), []
         return warnings or None
 
@@ -85,9 +85,16 @@ class FallbackChain(Generic[PlanT]):
 def select_plans(
     plans: Iterable[CostedPlan[PlanT]], budget: int, subject: str, hint: str = ""
 ) -> list[CostedPlan[PlanT]]:
-    """Those of ``plans`` that fit, without those that another beats in both, the fastest first.
+    """Return the Pareto-optimal plans that fit the budget, fastest first.
 
-    Raises InputError with the least budget that would do, and ``advice``.
+    Args:
+        plans: Plans with predictions.
+        budget: Bytes available.
+        subject: What the plans are for, e.g. "a step"; for the error message.
+        hint: Advice for the error message.
+
+    Raises:
+        InputError: No plan fits; the message gives the smallest sufficient budget.
     """
     front: list[CostedPlan[PlanT]] = []
     for plan in sorted(plans, key=lambda p: (p.peak or 0, p.seconds or 0.0)):
@@ -97,7 +104,7 @@ def select_plans(
     if not fitting:
         least_bytes = BUDGET_MARGIN * (front[0].peak or 0)
         raise InputError(
-            f"--max-memory {format_bytes(budget)} is too little for {subject}: the least that would do is "
+            f"--max-memory {format_bytes(budget)} is too little for {subject}; the minimum is "
             f"{format_bytes(least_bytes)}{hint and '; ' + hint}"
         )
     return fitting[::-1]
