@@ -38,9 +38,7 @@ from dreamfusion3d.pipelines.stages import load_arrays
 from dreamfusion3d.pipelines.surface_extraction import ExtractedSurface, as_numpy_function, silhouette_cameras
 from dreamfusion3d.rendering.deferred import rasterize_gbuffer, sample_texture
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
-from tests.clients.test_blender import blender_report
-from tests.clients.test_gltf_validator import validate
-from tests.clients.test_godot import godot_report
+from tests.support.client_reports import blender_report, gltf_validator_report, godot_report
 
 COARSE = 5000  # faces
 SIZE = 256  # pixels of the views
@@ -110,7 +108,7 @@ def opened(glb: Path, record: dict[str, Any]) -> dict[str, Any]:
             found[name] = f"not run: {missing}"
 
     def validator() -> dict[str, int]:
-        issues = validate(glb)["issues"]
+        issues = gltf_validator_report(glb)["issues"]
         return {key: issues[key] for key in ("numErrors", "numWarnings", "numInfos", "numHints")}
 
     def blender() -> list[str]:

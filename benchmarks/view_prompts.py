@@ -5,7 +5,7 @@
 
 The same prompts and seeds three ways: the bare prompt from everywhere (off), the prompt with the side that
 a camera sees (on), and these with Perp-Neg. ``benchmarks.view_pictures`` says how such a prior comes about;
-``--pictures`` takes the best denoiser of such a folder in its place (``benchmarks.album``).
+``--pictures`` takes the optimal denoiser of such a folder in its place (``tests/support/caption_oracle.py``).
 Each asset is held against the true prop that is most like it: by how much the worst side is more like the
 front than it should be (``evaluate/consistency.py``). Prints JSON; ``OUT/view_prompts.png`` has a row a way,
 below that of a true prop, and a column an azimuth, from the front by 45 degrees.
@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.album import Album
 from benchmarks.view_pictures import KINDS
 from benchmarks.ways import figures, judged, made, sheet
 from dreamfusion3d.core.config import Config, resolve_config
@@ -30,6 +29,7 @@ from dreamfusion3d.evaluation.subject import ground_truth_subject
 from dreamfusion3d.priors.image_text.prompt_spec import prompt_to_spec
 from dreamfusion3d.priors.image_text.protocol import composite_over_gray
 from dreamfusion3d.priors.loading import load_prior
+from tests.support.caption_oracle import CaptionOracle
 
 WAYS = {"off": ("prompts.view_dependent=false",), "on": (), "perp-neg": ("prompts.perp_neg=1",)}
 SCALE = 3.0  # of classifier-free guidance; what suits latents, 20 to 100, is too much for such a prior
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--out", type=Path, default=Path("out/view_prompts"))
     arguments = parser.parse_args()
-    prior = Album(arguments.pictures) if arguments.pictures else load_prior(arguments.prior)
+    prior = CaptionOracle(arguments.pictures) if arguments.pictures else load_prior(arguments.prior)
     if prior.camera_conditioned:
         raise InputError(f"the prior '{prior.name}' is told the camera, and is asked by no words for it")
     prompts = arguments.prompt or [f"a {kind}" for kind in KINDS]

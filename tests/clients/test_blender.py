@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 
@@ -16,43 +15,13 @@ from dreamfusion3d.mesh.io.axes import CoordinateFrame
 from dreamfusion3d.pipelines.video import render_video
 from tests.pipelines.test_export import finished
 from tests.support.client_asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_ball
+from tests.support.client_reports import blender_report
 from tests.support.shapes import textured_of, two_handles
 
 pytestmark = pytest.mark.clients
 
 # Blender's up is +Z and its front -Y: glTF (x, y, z) arrives as (x, -z, y)
 BLENDER_SIZE = [SIZE[0], SIZE[2], SIZE[1]]
-
-
-def blender_report(path: Path) -> dict:
-    """What Blender says of a file, and ``picture``, a frame of it (RGBA); skips where there is no Blender."""
-    program, picture = fbx.find_blender(), path.with_name("rendered.png")
-    if program is None:
-        pytest.skip(f"blender is not on PATH, and {fbx.BLENDER_VARIABLE} names none")
-    result = subprocess.run(
-        [
-            program,
-            "-b",
-            "--factory-startup",
-            "--python-exit-code",
-            "3",
-            "--python",
-            str(Path(__file__).with_name("blender_report.py")),
-            "--",
-            str(picture),
-            str(path),
-        ],
-        env=fbx.blender_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    line = next(line for line in result.stdout.splitlines() if line.startswith("REPORT "))
-    report = json.loads(line.removeprefix("REPORT "))
-    if picture.exists():
-        report["picture"] = np.asarray(Image.open(picture).convert("RGBA")).astype(int)
-    return report
 
 
 def stands_in_metres(report: dict) -> None:

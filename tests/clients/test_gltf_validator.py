@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from dreamfusion3d.core.config import FormatName
 from tests.support.client_asset import NAME, clay_ball
-from tests.support.programs import package, program
+from tests.support.client_reports import gltf_validator_report
 
 pytestmark = pytest.mark.clients
-
-SCRIPT = Path(__file__).with_name("validate_gltf.cjs")
-
-
-def validate(path: Path) -> dict:
-    """The validator's report on a GLB or a glTF with its files; skips where it is absent."""
-    node, modules = program("node"), package("gltf-validator").parent
-    result = subprocess.run(
-        [node, str(SCRIPT), str(path)],
-        env={**os.environ, "NODE_PATH": str(modules)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return json.loads(result.stdout)
 
 
 @pytest.mark.parametrize("kind", ["glb", "gltf"])
 def test_no_errors_no_warnings_no_infos_no_hints(kind: FormatName, tmp_path: Path) -> None:
-    report = validate(clay_ball(tmp_path, kind))
+    report = gltf_validator_report(clay_ball(tmp_path, kind))
     issues = report["issues"]
     assert issues["messages"] == []
     assert [issues[name] for name in ("numErrors", "numWarnings", "numInfos", "numHints")] == [0] * 4
@@ -59,4 +40,4 @@ def test_the_validator_is_listening(tmp_path: Path) -> None:
     path = clay_ball(tmp_path, "gltf")
     path.write_text(path.read_text().replace('"target": 34962', '"target": 34963'))
     (tmp_path / "clay_ball.png").unlink()
-    assert validate(path)["issues"]["numErrors"] > 0
+    assert gltf_validator_report(path)["issues"]["numErrors"] > 0

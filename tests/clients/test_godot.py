@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,43 +10,9 @@ import pytest
 from dreamfusion3d.core.slug import slugify
 from dreamfusion3d.mesh.io.gltf import write_glb
 from tests.support.client_asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_ball
-from tests.support.programs import program
+from tests.support.client_reports import godot_report
 
 pytestmark = pytest.mark.clients
-
-PROJECT = """config_version=4
-[application]
-config/name="assets"
-"""
-PRESET = """[preset.0]
-name="assets"
-platform="Linux/X11"
-runnable=true
-export_filter="all_resources"
-export_path=""
-[preset.0.options]
-"""
-
-
-def godot_report(project: Path) -> dict:
-    """What Godot says of ``project``/clay_ball.glb after importing it."""
-    godot = program("godot3-server", "godot3-headless")
-    (project / "project.godot").write_text(PROJECT)
-    (project / "export_presets.cfg").write_text(PRESET)
-    shutil.copy(Path(__file__).with_name("godot_report.gd"), project)
-    # exporting imports first; that it then fails for want of export templates does not matter
-    imported = subprocess.run(
-        [godot, "--path", str(project), "--export-pack", "assets", str(project / "assets.pck")],
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    result = subprocess.run(
-        [godot, "--path", str(project), "-s", "res://godot_report.gd"], capture_output=True, text=True, timeout=120
-    )
-    lines = [line for line in result.stdout.splitlines() if line.startswith("REPORT ")]
-    assert lines, imported.stdout + imported.stderr + result.stdout + result.stderr
-    return json.loads(lines[0].removeprefix("REPORT "))
 
 
 def test_the_node_is_kept_with_its_material(tmp_path: Path) -> None:
