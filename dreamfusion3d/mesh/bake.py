@@ -30,16 +30,9 @@ def bake_albedo(
 ) -> TexturedMesh:
     """Unwrap the mesh and bake ``albedo`` into a square texture.
 
-    Args:
-        mesh: The mesh to texture.
-        albedo: Maps (n, 3) float32 world positions to (n, 3) sRGB-encoded colors in [0, 1].
-        texture_size: Side of the texture in pixels.
-        padding: Gap between charts in texels, filled from the nearest chart.
-        supersample: Samples per texel along each axis; the texel is their mean.
-        uv_atlas: The UV atlas to use; by default a new one.
-
-    Raises:
-        FloatingPointError: If a color is NaN.
+    ``albedo`` maps (n, 3) float32 world positions to (n, 3) sRGB-encoded colors in [0, 1]. Each texel is
+    the mean of ``supersample``^2 samples. Charts are ``padding`` texels apart; the gaps are filled from
+    the nearest chart. Raises FloatingPointError if a color is NaN.
     """
     atlas = uv_atlas or unwrap(mesh, texture_size, padding)
     positions = mesh.vertices[atlas.vmapping].astype(np.float64)

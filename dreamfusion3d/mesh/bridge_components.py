@@ -43,9 +43,8 @@ def bridge_components(grid: Float[np.ndarray, "r r r"], level: float, bound: flo
         connected = connected | (labels == component)
         bridge = np.zeros(grid.shape, bool)
         bridge[tuple(path.T)] = True
-        result = np.where(
-            dilate_ball(bridge, radius), np.maximum(result, np.float32(level + BRIDGE_LEVEL_OFFSET)), result
-        )
+        raised = np.maximum(result, np.float32(level + BRIDGE_LEVEL_OFFSET))
+        result = np.where(dilate_ball(bridge, radius), raised, result)
     return result
 
 
@@ -80,14 +79,8 @@ def _shortest_path(
         edges_to.append(high[both])
     i, j = np.concatenate(edges_from), np.concatenate(edges_to)
     graph = coo_matrix((np.ones(len(i)), (i, j)), shape=(len(voxels), len(voxels))).tocsr()
-    distance, predecessor, _ = dijkstra(
-        graph,
-        directed=False,
-        indices=voxel_index[mask & start],
-        min_only=True,
-        return_predecessors=True,
-        unweighted=True,
-    )
+    options = {"directed": False, "min_only": True, "return_predecessors": True, "unweighted": True}
+    distance, predecessor, _ = dijkstra(graph, indices=voxel_index[mask & start], **options)
     ends = voxel_index[mask & goal]
     node, path = int(ends[np.argmin(distance[ends])]), []
     while node >= 0:  # the predecessor of the first node is negative

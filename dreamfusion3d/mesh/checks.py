@@ -45,13 +45,9 @@ class AtlasReport(NamedTuple):
 
 
 def mesh_report(mesh: Mesh, textured: TexturedMesh, unsimplified: Mesh, silhouette_iou: float) -> MeshReport:
-    """Measure a textured mesh.
+    """Measure ``textured``, which is ``mesh`` after UV unwrapping, possibly scaled to meters.
 
-    Args:
-        mesh: The mesh before its vertices were split along UV seams.
-        textured: The textured mesh, possibly scaled to meters already.
-        unsimplified: The surface before simplification, in the units of ``mesh``.
-        silhouette_iou: Silhouette IoU of ``mesh`` and the field.
+    ``unsimplified`` is the surface before simplification, in the units of ``mesh``.
     """
     atlas = atlas_report(textured)
     return MeshReport(

@@ -31,10 +31,8 @@ class _LevelScale(NamedTuple):
 def clean_grid(grid: Float[np.ndarray, "r r r"], level: float) -> Float[np.ndarray, "r r r"]:
     """Remove floaters, enclosed voids and the voxel patterns that break marching cubes.
 
-    Only the largest face-connected component of {grid > level} is kept.
-
-    Raises:
-        EmptyFieldError: If no sample is above the level.
+    Only the largest face-connected component of {grid > level} is kept. Raises EmptyFieldError if no
+    sample is above the level.
     """
     inside = grid > level
     if not inside.any():
@@ -80,10 +78,8 @@ def smooth_grid(grid: Float[np.ndarray, "r r r"], level: float, sigma: float = 0
 def extract_solid(grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0) -> Mesh:
     """Extract {grid = level} as one watertight manifold: clean, run marching cubes, verify.
 
-    If the surface is not a manifold, the grid is smoothed by half a voxel and cleaned again.
-
-    Raises:
-        EmptyFieldError: If there is no surface or it cannot be closed.
+    If the surface is not a manifold, the grid is smoothed by half a voxel and cleaned again. Raises
+    EmptyFieldError if there is no surface or it cannot be closed.
     """
     for attempt in range(3):
         cleaned = clean_grid(grid, level)

@@ -49,10 +49,7 @@ def convex_decomposition(mesh: Mesh) -> list[Mesh]:
     """Decompose a mesh into convex hulls, so that a cup keeps its cavity and a handle its hole.
 
     Uses CoACD (Wei et al., "Approximate Convex Decomposition for 3D Meshes with Collision-Aware
-    Concavity and Tree Search", 2022).
-
-    Raises:
-        MissingExtraError: If CoACD is not installed.
+    Concavity and Tree Search", 2022). Raises MissingExtraError if it is not installed.
     """
     try:
         import coacd

@@ -31,11 +31,7 @@ def bounding_diagonal(mesh: Mesh) -> float:
 
 
 def weld_vertices(vertices: Float[np.ndarray, "v 3"]) -> tuple[Int[np.ndarray, " w"], Int[np.ndarray, " v"]]:
-    """Find vertices with identical coordinates.
-
-    Returns:
-        The first vertex at each of the w distinct positions, and the position index of every vertex.
-    """
+    """Return the first vertex at each of the w distinct positions, and the position index of every vertex."""
     _, first, position_index = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
     return first, position_index.reshape(-1)
 

@@ -54,11 +54,8 @@ def _segment_pierces_triangle(p, q, t):
     one, two = _tetrahedron_volume(p, t[0], t[1], t[2]), _tetrahedron_volume(q, t[0], t[1], t[2])
     if not ((one > tolerance and two < -tolerance) or (one < -tolerance and two > tolerance)):
         return False
-    a, b, c = (
-        _tetrahedron_volume(p, q, t[0], t[1]),
-        _tetrahedron_volume(p, q, t[1], t[2]),
-        _tetrahedron_volume(p, q, t[2], t[0]),
-    )
+    a, b = _tetrahedron_volume(p, q, t[0], t[1]), _tetrahedron_volume(p, q, t[1], t[2])
+    c = _tetrahedron_volume(p, q, t[2], t[0])
     return (a > tolerance and b > tolerance and c > tolerance) or (a < -tolerance and b < -tolerance and c < -tolerance)
 
 

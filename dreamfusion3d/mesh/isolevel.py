@@ -89,16 +89,8 @@ def choose_isolevel(
     """Choose the level whose silhouettes match {opacity > 0.5} best, by mean IoU over the cameras.
 
     Candidates are log-spaced over the range of the grid, then again around the best one; of a plateau
-    of equally good levels the geometric mean is taken. About 24 cameras are enough.
-
-    Args:
-        grid: Density samples over [-bound, bound]^3.
-        cameras: The cameras of ``opacity``.
-        opacity: Opacity images rendered from the field.
-        bound: Half the side of the grid's cube, in scene units.
-
-    Raises:
-        EmptyFieldError: If the field is transparent, the grid is zero, or no silhouette overlaps.
+    of equally good levels the geometric mean is taken. About 24 cameras are enough. Raises
+    EmptyFieldError if the field is transparent, the grid is zero, or no silhouettes overlap.
     """
     stride = max(1, -(-max(cameras.height, cameras.width) // MAX_SIDE))
     covered = (opacity[:, stride // 2 :: stride, stride // 2 :: stride] > OPACITY_THRESHOLD).reshape(len(cameras), -1)
@@ -121,18 +113,15 @@ def choose_isolevel(
         levels = np.geomspace(low, high, NUM_CANDIDATES)
         for level in levels:
             candidates[float(level)] = silhouette_iou(maximum, covered, float(level))
-        plateau = [
-            level for level in sorted(candidates) if candidates[level] >= max(candidates.values()) - IOU_TOLERANCE
-        ]
+        best = max(candidates.values())
+        plateau = [level for level in sorted(candidates) if candidates[level] >= best - IOU_TOLERANCE]
         ratio = levels[1] / levels[0]
         low, high = max(plateau[0] / ratio, bottom * 0.999), min(plateau[-1] * ratio, top * 0.999)
-    best = max(candidates.values())
     if best <= 0:
         raise EmptyFieldError(
             "no level of the density matches the silhouettes of the rendered field;"
             " run again with more steps or another seed"
         )
-    plateau = [level for level in sorted(candidates) if candidates[level] >= best - IOU_TOLERANCE]
     middle = float(np.sqrt(plateau[0] * plateau[-1]))
     iou = silhouette_iou(maximum, covered, middle)
     if iou < best - IOU_TOLERANCE:  # two separate plateaus: take the best level

@@ -20,16 +20,8 @@ def sample_grid(
 ) -> Float[np.ndarray, "r r r"]:
     """Sample ``density`` at resolution^3 points of [-bound, bound]^3, including its corners.
 
-    Args:
-        density: Maps (n, 3) float32 world positions to (n,) values.
-        resolution: Samples per axis.
-        bound: Half the side of the cube, in scene units.
-
-    Returns:
-        The samples, indexed [x, y, z].
-
-    Raises:
-        InputError: If the resolution is below 2 or a value is not finite.
+    ``density`` maps (n, 3) float32 world positions to (n,) values; the grid is indexed [x, y, z]. Raises
+    InputError if the resolution is below 2 or a value is not finite.
     """
     if resolution < 2:
         raise InputError(f"a grid needs at least 2 samples per axis, not {resolution}; increase the resolution")

@@ -15,16 +15,10 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_native_worker(module: str, library: str, timeout_s: float, **inputs: Any) -> dict[str, np.ndarray] | str:
-    """Run ``python -m module IN.npz OUT.npz`` under a time limit.
+    """Run ``python -m module IN.npz OUT.npz``, and kill it after ``timeout_s``.
 
-    Args:
-        module: Module that reads its inputs from IN.npz and writes its results to OUT.npz.
-        library: Name of the library for error messages.
-        timeout_s: Seconds after which the process is killed.
-        inputs: Arrays and numbers to store in IN.npz.
-
-    Returns:
-        The arrays of OUT.npz, or a message that says why there are none.
+    ``inputs`` are stored in IN.npz. Returns the arrays of OUT.npz, or a message about ``library`` that
+    says why there are none.
     """
     path = os.pathsep.join(p for p in (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")) if p)
     with tempfile.TemporaryDirectory(prefix="dreamfusion3d-worker-") as folder:

@@ -106,13 +106,8 @@ def _count_vertex_fans(faces: Int[np.ndarray, "f 3"], count: int) -> int:
     order = np.argsort(key, kind="stable")
     side_a, side_b = order[0::2], order[1::2]  # watertight: every edge occurs exactly twice
     # the two faces have opposite directions: the tail in one is the head in the other
-    corners = coo_matrix(
-        (
-            np.ones(2 * len(side_a), np.int8),
-            (np.concatenate([start[side_a], end[side_a]]), np.concatenate([end[side_b], start[side_b]])),
-        ),
-        shape=(3 * len(faces), 3 * len(faces)),
-    )
+    i, j = np.concatenate([start[side_a], end[side_a]]), np.concatenate([end[side_b], start[side_b]])
+    corners = coo_matrix((np.ones(len(i), np.int8), (i, j)), shape=(3 * len(faces), 3 * len(faces)))
     return int(connected_components(corners, directed=False, return_labels=False))
 
 

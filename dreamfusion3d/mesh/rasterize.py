@@ -100,15 +100,8 @@ def rasterize_triangles(
     face = np.full((height, width), -1, np.int32)
     weights = np.zeros((height, width, 3), np.float32)
     depth = np.full((height, width), np.inf)
-    _rasterize_kernel(
-        np.ascontiguousarray(points, np.float64),
-        np.ascontiguousarray(faces, np.int64),
-        face,
-        weights,
-        depth,
-        -EDGE_SLACK,
-        NEAR_PLANE,
-    )
+    points, faces = np.ascontiguousarray(points, np.float64), np.ascontiguousarray(faces, np.int64)
+    _rasterize_kernel(points, faces, face, weights, depth, -EDGE_SLACK, NEAR_PLANE)
     return Raster(face, weights, np.where(face >= 0, depth, 0).astype(np.float32))
 
 

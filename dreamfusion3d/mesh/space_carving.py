@@ -40,21 +40,20 @@ def carving_cameras() -> OrbitCameras:
         for i in range(NUM_AZIMUTHS)
     ]
     elevation = [e for e in ELEVATIONS_DEG for _ in range(NUM_AZIMUTHS)]
-    cameras = orbit_cameras(azimuth, 0.0, height=VIEW_SIZE_PX, width=VIEW_SIZE_PX)
-    heights = cameras.azimuth_deg.new_tensor(elevation)
-    return OrbitCameras(cameras.azimuth_deg, heights, cameras.distance, cameras.fov_deg, VIEW_SIZE_PX, VIEW_SIZE_PX)
+    return orbit_cameras(azimuth, elevation, height=VIEW_SIZE_PX, width=VIEW_SIZE_PX)
 
 
 def solidify(
-    grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0, cameras: OrbitCameras | None = None
+    grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0, carving_resolution: int = CARVING_RESOLUTION
 ) -> Float[np.ndarray, "r r r"]:
     """Raise cracks and all samples that no camera sees above ``level``.
 
-    Cracks are closed before carving, so that no camera looks through them, and again after it, because
-    what few cameras see through a narrow opening is ragged at the scale of a pixel.
+    Visibility is computed at about ``carving_resolution`` samples per axis. Cracks are closed before
+    carving, so that no camera looks through them, and again after it, because what few cameras see
+    through a narrow opening is ragged at the scale of a pixel.
     """
     grid = close_gaps(grid, level, bound)
-    visible_mask = carve_visible(grid, level, bound, cameras or carving_cameras())
+    visible_mask = carve_visible(grid, level, bound, carving_cameras(), carving_resolution)
     filled = np.where(visible_mask, grid, np.maximum(grid, np.float32(level + FILL_LEVEL_OFFSET)))
     return close_gaps(filled, level, bound)
 
@@ -98,7 +97,7 @@ def dilate_ball(mask: Bool[np.ndarray, "x y z"], radius: float) -> Bool[np.ndarr
 
 
 def carve_visible(
-    grid: Float[np.ndarray, "r r r"], level: float, bound: float, cameras: OrbitCameras
+    grid: Float[np.ndarray, "r r r"], level: float, bound: float, cameras: OrbitCameras, carving_resolution: int
 ) -> Bool[np.ndarray, "r r r"]:
     """Run `visible_samples` on blocks of a fine grid: the cost does not grow with the resolution.
 
@@ -106,7 +105,7 @@ def carve_visible(
     samples in or next to a visible empty block are visible; the pockets that remain between those
     blocks and the fill are enclosed and are removed with the other voids.
     """
-    factor = max(1, round(grid.shape[0] / CARVING_RESOLUTION))
+    factor = max(1, round(grid.shape[0] / carving_resolution))
     if factor == 1:
         return visible_samples(grid, level, bound, cameras)
     size, count = grid.shape[0], -(-grid.shape[0] // factor)

@@ -46,12 +46,8 @@ def voxelize_mesh(
 ) -> VoxelizedMesh:
     """Voxelize a user's mesh in scene coordinates.
 
-    Args:
-        mesh: The mesh in the coordinates of its file.
-        normalization: Transform of the mesh into the scene.
-        colored_points: Surface points in file coordinates and their sRGB colors; None: gray.
-        resolution: Samples of the depth grid per axis.
-        color_resolution: Samples of the color grid per axis.
+    ``colored_points`` are surface points in file coordinates and their sRGB colors; without them the
+    mesh is gray.
     """
     depth = depth_grid(Mesh(normalization.to_scene(mesh.vertices), mesh.faces), resolution)
     if colored_points is None:

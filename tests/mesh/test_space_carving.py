@@ -20,29 +20,10 @@ from dreamfusion3d.mesh.space_carving import (
     visible_samples,
 )
 from dreamfusion3d.procedural.objects import sample_objects
-from tests.support.shapes import grid_of, torus
+from tests.support.shapes import cup, grid_of, radius, shell, torus
 
 RESOLUTION = 64  # of grid_of
 FINE = 128  # as at standard quality
-
-
-def radius(p: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(p, axis=1)
-
-
-def shell(p: np.ndarray) -> np.ndarray:
-    """A hollow sphere with a narrow hole at the bottom, which no camera sees."""
-    wall = np.maximum(radius(p) - 0.6, 0.45 - radius(p))
-    hole = np.where(p[:, 1] < 0, np.hypot(p[:, 0], p[:, 2]) - 0.1, 1.0)
-    return np.maximum(wall, -hole)
-
-
-def cup(p: np.ndarray) -> np.ndarray:
-    """An upright open cylinder with a floor."""
-    r = np.hypot(p[:, 0], p[:, 2])
-    solid = np.maximum(r - 0.45, np.abs(p[:, 1]) - 0.4)
-    cavity = np.maximum(r - 0.35, -0.3 - p[:, 1])
-    return np.maximum(solid, -cavity)
 
 
 def at(x: float, y: float, z: float) -> tuple[int, int, int]:

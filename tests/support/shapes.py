@@ -20,6 +20,25 @@ def torus(p: np.ndarray, ring: float = 0.5, tube: float = 0.18, center: tuple[fl
     return np.hypot(np.hypot(q[:, 0], q[:, 1]) - ring, q[:, 2]) - tube
 
 
+def radius(p: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(p, axis=1)
+
+
+def shell(p: np.ndarray) -> np.ndarray:
+    """A hollow sphere with a narrow hole at the bottom, which no camera sees."""
+    wall = np.maximum(radius(p) - 0.6, 0.45 - radius(p))
+    hole = np.where(p[:, 1] < 0, np.hypot(p[:, 0], p[:, 2]) - 0.1, 1.0)
+    return np.maximum(wall, -hole)
+
+
+def cup(p: np.ndarray) -> np.ndarray:
+    """An upright open cylinder with a floor."""
+    r = np.hypot(p[:, 0], p[:, 2])
+    solid = np.maximum(r - 0.45, np.abs(p[:, 1]) - 0.4)
+    cavity = np.maximum(r - 0.35, -0.3 - p[:, 1])
+    return np.maximum(solid, -cavity)
+
+
 def two_handles(p: np.ndarray) -> np.ndarray:
     handles = [torus(p, 0.25, 0.08, (side, 0, 0)) for side in (-0.45, 0.45)]
     return np.minimum.reduce([sphere(p, 0.4), *handles])

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.files import atomic_write
@@ -60,14 +61,8 @@ def _run_blender(arguments: list[str]) -> str:
     options = ["--background", "--factory-startup", "--python-exit-code", "3", "--python", str(BLENDER_SCRIPT)]
     command = [str(find_blender()), *options, "--", *arguments]
     try:
-        done = subprocess.run(
-            command,
-            env=blender_environment(),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=BLENDER_TIMEOUT_S,
-        )
+        output: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace"}
+        done = subprocess.run(command, env=blender_environment(), timeout=BLENDER_TIMEOUT_S, **output)
     except subprocess.TimeoutExpired:
         return f"it ran for more than {BLENDER_TIMEOUT_S:.0f} s"
     except OSError as error:

@@ -82,21 +82,10 @@ def write_asset(
     extras: Extras,
     frame: CoordinateFrame | None = None,
 ) -> list[Path]:
-    """Write a mesh (meters, +Y up) in the given format.
+    """Write a mesh (meters, +Y up) as an object called ``name``, with companions such as textures beside it.
 
-    Args:
-        format_name: Key of `FORMATS`.
-        textured: The mesh.
-        path: The main file; companions such as textures are written beside it.
-        name: Name of the object inside the file.
-        extras: Metadata, such as prompt and license.
-        frame: Axes and units of the file; by default those of the format.
-
-    Returns:
-        The files written, the one at ``path`` first.
-
-    Raises:
-        InputError: If the format needs a package or program that is not installed.
+    ``frame`` is by default that of the format. Returns the files written, the one at ``path`` first.
+    Raises InputError if the format needs a package or program that is not installed.
     """
     return FORMATS[format_name].write(textured, path, name, extras, frame or FORMATS[format_name].frame)
 

@@ -79,8 +79,7 @@ def companion_stem(path: Path) -> str:
 def read_glb(path: Path, *, maps: bool = True) -> TexturedMesh:
     """Read a mesh that `write_glb` wrote; without ``maps``, only its base color texture.
 
-    Raises:
-        ValueError: If the file does not hold exactly one mesh.
+    Raises ValueError if the file does not hold exactly one mesh.
     """
     scene: Any = trimesh.load_scene(path, process=False)
     if len(scene.geometry) != 1 or len(scene.graph.nodes_geometry) != 1:

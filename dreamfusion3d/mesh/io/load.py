@@ -23,9 +23,7 @@ MAX_MESH_FACES = 2_000_000
 def read_mesh(path: Path, max_faces: int = MAX_MESH_FACES) -> UserMesh:
     """Read all parts of a mesh file as one mesh.
 
-    Raises:
-        InputError: If the file cannot be read, is not a mesh, or has more than ``max_faces`` faces.
-        MissingExtraError: If it is a point cloud and Open3D is not installed.
+    Raises InputError if the file cannot be read, is not a mesh or has more than ``max_faces`` faces.
     """
     parts = [_to_user_mesh(geometry, matrix) for geometry, matrix in read_mesh_parts(path, max_faces)]
     corners = None

@@ -35,9 +35,7 @@ def write_obj(
     A normal map is written as ``_normal.png`` and referenced by ``norm``, because readers disagree on
     whether ``map_Bump`` holds heights or normals. ``extras`` and the frame are stored in comments: the
     format has neither axes nor units. Quads are kept, except where a UV seam runs along the diagonal.
-
-    Returns:
-        The files written, the OBJ first.
+    Returns the files written, the OBJ first.
     """
     material = SimpleMaterial(
         image=Image.fromarray(textured.texture),

@@ -26,11 +26,8 @@ CROP_MARGIN = 0.02  # of the diagonal, around the bounding box of the cloud
 def reconstruct_point_cloud(path: Path, max_points: int = MAX_POINTS) -> trimesh.Trimesh:
     """Reconstruct a closed surface from a file of points, with their colors if present.
 
-    Normals are taken from the file, or else estimated and oriented consistently.
-
-    Raises:
-        MissingExtraError: If Open3D is not installed.
-        InputError: If there are too few points or no surface.
+    Normals are taken from the file, or else estimated and oriented consistently. Raises
+    MissingExtraError without Open3D, and InputError if there are too few points or no surface.
     """
     try:
         import open3d
