@@ -1,4 +1,4 @@
-"""Volumes at points, as ``F.grid_sample`` has them: on the CPU in half the time, and with the same bits."""
+"""Trilinear sampling of volumes: ``F.grid_sample`` on the CPU in half the time, with the same bits."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from torch import Tensor
 
 from dreamfusion3d.core.numba_kernels import exact_kernel, follow_torch_threads, inline
 
-_POINTS_PER_CHUNK = 256  # points that a thread takes at a time
+_POINTS_PER_CHUNK = 256  # points per task of a thread
 _ONE, _TWO, _ZERO = np.float32(1), np.float32(2), np.float32(0)
 
 
 def grid_sample_3d(
     volumes: Float[Tensor, "b c z y x"], points: Float[Tensor, "b n 3"], *, align_corners: bool = False
 ) -> Float[Tensor, "b c n"]:
-    """Volume i at its points, whose x, y, z in [-1, 1] span it from edge to edge; zero beyond it.
+    """Sample each volume at its points, trilinearly.
 
-    With ``corners`` -1 and 1 are the middles of the outermost samples, and beyond the volume lies its surface
-    (``align_corners`` and "border"). Torch's own takes one thread a volume, and reads the channels of a
-    vertex from as many places; here they lie side by side (volumes in channels_last_3d need no copy).
-    Where gradients are wanted, or not on the CPU, it is torch's.
+    ``F.grid_sample`` itself is used where gradients are needed, and outside the CPU. It runs one thread per volume
+    and reads a vertex's channels from as many places; the kernel here reads them side by side.
+
+    Args:
+        volumes: samples over [-1, 1]^3; in ``channels_last_3d`` they need no copy.
+        points: x, y, z of each volume's points.
+        align_corners: -1 and 1 are the centers of the outermost samples, and values beyond them are those of the
+            border. Otherwise -1 and 1 are their outer edges, and values beyond are zero.
     """
     needs_grad = torch.is_grad_enabled() and (volumes.requires_grad or points.requires_grad)
     supported = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (volumes, points))
@@ -45,7 +49,7 @@ def grid_sample_3d(
 @inline
 @no_type_check
 def _unnormalize(coordinate, size, align_corners):
-    """In samples."""
+    """Convert a coordinate in [-1, 1] to a sample index."""
     cells = np.float32(size)
     if align_corners:
         return min(max(((coordinate + _ONE) / _TWO) * (cells - _ONE), _ZERO), cells - _ONE)
@@ -55,11 +59,11 @@ def _unnormalize(coordinate, size, align_corners):
 @inline
 @no_type_check
 def _interpolate(vertices, size, volume, x, y, z, out, n):
-    """out[n]: the sum over the vertices around a place, in torch's order and from zero as there."""
+    """Set out[n] to the interpolated value; sums start from zero and run in torch's order."""
     depth, height, width = size
     for c in range(vertices.shape[2]):
         out[n, c] = _ZERO
-    # far outside, and what is no number, has no vertex (nor a whole number that could be relied on)
+    # points far outside and NaNs have no vertex, and no reliable conversion to an integer
     if -_ONE <= x <= width and -_ONE <= y <= height and -_ONE <= z <= depth:
         i, j, k = np.int64(np.floor(x)), np.int64(np.floor(y)), np.int64(np.floor(z))
         x0, y0, z0 = x - np.float32(i), y - np.float32(j), z - np.float32(k)

@@ -1,10 +1,10 @@
-"""What a field begins with when it is not the blob: a body and its colours, on grids.
+"""Initial density and albedo of a field, on grids, in place of the blob.
 
-    u(x), a grid's value within [-LIMIT, LIMIT], stands for the blob's term;
-    logit(colour(x)) is added to the albedo's.
+    u(x), interpolated on a grid and within [-MAX_INIT_LOGIT, MAX_INIT_LOGIT], replaces the blob's term;
+    logit(color(x)) is added to the albedo's logit.
 
-So the field shows the body before the first step, and the hash grid learns the difference. The
-body is a user's solid, or the fog that a prior takes for the mean of all that the prompt may mean.
+The field shows this shape before the first step, and the hash grid learns the difference. The shape is a user's
+solid, or the initial volume that a prior predicts: the mean over everything the prompt may mean.
 """
 
 from __future__ import annotations
@@ -18,25 +18,35 @@ from torch import Tensor, nn
 
 from dreamfusion3d.fields.grid_sample import grid_sample_3d
 
-SURFACE_LOGIT = -0.9  # the u of a surface: its density is the same for every sharpness, about 2 per scene unit
-# of a fog's surface, see ``of_fog``: the length over which it is opaque or not, in scene units; the
-# share of the most that is near; the least opacity that is matter; and how steep u is about it
-VOLUME_CELL_SIZE, VOLUME_SURFACE_FRACTION, VOLUME_MIN_OPACITY, VOLUME_LOGIT_GAIN = 0.053, 0.25, 0.12, 2.5
-UNCERTAIN_LOGIT_BAND = 0.4  # of u: a fog whose u is within it of EDGE does not say whether a point is inside
-MAX_CONSTRAINED_LOGIT = 3.5  # of u: beyond it a point is too far from any surface to be worth a look
-SOLID_LOGIT_SLOPE = 400.0  # of u, a scene unit: full density 0.03 below the surface
-MAX_INIT_LOGIT = 12.0  # the blob's u is 8 in its middle and -6.5 at the box
-FULLY_VISIBLE_WEIGHT = 0.1  # share of a ray that ends in a sample: from it on its colour is its own
-COLOR_FILL_STEPS = 6  # samples that a shown colour reaches inwards
-INIT_COLOR_EPS = 0.02  # a colour's channel is kept off 0 and 1, which no step would move
+SURFACE_LOGIT = -0.9  # u of a surface: its density is the same for every sharpness, about 2 per scene unit
+# the surface of an initial volume, see `FieldInit.from_initial_volume`
+VOLUME_CELL_SIZE = 0.053  # length over which the opacity is measured, in scene units
+VOLUME_SURFACE_FRACTION = 0.25  # opacity of the surface, as a fraction of the local maximum
+VOLUME_MIN_OPACITY = 0.12  # and no less than this
+VOLUME_LOGIT_GAIN = 2.5  # slope of u in the opacity's logit
+UNCERTAIN_LOGIT_BAND = 0.4  # closer to SURFACE_LOGIT than this, u leaves open whether a point is inside
+MAX_CONSTRAINED_LOGIT = 3.5  # farther from SURFACE_LOGIT than this, a point is too far from any surface to matter
+SOLID_LOGIT_SLOPE = 400.0  # u per scene unit of depth: full density 0.03 below the surface
+MAX_INIT_LOGIT = 12.0  # the blob's u is 8 at its center and -6.5 at the box
+FULLY_VISIBLE_WEIGHT = 0.1  # compositing weight from which a sample keeps its color
+COLOR_FILL_STEPS = 6  # samples that a visible color spreads inwards
+INIT_COLOR_EPS = 0.02  # keeps channels off 0 and 1, which no gradient would move
 
 
 class FieldInit(nn.Module):
-    """Frozen; not part of a field's state, because it is made anew from where it came from."""
+    """Frozen grids of an initial density and albedo.
+
+    They are no part of a field's state: a resumed run builds them again from their source.
+
+    Args:
+        logit: u over [-1, 1]^3, indexed [x, y, z]; the outermost samples lie on the faces of the box.
+        color: colors in [0, 1], sampled likewise.
+        constrain: let `init_hinge_loss` hold a field to the sides of the surface that ``logit`` is sure of.
+    """
 
     density_logits: Tensor
     albedo_logits: Tensor
-    certain_points: Tensor  # points near the surface that are inside or outside for certain; none of a user's solid
+    certain_points: Tensor  # points near the surface, surely inside or outside; none unless constrained
 
     def __init__(
         self,
@@ -46,13 +56,12 @@ class FieldInit(nn.Module):
         *,
         constrain: bool = False,
     ) -> None:
-        """Samples over [-1, 1]^3 with corners, [x, y, z]. ``keep``: ``strayed`` holds the field to them."""
         super().__init__()
         u = logit.clamp(-MAX_INIT_LOGIT, MAX_INIT_LOGIT).to(device)
         logits = torch.logit(color.to(device), eps=INIT_COLOR_EPS)
         # grid_sample wants its axes as z, y, x
         self.register_buffer("density_logits", u.permute(2, 1, 0)[None, None].contiguous(), persistent=False)
-        # the channels side by side, as they are read
+        # channels last, the order in which they are read
         channels_last = logits.permute(3, 2, 1, 0)[None].contiguous(memory_format=torch.channels_last_3d)
         self.register_buffer("albedo_logits", channels_last, persistent=False)
         distance = (u - SURFACE_LOGIT).abs()
@@ -63,18 +72,18 @@ class FieldInit(nn.Module):
     def from_solid(
         cls, depth: Float[Tensor, "r r r"], color: Float[Tensor, "s s s 3"], device: torch.device
     ) -> FieldInit:
-        """``depth`` below the surface, in scene units."""
+        """Start from a solid: ``depth`` below its surface, in scene units, and colors."""
         return cls(SOLID_LOGIT_SLOPE * depth, color, device)
 
     @classmethod
     def from_initial_volume(
         cls, density: Float[Tensor, "r r r"], color: Float[Tensor, "s s s 3"], device: torch.device
     ) -> FieldInit:
-        """From extinction per scene unit.
+        """Start from the extinction (per scene unit) and the colors that a prior predicts.
 
-        A prior's fog is a mean over all that the prompt may mean: a wall that all have is dense, a
-        handle that each has a little elsewhere is thin, and so is what such handles leave in their
-        hole. So its surface is where it falls to a share of the most that is near.
+        They are means over everything the prompt may mean. A wall that all objects share is dense; a handle whose
+        place varies is thin, and so is the haze that such handles leave in their hole. The surface is therefore
+        put where the opacity falls to a fraction of the local maximum.
         """
         color = fill_hidden_colors(density, color)
         opacity = (1 - torch.exp(-density * VOLUME_CELL_SIZE)).clamp(1e-4, 1 - 1e-4)
@@ -84,15 +93,16 @@ class FieldInit(nn.Module):
         return cls(u, color, device, constrain=True)
 
     def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """Return u(x)."""
         return _sample_grid(self.density_logits, x)[:, 0]
 
     def init_hinge_loss(
         self, density_logit: Callable[[Tensor], Tensor], count: int, *, generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        """How far u has crossed EDGE, to within BAND, at ``count`` random points where the start was sure.
+        """Return a mean hinge on u at ``count`` random points of which the initial volume was sure.
 
-        A mean of hinges: nothing where the field has kept its side, so that what the fog blurs
-        is free to become sharp, and a hole that it shows clearly is not filled in passing.
+        The loss is zero where the field keeps its side of SURFACE_LOGIT by UNCERTAIN_LOGIT_BAND: blurred parts are
+        free to become sharp, and a clear hole is not filled. It is zero for unconstrained grids.
         """
         if not len(self.certain_points):
             return self.density_logits.new_zeros(())
@@ -104,14 +114,15 @@ class FieldInit(nn.Module):
         return F.relu(side.abs() * UNCERTAIN_LOGIT_BAND - side * (density_logit(x) - SURFACE_LOGIT)).mean()
 
     def albedo_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """Return logit(color(x))."""
         return _sample_grid(self.albedo_logits, x)
 
 
 def fill_hidden_colors(density: Float[Tensor, "r r r"], color: Float[Tensor, "r r r 3"]) -> Float[Tensor, "r r r 3"]:
-    """The colours with those that no picture shows replaced by the nearest that pictures do.
+    """Replace colors that no image shows by the nearest visible ones.
 
-    A prior that learned from pictures says nothing of the inside of a body, and what it happens
-    to have there would shine through as soon as the surface moves a little.
+    A prior that is trained on images knows nothing of an object's inside. Its arbitrary colors there would shine
+    through as soon as the surface moves.
     """
     optical_depth = density * (2 / (len(density) - 1))
     transmittance = torch.zeros_like(density)
@@ -120,7 +131,7 @@ def fill_hidden_colors(density: Float[Tensor, "r r r"], color: Float[Tensor, "r 
             ray = optical_depth.flip(sides)
             depth_before = ray.cumsum(axis) - ray
             transmittance = torch.maximum(transmittance, torch.exp(-depth_before).flip(sides))
-    visible_weight = transmittance**4 * -torch.expm1(-optical_depth) + 1e-12  # the power keeps to the outermost layer
+    visible_weight = transmittance**4 * -torch.expm1(-optical_depth) + 1e-12  # the power favors the outermost layer
     layers = torch.cat([color * visible_weight[..., None], visible_weight[..., None]], -1).permute(3, 0, 1, 2)[None]
     blurred = layers
     for _ in range(COLOR_FILL_STEPS):

@@ -1,96 +1,83 @@
-"""The radiance field: a hash grid read by a one-layer MLP, over [-1, 1]^3.
+"""The radiance field over [-1, 1]^3: a hash grid read by a one-layer MLP.
 
-    u(x)       = 3 raw_0 + blob(x),  blob(x) = blob_density (1 - |x| / blob_radius)
-    density(x) = density_scale softplus(EDGE + sharpness (u - EDGE)),        0 outside the box
+    u(x)       = 3 raw_0 + blob(x),  blob(x) = density_blob_scale (1 - |x| / density_blob_radius)
+    density(x) = density_scale softplus(SURFACE_LOGIT + sharpness (u - SURFACE_LOGIT)),  0 outside the box
     albedo(x)  = sigmoid(raw_1..3)
 
-A ``Start`` takes the blob's place when there is something better to begin with. Sharpening turns
-about EDGE: what is thinner grows thinner and what is denser denser. A factor on all of the density
-would sooner or later close every hole that some haze was left in.
+A `FieldInit` replaces the blob where a better start is known. Sharpening keeps SURFACE_LOGIT fixed: thin matter
+grows thinner and dense matter denser. A factor on the whole density would sooner or later close every hole that
+has some haze left in it.
 
-The blob is DreamFusion's initial density (arXiv 2209.14988, appendix A.2): it puts the first
-mass in the middle of the picture, where the cameras look.
+The blob is DreamFusion's initial density (arXiv 2209.14988, appendix A.2): it puts the first mass in the middle of
+the image, where the cameras look.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from dreamfusion3d.core.config import FieldConfig
-from dreamfusion3d.fields.hashgrid import hashgrid
 from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
+from dreamfusion3d.fields.hashgrid_mlp import HashGridMlp
 from dreamfusion3d.fields.initialization import SURFACE_LOGIT, FieldInit
 
-DENSITY_LOGIT_SCALE = 3.0  # the MLP moves u this much faster than it moves the albedo's logit
+DENSITY_LOGIT_SCALE = 3.0  # the MLP moves u this much faster than the albedo's logit
 
 
-class NerfField(nn.Module):
-    """Density and albedo from one hash grid; the same generator gives the same parameters."""
+class NerfField(HashGridMlp):
+    """Density and albedo from one hash grid; the same generator gives the same parameters.
+
+    Args:
+        config: size of the hash grid and the MLP, and the initial blob.
+        generator: draws the parameters; they are created on its device.
+        init: initial density and albedo, in place of the blob.
+    """
 
     sharpness: Tensor
 
     def __init__(self, config: FieldConfig, *, generator: torch.Generator, init: FieldInit | None = None) -> None:
-        super().__init__()
-        self.config = config
-        self.init = init
-        self.layout = HashGridLayout(
+        layout = HashGridLayout(
             config.num_levels,
             config.features_per_level,
             config.log2_table_size,
             config.base_resolution,
             config.max_resolution,
         )
-        device = generator.device
-
-        def uniform(*shape: int, bound: float) -> nn.Parameter:
-            return nn.Parameter((torch.rand(shape, generator=generator, device=device) * 2 - 1) * bound)
-
-        # instant-ngp, section 4: tables start near zero, so the field starts as the blob alone
-        self.table = uniform(self.layout.num_rows, config.features_per_level, bound=1e-4)
-        self.hidden_weight = uniform(
-            config.hidden_dim, self.layout.output_dim, bound=math.sqrt(6 / self.layout.output_dim)
+        super().__init__(
+            layout, config.hidden_dim, 4, generator=generator, half_precision_grads=config.half_precision_grads
         )
-        self.hidden_bias = nn.Parameter(torch.zeros(config.hidden_dim, device=device))
-        self.out_weight = uniform(4, config.hidden_dim, bound=math.sqrt(3 / config.hidden_dim))
-        self.out_bias = nn.Parameter(torch.zeros(4, device=device))
-        self.register_buffer("sharpness", torch.ones((), device=device))
+        self.config = config
+        self.init = init
+        self.register_buffer("sharpness", torch.ones((), device=generator.device))
 
     def set_sharpness(self, value: float) -> None:
-        """Steepen the density about EDGE by ``value`` from now on; > 1 makes the surface thinner."""
+        """Set the slope of the density about SURFACE_LOGIT; above 1 the surface is thinner."""
         if not value > 0:
             raise ValueError(f"sharpness must be positive, not {value}")
         self.sharpness.fill_(value)
 
-    def features(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
-        """Hash grid features of points in scene units."""
-        return hashgrid((x + 1) * 0.5, self.table, self.layout, half_precision_grads=self.config.half_precision_grads)
-
     def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-        """u(x): density is monotonic in it, and its differences keep their precision where
-        softplus is flat. Not masked by the box."""
-        return self._logit(x, self._mlp(x, slice(0, 1)))
+        """Return u(x), which is not masked by the box.
+
+        The density is monotonic in u, and differences of u stay precise where softplus is flat.
+        """
+        return self._logit(x, self.mlp(x, slice(0, 1)))
 
     def density(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-        """Extinction per scene unit."""
+        """Return the extinction per scene unit."""
         return self._density(x, self.density_logit(x))
 
     def albedo(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-        """Base colour in [0, 1], without light."""
-        return self._albedo(x, self._mlp(x, slice(1, 4)))
+        """Return the unlit color in [0, 1]."""
+        return self._albedo(x, self.mlp(x, slice(1, 4)))
 
     def density_and_albedo(self, x: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
-        """Both for the price of one."""
-        raw = self._mlp(x, slice(0, 4))
+        """Return both from one query."""
+        raw = self.mlp(x)
         return self._density(x, self._logit(x, raw)), self._albedo(x, raw[:, 1:])
-
-    def _mlp(self, x: Float[Tensor, "n 3"], outputs: slice) -> Float[Tensor, "n o"]:
-        hidden = F.relu(F.linear(self.features(x), self.hidden_weight, self.hidden_bias))
-        return F.linear(hidden, self.out_weight[outputs], self.out_bias[outputs])
 
     def _logit(self, x: Float[Tensor, "n 3"], raw: Float[Tensor, "n _"]) -> Float[Tensor, " n"]:
         if self.init is not None:

@@ -1,30 +1,30 @@
-"""Colours of a surface that is given: a hash grid on top of what the surface begins with.
+"""Base color of a given surface: a hash grid added to an initial color.
 
-albedo(x) = sigmoid(base(x) + raw(x)),  base = logit of the first colours, raw = 0 at the start
+albedo(x) = sigmoid(logit(base_color(x)) + raw(x)),  raw = 0 at the start
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dreamfusion3d.core.config import TextureConfig
-from dreamfusion3d.fields.hashgrid import hashgrid
 from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
+from dreamfusion3d.fields.hashgrid_mlp import HashGridMlp
 
-BASE_COLOR_EPS = 1 / 1024  # a channel of 0 or 1 has no logit; a quarter of a step of 8 bits
+BASE_COLOR_EPS = 1 / 1024  # 0 and 1 have no logit; a quarter of an 8-bit step
 
 
-class TextureField(nn.Module):
-    """Base colours over [-1, 1]^3, asked on a surface only.
+class TextureField(HashGridMlp):
+    """Base color over [-1, 1]^3, queried on a surface only; the same generator gives the same parameters.
 
-    ``first`` gives the colours to begin with, in [0, 1]; it is frozen. The same generator gives
-    the same parameters.
+    Args:
+        config: size of the hash grid and the MLP.
+        base_color: initial color in [0, 1] at points; it is not trained.
+        generator: draws the parameters; they are created on its device.
     """
 
     def __init__(
@@ -34,35 +34,20 @@ class TextureField(nn.Module):
         *,
         generator: torch.Generator,
     ) -> None:
-        super().__init__()
-        self.base_color = base_color if not isinstance(base_color, nn.Module) else base_color.forward
-        self.layout = HashGridLayout(
+        layout = HashGridLayout(
             config.num_levels, 2, config.log2_table_size, config.base_resolution, config.max_resolution
         )
-        device = generator.device
-
-        def uniform(*shape: int, bound: float) -> nn.Parameter:
-            return nn.Parameter((torch.rand(shape, generator=generator, device=device) * 2 - 1) * bound)
-
-        self.table = uniform(self.layout.num_rows, 2, bound=1e-4)
-        self.hidden_weight = uniform(
-            config.hidden_dim, self.layout.output_dim, bound=math.sqrt(6 / self.layout.output_dim)
-        )
-        self.hidden_bias = nn.Parameter(torch.zeros(config.hidden_dim, device=device))
-        # nothing is added before the first step
-        self.out_weight = nn.Parameter(torch.zeros(3, config.hidden_dim, device=device))
-        self.out_bias = nn.Parameter(torch.zeros(3, device=device))
+        super().__init__(layout, config.hidden_dim, 3, generator=generator, zero_output=True)
+        # the method of a module, so that its parameters are not registered as this field's
+        self.base_color = base_color if not isinstance(base_color, nn.Module) else base_color.forward
 
     def albedo(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-        """Base colour in [0, 1], without light."""
+        """Return the unlit color in [0, 1]."""
         with torch.no_grad():
             base_logit = torch.logit(self.base_color(x), eps=BASE_COLOR_EPS)
-        hidden = F.relu(
-            F.linear(hashgrid((x + 1) * 0.5, self.table, self.layout), self.hidden_weight, self.hidden_bias)
-        )
-        return torch.sigmoid(base_logit + F.linear(hidden, self.out_weight, self.out_bias))
+        return torch.sigmoid(base_logit + self.mlp(x))
 
 
 def constant_color(value: float = 0.5) -> Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n 3"]]:
-    """One grey everywhere, to begin with."""
+    """Return a base color that is one gray everywhere."""
     return lambda x: torch.full_like(x, value)

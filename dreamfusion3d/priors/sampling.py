@@ -126,7 +126,7 @@ def sample_morph_mp4(
     frames_uint8 = (np.clip(_composite_over_checkerboard(images), 0, 1) * 255).round().astype(np.uint8)
     upscaled = frames_uint8.repeat(upscale, 1).repeat(upscale, 2)
     with atomic_write(path) as temporary:
-        write_mp4(upscaled, temporary, MORPH_FPS, upscaled.shape[1])
+        write_mp4(upscaled, temporary, MORPH_FPS, (upscaled.shape[2], upscaled.shape[1]))
 
 
 def write_image_grid(images: Float[Tensor, "b 4 h w"], path: Path, *, columns: int, upscale: int = 1) -> None:

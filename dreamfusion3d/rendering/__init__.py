@@ -1,1 +1,1 @@
-"""Pictures from fields and from meshes."""
+"""Rendering of fields and of meshes."""

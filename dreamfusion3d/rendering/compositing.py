@@ -18,7 +18,7 @@ from dreamfusion3d.rendering.ray_march import Samples
 def compositing_weights(
     density: Float[Tensor, " n"], samples: Samples, backend: Backend = "auto"
 ) -> Float[Tensor, " n"]:
-    """Share of each sample in its ray's colour, differentiable in the density (per unit length)."""
+    """Return each sample's weight in its ray's color, differentiable in the density (per scene unit)."""
     backend = fastest_backend(density) if backend == "auto" else backend
     lengths = samples.t_ends - samples.t_starts
     if backend == "numba":
@@ -39,8 +39,10 @@ def accumulate(
     num_rays: int,
     backend: Backend = "auto",
 ) -> Float[Tensor, "{num_rays} c"]:
-    """Weighted sums of the samples' values along each ray; 0 for a ray without samples. On a GPU
-    torch's own sum is used, which is one kernel."""
+    """Sum the samples' weighted values along each ray; 0 for a ray without samples.
+
+    On a GPU torch's ``index_add``, which is one kernel, is used.
+    """
     backend = fastest_backend(weights) if backend == "auto" else backend
     if backend == "numba":
         from dreamfusion3d.rendering.compositing_numba import accumulate_numba
@@ -51,7 +53,7 @@ def accumulate(
 
 
 def _compositing_weights_torch(density: Float[Tensor, " n"], samples: Samples) -> Float[Tensor, " n"]:
-    """One running sum over all samples, less its value where each ray begins."""
+    """Take one running sum over all samples, minus its value where each ray begins."""
     # float64: the sum runs over every ray, the differences that matter are those within one
     optical_depth = (density * (samples.t_ends - samples.t_starts)).double()
     depth_before = optical_depth.cumsum(0) - optical_depth

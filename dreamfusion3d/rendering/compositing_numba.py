@@ -1,4 +1,4 @@
-"""Packed compositing on the CPU: one pass per ray forwards, one backwards."""
+"""Packed compositing on the CPU: one forward and one backward pass per ray."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import no_type_check
 import numba
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 
 from dreamfusion3d.core.numba_kernels import follow_torch_threads, kernel, serial_kernel
 
@@ -15,13 +17,17 @@ _ONE = np.float32(1)
 _ZERO = np.float32(0)
 
 
-def compositing_weights_numba(density, lengths, packed_info):
-    """(n,) weights; density and lengths (n,) float32, packed_info (r, 2)."""
+def compositing_weights_numba(
+    density: Float[Tensor, " n"], lengths: Float[Tensor, " n"], packed_info: Int64[Tensor, "r 2"]
+) -> Float[Tensor, " n"]:
+    """Compute `compositing_weights` in float32."""
     return _Weights.apply(density, lengths, packed_info)
 
 
-def accumulate_numba(weights, values, ray_indices, num_rays):
-    """(rays, c) sums; weights (n,), values (n, c) float32."""
+def accumulate_numba(
+    weights: Float[Tensor, " n"], values: Float[Tensor, "n c"], ray_indices: Int64[Tensor, " n"], num_rays: int
+) -> Float[Tensor, "{num_rays} c"]:
+    """Compute `accumulate` in float32."""
     return _Accumulate.apply(weights, values, ray_indices, num_rays)
 
 
@@ -79,7 +85,7 @@ class _Accumulate(torch.autograd.Function):
 @kernel
 @no_type_check
 def _weights(density, lengths, packed_info, out, after):
-    """``after`` is the transmittance behind each sample, which the gradient needs."""
+    """Write the weights, and to ``after`` the transmittance behind each sample, for the gradient."""
     for ray in numba.prange(packed_info.shape[0]):
         transmittance = _ONE
         for i in range(packed_info[ray, 0], packed_info[ray, 0] + packed_info[ray, 1]):
@@ -105,7 +111,7 @@ def _weights_backward(grad, lengths, packed_info, weights, after, out):
 @serial_kernel
 @no_type_check
 def _accumulate(weights, values, ray_indices, out):
-    # Serial: rays may share no order, and the sum costs less than waking the other threads.
+    # serial: samples need not be ordered by ray, and the sum costs less than waking the other threads
     for i in range(values.shape[0]):
         for c in range(values.shape[1]):
             out[ray_indices[i], c] += weights[i] * values[i, c]

@@ -1,4 +1,4 @@
-"""Packed compositing weights on a GPU: a lane a ray, one pass forwards, one backwards."""
+"""Packed compositing weights on a GPU: one lane per ray, one forward and one backward pass."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import triton.language as tl
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-BLOCK = 32  # rays of a program, which ends with the longest of them
+BLOCK = 32  # rays per program, which runs until the longest of them ends
 _SMALL = tl.constexpr(1e-2)  # below it 1 - exp(-s) is a sum of three terms, to the last digit
 
 
 def compositing_weights_triton(
     density: Float[Tensor, " n"], lengths: Float[Tensor, " n"], packed_info: Int64[Tensor, "r 2"]
 ) -> Float[Tensor, " n"]:
-    """As ``composite.weights``; density and lengths in float32."""
+    """Compute `compositing_weights` in float32."""
     return _Weights.apply(density, lengths, packed_info)
 
 
@@ -25,7 +25,7 @@ class _Weights(torch.autograd.Function):
     @staticmethod
     def forward(ctx, density, lengths, packed_info):
         density, lengths = density.detach().contiguous(), lengths.detach().contiguous()
-        # a sample of no ray weighs nothing
+        # samples of no ray have weight 0
         out, after = torch.zeros_like(density), torch.zeros_like(density)
         rays = len(packed_info)
         if rays:
@@ -48,7 +48,7 @@ class _Weights(torch.autograd.Function):
 @triton.jit
 @no_type_check
 def _forward(density, lengths, packed_info, out, after, rays, BLOCK: tl.constexpr):
-    """``after`` is the transmittance behind each sample, which the gradient needs."""
+    """Write the weights, and to ``after`` the transmittance behind each sample, for the gradient."""
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     first = tl.load(packed_info + 2 * ray, ray < rays, 0)
     count = tl.load(packed_info + 2 * ray + 1, ray < rays, 0)

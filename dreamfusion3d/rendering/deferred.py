@@ -1,10 +1,9 @@
-"""Pictures of a mesh that are differentiable in its colours; its shape and the cameras are given.
+"""Deferred mesh rendering that is differentiable in the surface's colors.
 
-Which face a sub-pixel sees is the z-buffer's business and has no gradient. What is seen there is
-asked of the caller as a colour a hit, so that a texture, a field on the surface, or anything else
-can be painted. The light is the field's and `render.surface`'s.
+Visibility comes from a z-buffer and has no gradient. The caller supplies one color per hit: of a texture, of a
+field on the surface, or of anything else. The light is that of `render_field` and `render_mesh`.
 
-Letters: n hits, b cameras of h x w pixels, s sub-pixels along a pixel's side.
+Letters: n hits, b cameras of h x w pixels, s subpixels along a pixel's side.
 """
 
 from __future__ import annotations
@@ -25,26 +24,26 @@ from dreamfusion3d.mesh.rasterize import rasterize_triangles
 
 @dataclass(frozen=True)
 class GBuffer:
-    """What the sub-pixels of some cameras see, in the order of views, rows and columns."""
+    """Surface points that subpixels see, in the order of views, rows and columns."""
 
     subpixel: Int64[Tensor, " n"]  # flat index into b x (h s) x (w s)
     face: Int64[Tensor, " n"]
-    weights: Float[Tensor, "n 3"]  # of the face's corners
+    weights: Float[Tensor, "n 3"]  # barycentric, of the face's corners
     positions: Float[Tensor, "n 3"]
     normals: Float[Tensor, "n 3"]  # unit
-    shade: Float[Tensor, " n"]
+    shading: Float[Tensor, " n"]
     distance: Float[Tensor, " n"]  # along the ray
     shape: tuple[int, int, int, int]  # b, h, w, s
 
     def interpolate(self, values: Float[Tensor, "v c"], faces: Int64[Tensor, "f 3"]) -> Float[Tensor, "n c"]:
-        """Values at vertices (such as UVs) carried to the hits."""
+        """Interpolate values at vertices, such as UVs, at the hits."""
         return (values[faces[self.face]] * self.weights[..., None]).sum(1)
 
 
 def rasterize_gbuffer(
     mesh: Mesh, normals: Float[np.ndarray, "v 3"], cameras: RayCameras, *, supersample: int = 1
 ) -> GBuffer:
-    """The nearest face at every sub-pixel centre, on the cameras' device."""
+    """Find the nearest face at every subpixel center; the result is on the cameras' device."""
     device, cpu_cameras = cameras.camera_to_world.device, cameras.to("cpu")
     height, width = cpu_cameras.height * supersample, cpu_cameras.width * supersample
     fine = cpu_cameras.resized(height, width)
@@ -74,22 +73,22 @@ def rasterize_gbuffer(
 
 
 def shade_gbuffer(gbuffer: GBuffer, colors: Float[Tensor, "n 3"]) -> tuple[Render, Float[Tensor, "b h w 3"]]:
-    """Lit pictures with the given colour at each hit, and the same without light; both premultiplied."""
+    """Render the given color per hit, shaded; return unlit colors as well (both premultiplied)."""
     b, h, w, s = gbuffer.shape
-    one = torch.ones_like(gbuffer.shade)[:, None]
-    values = torch.cat([colors * gbuffer.shade[:, None], colors, one, gbuffer.distance[:, None], gbuffer.normals], -1)
+    one = torch.ones_like(gbuffer.shading)[:, None]
+    values = torch.cat([colors * gbuffer.shading[:, None], colors, one, gbuffer.distance[:, None], gbuffer.normals], -1)
     fine = values.new_zeros(b * h * s * w * s, values.shape[1]).index_copy(0, gbuffer.subpixel, values)
     mean = F.avg_pool2d(fine.view(b, h * s, w * s, -1).permute(0, 3, 1, 2), s).permute(0, 2, 3, 1)
     opacity = mean[..., 6]
-    # the distance of what was hit, not of the void beside it
+    # mean over the subpixels that hit, not over the empty ones
     depth = mean[..., 7] / opacity.clamp(min=1 / (2 * s * s))
     return Render(mean[..., :3], opacity, depth, mean[..., 8:]), mean[..., 3:6]
 
 
 def sample_texture(texture: Float[Tensor, "h w 3"], uv: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
-    """Bilinear, clamped at the border; v = 1 is the top row; texel centres lie at +0.5.
+    """Interpolate bilinearly, clamped at the border, differentiably in the texture.
 
-    Differentiable in the texture.
+    v = 1 is the top row; texel centers lie at +0.5.
     """
     grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], -1)[None, None]
     planes = texture.permute(2, 0, 1)[None]

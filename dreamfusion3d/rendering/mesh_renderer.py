@@ -49,11 +49,11 @@ def _shade_pixels(face, weights, depth, faces, uv, normals, texture, light, ambi
                 v += weight * uv[vertex, 1]
             length = max(np.sqrt(nx * nx + ny * ny + nz * nz), 1e-9)
             nx, ny, nz = nx / length, ny / length, nz / length
-            shade = ambient + diffuse * max(nx * light[0] + ny * light[1] + nz * light[2], 0.0)
+            shading = ambient + diffuse * max(nx * light[0] + ny * light[1] + nz * light[2], 0.0)
             x, y = (col + 0.5 - intrinsics[2]) / intrinsics[0], (row + 0.5 - intrinsics[3]) / intrinsics[1]
             pixel = out[row // s, col // s]
             for channel in range(3):
-                pixel[channel] += shade * _sample_texture_channel(texture, u, v, channel)
+                pixel[channel] += shading * _sample_texture_channel(texture, u, v, channel)
             pixel[3] += 1.0
             pixel[4] += depth[row, col] * np.sqrt(1.0 + x * x + y * y)  # along the ray
             pixel[5] += nx
@@ -63,7 +63,7 @@ def _shade_pixels(face, weights, depth, faces, uv, normals, texture, light, ambi
         for col in range(out.shape[1]):
             hits = out[row, col, 3]
             if hits > 0:
-                out[row, col, 4] *= s * s / hits  # the distance of what was hit, not of the void beside it
+                out[row, col, 4] *= s * s / hits  # mean over the subpixels that hit
                 for channel in range(8):
                     out[row, col, channel] /= s * s
 

@@ -1,7 +1,7 @@
-"""Rays to packed samples: equal steps through the box, kept only where the grid is occupied.
+"""Ray marching: equal steps through the box, kept where the occupancy grid is occupied.
 
-Packed means that the samples of all rays lie in one list, those of a ray side by side and
-front to back; ``packed_info`` says where each ray's begin.
+Samples are packed as in nerfacc: those of all rays in one list, those of a ray consecutive and front to back;
+``packed_info`` holds where each ray's samples begin.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LONGEST_CHORD = 4.0  # the box's diagonal is 3.47
 
 @dataclass(frozen=True)
 class Samples:
-    """``n`` intervals on ``r`` rays; distances in scene units along the unit directions."""
+    """``n`` intervals on ``r`` rays; distances along the unit directions, in scene units."""
 
     ray_indices: Int64[Tensor, " n"]
     t_starts: Float[Tensor, " n"]
@@ -28,25 +28,26 @@ class Samples:
     packed_info: Int64[Tensor, "r 2"]  # first sample and number of samples of each ray
 
     def midpoints(self) -> Float[Tensor, " n"]:
+        """Return the distances of the intervals' midpoints."""
         return (self.t_starts + self.t_ends) * 0.5
 
     def positions(
         self, origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"], indices: Tensor | None = None
     ) -> Float[Tensor, "m 3"]:
-        """The intervals' middles in world space; of the samples ``chosen`` (indices), or of all."""
+        """Return the midpoints in world space: of the samples ``indices``, or of all."""
         rays, midpoints = self.ray_indices, self.midpoints()
         if indices is not None:
             rays, midpoints = rays.index_select(0, indices), midpoints.index_select(0, indices)
-        # index_select: several times faster here than origins[ray_indices]
+        # index_select is several times faster here than origins[ray_indices]
         origin, direction = (t.index_select(0, rays) for t in (origins, directions))
         return origin + direction * midpoints[:, None]
 
     def slice_samples(self, samples: slice) -> Samples:
-        """Some that follow each other, of the same rays; ``packed_info`` is still that of all."""
+        """Return consecutive samples of the same rays; ``packed_info`` remains that of all samples."""
         return Samples(self.ray_indices[samples], self.t_starts[samples], self.t_ends[samples], self.packed_info)
 
     def slice_rays(self, rays: slice, samples: slice) -> Samples:
-        """Those of some rays that follow each other, which are then numbered from 0."""
+        """Return the samples of consecutive rays, which are then numbered from 0."""
         info = self.packed_info[rays]
         shift = torch.tensor([samples.start, 0], dtype=info.dtype, device=info.device)
         return Samples(
@@ -57,7 +58,7 @@ class Samples:
 def ray_aabb_intersect(
     origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"]
 ) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
-    """Distances at which rays enter and leave [-1, 1]^3; leaving <= entering is a miss."""
+    """Return the distances at which rays enter and leave [-1, 1]^3; a ray misses if far <= near."""
     tiny = torch.full_like(directions, 1e-9)
     direction = torch.where(directions.abs() < 1e-9, torch.where(directions < 0, -tiny, tiny), directions)
     to_low, to_high = (-1 - origins) / direction, (1 - origins) / direction
@@ -75,11 +76,22 @@ def march(
     generator: torch.Generator,
     backend: Backend = "auto",
 ) -> Samples:
-    """Samples whose middle lies inside the box and in an occupied cell.
+    """Return the samples whose midpoint lies inside the box and in an occupied cell.
 
-    Interval k of a ray is [near + (k - 1 + jitter) step, near + (k + jitter) step] with one
-    uniform jitter a ray: no part of the box is left out, and neighbouring rays do not share
-    their steps. All back ends return the same samples, bit for bit.
+    Interval k of a ray is [near + (k - 1 + jitter) step, near + (k + jitter) step] with one uniform jitter per ray:
+    no part of the box is left out, and neighboring rays do not share their steps. All back ends return the same
+    samples, bit for bit.
+
+    Args:
+        origins: in scene units.
+        directions: unit vectors.
+        occupancy_binary: occupied cells over [-1, 1]^3, indexed [x, y, z].
+        step_size: length of the intervals, in scene units.
+        generator: draws the jitter.
+        backend: "auto" is the fastest one for the rays' device.
+
+    Raises:
+        ValueError: ``step_size`` is not positive.
     """
     return march_async(
         origins, directions, occupancy_binary, step_size=step_size, generator=generator, backend=backend
@@ -96,13 +108,15 @@ def march_async(
     generator: torch.Generator,
     backend: Backend = "auto",
 ) -> Callable[[], Samples]:
-    """As ``march``; the samples are counted now and listed when what is returned is called. In between a GPU
-    may be given other work, for which the host then need not wait."""
+    """Start `march`: count the samples now, and return a function that writes them.
+
+    GPU work queued in between does not delay that function.
+    """
     if step_size <= 0:
         raise ValueError(f"step_size must be positive, not {step_size}")
     origins, directions = origins.detach().float(), directions.detach().float()
     near, far = ray_aabb_intersect(origins, directions)
-    far = torch.minimum(far, near + LONGEST_CHORD)  # a zero direction must not march for ever
+    far = torch.minimum(far, near + LONGEST_CHORD)  # a zero direction must not march forever
     jitter = torch.rand(near.shape, generator=generator, device=generator.device).to(near.device)
     if backend == "auto":
         backend = fastest_backend(near)
@@ -121,12 +135,20 @@ def march_async(
     return lambda: samples
 
 
-def _march_torch(origins, directions, near, far, jitter, binary, step_size):
-    """All steps of all rays at once, then a mask: slow, simple, on any device."""
+def _march_torch(
+    origins: Float[Tensor, "r 3"],
+    directions: Float[Tensor, "r 3"],
+    near: Float[Tensor, " r"],
+    far: Float[Tensor, " r"],
+    jitter: Float[Tensor, " r"],
+    binary: Bool[Tensor, "x y z"],
+    step_size: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Take all steps of all rays at once, then mask them: slow and simple, on any device."""
     # a Python float would be rounded once per operation, in float64 on some paths
     step = torch.tensor(step_size, dtype=torch.float32, device=near.device)
     longest = (far - near).clamp(min=0).amax() if near.numel() else near.sum()
-    # one more than fits, for the jitter; the mask below decides
+    # one more than fits, for the jitter; the mask below drops it if need be
     count = int(torch.ceil(longest / step)) + 1
     index = torch.arange(count, dtype=torch.float32, device=near.device)
     start = near[:, None] + ((index + jitter[:, None]) - 1) * step

@@ -1,4 +1,4 @@
-"""The marcher on the CPU: one pass counts a ray's samples, a second one writes them."""
+"""The ray marcher on the CPU: one pass counts a ray's samples, a second one writes them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import no_type_check
 import numba
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from dreamfusion3d.core.numba_kernels import exact_kernel, follow_torch_threads, inline
 
@@ -14,8 +16,16 @@ _HALF = np.float32(0.5)
 _ONE = np.float32(1)
 
 
-def march_numba(origins, directions, near, far, jitter, binary, step_size):
-    """The fields of ``Samples``; arguments as in ``march``, near, far and jitter (r,)."""
+def march_numba(
+    origins: Float[Tensor, "r 3"],
+    directions: Float[Tensor, "r 3"],
+    near: Float[Tensor, " r"],
+    far: Float[Tensor, " r"],
+    jitter: Float[Tensor, " r"],
+    binary: Bool[Tensor, "x y z"],
+    step_size: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the fields of `Samples`; arguments as in `march`."""
     follow_torch_threads()
     grid = binary.contiguous().numpy()
     step = np.float32(step_size)
@@ -33,7 +43,7 @@ def march_numba(origins, directions, near, far, jitter, binary, step_size):
 @inline
 @no_type_check
 def _cell(origin, direction, midpoint, resolution):
-    """Index along one axis of the grid cell that holds a point of a ray."""
+    """Return the index along one axis of the grid cell at a point of a ray."""
     position = origin + direction * midpoint
     cell = np.int64((position + _ONE) * (np.float32(resolution) * _HALF))
     return min(max(cell, np.int64(0)), np.int64(resolution - 1))

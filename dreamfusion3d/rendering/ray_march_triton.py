@@ -1,6 +1,6 @@
-"""The marcher on a GPU: one kernel counts a ray's samples, a second one writes them.
+"""The ray marcher on a GPU: one kernel counts a ray's samples, a second one writes them.
 
-The host needs the number of samples in between: it is the size of what follows.
+In between the host reads the number of samples, to allocate them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from dreamfusion3d.core.async_scalar import AsyncScalar
 
-BLOCK = 64  # rays of a program: few, so that a frame of 64 x 64 fills a GPU
-# Neither kernel may fuse a product with a sum: the samples are the reference's, bit for bit.
+BLOCK = 64  # rays per program: few, so that an image of 64 x 64 fills a GPU
+# without fused multiply-adds, so that the samples are the reference's bit for bit
 _OPTIONS = {"BLOCK": BLOCK, "enable_fp_fusion": False}
 
 
@@ -30,11 +30,14 @@ def march_triton(
     binary: Bool[Tensor, "x y z"],
     step_size: float,
 ) -> Callable[[], tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """What lists the fields of ``Samples``, when their number is there; arguments as in ``march``."""
+    """Count the samples; return a function that waits for the count and writes the fields of `Samples`.
+
+    Arguments as in `march`.
+    """
     device, rays = near.device, len(near)
     grid = binary.contiguous().to(torch.int8)
     ray_inputs = [t.contiguous() for t in (origins, directions, near, far, jitter)]
-    # as float32: a Python float would be rounded once per operation
+    # a tensor of float32: a Python float would be rounded once per operation
     step = torch.full((1,), step_size, dtype=torch.float32, device=device)
     counts = torch.zeros(rays, dtype=torch.int64, device=device)
     programs = (max(triton.cdiv(rays, BLOCK), 1),)
@@ -58,7 +61,7 @@ def march_triton(
 @triton.jit
 @no_type_check
 def _ray(origins, directions, near, far, jitter, rays, BLOCK: tl.constexpr):
-    """This program's rays: their numbers, which exist, and all that is known of them."""
+    """Return this program's ray indices, their validity, and the rays' inputs."""
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = ray < rays
     o, d = origins + 3 * ray, directions + 3 * ray
@@ -80,7 +83,7 @@ def _ray(origins, directions, near, far, jitter, rays, BLOCK: tl.constexpr):
 @triton.jit
 @no_type_check
 def _cell(origin, direction, midpoint, cells):
-    """Index along one axis of the grid cell that holds a point of a ray."""
+    """Return the index along one axis of the grid cell at a point of a ray."""
     position = origin + direction * midpoint
     cell = ((position + 1.0) * (cells * 0.5)).to(tl.int32)
     return tl.minimum(tl.maximum(cell, 0), cells - 1)
@@ -89,7 +92,7 @@ def _cell(origin, direction, midpoint, cells):
 @triton.jit
 @no_type_check
 def _occupied(grid, valid, ox, oy, oz, dx, dy, dz, near, far, midpoint, nx, ny, nz):
-    """Whether an interval's middle lies in the box and in an occupied cell."""
+    """Test if an interval's midpoint lies in the box and in an occupied cell."""
     inside = valid & (midpoint >= near) & (midpoint < far)
     i = _cell(ox, dx, midpoint, nx)
     j = _cell(oy, dy, midpoint, ny)

@@ -1,4 +1,4 @@
-"""Which samples of a picture get a normal."""
+"""Selection of the samples that get a normal."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ from torch import Tensor
 
 from dreamfusion3d.core.async_scalar import AsyncScalar
 
-SHADED_GROWTH_MARGIN = (
-    1.25  # views differ: from one step to the next the share of samples that are lit may grow so much
-)
+SHADED_GROWTH_MARGIN = 1.25  # views differ: growth of the shaded fraction allowed from one step to the next
 
 
 @dataclass
 class ShadedFraction:
-    """How many samples weigh enough to be lit, guessed from the pictures before, so that the host need not
-    wait for a GPU to count them.
+    """Fraction of samples to shade, predicted from the previous render so that the host need not wait for a GPU.
 
-    A guess that is too high lights some more of the heaviest samples; one that is too low leaves the lightest
-    under the mean shade of their ray, as `lit_per_ray` does.
+    A prediction that is too high shades a few more of the heaviest samples; one that is too low leaves the lightest
+    with the mean shading of their ray, as `RenderSettings.max_shaded_per_ray` does.
     """
 
-    fraction: float | None = None  # of the samples
-    pending: tuple[AsyncScalar, int] | None = None  # lit ones and samples of the pictures before
+    fraction: float | None = None  # None before the first render
+    pending: tuple[AsyncScalar, int] | None = None  # numbers of shaded and of all samples of the previous render
 
     def predict(self, num_shaded: Tensor, num_samples: int) -> int:
-        """Of this picture, whose true number ``lit`` the next one hears of; the first one waits for it."""
+        """Predict how many samples to shade; ``num_shaded`` is read by the next call (the first call waits)."""
         previous = self.latest()
         count = AsyncScalar(num_shaded)
         self.pending = count, num_samples
@@ -38,7 +35,7 @@ class ShadedFraction:
         return min(num_samples, math.ceil(SHADED_GROWTH_MARGIN * previous * num_samples))
 
     def latest(self) -> float | None:
-        """The latest share; may wait."""
+        """Return the latest known fraction; may wait for the GPU."""
         if self.pending is not None:
             num_shaded, num_samples = self.pending
             self.fraction = num_shaded.read() / max(num_samples, 1)
@@ -49,8 +46,11 @@ class ShadedFraction:
 def select_samples_to_shade(
     weight: Float[Tensor, " n"], weight_cutoff: float, max_samples: int, shaded_fraction: ShadedFraction | None = None
 ) -> Int64[Tensor, " m"]:
-    """Indices of the samples that get a normal, in packed order: those that weigh more than ``cutoff``, or as
-    many as ``share`` expects of them; no more than ``limit``, the heaviest."""
+    """Return the indices of the samples to shade, in packed order.
+
+    They are the samples that weigh more than ``weight_cutoff``, or as many as ``shaded_fraction`` predicts;
+    at most the ``max_samples`` heaviest.
+    """
     if shaded_fraction is not None:
         predicted = shaded_fraction.predict((weight > weight_cutoff).sum(), weight.numel())
         return weight.topk(min(predicted, max_samples), sorted=False).indices.sort().values

@@ -1,4 +1,4 @@
-"""The thumbnail and the turntable: what one looks at before opening the asset."""
+"""Thumbnail and turntable video of a mesh."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from dreamfusion3d.mesh.rasterize import rasterize_triangles
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
 from dreamfusion3d.rendering.video_writer import write_mp4
 
-THREE_QUARTER_AZIMUTH_DEG, THREE_QUARTER_ELEVATION_DEG = 30.0, 20.0  # the three-quarter view
-FRAME_FILL = 0.84  # of the picture's side that the object takes
-BACKDROP_TOP, BACKDROP_BOTTOM = 0.93, 0.78  # greys of the background
-SHADOW_STRENGTH = 0.30  # how much the floor under the object darkens
+THREE_QUARTER_AZIMUTH_DEG, THREE_QUARTER_ELEVATION_DEG = 30.0, 20.0  # three-quarter view
+FRAME_FILL = 0.84  # fraction of the image's side that the object fills
+BACKDROP_TOP, BACKDROP_BOTTOM = 0.93, 0.78  # grays of the background
+SHADOW_STRENGTH = 0.30  # darkening of the floor under the object
 
 
 def write_thumbnail(textured: TexturedMesh, path: Path, size: int = 512) -> None:
-    """PNG of the three-quarter view over a light grey, ``size`` pixels square."""
+    """Write a PNG of the three-quarter view over a light gray, ``size`` pixels square."""
     camera = orbit_cameras([THREE_QUARTER_AZIMUTH_DEG], THREE_QUARTER_ELEVATION_DEG, height=size, width=size)
     image = _render_with_backdrop(fit_mesh_to_views(textured, camera), camera, supersample=3)[0]
     with atomic_write(path) as temporary:
@@ -35,11 +35,11 @@ def write_thumbnail(textured: TexturedMesh, path: Path, size: int = 512) -> None
 
 
 def write_turntable(textured: TexturedMesh, path: Path, seconds: float = 4, fps: int = 15, size: int = 480) -> None:
-    """MP4 of one turn, without a jump where it loops; ``size`` is rounded up to a multiple of 16."""
+    """Write an MP4 of one turn that loops smoothly; ``size`` is rounded up to a multiple of 16."""
     size = -(-size // 16) * 16
     count = max(1, round(seconds * fps))
     azimuths = [THREE_QUARTER_AZIMUTH_DEG + 360.0 * i / count for i in range(count)]
-    # a dozen views bound the object well enough to frame it for all of them
+    # a dozen views are enough to frame the object for all of them
     framed_mesh = fit_mesh_to_views(
         textured, orbit_cameras(azimuths[:: max(1, count // 12)], THREE_QUARTER_ELEVATION_DEG, height=size, width=size)
     )
@@ -48,23 +48,26 @@ def write_turntable(textured: TexturedMesh, path: Path, seconds: float = 4, fps:
         camera = orbit_cameras([azimuth], THREE_QUARTER_ELEVATION_DEG, height=size, width=size)
         return _render_with_backdrop(framed_mesh, camera, supersample=2)[0]
 
-    # the kernels let go of the interpreter, so that the next frames are drawn while one is encoded
+    # the kernels release the GIL, so that the next frames are rendered while one is encoded
     with atomic_write(path) as temporary, ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        write_mp4(pool.map(frame, azimuths), temporary, fps, size)
+        write_mp4(pool.map(frame, azimuths), temporary, fps, (size, size))
 
 
 def fit_mesh_to_views(textured: TexturedMesh, cameras: OrbitCameras, fill: float = FRAME_FILL) -> TexturedMesh:
-    """The mesh moved and scaled so that it fills the pictures of all the cameras, centred.
+    """Move and scale a mesh so that it fills the images of all cameras, centered.
 
-    Cameras look at the origin from a fixed distance, so the object comes to them. With several
-    cameras it is moved along +Y only, to stay on the axis that they go round.
+    The cameras look at the origin from a fixed distance. With several of them the mesh is moved along +Y only, to
+    stay on the axis that they orbit.
+
+    Args:
+        fill: fraction of the image's side that the mesh fills.
     """
     vertices = textured.vertices.astype(np.float64)
     low, high = vertices.min(0), vertices.max(0)
     vertices = (vertices - (low + high) / 2) / max(float(np.linalg.norm(high - low)) / 2, 1e-9)
     pose = cameras.camera_to_world[0, :3, :3].double().numpy()
     half = cameras.height / 2
-    for _ in range(8):  # perspective makes this a fixed point, reached to a pixel in a few rounds
+    for _ in range(8):  # with perspective this is a fixed point, reached to a pixel in a few rounds
         projected = cameras.project(torch.from_numpy(vertices).float()).numpy()
         start, end = projected[..., :2].min((0, 1)), projected[..., :2].max((0, 1))
         units_per_pixel = float(cameras.distance[0]) / float(cameras.focal[0])  # a pixel at the origin
@@ -80,7 +83,7 @@ def fit_mesh_to_views(textured: TexturedMesh, cameras: OrbitCameras, fill: float
 def _render_with_backdrop(
     textured: TexturedMesh, cameras: OrbitCameras, supersample: int
 ) -> UInt8[np.ndarray, "b h w 3"]:
-    """Lit pictures over the grey, with a soft shadow on the floor."""
+    """Render shaded images over the gray background, with a soft shadow on the floor."""
     render = render_mesh(textured, cameras, supersample=supersample)
     background = studio_backdrop(textured, cameras)
     composited = render.rgb.numpy() + (1 - render.opacity.numpy())[..., None] * background
@@ -88,13 +91,13 @@ def _render_with_backdrop(
 
 
 def studio_backdrop(textured: TexturedMesh, cameras: RayCameras) -> Float[np.ndarray, "b h w 1"]:
-    """The grey behind a mesh, with its soft shadow on the floor."""
+    """Return the gray background of a mesh, with its soft shadow on the floor."""
     rows = np.linspace(BACKDROP_TOP, BACKDROP_BOTTOM, cameras.height)[None, :, None, None]
     return rows * (1 - SHADOW_STRENGTH * _floor_shadow(textured, cameras))[..., None]
 
 
 def _floor_shadow(textured: TexturedMesh, cameras: RayCameras) -> Float[np.ndarray, "b h w"]:
-    """What lies low above the floor, dropped onto it and blurred: the object stands, not floats."""
+    """Project the lowest part of the mesh onto the floor and blur it, so that the object stands on it."""
     vertices = textured.vertices.copy()
     height = np.ptp(vertices[:, 1])
     floor = vertices[:, 1].min()

@@ -1,4 +1,4 @@
-"""Frames to a video, to an animated picture, or to a folder of PNGs."""
+"""Writing of frames to a video, an animated image, or a folder of PNGs."""
 
 from __future__ import annotations
 
@@ -20,20 +20,26 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.files import atomic_write
 
 VIDEO_CODECS = ("vp09", "mp4v")  # VP9 plays in browsers; the opencv wheel has no H.264
-
 VIDEO_SUFFIXES = (".mp4", ".gif", ".webp")
-MAX_ANIMATION_BYTES = 1 << 30  # of the frames of an animated picture, which Pillow holds
+MAX_ANIMATION_BYTES = 1 << 30  # of an animated image's frames, which Pillow keeps in memory
 _FRAME_NAME = re.compile(r"\d{5}\.png")
 
 
 def write_video(
     frames: Iterator[UInt8[np.ndarray, "h w c"]], count: int, target: Path, fps: float, size: tuple[int, int]
 ) -> None:
-    """``count`` RGB or RGBA ``frames`` of ``size`` (width, height; even for MP4), ``fps`` a second.
+    """Write RGB or RGBA frames in the format of ``target``'s suffix, or to a folder as 00000.png, ...
 
-    By the suffix of ``target``, of KINDS, or without one to the folder ``target`` as 00000.png, ...
-    Animated pictures loop; their times are whole milliseconds, a GIF's hundredths of a second. Raises
-    InputError for a folder that holds more frames than these.
+    Animated images loop. Their frame times are whole milliseconds; a GIF's are hundredths of a second.
+
+    Args:
+        count: number of frames.
+        target: a file with one of VIDEO_SUFFIXES, or a folder.
+        fps: frames per second.
+        size: width and height; even for MP4.
+
+    Raises:
+        InputError: the folder holds frames of a longer video, or an animated image would not fit into memory.
     """
     suffix = target.suffix.lower()
     if suffix not in VIDEO_SUFFIXES:
@@ -41,8 +47,8 @@ def write_video(
         return
     if suffix != ".mp4" and count * size[0] * size[1] * 4 > MAX_ANIMATION_BYTES:
         raise InputError(
-            f"{count} frames of {size[0]} x {size[1]} pixels are too many for a {suffix}, put together in "
-            "memory: take .mp4 or a folder of frames, or make it shorter or smaller"
+            f"{count} frames of {size[0]} x {size[1]} pixels are too many for a {suffix}, which is assembled in "
+            "memory: write .mp4 or a folder of frames, or lower --seconds, --fps or --size"
         )
     with atomic_write(target) as temporary:
         if suffix == ".mp4":
@@ -52,13 +58,13 @@ def write_video(
 
 
 def _write_image_folder(frames: Iterator[np.ndarray], count: int, folder: Path) -> None:
-    """All of them or none: an interrupted film leaves an earlier one as it was."""
+    """Write all frames or none, so that an interrupted video leaves an earlier one intact."""
     names = [f"{i:05d}.png" for i in range(count)]
     existing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if leftover := sorted(name for name in existing - set(names) if _FRAME_NAME.fullmatch(name)):
         raise InputError(
-            f"{folder} holds frames of a longer film ({leftover[0]} and {len(leftover) - 1} more): "
-            "name another folder with --out, or empty it"
+            f"{folder} holds frames of a longer video ({leftover[0]} and {len(leftover) - 1} more): "
+            "choose another folder with --out, or empty it"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".frames.", suffix=".tmp", dir=folder) as temporary:
@@ -73,7 +79,7 @@ def _write_animated_image(frames: Iterator[np.ndarray], count: int, path: Path, 
 
     images = (Image.fromarray(frame) for frame in frames)
     first = next(images)
-    resolution_ms = 10 if suffix == ".gif" else 1  # milliseconds; the sum of all is right
+    resolution_ms = 10 if suffix == ".gif" else 1  # end times are rounded, so that errors do not add up
     ends = [resolution_ms * round(1000 * i / fps / resolution_ms) for i in range(count + 1)]
     durations = [b - a for a, b in itertools.pairwise(ends)]
     options: dict[str, Any] = {"quality": 90, "method": 4} if suffix == ".webp" else {"optimize": False}
@@ -81,22 +87,25 @@ def _write_animated_image(frames: Iterator[np.ndarray], count: int, path: Path, 
 
 
 def write_mp4(
-    frames: Iterable[UInt8[np.ndarray, "h w 3"]], path: Path, fps: int | float, size: int | tuple[int, int]
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]], path: Path, fps: int | float, size: tuple[int, int]
 ) -> None:
-    """Frames as one MP4; ``path`` ends in .mp4, ``size`` is their side, or width and height, all even."""
-    import cv2
+    """Write frames as one MP4; ``path`` ends in .mp4, ``size`` is the even width and height.
 
-    width, height = (size, size) if isinstance(size, int) else size
+    Raises:
+        InputError: OpenCV has no codec for it.
+        OSError: the file is incomplete, as on a full disk.
+    """
+    import cv2
 
     with _silence_stderr():
         writers = (
-            cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), float(fps), (width, height))
+            cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), float(fps), size)
             for codec in VIDEO_CODECS
         )
         writer = next((w for w in writers if w.isOpened()), None)
     if writer is None:
         raise InputError(
-            "this build of OpenCV can write neither VP9 nor MPEG-4 video:"
+            "this build of OpenCV can write neither VP9 nor MPEG-4 video; replace it with:"
             " pip install --force-reinstall opencv-python-headless"
         )
     count = 0
@@ -107,18 +116,18 @@ def write_mp4(
     finally:
         with _silence_stderr():
             writer.release()
-    # the writer says nothing of a full disk
+    # the writer does not report a full disk
     with _silence_stderr():
         reader = cv2.VideoCapture(str(path))
         complete = reader.isOpened() and round(reader.get(cv2.CAP_PROP_FRAME_COUNT)) == count
         reader.release()
     if count and not complete:
-        raise OSError(errno.ENOSPC, "the video could not be written whole", str(path.parent))
+        raise OSError(errno.ENOSPC, "the video is incomplete", str(path.parent))
 
 
 @contextlib.contextmanager
 def _silence_stderr() -> Iterator[None]:
-    """Stop FFmpeg, which knows no logging level here, from writing to the terminal."""
+    """Keep FFmpeg, whose log level cannot be set here, from writing to the terminal."""
     saved = os.dup(2)
     devnull = os.open(os.devnull, os.O_WRONLY)
     try:

@@ -239,7 +239,7 @@ def test_a_full_disk_is_no_film(run: Path, tmp_path: Path, monkeypatch: pytest.M
         fourcc = staticmethod(lambda *_: 0)
 
     monkeypatch.setattr(cv2, "VideoWriter", Silent)
-    with pytest.raises(InputError, match="cannot write to .*the video could not be written whole"):
+    with pytest.raises(InputError, match="cannot write to .*the video is incomplete"):
         render_video(run, seconds=0.5, fps=4, size=(32, 32))
     assert not list(run.glob("render/*"))
 
@@ -265,7 +265,7 @@ def test_an_interrupted_film_leaves_the_earlier_one(run: Path, tmp_path: Path, m
 def test_frames_of_two_films_do_not_mix(run: Path, tmp_path: Path) -> None:
     short = {"fps": 4.0, "size": (16, 16), "out": tmp_path / "frames"}
     render_video(run, seconds=1, **short)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="holds frames of a longer film"):
+    with pytest.raises(InputError, match="holds frames of a longer video"):
         render_video(run, seconds=0.5, **short)  # type: ignore[arg-type]
     render_video(run, seconds=1, **short)  # type: ignore[arg-type]
     assert len(list((tmp_path / "frames").iterdir())) == 4

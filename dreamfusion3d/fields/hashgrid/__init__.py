@@ -1,7 +1,7 @@
 """Multiresolution hash grid (instant-ngp, arXiv 2201.05989): one op, one table layout.
 
-Letters: n points, L levels, F features a level, N_l cells along an axis of level l,
-T = 2^log2_table_size rows at most a level.
+Letters: n points, L levels, F features per level, N_l cells along an axis of level l,
+at most T = 2^log2_table_size rows per level.
 
 The table of all levels is one (rows, F) array; level l owns the rows
 ``offsets[l]:offsets[l + 1]``. Vertex (i, j, k) of level l, 0 <= i, j, k <= N_l, lies in row
@@ -9,8 +9,8 @@ The table of all levels is one (rows, F) array; level l owns the rows
     i + (N_l + 1) (j + (N_l + 1) k)                          if (N_l + 1)^3 <= T   (dense)
     (i XOR 2654435761 j XOR 805459861 k) mod T               otherwise             (eq. 4)
 
-of its level. A point's feature is the trilinear interpolation of its cell's eight vertices,
-the levels side by side.
+of its level. A point's features are interpolated trilinearly between its cell's eight vertices and
+concatenated over the levels.
 """
 
 from __future__ import annotations
@@ -31,17 +31,20 @@ def hashgrid(
     *,
     half_precision_grads: bool = False,
 ) -> Float[Tensor, "n c"]:
-    """Features (n, levels * features) of points in [0, 1]^3, differentiable in table and points.
+    """Return the features of points in [0, 1]^3, differentiable in table and points.
 
-    Points outside the unit cube are clamped onto it (and get no gradient). ``auto`` is
-    the fastest back end that takes the numbers as they are (``backends.fastest``). ``half_precision_grads``: the
-    table's gradient may add up in float16, where the back end is Triton's; the others have no use for it.
+    Points outside the unit cube are clamped onto it and get no gradient.
+
+    Args:
+        table: rows of all levels, see `HashGridLayout`.
+        backend: "auto" is the fastest one that supports the tensors' types.
+        half_precision_grads: let the Triton back end sum the table's gradient in float16; others ignore it.
     """
     if tuple(table.shape) != (shape := (layout.num_rows, layout.features)):
-        raise ValueError(f"this layout needs a table of shape {shape}, not {tuple(table.shape)}")
+        raise ValueError(f"the hash grid's layout needs a table of shape {shape}, not {tuple(table.shape)}")
     if backend == "auto":
         backend = _fastest_backend(x, table, layout)
-    # imported here: numba takes half a second, which a CUDA or reference run need not pay
+    # imported here: numba takes half a second to import, which CUDA and reference runs save
     if backend == "numba":
         from dreamfusion3d.fields.hashgrid.numba_kernels import hashgrid_numba
 

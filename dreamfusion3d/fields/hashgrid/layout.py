@@ -8,13 +8,17 @@ from functools import cached_property
 
 PRIME_Y = 2654435761
 PRIME_Z = 805459861
-# The products above must stay inside an int64 in torch and inside a float32's integers.
+# Products with the primes must fit an int64, and resolutions the integers of a float32.
 MAX_RESOLUTION = 1 << 20
 
 
 @dataclass(frozen=True)
 class HashGridLayout:
-    """Where the vertices of every level lie in the table."""
+    """Layout of all levels' vertices in one table.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
 
     num_levels: int = 8
     features: int = 2
@@ -24,10 +28,10 @@ class HashGridLayout:
 
     def __post_init__(self) -> None:
         if self.num_levels < 1 or self.features < 1:
-            raise ValueError(f"levels and features must be >= 1, not {self.num_levels} and {self.features}")
+            raise ValueError(f"num_levels and features must be at least 1, not {self.num_levels} and {self.features}")
         if not 1 <= self.base_resolution <= self.max_resolution <= MAX_RESOLUTION:
             raise ValueError(
-                f"resolutions must satisfy 1 <= base <= max <= {MAX_RESOLUTION}, "
+                f"resolutions must satisfy 1 <= base_resolution <= max_resolution <= {MAX_RESOLUTION}, "
                 f"not {self.base_resolution} and {self.max_resolution}"
             )
         if not 1 <= self.log2_table_size <= 30:
@@ -45,7 +49,7 @@ class HashGridLayout:
 
     @cached_property
     def dense(self) -> tuple[bool, ...]:
-        """Whether each level has a row for every vertex (no collisions)."""
+        """True for each level that has a row for every vertex (no collisions)."""
         return tuple((n + 1) ** 3 <= 1 << self.log2_table_size for n in self.resolutions)
 
     @cached_property
@@ -62,5 +66,5 @@ class HashGridLayout:
 
     @property
     def output_dim(self) -> int:
-        """Columns of the op's result."""
+        """Number of features per point."""
         return self.num_levels * self.features

@@ -1,13 +1,11 @@
-"""The hash grid on the CPU, compiled by numba.
+"""The hash grid on the CPU, as numba kernels.
 
-Every kernel is deterministic whatever the number of threads: the forward pass and the
-gradient of the points run over samples, the gradient of the table over levels, which own
-disjoint rows.
+All kernels are deterministic for any number of threads: the forward pass and the gradient of the points are
+parallel over points, the gradient of the table over levels, whose rows are disjoint.
 
-Two features a level are what everyone takes: the kernels whose names end in ``_pairs`` have them
-written out, take half the time and give the same bits. In a level that does not fit into a core's
-cache they find the rows of some points first and read them then: a core waits for many reads at a
-time, but only for those within so many instructions.
+The kernels whose names end in ``_pairs`` are specialized to the usual two features per level: half the time, the
+same bits. In levels that exceed a core's cache they first compute the rows of a block of points and then read
+them, so that the core has many reads in flight at once.
 """
 
 from __future__ import annotations
@@ -24,9 +22,9 @@ from torch import Tensor
 from dreamfusion3d.core.numba_kernels import follow_torch_threads, inline, kernel
 from dreamfusion3d.fields.hashgrid.layout import PRIME_Y, PRIME_Z, HashGridLayout
 
-_POINTS_PER_CHUNK = 1024  # samples that pass through one level before the next: its rows stay in cache
-_POINTS_PER_BLOCK = 64  # points whose rows are found before any is read
-# rows of a level, 8 bytes each, from which on that pays
+_POINTS_PER_CHUNK = 1024  # points that pass one level before the next, so that its rows stay in the cache
+_POINTS_PER_BLOCK = 64  # points whose rows are computed before any is read
+# rows of a level (8 bytes each) from which blocks pay off
 _MIN_ROWS_BLOCKED_READ = 1 << 16
 _MIN_ROWS_BLOCKED_ADD = 1 << 17
 _ONE = np.float32(1)
@@ -38,11 +36,11 @@ _PRIME_Z = np.uint64(PRIME_Z)
 def hashgrid_numba(
     x: Float[Tensor, "n 3"], table: Float[Tensor, "rows f"], layout: HashGridLayout
 ) -> Float[Tensor, "n c"]:
-    """See ``hashgrid``; float32 on the CPU only."""
+    """Compute `hashgrid`; float32 on the CPU only."""
     for name, value in (("x", x), ("table", table)):
         if value.device.type != "cpu" or value.dtype != torch.float32:
             actual = f"{value.dtype} on {value.device}"
-            raise ValueError(f"the numba hash grid takes float32 on the cpu; {name} is {actual}")
+            raise ValueError(f"the numba hash grid needs float32 on the CPU; {name} is {actual}")
     return _HashGrid.apply(x, table, layout)
 
 
@@ -77,8 +75,10 @@ class _HashGrid(torch.autograd.Function):
 
 @lru_cache(maxsize=64)
 def _level_table(layout: HashGridLayout) -> np.ndarray:
-    """(L, 4) int64: resolution, first row, the hash mask or -1 for a dense level, and its number of rows, or
-    0 where the number of a row needs more than the 32 bits that a block has for it."""
+    """Return (L, 4) int64: resolution, first row, hash mask (-1: dense), and number of rows.
+
+    The number is 0 where row indices exceed the 32 bits that a block stores, so that the level is not blocked.
+    """
     mask = (1 << layout.log2_table_size) - 1
     fits_32_bits = int(layout.num_rows < 1 << 32)
     levels = zip(layout.resolutions, layout.offsets, layout.offsets[1:], layout.dense, strict=False)
@@ -91,7 +91,7 @@ def _level_table(layout: HashGridLayout) -> np.ndarray:
 @inline
 @no_type_check
 def _locate(value, resolution):
-    """Cell and fraction along one axis of a coordinate clamped to [0, 1] (NaN counts as 0)."""
+    """Return cell and fraction along an axis of a coordinate clamped to [0, 1] (NaN becomes 0)."""
     clamped = value if value > _ZERO else _ZERO
     clamped = clamped if clamped < _ONE else _ONE
     position = clamped * np.float32(resolution)
@@ -102,7 +102,7 @@ def _locate(value, resolution):
 @inline
 @no_type_check
 def _axis_keys(cell_y, cell_z, resolution, mask):
-    """Contribution of y, y + 1, z and z + 1 to a row: added if dense, xor-ed if hashed."""
+    """Return the terms of y, y + 1, z and z + 1 in a row index: added if dense, XORed if hashed."""
     side = np.uint64(resolution + 1)
     y, z = np.uint64(cell_y), np.uint64(cell_z)
     one = np.uint64(1)
@@ -114,7 +114,7 @@ def _axis_keys(cell_y, cell_z, resolution, mask):
 @inline
 @no_type_check
 def _edge_rows(cell_x, key_y, key_z, offset, mask):
-    """Rows of the vertices at cell_x and cell_x + 1 on one edge of the cell."""
+    """Return the rows of the vertices at cell_x and cell_x + 1 on one edge of the cell."""
     left, right, start = np.uint64(cell_x), np.uint64(cell_x + 1), np.uint64(offset)
     if mask < 0:
         base = start + key_y + key_z
@@ -126,8 +126,10 @@ def _edge_rows(cell_x, key_y, key_z, offset, mask):
 @inline
 @no_type_check
 def _cell(x, i, resolution, offset, mask):
-    """Of point i: the rows of its cell's vertices (a: y and z low, b: y high, c: z high, d: both;
-    0: x low, 1: x high), and its place within the cell."""
+    """Return the rows of the vertices of point i's cell, and its position within the cell.
+
+    a: y and z low, b: y high, c: z high, d: both high; 0: x low, 1: x high.
+    """
     cx, fx = _locate(x[i, 0], resolution)
     cy, fy = _locate(x[i, 1], resolution)
     cz, fz = _locate(x[i, 2], resolution)
@@ -142,7 +144,7 @@ def _cell(x, i, resolution, offset, mask):
 @inline
 @no_type_check
 def _interpolate_feature(table, f, a0, a1, b0, b1, c0, c1, d0, d1, wa, wb, wc, wd, gx, fx):
-    """Trilinear interpolation of feature f."""
+    """Interpolate feature f trilinearly."""
     left = wa * table[a0, f] + wb * table[b0, f] + wc * table[c0, f] + wd * table[d0, f]
     right = wa * table[a1, f] + wb * table[b1, f] + wc * table[c1, f] + wd * table[d1, f]
     return gx * left + fx * right
@@ -169,7 +171,7 @@ def _forward(x, table, levels, out):
 @inline
 @no_type_check
 def _locate_block(x, start, count, resolution, offset, mask, rows, fractions):
-    """`_cell` of ``count`` points from ``start`` on."""
+    """Store `_cell` of ``count`` points from ``start`` on."""
     for j in range(count):
         a0, a1, b0, b1, c0, c1, d0, d1, fx, fy, fz = _cell(x, start + j, resolution, offset, mask)
         rows[j, 0], rows[j, 1], rows[j, 2], rows[j, 3] = a0, a1, b0, b1
@@ -316,7 +318,7 @@ def _backward_x(x, table, levels, grad, grad_x):
                     gz * (gy * (table[a1, f] - table[a0, f]) + fy * (table[b1, f] - table[b0, f]))
                     + fz * (gy * (table[c1, f] - table[c0, f]) + fy * (table[d1, f] - table[d0, f]))
                 )
-        # clamped coordinates move nothing
+        # clamped coordinates get no gradient
         grad_x[i, 0] = sx if _ZERO <= x[i, 0] <= _ONE else _ZERO
         grad_x[i, 1] = sy if _ZERO <= x[i, 1] <= _ONE else _ZERO
         grad_x[i, 2] = sz if _ZERO <= x[i, 2] <= _ONE else _ZERO

@@ -1,4 +1,4 @@
-"""The hash grid in plain torch: the reference of the other back ends, and the one for any device."""
+"""The hash grid in plain torch: the reference for the other back ends, on any device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dreamfusion3d.fields.hashgrid.layout import PRIME_Y, PRIME_Z, HashGridLayou
 def hashgrid_torch(
     x: Float[Tensor, "n 3"], table: Float[Tensor, "rows f"], layout: HashGridLayout
 ) -> Float[Tensor, "n c"]:
-    """See ``hashgrid``; gradients come from autograd."""
+    """Compute `hashgrid` with gradients by autograd."""
     x = torch.nan_to_num(x).clamp(0, 1)  # a NaN has no cell
     columns = []
     for level, resolution in enumerate(layout.resolutions):
@@ -32,7 +32,7 @@ def hashgrid_torch(
 
 
 def _vertex_rows(vertex: Int[Tensor, "n 3"], level: int, layout: HashGridLayout) -> Int[Tensor, " n"]:
-    """Table rows of a level's vertices (eq. 4, or the dense index)."""
+    """Return the table rows of a level's vertices (equation 4, or the dense index)."""
     i, j, k = vertex.unbind(-1)
     if layout.dense[level]:
         side = layout.resolutions[level] + 1

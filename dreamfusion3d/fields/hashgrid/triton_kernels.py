@@ -1,13 +1,12 @@
-"""The hash grid on a GPU, as Triton kernels: no compiler to install, on NVIDIA and AMD alike.
+"""The hash grid on a GPU, as Triton kernels for NVIDIA and AMD.
 
-A program computes a block of points on one level, with all features of a row at once: so a row
-is one load, and its gradient one reduction where the device has it (two floats on sm_90).
-Gradients of the table add up in float32 whatever the table is, in no fixed order: runs on a GPU
-differ in their last digits. With ``half_precision_grads`` they add up in float16, two features in one reduction
-from sm_80 on, as tiny-cuda-nn has them: half the traffic, three digits. Under TRITON_INTERPRET=1 the
-same kernels run on the CPU, slowly.
+A program computes a block of points on one level, with all features of a row at once: a row is one load, and its
+gradient one reduction where the device supports it (two floats on sm_90). Gradients of the table are summed in
+float32 whatever its type, in no fixed order, so runs on a GPU differ in their last digits. With
+``half_precision_grads`` they are summed in float16 as in tiny-cuda-nn, two features per reduction from sm_80 on:
+half the traffic, three digits. TRITON_INTERPRET=1 runs the same kernels on the CPU, slowly.
 
-Letters: n points, L levels, F features a level.
+Letters: n points, L levels, F features per level.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from torch import Tensor
 
 from dreamfusion3d.fields.hashgrid.layout import PRIME_Y, PRIME_Z, HashGridLayout
 
-BLOCK = 256  # points of a program
-# of a scaled gradient: 65504 / 16, four thousand of them add up in one row before halves end, and what
-# is a millionth of it is still a number
+BLOCK = 256  # points per program
+# largest scaled gradient: four thousand of them fit into one row of float16 (65504), and a millionth of it is
+# still representable
 MAX_SCALED_GRAD = 16.0
-# the number of points changes every step: one build serves all, also multiples of 16
+# not specialized to n, which changes every step: one build serves all
 _kernel = triton.jit(do_not_specialize=["n"])
 _PRIME_Y, _PRIME_Z = tl.constexpr(PRIME_Y), tl.constexpr(PRIME_Z)
 
@@ -35,12 +34,15 @@ _PRIME_Y, _PRIME_Z = tl.constexpr(PRIME_Y), tl.constexpr(PRIME_Z)
 def hashgrid_triton(
     x: Float[Tensor, "n 3"], table: Float[Tensor, "rows f"], layout: HashGridLayout, half_precision_grads: bool = False
 ) -> Float[Tensor, "n c"]:
-    """See ``hashgrid``. Points in float32; tables in float32, float16 or bfloat16; results in float32.
-    ``layout.features`` must be a power of two."""
+    """Compute `hashgrid` from points in float32 and a table in float32, float16 or bfloat16.
+
+    Raises:
+        ValueError: the points are not float32, or ``layout.features`` is no power of two.
+    """
     if x.dtype != torch.float32:
-        raise ValueError(f"the Triton hash grid takes points in float32, not {x.dtype}")
+        raise ValueError(f"the Triton hash grid needs points in float32, not {x.dtype}")
     if layout.features & (layout.features - 1):
-        raise ValueError(f"the Triton hash grid takes 1, 2, 4, 8, ... features, not {layout.features}")
+        raise ValueError(f"the Triton hash grid needs a power of two as features per level, not {layout.features}")
     return _HashGrid.apply(x, table, layout, half_precision_grads)
 
 
@@ -82,7 +84,7 @@ class _HashGrid(torch.autograd.Function):
 
 
 def _grad_scale(grad: Tensor) -> Tensor:
-    """A power of two, on the device, that brings the largest gradient to LARGEST in halves."""
+    """Return a power of two, on the device, that scales the largest gradient to about MAX_SCALED_GRAD."""
     max_grad = grad.abs().amax().clamp(min=1e-30, max=1e30)
     return torch.exp2(torch.floor(torch.log2(MAX_SCALED_GRAD / max_grad)))
 
@@ -93,7 +95,7 @@ def _programs(points: int, levels: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=64)
 def _level_table(layout: HashGridLayout, device: torch.device) -> Tensor:
-    """(L, 3) int64: cells along an axis, first row, and the hash mask or -1 for a dense level."""
+    """Return (L, 3) int64: cells along an axis, first row, and hash mask (-1: dense)."""
     mask = (1 << layout.log2_table_size) - 1
     return torch.tensor(
         [
@@ -108,7 +110,7 @@ def _level_table(layout: HashGridLayout, device: torch.device) -> Tensor:
 @triton.jit
 @no_type_check
 def _locate(value, cells):
-    """Cell and fraction along one axis of a coordinate clamped to [0, 1] (NaN counts as 0)."""
+    """Return cell and fraction along an axis of a coordinate clamped to [0, 1] (NaN becomes 0)."""
     clamped = tl.where(value > 0.0, value, 0.0)
     position = tl.where(clamped < 1.0, clamped, 1.0) * cells.to(tl.float32)
     # the far face belongs to the last cell, so that every point has eight vertices
@@ -119,7 +121,7 @@ def _locate(value, cells):
 @triton.jit
 @no_type_check
 def _cell(levels, level, px, py, pz):
-    """A level's row of ``_levels``, and where its cells hold the points."""
+    """Return a level's row of `_level_table`, and the cells and fractions of the points on it."""
     row = levels + 3 * level
     cells = tl.load(row)
     cx, fx = _locate(px, cells)
@@ -131,8 +133,10 @@ def _cell(levels, level, px, py, pz):
 @triton.jit
 @no_type_check
 def _row(i, j, k, cells, first, mask):
-    """Of a vertex, in the whole table (eq. 4, or the dense index). Low bits are all that a mask leaves,
-    and a dense level has no more than 2^30 rows, so 32 bits are enough within a level."""
+    """Return a vertex's row in the whole table (equation 4, or the dense index).
+
+    32 bits are enough within a level: a mask keeps low bits only, and a dense level has at most 2^30 rows.
+    """
     a, b, c = i.to(tl.uint32), j.to(tl.uint32), k.to(tl.uint32)
     side = (cells + 1).to(tl.uint32)
     dense = a + side * (b + side * c)
@@ -143,7 +147,7 @@ def _row(i, j, k, cells, first, mask):
 @triton.jit
 @no_type_check
 def _points(x, n, BLOCK: tl.constexpr):
-    """This program's points: their numbers, which exist, and their coordinates."""
+    """Return this program's point indices, their validity, and their coordinates."""
     point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = point < n
     pointer = x + 3 * point.to(tl.int64)
@@ -218,7 +222,7 @@ def _backward_x(x, table, levels, grad, grad_x, n, LEVELS: tl.constexpr, FEATURE
             sx += dot * wy * wz * (2 * bx - 1)
             sy += dot * wx * wz * (2 * by - 1)
             sz += dot * wx * wy * (2 * bz - 1)
-    # clamped coordinates move nothing
+    # clamped coordinates get no gradient
     pointer = grad_x + 3 * point
     tl.store(pointer, tl.where((px >= 0) & (px <= 1), sx, 0.0), valid)
     tl.store(pointer + 1, tl.where((py >= 0) & (py <= 1), sy, 0.0), valid)

@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_refused():
     layout = LAYOUTS[0]
     with pytest.raises(ValueError, match="table of shape"):
         hashgrid(torch.rand(4, 3), torch.zeros(5, 2), layout)
-    with pytest.raises(ValueError, match="float32 on the cpu"):
+    with pytest.raises(ValueError, match="float32 on the CPU"):
         hashgrid(torch.rand(4, 3).double(), torch.zeros(layout.num_rows, 2), layout, "numba")
 
 
