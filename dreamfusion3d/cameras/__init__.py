@@ -1,1 +1,1 @@
-"""Pinhole cameras: random orbits, paths, and the cameras of photos."""
+"""Pinhole cameras: random orbits, camera paths, and captures of posed photos."""

@@ -1,9 +1,8 @@
-"""Photos with known cameras: the transforms.json of nerfstudio, instant-ngp and Blender's NeRF sets.
+"""Photos with known cameras: the transforms.json of nerfstudio, instant-ngp and NeRF's Blender scenes.
 
-The file (nerfstudio's documentation, "Data conventions"; NeRF's Blender sets, arXiv 2003.08934) holds a
-4 x 4 camera-to-world matrix a frame, columns right, up, backward and position (OpenGL, as ours), and a
-pinhole: ``fl_x``, ``fl_y``, ``cx``, ``cy`` in pixels or ``camera_angle_x`` in radians; pixel centres lie
-at +0.5. Its world has +Z up as a rule, ours has +Y up.
+The file (nerfstudio's documentation, "Data conventions"; NeRF, arXiv 2003.08934) has a 4 x 4 camera-to-world matrix per
+frame, with columns right, up, backward and position (OpenGL, as here), and the intrinsics: ``fl_x``, ``fl_y``, ``cx``,
+``cy`` in pixels or ``camera_angle_x`` in radians. Pixel centers lie at +0.5. Its world usually has +Z up, ours +Y.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dreamfusion3d.cameras.pinhole import PinholeCameras
+from dreamfusion3d.cameras.undistort import read_frames, write_photo
 from dreamfusion3d.core import files
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import UpAxis
 
-MAX_CAPTURE_JSON_BYTES = 64 << 20  # bytes of a transforms.json
+MAX_CAPTURE_JSON_BYTES = 64 << 20
 MAX_PHOTOS = 10_000
-# columns: where the file's axes point in our world; +Z up becomes +Y up, and -Y (Blender's front) +Z
+# columns: directions of the file's axes in our world; +Z up becomes +Y up, and -Y (Blender's front) becomes +Z
 UP_AXIS_ROTATION: Mapping[str, tuple[tuple[int, ...], ...]] = {
     "y": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     "z": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
@@ -37,12 +37,12 @@ UP_AXIS_ROTATION: Mapping[str, tuple[tuple[int, ...], ...]] = {
 
 @dataclass(frozen=True)
 class Photos:
-    """Pictures and the cameras that took them."""
+    """Photos and the cameras that took them."""
 
-    rgba: UInt8[Tensor, "b h w 4"]  # sRGB, alpha straight; 255 where a file has none
+    rgba: UInt8[Tensor, "b h w 4"]  # sRGB, straight alpha; 255 if a file has none
     cameras: PinholeCameras
-    names: tuple[str, ...]  # as the file names them
-    masked: bool  # whether alpha tells the object from what is behind it
+    names: tuple[str, ...]  # as in the file
+    masked: bool  # whether alpha separates the object from its background
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -60,9 +60,9 @@ class Photos:
         return dataclasses.replace(self, rgba=self.rgba.to(device), cameras=self.cameras.to(device))
 
     def split(self, num_eval: int) -> tuple[Photos, Photos]:
-        """Those to fit, and ``holdout`` of them, evenly spread, to be judged by.
+        """Split into training photos and ``num_eval`` evenly spaced evaluation photos.
 
-        Raises InputError when none would be left to fit.
+        Raises InputError if no training photo is left.
         """
         if not 0 <= num_eval < len(self):
             raise InputError(
@@ -75,13 +75,16 @@ class Photos:
 
 
 def read_photos(folder: Path, *, up: UpAxis = "z", max_size: int | None = None) -> Photos:
-    """The photos of FOLDER/transforms.json (or transforms_train.json), turned to +Y up, in the file's
-    length unit. Pictures whose longer side exceeds ``longest`` pixels are shrunk to it.
+    """Read the photos of FOLDER/transforms.json (or transforms_train.json) and undistort them.
 
-    A lens's distortion (OpenCV's models) is taken out. Raises InputError for anything amiss, and names it.
+    Args:
+        folder: Folder of the file and its photos.
+        up: The file's upward axis; poses are turned to +Y up and keep the file's unit of length.
+        max_size: Photos whose longer side exceeds so many pixels are downscaled.
+
+    Raises:
+        InputError: A file is missing or invalid; the message names it.
     """
-    from dreamfusion3d.cameras.undistort import read_frames
-
     path = find_transforms_file(folder)
     transforms = _read_transforms(path)
     rgba, focal, principal_point, masked = read_frames(folder, path.name, transforms, max_size)
@@ -101,47 +104,47 @@ def read_photos(folder: Path, *, up: UpAxis = "z", max_size: int | None = None) 
 
 
 def find_transforms_file(folder: Path) -> Path:
-    """The file that describes the photos of ``folder``; raises InputError where there is none."""
+    """Return the transforms file of ``folder``. Raises InputError if there is none."""
     if not folder.is_dir():
-        problem = "is a file; name the folder it is in" if folder.is_file() else "does not exist"
-        raise InputError(f"{folder} {problem}: a folder with a transforms.json and its photos is wanted")
+        problem = "is a file" if folder.is_file() else "does not exist"
+        raise InputError(f"{folder} {problem}. Give a folder with a transforms.json and its photos")
     for name in ("transforms.json", "transforms_train.json"):
         if (folder / name).is_file():
             return folder / name
     raise InputError(
-        f"{folder} has no transforms.json (nor transforms_train.json): COLMAP's poses become one by "
-        "nerfstudio's ns-process-data or instant-ngp's colmap2nerf.py"
+        f"{folder} has no transforms.json (nor transforms_train.json). Convert COLMAP's poses with nerfstudio's "
+        "ns-process-data or instant-ngp's colmap2nerf.py"
     )
 
 
 def read_capture_json(path: Path, description: str) -> Any:
-    """Its content, at most LARGEST_FILE bytes. Raises InputError: ``what`` is wanted."""
+    """Read a JSON file of at most MAX_CAPTURE_JSON_BYTES. Raises InputError; ``description`` names the content."""
     try:
         if path.stat().st_size > MAX_CAPTURE_JSON_BYTES:
-            raise InputError(f"{path} is larger than {MAX_CAPTURE_JSON_BYTES >> 20} MB; that is no {description}")
+            raise InputError(f"{path} is larger than {MAX_CAPTURE_JSON_BYTES >> 20} MB, too large for a {description}")
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {' '.join(str(error).split())[:160]}") from None
+        raise InputError(f"{path} is not valid JSON: {' '.join(str(error).split())[:160]}") from None
 
 
 def _read_transforms(path: Path) -> dict[str, Any]:
-    """The file's content, so far checked that it is an object with frames that name their files."""
+    """Read the file and check that its frames name their photos."""
     transforms = read_capture_json(path, "list of photos")
     frames = transforms.get("frames") if isinstance(transforms, dict) else None
     if not isinstance(frames, list) or not frames:
-        raise InputError(f"{path} lists no frames: 'frames' must hold one object a photo")
+        raise InputError(f"{path} has no frames: 'frames' must contain one object per photo")
     if len(frames) > MAX_PHOTOS:
-        raise InputError(f"{path} lists {len(frames):,} frames; at most {MAX_PHOTOS:,} are read")
+        raise InputError(f"{path} has {len(frames):,} frames; the limit is {MAX_PHOTOS:,}")
     for index, frame in enumerate(frames):
         if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
-            raise InputError(f"{path}: frame {index} names no file_path")
+            raise InputError(f"{path}: frame {index} has no file_path")
     return dict(transforms)
 
 
 def parse_rigid_transform(value: Any, label: str) -> Float[np.ndarray, "4 4"]:
-    """A camera-to-world matrix of three or four rows. Raises InputError about ``what`` where it is none."""
+    """Parse a camera-to-world matrix of three or four rows. Raises InputError; ``label`` names the matrix."""
     try:
         matrix = np.array(value, np.float64)
     except (ValueError, TypeError, OverflowError):
@@ -153,10 +156,9 @@ def parse_rigid_transform(value: Any, label: str) -> Float[np.ndarray, "4 4"]:
     rotation = matrix[:3, :3]
     if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
         raise InputError(
-            f"{label} does not turn and move alone; a camera-to-world "
-            "matrix with unit columns right, up, backward is wanted"
+            f"{label} is not a rigid transform; expected a camera-to-world matrix with unit columns right, up, backward"
         )
-    # numbers of few digits would leave the directions a little off unit length
+    # orthonormalize: numbers of few digits are slightly off unit length
     left, _, right = np.linalg.svd(rotation)
     matrix[:3, :3] = left @ right
     return matrix
@@ -165,9 +167,7 @@ def parse_rigid_transform(value: Any, label: str) -> Float[np.ndarray, "4 4"]:
 def write_photos(
     folder: Path, rgba: UInt8[np.ndarray, "b h w 4"], cameras: PinholeCameras, *, up: UpAxis = "z"
 ) -> Path:
-    """FOLDER/transforms.json and FOLDER/images/*.png: the inverse of `read_photos`."""
-    from dreamfusion3d.cameras.undistort import write_photo
-
+    """Write FOLDER/transforms.json and FOLDER/images/*.png; the inverse of `read_photos`."""
     rotation = np.eye(4)
     rotation[:3, :3] = np.array(UP_AXIS_ROTATION[up]).T
     frames = []

@@ -1,4 +1,4 @@
-"""Where in a file's world the scene lies: what moves and scales photos' cameras into [-1, 1]^3."""
+"""Normalize captures: move and scale the cameras of photos so that the object lies in [-1, 1]^3."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dreamfusion3d.cameras.pinhole import PinholeCameras
 from dreamfusion3d.core.config import ReconstructionConfig
 from dreamfusion3d.core.errors import InputError
 
-VISIBLE_RADIUS = 0.82  # radius of what all cameras see: as the orbits of `cameras` have it
-MASKED_HALF_EXTENT = 0.65  # half the longest side of a cut-out object: as large as the props that priors know
-HULL_RESOLUTION = 48  # samples along an edge of the box in which the object is looked for
-MASK_ALPHA_THRESHOLD = 128  # alpha from which a pixel is the object's
-MAX_MISSED_FRACTION = 0.02  # share of the photos whose outline a point may miss: poses and outlines are not exact
-MIN_AXIS_EIGENVALUE = 1e-3  # least eigenvalue, a photo, below which optical axes have no point in common
+VISIBLE_RADIUS = 0.82  # radius of the ball that all cameras see, as for `OrbitCameras`
+MASKED_HALF_EXTENT = 0.65  # half the longest side of a masked object, the size of the prior's training objects
+HULL_RESOLUTION = 48  # samples of the visual hull along an edge
+MASK_ALPHA_THRESHOLD = 128  # smallest alpha of a pixel of the object
+MAX_MISSED_FRACTION = 0.02  # fraction of the masks that a hull point may miss, as poses and masks are inexact
+MIN_AXIS_EIGENVALUE = 1e-3  # per photo; below it the optical axes have no common point
 
 
 @dataclass(frozen=True)
 class SceneTransform:
-    """scene = scale (turned file position) + offset."""
+    """scene position = scale * (file position turned to +Y up) + offset."""
 
     scale: float
     offset: tuple[float, float, float]
@@ -39,16 +39,19 @@ class SceneTransform:
 
 
 def estimate_scene_transform(photos: Photos, settings: ReconstructionConfig) -> SceneTransform:
-    """``settings``'s scale and offset, or those that put the object into the middle of the scene.
+    """Return the transform of the settings, or estimate one that centers the object.
 
-    The middle is the point nearest to all optical axes; the ball around it that all cameras see gets the
-    radius SEEN_BALL. Where the object is cut out, its visual hull's box is centred and gets REACH.
-    Raises InputError where the photos do not look at one point.
+    The center is the point nearest to all optical axes; the ball around it that all cameras see gets the radius
+    VISIBLE_RADIUS. If the photos are masked, the bounding box of the visual hull is centered and scaled to
+    MASKED_HALF_EXTENT.
+
+    Raises:
+        InputError: The photos do not look at one point, or the settings give an offset without a scale.
     """
     if settings.scale > 0:
         return SceneTransform(settings.scale, settings.offset)
     if any(settings.offset):
-        raise InputError("reconstruction.offset needs reconstruction.scale: give both (--scale, --offset) or neither")
+        raise InputError("reconstruction.offset needs reconstruction.scale. Give both (--scale, --offset) or neither")
     center, radius = _focus_sphere(photos.cameras)
     initial = _transform_centering(center, VISIBLE_RADIUS / radius)
     if not photos.masked:
@@ -67,14 +70,14 @@ def _transform_centering(center: Float[Tensor, "3"], scale: float) -> SceneTrans
 
 
 def _focus_sphere(cameras: PinholeCameras) -> tuple[Float[Tensor, "3"], float]:
-    """The point nearest to all optical axes, and the radius of the ball around it that all see whole."""
+    """Return the point nearest to all optical axes, and the radius of the ball around it that all cameras see."""
     pose = cameras.camera_to_world.double()
     positions, axes = pose[:, :3, 3], -pose[:, :3, 2]
     projectors = torch.eye(3, dtype=torch.float64) - axes[:, :, None] * axes[:, None, :]
     total = projectors.sum(0)
     if float(torch.linalg.eigvalsh(total)[0]) < MIN_AXIS_EIGENVALUE * len(cameras):
         raise InputError(
-            "the photos' optical axes are parallel, so nothing says where the object is: give --scale and --offset"
+            "the photos' optical axes are parallel, so the object cannot be located. Give --scale and --offset"
         )
     center = torch.linalg.solve(total, (projectors @ positions[:, :, None]).sum(0)[:, 0])
     depth = ((center - positions) * axes).sum(-1)
@@ -84,17 +87,17 @@ def _focus_sphere(cameras: PinholeCameras) -> tuple[Float[Tensor, "3"], float]:
     radius = float((depth * torch.sin(half_angle)).min())
     if radius <= 0:
         raise InputError(
-            "the photos do not look at one point from outside of it (a room seen from within?): give --scale "
-            "and --offset, which put the object into [-1, 1]^3"
+            "the photos do not look at one point from outside (a room seen from within?). Give --scale and --offset "
+            "that put the object into [-1, 1]^3"
         )
     return center.float(), radius
 
 
 def _visual_hull_bounds(photos: Photos) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None:
-    """Corners of the box around what no outline excludes (Laurentini 1994); None when nothing is left."""
+    """Return the corners of the visual hull's bounding box (Laurentini 1994); None if the hull is empty."""
     coordinates = torch.linspace(-1, 1, HULL_RESOLUTION)
     points = torch.stack(torch.meshgrid(coordinates, coordinates, coordinates, indexing="ij"), -1).reshape(-1, 3)
-    points = points[points.norm(dim=-1) < VISIBLE_RADIUS]  # others may lie where no photo looks
+    points = points[points.norm(dim=-1) < VISIBLE_RADIUS]  # others may be outside all photos
     num_missed = torch.zeros(len(points))
     for i in range(len(photos)):
         num_missed += ~_not_excluded(photos.select([i]), points)
@@ -106,7 +109,7 @@ def _visual_hull_bounds(photos: Photos) -> tuple[Float[Tensor, "3"], Float[Tenso
 
 
 def _not_excluded(photo: Photos, points: Float[Tensor, "n 3"]) -> Bool[Tensor, " n"]:
-    """Which points one photo shows in its object, or not at all."""
+    """Mark points that project into the object's mask or outside the photo."""
     u, v, depth = photo.cameras.project(points)[0].unbind(-1)
     in_view = (depth > 0) & (u >= 0) & (v >= 0) & (u < photo.cameras.width) & (v < photo.cameras.height)
     column, row = (

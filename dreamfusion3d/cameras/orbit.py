@@ -1,14 +1,14 @@
-"""Cameras on an orbit, their rays and their matrices.
+"""Cameras on orbits around the origin, their rays and matrices.
 
-World: right-handed, +Y up, front faces +Z. A camera looks along its own -Z (OpenGL);
-pixel centres lie at +0.5. Azimuth 0 sees the front (+Z) and grows towards +X;
-elevation 0 is the horizon and grows upwards.
+The world is right-handed, +Y up, and objects face +Z. A camera looks along its own -Z (OpenGL); pixel centers lie at
++0.5. Azimuth 0 views the front (+Z) and increases towards +X; elevation 0 is the horizon and increases upwards.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,14 +17,14 @@ from torch import Tensor
 from dreamfusion3d.core.errors import InputError
 
 ORBIT_DISTANCE = 2.9  # scene units from the origin
-ORBIT_FOV_DEG = 33.0  # sees the ball of radius 0.82: asin(0.82 / 2.9) = 16.4 degrees
-# up to nearly overhead: what no camera looks into, a jug's inside, nobody learns to be empty
+ORBIT_FOV_DEG = 33.0  # covers the ball of radius 0.82: asin(0.82 / 2.9) = 16.4 degrees
+# up to nearly overhead: the inside of a jug is only learned to be empty if cameras look into it
 ORBIT_ELEVATION_DEG = (-10.0, 85.0)
 
 
 @dataclass(frozen=True)
 class OrbitCameras:
-    """``b`` pinhole cameras on orbits around the origin, sharing one picture size."""
+    """``b`` pinhole cameras that orbit the origin and share one image size."""
 
     azimuth_deg: Float[Tensor, " b"]
     elevation_deg: Float[Tensor, " b"]
@@ -37,33 +37,23 @@ class OrbitCameras:
         return self.azimuth_deg.shape[0]
 
     def to(self, device: torch.device | str) -> OrbitCameras:
-        return OrbitCameras(
-            self.azimuth_deg.to(device),
-            self.elevation_deg.to(device),
-            self.distance.to(device),
-            self.fov_deg.to(device),
-            self.height,
-            self.width,
-        )
+        return self._map(lambda values: values.to(device))
 
     def resized(self, height: int, width: int) -> OrbitCameras:
-        """The same cameras with another picture size."""
-        return OrbitCameras(self.azimuth_deg, self.elevation_deg, self.distance, self.fov_deg, height, width)
+        """Return the same cameras with another image size."""
+        return replace(self, height=height, width=width)
 
     def select(self, indices: Tensor) -> OrbitCameras:
-        """The cameras with these indices, in this order."""
-        return OrbitCameras(
-            self.azimuth_deg[indices],
-            self.elevation_deg[indices],
-            self.distance[indices],
-            self.fov_deg[indices],
-            self.height,
-            self.width,
-        )
+        """Return the cameras with these indices, in this order."""
+        return self._map(lambda values: values[indices])
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> OrbitCameras:
+        names = ("azimuth_deg", "elevation_deg", "distance", "fov_deg")
+        return replace(self, **{name: function(getattr(self, name)) for name in names})
 
     @property
     def camera_to_world(self) -> Float[Tensor, "b 4 4"]:
-        """Rigid transforms; columns are right, up, backward and the position."""
+        """Rigid transforms with columns right, up, backward and position."""
         azimuth, elevation = torch.deg2rad(self.azimuth_deg), torch.deg2rad(self.elevation_deg)
         cos_e, sin_e = torch.cos(elevation), torch.sin(elevation)
         cos_a, sin_a = torch.cos(azimuth), torch.sin(azimuth)
@@ -89,7 +79,7 @@ class OrbitCameras:
         return torch.cat([self.focal[:, None].expand(-1, 2), principal_point], 1)
 
     def rays(self) -> tuple[Float[Tensor, "b h w 3"], Float[Tensor, "b h w 3"]]:
-        """Origins and unit directions through every pixel centre."""
+        """Return origins and unit directions of the rays through all pixel centers."""
         device, dtype = self.azimuth_deg.device, self.azimuth_deg.dtype
         v, u = torch.meshgrid(
             torch.arange(self.height, device=device, dtype=dtype) + 0.5,
@@ -117,7 +107,7 @@ class OrbitCameras:
         return origins, directions
 
     def project(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "b n 3"]:
-        """Pixel coordinates (u, v) and distance along the optical axis of world points."""
+        """Project world points to pixel coordinates (u, v) and depth along the optical axis."""
         pose = self.camera_to_world
         camera_points = torch.einsum("bij,bnj->bni", pose[:, :3, :3].transpose(1, 2), points - pose[:, None, :3, 3])
         depth = -camera_points[..., 2]
@@ -141,7 +131,7 @@ def orbit_cameras(
     distance: float = ORBIT_DISTANCE,
     fov_deg: float = ORBIT_FOV_DEG,
 ) -> OrbitCameras:
-    """Cameras at the given azimuths and elevations (degrees), all looking at the origin."""
+    """Make cameras at the given azimuths and elevations (degrees) that look at the origin."""
     azimuth = torch.as_tensor(azimuth_deg, dtype=torch.float32)
     elevation = torch.as_tensor(elevation_deg, dtype=torch.float32, device=azimuth.device).expand_as(azimuth)
     return OrbitCameras(
@@ -150,7 +140,7 @@ def orbit_cameras(
 
 
 def turntable_cameras(num_views: int, elevation_deg: float = 15.0, *, size: int = 64) -> OrbitCameras:
-    """``views`` cameras evenly around the object, the first one in front."""
+    """Make ``num_views`` evenly spaced cameras around the object, the first one in front."""
     return orbit_cameras([360.0 * i / num_views for i in range(num_views)], elevation_deg, height=size, width=size)
 
 
@@ -163,11 +153,22 @@ def sample_orbit_cameras(
     spread: bool = True,
     antipodal: bool = False,
 ) -> OrbitCameras:
-    """Random cameras. With ``spread`` the azimuths are 360/count apart with one random offset,
-    so that no step looks at a single side only (MVDream draws orthogonal views the same way).
-    With ``antipodal`` the second half look from across the first: half a turn on, as high."""
+    """Sample random cameras, uniform on a band of the sphere.
+
+    Args:
+        count: Number of cameras.
+        generator: Source of the random numbers; its device is the cameras'.
+        elevation_range_deg: Lowest and highest elevation.
+        size: Image size in pixels.
+        spread: Space azimuths 360 / count apart with one random offset, so that every step sees all sides (as MVDream
+            samples orthogonal views).
+        antipodal: Place the second half of the cameras opposite the first, at the same elevations.
+
+    Raises:
+        InputError: ``antipodal`` with an odd ``count``.
+    """
     if antipodal and count % 2:
-        raise InputError(f"antipodal views come in pairs: {count} of them is not an even number")
+        raise InputError(f"antipodal views come in pairs, so their number must be even, not {count}")
     device = generator.device
     low, high = (math.sin(math.radians(e)) for e in elevation_range_deg)
     # uniform on the sphere's band, so that the poles are not over-represented

@@ -1,8 +1,8 @@
-"""Cameras along a path: round an object by name, or through the poses of a file.
+"""Cameras along a path: named paths around an object, or the poses of a file.
 
-Files are nerfstudio's ``camera_path.json`` and the ``transforms.json`` of nerfstudio, instant-ngp and
-Blender's NeRF sets (their documentation; matrices as in `photos`). Between the poses of a file places
-follow a cubic spline and turns scipy's RotationSpline, both smooth to the second derivative.
+Files are nerfstudio's ``camera_path.json`` and the ``transforms.json`` of nerfstudio, instant-ngp and NeRF's Blender
+scenes; matrices are as in `capture`. Between keyframes, positions follow a cubic spline and rotations scipy's
+RotationSpline, both continuous to the second derivative.
 """
 
 from __future__ import annotations
@@ -28,51 +28,51 @@ from dreamfusion3d.cameras.undistort import first_photo_size, undistorted_intrin
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import UpAxis
 
-START_AZIMUTH_DEG = 30.0  # azimuth of the three-quarter view, where named paths begin
-SPIRAL_ELEVATION_DEG = (5.0, 70.0)  # elevations of the spiral
+START_AZIMUTH_DEG = 30.0  # named paths begin at the three-quarter view
+SPIRAL_ELEVATION_DEG = (5.0, 70.0)
 SWING_AZIMUTH_DEG = 40.0  # to either side
-DOLLY_DISTANCE_RATIO = 1.8  # distance at which `dolly` begins, over the one at which it ends
+DOLLY_DISTANCE_RATIO = 1.8  # initial over final distance of `dolly`
 MAX_FRAMES = 20_000
-MAX_ABS_VALUE = 1e6  # a file's coordinate, and any other of its numbers
+MAX_ABS_VALUE = 1e6  # of coordinates and all other numbers in a file
 FOV_RANGE_DEG = (1.0, 150.0)
 
 
 @dataclass(frozen=True)
 class CameraPath:
-    """The poses of a file, in its own world and turned to +Y up, and what else it says of the film."""
+    """The keyframes of a file in its own units, turned to +Y up, and the video's size and frame rate."""
 
     camera_to_world: Float[np.ndarray, "n 4 4"]
-    # of each pose, over the picture's height: focal lengths, and how far right and down the axis meets it
+    # per pose, over the image height: focal lengths, and the principal point's offset from the center
     intrinsics: Float[np.ndarray, "n 4"]
     image_size: tuple[int, int] | None  # width and height in pixels
     fps: float | None
 
 
 def turntable_path(fraction: Float[np.ndarray, " n"], elevation_deg: float | int) -> OrbitCameras:
-    """One turn as high as ``elevation_deg``."""
+    """Orbit once at ``elevation_deg``."""
     return _orbit_default_fov(START_AZIMUTH_DEG + 360 * fraction, np.full_like(fraction, elevation_deg))
 
 
 def spiral_path(fraction: Float[np.ndarray, " n"], elevation_deg: float | int) -> OrbitCameras:
-    """Two turns from near the ground up to where one looks down into the object."""
+    """Orbit twice while rising from near the ground to a view down into the object."""
     low, high = SPIRAL_ELEVATION_DEG
     return _orbit_default_fov(START_AZIMUTH_DEG + 720 * fraction, low + (high - low) * _smoothstep(fraction))
 
 
 def swing_path(fraction: Float[np.ndarray, " n"], elevation_deg: float | int) -> OrbitCameras:
-    """To either side of the front and back to where it began."""
+    """Swing to both sides of the front and back."""
     return _orbit_default_fov(SWING_AZIMUTH_DEG * np.sin(2 * np.pi * fraction), np.full_like(fraction, elevation_deg))
 
 
 def dolly_path(fraction: Float[np.ndarray, " n"], elevation_deg: float | int) -> OrbitCameras:
-    """Straight towards the object."""
+    """Move straight towards the object."""
     cameras = _orbit_default_fov(np.full_like(fraction, START_AZIMUTH_DEG), np.full_like(fraction, elevation_deg))
     distance = ORBIT_DISTANCE * (DOLLY_DISTANCE_RATIO + (1 - DOLLY_DISTANCE_RATIO) * _smoothstep(fraction))
     return dataclasses.replace(cameras, distance=torch.from_numpy(distance).float())
 
 
 PathFunction = Callable[[Float[np.ndarray, " n"], float | int], OrbitCameras]
-# the path, and whether its end is its beginning
+# path, and whether it is closed
 NAMED_PATHS: Mapping[str, tuple[PathFunction, bool]] = {
     "turntable": (turntable_path, True),
     "spiral": (spiral_path, False),
@@ -84,10 +84,10 @@ NAMED_PATHS: Mapping[str, tuple[PathFunction, bool]] = {
 def named_path_cameras(
     name: str, num_frames: int, *, elevation_deg: float | int, fov_deg: float | int, width: int, height: int
 ) -> OrbitCameras:
-    """``count`` cameras that look at the origin, of square pictures as wide as the shorter side.
+    """Return cameras along a named path that look at the origin.
 
-    ``fov_deg`` is the angle of that square. A path that ends where it began leaves the last camera out,
-    so that a film of it loops.
+    Images are square with the shorter side of ``width`` x ``height``, and ``fov_deg`` is the field of view of that
+    square. A closed path omits its last camera, so that the video loops.
     """
     path, closed = NAMED_PATHS[name]
     fraction = np.arange(num_frames) / num_frames if closed else np.linspace(0, 1, num_frames)
@@ -97,7 +97,7 @@ def named_path_cameras(
 
 
 def expand_to_image_size(cameras: OrbitCameras, width: int, height: int) -> PinholeCameras:
-    """The same cameras with more to see on two sides, where the picture is no square."""
+    """Extend square images on two sides to ``width`` x ``height``, keeping the focal length."""
     principal_point = cameras.focal.new_tensor([width / 2, height / 2]).expand(len(cameras), 2)
     return dataclasses.replace(
         PinholeCameras.from_orbit(cameras), principal_point=principal_point, width=width, height=height
@@ -111,29 +111,34 @@ def _orbit_default_fov(azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> Or
 
 
 def _smoothstep(t: np.ndarray) -> np.ndarray:
-    """From 0 to 1, at rest at both ends."""
+    """Ease from 0 to 1 with zero slope at both ends."""
     return t * t * (3 - 2 * t)
 
 
 def read_camera_path(path: Path, *, up: UpAxis, default_size: tuple[int, int] | None = None) -> CameraPath:
-    """The poses of a camera path's or a transforms file. ``up`` is the axis of the file that points up;
-    ``size`` (width, height) is the picture's where the file says none.
+    """Read the keyframes of a camera_path.json or transforms.json file.
 
-    Raises InputError for anything amiss.
+    Args:
+        path: The file.
+        up: The file's upward axis.
+        default_size: Image size (width, height) if the file has none.
+
+    Raises:
+        InputError: The file cannot be read or is invalid; the message names the pose and key.
     """
     data = read_capture_json(path, "camera path")
     if not isinstance(data, dict):
-        raise InputError(f"{path} is not a camera path: it holds no JSON object")
+        raise InputError(f"{path} is not a camera path: it contains no JSON object")
     frames = data.get("camera_path", data.get("frames"))
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
         raise InputError(
-            f"{path} has no poses: nerfstudio's camera_path.json ('camera_path') or a transforms.json "
-            "('frames') is wanted"
+            f"{path} has no poses. Give nerfstudio's camera_path.json (key 'camera_path') or a transforms.json "
+            "(key 'frames')"
         )
     if len(frames) > MAX_FRAMES:
-        raise InputError(f"{path} lists {len(frames):,} poses; at most {MAX_FRAMES:,} are read")
+        raise InputError(f"{path} lists {len(frames):,} poses; the limit is {MAX_FRAMES:,}")
     if (camera_type := str(data.get("camera_type", "perspective")).lower()) != "perspective":
-        raise InputError(f"{path}: camera_type {camera_type[:40]!r} is not known; perspective is")
+        raise InputError(f"{path}: camera_type {camera_type[:40]!r} is not supported; only perspective is")
     image_size = _parse_image_size({**data, **frames[0]}, path) or first_photo_size(path.parent, frames)
     common = {key: value for key, value in data.items() if key not in ("frames", "camera_path")}
     rotation = np.eye(4)
@@ -148,11 +153,11 @@ def read_camera_path(path: Path, *, up: UpAxis, default_size: tuple[int, int] | 
 
 def _parse_pose(frame: Mapping[str, Any], index: int, path: Path) -> Float[np.ndarray, "4 4"]:
     value = frame.get("camera_to_world", frame.get("transform_matrix"))
-    if isinstance(value, list) and len(value) in (12, 16):  # nerfstudio's, row by row
+    if isinstance(value, list) and len(value) in (12, 16):  # nerfstudio's flat rows
         value = [value[i : i + 4] for i in range(0, len(value), 4)]
     pose = parse_rigid_transform(value, f"{path.name}: pose {index}")
     if np.abs(pose[:3, 3]).max() > MAX_ABS_VALUE:
-        raise InputError(f"{path.name}: pose {index} stands further away than {MAX_ABS_VALUE:g}")
+        raise InputError(f"{path.name}: pose {index} is further than {MAX_ABS_VALUE:g} from the origin")
     return pose
 
 
@@ -170,19 +175,19 @@ def _parse_intrinsics(
 ) -> Float[np.ndarray, "4"]:
     label = f"{path.name}: pose {index}"
     size = _parse_image_size(values, path) or image_size
-    if (fov := _parse_number(values, "fov", path)) is not None:  # of the height
+    if (fov := _parse_number(values, "fov", path)) is not None:  # vertical
         intrinsics = np.array([1, 1, 0, 0]) * 0.5 / math.tan(math.radians(min(fov, 179.0)) / 2)
     else:
         if size is None and any(values.get(key) is not None for key in ("fl_x", "fl_y", "cx", "cy")):
-            raise InputError(f"{label} has its lens in pixels, and nothing says of how many: give w and h")
-        width, height = size or (2, 2)  # angles alone need none: the picture is a square
+            raise InputError(f"{label} gives its intrinsics in pixels without the image size. Give w and h")
+        width, height = size or (2, 2)  # a field of view needs no size: the image is square
         focal, principal_point = undistorted_intrinsics(values, width, height, label)
         intrinsics = np.concatenate([focal, principal_point - np.array([width, height]) / 2]) / height
     angle = math.degrees(2 * math.atan(0.5 / intrinsics[1])) if fov is None else fov
     if not FOV_RANGE_DEG[0] <= angle <= FOV_RANGE_DEG[1] or not abs(intrinsics).max() < MAX_ABS_VALUE:
         raise InputError(
-            f"{label} sees {angle:.4g} degrees of height; "
-            f"between {FOV_RANGE_DEG[0]:g} and {FOV_RANGE_DEG[1]:g} is possible"
+            f"{label} has a vertical field of view of {angle:.4g} degrees; "
+            f"it must be between {FOV_RANGE_DEG[0]:g} and {FOV_RANGE_DEG[1]:g}"
         )
     return intrinsics
 
@@ -194,13 +199,13 @@ def _parse_number(values: Mapping[str, Any], key: str, path: Path, minimum: floa
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not minimum <= value <= MAX_ABS_VALUE:
         raise InputError(
-            f"{path.name}: {key} is {json.dumps(value)[:40]}; a number from {minimum:g} to {MAX_ABS_VALUE:g} is wanted"
+            f"{path.name}: {key} is {json.dumps(value)[:40]}; expected a number from {minimum:g} to {MAX_ABS_VALUE:g}"
         )
     return float(value)
 
 
 def interpolate_camera_path(camera_path: CameraPath, num_frames: int | None, width: int, height: int) -> PinholeCameras:
-    """The poses of a file; with ``count`` so many along a smooth curve through them, evenly in time."""
+    """Return the keyframes' cameras, or ``num_frames`` cameras evenly in time along a smooth curve through them."""
     poses, intrinsics = camera_path.camera_to_world, camera_path.intrinsics
     if num_frames is not None:
         poses, intrinsics = _interpolate_poses(poses, intrinsics, num_frames)
@@ -216,7 +221,7 @@ def _interpolate_poses(poses: np.ndarray, intrinsics: np.ndarray, num_frames: in
     interpolated = np.tile(np.eye(4), (num_frames, 1, 1))
     interpolated[:, :3, 3] = CubicSpline(key_times, poses[:, :3, 3], bc_type="natural")(times)
     interpolated[:, :3, :3] = RotationSpline(key_times, Rotation.from_matrix(poses[:, :3, :3]))(times).as_matrix()
-    # focal lengths by their logarithms: zooming looks even
+    # interpolate log focal lengths: zooms look uniform
     values = np.concatenate([np.log(intrinsics[:, :2]), intrinsics[:, 2:]], 1)
     values = np.stack([np.interp(times, key_times, column) for column in values.T], 1)
     return interpolated, np.concatenate([np.exp(values[:, :2]), values[:, 2:]], 1)

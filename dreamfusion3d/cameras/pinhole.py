@@ -1,4 +1,4 @@
-"""Moved."""
+"""Pinhole cameras with arbitrary poses and intrinsics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dreamfusion3d.cameras.orbit import OrbitCameras
 
 @dataclass(frozen=True)
 class PinholeCameras:
-    """``b`` pinhole cameras anywhere, sharing one picture size. Lengths in scene units or pixels."""
+    """``b`` pinhole cameras with arbitrary poses that share one image size. Lengths in scene units or pixels."""
 
     camera_to_world: Float[Tensor, "b 4 4"]  # rigid; columns right, up, backward, position
     focal: Float[Tensor, "b 2"]  # along u and v
@@ -28,7 +28,7 @@ class PinholeCameras:
 
     @classmethod
     def from_orbit(cls, cameras: OrbitCameras) -> PinholeCameras:
-        """The same cameras without their orbits."""
+        """Convert orbit cameras."""
         intrinsics = cameras.intrinsics
         return cls(cameras.camera_to_world, intrinsics[:, :2], intrinsics[:, 2:], cameras.height, cameras.width)
 
@@ -46,7 +46,7 @@ class PinholeCameras:
         )
 
     def resized(self, height: int, width: int) -> PinholeCameras:
-        """The same cameras with another picture size."""
+        """Return the same cameras with another image size."""
         scale = self.focal.new_tensor([width / self.width, height / self.height])
         return dataclasses.replace(
             self, focal=self.focal * scale, principal_point=self.principal_point * scale, height=height, width=width
@@ -68,7 +68,7 @@ class PinholeCameras:
         return origins, directions
 
     def rays_through(self, pixels: Int64[Tensor, " n"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
-        """Origins and unit directions through the centres of ``pixels``, numbered through b, h, w."""
+        """Return origins and unit directions through the centers of ``pixels``, flat indices into (b, h, w)."""
         camera, offset = pixels // (self.height * self.width), pixels % (self.height * self.width)
         uv = torch.stack([offset % self.width, offset // self.width], -1) + 0.5
         image_plane = (uv - self.principal_point[camera]) / self.focal[camera]
@@ -80,7 +80,7 @@ class PinholeCameras:
         return pose[:, :3, 3], directions / directions.norm(dim=-1, keepdim=True)
 
     def project(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "b n 3"]:
-        """Pixel coordinates (u, v) and distance along the optical axis of world points."""
+        """Project world points to pixel coordinates (u, v) and depth along the optical axis."""
         pose = self.camera_to_world
         camera_points = torch.einsum("bij,bnj->bni", pose[:, :3, :3].mT, points - pose[:, None, :3, 3])
         depth = -camera_points[..., 2]

@@ -1,4 +1,4 @@
-"""The pictures that a transforms.json names: found, checked, shrunk, rid of their lens's distortion."""
+"""Load the photos of a transforms.json: find, check, undistort and downscale them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch import Tensor
 from dreamfusion3d.core import files
 from dreamfusion3d.core.errors import InputError
 
-PHOTO_SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".webp")  # Blender's sets name their pictures without one
-MAX_TOTAL_PIXELS = 1 << 31  # of all photos together: 8 GB of memory
-CAMERA_MODELS = {  # camera_model: the coefficients it has
+PHOTO_SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".webp")  # NeRF's Blender scenes omit it
+MAX_TOTAL_PIXELS = 1 << 31  # of all photos together: 8 GB
+CAMERA_MODELS = {  # distortion coefficients by camera_model
     "PINHOLE": (),
     "SIMPLE_PINHOLE": (),
     "OPENCV": ("k1", "k2", "p1", "p2", "k3"),
@@ -29,9 +29,10 @@ CAMERA_MODELS = {  # camera_model: the coefficients it has
 def read_frames(
     folder: Path, name: str, transforms: Mapping[str, Any], max_size: int | None
 ) -> tuple[UInt8[Tensor, "b h w 4"], Float[Tensor, "b 2"], Float[Tensor, "b 2"], bool]:
-    """Pictures, focal lengths and centres in their pixels, and whether alpha cuts an object out.
+    """Load the photos listed in ``transforms``, the content of the file ``name`` in ``folder``.
 
-    ``tree`` is the content of the file ``name`` in ``folder``.
+    Returns:
+        Images, focal lengths and principal points in pixels, and whether alpha masks an object.
     """
     frames = transforms["frames"]
     paths = _find_photos(folder, name, [frame["file_path"] for frame in frames])
@@ -50,52 +51,58 @@ def read_frames(
         principal_points.append(principal_point)
     if any(alpha_flags) and not all(alpha_flags):
         opaque_path = paths[alpha_flags.index(False)]
-        raise InputError(f"{opaque_path} has no alpha and other photos have: cut the object out of all or of none")
+        raise InputError(
+            f"{opaque_path} has no alpha channel but other photos do. Mask the object in all photos or in none"
+        )
     rgba = np.stack(images)
     if all(alpha_flags) and not rgba[..., 3].any():
-        raise InputError(f"the alpha of all photos of {folder} is 0: there is nothing to fit")
+        raise InputError(f"all photos of {folder} are fully transparent: there is nothing to fit")
     as_tensor = [torch.from_numpy(np.stack(part)).float() for part in (focals, principal_points)]
     return (torch.from_numpy(rgba), as_tensor[0], as_tensor[1], all(alpha_flags) and bool((rgba[..., 3] < 255).any()))
 
 
 def _find_photos(folder: Path, name: str, file_paths: list[str]) -> list[Path]:
-    """The files, all of them inside ``folder``; raises InputError that names those that are absent."""
+    """Find the files, all inside ``folder``. Raises InputError that names missing ones."""
     found, missing = [], []
     root = folder.resolve()
     for file_path in file_paths:
         try:
             candidates = [p for suffix in PHOTO_SUFFIXES if (p := folder / f"{file_path}{suffix}").is_file()]
             inside = not candidates or candidates[0].resolve().is_relative_to(root)
-        except (OSError, ValueError):  # a name too long, or with a null character
+        except (OSError, ValueError):  # a name that is too long or has a null character
             candidates, inside = [], True
         if not inside:
-            raise InputError(f"{name} names {file_path!r}, outside of {folder}; put the photos into that folder")
+            raise InputError(
+                f"{name} names {file_path!r}, which is outside of {folder}. Put the photos into that folder"
+            )
         found += candidates[:1]
         missing += [] if candidates else [file_path]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise InputError(
-            f"{len(missing)} of the {len(file_paths)} photos that {folder / name} names are absent: "
-            f"{', '.join(repr(a[:80]) for a in missing[:3])}{more}; put them there or take out their frames"
+            f"{len(missing)} of the {len(file_paths)} photos in {folder / name} are missing: "
+            f"{', '.join(repr(a[:80]) for a in missing[:3])}{more}. Add them or remove their frames"
         )
     return found
 
 
 def _check_same_size(paths: list[Path], folder: Path) -> None:
-    """Raises InputError for pictures of several sizes, or too many pixels, before any is decoded."""
+    """Raise InputError if sizes differ or there are too many pixels, before any photo is decoded."""
     sizes: dict[tuple[int, int], Path] = {}
     for path in paths:
         sizes.setdefault(_read_image_size(path), path)
     if len(sizes) > 1:
         examples = ", ".join(f"{p.name} {w} x {h}" for (w, h), p in list(sizes.items())[:3])
         raise InputError(
-            f"the photos of {folder} have {len(sizes)} sizes ({examples}); one is wanted: scale them alike"
+            f"the photos of {folder} have {len(sizes)} different sizes ({examples}). Scale them to one size"
         )
     width, height = next(iter(sizes))
     if min(width, height) < 8:
-        raise InputError(f"the photos of {folder} are {width} x {height} pixels; at least 8 x 8 are wanted")
+        raise InputError(f"the photos of {folder} are {width} x {height} pixels; the minimum is 8 x 8")
     if width * height * len(paths) > MAX_TOTAL_PIXELS:
-        raise InputError(f"the photos of {folder} have more than {MAX_TOTAL_PIXELS:,} pixels; shrink them first")
+        raise InputError(
+            f"the photos of {folder} have more than {MAX_TOTAL_PIXELS:,} pixels in total. Downscale them first"
+        )
 
 
 def _read_image_size(path: Path) -> tuple[int, int]:
@@ -105,11 +112,11 @@ def _read_image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.size
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is no picture that can be read ({_summarize_error(error)})") from None
+        raise InputError(f"{path} is not a readable image ({_summarize_error(error)})") from None
 
 
 def _decode_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 4"], bool]:
-    """sRGB with straight alpha, and whether the file has any."""
+    """Return sRGB with straight alpha, and whether the file has an alpha channel."""
     from PIL import Image
 
     try:
@@ -117,13 +124,13 @@ def _decode_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 4"], bool]:
             has_alpha = "A" in image.getbands() or "transparency" in image.info
             return np.asarray(image.convert("RGBA")).copy(), has_alpha
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is no picture that can be read ({_summarize_error(error)})") from None
+        raise InputError(f"{path} is not a readable image ({_summarize_error(error)})") from None
 
 
 def _distorted_intrinsics(
     values: Mapping[str, Any], width: int, height: int, label: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Focal lengths and centre, in pixels of a picture of this size; the file may speak of another."""
+    """Return focal lengths and principal point in pixels of this size; the file's intrinsics may be for another."""
     w, h = (_parse_number(values, key, label) for key in ("w", "h"))
     scale = np.array([width / w if w else 1.0, height / h if h else 1.0])
     focal: list[float | None] = [_parse_number(values, key, label) for key in ("fl_x", "fl_y")]
@@ -131,9 +138,9 @@ def _distorted_intrinsics(
         angle = _parse_number(values, key, label)
         if focal[axis] is None and angle is not None and 0 < angle < math.pi:
             focal[axis] = 0.5 * size / math.tan(angle / 2) / float(scale[axis])
-    x, y = focal[0] or focal[1], focal[1] or focal[0]  # square pixels where one is not said
+    x, y = focal[0] or focal[1], focal[1] or focal[0]  # square pixels if only one is given
     if not x or not y or x <= 0 or y <= 0:
-        raise InputError(f"{label} has no focal length: give fl_x in pixels or camera_angle_x in radians")
+        raise InputError(f"{label} has no focal length. Give fl_x in pixels or camera_angle_x in radians")
     cx, cy = (_parse_number(values, key, label) for key in ("cx", "cy"))
     principal_point = [width / 2 if cx is None else cx * scale[0], height / 2 if cy is None else cy * scale[1]]
     return np.array([x, y]) * scale, np.array(principal_point)
@@ -142,14 +149,14 @@ def _distorted_intrinsics(
 def undistorted_intrinsics(
     values: Mapping[str, Any], width: int, height: int, label: str
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    """Focal lengths and centre, in pixels, of what `read_frames` makes of a photo of this size."""
+    """Return focal lengths and principal point in pixels after `read_frames` undistorted a photo of this size."""
     focal, principal_point = _distorted_intrinsics(values, width, height, label)
     distortion = _read_distortion(focal, principal_point, (width, height), values, label)
     return (focal, principal_point) if distortion is None else distortion.new_intrinsics
 
 
 def first_photo_size(folder: Path, frames: list[Any]) -> tuple[int, int] | None:
-    """Width and height of the first photo that ``frames`` name, where it is there."""
+    """Return width and height of the first frame's photo; None if it is missing."""
     file_path = frames[0].get("file_path")
     if not isinstance(file_path, str):
         return None
@@ -161,8 +168,10 @@ def first_photo_size(folder: Path, frames: list[Any]) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class _Distortion:
-    """Distorted; ``new`` is the pinhole's matrix that takes its place. OpenCV's: pixel centres lie at whole
-    numbers."""
+    """Lens distortion, and the camera matrix of the undistorted image.
+
+    As in OpenCV, pixel centers lie at integers.
+    """
 
     fisheye: bool
     matrix: Float[np.ndarray, "3 3"]
@@ -171,7 +180,7 @@ class _Distortion:
 
     @property
     def new_intrinsics(self) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-        """Focal lengths and centre of the pinhole."""
+        """Focal lengths and principal point of the undistorted image."""
         matrix = self.new_matrix
         return np.array([matrix[0, 0], matrix[1, 1]]), np.array([matrix[0, 2], matrix[1, 2]]) + 0.5
 
@@ -179,7 +188,10 @@ class _Distortion:
 def _read_distortion(
     focal: np.ndarray, principal_point: np.ndarray, size: tuple[int, int], values: Mapping[str, Any], label: str
 ) -> _Distortion | None:
-    """None where nothing is distorted. The pinhole sees the largest picture without places unseen."""
+    """Return the distortion, or None if all coefficients are 0.
+
+    The undistorted image is the largest one without invalid pixels.
+    """
     import cv2
 
     model = str(values.get("camera_model", "OPENCV"))
@@ -202,7 +214,7 @@ def _read_distortion(
 def _undistort(
     image: np.ndarray, focal: np.ndarray, principal_point: np.ndarray, values: Mapping[str, Any], label: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The picture that a pinhole would have taken."""
+    """Resample the image as a pinhole camera would have taken it."""
     import cv2
 
     size = (image.shape[1], image.shape[0])
@@ -225,7 +237,7 @@ def _downscale(
         return image, focal, principal_point
     ratio = max_size / max(height, width)
     new_size = max(8, round(width * ratio)), max(8, round(height * ratio))
-    # weighted by alpha, or what is transparent would colour the object's edge
+    # premultiplied, otherwise transparent pixels would tint the object's edge
     alpha = image[..., 3:].astype(np.float32) / 255
     premultiplied = np.concatenate([image[..., :3] * alpha, alpha * 255], -1)
     resized = cv2.resize(premultiplied, new_size, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Photos and their cameras: what is written is read again, and whatever is amiss is one line."""
+"""Photos and their cameras: reading inverts writing, and every error is one line."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ def cameras() -> Any:
     return orbit_cameras([0.0, 70.0, 200.0], torch.tensor([5.0, 30.0, 60.0]), height=H, width=W, distance=2.5)
 
 
-def some_pictures(count: int = 3, height: int = H, width: int = W) -> np.ndarray:
+def random_images(count: int = 3, height: int = H, width: int = W) -> np.ndarray:
     rgba = np.random.default_rng(0).integers(0, 256, (count, height, width, 4), dtype=np.uint8)
     rgba[:, 0, 0, 3] = 255
     return rgba
 
 
-def rays_of(pinholes: PinholeCameras) -> tuple[torch.Tensor, torch.Tensor]:
+def all_rays(pinholes: PinholeCameras) -> tuple[torch.Tensor, torch.Tensor]:
     return pinholes.rays_through(torch.arange(len(pinholes) * pinholes.height * pinholes.width))
 
 
 @pytest.mark.parametrize("up", ["y", "z"])
-def test_written_cameras_come_back_with_the_same_rays(up: Any, tmp_path: Path) -> None:
-    rgba = some_pictures()
+def test_read_photos_inverts_write_photos(up: Any, tmp_path: Path) -> None:
+    rgba = random_images()
     write_photos(tmp_path, rgba, PinholeCameras.from_orbit(cameras()), up=up)
     photos = read_photos(tmp_path, up=up)
     assert np.array_equal(photos.rgba.numpy(), rgba) and photos.masked
-    for read, truth in zip(rays_of(photos.cameras), cameras().rays(), strict=True):
+    for read, truth in zip(all_rays(photos.cameras), cameras().rays(), strict=True):
         assert torch.allclose(read, truth.reshape(-1, 3), atol=2e-6)
 
 
-def test_rays_and_projection_are_inverse() -> None:
+def test_project_inverts_rays_through() -> None:
     pinholes = dataclasses.replace(
         PinholeCameras.from_orbit(cameras()),
         principal_point=torch.tensor([[7.0, 5.0]]).expand(3, 2),
         focal=torch.tensor([[20.0, 25.0]]).expand(3, 2),
     )
-    origins, directions = rays_of(pinholes)
+    origins, directions = all_rays(pinholes)
     points = (origins + 1.7 * directions).view(3, -1, 3)
     for i in range(3):
         uv = pinholes.project(points[i])[i, :, :2].view(H, W, 2)
@@ -65,15 +65,15 @@ def test_rays_and_projection_are_inverse() -> None:
         assert np.allclose(uv, np.stack([u, v], -1), atol=1e-4)
 
 
-def test_blender_axes_become_ours(tmp_path: Path) -> None:
-    """Its camera above looks down its -Z, which is our -Y; its front -Y is our front +Z."""
-    write_photos(tmp_path, some_pictures(1), PinholeCameras.from_orbit(orbit_cameras([0.0], 0.0, height=H, width=W)))
+def test_write_photos_uses_blenders_axes(tmp_path: Path) -> None:
+    """Blender's +Z up is our +Y, and its front -Y is our front +Z."""
+    write_photos(tmp_path, random_images(1), PinholeCameras.from_orbit(orbit_cameras([0.0], 0.0, height=H, width=W)))
     pose = np.array(json.loads((tmp_path / "transforms.json").read_text())["frames"][0]["transform_matrix"])
     assert np.allclose(pose[:3, 3], [0, -2.9, 0], atol=1e-6)  # in front, on its horizon
-    assert np.allclose(pose[:3, 1], [0, 0, 1], atol=1e-6)  # the picture's up is its +Z
+    assert np.allclose(pose[:3, 1], [0, 0, 1], atol=1e-6)  # the image's up is its +Z
 
 
-def edited(folder: Path, **changes: Any) -> None:
+def edit_transforms(folder: Path, **changes: Any) -> None:
     path = folder / "transforms.json"
     tree = json.loads(path.read_text())
     for key, value in changes.items():
@@ -82,8 +82,8 @@ def edited(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps(tree))
 
 
-def bare(folder: Path) -> None:
-    """No intrinsics but what the test gives."""
+def remove_intrinsics(folder: Path) -> None:
+    """Leave only the file names and poses."""
     path = folder / "transforms.json"
     tree = json.loads(path.read_text())
     tree = {"frames": [{k: f[k] for k in ("file_path", "transform_matrix")} for f in tree["frames"]]}
@@ -95,22 +95,22 @@ def bare(folder: Path) -> None:
     [
         {"camera_angle_x": 2 * np.arctan(0.5 * W / 30)},
         {"fl_x": 30.0},
-        {"fl_x": 60.0, "w": 2 * W, "h": 2 * H},  # the file speaks of the pictures before they were halved
+        {"fl_x": 60.0, "w": 2 * W, "h": 2 * H},  # intrinsics of the images before they were halved
         {"fl_x": 60.0, "fl_y": 60.0, "cx": W, "cy": H, "w": 2 * W, "h": 2 * H},
     ],
 )
-def test_all_ways_to_give_a_focal_length(given: dict[str, Any], tmp_path: Path) -> None:
-    write_photos(tmp_path, some_pictures(), PinholeCameras.from_orbit(cameras()))
-    bare(tmp_path)
-    edited(tmp_path, **given)
+def test_read_photos_accepts_all_forms_of_focal_length(given: dict[str, Any], tmp_path: Path) -> None:
+    write_photos(tmp_path, random_images(), PinholeCameras.from_orbit(cameras()))
+    remove_intrinsics(tmp_path)
+    edit_transforms(tmp_path, **given)
     found = read_photos(tmp_path).cameras
     assert torch.allclose(found.focal, torch.tensor(30.0)), found.focal
     assert torch.allclose(found.principal_point, torch.tensor([W / 2, H / 2]))
 
 
-def test_blenders_sets_name_neither_suffix_nor_test_photos(tmp_path: Path) -> None:
-    write_photos(tmp_path, some_pictures(), PinholeCameras.from_orbit(cameras()))
-    edited(tmp_path, frame_file_path="./images/0001")
+def test_read_photos_of_blender_scenes_without_suffixes(tmp_path: Path) -> None:
+    write_photos(tmp_path, random_images(), PinholeCameras.from_orbit(cameras()))
+    edit_transforms(tmp_path, frame_file_path="./images/0001")
     (tmp_path / "transforms.json").rename(tmp_path / "transforms_train.json")
     assert len(read_photos(tmp_path)) == 3
 
@@ -122,8 +122,8 @@ def test_blenders_sets_name_neither_suffix_nor_test_photos(tmp_path: Path) -> No
         ("OPENCV_FISHEYE", {"k1": 0.05, "k2": -0.02, "k3": 0.0, "k4": 0.0}),
     ],
 )
-def test_a_lens_is_taken_out(model: str, lens: dict[str, float], tmp_path: Path) -> None:
-    """A dot that the lens puts somewhere is found where the pinhole that was read sees its point."""
+def test_read_photos_undistorts(model: str, lens: dict[str, float], tmp_path: Path) -> None:
+    """A dot rendered through the lens appears where the undistorted camera projects its point."""
     size, focal = 128, 110.0
     point = np.array([0.25, -0.2, 1.0])  # OpenCV's frame: +Y down, +Z ahead
     matrix = np.array([[focal, 0, size / 2 - 0.5], [0, focal, size / 2 - 0.5], [0, 0, 1]])
@@ -136,53 +136,53 @@ def test_a_lens_is_taken_out(model: str, lens: dict[str, float], tmp_path: Path)
     rgba[0, ..., :3] = (dot * 255).round()[..., None]
     ahead = PinholeCameras(torch.eye(4)[None], torch.full((1, 2), focal), torch.full((1, 2), size / 2), size, size)
     write_photos(tmp_path, rgba, ahead, up="y")
-    edited(tmp_path, camera_model=model, **lens)
+    edit_transforms(tmp_path, camera_model=model, **lens)
     photos = read_photos(tmp_path, up="y")
     seen = photos.cameras.project(torch.tensor([[0.25, 0.2, -1.0]]))[0, 0, :2].numpy() - 0.5
     bright = photos.rgba[0, ..., 0].double().numpy()
     found = np.array([(bright * column).sum(), (bright * row).sum()]) / bright.sum()
     assert np.abs(found - seen).max() < 0.3
-    assert np.hypot(*(seen - (u, v))) > 1  # the lens did matter
+    assert np.hypot(*(seen - (u, v))) > 1  # the distortion is visible
 
 
-def test_large_photos_are_shrunk_with_their_rays(tmp_path: Path) -> None:
+def test_read_photos_downscales_with_the_same_rays(tmp_path: Path) -> None:
     big = orbit_cameras([10.0], 20.0, height=4 * H, width=4 * W)
     rgba = np.full((1, 4 * H, 4 * W, 4), 200, np.uint8)
     write_photos(tmp_path, rgba, PinholeCameras.from_orbit(big))
     photos = read_photos(tmp_path, max_size=W)
     assert photos.rgba.shape == (1, H, W, 4) and (photos.rgba == 200).all()
-    for read, truth in zip(rays_of(photos.cameras), big.resized(H, W).rays(), strict=True):
+    for read, truth in zip(all_rays(photos.cameras), big.resized(H, W).rays(), strict=True):
         assert torch.allclose(read, truth.reshape(-1, 3), atol=1e-5)
 
 
-def test_held_out_photos_are_apart_and_spread() -> None:
+def test_photos_split_spreads_evaluation_photos() -> None:
     photos = Photos(
         torch.zeros(20, 8, 8, 4, dtype=torch.uint8),
         PinholeCameras.from_orbit(orbit_cameras([18.0 * i for i in range(20)], 0.0, height=8, width=8)),
         tuple(map(str, range(20))),
         True,
     )
-    fitted, held = photos.split(4)
-    assert set(fitted.names) | set(held.names) == set(photos.names) and len(fitted) == 16
-    assert np.diff([int(n) for n in held.names]).tolist() == [5, 5, 5]
-    with pytest.raises(InputError, match="holdout 20"):
+    train, evaluation = photos.split(4)
+    assert set(train.names) | set(evaluation.names) == set(photos.names) and len(train) == 16
+    assert np.diff([int(n) for n in evaluation.names]).tolist() == [5, 5, 5]
+    with pytest.raises(InputError, match="eval-images 20"):
         photos.split(20)
 
 
-def test_the_scene_is_found_wherever_the_file_puts_it() -> None:
-    """Moved and scaled cameras of the same photos end at the same places."""
-    meaning = default_spec("mushroom")
-    props = sample_objects_for_spec(meaning, 1, generator=torch.Generator().manual_seed(0))
+def test_estimate_scene_transform_is_invariant_to_the_files_frame() -> None:
+    """Moved and scaled cameras of the same photos get the same normalized poses."""
+    spec = default_spec("mushroom")
+    objects = sample_objects_for_spec(spec, 1, generator=torch.Generator().manual_seed(0))
     azimuths = [60.0 * i for i in range(6)]
-    around = orbit_cameras(azimuths, torch.tensor([0.0, 30, 60] * 2), height=48, width=48)
-    photos = render_photos(props, 0, meaning, around)
+    orbit = orbit_cameras(azimuths, torch.tensor([0.0, 30, 60] * 2), height=48, width=48)
+    photos = render_photos(objects, 0, spec, orbit)
     moved = SceneTransform(3.0, (5.0, -2.0, 40.0)).apply_to_photos(photos)
     one, two = (
         estimate_scene_transform(p, ReconstructionConfig()).apply_to_photos(p).cameras.camera_to_world
         for p in (photos, moved)
     )
     assert torch.allclose(one, two, atol=2e-3)
-    truth = ground_truth_mesh(props, 0, 48).vertices
+    truth = ground_truth_mesh(objects, 0, 48).vertices
     placed = truth * estimate_scene_transform(photos, ReconstructionConfig()).scale + np.array(
         estimate_scene_transform(photos, ReconstructionConfig()).offset
     )
@@ -196,7 +196,7 @@ def test_the_scene_is_found_wherever_the_file_puts_it() -> None:
     assert estimate_scene_transform(photos, given) == SceneTransform(2.0, (1.0, 0.0, 0.0))
 
 
-def spoil(folder: Path, how: str) -> None:
+def damage(folder: Path, how: str) -> None:
     images = folder / "images"
     match how:
         case "absent":
@@ -204,7 +204,7 @@ def spoil(folder: Path, how: str) -> None:
         case "size":
             iio.imwrite(images / "0001.png", np.zeros((H, W + 1, 4), np.uint8))
         case "picture":
-            (images / "0001.png").write_bytes(b"no picture")
+            (images / "0001.png").write_bytes(b"no image")
         case "alpha":
             iio.imwrite(images / "0001.png", np.zeros((H, W, 3), np.uint8))
         case "empty":
@@ -219,18 +219,18 @@ def spoil(folder: Path, how: str) -> None:
         case "frames":
             (folder / "transforms.json").write_text('{"frames": []}')
         case "focal":
-            bare(folder)
+            remove_intrinsics(folder)
         case "matrix":
-            edited(folder, frame_transform_matrix=[[1, 2], [3, 4]])
+            edit_transforms(folder, frame_transform_matrix=[[1, 2], [3, 4]])
         case "shear":
-            edited(folder, frame_transform_matrix=np.diag([1, 2, 1, 1.0]).tolist())
+            edit_transforms(folder, frame_transform_matrix=np.diag([1, 2, 1, 1.0]).tolist())
         case "outside":
-            edited(folder, frame_file_path="../outside.png")
+            edit_transforms(folder, frame_file_path="../outside.png")
             iio.imwrite(folder.parent / "outside.png", np.zeros((H, W, 4), np.uint8))
         case "lens":
-            edited(folder, camera_model="FULL_OPENCV")
+            edit_transforms(folder, camera_model="FULL_OPENCV")
         case "number":
-            edited(folder, frame_fl_x="wide")
+            edit_transforms(folder, frame_fl_x="wide")
         case "parallel":
             path = folder / "transforms.json"
             tree = json.loads(path.read_text())
@@ -244,28 +244,28 @@ def spoil(folder: Path, how: str) -> None:
     [
         ("absent", "'images/0001.png'"),
         ("size", "17 x 12"),
-        ("picture", "no picture"),
-        ("alpha", "no alpha"),
+        ("picture", "not a readable image"),
+        ("alpha", "no alpha channel"),
         ("empty", "nothing to fit"),
-        ("json", "not JSON"),
-        ("nested", "not JSON"),
+        ("json", "not valid JSON"),
+        ("nested", "not valid JSON"),
         ("none", "ns-process-data"),
-        ("frames", "no frames"),
+        ("frames", "has no frames"),
         ("focal", "camera_angle_x"),
         ("matrix", "frame 1's transform_matrix"),
-        ("shear", "turn and move alone"),
+        ("shear", "not a rigid transform"),
         ("outside", "outside of"),
         ("lens", "FULL_OPENCV"),
         ("number", "fl_x is not a number"),
         ("parallel", "--scale"),
     ],
 )
-def test_a_bad_folder_is_one_line_and_exit_2(
+def test_reconstruct_reports_bad_folders_in_one_line(
     how: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, out = tmp_path / "photos", tmp_path / "out"
-    write_photos(folder, some_pictures(), PinholeCameras.from_orbit(cameras()))
-    spoil(folder, how)
+    write_photos(folder, random_images(), PinholeCameras.from_orbit(cameras()))
+    damage(folder, how)
     assert report.run_app(main.app, ["reconstruct", str(folder), "--out", str(out)]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and len(captured.err.splitlines()) == 1
@@ -289,9 +289,11 @@ def test_a_bad_folder_is_one_line_and_exit_2(
         (["--set", "mesh.refine_steps=5"], "--prompt"),
     ],
 )
-def test_bad_options(arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reconstruct_reports_bad_options_in_one_line(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder, out = tmp_path / "photos", tmp_path / "out"
-    write_photos(folder, some_pictures(), PinholeCameras.from_orbit(cameras()))
+    write_photos(folder, random_images(), PinholeCameras.from_orbit(cameras()))
     assert report.run_app(main.app, ["reconstruct", str(folder), "--out", str(out), *arguments]) == 2
     captured = capsys.readouterr()
     errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]

@@ -1,4 +1,4 @@
-"""Cameras: rigid matrices, rays and projection as inverses, and which way is which."""
+"""Orbit cameras: rigid matrices, projection as the inverse of rays, and axis conventions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dreamfusion3d.cameras.orbit import (
 from dreamfusion3d.core.errors import InputError
 
 
-def some(height=12, width=20) -> OrbitCameras:
+def random_orbits(height=12, width=20) -> OrbitCameras:
     return sample_orbit_cameras(6, generator=torch.Generator().manual_seed(0), spread=False).resized(height, width)
 
 
-def test_matrices_are_rigid():
-    pose = some().camera_to_world
+def test_camera_to_world_is_rigid():
+    pose = random_orbits().camera_to_world
     rotation = pose[:, :3, :3]
     identity = torch.eye(3).expand(6, 3, 3)
     torch.testing.assert_close(rotation @ rotation.transpose(1, 2), identity, rtol=0, atol=1e-6)
@@ -29,8 +29,8 @@ def test_matrices_are_rigid():
     torch.testing.assert_close(pose[:, :3, 3].norm(dim=-1), torch.full((6,), ORBIT_DISTANCE))
 
 
-def test_projection_inverts_the_rays():
-    cameras = some()
+def test_orbit_project_inverts_rays():
+    cameras = random_orbits()
     origins, directions = cameras.rays()
     torch.testing.assert_close(directions.norm(dim=-1), torch.ones(6, 12, 20))
     v, u = torch.meshgrid(torch.arange(12) + 0.5, torch.arange(20) + 0.5, indexing="ij")
@@ -43,8 +43,8 @@ def test_projection_inverts_the_rays():
         torch.testing.assert_close(pixel[:, 2], 2.5 * (directions[i].reshape(-1, 3) @ axis))
 
 
-def test_the_origin_is_in_the_middle():
-    pixel = some().project(torch.zeros(1, 3))
+def test_project_puts_the_origin_in_the_center():
+    pixel = random_orbits().project(torch.zeros(1, 3))
     torch.testing.assert_close(pixel[:, 0], torch.tensor([10.0, 6.0, ORBIT_DISTANCE]).expand(6, 3))
 
 
@@ -59,27 +59,27 @@ def test_the_origin_is_in_the_middle():
         (0.0, 45.0, (0, 0.5**0.5, 0.5**0.5)),
     ],
 )
-def test_azimuth_and_elevation(azimuth, elevation, direction):
+def test_orbit_cameras_azimuth_and_elevation(azimuth, elevation, direction):
     position = orbit_cameras([azimuth], elevation).camera_to_world[0, :3, 3]
     torch.testing.assert_close(position / ORBIT_DISTANCE, torch.tensor(direction).float(), rtol=0, atol=1e-6)
 
 
-def test_up_is_up_and_right_is_right():
+def test_project_keeps_up_and_right():
     points = torch.tensor([[0.0, 0.5, 0.0], [0.5, 0.0, 0.0]])
     front = orbit_cameras([0.0], 0.0, height=10, width=10).project(points)[0]
     assert front[0, 1] < 5 and front[0, 0] == pytest.approx(5), "+Y is up, and row 0 is the top"
     assert front[1, 0] > 5 and front[1, 1] == pytest.approx(5), "+X is on the right, seen from the front"
-    behind = orbit_cameras([180.0], 0.0, height=10, width=10).project(points)[0]
-    assert behind[1, 0] < 5
+    back = orbit_cameras([180.0], 0.0, height=10, width=10).project(points)[0]
+    assert back[1, 0] < 5
 
 
-def test_the_field_of_view_is_vertical():
+def test_fov_deg_is_vertical():
     cameras = orbit_cameras([0.0], 0.0, height=8, width=16, fov_deg=60.0, distance=2.0)
     edge = torch.tensor([[0.0, 2 * 3**-0.5, 0.0]])
     assert cameras.project(edge)[0, 0, 1].item() == pytest.approx(0, abs=1e-4)
 
 
-def test_random_orbits():
+def test_sample_orbit_cameras_is_uniform_on_the_sphere():
     cameras = sample_orbit_cameras(400, generator=torch.Generator().manual_seed(0), elevation_range_deg=(-10.0, 60.0))
     assert cameras.elevation_deg.min() >= -10.001 and cameras.elevation_deg.max() <= 60.001
     # equal areas of the band: half of the heights lie above the middle height
@@ -92,7 +92,7 @@ def test_random_orbits():
 
 
 @pytest.mark.parametrize("spread", [True, False])
-def test_antipodal_views_face_each_other(spread):
+def test_sample_orbit_cameras_antipodal(spread):
     def draw(count, antipodal):
         generator = torch.Generator().manual_seed(5)
         return sample_orbit_cameras(count, generator=generator, spread=spread, antipodal=antipodal)
@@ -108,8 +108,8 @@ def test_antipodal_views_face_each_other(spread):
         draw(3, True)
 
 
-def test_select_and_resize_keep_the_rest():
-    cameras = some()
+def test_select_and_resized_keep_the_rest():
+    cameras = random_orbits()
     rows = torch.tensor([3, 0])
     torch.testing.assert_close(cameras.select(rows).camera_to_world, cameras.camera_to_world[rows])
     bigger = cameras.resized(24, 40)

@@ -11,7 +11,7 @@ from dreamfusion3d.cameras.orbit import orbit_cameras, turntable_cameras
 from dreamfusion3d.fields.nerf import FieldConfig, NerfField
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
 from dreamfusion3d.rendering.volume import RenderSettings, density_normals, render_field, render_field_with_aux
-from tests.support.reference import draw_torus
+from tests.support.reference import render_torus
 
 FULL = torch.ones(8, 8, 8, dtype=torch.bool)
 
@@ -152,7 +152,7 @@ def fit_torus(steps, seed=0):
     """A field fitted to 24 pictures; returns it with its occupancy and the pictures."""
     rng = generator(seed)
     cameras = [orbit_cameras([15.0 * i], [(-10.0, 20.0, 50.0)[i % 3]], height=64, width=64) for i in range(24)]
-    pictures = [draw_torus(camera) for camera in cameras]
+    pictures = [render_torus(camera) for camera in cameras]
     field, occupancy = NerfField(FieldConfig(), generator=rng), OccupancyGrid(48)
     optimiser = torch.optim.Adam(
         [
@@ -194,7 +194,7 @@ def one_thread():
 def test_a_torus_is_learned_from_its_pictures(one_thread):
     field, occupancy = fit_torus(steps=80)
     unseen = turntable_cameras(4, elevation_deg=30.0, size=64)
-    rgb, opacity = draw_torus(unseen)
+    rgb, opacity = render_torus(unseen)
     with torch.no_grad():
         picture = render_field(field, unseen, occupancy=occupancy, generator=generator())
     psnr = -10 * torch.log10((picture.rgb - rgb).square().mean()).item()

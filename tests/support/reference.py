@@ -1,4 +1,4 @@
-"""Slow, obvious twins of the fast paths, and a scene whose pictures are known."""
+"""Slow reference implementations of fast code, and a scene with known images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TORUS_DARK_HALF = (0.2, 0.4, 0.7)  # ... and where x < 0
 
 
 def hashgrid_one_point(x, table, layout):
-    """Features of one point: Python integers, one vertex at a time (arXiv 2201.05989, eq. 4)."""
+    """Encode one point with Python integers, one vertex at a time (arXiv 2201.05989, eq. 4)."""
     columns = []
     for level, n in enumerate(layout.resolutions):
         cell = [min(int(c * n), n - 1) for c in x.tolist()]
@@ -34,7 +34,7 @@ def hashgrid_one_point(x, table, layout):
 
 
 def weights_one_ray(density, lengths):
-    """NeRF's equation 3 as it is written."""
+    """Compute NeRF's equation 3 literally."""
     weights, transmittance = [], torch.ones(())
     for sigma, delta in zip(density, lengths, strict=True):
         alpha = 1 - torch.exp(-sigma * delta)
@@ -44,28 +44,28 @@ def weights_one_ray(density, lengths):
 
 
 def torus_distance(points):
-    """Signed distance (n,) to the torus, negative inside."""
+    """Return signed distances (n,) to the torus, negative inside."""
     ring, tube = TORUS_RADII
     flat = torch.linalg.vector_norm(points[:, [0, 2]], dim=-1) - ring
     return torch.sqrt(flat**2 + points[:, 1] ** 2) - tube
 
 
 def torus_normals(points):
-    """Unit outward normals (n, 3) of the torus's distance."""
+    """Return the torus's unit outward normals (n, 3)."""
     ring, _ = TORUS_RADII
     flat = points * torch.tensor([1.0, 0.0, 1.0])
-    centre = ring * flat / torch.linalg.vector_norm(flat, dim=-1, keepdim=True)
-    return torch.nn.functional.normalize(points - centre, dim=-1)
+    center = ring * flat / torch.linalg.vector_norm(flat, dim=-1, keepdim=True)
+    return torch.nn.functional.normalize(points - center, dim=-1)
 
 
 def torus_albedo(points):
-    """Two colours (n, 3), a hard border at x = 0."""
+    """Return two albedos (n, 3) with a hard border at x = 0."""
     light, dark = torch.tensor(TORUS_LIGHT_HALF), torch.tensor(TORUS_DARK_HALF)
     return torch.where(points[:, :1] > 0, light, dark)
 
 
-def draw_torus(cameras: OrbitCameras) -> tuple[torch.Tensor, torch.Tensor]:
-    """Premultiplied rgb (b, h, w, 3) and a hard opacity (b, h, w), by sphere tracing."""
+def render_torus(cameras: OrbitCameras) -> tuple[torch.Tensor, torch.Tensor]:
+    """Render premultiplied rgb (b, h, w, 3) and binary opacity (b, h, w) by sphere tracing."""
     origins, directions = (t.reshape(-1, 3) for t in cameras.rays())
     distance = torch.zeros(origins.shape[0])
     for _ in range(80):
@@ -75,6 +75,6 @@ def draw_torus(cameras: OrbitCameras) -> tuple[torch.Tensor, torch.Tensor]:
     hit = (torus_distance(points).abs() < 1e-3) & (distance < 6)
     pixels = cameras.height * cameras.width
     light = light_direction(cameras.camera_to_world).repeat_interleave(pixels, 0)
-    colour = torus_albedo(points) * lambert_shading(torus_normals(points), light)[:, None] * hit[:, None]
+    color = torus_albedo(points) * lambert_shading(torus_normals(points), light)[:, None] * hit[:, None]
     shape = (len(cameras), cameras.height, cameras.width)
-    return colour.reshape(*shape, 3), hit.float().reshape(shape)
+    return color.reshape(*shape, 3), hit.float().reshape(shape)

@@ -297,7 +297,7 @@ def test_painting_has_a_plan_and_ways_of_its_own(prior, text, monkeypatch):
             nerf, mesh, normals, prior, text, settings, 2, generator=generator(), budget=budget, on_plan=told.append
         )
         if budget:
-            with pytest.raises(InputError, match="too little for a step: the minimum is"):
+            with pytest.raises(InputError, match="too little for a step; the minimum is"):
                 list(steps)
         else:
             assert len(list(steps)) == 2

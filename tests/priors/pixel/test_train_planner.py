@@ -273,7 +273,7 @@ def test_select_plans_orders_by_time_within_the_budget():
     ]
     assert [p.plan for p in select_plans(plans, 8 << 20, "it")] == [3, 1, 0]
     assert [p.plan for p in select_plans(plans, 5 << 20, "it")] == [1, 0]
-    with pytest.raises(InputError, match="too little for it: the minimum is 3 MB"):
+    with pytest.raises(InputError, match="too little for it; the minimum is 3 MB"):
         select_plans(plans, 1 << 20, "it")
 
 
