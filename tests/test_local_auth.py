@@ -1,4 +1,4 @@
-"""Nobody comes in but by the whole address, from the page it belongs to."""
+"""`LocalAuth` accepts only requests with the token, from the server's own page."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import pytest
 
 from dreamfusion3d.local_auth import LOOPBACK_HOST, LocalAuth
 
-GUARD = LocalAuth("dreamfusion3d review", "tokén-less", 8000)
+AUTH = LocalAuth("dreamfusion3d review", "tokén-less", 8000)
 HERE = f"{LOOPBACK_HOST}:8000"
 
 
-@pytest.mark.parametrize("path", [GUARD.url.partition("8000")[2], f"//{GUARD.token}", f"/{GUARD.token}?a=/b"])
+@pytest.mark.parametrize("path", [AUTH.url.partition("8000")[2], f"//{AUTH.token}", f"/{AUTH.token}?a=/b"])
 @pytest.mark.parametrize("origins", [[], [f"http://{HERE}"], ["http://localhost:8000"]])
-def test_the_whole_address_comes_in(path: str, origins: list[str]) -> None:
-    assert GUARD.refusal_reason(path, [HERE], origins) is None
-    assert GUARD.token not in GUARD.strip_token(path) and GUARD.strip_token(f"{path}/").startswith("/")
+def test_refusal_reason_none_for_the_full_url(path: str, origins: list[str]) -> None:
+    assert AUTH.refusal_reason(path, [HERE], origins) is None
+    assert AUTH.token not in AUTH.strip_token(path) and AUTH.strip_token(f"{path}/").startswith("/")
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,14 @@ def test_the_whole_address_comes_in(path: str, origins: list[str]) -> None:
         ([HERE], [f"http://{HERE}.evil.example"]),
     ],
 )
-def test_another_name_or_page_does_not(hosts: list[str], origins: list[str]) -> None:
-    assert GUARD.refusal_reason(f"/{GUARD.token}/", hosts, origins)
+def test_refusal_reason_for_other_hosts_and_origins(hosts: list[str], origins: list[str]) -> None:
+    assert AUTH.refusal_reason(f"/{AUTH.token}/", hosts, origins)
 
 
-@pytest.mark.parametrize("path", ["", "/", "//", f"/{GUARD.token[:-1]}/", f"/x/{GUARD.token}", f"/?{GUARD.token}"])
-def test_another_token_does_not(path: str) -> None:
-    assert "`dreamfusion3d review`" in str(GUARD.refusal_reason(path, [HERE], []))
+@pytest.mark.parametrize("path", ["", "/", "//", f"/{AUTH.token[:-1]}/", f"/x/{AUTH.token}", f"/?{AUTH.token}"])
+def test_refusal_reason_for_wrong_tokens(path: str) -> None:
+    assert "`dreamfusion3d review`" in str(AUTH.refusal_reason(path, [HERE], []))
 
 
-def test_every_server_has_its_own() -> None:
+def test_local_auth_tokens_are_unique() -> None:
     assert LocalAuth("a").token != LocalAuth("a").token and len(LocalAuth("a").token) >= 32

@@ -1,11 +1,11 @@
 "use strict";
-// An asset that turns under the pointer: reads the GLBs that this package writes, draws them with one WebGL
-// context for the whole page (browsers give up to sixteen), by the light and from the camera of the thumbnail.
-// Own code in place of model-viewer: that is a megabyte in each sheet, asks for blob: and worker rights that
-// the page's policy denies, and cannot open the GLB beside a page that is opened as a file.
+// Interactive 3D view of an asset: reads the GLBs that this package writes and draws them with one WebGL context
+// for the whole page (browsers limit a page to sixteen), with the light and the camera of the thumbnail.
+// model-viewer is not used: it adds a megabyte to each sheet, needs blob: and worker permissions that the page's
+// policy denies, and cannot open the GLB next to a page opened as a file.
 const Turn = (() => {
-  const AZIMUTH = 30, ELEVATION = 20, DISTANCE = 2.9, FOV = 33, FILL = 0.84;  // render/video.py, cameras.py
-  const LIGHT = [0.3496, 0.5494, 0.7591], AMBIENT = 0.4, DIFFUSE = 0.6;  // shading.py; right, up, to the viewer
+  const AZIMUTH = 30, ELEVATION = 20, DISTANCE = 2.9, FOV = 33, FILL = 0.84;  // rendering/turntable.py
+  const LIGHT = [0.3496, 0.5494, 0.7591], AMBIENT = 0.4, DIFFUSE = 0.6;  // rendering/shading.py; right, up, towards the viewer
   const RADIANS = Math.PI / 180, FOCAL = 1 / Math.tan(FOV / 2 * RADIANS);
   const COUNT = {SCALAR: 1, VEC2: 2, VEC3: 3, VEC4: 4};
   const ARRAY = {5120: Int8Array, 5121: Uint8Array, 5122: Int16Array, 5123: Uint16Array, 5125: Uint32Array, 5126: Float32Array};
@@ -16,7 +16,7 @@ const Turn = (() => {
     return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
   }
 
-  // glTF 2.0: the first primitive of the first mesh, its node's scale and place, its base colour
+  // glTF 2.0: the first primitive of the first mesh, with its node's scale and translation and its base color
   async function read(buffer) {
     const view = new DataView(buffer);
     if (view.getUint32(0, true) !== 0x46546C67) throw new Error("not a GLB");
@@ -46,18 +46,18 @@ const Turn = (() => {
     const model = {points, faces, normals: has.NORMAL === undefined ? normals(points, faces) : values(has.NORMAL)};
     if (has.COLOR_0 !== undefined) {
       const wide = tree.accessors[has.COLOR_0].type === "VEC4" ? 4 : 3, all = values(has.COLOR_0);
-      model.colours = Float32Array.from({length: points.length}, (_, i) => all[Math.floor(i / 3) * wide + i % 3]);
+      model.colors = Float32Array.from({length: points.length}, (_, i) => all[Math.floor(i / 3) * wide + i % 3]);
     }
     const material = (tree.materials || [])[primitive.material], base = material && material.pbrMetallicRoughness;
     if (base && base.baseColorTexture && has.TEXCOORD_0 !== undefined) {
       const image = tree.images[tree.textures[base.baseColorTexture.index].source];
       model.uv = values(has.TEXCOORD_0);
-      model.picture = await createImageBitmap(new Blob([part(image.bufferView)], {type: image.mimeType}), {colorSpaceConversion: "none", premultiplyAlpha: "none"});
+      model.image = await createImageBitmap(new Blob([part(image.bufferView)], {type: image.mimeType}), {colorSpaceConversion: "none", premultiplyAlpha: "none"});
     }
     return framed(model);
   }
 
-  // of the surfaces around each corner, weighted by their area
+  // vertex normals, weighted by the areas of the adjacent faces
   function normals(p, faces) {
     const out = new Float32Array(p.length);
     for (let i = 0; i < faces.length; i += 3) {
@@ -75,7 +75,7 @@ const Turn = (() => {
     return [[ca, 0, -sa], [-sa * se, ce, -ca * se], [sa * ce, se, ca * ce]];
   }
 
-  // moved and scaled as the turntable does it: fills the picture from all sides, stays on its axis
+  // translated and scaled like the turntable: fills the image from all sides, stays on its axis
   function framed(model) {
     const p = model.points, low = [0, 1, 2].map(() => Infinity), high = low.map(() => -Infinity);
     for (let i = 0; i < p.length; i++) { low[i % 3] = Math.min(low[i % 3], p[i]); high[i % 3] = Math.max(high[i % 3], p[i]); }
@@ -104,22 +104,22 @@ const Turn = (() => {
   }
 
   const VERTEX = `#version 300 es
-in vec3 point; in vec3 normal; in vec3 colour; in vec2 uv;
+in vec3 point; in vec3 normal; in vec3 color; in vec2 uv;
 uniform vec3 right, up, back; uniform float near;
-out vec3 n; out vec3 paint; out vec2 at;
+out vec3 n; out vec3 base; out vec2 at;
 void main() {
-  vec3 eye = vec3(dot(right, point), dot(up, point), dot(back, point));
-  float w = ${DISTANCE} - eye.z, far = 2. * ${DISTANCE} - near;
-  gl_Position = vec4(${FOCAL} * eye.xy, (w * (far + near) - 2. * far * near) / (far - near), w);
-  n = vec3(dot(right, normal), dot(up, normal), dot(back, normal)); paint = colour; at = uv;
+  vec3 view = vec3(dot(right, point), dot(up, point), dot(back, point));
+  float w = ${DISTANCE} - view.z, far = 2. * ${DISTANCE} - near;
+  gl_Position = vec4(${FOCAL} * view.xy, (w * (far + near) - 2. * far * near) / (far - near), w);
+  n = vec3(dot(right, normal), dot(up, normal), dot(back, normal)); base = color; at = uv;
 }`;
   const FRAGMENT = `#version 300 es
 precision highp float;
-in vec3 n; in vec3 paint; in vec2 at; uniform sampler2D picture; uniform bool textured; out vec4 seen;
+in vec3 n; in vec3 base; in vec2 at; uniform sampler2D image; uniform bool textured; out vec4 result;
 void main() {
-  vec3 albedo = textured ? texture(picture, at).rgb : paint;
+  vec3 albedo = textured ? texture(image, at).rgb : base;
   float shade = ${AMBIENT} + ${DIFFUSE} * max(dot(normalize(n), vec3(${LIGHT})), 0.);
-  seen = vec4(albedo * shade, 1);
+  result = vec4(albedo * shade, 1);
 }`;
   let shared = null;  // {canvas, gl, program, model}
 
@@ -127,7 +127,7 @@ void main() {
     if (shared && !shared.gl.isContextLost()) return shared;
     const canvas = document.createElement("canvas");
     const gl = canvas.getContext("webgl2", {antialias: true, alpha: true, preserveDrawingBuffer: true});
-    if (!gl) throw new Error("no WebGL 2 here");
+    if (!gl) throw new Error("this browser has no WebGL 2");
     const program = gl.createProgram();
     for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
       const shader = gl.createShader(kind);
@@ -145,18 +145,18 @@ void main() {
     if (c.texture) gl.deleteTexture(c.texture);
     c.buffers = []; c.texture = null; c.model = model;
     const buffer = (target, data) => { const b = gl.createBuffer(); gl.bindBuffer(target, b); gl.bufferData(target, data, gl.STATIC_DRAW); c.buffers.push(b); };
-    for (const [name, data, width] of [["point", model.points, 3], ["normal", model.normals, 3], ["colour", model.colours, 3], ["uv", model.uv, 2]]) {
+    for (const [name, data, width] of [["point", model.points, 3], ["normal", model.normals, 3], ["color", model.colors, 3], ["uv", model.uv, 2]]) {
       const where = gl.getAttribLocation(program, name);
       if (!data) { gl.disableVertexAttribArray(where); gl.vertexAttrib4f(where, .7, .7, .7, 1); continue; }
       buffer(gl.ARRAY_BUFFER, data);
       gl.enableVertexAttribArray(where); gl.vertexAttribPointer(where, width, gl.FLOAT, false, 0, 0);
     }
     buffer(gl.ELEMENT_ARRAY_BUFFER, model.faces);
-    gl.uniform1i(gl.getUniformLocation(program, "textured"), model.picture ? 1 : 0);
-    if (!model.picture) return;
+    gl.uniform1i(gl.getUniformLocation(program, "textured"), model.image ? 1 : 0);
+    if (!model.image) return;
     c.texture = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, c.texture);
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, model.picture);  // row 0 is v = 0 in glTF
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, model.image);  // row 0 is v = 0 in glTF
     gl.generateMipmap(gl.TEXTURE_2D);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
   }
@@ -175,7 +175,7 @@ void main() {
     flat.clearRect(0, 0, size, size); flat.drawImage(c.canvas, 0, 0);
   }
 
-  // lets `box` show the model that `load` (a promise of a GLB's bytes) brings; `failed` is told why it cannot
+  // show the model from `load` (a promise of a GLB's bytes) in `box`; `failed` receives the error
   function mount(box, load, failed) {
     const pose = {azimuth: AZIMUTH, elevation: ELEVATION};
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -1,4 +1,4 @@
-"""The contact sheet is whole, offline and harmless, and the command keeps its promises."""
+"""Contact sheet: complete, offline and safe. Batch command: output, exit codes and files."""
 
 from __future__ import annotations
 
@@ -9,60 +9,46 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dreamfusion3d.batch import contact_sheet, run
+from dreamfusion3d.batch import contact_sheet
 from dreamfusion3d.batch.worker import Task, make_asset
-from dreamfusion3d.batch.workers import LocalPool
-from dreamfusion3d.cli import batch as command
 from dreamfusion3d.cli import main, report
-from dreamfusion3d.core.config import PriorConfig, config_to_dict, resolve_config
+from dreamfusion3d.core.config import config_to_dict, resolve_config
 from dreamfusion3d.core.progress import QuietProgress
 from tests.pipelines import test_text_to_mesh as test_pipeline
 from tests.pipelines.test_text_to_mesh import SETS, FakePrior
-from tests.support.fakes import SHA, fake_maker, finish, tries
+from tests.support.fakes import num_attempts, write_fake_item
 
-quick = test_pipeline.quick  # tiny assets, for the one test that makes some
-
-
-def asset(out: Path, name: str, prompt: str) -> None:
-    from dreamfusion3d.pipelines.workspace import Workspace
-
-    finish(Workspace(out / name), Task(name, prompt, 0, config_to_dict(resolve_config()), str(out)))
+quick = test_pipeline.quick  # tiny assets for test_make_asset_equals_text_to_mesh
 
 
-def test_hostile_prompts_stay_text(tmp_path: Path) -> None:
-    evil = "</script><img src=x onerror=alert(1)> =HYPERLINK(1) {{x}}"
-    asset(tmp_path, "one", evil)
-    asset(tmp_path, "two", "plain")
+def test_render_contact_sheet_escapes_hostile_prompts(tmp_path: Path) -> None:
+    hostile = "</script><img src=x onerror=alert(1)> =HYPERLINK(1) {{x}}"
+    write_fake_item(tmp_path, "one", hostile)
+    write_fake_item(tmp_path, "two", "plain")
     Image.new("RGBA", (512, 512), (255, 0, 0, 128)).save(tmp_path / "two" / "thumbnail.png")
-    (tmp_path / "one" / "thumbnail.png").write_bytes(b"no picture")
+    (tmp_path / "one" / "thumbnail.png").write_bytes(b"no image")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "asset.json").write_text('{"prompt": 3}')
     (tmp_path / "review.json").write_text('{"verdicts": {"two": {"verdict": "reject", "note": "</script>"}}}')
     page = contact_sheet.write_contact_sheet(tmp_path).read_text(encoding="utf-8")
     assert page.count("</script>") == 2 and "<img src=x" not in page
     assert not re.findall(r"(?:src|href)=[\"']?(?!data:,)\w+:|https?://|@import|url\(", page)
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    assert found
-    data = json.loads(found[1])
-    assert [a["prompt"] for a in data["assets"]] == [evil, "plain"]
+    match = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert match
+    data = json.loads(match[1])
+    assert [a["prompt"] for a in data["assets"]] == [hostile, "plain"]
     assert data["assets"][0]["thumbnail"] is None
     assert data["assets"][1]["thumbnail"].startswith("data:image/webp;base64,")
     assert data["assets"][1]["links"] == ["two.glb"] and data["verdicts"]["two"]["verdict"] == "reject"
 
 
-@pytest.fixture
-def faked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "check_prompts", lambda path, items: ({PriorConfig(): SHA}, ["a warning"]))
-    monkeypatch.setattr(command, "_local_pool", lambda workers, devices: LocalPool(["cpu"], None, fake_maker))
-
-
-def test_the_command(faked: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_batch_command(fake_workers: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest, out = tmp_path / "m.csv", tmp_path / "out"
     manifest.write_text("prompt\ngood\nbetter\n")
     base = ["batch", str(manifest), "--out", str(out)]
     assert report.run_app(main.app, [*base, "--dry-run"]) == 0
     plan = capsys.readouterr().out
-    assert "2 assets, 2 to do" in plan and not out.exists(), "a plan leaves nothing"
+    assert "2 assets, 2 to do" in plan and not out.exists(), "--dry-run writes nothing"
     assert report.run_app(main.app, base) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{out / 'contact_sheet.html'}\n" and "2 made" in captured.err
@@ -76,16 +62,16 @@ def test_the_command(faked: None, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert report.run_app(main.app, [*base, "--json", "--quiet", "--max-attempts", "1", "--shard", "2/2"]) == 1
     captured = capsys.readouterr()
     events = [json.loads(line) for line in captured.out.splitlines()]
-    assert [e["event"] for e in events if e.get("name")] == ["begun", "stage", "step", "failed"]
+    assert [e["event"] for e in events if e.get("name")] == ["started", "stage", "step", "failed"]
     assert events[-1]["event"] == "end" and events[-1]["failed"] == 1
     assert (out / "failures_2_of_2.jsonl").exists() and (out / "batch_2_of_2.json").exists()
-    assert tries(out, "good") == 1
+    assert num_attempts(out, "good") == 1
     assert report.run_app(main.app, [*base, "--dry-run", "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row.get("standing") for row in rows] == ["there", "open", None] and rows[-1]["assets"] == 1
 
 
-def test_bad_rows_are_lines_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_batch_command_reports_bad_rows_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest, out = tmp_path / "m.csv", tmp_path / "out"
     manifest.write_text('prompt,faces\na mug,3\n"",\na cup,many\n')
     assert report.run_app(main.app, ["batch", str(manifest), "--out", str(out)]) == 2
@@ -105,7 +91,9 @@ def test_bad_rows_are_lines_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFix
         (["--max-attempts", "0"], "--max-attempts"),
     ],
 )
-def test_bad_options(arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_batch_command_rejects_bad_options(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text("prompt\na mug\n")
     assert report.run_app(main.app, ["batch", str(manifest), "--out", str(tmp_path / "out"), *arguments]) == 2
@@ -113,19 +101,19 @@ def test_bad_options(arguments: list[str], words: str, tmp_path: Path, capsys: p
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_worker_makes_what_generate_makes(tmp_path: Path) -> None:
+def test_make_asset_equals_text_to_mesh(tmp_path: Path) -> None:
     config = resolve_config(sets=SETS)
     task = Task("my_ball", "a ball", 0, config_to_dict(config), str(tmp_path / "batch"))
     prior = FakePrior()
     assert make_asset(prior, task, "cpu", QuietProgress()) == "made"
     alone = test_pipeline.make(tmp_path / "alone")
-    ours = tmp_path / "batch" / "my_ball"
-    assert (ours / "my_ball.glb").read_bytes() == alone.main_file.read_bytes()
-    assert json.loads((ours / "asset.json").read_text())["slug"] == "my_ball"
+    made = tmp_path / "batch" / "my_ball"
+    assert (made / "my_ball.glb").read_bytes() == alone.main_file.read_bytes()
+    assert json.loads((made / "asset.json").read_text())["slug"] == "my_ball"
     assert make_asset(prior, task, "cpu", QuietProgress()) == "there"
     other = Task(**{**vars(task), "seed": 1})
-    before = (ours / "asset.json").read_bytes()
+    before = (made / "asset.json").read_bytes()
     assert make_asset(prior, other, "cpu", QuietProgress()) == "other"
-    assert (ours / "asset.json").read_bytes() == before
-    assert make_asset(prior, Task(**{**vars(other), "remake": True}), "cpu", QuietProgress()) == "made"
-    assert json.loads((ours / "asset.json").read_text())["seed"] == 1
+    assert (made / "asset.json").read_bytes() == before
+    assert make_asset(prior, Task(**{**vars(other), "overwrite": True}), "cpu", QuietProgress()) == "made"
+    assert json.loads((made / "asset.json").read_text())["seed"] == 1

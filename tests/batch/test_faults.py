@@ -1,4 +1,4 @@
-"""What faults leave in a folder is not kept: numbers that are none, temporary files, records of nothing."""
+"""Leftovers of faults are discarded: non-finite results, temporary files, broken records, stale locks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Result:
     values: np.ndarray
 
 
-def test_results_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
+def test_load_or_compute_discards_non_finite_results(tmp_path: Path) -> None:
     path, good = tmp_path / "result.npz", Result(np.ones(3, np.float32))
     with pytest.raises(FloatingPointError, match="values of result"):
         load_or_compute(path, Result, lambda: Result(np.array([0.0, np.nan])), QuietProgress())
@@ -45,7 +45,7 @@ def test_results_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
     assert np.isfinite(np.load(path)["values"]).all()
 
 
-def test_a_field_that_is_no_numbers_is_not_kept(tmp_path: Path) -> None:
+def test_train_or_load_discards_non_finite_fields(tmp_path: Path) -> None:
     space, identity = Workspace(tmp_path / "a"), RunIdentity("a mug", 0, Config(), "0" * 64)
     space.work.mkdir(parents=True)
     job = RunContext(FakePrior(), identity, space, torch.device("cpu"), StageTracker(("optimise",), QuietProgress()))
@@ -66,7 +66,7 @@ def test_a_field_that_is_no_numbers_is_not_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("record", ["null", "[]", "3", '"x"', "[" * 100_000, '{"source": 3, "prompt": {}}'])
-def test_records_of_nothing_and_strays_go(record: str, tmp_path: Path) -> None:
+def test_begin_removes_broken_records_and_temporary_files(record: str, tmp_path: Path) -> None:
     space, identity = Workspace(tmp_path / "a"), RunIdentity("a mug", 0, Config(), "0" * 64)
     space.work.mkdir(parents=True)
     space.record_path.write_text(record)
@@ -83,7 +83,7 @@ def test_records_of_nothing_and_strays_go(record: str, tmp_path: Path) -> None:
     assert not any(stray.exists() for stray in strays) and space.owner_digest() == identity.digest
 
 
-def test_only_the_lock_of_the_gone_is_released(tmp_path: Path) -> None:
+def test_release_stale_lock_only_of_dead_holders(tmp_path: Path) -> None:
     lock = tmp_path / ".lock"
     lock.write_text(json.dumps({"host": "there", "pid": 7}))
     release_stale_lock(tmp_path, [("there", 8), ("here", 7)])
@@ -93,11 +93,11 @@ def test_only_the_lock_of_the_gone_is_released(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("skew", [-86400.0, 0.0, 86400.0])
-def test_clocks_of_a_farm_may_differ(skew: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, lock = time.time, tmp_path / ".lock"
-    monkeypatch.setattr(time, "time", lambda: plain() + skew)
+def test_folder_lock_ignores_clock_skew(skew: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, lock = time.time, tmp_path / ".lock"
+    monkeypatch.setattr(time, "time", lambda: original() + skew)
 
-    def taken() -> bool:
+    def can_lock() -> bool:
         try:
             with folder_lock(tmp_path):
                 return True
@@ -105,31 +105,31 @@ def test_clocks_of_a_farm_may_differ(skew: float, tmp_path: Path, monkeypatch: p
             return False
 
     lock.write_text(json.dumps({"host": "another", "pid": os.getpid()}))
-    for age in (0.0, 1e9):  # no lease: it does not run out
-        os.utime(lock, (plain() - age, plain() - age))
-        assert not taken() and lock.exists()
-    for text in ("", '{"pid": 7'):  # its process died, or is about to go on
+    for age in (0.0, 1e9):  # locks of other hosts do not expire
+        os.utime(lock, (original() - age, original() - age))
+        assert not can_lock() and lock.exists()
+    for text in ("", '{"pid": 7'):  # its process died, or is still writing it
         lock.write_text(text)
-        assert not taken()
-        os.utime(lock, (plain() - 60, plain() - 60))
-        assert taken() and not lock.exists()
+        assert not can_lock()
+        os.utime(lock, (original() - 60, original() - 60))
+        assert can_lock() and not lock.exists()
     assert not list(tmp_path.iterdir())
 
 
-def test_of_two_that_find_a_dead_lock_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The slower one found it dead, and goes on when the faster has its own there."""
+def test_folder_lock_race_for_a_stale_lock_has_one_winner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slower process finds the lock stale, but the faster one has already replaced it."""
     lock, plain, first = tmp_path / ".lock", workspace._is_alive, contextlib.ExitStack()
     lock.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))  # of an earlier process
     monkeypatch.setattr(workspace, "_held_locks", set())
 
-    def looks(holder: dict[str, Any], path: Path) -> bool:
+    def check(holder: dict[str, Any], path: Path) -> bool:
         monkeypatch.setattr(workspace, "_is_alive", plain)
         found = plain(holder, path)
         assert not found
         first.enter_context(folder_lock(tmp_path))
         return found
 
-    monkeypatch.setattr(workspace, "_is_alive", looks)
+    monkeypatch.setattr(workspace, "_is_alive", check)
     with first:
         with pytest.raises(LockedError), folder_lock(tmp_path):
             pass
@@ -137,7 +137,7 @@ def test_of_two_that_find_a_dead_lock_one_gets_it(tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.iterdir())
 
 
-def test_a_takeover_that_died_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_lock_completes_an_interrupted_takeover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".lock").write_text('{"host": "there"')
     guard = tmp_path / ".lock.taking.tmp"
     guard.touch()
@@ -148,36 +148,36 @@ def test_a_takeover_that_died_is_taken_over(tmp_path: Path, monkeypatch: pytest.
     assert not list(tmp_path.iterdir())
 
 
-def test_a_process_that_nobody_waited_for_holds_no_lock(tmp_path: Path) -> None:
-    """As every orphan that is killed in a container whose first process asks for none."""
+def test_folder_lock_ignores_zombies(tmp_path: Path) -> None:
+    """A killed orphan stays a zombie in a container whose init process does not reap it."""
     child = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    os.kill(child.pid, 0)  # it has its number still
+    os.kill(child.pid, 0)  # the pid still exists
     (tmp_path / ".lock").write_text(json.dumps({"host": socket.gethostname(), "pid": child.pid}))
     with folder_lock(tmp_path):
         pass
     child.wait()
 
 
-def test_who_was_thought_to_be_gone_leaves_the_others_lock(tmp_path: Path) -> None:
+def test_folder_lock_leaves_a_lock_that_was_taken_over(tmp_path: Path) -> None:
     lock, other = tmp_path / ".lock", json.dumps({"host": "there", "pid": 7})
     with folder_lock(tmp_path):
         lock.write_text(other)
     assert lock.read_text() == other
 
 
-def test_a_lock_taken_after_its_actor_was_given_up_is_taken_away(tmp_path: Path) -> None:
-    """Its machine is gone for us, and it took the lock while it went."""
-    crew = ray_workers.RayPool(tmp_path, 1, 1, 0.0)
-    hand = object.__new__(ray_workers.RayWorkerHandle)
-    hand.pool, hand.actor = crew, mock.MagicMock()
+def test_ray_worker_handle_releases_locks_of_dead_actors(tmp_path: Path) -> None:
+    """An actor that was given up may still take a lock before it dies."""
+    pool = ray_workers.RayPool(tmp_path, 1, 1, 0.0)
+    handle = object.__new__(ray_workers.RayWorkerHandle)
+    handle.pool, handle.actor = pool, mock.MagicMock()
     task = Task("red_mug", "a red mug", 0, {}, str(tmp_path), False)
     lock = tmp_path / "red_mug" / ".lock"
     lock.parent.mkdir()
     lock.write_text(json.dumps({"host": "there", "pid": 7}))
-    crew.dead_process_ids.add(("there", 8))
-    hand._send(task)
+    pool.dead_process_ids.add(("there", 8))
+    handle._send(task)
     assert lock.exists()
-    crew.dead_process_ids.add(("there", 7))
-    hand._send(task)
-    assert not lock.exists() and hand.actor.run_task.remote.call_count == 2
+    pool.dead_process_ids.add(("there", 7))
+    handle._send(task)
+    assert not lock.exists() and handle.actor.run_task.remote.call_count == 2

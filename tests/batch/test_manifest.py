@@ -1,4 +1,4 @@
-"""Every row is checked first; what is wrong is said with its line, all at once."""
+"""Manifests: every row is checked first, and all problems are reported at once, with their lines."""
 
 from __future__ import annotations
 
@@ -60,25 +60,25 @@ def problems(path: Path) -> list[str]:
         ("m.csv", 'prompt;seed\n"a\nmug";1\na cup;2\n', (2, 4)),
     ],
 )
-def test_the_formats_say_the_same(name: str, text: str, lines: tuple[int, int], tmp_path: Path) -> None:
+def test_read_manifest_agrees_for_all_formats(name: str, text: str, lines: tuple[int, int], tmp_path: Path) -> None:
     rows = read_manifest(manifest(tmp_path, name, text))
     assert tuple(row.line for row in rows) == lines
     if "donut" in text:
         first, second = expand_rows(tmp_path / name, rows)
         assert first.config == resolve_config(
-            "draft", mesh__faces=5000, mesh__texture_size=512, mesh__height=0.1, mesh__formats=["glb", "obj"]
+            "draft", mesh__max_faces=5000, mesh__texture_size=512, mesh__height_m=0.1, mesh__formats=["glb", "obj"]
         )
         assert (first.name, first.seed) == ("a_red_mug_with_one_handle", 3)
         assert (second.name, second.seed, second.config) == ("torus", 0, resolve_config(optim__steps=7))
 
 
-def test_every_problem_with_its_line(tmp_path: Path) -> None:
+def test_read_manifest_reports_every_problem_with_its_line(tmp_path: Path) -> None:
     path = manifest(
         tmp_path,
         "m.csv",
         (
             "prompt,name,seed,quality,faces,optim.steps\n"
-            ",,,,,\n"  # an empty line is no row
+            ",,,,,\n"  # an empty line is ignored
             '"",one,,,,\n'
             "a mug,,-1,ultra,,\n"
             "a mug,,,draft,3,none\n"
@@ -96,25 +96,25 @@ def test_every_problem_with_its_line(tmp_path: Path) -> None:
         assert words in problem
 
 
-def test_sets_are_what_a_row_does_not_say_itself(tmp_path: Path) -> None:
+def test_read_manifest_sets_are_defaults(tmp_path: Path) -> None:
     text = "prompt,quality,faces,preset\na mug,draft,700,\na cup,high,,fast\n"
     path = manifest(tmp_path, "m.csv", text)
     sets = ["mesh.max_faces=900", "optim.steps=7"]
     mug, cup = read_manifest(path, sets)
-    assert mug.config == resolve_config("draft", None, sets, mesh__faces=700)
+    assert mug.config == resolve_config("draft", None, sets, mesh__max_faces=700)
     assert cup.config == resolve_config("high", None, sets, preset="fast")
     assert (cup.config.mesh.max_faces, cup.config.optim.steps) == (900, 7)
     for wrong, words in (("mesh.max_faces=3", "mesh.max_faces = 3"), ("faces=900", "no setting"), ("x", "KEY")):
         with pytest.raises(InputError, match=words) as caught:
             read_manifest(path, [wrong])
-        assert not isinstance(caught.value, ManifestError), "said once, of no row"
-    # what does not go together is said of the row
+        assert not isinstance(caught.value, ManifestError), "reported once, without a row"
+    # conflicts are reported for the row
     odd = manifest(tmp_path, "n.csv", "prompt,optim.num_views\na mug,4\na cup,3\n")
     with pytest.raises(ManifestError, match=":3: optim.antipodal needs an even number"):
         read_manifest(odd, ["optim.antipodal=true"])
 
 
-def test_a_batch_is_planned_with_its_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_applies_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = manifest(tmp_path, "m.csv", "prompt,optim.steps\na red mug,\na blue mug,9\n")
     words = ["batch", str(path), "--out", str(tmp_path / "out"), "--dry-run", "--json"]
     assert report.run_app(main.app, [*words, "--set", "optim.steps=5", "--set", "mesh.max_faces=600"]) == 0
@@ -124,9 +124,9 @@ def test_a_batch_is_planned_with_its_sets(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().err == "error: mesh.max_faces = 3 is too small; the minimum is 100\n"
 
 
-def test_a_mistyped_header_is_told_once_and_hides_nothing(tmp_path: Path) -> None:
+def test_read_manifest_reports_an_unknown_column_once(tmp_path: Path) -> None:
     rows = "".join(
-        f"a mug,{faces},{colour}\n" for faces, colour in [(500, "red"), (3, "blue"), (600, ""), ("many", "green")]
+        f"a mug,{faces},{color}\n" for faces, color in [(500, "red"), (3, "blue"), (600, ""), ("many", "green")]
     )
     found = problems(manifest(tmp_path, "m.csv", f"\nprompt,fases,colour\n{rows}"))
     assert [p.split(": ")[0] for p in found] == [":2", ":2"]
@@ -136,51 +136,51 @@ def test_a_mistyped_header_is_told_once_and_hides_nothing(tmp_path: Path) -> Non
     # keys of JSONL and YAML are each row's own
     found = problems(manifest(tmp_path, "m.jsonl", '{"prompt": "a mug", "fases": 500}\n' * 2))
     assert [p.split(": ")[0] for p in found] == [":1", ":2"]
-    # a column without a value says nothing that could be wrong
+    # an empty unknown column is ignored
     assert len(read_manifest(manifest(tmp_path, "m.csv", "prompt,notes\na mug,\n"))) == 1
 
 
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("m.csv", "prompt,prompts\na,b\n", ":1: there is no column 'prompts'; did you mean 'prompt'?"),
+        ("m.csv", "prompt,prompts\na,b\n", ":1: unknown column 'prompts'; did you mean 'prompt'?"),
         ("m.csv", "name\nx\n", ":1: the first line must name the columns"),
-        ("m.csv", "prompt,prompt\na,b\n", "stands twice"),
+        ("m.csv", "prompt,prompt\na,b\n", "duplicate column"),
         ("m.csv", "prompt,faces,mesh.max_faces\na mug,500,600\n", "given twice"),
         ("m.csv", 'prompt\n"a mug\n', "not CSV"),
         ("m.csv", "", "no rows"),
-        ("m.csv", "prompt,seed,seeds\na mug,1,2\n", "leave one out"),
-        ("m.csv", 'prompt,seed\na mug,"1,2"\n', "called seeds"),
-        ("m.csv", 'prompt,seeds\na mug,"1,1"\n', "twice"),
-        ("m.csv", "prompt,name\na mug,x\na cup,X\n", ":3: its folder 'x' is that of line 2"),
-        ("m.csv", "prompt,seed\na mug,1\na cup,1\na mug,1\n", ":4: the same asset as line 2"),
+        ("m.csv", "prompt,seed,seeds\na mug,1,2\n", "remove one"),
+        ("m.csv", 'prompt,seed\na mug,"1,2"\n', "use seeds for a list"),
+        ("m.csv", 'prompt,seeds\na mug,"1,1"\n', "duplicates"),
+        ("m.csv", "prompt,name\na mug,x\na cup,X\n", ":3: the folder 'x' is already used by line 2"),
+        ("m.csv", "prompt,seed\na mug,1\na cup,1\na mug,1\n", ":4: the same asset as in line 2"),
         ("m.csv", "prompt,preset\na mug,nothing\n", "unknown preset"),
         ("m.jsonl", '{"prompt": "a mug"}\n{"prompt": \n[1]\n', ":2: not JSON"),
-        ("m.jsonl", '{"prompt": "a mug", "prompt": "b"}', "twice"),
+        ("m.jsonl", '{"prompt": "a mug", "prompt": "b"}', "duplicate key"),
         ("m.jsonl", '{"prompt": "a mug", "height": NaN}', "finite"),
-        ("m.jsonl", '{"prompt": "a mug", "faces": {"a": {"b": 1}}}', "neither a text"),
-        ("m.jsonl", '{"prompt": ' + "[" * 100_000, "not JSON: too deep"),
+        ("m.jsonl", '{"prompt": "a mug", "faces": {"a": {"b": 1}}}', "neither text"),
+        ("m.jsonl", '{"prompt": ' + "[" * 100_000, "not JSON: nested too deeply"),
         ("m.yaml", "- prompt: a mug\n- !!python/object/apply:os.system [ls]\n", ":2: could not determine"),
-        ("m.yaml", "prompt: a mug\n", ":1: a YAML manifest is a list"),
+        ("m.yaml", "prompt: a mug\n", ":1: a YAML manifest must be a list"),
         ("m.yaml", "- prompt: [a\n", "not YAML"),
         ("m.yaml", "- prompt: a mug\n  name: 2024-01-01\n", "quote it"),
         ("m.yaml", "- prompt: a\x00mug\n", "not YAML"),
-        ("m.txt", "a mug\n", "is named .csv"),
+        ("m.txt", "a mug\n", "use .csv"),
     ],
 )
-def test_bad_manifests(name: str, text: str, words: str, tmp_path: Path) -> None:
+def test_read_manifest_rejects(name: str, text: str, words: str, tmp_path: Path) -> None:
     found = problems(manifest(tmp_path, name, text))
     assert any(words in problem for problem in found), found
     assert all(len(problem) < 500 for problem in found)
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_read_manifest_reports_unreadable_files(tmp_path: Path) -> None:
     assert "No such file" in problems(tmp_path / "none.csv")[0]
     (tmp_path / "latin.csv").write_bytes("prompt\na caf\xe9\n".encode("latin-1"))
     assert "UTF-8" in problems(tmp_path / "latin.csv")[0]
 
 
-def test_names_become_folders_of_their_own(tmp_path: Path) -> None:
+def test_expand_rows_gives_every_item_its_own_folder(tmp_path: Path) -> None:
     path = manifest(
         tmp_path,
         "m.jsonl",
@@ -205,13 +205,13 @@ def test_names_become_folders_of_their_own(tmp_path: Path) -> None:
     assert len(set(names)) == len(items) == 11
     assert all(0 < len(n) <= 64 and n.replace("_", "").isalnum() and n.isascii() for n in names)
     assert names[3] == "x" and names[4].startswith("con_") and names[7:9] == ["f_s4", "f_s5"]
-    assert names[9] == "a_mug", "a chosen name is kept; the prompt's gives way"
-    # a row behind the others changes none of their folders
+    assert names[9] == "a_mug", "a chosen name wins over a prompt"
+    # appending a row does not change the folders of the others
     longer = read_manifest(manifest(tmp_path, "n.jsonl", path.read_text() + '\n{"prompt": "a mug", "seed": 9}'))
     assert [item.name for item in expand_rows(path, longer)][:11] == names
 
 
-def test_seeds_and_shards(tmp_path: Path) -> None:
+def test_expand_rows_and_select_shard(tmp_path: Path) -> None:
     path = manifest(tmp_path, "m.csv", 'prompt,seed,seeds\na,5,\nb,,\nc,,"8,9"\nd,,\n')
     items = expand_rows(path, read_manifest(path), 3)
     assert [(i.prompt, i.seed) for i in items] == [
@@ -229,7 +229,7 @@ def test_seeds_and_shards(tmp_path: Path) -> None:
             select_shard(items, wrong)
 
 
-def test_the_reproducing_command_has_the_same_config() -> None:
+def test_reproduction_command_has_the_same_config() -> None:
     config = resolve_config(
         "draft",
         preset="prolificdreamer",
@@ -242,7 +242,7 @@ def test_the_reproducing_command_has_the_same_config() -> None:
     assert resolve_config("draft", sets=words[7::2]) == config
 
 
-def test_estimates_grow_with_the_work_and_own_up(tmp_path: Path) -> None:
+def test_estimate_cost_grows_with_the_work(tmp_path: Path) -> None:
     def item(config: Config) -> Item:
         return Item("x", "a", 0, config, "standard", 1, 0)
 
@@ -253,10 +253,10 @@ def test_estimates_grow_with_the_work_and_own_up(tmp_path: Path) -> None:
     assert plan.estimate_cost([item(resolve_config(sets=["prior.name=models/sd"]))], tmp_path).seconds is None
 
 
-def test_one_call_tells_all_that_is_wrong(
+def test_batch_command_reports_all_problems_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is wrong with a row by itself, beside its neighbours, and for its prior; line by line."""
+    """Problems of rows alone, between rows, and with their prior, in order of lines."""
     monkeypatch.setitem(sys.modules, "coacd", None)
     path = manifest(
         tmp_path,
@@ -273,21 +273,21 @@ def test_one_call_tells_all_that_is_wrong(
     )
     for more in (("--dry-run",), ()):
         assert report.run_app(main.app, ["batch", str(path), "--out", str(tmp_path / "out"), *more]) == 2
-        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-        wanted = (
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        expected = (
             (3, "knows no noun"),
-            (4, "its folder 'mug' is that of line 2"),
+            (4, "the folder 'mug' is already used by line 2"),
             (5, "draft, standard, high"),
             (5, "mesh.max_faces = 50"),
             (6, "there is no prior folder nope"),
             (7, "dreamfusion3d[collision]"),
         )
-        for line, (number, words) in zip(told, wanted, strict=True):
+        for line, (number, words) in zip(errors, expected, strict=True):
             assert f":{number}: " in line and words in line
     assert not (tmp_path / "out").exists()
 
 
-def test_rejected_of_no_batch_is_a_slip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_retry_rejected_needs_an_existing_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = manifest(tmp_path, "m.csv", "prompt\na mug\n"), tmp_path / "out"
     assert report.run_app(main.app, ["batch", str(path), "--out", str(out), "--retry-rejected"]) == 2
     assert "is not the folder of a batch" in capsys.readouterr().err and not out.exists()

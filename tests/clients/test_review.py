@@ -15,13 +15,13 @@ from dreamfusion3d.batch.review_server import Gallery, ReviewServer
 from dreamfusion3d.core import files
 from dreamfusion3d.mesh.io.gltf import write_glb
 from dreamfusion3d.rendering.turntable import write_thumbnail
-from tests.batch import test_contact_sheet as test_sheet
-from tests.batch import test_rejected as test_again
+from tests.support import fakes
 from tests.support.browser import Page, browser
 from tests.support.client_asset import EXTRAS, NAME, ball
+from tests.support.fakes import run_batch_command, write_fake_item
 
 pytestmark = pytest.mark.clients
-faked = test_sheet.faked
+fake_workers = fakes.fake_workers
 EVIL = "good <svg onload=\"document.title='hacked'\"> =HYPERLINK(1) </script>"
 # pixels of the turned picture that are opaque, and their mean colour
 SEEN = """(() => { const c = document.querySelector('canvas'); if (!c) return null;
@@ -33,12 +33,12 @@ SEEN = """(() => { const c = document.querySelector('canvas'); if (!c) return nu
 
 
 @pytest.fixture
-def batch(faked: None, tmp_path: Path) -> tuple[Path, Path]:
+def batch(fake_workers: None, tmp_path: Path) -> tuple[Path, Path]:
     """Two assets with real GLBs, one of them with a hostile prompt."""
     manifest, out = tmp_path / "m.jsonl", tmp_path / "out"
     rows = [{"prompt": EVIL, "name": "good"}, {"prompt": "a clay ball", "name": "ball"}]
     manifest.write_text("\n".join(map(json.dumps, rows)))
-    assert test_again.call(manifest, out) == 0
+    assert run_batch_command(manifest, out) == 0
     for name in ("good", "ball"):
         folder = out / name
         write_glb(ball(), folder / f"{name}.glb", NAME, EXTRAS)
@@ -105,7 +105,7 @@ def test_looked_at_rejected_made_again(batch: tuple[Path, Path], page: Page, tmp
         shot(page, "served", tmp_path)
         page.dark()
         shot(page, "served_dark", tmp_path)
-        assert test_again.call(manifest, out, "--retry-rejected") == 0
+        assert run_batch_command(manifest, out, "--retry-rejected") == 0
         page.until("document.querySelectorAll('article.reject').length === 0", 15)
         assert "seed 1" in page.run("document.querySelectorAll('article')[1].textContent")
         assert page.run("document.querySelectorAll('textarea')[1].value") == ""
@@ -118,8 +118,8 @@ def test_an_empty_folder_says_so(page: Page, tmp_path: Path) -> None:
     with ReviewServer(Gallery(tmp_path / "out", lambda line: None)) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         page.open(server.url)
-        page.until("document.body.textContent.includes('No finished asset yet')")
-        test_sheet.asset(tmp_path / "out", "mug", "a mug")
+        page.until("document.body.textContent.includes('No finished assets yet')")
+        write_fake_item(tmp_path / "out", "mug", "a mug")
         page.until("document.querySelectorAll('article').length === 1", 15)
         shot(page, "new", tmp_path)
         server.shutdown()

@@ -110,7 +110,7 @@ def test_a_run_is_shown_paused_and_given_another_prompt(
         shot(page, "view", tmp_path)
         press(page, "Pause")
         eventually(lambda: read_control_request(run / "work"), ControlRequest(True, None))
-        press(page, "Go on")
+        press(page, "Resume")
         eventually(lambda: read_control_request(run / "work"), ControlRequest(False, None))
         page.run("(() => { const e = document.querySelector('textarea'); e.focus(); e.select(); })()")
         page.type("a large ball")
@@ -120,7 +120,7 @@ def test_a_run_is_shown_paused_and_given_another_prompt(
         files.write_json(
             run / "work" / "reply.json", {"prompt": "a large ball", "accepted": False, "message": EVIL, "step": 61}
         )
-        page.until("[...document.querySelectorAll('textarea')].some(e => e.value.startsWith('not taken'))")
+        page.until("[...document.querySelectorAll('textarea')].some(e => e.value.startsWith('rejected'))")
         write_glb(ball(), run / "ball.glb", NAME, EXTRAS)
         files.write_json(run / "asset.json", {"prompt": EVIL, "files": {"ball.glb": {}}})
         page.until("document.body.textContent.includes('the finished asset')")

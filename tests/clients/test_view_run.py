@@ -97,7 +97,7 @@ def test_a_prompt_that_is_edited_live_is_what_gets_finished(
         press(page, "Use this prompt")
         wait(says(page, "used from step"), run)
         shot(page, "view_run", tmp_path)
-        press(page, "Go on")
+        press(page, "Resume")
         wait(lambda: run.poll() is not None)
         wait(says(page, "the finished asset"))
         shot(page, "view_run_finished", tmp_path)

@@ -1,9 +1,8 @@
-"""Tiny random pipelines of every family, saved in diffusers' format; a few megabytes and seconds at most."""
+"""Tiny random models of every family, saved in diffusers' format within seconds."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,26 +16,26 @@ from dreamfusion3d.core.files import write_json
 from dreamfusion3d.priors.pretrained import mvdream
 
 WORDS = "a red blue mug chair vase front side back overhead view ugly , broken .".split()
-SHA = "0123456789abcdef0123456789abcdef01234567"  # of the hand-made cache's only commit
+SHA = "0123456789abcdef0123456789abcdef01234567"  # the only commit in the fake hub cache
 WIDTH, POOLED = 16, 8
 FAMILIES = ("sd", "sd_v", "sdxl", "if", "sd3", "sd3_no_t5", "flux", "flux_schnell", "mvdream")
 
 
 def clip_tokenizer() -> Any:
-    """Letters, and whole words by merges: enough that no two prompts are alike."""
+    """Tokenize into letters: enough to tell prompts apart."""
     letters = [*"abcdefghijklmnopqrstuvwxyz,."]
     vocab = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     return transformers.CLIPTokenizer(vocab={token: i for i, token in enumerate(vocab)}, merges=[], model_max_length=77)
 
 
 def t5_tokenizer() -> Any:
-    """Whole words, as Unigram pieces."""
+    """Tokenize into whole words, as Unigram pieces."""
     pieces = [*WORDS, *(f"\u2581{word}" for word in WORDS), "\u2581"]
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0)]
     return transformers.T5TokenizerFast(vocab=[*special, *((piece, -3.0) for piece in pieces)], extra_ids=0)
 
 
-def clip(*, projected: bool = False) -> Any:
+def clip_text_encoder(*, projected: bool = False) -> Any:
     config = transformers.CLIPTextConfig(
         vocab_size=60,
         hidden_size=WIDTH,
@@ -52,7 +51,7 @@ def clip(*, projected: bool = False) -> Any:
     return (transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel)(config)
 
 
-def t5() -> Any:
+def t5_encoder() -> Any:
     return transformers.T5EncoderModel(
         transformers.T5Config(
             vocab_size=4 + 2 * len(WORDS), d_model=2 * WIDTH, d_kv=8, d_ff=16, num_layers=1, num_heads=2
@@ -128,19 +127,19 @@ def flux_transformer(guidance: bool) -> Any:
     )
 
 
-def parts_of(family: str) -> tuple[str, dict[str, Any]]:
-    """The pipeline's class and its parts; None is a part that the model does without."""
+def make_parts(family: str) -> tuple[str, dict[str, Any]]:
+    """Return the pipeline class and its parts; None is a part that the model omits."""
     ddpm = diffusers.DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
     flow = diffusers.FlowMatchEulerDiscreteScheduler()
-    words = {"tokenizer": clip_tokenizer(), "text_encoder": clip()}
+    words = {"tokenizer": clip_tokenizer(), "text_encoder": clip_text_encoder()}
     if family in ("sd", "sd_v", "mvdream"):
-        kind = "MVDreamPipeline" if family == "mvdream" else "StableDiffusionPipeline"
+        pipeline_class = "MVDreamPipeline" if family == "mvdream" else "StableDiffusionPipeline"
         scheduler: Any = ddpm
-        if family == "sd_v":  # as SD 2 is saved: another sampler, velocity
+        if family == "sd_v":  # like SD 2: another sampler, velocity prediction
             scheduler = diffusers.DDIMScheduler.from_config(ddpm.config, prediction_type="v_prediction")
-        told = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 16}
-        network = unet(**(told if family == "mvdream" else {}))
-        return kind, {"unet": network, "scheduler": scheduler, "vae": vae(), **words}
+        camera_options = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 16}
+        network = unet(**(camera_options if family == "mvdream" else {}))
+        return pipeline_class, {"unet": network, "scheduler": scheduler, "vae": vae(), **words}
     if family == "sdxl":
         network = unet(
             cross_attention_dim=2 * WIDTH,
@@ -150,7 +149,7 @@ def parts_of(family: str) -> tuple[str, dict[str, Any]]:
             transformer_layers_per_block=(1, 1),
         )
         scheduler = diffusers.EulerDiscreteScheduler.from_config(ddpm.config)
-        second = {"tokenizer_2": clip_tokenizer(), "text_encoder_2": clip(projected=True)}
+        second = {"tokenizer_2": clip_tokenizer(), "text_encoder_2": clip_text_encoder(projected=True)}
         parts = {"unet": network, "scheduler": scheduler, "vae": vae(force_upcast=True)}
         return "StableDiffusionXLPipeline", {**parts, **words, **second}
     if family == "if":
@@ -162,10 +161,10 @@ def parts_of(family: str) -> tuple[str, dict[str, Any]]:
             "unet": network,
             "scheduler": scheduler,
             "tokenizer": t5_tokenizer(),
-            "text_encoder": t5(),
+            "text_encoder": t5_encoder(),
         }
     if family.startswith("sd3"):
-        third = {"tokenizer_3": t5_tokenizer(), "text_encoder_3": t5()}
+        third = {"tokenizer_3": t5_tokenizer(), "text_encoder_3": t5_encoder()}
         if family == "sd3_no_t5":
             third = dict.fromkeys(third)
         return "StableDiffusion3Pipeline", {
@@ -173,9 +172,9 @@ def parts_of(family: str) -> tuple[str, dict[str, Any]]:
             "scheduler": flow,
             "vae": vae(shift_factor=0.1),
             "tokenizer": clip_tokenizer(),
-            "text_encoder": clip(projected=True),
+            "text_encoder": clip_text_encoder(projected=True),
             "tokenizer_2": clip_tokenizer(),
-            "text_encoder_2": clip(projected=True),
+            "text_encoder_2": clip_text_encoder(projected=True),
             **third,
         }
     return "FluxPipeline", {
@@ -184,16 +183,16 @@ def parts_of(family: str) -> tuple[str, dict[str, Any]]:
         "vae": vae(shift_factor=0.1),
         **words,
         "tokenizer_2": t5_tokenizer(),
-        "text_encoder_2": t5(),
+        "text_encoder_2": t5_encoder(),
     }
 
 
 def build(family: str, folder: Path, *, variant: str | None = None) -> Path:
-    """The folder of a whole model with random weights, always the same ones."""
+    """Save a complete model with random weights from a fixed seed; returns its folder."""
     with torch.random.fork_rng():
         torch.manual_seed(FAMILIES.index(family))
-        kind, parts = parts_of(family)
-    index: dict[str, Any] = {"_class_name": kind}
+        pipeline_class, parts = make_parts(family)
+    index: dict[str, Any] = {"_class_name": pipeline_class}
     for name, part in parts.items():
         library = type(part).__module__.split(".")[0]
         index[name] = [None, None] if part is None else [library, type(part).__name__]
@@ -207,7 +206,7 @@ def build(family: str, folder: Path, *, variant: str | None = None) -> Path:
     return folder
 
 
-OWN = {  # of MVDream's own network class, whose norms have 32 groups
+MVDREAM_CONFIG = {  # of MVDream's own class, whose norms have 32 groups
     "image_size": 8,
     "in_channels": 4,
     "out_channels": 4,
@@ -223,13 +222,13 @@ OWN = {  # of MVDream's own network class, whose norms have 32 groups
 }
 
 
-def own_class(folder: Path, other: Path) -> None:
-    """A folder of MVDream at ``folder``, and at ``other`` the same as its authors' class saves it."""
+def build_mvdream_variants(folder: Path, other: Path) -> None:
+    """Save MVDream in diffusers' classes at ``folder``, and the same network in its own class at ``other``."""
     build("mvdream", folder)
     shutil.rmtree(folder / "unet")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = diffusers.UNet2DConditionModel(**mvdream.convert_mvdream_config(OWN))
+        network = diffusers.UNet2DConditionModel(**mvdream.convert_mvdream_config(MVDREAM_CONFIG))
     network.save_pretrained(folder / "unet")
     shutil.copytree(folder, other)
     names = ldm_names(network)
@@ -238,13 +237,13 @@ def own_class(folder: Path, other: Path) -> None:
         whole = max((n for n in names if name.startswith(n + ".")), key=len)
         tensors[names[whole] + name[len(whole) :]] = tensor
     save_file(tensors, other / "unet" / "diffusion_pytorch_model.safetensors")
-    write_json(other / "unet" / "config.json", {"_class_name": mvdream.MVDREAM_CLASS, **OWN})
+    write_json(other / "unet" / "config.json", {"_class_name": mvdream.MVDREAM_CLASS, **MVDREAM_CONFIG})
     index = json.loads((other / "model_index.json").read_text())
     write_json(other / "model_index.json", {**index, "unet": ["mv_unet", mvdream.MVDREAM_CLASS]})
 
 
 def ldm_names(network: Any) -> dict[str, str]:
-    """What latent diffusion calls the modules of a U-Net of diffusers', by walking it block after block."""
+    """Map module names of a diffusers U-Net to those of latent diffusion, walking it block by block."""
     names = {
         "conv_in": "input_blocks.0.0",
         "conv_norm_out": "out.0",
@@ -272,8 +271,8 @@ def ldm_names(network: Any) -> dict[str, str]:
             names[f"up_blocks.{i}.resnets.{j}"] = f"output_blocks.{count}.0"
             names[f"up_blocks.{i}.attentions.{j}"] = f"output_blocks.{count}.1"
             count += 1
-        place = 2 if hasattr(block, "attentions") else 1
-        names[f"up_blocks.{i}.upsamplers.0.conv"] = f"output_blocks.{count - 1}.{place}.conv"
+        index = 2 if hasattr(block, "attentions") else 1
+        names[f"up_blocks.{i}.upsamplers.0.conv"] = f"output_blocks.{count - 1}.{index}.conv"
     inner = {
         "norm1": "in_layers.0",
         "conv1": "in_layers.2",
@@ -287,13 +286,9 @@ def ldm_names(network: Any) -> dict[str, str]:
 
 
 def cache(folder: Path, hub: Path, name: str = "acme/tiny") -> str:
-    """``folder`` as the hub's cache would hold it under ``hub``; returns the id."""
+    """Copy ``folder`` into a hub cache at ``hub``; returns the model id."""
     root = hub / f"models--{name.replace('/', '--')}"
     (root / "refs").mkdir(parents=True)
     (root / "refs" / "main").write_text(SHA)
     shutil.copytree(folder, root / "snapshots" / SHA)
     return name
-
-
-def size_of(folder: Path) -> int:
-    return sum(os.path.getsize(p) for p in folder.rglob("*") if p.is_file())

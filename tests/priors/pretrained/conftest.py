@@ -1,4 +1,4 @@
-"""No network, an empty cache, and a tiny model of Stable Diffusion to damage."""
+"""No network, empty caches, and a tiny Stable Diffusion model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support import families
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no network in the tests")
 

@@ -1,4 +1,4 @@
-"""Where a prior comes from, what is kept between runs, and what is said of all that cannot be loaded."""
+"""Loading of pretrained priors: weight selection, caches, the hub, plug-ins, and one-line errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dreamfusion3d.core.files import write_json
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.oracle import OraclePrior
-from dreamfusion3d.priors.pretrained import hub, text_cache, text_encoders
+from dreamfusion3d.priors.pretrained import digests, hub, text_encoders
 from dreamfusion3d.priors.pretrained.diffusers_folder import DiffusersFolder, select_weights
 from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects
 from tests.support import families
@@ -34,7 +34,7 @@ def load(name: Path | str, **settings):
     return load_prior(PriorConfig(name=str(name), resolution=16, **settings))
 
 
-def answer(prior) -> torch.Tensor:
+def denoise_noise(prior) -> torch.Tensor:
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     return prior.denoise(x, torch.full((1,), 0.5), prior.encode_text(["a mug"]), turntable_cameras(1, size=16))
 
@@ -44,14 +44,14 @@ def copy(sd: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sd, tmp_path / "copy"))
 
 
-def test_the_callers_generator_is_left_alone(sd: Path) -> None:
+def test_load_prior_keeps_the_global_generator(sd: Path) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    load(sd).encode_text(["a mug", ""])  # for which the text encoders are loaded
+    load(sd).encode_text(["a mug", ""])  # loads the text encoders
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def error_of(name: Path | str, **settings) -> str:
+def loading_error(name: Path | str, **settings) -> str:
     with pytest.raises(InputError) as caught:
         load(name, **settings)
     message = str(caught.value)
@@ -59,7 +59,7 @@ def error_of(name: Path | str, **settings) -> str:
     return message
 
 
-# files
+# --- files ---
 
 
 @pytest.mark.parametrize(
@@ -91,47 +91,47 @@ def error_of(name: Path | str, **settings) -> str:
         ),
     ],
 )
-def test_the_wished_variant_or_what_there_is(names, variant, expected):
+def test_select_weights_prefers_the_variant(names, variant, expected):
     assert select_weights(names, "unet", variant, "x") == expected
 
 
 @pytest.mark.parametrize("variant", [None, "fp16", "bf16"])
-def test_a_folder_of_half_precision_files_alone(tmp_path, variant):
+def test_load_prior_with_only_fp16_files(tmp_path, variant):
     folder = families.build("sd", tmp_path / "half", variant="fp16")
     assert not list(folder.rglob("*model.safetensors"))
     prior = load(folder, variant=variant)
-    assert torch.isfinite(answer(prior)).all() and prior.network.unet.dtype == torch.float32
+    assert torch.isfinite(denoise_noise(prior)).all() and prior.network.unet.dtype == torch.float32
 
 
-def test_settings_of_precision(sd):
+def test_load_prior_dtypes(sd):
     half = load(sd, dtype="float16")
-    assert half.network.unet.dtype == torch.float16 and half.space.vae.dtype == torch.float32
-    assert half.space.vae.decoder is None
-    picture = Render(torch.rand(1, 16, 16, 3), torch.ones(1, 16, 16), torch.zeros(1, 16, 16))
-    assert half.encode(picture, generator=torch.Generator()).dtype == torch.float32
-    assert load(sd, dtype="bfloat16").space.vae.dtype == torch.bfloat16
+    assert half.network.unet.dtype == torch.float16 and half.render_encoder.vae.dtype == torch.float32
+    assert half.render_encoder.vae.decoder is None
+    render = Render(torch.rand(1, 16, 16, 3), torch.ones(1, 16, 16), torch.zeros(1, 16, 16))
+    assert half.encode(render, generator=torch.Generator()).dtype == torch.float32
+    assert load(sd, dtype="bfloat16").render_encoder.vae.dtype == torch.bfloat16
 
 
-def test_native_size_and_its_grain(sd):
-    assert load_prior(str(sd)).space.pixels.size == 8 * 2
+def test_load_prior_resolution(sd):
+    assert load_prior(str(sd)).render_encoder.pixel_encoder.size == 8 * 2
     assert "prior.resolution = 30 is not a multiple of 4; for example 32" in str(
         pytest.raises(InputError, load_prior, PriorConfig(name=str(sd), resolution=30)).value
     )
 
 
-def test_a_tiny_autoencoder_in_place_of_the_folders(sd, tmp_path):
+def test_load_prior_with_tiny_autoencoder(sd, tmp_path):
     families.tiny_vae().save_pretrained(tmp_path / "taesd")
     plain, tiny = load(sd), load(sd, vae=str(tmp_path / "taesd"))
-    picture = Render(torch.rand(1, 16, 16, 3), torch.ones(1, 16, 16), torch.zeros(1, 16, 16))
-    x = tiny.encode(picture, generator=torch.Generator())
-    rgb = picture.rgb.permute(0, 3, 1, 2) * 2 - 1
-    torch.testing.assert_close(x, tiny.space.vae.encode(rgb).latents)
-    assert type(tiny.space.vae).__name__ == "AutoencoderTiny" and tiny.sha256 != plain.sha256
+    render = Render(torch.rand(1, 16, 16, 3), torch.ones(1, 16, 16), torch.zeros(1, 16, 16))
+    x = tiny.encode(render, generator=torch.Generator())
+    rgb = render.rgb.permute(0, 3, 1, 2) * 2 - 1
+    torch.testing.assert_close(x, tiny.render_encoder.vae.encode(rgb).latents)
+    assert type(tiny.render_encoder.vae).__name__ == "AutoencoderTiny" and tiny.sha256 != plain.sha256
     name = families.cache(tmp_path / "taesd", tmp_path / "hub", "acme/taesd")
-    assert torch.equal(load(sd, vae=name).encode(picture, generator=torch.Generator()), x)
+    assert torch.equal(load(sd, vae=name).encode(render, generator=torch.Generator()), x)
 
 
-def test_the_identity_is_the_contents(sd, copy):
+def test_prior_sha256_depends_on_file_contents(sd, copy):
     before = load(copy).sha256
     assert before == load(sd).sha256
     (copy / "README.md").write_text("words")
@@ -141,27 +141,26 @@ def test_the_identity_is_the_contents(sd, copy):
     assert load(copy).sha256 != before
 
 
-def test_digests_of_large_files_are_kept_and_of_the_hubs_read_off(tmp_path, monkeypatch):
-    monkeypatch.setattr(text_cache, "LARGE", 4)
+def test_cached_sha256_of_large_and_hub_files(tmp_path, monkeypatch):
     path = tmp_path / "weights"
     path.write_bytes(b"12345678")
-    first = text_cache.digest(path)
+    first = digests.cached_sha256(path, 4)
     with monkeypatch.context() as patch:
-        patch.setattr(text_cache.files, "sha256", lambda _: pytest.fail("hashed twice"))
-        assert text_cache.digest(path) == first
+        patch.setattr(digests.files, "file_sha256", lambda _: pytest.fail("hashed twice"))
+        assert digests.cached_sha256(path, 4) == first
         blob = tmp_path / "blobs" / ("ab" * 32)
         blob.parent.mkdir()
         blob.write_bytes(b"123456789")
         (tmp_path / "link").symlink_to(blob)
-        assert text_cache.digest(tmp_path / "link") == "ab" * 32
+        assert digests.cached_sha256(tmp_path / "link", 4) == "ab" * 32
     path.write_bytes(b"123456789")
-    assert text_cache.digest(path) != first
+    assert digests.cached_sha256(path, 4) != first
 
 
-# text
+# --- text ---
 
 
-def test_text_is_encoded_once_and_the_encoder_freed(sd, monkeypatch):
+def test_encode_text_caches_and_frees_the_encoder(sd, monkeypatch):
     prior, loads = load(sd), []
     original = DiffusersFolder.load_module
 
@@ -173,28 +172,28 @@ def test_text_is_encoded_once_and_the_encoder_freed(sd, monkeypatch):
     first = prior.encode_text(["a mug", "", "a mug"])
     assert loads == ["text_encoder"] and torch.equal(first.embedding[0], first.embedding[2])
     assert torch.equal(prior.encode_text(["", "a mug"]).embedding, first.embedding[:2].flip(0))
-    again = load(sd)
+    second = load(sd)
     assert "text_encoder" not in loads[1:]
-    assert torch.equal(again.encode_text(["a mug"]).embedding, first.embedding[:1])
+    assert torch.equal(second.encode_text(["a mug"]).embedding, first.embedding[:1])
     assert loads.count("text_encoder") == 1
-    again.encode_text(["a vase", "a mug"])
+    second.encode_text(["a vase", "a mug"])
     assert loads.count("text_encoder") == 2
     modules = [v for v in vars(prior).values() if isinstance(v, torch.nn.Module)]
-    assert not modules and not hasattr(prior.reader.encoders, "model"), "nothing holds an encoder"
+    assert not modules and not hasattr(prior.prompt_encoder.encoders, "model"), "no encoder is kept"
 
 
-def test_a_sentence_is_encoded_alike_in_any_company(sd, monkeypatch, tmp_path):
+def test_encode_text_is_independent_of_the_batch(sd, monkeypatch, tmp_path):
     prior = load(sd)
     alone = prior.encode_text(["a mug"]).embedding
     monkeypatch.setenv("DREAMFUSION3D_CACHE", str(tmp_path / "other"))
     assert torch.equal(prior.encode_text(["a vase", "a mug", ""]).embedding[1:2], alone)
 
 
-@pytest.mark.parametrize("kind", ["damaged", "unwritable"])
-def test_a_bad_cache_costs_time_alone(sd, tmp_path, monkeypatch, kind):
+@pytest.mark.parametrize("problem", ["damaged", "unwritable"])
+def test_encode_text_tolerates_a_bad_cache(sd, tmp_path, monkeypatch, problem):
     prior = load(sd)
     expected = prior.encode_text(["a mug"]).embedding
-    if kind == "damaged":
+    if problem == "damaged":
         for path in (tmp_path / "cache" / "text").iterdir():
             path.write_bytes(b"no tensors")
     else:
@@ -203,19 +202,19 @@ def test_a_bad_cache_costs_time_alone(sd, tmp_path, monkeypatch, kind):
     assert torch.equal(prior.encode_text(["a mug"]).embedding, expected)
 
 
-def test_other_encoders_have_other_texts(sd, tmp_path):
+def test_text_cache_distinguishes_encoders(sd, tmp_path):
     other = families.build("sd_v", tmp_path / "other")
     first, second = (load(folder).encode_text(["a mug"]).embedding for folder in (sd, other))
     assert not torch.equal(first, second)
 
 
-def test_without_transformers_the_extra_is_named(sd, monkeypatch):
+def test_import_transformers_names_the_extra(sd, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'dreamfusion3d\[priors\]'"):
         text_encoders.import_transformers()
 
 
-# what cannot be loaded
+# --- errors ---
 
 
 @pytest.mark.parametrize(
@@ -223,62 +222,62 @@ def test_without_transformers_the_extra_is_named(sd, monkeypatch):
     [
         ("model_index.json", None, "model_index.json is missing"),
         ("model_index.json", "{", "is damaged"),
-        ("model_index.json", "[]", "it holds no object"),
-        ("model_index.json", '{"_class_name": "KandinskyPipeline"}', "KandinskyPipeline, of which no prior"),
-        ("model_index.json", "{}", "model of no named kind"),
+        ("model_index.json", "[]", "not a JSON object"),
+        ("model_index.json", '{"_class_name": "KandinskyPipeline"}', "KandinskyPipeline, which cannot be used"),
+        ("model_index.json", "{}", "a model of unknown type"),
         (UNET, None, "unet/ of .* holds no weights"),
         (UNET, "no tensors", "unet is damaged"),
         ("unet/config.json", None, "config.json is missing"),
-        ("unet/config.json", "{}", "holds a None; this prior needs a UNet2DConditionModel"),
+        ("unet/config.json", "{}", "holds a None instead of a UNet2DConditionModel"),
         ("scheduler/scheduler_config.json", "no", "is damaged"),
-        ("scheduler/scheduler_config.json", '{"prediction_type": "flow"}', "predicts 'flow'; known are"),
+        ("scheduler/scheduler_config.json", '{"prediction_type": "flow"}', "unknown prediction type 'flow'; supported are"),
         ("scheduler/scheduler_config.json", '{"beta_schedule": "odd"}', "scheduler is damaged"),
         ("vae/diffusion_pytorch_model.safetensors", "", "vae is damaged"),
-        ("vae/config.json", '{"_class_name": "VQModel"}', "holds a VQModel; a prior needs one of Auto"),
+        ("vae/config.json", '{"_class_name": "VQModel"}', "holds a VQModel; supported are Auto"),
     ],
 )
-def test_a_bad_folder_is_one_line(copy, part, content, words):
+def test_load_prior_reports_a_bad_folder(copy, part, content, words):
     (copy / part).unlink()
     if content is not None:
         (copy / part).write_text(content)
-    message = error_of(copy)
+    message = loading_error(copy)
     with pytest.raises(InputError, match=words):
         raise InputError(message)
     assert str(copy) in message
 
 
-def test_weights_of_another_shape_or_with_gaps_are_named(copy):
+def test_load_prior_reports_missing_and_misshapen_tensors(copy):
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(copy / UNET)
     first = next(iter(tensors))
     save_file({k: v for k, v in tensors.items() if k != first}, copy / UNET)
-    assert f"lack 1 tensors, as {first}" in error_of(copy)
+    assert f"lack 1 tensors, e.g. {first}" in loading_error(copy)
     save_file({k: v.repeat(2, *[1] * (v.dim() - 1)) for k, v in tensors.items()}, copy / UNET)
-    assert "damaged" in error_of(copy)
+    assert "damaged" in loading_error(copy)
 
 
 @pytest.mark.parametrize("part", ["tokenizer/tokenizer.json", "text_encoder/model.safetensors"])
-def test_damaged_readers_are_named_when_they_are_needed(copy, part):
+def test_encode_text_reports_damaged_encoders(copy, part):
     prior = load(copy)
     (copy / part).write_text("no")
     with pytest.raises(InputError, match="is damaged"):
         prior.encode_text(["a mug"])
 
 
-def test_pickles_are_not_loaded(copy):
+def test_load_prior_rejects_pickles(copy):
     weights = copy / UNET
     weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
-    assert "pickled" in error_of(copy) and "safe_serialization" in error_of(copy)
+    assert "pickled" in loading_error(copy) and "safe_serialization" in loading_error(copy)
     (copy / "model.ckpt").write_bytes(b"x")
-    message = error_of(copy / "model.ckpt")
+    message = loading_error(copy / "model.ckpt")
     assert "is a file" in message and "from_single_file" in message
 
 
-def test_a_model_for_inpainting_is_no_prior(tmp_path, copy):
+def test_load_prior_rejects_inpainting_models(tmp_path, copy):
     shutil.rmtree(copy / "unet")
     families.unet(in_channels=9).save_pretrained(copy / "unet")
-    assert "takes pictures of 9 channels" in error_of(copy)
+    assert "takes 9 channels instead of 4" in loading_error(copy)
 
 
 @pytest.mark.parametrize(
@@ -291,21 +290,21 @@ def test_a_model_for_inpainting_is_no_prior(tmp_path, copy):
         ({"device": "meta"}, "no such device"),
     ],
 )
-def test_bad_settings_are_one_line(sd, settings, words):
-    assert words in error_of(sd, **settings)
+def test_load_prior_reports_bad_settings(sd, settings, words):
+    assert words in loading_error(sd, **settings)
 
 
-def test_a_prior_of_pixels_has_no_use_for_a_vae(tmp_path):
+def test_load_prior_rejects_a_vae_for_pixel_models(tmp_path):
     folder = families.build("if", tmp_path / "if")
-    assert "prior.vae has no use" in error_of(folder, vae="acme/taesd")
+    assert "prior.vae is not applicable" in loading_error(folder, vae="acme/taesd")
 
 
-# the hub
+# --- hub ---
 
 
-def response_error(kind: type) -> Exception:
-    """The hub's errors hold the answer that they came from; its class differs between versions."""
-    error = kind.__new__(kind)
+def response_error(error_class: type) -> Exception:
+    """Make a hub error without the HTTP response that its constructor needs (its class varies by version)."""
+    error = error_class.__new__(error_class)
     Exception.__init__(error, "the hub's words")
     return error
 
@@ -313,7 +312,7 @@ def response_error(kind: type) -> Exception:
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
-        ("acme/gated", errors.GatedRepoError, "accepted its licence: accept it on the model's page"),
+        ("acme/gated", errors.GatedRepoError, "gated: accept its license on the model page"),
         ("acme/gone", errors.RepositoryNotFoundError, "neither a folder acme/gone nor a public model"),
         (
             "runwayml/stable-diffusion-v1-5",
@@ -328,28 +327,28 @@ def response_error(kind: type) -> Exception:
         ("acme/moved", errors.RevisionNotFoundError, "has no revision 'v9'"),
     ],
 )
-def test_what_the_hub_refuses_is_one_line(monkeypatch, name, error, words):
+def test_explain_hub_error(monkeypatch, name, error, words):
     def refuse(*_: object, **__: object) -> None:
         raise response_error(error)
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
-    assert words in error_of(name, revision="v9")
+    assert words in loading_error(name, revision="v9")
 
 
 @pytest.mark.parametrize("name", ["acme/tiny", "runwayml/stable-diffusion-v1-5"])
-def test_offline_and_not_in_the_cache(name):
-    message = error_of(name)
+def test_load_prior_offline_without_cache(name):
+    message = loading_error(name)
     assert "not in the local cache" in message
     assert ("--prior FOLDER" in message) == (name == "acme/tiny")
 
 
-def test_a_name_of_nothing_is_one_line():
-    assert "there is no prior folder /no/where" in error_of("/no/where")
-    assert "there is no prior folder nowhere" in error_of("nowhere")
+def test_load_prior_reports_an_unknown_name():
+    assert "there is no prior folder /no/where" in loading_error("/no/where")
+    assert "there is no prior folder nowhere" in loading_error("nowhere")
 
 
-def test_only_what_is_needed_comes_from_the_hub(sd, tmp_path, monkeypatch):
-    """A hub of one folder, with much in it that no prior needs."""
+def test_fetch_snapshot_downloads_only_required_files(sd, tmp_path, monkeypatch):
+    """A fake hub with one model, which has many files that no prior needs."""
     for more in (
         "unet/diffusion_pytorch_model.bin",
         "unet/diffusion_pytorch_model.fp16.safetensors",
@@ -378,69 +377,69 @@ def test_only_what_is_needed_comes_from_the_hub(sd, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, path, revision: str(remote / path))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     prior = load("acme/tiny")
-    assert torch.equal(answer(prior), answer(load(sd))) and prior.name == "acme/tiny"
+    assert torch.equal(denoise_noise(prior), denoise_noise(load(sd))) and prior.name == "acme/tiny"
     weights = [n for n in fetched if not n.endswith((".json", ".txt"))]
     assert sorted(weights) == sorted(
         [UNET, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"]
     )
     names.remove("model_index.json")
-    assert "no model in diffusers' format" in error_of("acme/tiny")
+    assert "not in diffusers' format" in loading_error("acme/tiny")
     names[:] = ["model_index.json", "unet/diffusion_pytorch_model.bin", "unet/config.json"]
-    assert "pickled" in error_of("acme/tiny")
+    assert "pickled" in loading_error("acme/tiny")
 
 
-def test_half_a_snapshot_is_not_taken_for_a_model(sd, tmp_path):
+def test_is_snapshot_complete_detects_missing_shards(sd, tmp_path):
     name = families.cache(sd, tmp_path / "hub")
     snapshot = tmp_path / "hub" / "models--acme--tiny" / "snapshots" / families.SHA
     assert load(name).name == name
     weights = snapshot / UNET
     weights.rename(weights.with_name("diffusion_pytorch_model-00001-of-00002.safetensors"))
-    assert "hub cannot be reached" in error_of(name)
+    assert "hub cannot be reached" in loading_error(name)
     assert not hub.is_snapshot_complete(snapshot, None, lambda index: ["unet"])
     assert hub.is_snapshot_complete(snapshot, None, lambda index: ["vae", "tokenizer", "scheduler"])
 
 
-# plug-ins
+# --- plug-ins ---
 
 
-def tiny_ideal(settings: PriorConfig, device: torch.device) -> OraclePrior:
+def make_oracle(settings: PriorConfig, device: torch.device) -> OraclePrior:
     generator = torch.Generator().manual_seed(0)
-    props = sample_objects("mushroom", 0, "normal", 1, generator=generator)
-    return OraclePrior(props, ObjectSpec("mushroom"), num_camera_sets=1, views=2, resolution=8, generator=generator)
+    objects = sample_objects("mushroom", 0, "normal", 1, generator=generator)
+    return OraclePrior(objects, ObjectSpec("mushroom"), num_camera_sets=1, views=2, resolution=8, generator=generator)
 
 
-def no_prior(settings: PriorConfig, device: torch.device) -> dict:
+def make_non_prior(settings: PriorConfig, device: torch.device) -> dict:
     return {}
 
 
-def offer(monkeypatch, *values: str) -> list[str]:
+def install_plugins(monkeypatch, *values: str) -> list[str]:
     points = [EntryPoint("mine", v, "dreamfusion3d.priors") for v in values]
-    asked: list[str] = []
+    groups: list[str] = []
 
     def entry_points(*, group: str, name: str | None = None) -> list[EntryPoint]:
-        asked.append(group)
+        groups.append(group)
         return [p for p in points if p.group == group and name in (None, p.name)]
 
     monkeypatch.setattr(plugins, "entry_points", entry_points)
-    return asked
+    return groups
 
 
-def test_a_plugin_by_its_name(monkeypatch):
-    asked = offer(monkeypatch, f"{__name__}:tiny_ideal")
-    assert isinstance(load("mine"), OraclePrior) and asked == ["dreamfusion3d.priors"]
+def test_load_prior_by_plugin_name(monkeypatch):
+    groups = install_plugins(monkeypatch, f"{__name__}:make_oracle")
+    assert isinstance(load("mine"), OraclePrior) and groups == ["dreamfusion3d.priors"]
 
 
-def test_a_broken_plugin_is_named_and_passed_over(monkeypatch):
-    offer(monkeypatch, "no_such_module_at_all:make", f"{__name__}:tiny_ideal")
+def test_load_prior_skips_broken_plugins(monkeypatch):
+    install_plugins(monkeypatch, "no_such_module_at_all:make", f"{__name__}:make_oracle")
     with pytest.warns(UserWarning, match="'mine' of the package no_such_module_at_all.* skipped"):
         assert isinstance(load("mine"), OraclePrior)
-    offer(monkeypatch, "no_such_module_at_all:make")
-    assert "is broken (ModuleNotFoundError" in error_of("mine")
-    offer(monkeypatch, f"{__name__}:no_prior")
-    assert "is a dict without" in error_of("mine")
+    install_plugins(monkeypatch, "no_such_module_at_all:make")
+    assert "cannot be imported (ModuleNotFoundError" in loading_error("mine")
+    install_plugins(monkeypatch, f"{__name__}:make_non_prior")
+    assert "is a dict, which does not implement" in loading_error("mine")
 
 
-def test_the_libraries_speak_again_after_loading(sd):
+def test_silence_libraries_restores_logging(sd):
     import logging
 
     import diffusers
