@@ -104,7 +104,7 @@ def test_read_manifest_sets_are_defaults(tmp_path: Path) -> None:
     assert mug.config == resolve_config("draft", None, sets, mesh__max_faces=700)
     assert cup.config == resolve_config("high", None, sets, preset="fast")
     assert (cup.config.mesh.max_faces, cup.config.optim.steps) == (900, 7)
-    for wrong, words in (("mesh.max_faces=3", "mesh.max_faces = 3"), ("faces=900", "no setting"), ("x", "KEY")):
+    for wrong, words in (("mesh.max_faces=3", "mesh.max_faces = 3"), ("faces=900", "unknown setting"), ("x", "KEY")):
         with pytest.raises(InputError, match=words) as caught:
             read_manifest(path, [wrong])
         assert not isinstance(caught.value, ManifestError), "reported once, without a row"
