@@ -35,9 +35,7 @@ def run(*arguments: object) -> int:
     return report.run_app(main.app, ["doctor", *map(str, arguments)])
 
 
-def test_system_report_as_json_and_table(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], quick_plans: None
-) -> None:
+def test_system_report_as_json_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str], quick_plans: None) -> None:
     folder = tiny_folder(tmp_path / "tiny", vocabulary=["kind:key", "word:corgi"])
     assert run("--prior", folder, "--json") == 0
     captured = capsys.readouterr()

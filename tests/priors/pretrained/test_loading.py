@@ -230,7 +230,11 @@ def test_import_transformers_names_the_extra(sd, monkeypatch):
         ("unet/config.json", None, "config.json is missing"),
         ("unet/config.json", "{}", "holds a None instead of a UNet2DConditionModel"),
         ("scheduler/scheduler_config.json", "no", "is damaged"),
-        ("scheduler/scheduler_config.json", '{"prediction_type": "flow"}', "unknown prediction type 'flow'; supported are"),
+        (
+            "scheduler/scheduler_config.json",
+            '{"prediction_type": "flow"}',
+            "unknown prediction type 'flow'; supported are",
+        ),
         ("scheduler/scheduler_config.json", '{"beta_schedule": "odd"}', "scheduler is damaged"),
         ("vae/diffusion_pytorch_model.safetensors", "", "vae is damaged"),
         ("vae/config.json", '{"_class_name": "VQModel"}', "holds a VQModel; supported are Auto"),
