@@ -109,15 +109,14 @@ class EmbeddedClipEncoder:
         self.net = net.eval()
 
     @classmethod
-    def load_embedded(cls) -> EmbeddedClipEncoder:
-        """Load the committed weights.
+    def load_embedded(cls, folder: Path | None = None) -> EmbeddedClipEncoder:
+        """Load the weights from ``folder`` (default: the committed ones).
 
         Raises:
             InputError: The weights are damaged or missing.
         """
-        folder = embedded_clip_folder()
         try:
-            return cls(EmbeddedClip.load(folder))
+            return cls(EmbeddedClip.load(folder or embedded_clip_folder()))
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:160]
             raise InputError(

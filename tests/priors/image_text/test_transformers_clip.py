@@ -1,4 +1,4 @@
-"""CLIP by transformers, with a tiny model of random weights: the real loading code."""
+"""CLIP models from transformers, loaded by the real code from a tiny model of random weights."""
 
 from __future__ import annotations
 
@@ -42,36 +42,35 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_clip_from_a_folder(folder):
+def test_load_image_text_encoder_from_a_folder(folder):
     clip = load_image_text_encoder(str(folder))
     assert isinstance(clip, ImageTextEncoder)
     views = np.random.default_rng(0).random((3, 64, 64, 4))
     prompts = ["a red mug", "a blue chair"]
     assert np.linalg.norm(clip.encode_images(views), axis=1) == pytest.approx(1, abs=1e-5)
     assert clip.encode_texts(prompts).shape == (2, 8)
-    assert not np.allclose(*clip.encode_texts(prompts)), "words are told apart"
+    assert not np.allclose(*clip.encode_texts(prompts)), "prompts are distinguished"
     assert similarity_matrix(clip, [views], prompts).shape == (1, 2)
 
 
-def test_clip_teaches_what_it_judges_by(folder):
-    """`unseen`'s eye gives the vectors of the processor's way, with a gradient to the picture."""
+def test_load_image_encoder_matches_the_processor_and_has_gradients(folder):
     import torch
 
     views = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 4)) / 255
     views[..., 3] = 1
-    pictures = torch.from_numpy(views[..., :3]).float().permute(0, 3, 1, 2).requires_grad_(True)
-    eye = load_image_encoder("clip", str(folder))
-    seen = eye.encode_image(pictures)
-    assert seen.detach().numpy() == pytest.approx(ClipEncoder(str(folder)).encode_images(views), abs=1e-5)
-    seen[:, 0].sum().backward()
-    assert pictures.grad is not None and pictures.grad.abs().amax() > 0
-    assert not any(p.requires_grad for p in eye.model.parameters())
-    with pytest.raises(InputError, match="--encoder"):
+    images = torch.from_numpy(views[..., :3]).float().permute(0, 3, 1, 2).requires_grad_(True)
+    encoder = load_image_encoder("clip", str(folder))
+    features = encoder.encode_image(images)
+    assert features.detach().numpy() == pytest.approx(ClipEncoder(str(folder)).encode_images(views), abs=1e-5)
+    features[:, 0].sum().backward()
+    assert images.grad is not None and images.grad.abs().amax() > 0
+    assert not any(p.requires_grad for p in encoder.model.parameters())
+    with pytest.raises(InputError, match="--clip-model"):
         load_image_encoder("clip")
 
 
-def test_what_is_missing_is_said(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="no CLIP model"):
+def test_clip_encoder_errors(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="cannot load a CLIP model"):
         ClipEncoder(str(tmp_path / "nowhere"))
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(MissingExtraError, match=r"dreamfusion3d\[clip\]"):
