@@ -71,12 +71,12 @@ def test_a_hostile_field_gives_a_closed_mesh(name):
 @pytest.mark.parametrize(
     "density, error, words",
     [
-        (lambda x: torch.zeros_like(x[:, 0]), EmptyFieldError, "transparent from every side"),
-        (lambda x: torch.full_like(x[:, 0], 1e-4), EmptyFieldError, "transparent from every side"),
+        (lambda x: torch.zeros_like(x[:, 0]), EmptyFieldError, "transparent in every view"),
+        (lambda x: torch.full_like(x[:, 0], 1e-4), EmptyFieldError, "transparent in every view"),
         (lambda x: torch.where(x[:, 0] > 0, torch.nan, 1.0), InputError, "not finite"),
         (lambda x: torch.where(x.norm(dim=1) < 0.5, torch.inf, 0.0), InputError, "not finite"),
     ],
-    ids=["empty", "fog", "nan", "infinite"],
+    ids=["empty", "faint", "nan", "infinite"],
 )
 def test_what_has_no_surface_says_so(density, error, words):
     with pytest.raises(error, match=words):
