@@ -88,7 +88,7 @@ def test_train_prior_renders_trains_and_resumes(
     assert json.loads((out / "training.json").read_text())["pictures"] == 24
     # with twice the images it trains on the rest
     assert run(*common, "--num-images", 48) == 0
-    assert "going on" in capsys.readouterr().err
+    assert "resuming" in capsys.readouterr().err
     assert json.loads((out / "training.json").read_text())["pictures"] == 48
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["pictures"] for line in log] == [24, 48]

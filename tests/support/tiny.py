@@ -1,4 +1,4 @@
-"""A pixel prior small enough for tests: random weights, every part in place."""
+"""A complete pixel prior with random weights, small enough for tests."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def tiny_folder(folder: Path, seed: int = 0, vocabulary: list[str] | None = None
     return folder
 
 
-def tiny_batch(props: int = 2, views: int = 2, seed: int = 0) -> TrainingBatch:
-    """Flat squares, a colour a prop."""
+def tiny_batch(num_objects: int = 2, views: int = 2, seed: int = 0) -> TrainingBatch:
+    """Flat squares, one color per object."""
     generator = torch.Generator().manual_seed(seed)
-    colour = torch.rand(props, 1, 3, 1, 1, generator=generator)
-    pictures = -torch.ones(props, views, 4, SIZE, SIZE)
-    pictures[..., :3, 4:12, 4:12] = (colour * 2 - 1).expand(-1, views, -1, 8, 8)
-    pictures[..., 3, 4:12, 4:12] = 1
-    azimuth = torch.arange(views).expand(props, views) * (360.0 / views)
-    captions = [ObjectSpec("mug", "red").tokens(), ObjectSpec("chair").tokens()] * props
-    return TrainingBatch(pictures, captions[:props], azimuth, torch.full((props, views), 10.0))
+    color = torch.rand(num_objects, 1, 3, 1, 1, generator=generator)
+    images = -torch.ones(num_objects, views, 4, SIZE, SIZE)
+    images[..., :3, 4:12, 4:12] = (color * 2 - 1).expand(-1, views, -1, 8, 8)
+    images[..., 3, 4:12, 4:12] = 1
+    azimuth = torch.arange(views).expand(num_objects, views) * (360.0 / views)
+    captions = [ObjectSpec("mug", "red").tokens(), ObjectSpec("chair").tokens()] * num_objects
+    return TrainingBatch(images, captions[:num_objects], azimuth, torch.full((num_objects, views), 10.0))

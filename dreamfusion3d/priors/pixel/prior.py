@@ -209,7 +209,7 @@ def _load_networks(folder: Path) -> tuple[torch.nn.Module, Conditioner, SceneVol
         if unet.config.out_channels != OUT_CHANNELS * UNSHUFFLE_FACTOR**2:
             raise InputError(
                 f"the prior in {folder} was trained by an incompatible version of dreamfusion3d; train it again with "
-                "train-prior, or leave --prior out"
+                "train-prior, or omit --prior"
             )
         conditioner = Conditioner.load(folder / "conditioner")
         scene = SceneVolume.load(folder / "scene")
@@ -247,4 +247,4 @@ def _check_complete(folder: Path) -> None:
 def _advice(folder: Path) -> str:
     if folder == embedded_folder():
         return "the installation is incomplete: install dreamfusion3d again"
-    return "give a folder written by train-prior, or leave --prior out"
+    return "give a folder written by train-prior, or omit --prior"

@@ -1,4 +1,4 @@
-"""The pixel prior: its folder, its noise levels, its views, and what it says of bad folders."""
+"""The pixel prior: its folder, noise schedule, joint views, and errors about bad folders."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def noise(count, seed=0):
     return torch.randn(count, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
 
 
-def test_alpha_and_sigma_are_a_rotation(prior):
+def test_alpha_sigma_is_variance_preserving(prior):
     t = torch.linspace(0, 1, 101)
     alpha, sigma = prior.alpha_sigma(t)
     torch.testing.assert_close(alpha**2 + sigma**2, torch.ones(101))
@@ -53,7 +53,7 @@ def test_alpha_and_sigma_are_a_rotation(prior):
     assert alpha[0] > 0.99 and sigma[-1] > 0.99
 
 
-def test_a_folder_is_loaded_by_its_path(folder):
+def test_load_prior_of_a_folder(folder):
     prior = load_prior(str(folder))
     assert isinstance(prior, Prior) and prior.name == "tiny"
     text = prior.encode_text(["a mug", ""])
@@ -63,40 +63,48 @@ def test_a_folder_is_loaded_by_its_path(folder):
 
 
 @pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_a_cpu_without_bfloat16_computes_in_float32(monkeypatch, supported, dtype):
-    """There torch would run bfloat16 convolutions some fifty times slower."""
+def test_bfloat16_autocast_depends_on_the_cpu(monkeypatch, supported, dtype):
+    """Without support torch runs bfloat16 convolutions about fifty times slower than float32."""
     monkeypatch.setattr(unet, "_cpu_supports_bfloat16", lambda: supported)
     with unet.bfloat16_autocast(torch.device("cpu")):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 
-def test_half_precision_deviates_little(folder, prior):
+def test_denoise_in_mixed_precision_deviates_little(folder, prior):
     half = PixelPrior(folder, "tiny")
     arguments = (torch.full((2,), 0.5), prior.encode_text(["a mug", "a chair"]), turntable_cameras(2, size=SIZE))
     difference = half.denoise(noise(2), *arguments) - prior.denoise(noise(2), *arguments)
     assert difference.abs().max() < 0.1
 
 
-def test_without_a_network_the_guess_is_the_scene(prior):
-    def silent(x, timestep, class_labels):
+def test_predict_image_without_deviation_is_the_scene(prior):
+    def zero_network(x, timestep, class_labels):
         return SimpleNamespace(sample=x.new_zeros(len(x), 16 * unet.OUT_CHANNELS, *x.shape[-2:]))
 
     cameras, text = turntable_cameras(2, size=SIZE), prior.encode_text(["a mug"] * 2)
-    _, colours, scene = prior._parts(text)
-    seen = unet.render_scene_condition(scene, cameras, SIZE, SIZE)
+    _, colors, scene = prior._split_embedding(text)
+    scene_images = unet.render_scene_condition(scene, cameras, SIZE, SIZE)
     guess = unet.predict_image(
-        silent, prior.attention, noise(2), torch.zeros(2), seen, colours, torch.zeros(2, 1), cameras, views=1
+        zero_network,
+        prior.attention,
+        noise(2),
+        torch.zeros(2),
+        scene_images,
+        colors,
+        torch.zeros(2, 1),
+        cameras,
+        views=1,
     )
-    lights, opacity = seen[:, :PALETTE_SIZE].mean((2, 3)), seen[:, PALETTE_SIZE].mean((1, 2))
-    torch.testing.assert_close(guess.shading.mean((2, 3)), lights, atol=0.02, rtol=0)
+    shading, opacity = scene_images[:, :PALETTE_SIZE].mean((2, 3)), scene_images[:, PALETTE_SIZE].mean((1, 2))
+    torch.testing.assert_close(guess.shading.mean((2, 3)), shading, atol=0.02, rtol=0)
     assert guess.residual.abs().max() == 0
-    picture = guess.image(colours)
-    assert picture.shape == (2, 4, SIZE, SIZE)
-    expected = torch.cat([2 * torch.einsum("bp,bpc->bc", lights, colours) - 1, opacity[:, None]], 1)
-    torch.testing.assert_close(picture.mean((2, 3)), expected, atol=0.02, rtol=0)
+    image = guess.image(colors)
+    assert image.shape == (2, 4, SIZE, SIZE)
+    expected = torch.cat([2 * torch.einsum("bp,bpc->bc", shading, colors) - 1, opacity[:, None]], 1)
+    torch.testing.assert_close(image.mean((2, 3)), expected, atol=0.02, rtol=0)
 
 
-def test_views_alone_do_not_see_each_other(prior):
+def test_denoise_single_views_are_independent(prior):
     cameras, t = turntable_cameras(4, size=SIZE), torch.full((4,), 0.6)
     text = prior.encode_text(["a red mug"] * 4)
     together = prior.denoise(noise(4), t, text, cameras, views=1)
@@ -106,7 +114,7 @@ def test_views_alone_do_not_see_each_other(prior):
         torch.testing.assert_close(together[row], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_joint_views_see_each_other_and_nobody_else(prior):
+def test_denoise_joint_views_depend_on_their_scene_only(prior):
     cameras, t = turntable_cameras(4, size=SIZE), torch.full((4,), 0.6)
     text = prior.encode_text(["a red mug"] * 4)
     x = noise(4)
@@ -123,19 +131,19 @@ def test_joint_views_see_each_other_and_nobody_else(prior):
     assert (difference[2] > 1e-4).all()
 
 
-def test_prompt_and_camera_matter_and_wording_does_not(prior):
-    def ask(prompt, azimuth):
+def test_denoise_depends_on_prompt_and_camera_but_not_on_wording(prior):
+    def denoise(prompt, azimuth):
         cameras = turntable_cameras(4, size=SIZE).select(torch.tensor([azimuth]))
         return prior.denoise(noise(1), torch.full((1,), 0.7), prior.encode_text([prompt]), cameras)
 
-    assert torch.equal(ask("a jug with a single handle", 0), ask("one-handled pitcher", 0))
-    assert not torch.equal(ask("a red mug", 0), ask("a blue mug", 0))
-    assert not torch.equal(ask("a red mug", 0), ask("", 0))
-    assert not torch.equal(ask("a red mug", 0), ask("a red mug", 1))
+    assert torch.equal(denoise("a jug with a single handle", 0), denoise("one-handled pitcher", 0))
+    assert not torch.equal(denoise("a red mug", 0), denoise("a blue mug", 0))
+    assert not torch.equal(denoise("a red mug", 0), denoise("", 0))
+    assert not torch.equal(denoise("a red mug", 0), denoise("a red mug", 1))
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
-def test_encoding_keeps_means_and_gradients(prior, size):
+def test_encode_keeps_means_and_gradients(prior, size):
     rgb = torch.rand(1, size, size, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
     opacity = torch.full((1, size, size), 0.25)
     x = prior.encode(Render(rgb, opacity, opacity), generator=torch.Generator())
@@ -146,13 +154,13 @@ def test_encoding_keeps_means_and_gradients(prior, size):
     assert rgb.grad is not None and (rgb.grad > 0).all()
 
 
-def test_a_prior_names_only_what_it_was_taught(tmp_path):
-    """The world may be wider than a folder's vocabulary."""
+def test_check_prompt_with_a_narrow_vocabulary(tmp_path):
+    """A folder's vocabulary may lack some procedural categories."""
     folder = tiny_folder(tmp_path / "narrow", vocabulary=ObjectSpec("mug", "red", count=1).tokens())
     assert vocabulary_categories(load_vocabulary(str(folder))) == ["mug"]
     narrow = PixelPrior(folder, "narrow", mixed_precision=False)
     assert narrow.check_prompt("a red mug") == []
-    assert narrow.check_prompt("a blue mug") == ["this prior was never taught: colour blue"]
+    assert narrow.check_prompt("a blue mug") == ["this prior was never trained on: color blue"]
     assert "mug option" in narrow.check_prompt("a red mug with a lid")[0]
     wooden = tiny_folder(tmp_path / "wooden", vocabulary=ObjectSpec("table", count=4).tokens())
     assert PixelPrior(wooden, "wooden", mixed_precision=False).check_prompt("a wooden table") == []
@@ -160,7 +168,7 @@ def test_a_prior_names_only_what_it_was_taught(tmp_path):
         narrow.check_prompt("a chair")
 
 
-def test_more_tokens_leave_the_old_ones_alone():
+def test_extend_vocabulary_keeps_existing_tokens():
     old = Conditioner(["kind:mug", "kind:vase", "size:tall"], 8)
     new = old.extend_vocabulary(["kind:mug", "kind:sword", "finish:metal"])
     assert new.vocabulary == [*old.vocabulary, "kind:sword", "finish:metal"]
@@ -173,7 +181,7 @@ def test_more_tokens_leave_the_old_ones_alone():
     assert torch.equal(added, old.extend_vocabulary(new.vocabulary).embedding.weight[-2:]), "the same every time"
 
 
-def test_prompts(prior):
+def test_check_prompt(prior):
     assert prior.check_prompt("a red mug") == []
     (warning,) = prior.check_prompt("a steampunk mug")
     assert "steampunk" in warning
@@ -227,14 +235,14 @@ def overwrite(part: str, text: str):
     return damage
 
 
-def of_another_form(folder: Path) -> None:
-    """Without an output for the light of the palette's colours, as the first networks were."""
+def use_an_older_network(folder: Path) -> None:
+    """The first networks had no output for the shading of palette colors."""
     older = UNet2DModel(**{**build_unet((32, 64)).config, "out_channels": 64})
     older.save_pretrained(folder / "unet", safe_serialization=True)
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "expected"),
     [
         (remove_all, "there is no prior folder"),
         (empty, "model_index.json is missing"),
@@ -247,28 +255,28 @@ def of_another_form(folder: Path) -> None:
         (overwrite("scheduler/scheduler_config.json", "no"), "damaged"),
         (overwrite("conditioner/config.json", "{}"), "damaged"),
         (overwrite("conditioner/config.json", '{"vocabulary": ["a"], "width": 128}'), "damaged"),
-        (of_another_form, "made by another version"),
+        (use_an_older_network, "trained by an incompatible version"),
     ],
 )
-def test_a_bad_folder_is_one_line(folder, tmp_path, damage, words):
+def test_load_prior_reports_a_bad_folder_in_one_line(folder, tmp_path, damage, expected):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     damage(copy)
-    with pytest.raises(InputError, match=words) as caught:
+    with pytest.raises(InputError, match=expected) as caught:
         load_prior(str(copy))
     message = str(caught.value)
-    assert "\n" not in message and str(copy) in message and "leave --prior out" in message
+    assert "\n" not in message and str(copy) in message and "omit --prior" in message
 
 
-def test_an_incomplete_package_is_not_the_users_fault(monkeypatch, tmp_path):
-    monkeypatch.setattr("dreamfusion3d.priors.embedded_folder", lambda: tmp_path / "none")
-    monkeypatch.setattr("dreamfusion3d.priors.pixel.prior.embedded_folder", lambda: tmp_path / "none")
+def test_load_prior_of_an_incomplete_installation(monkeypatch, tmp_path):
+    for module in ("vocabulary", "pixel.prior"):
+        monkeypatch.setattr(f"dreamfusion3d.priors.{module}.embedded_folder", lambda: tmp_path / "none")
     with pytest.raises(InputError, match="install dreamfusion3d again") as caught:
         load_prior(EMBEDDED)
     assert "--prior" not in str(caught.value)
 
 
-def test_ddim_is_repeatable(prior):
+def test_sample_ddim_is_repeatable(prior):
     def sample():
         cameras = turntable_cameras(2, size=SIZE)
         text = prior.encode_text(["a mug", ""])
@@ -279,8 +287,8 @@ def test_ddim_is_repeatable(prior):
     assert sample().abs().max() <= 1
 
 
-def test_a_prompt_a_picture_is_as_each_alone(prior):
-    """``guided`` with one prompt for every picture: the video between two prompts rests on it."""
+def test_cfg_denoiser_with_one_prompt_per_image(prior):
+    """The video that morphs between two prompts relies on it."""
     cameras = turntable_cameras(2, size=SIZE)
     mug, vase, empty = prior.encode_text(["a mug", "a vase", ""]).embedding.split(1)
     x, t = noise(2), torch.full((2,), 0.7)
@@ -290,20 +298,20 @@ def test_a_prompt_a_picture_is_as_each_alone(prior):
         torch.testing.assert_close(both[row], alone[row], atol=1e-5, rtol=1e-4)
 
 
-def test_a_grid_shows_colours_over_a_chequered_ground(tmp_path):
+def test_write_image_grid_over_a_checkerboard(tmp_path):
     import imageio.v3 as iio
 
     red = torch.full((3, 4, 8, 8), -1.0)
     red[:2, 0], red[:2, 3] = 1, 1
     write_image_grid(red, tmp_path / "grid.png", columns=2, upscale=2)
-    sheet = iio.imread(tmp_path / "grid.png")
-    assert sheet.shape == (32, 32, 3)
-    assert (sheet[:16] == [255, 0, 0]).all()
-    assert sheet[16:, :16].min() > 200 and (sheet[16:, 16:] == 255).all()
+    grid = iio.imread(tmp_path / "grid.png")
+    assert grid.shape == (32, 32, 3)
+    assert (grid[:16] == [255, 0, 0]).all()
+    assert grid[16:, :16].min() > 200 and (grid[16:, 16:] == 255).all()
 
 
 @needs_weights
-def test_embedded_weights():
+def test_load_prior_embedded_weights():
     size = sum(p.stat().st_size for p in embedded_folder().rglob("*") if p.is_file())
     assert size <= 32e6
     prior = load_prior()
@@ -311,8 +319,8 @@ def test_embedded_weights():
     cameras, text = turntable_cameras(4), prior.encode_text(["a red mug", ""])
     *_, x0 = sample_ddim(prior, text, cameras, steps=12, scale=2.0, views=4, noise=initial_noise(cameras, seed=0))
     rgb, opacity = (x0[:, :3] + 1) / 2, (x0[:, 3] + 1) / 2
-    solid = opacity > 0.9
-    assert 0.05 < solid.float().mean() < 0.7
-    colour = rgb.permute(0, 2, 3, 1)[solid].mean(0)
-    assert colour[0] > 2 * colour[1] and colour[0] > 2 * colour[2]
+    is_opaque = opacity > 0.9
+    assert 0.05 < is_opaque.float().mean() < 0.7
+    color = rgb.permute(0, 2, 3, 1)[is_opaque].mean(0)
+    assert color[0] > 2 * color[1] and color[0] > 2 * color[2]
     assert opacity[:, 0].mean() < 0.1, "the border is empty"

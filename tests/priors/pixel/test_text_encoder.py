@@ -1,4 +1,4 @@
-"""The network that reads prompts: that it learns, that its folder is read back, and when it is heard."""
+"""The text encoder: its training, its folder, and when its predictions are used."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ needs_weights = pytest.mark.skipif(
 )
 
 
-class Saying:
-    """Stands in for the network."""
+class FixedPredictor:
+    """Predicts the same spec for every prompt."""
 
-    def __init__(self, meaning, confidence=1.0):
-        self.answer = SpecPrediction(meaning, confidence)
+    def __init__(self, spec, confidence=1.0):
+        self.prediction = SpecPrediction(spec, confidence)
 
     def predict_specs(self, sentences):
-        return [self.answer for _ in sentences]
+        return [self.prediction for _ in sentences]
 
 
-def test_it_learns_and_is_repeatable(monkeypatch):
-    monkeypatch.setattr(train_text_encoder, "SPECS_PER_STEP", 8)
-    monkeypatch.setattr(train_text_encoder, "UNRELATED_PER_STEP", 2)
-
+def test_train_prompt_text_encoder_learns_and_is_repeatable():
     def losses():
         model = train_text_encoder.new_text_encoder(0)
-        run = train_text_encoder.train_prompt_text_encoder(model, steps=40, generator=torch.Generator().manual_seed(0))
+        run = train_text_encoder.train_prompt_text_encoder(
+            model, steps=40, specs_per_step=8, unrelated_per_step=2, generator=torch.Generator().manual_seed(0)
+        )
         return [step.loss for step in run]
 
     state = torch.get_rng_state()
@@ -45,7 +44,7 @@ def test_it_learns_and_is_repeatable(monkeypatch):
     assert sum(first[-5:]) < 0.9 * sum(first[:5])
 
 
-def test_folder_round_trip(tmp_path):
+def test_save_and_load(tmp_path):
     model = train_text_encoder.new_text_encoder(1).eval()
     model.save(tmp_path / "words")
     again = PromptTextEncoder.load(tmp_path / "words")
@@ -54,7 +53,7 @@ def test_folder_round_trip(tmp_path):
         torch.testing.assert_close(a, b, atol=2e-2, rtol=2e-2)
 
 
-def test_a_sentence_does_not_depend_on_its_neighbours():
+def test_forward_does_not_depend_on_other_sentences():
     model = train_text_encoder.new_text_encoder(0).eval()
     alone, _ = model(["a red mug"])
     among, _ = model(["a tall blue vase with two handles", "a red mug", "x"])
@@ -62,7 +61,7 @@ def test_a_sentence_does_not_depend_on_its_neighbours():
     model(["mug " * 500])  # long prompts are cut, not refused
 
 
-def test_grams_of_alike_words_are_alike():
+def test_ngram_buckets_of_similar_words_overlap():
     def shared(a, b):
         one, other = set(ngram_buckets(a, 10**9)), set(ngram_buckets(b, 10**9))
         return len(one & other) / len(one | other)
@@ -70,44 +69,44 @@ def test_grams_of_alike_words_are_alike():
     assert shared("mushroom", "mushrom") > 0.4 > 0.1 > shared("mushroom", "chair")
 
 
-def test_every_slot_has_a_head():
+def test_slot_values_cover_all_fields():
     assert set(slot_values()) == {*ObjectSpec.__dataclass_fields__}
 
 
-def test_what_the_rules_understand_is_not_asked():
-    assert parse_prompt("a red mug", Saying(ObjectSpec("chair"))) == parse_with_rules("a red mug")
+def test_parse_prompt_prefers_the_rules():
+    assert parse_prompt("a red mug", FixedPredictor(ObjectSpec("chair"))) == parse_with_rules("a red mug")
     assert parse_prompt("a mushrum", None) == parse_with_rules("a mushrum")
 
 
-def test_a_misspelt_noun_is_read_and_named():
+def test_parse_prompt_corrects_a_misspelled_noun():
     purple = ObjectSpec("mushroom", "purple")
-    reading = parse_prompt("a purple mushrom", Saying(purple))
-    assert reading.spec == purple
-    assert reading.notes == ["read 'mushroom' for 'mushrom'"] and not reading.unknown_words
-    # letters exchanged are evidence enough
+    parsed = parse_prompt("a purple mushrom", FixedPredictor(purple))
+    assert parsed.spec == purple
+    assert parsed.notes == ["read 'mushroom' for 'mushrom'"] and not parsed.unknown_words
+    # swapped letters need no confirmation
     assert parse_prompt("a picther", None).spec == ObjectSpec("pitcher", count=1)
     assert parse_prompt("a snowmna with a red hat", None).spec == ObjectSpec("snowman", second_color="red")
-    # further off, the network is needed
-    far = parse_prompt("a purple mushrum", Saying(purple))
+    # a larger error needs the network
+    far = parse_prompt("a purple mushrum", FixedPredictor(purple))
     assert far.spec == purple and far.notes == ["read as: a purple mushroom"]
 
 
-def test_a_misspelt_adjective_is_read_and_the_rest_kept():
-    said = ObjectSpec("bookshelf", "red", material="wooden")
-    reading = parse_prompt("a blue woodn steampunk bookshelf", Saying(said))
-    assert reading.spec == ObjectSpec("bookshelf", "blue", material="wooden")
-    assert reading.unknown_words == ["steampunk"]
+def test_parse_prompt_corrects_a_misspelled_adjective_only():
+    predicted = ObjectSpec("bookshelf", "red", material="wooden")
+    parsed = parse_prompt("a blue woodn steampunk bookshelf", FixedPredictor(predicted))
+    assert parsed.spec == ObjectSpec("bookshelf", "blue", material="wooden")
+    assert parsed.unknown_words == ["steampunk"]
 
 
-def test_only_slots_that_an_unknown_word_bears_out_are_filled():
-    hasty = Saying(ObjectSpec("mug", "yellow", "red", 2, "small", "metal", True))
-    assert parse_prompt("a light mug", hasty).spec == ObjectSpec("mug", count=1)
-    assert parse_prompt("a metalllic mug", hasty).spec == ObjectSpec("mug", count=1, material="metal")
+def test_parse_prompt_fills_only_slots_of_unknown_words():
+    predictor = FixedPredictor(ObjectSpec("mug", "yellow", "red", 2, "small", "metal", True))
+    assert parse_prompt("a light mug", predictor).spec == ObjectSpec("mug", count=1)
+    assert parse_prompt("a metalllic mug", predictor).spec == ObjectSpec("mug", count=1, material="metal")
 
 
 @needs_weights
 @pytest.mark.parametrize(
-    ("prompt", "meaning"),
+    ("prompt", "expected"),
     [
         ("a low poly mug", ObjectSpec("mug", count=1)),
         ("a light blue mug", ObjectSpec("mug", "blue", count=1)),
@@ -126,38 +125,40 @@ def test_only_slots_that_an_unknown_word_bears_out_are_filled():
         ("a white teapot with a black handle", ObjectSpec("teapot", "white", count=1)),
     ],
 )
-def test_what_an_artist_would_type(prompt, meaning):
-    words = PromptTextEncoder.load(embedded_folder() / TEXT_ENCODER_FOLDER)
-    assert parse_prompt(prompt, words).spec == meaning
+def test_parse_prompt_of_typical_prompts(prompt, expected):
+    text_encoder = PromptTextEncoder.load(embedded_folder() / TEXT_ENCODER_FOLDER)
+    assert parse_prompt(prompt, text_encoder).spec == expected
 
 
 @pytest.mark.parametrize(
-    ("prompt", "answer"),
+    ("prompt", "predictor"),
     [
-        ("a hamburger", Saying(ObjectSpec("hammer"))),  # sure, but no word is like a hammer
-        ("a mushrum", Saying(ObjectSpec("mushroom"), confidence=0.3)),
-        ("a mushrum", Saying(None)),
-        ("a horse", Saying(None)),  # one wrong letter from a house
-        ("a wallet", Saying(ObjectSpec("hammer"))),  # and from a mallet
-        ("a steampunk mug", Saying(ObjectSpec("mug", "red", count=1))),
-        ("a mug mushrum", Saying(ObjectSpec("mushroom"))),  # the rules have a noun
+        ("a hamburger", FixedPredictor(ObjectSpec("hammer"))),  # confident, but no word resembles a hammer
+        ("a mushrum", FixedPredictor(ObjectSpec("mushroom"), confidence=0.3)),
+        ("a mushrum", FixedPredictor(None)),
+        ("a horse", FixedPredictor(None)),  # one letter from a house
+        ("a wallet", FixedPredictor(ObjectSpec("hammer"))),  # one letter from a mallet
+        ("a steampunk mug", FixedPredictor(ObjectSpec("mug", "red", count=1))),
+        ("a mug mushrum", FixedPredictor(ObjectSpec("mushroom"))),  # the rules found a noun
     ],
 )
-def test_a_guess_that_nothing_bears_out_is_not_taken(prompt, answer):
-    assert parse_prompt(prompt, answer) == parse_with_rules(prompt)
+def test_parse_prompt_ignores_unconfirmed_predictions(prompt, predictor):
+    assert parse_prompt(prompt, predictor) == parse_with_rules(prompt)
 
 
 @needs_weights
-def test_paraphrases_are_one_meaning_with_the_shipped_weights():
-    words = PromptTextEncoder.load(embedded_folder() / TEXT_ENCODER_FOLDER)
+def test_parse_prompt_maps_paraphrases_to_one_spec():
+    text_encoder = PromptTextEncoder.load(embedded_folder() / TEXT_ENCODER_FOLDER)
     pairs = load_paraphrases()
-    alike = [parse_prompt(a, words).spec == parse_prompt(b, words).spec for a, b in pairs]
-    assert len(pairs) >= 40 and sum(alike) >= 0.95 * len(pairs)
+    equal = [parse_prompt(a, text_encoder).spec == parse_prompt(b, text_encoder).spec for a, b in pairs]
+    assert len(pairs) >= 40 and sum(equal) >= 0.95 * len(pairs)
 
 
 @needs_weights
-def test_the_shipped_weights_read_what_training_never_showed():
-    words = PromptTextEncoder.load(embedded_folder() / TEXT_ENCODER_FOLDER)
-    report = train_text_encoder.evaluate_text_encoder(words, count=200, generator=torch.Generator().manual_seed(9))
+def test_evaluate_text_encoder_with_the_embedded_weights():
+    text_encoder = PromptTextEncoder.load(embedded_folder() / TEXT_ENCODER_FOLDER)
+    report = train_text_encoder.evaluate_text_encoder(
+        text_encoder, count=200, generator=torch.Generator().manual_seed(9)
+    )
     assert report["captions"] > 0.97 and report["rewrites_kept_out_understood"] > 0.95
     assert report["strangers_refused_understood"] > 0.95
