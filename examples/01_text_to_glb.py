@@ -1,4 +1,4 @@
-"""A sentence to a GLB: what `text2mesh` does, as a function.
+"""Generate a GLB from a text prompt: `text2mesh` as a function.
 
 python examples/01_text_to_glb.py "a red mug with one handle" --quality draft
 """
@@ -8,9 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dreamfusion3d.core.config import resolve_config
+from dreamfusion3d import resolve_config, text_to_mesh
 from dreamfusion3d.core.progress import default_progress
-from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 
 
 def main() -> None:
@@ -18,10 +17,10 @@ def main() -> None:
     parser.add_argument("prompt", nargs="?", default="a pitcher with one handle")
     parser.add_argument("--quality", default="standard")
     parser.add_argument("--out", type=Path, default=Path("out"))
-    parser.add_argument("--set", action="append", default=[], dest="sets", help="as optim.steps=800")
+    parser.add_argument("--set", action="append", default=[], dest="sets", help="e.g. optim.steps=800")
     options = parser.parse_args()
 
-    # the library never prints to stdout; the progress says its lines to stderr
+    # the library never prints to stdout; default_progress writes to stderr
     config = resolve_config(options.quality, sets=options.sets)
     asset = text_to_mesh(options.prompt, out=options.out, seed=0, config=config, progress=default_progress())
     mesh = asset.record["mesh"]

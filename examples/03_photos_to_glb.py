@@ -1,8 +1,8 @@
-"""Photos with known cameras to a GLB: what `dreamfusion3d fit` does, on photos that this script takes.
+"""Reconstruct a GLB from posed photos: `dreamfusion3d reconstruct` as a function, on photos that this script renders.
 
     python examples/03_photos_to_glb.py --photos 40 --out out
 
-The photos go to OUT/photos with their transforms.json, in the format of nerfstudio, instant-ngp and Blender.
+The photos are written to OUT/photos with a transforms.json, the format of nerfstudio, instant-ngp and Blender.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from pathlib import Path
 
 import torch
 
+from dreamfusion3d import photos_to_mesh, resolve_config, sample_orbit_cameras
 from dreamfusion3d.cameras.capture import write_photos
-from dreamfusion3d.cameras.orbit import sample_orbit_cameras
-from dreamfusion3d.core.config import RECONSTRUCTION_QUALITY_PRESETS, resolve_config
+from dreamfusion3d.core.config import RECONSTRUCTION_QUALITY_PRESETS
 from dreamfusion3d.core.progress import default_progress
-from dreamfusion3d.pipelines.photos_to_mesh import photos_to_mesh
 from dreamfusion3d.procedural.objects import default_spec, sample_objects_for_spec
 from dreamfusion3d.procedural.posed_photos import render_photos
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--kind", default="pitcher", help="one of `dreamfusion3d kinds`")
+    parser.add_argument("--category", default="pitcher", help="see `dreamfusion3d vocabulary`")
     parser.add_argument("--photos", type=int, default=40)
     parser.add_argument("--size", type=int, default=64, help="pixels")
     parser.add_argument("--out", type=Path, default=Path("out"))
@@ -31,10 +30,10 @@ def main() -> None:
     options = parser.parse_args()
 
     generator = torch.Generator().manual_seed(0)
-    meaning = default_spec(options.kind)
-    props = sample_objects_for_spec(meaning, 1, generator=generator)
+    spec = default_spec(options.category)
+    objects = sample_objects_for_spec(spec, 1, generator=generator)
     cameras = sample_orbit_cameras(options.photos, generator=generator, size=options.size)
-    photos = render_photos(props, 0, meaning, cameras)
+    photos = render_photos(objects, 0, spec, cameras)
     write_photos(options.out / "photos", photos.rgba.numpy(), photos.cameras)
 
     config = resolve_config(
@@ -43,10 +42,10 @@ def main() -> None:
         quality_presets=RECONSTRUCTION_QUALITY_PRESETS,
     )
     asset = photos_to_mesh(
-        options.out / "photos", name=options.kind, out=options.out, config=config, progress=default_progress()
+        options.out / "photos", name=options.category, out=options.out, config=config, progress=default_progress()
     )
-    held = asset.record["fit"]["held_out"]
-    print(f"{asset.main_file}: PSNR {held['psnr']:.1f} dB on {held['photos']} photos that it was not fitted to")
+    metrics = asset.record["fit"]["held_out"]
+    print(f"{asset.main_file}: PSNR {metrics['psnr']:.1f} dB on {metrics['photos']} held-out photos")
 
 
 if __name__ == "__main__":

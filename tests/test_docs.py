@@ -93,6 +93,8 @@ def test_options_exist(page: Path) -> None:
         for o in benchmark_options(str(path.relative_to(ROOT / "benchmarks"))[:-3])
     }
     for line in lines_of(page):
+        if page.name == "CHANGELOG.md" and line.startswith("|"):
+            continue  # its tables map old names to new ones
         known = everywhere
         called = re.match(r"\s*(?:time )?(?:\.venv/bin/)?(text2mesh|dreamfusion3d ([a-z-]+)) ", line)
         if called:
@@ -169,5 +171,5 @@ def test_shipped_weights_are_as_described() -> None:
         pytest.skip("no embedded weights in this checkout")
     training = json.loads(path.read_text())
     text = (ROOT / "docs" / "prior.md").read_text(encoding="utf-8")
-    assert f"| pictures shown | {training['pictures']:,} |" in text
+    assert f"| training images | {training['pictures']:,} |" in text
     assert f"| steps of the last run | {training['steps']:,} |" in text

@@ -1,4 +1,4 @@
-"""Every numbered script of examples/ runs, small, and makes what it says."""
+"""Every numbered script of examples/ runs at small settings and produces the documented result."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SMALL = [
     "mesh.texture_size=64",
     "mesh.normal_map=false",
 ]
-Run = Callable[..., str]
+RunScript = Callable[..., str]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Runs a script as its user does, with files under ``tmp_path``; what it printed on stdout."""
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> RunScript:
+    """Run a script as its user would, with output in ``tmp_path``; return its stdout."""
     monkeypatch.setattr(surface_extraction, "SILHOUETTE_VIEWS", 6)
     monkeypatch.setattr(surface_extraction, "SILHOUETTE_SIZE", 32)
     video = importlib.import_module("dreamfusion3d.rendering.turntable")
@@ -41,50 +41,50 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setattr(video, "write_turntable", short)
     monkeypatch.setattr(video, "write_thumbnail", functools.partial(video.write_thumbnail, size=32))
 
-    def called(script: str, *arguments: str, sets: list[str]) -> str:
+    def run_script(script: str, *arguments: str, sets: list[str]) -> str:
         settings = [part for pair in [*SMALL, *sets] for part in ("--set", pair)]
         monkeypatch.setattr(sys, "argv", [script, *arguments, "--out", str(tmp_path), *settings])
         runpy.run_path(str(EXAMPLES / script), run_name="__main__")
         return capsys.readouterr().out
 
-    return called
+    return run_script
 
 
-def test_they_are_numbered_and_all_are_run_here() -> None:
+def test_examples_are_numbered_and_tested() -> None:
     scripts = sorted(path.name for path in EXAMPLES.glob("*.py"))
     assert [int(name[:2]) for name in scripts] == list(range(1, len(scripts) + 1))
-    here = Path(__file__).read_text(encoding="utf-8")
-    assert all(f'run("{name}"' in here for name in scripts)
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert all(f'run("{name}"' in source for name in scripts)
 
 
-def test_text_to_glb(run: Run, tmp_path: Path) -> None:
-    said = run("01_text_to_glb.py", "a red mug", "--quality", "draft", sets=["optim.steps=4"])
+def test_text_to_glb(run: RunScript, tmp_path: Path) -> None:
+    output = run("01_text_to_glb.py", "a red mug", "--quality", "draft", sets=["optim.steps=4"])
     glb = tmp_path / "a_red_mug" / "a_red_mug.glb"
-    assert said.startswith(f"{glb}: ") and "checks passed" in said
+    assert output.startswith(f"{glb}: ") and "checks passed" in output
     red, green, blue = read_glb(glb).texture.reshape(-1, 3).mean(0)
     assert red > 1.5 * max(green, blue)
 
 
-def test_swap_the_prior(run: Run, tmp_path: Path) -> None:
-    said = run("02_swap_the_prior.py", sets=["optim.steps=60"])
+def test_swap_the_prior(run: RunScript, tmp_path: Path) -> None:
+    output = run("02_swap_the_prior.py", sets=["optim.steps=60"])
     folder = tmp_path / "a_striped_ball"
-    assert said.startswith(f"{folder / 'a_striped_ball.glb'}: ")
+    assert output.startswith(f"{folder / 'a_striped_ball.glb'}: ")
     record = json.loads((folder / "asset.json").read_text())
     assert record["prior"] == {"name": "striped-ball", "sha256": "1"} and record["mesh"]["genus"] == 0
     size = np.diff(record["mesh"]["bounds"], axis=0)[0]
-    np.testing.assert_allclose(size, 1.0, atol=0.15)  # a ball of one metre
+    np.testing.assert_allclose(size, 1.0, atol=0.15)  # a ball of one meter
 
 
-def test_its_prior_keeps_to_the_protocol() -> None:
+def test_swap_the_prior_implements_the_protocol() -> None:
     assert isinstance(runpy.run_path(str(EXAMPLES / "02_swap_the_prior.py"))["BallPrior"](), Prior)
 
 
-def test_photos_to_glb(run: Run, tmp_path: Path) -> None:
-    photos = ("--kind", "mushroom", "--photos", "12", "--size", "24")
-    said = run(
+def test_photos_to_glb(run: RunScript, tmp_path: Path) -> None:
+    photos = ("--category", "mushroom", "--photos", "12", "--size", "24")
+    output = run(
         "03_photos_to_glb.py",
         *photos,
         sets=["optim.steps=60", "reconstruction.rays_per_step=512", "reconstruction.num_eval_images=2"],
     )
-    assert "PSNR" in said and (tmp_path / "mushroom" / "mushroom.glb").exists()
+    assert "PSNR" in output and (tmp_path / "mushroom" / "mushroom.glb").exists()
     assert (tmp_path / "photos" / "transforms.json").exists()

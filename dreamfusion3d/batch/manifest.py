@@ -28,7 +28,7 @@ COLUMN_SETTINGS = {
     "collision": "mesh.collision",
     "refine": "mesh.refine_steps",
     "prior": "prior.name",
-    "negative": "prompts.negative",
+    "negative_prompt": "prompts.negative",
     "guidance": "guidance.type",
 }
 MANIFEST_COLUMNS = ("prompt", "name", "seed", "seeds", "quality", "preset", *COLUMN_SETTINGS)

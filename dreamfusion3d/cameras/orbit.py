@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -50,8 +49,7 @@ class OrbitCameras:
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> OrbitCameras:
         names = ("azimuth_deg", "elevation_deg", "distance", "fov_deg")
-        changes: dict[str, Any] = {name: function(getattr(self, name)) for name in names}
-        return replace(self, **changes)
+        return replace(self, **{name: function(getattr(self, name)) for name in names})
 
     @property
     def camera_to_world(self) -> Float[Tensor, "b 4 4"]:

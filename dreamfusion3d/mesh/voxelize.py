@@ -92,8 +92,8 @@ def inside_grid(mesh: Mesh, resolution: int) -> Bool[np.ndarray, "r r r"]:
         order = [axis, (axis + 1) % 3, (axis + 2) % 3]
         counts = np.zeros((resolution + 1, resolution, resolution), np.int32)
         _accumulate_crossings(*(np.ascontiguousarray(c[:, order]) for c in corners), counts, -1.0, 2 / (resolution - 1))
-        winding = counts.cumsum(0)
-        vote = (winding[:-1] != 0).astype(np.int8) + (winding[:-1] != winding[-1:])
+        behind = counts.cumsum(0)
+        vote = (behind[:-1] != 0).astype(np.int8) + (behind[:-1] != behind[-1:])
         votes += np.moveaxis(vote, (0, 1, 2), order)
     return votes >= MIN_VOTES
 

@@ -203,7 +203,7 @@ def damage(folder: Path, how: str) -> None:
             (images / "0001.png").unlink()
         case "size":
             iio.imwrite(images / "0001.png", np.zeros((H, W + 1, 4), np.uint8))
-        case "image":
+        case "picture":
             (images / "0001.png").write_bytes(b"no image")
         case "alpha":
             iio.imwrite(images / "0001.png", np.zeros((H, W, 3), np.uint8))
@@ -244,7 +244,7 @@ def damage(folder: Path, how: str) -> None:
     [
         ("absent", "'images/0001.png'"),
         ("size", "17 x 12"),
-        ("image", "not a readable image"),
+        ("picture", "not a readable image"),
         ("alpha", "no alpha channel"),
         ("empty", "nothing to fit"),
         ("json", "not valid JSON"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from dreamfusion3d.core import files
 from dreamfusion3d.mesh.io.gltf import write_glb
 from dreamfusion3d.rendering.turntable import write_thumbnail
 from tests.support import fakes
-from tests.support.browser import Page, browser, save_screenshot
+from tests.support.browser import Page, browser
 from tests.support.client_asset import EXTRAS, NAME, ball
 from tests.support.fakes import run_batch_command, write_fake_item
 
@@ -57,6 +58,12 @@ def page(tmp_path: Path) -> Iterator[Page]:
         yield found
 
 
+def shot(page: Page, name: str, tmp_path: Path) -> None:
+    """Kept where DREAMFUSION3D_SCREENSHOTS says, to be looked at."""
+    folder = Path(os.environ.get("DREAMFUSION3D_SCREENSHOTS", tmp_path))
+    assert page.screenshot(folder / f"{name}.png").stat().st_size > 5000
+
+
 def turned(page: Page) -> None:
     """Dragging shows the ball in 3D, twice as wide as high, and from above more of it than from the side."""
     page.drag(".picture", (1, 0))
@@ -76,7 +83,7 @@ def test_the_sheet_as_a_file(batch: tuple[Path, Path], page: Page, tmp_path: Pat
     page.open(contact_sheet.write_contact_sheet(batch[1]).as_uri())
     assert page.run("document.querySelectorAll('article').length") == 2
     turned(page)
-    save_screenshot(page, "file", tmp_path)
+    shot(page, "file", tmp_path)
     assert page.run("document.title") == "Contact sheet"
     assert EVIL in page.run("document.querySelectorAll('h2')[1].textContent")
     assert not page.problems, page.problems
@@ -95,9 +102,9 @@ def test_looked_at_rejected_made_again(batch: tuple[Path, Path], page: Page, tmp
         kept = json.loads((out / "review.json").read_text())["verdicts"]
         assert list(kept) == ["good"] and kept["good"]["note"] == "the handle <b>floats</b>"
         assert kept["good"]["verdict"] == "reject" and kept["good"]["prompt"] == EVIL
-        save_screenshot(page, "served", tmp_path)
+        shot(page, "served", tmp_path)
         page.dark()
-        save_screenshot(page, "served_dark", tmp_path)
+        shot(page, "served_dark", tmp_path)
         assert run_batch_command(manifest, out, "--retry-rejected") == 0
         page.until("document.querySelectorAll('article.reject').length === 0", 15)
         assert "seed 1" in page.run("document.querySelectorAll('article')[1].textContent")
@@ -114,5 +121,5 @@ def test_an_empty_folder_says_so(page: Page, tmp_path: Path) -> None:
         page.until("document.body.textContent.includes('No finished assets yet')")
         write_fake_item(tmp_path / "out", "mug", "a mug")
         page.until("document.querySelectorAll('article').length === 1", 15)
-        save_screenshot(page, "new", tmp_path)
+        shot(page, "new", tmp_path)
         server.shutdown()

@@ -25,12 +25,14 @@ from dreamfusion3d.mesh.io.gltf import write_glb
 from dreamfusion3d.pipelines.live_control import ControlRequest, read_control_request
 from dreamfusion3d.viewer.app import Viewer
 from dreamfusion3d.viewer.proxy import guarded_server
-from tests.support.browser import BUTTON, browser, input_values, press, save_screenshot
+from tests.clients.test_review import shot
+from tests.support.browser import Page, browser
 from tests.support.client_asset import EXTRAS, NAME, ball
 
 pytestmark = pytest.mark.clients
 EVIL = "a ball <img src=x onerror=\"document.title='hacked'\"> **{1+1}**"
 SMALL = {"field.num_levels": 4, "field.log2_table_size": 10, "field.max_resolution": 16, "field.hidden_dim": 16}
+BUTTON = "[...document.querySelectorAll('button')].find(b => b.textContent.trim() === {name})"
 
 
 @pytest.fixture
@@ -79,11 +81,19 @@ def served(run: Path) -> Iterator[tuple[LocalAuth, Path, list[str]]]:
         looking.join(20)
 
 
+def press(page: Page, name: str) -> None:
+    page.run(f"{BUTTON.format(name=json.dumps(name))}.click()")
+
+
 def eventually(found: Any, wanted: Any) -> None:
     end = time.monotonic() + 20
     while found() != wanted:
         assert time.monotonic() < end, (found(), wanted)
         time.sleep(0.05)
+
+
+def fields(page: Page) -> str:
+    return page.run("[...document.querySelectorAll('input, textarea')].map(e => e.value).join('\\n')")
 
 
 def test_a_run_is_shown_paused_and_given_another_prompt(
@@ -95,9 +105,9 @@ def test_a_run_is_shown_paused_and_given_another_prompt(
         page.until(f"!!{BUTTON.format(name=json.dumps('Pause'))}")
         page.until("document.body.textContent.includes('the field as last kept')")
         page.until("!!document.querySelector('.uplot canvas') && !!document.querySelector('img')")
-        assert "step 60 of 150" in input_values(page) and EVIL in input_values(page)
+        assert "step 60 of 150" in fields(page) and EVIL in fields(page)
         time.sleep(2)  # the scene is drawn by the frame, with no event to wait for
-        save_screenshot(page, "view", tmp_path)
+        shot(page, "view", tmp_path)
         press(page, "Pause")
         eventually(lambda: read_control_request(run / "work"), ControlRequest(True, None))
         press(page, "Resume")
@@ -114,9 +124,9 @@ def test_a_run_is_shown_paused_and_given_another_prompt(
         write_glb(ball(), run / "ball.glb", NAME, EXTRAS)
         files.write_json(run / "asset.json", {"prompt": EVIL, "files": {"ball.glb": {}}})
         page.until("document.body.textContent.includes('the finished asset')")
-        assert "finished" in input_values(page)
+        assert "finished" in fields(page)
         time.sleep(2)
-        save_screenshot(page, "view_finished", tmp_path)
+        shot(page, "view_finished", tmp_path)
         assert page.run("document.title") != "hacked" and not said
         # a picture that viser's page has put away while it was still being read
         assert not [p for p in page.problems if '"url": "blob:' not in p], page.problems

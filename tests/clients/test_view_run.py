@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from dreamfusion3d.pipelines.live_control import ControlRequest, write_control_request
-from tests.support.browser import Page, browser, input_values, press, save_screenshot
+from tests.clients.test_review import shot
+from tests.clients.test_view import fields, press
+from tests.support.browser import Page, browser
 
 pytestmark = pytest.mark.clients
 ROOT = Path(__file__).parents[2]
@@ -74,9 +76,7 @@ def wait(found: Callable[[], bool], run: subprocess.Popen[str] | None = None) ->
 
 
 def says(page: Page, words: str) -> Callable[[], bool]:
-    return lambda: (
-        words in input_values(page) or bool(page.run(f"document.body.textContent.includes({json.dumps(words)})"))
-    )
+    return lambda: words in fields(page) or bool(page.run(f"document.body.textContent.includes({json.dumps(words)})"))
 
 
 def test_a_prompt_that_is_edited_live_is_what_gets_finished(
@@ -96,11 +96,11 @@ def test_a_prompt_that_is_edited_live_is_what_gets_finished(
         time.sleep(1)
         press(page, "Use this prompt")
         wait(says(page, "used from step"), run)
-        save_screenshot(page, "view_run", tmp_path)
+        shot(page, "view_run", tmp_path)
         press(page, "Resume")
         wait(lambda: run.poll() is not None)
         wait(says(page, "the finished asset"))
-        save_screenshot(page, "view_run_finished", tmp_path)
+        shot(page, "view_run_finished", tmp_path)
     assert run.returncode == 0 and run.stdout.read().strip() == str(folder / "a_red_mug.glb")
     record = json.loads((folder / "asset.json").read_text())
     assert record["prompt"] == PROMPT

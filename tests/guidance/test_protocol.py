@@ -100,7 +100,7 @@ def test_vsd_is_w_times_the_difference_of_two_scores(case, weighting):
 
 
 def test_vsd_of_a_distribution_that_knows_its_noise_is_sds(case):
-    """For a single image the exact prediction is the image itself: equation 9 becomes SDS."""
+    """For a single picture the exact score's prediction is the picture: equation 9 becomes SDS."""
     x, t, noise = case
     found = gradient(vsd(x, t, cosine(t), prompted, lambda x_t, t: x.detach(), noise=noise), x)
     close(found, gradient(sds(x, t, cosine(t), prompted, noise=noise), x))

@@ -15,17 +15,14 @@ from dreamfusion3d.mesh.native_worker import run_native_worker
 
 
 def test_run_native_worker_reports_a_crash() -> None:
-    result = run_native_worker("no_such_worker", "xatlas", 60.0, vertices=np.zeros((3, 3)))
+    result = run_native_worker("tests.support.no_such_worker", "xatlas", 60.0, vertices=np.zeros((3, 3)))
     assert isinstance(result, str)
     assert result.startswith("xatlas failed with exit code 1: ") and "no_such_worker" in result
 
 
-def test_run_native_worker_kills_a_hanging_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_native_worker_kills_a_hanging_process(tmp_path: Path) -> None:
     start, pid_file = time.monotonic(), tmp_path / "pid"
-    code = f"import os, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(300)\n"
-    (tmp_path / "hanging_worker.py").write_text(code)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    result = run_native_worker("hanging_worker", "xatlas", 5.0)
+    result = run_native_worker("tests.support.hanging_worker", "xatlas", 5.0, pid_file=str(pid_file))
     assert result == "xatlas did not finish within 5 s"
     assert time.monotonic() - start < 60
     with pytest.raises(ProcessLookupError):

@@ -150,20 +150,3 @@ def browser(folder: Path, size: str = "1100,900") -> Iterator[Page]:
             process.wait(timeout=20)
         process.kill()
         process.wait(timeout=20)
-
-
-BUTTON = "[...document.querySelectorAll('button')].find(b => b.textContent.trim() === {name})"
-
-
-def save_screenshot(page: Page, name: str, tmp_path: Path) -> None:
-    """Take a screenshot, kept in the folder DREAMFUSION3D_SCREENSHOTS if it is set."""
-    folder = Path(os.environ.get("DREAMFUSION3D_SCREENSHOTS", tmp_path))
-    assert page.screenshot(folder / f"{name}.png").stat().st_size > 5000
-
-
-def press(page: Page, name: str) -> None:
-    page.run(f"{BUTTON.format(name=json.dumps(name))}.click()")
-
-
-def input_values(page: Page) -> str:
-    return page.run("[...document.querySelectorAll('input, textarea')].map(e => e.value).join('\\n')")
