@@ -1,4 +1,4 @@
-"""The field: what its generator, its blob, its box and its sharpness promise."""
+"""The radiance field: parameters, initialization, box and sharpness."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def points(n=100, seed=1):
     return torch.rand(n, 3, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def test_the_generator_alone_decides():
+def test_nerf_field_depends_on_its_generator_alone():
     state = torch.random.get_rng_state()
     a, b, other = make(3), make(3), make(4)
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -36,7 +36,7 @@ def test_the_generator_alone_decides():
     assert not torch.equal(a.table, other.table)
 
 
-def test_it_starts_as_the_blob():
+def test_nerf_field_starts_as_the_blob():
     field, x = make(), points()
     config = field.config
     blob = config.density_blob_scale * (1 - x.norm(dim=-1) / config.density_blob_radius)
@@ -45,33 +45,33 @@ def test_it_starts_as_the_blob():
     assert (field.albedo(x) - 0.5).abs().max() < 0.01
 
 
-def test_it_starts_as_the_fog_that_it_is_given():
+def test_from_initial_volume_sets_the_initial_field():
     generator = torch.Generator().manual_seed(2)
     density = torch.rand(9, 9, 9, generator=generator) * 30
-    colour = torch.rand(9, 9, 9, 3, generator=generator)
-    start = FieldInit.from_initial_volume(density, 0.1 + 0.8 * colour, torch.device("cpu"))
-    field = NerfField(FieldConfig(), generator=generator, init=start)
-    at = torch.randint(0, 9, (50, 3), generator=generator)
-    x, (i, j, k) = at / 4 - 1.0, at.unbind(1)
-    # by hand: what is near is the mean over 27 samples of the most among each one's 125
+    color = torch.rand(9, 9, 9, 3, generator=generator)
+    init = FieldInit.from_initial_volume(density, 0.1 + 0.8 * color, torch.device("cpu"))
+    field = NerfField(FieldConfig(), generator=generator, init=init)
+    cells = torch.randint(0, 9, (50, 3), generator=generator)
+    x, (i, j, k) = cells / 4 - 1.0, cells.unbind(1)
+    # by hand: the mean over 27 samples of the maximum among each one's 125 neighbors
     opacity = 1 - torch.exp(-density * VOLUME_CELL_SIZE)
-    around = torch.nn.functional.pad(opacity[None, None], [2] * 6, value=-1.0)[0, 0]
-    most = torch.zeros(11, 11, 11)
+    padded = torch.nn.functional.pad(opacity[None, None], [2] * 6, value=-1.0)[0, 0]
+    local_max = torch.zeros(11, 11, 11)
     for n in torch.cartesian_prod(*[torch.arange(9)] * 3):
         p, q, r = n.tolist()
-        most[p + 1, q + 1, r + 1] = around[p : p + 5, q : q + 5, r : r + 5].max()
+        local_max[p + 1, q + 1, r + 1] = padded[p : p + 5, q : q + 5, r : r + 5].max()
     for row in range(50):
-        p, q, r = at[row].tolist()
-        near = most[p : p + 3, q : q + 3, r : r + 3].sum() / 27
+        p, q, r = cells[row].tolist()
+        near = local_max[p : p + 3, q : q + 3, r : r + 3].sum() / 27
         edge = max(VOLUME_SURFACE_FRACTION * float(near), VOLUME_MIN_OPACITY)
         u = SURFACE_LOGIT + VOLUME_LOGIT_GAIN * (float(torch.logit(opacity[p, q, r])) - math.log(edge / (1 - edge)))
         found = float(field.density_logit(x[row : row + 1]).detach())
         assert found == pytest.approx(max(min(u, 12.0), -12.0), abs=2e-2)
-    seen = fill_hidden_colors(density, 0.1 + 0.8 * colour)[i, j, k]
-    torch.testing.assert_close(field.albedo(x).detach(), seen, rtol=0, atol=1e-2)
+    expected = fill_hidden_colors(density, 0.1 + 0.8 * color)[i, j, k]
+    torch.testing.assert_close(field.albedo(x).detach(), expected, rtol=0, atol=1e-2)
 
 
-def test_together_is_the_same_as_apart():
+def test_density_and_albedo_equals_separate_queries():
     field, x = make(), points()
     density, albedo = field.density_and_albedo(x)
     torch.testing.assert_close(density, field.density(x))
@@ -81,13 +81,13 @@ def test_together_is_the_same_as_apart():
     assert (density >= 0).all() and ((albedo >= 0) & (albedo <= 1)).all()
 
 
-def test_nothing_outside_the_box():
+def test_density_is_zero_outside_the_box():
     x = torch.tensor([[1.001, 0.0, 0.0], [0.0, -1.5, 0.0], [0.0, 0.0, 0.9]])
     density = make(density_blob_radius=2.0).density(x)
     assert density[0] == density[1] == 0 and density[2] > 0
 
 
-def test_sharpness_turns_about_the_edge_and_is_saved():
+def test_set_sharpness_keeps_the_surface_logit_and_is_saved():
     field, x = make(), points()
     before, denser = field.density(x), field.density_logit(x) > SURFACE_LOGIT
     field.set_sharpness(5.0)
@@ -101,7 +101,7 @@ def test_sharpness_turns_about_the_edge_and_is_saved():
         field.set_sharpness(0.0)
 
 
-def test_every_parameter_learns():
+def test_every_parameter_has_a_gradient():
     field = make()
     density, albedo = field.density_and_albedo(points())
     (density.sum() + albedo[:, 0].sum()).backward()
@@ -110,7 +110,7 @@ def test_every_parameter_learns():
         assert torch.isfinite(parameter.grad).all(), name
 
 
-def test_no_points_and_the_origin():
+def test_nerf_field_at_no_points_and_at_the_origin():
     field = make()
     density, albedo = field.density_and_albedo(torch.empty(0, 3))
     assert density.shape == (0,) and albedo.shape == (0, 3)
@@ -119,18 +119,18 @@ def test_no_points_and_the_origin():
     assert torch.isfinite(origin.grad).all()
 
 
-def fogged(generator: torch.Generator) -> NerfField:
-    """A ball of fog whose u is 0.85 above EDGE within, and 1.5 below it around."""
+def ball_initialized_field(generator: torch.Generator) -> NerfField:
+    """A field whose initial u is 0.85 above SURFACE_LOGIT in a ball, and 1.5 below it elsewhere."""
     axis = torch.linspace(-1, 1, 17)
     radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1)
     u = torch.where(radius < 0.5, SURFACE_LOGIT + 0.85, SURFACE_LOGIT - 1.5)
-    start = FieldInit(u, torch.full((17, 17, 17, 3), 0.5), torch.device("cpu"), constrain=True)
-    return NerfField(FieldConfig(), generator=generator, init=start)
+    init = FieldInit(u, torch.full((17, 17, 17, 3), 0.5), torch.device("cpu"), constrain=True)
+    return NerfField(FieldConfig(), generator=generator, init=init)
 
 
-def test_a_field_that_keeps_its_sides_has_not_strayed():
+def test_init_hinge_loss_is_zero_on_the_initial_side():
     generator = torch.Generator().manual_seed(3)
-    field = fogged(generator)
+    field = ball_initialized_field(generator)
     assert field.init is not None
     assert field.init.init_hinge_loss(field.density_logit, 500, generator=generator).item() < 1e-3
 
@@ -138,38 +138,38 @@ def test_a_field_that_keeps_its_sides_has_not_strayed():
         assert field.init is not None
         return SURFACE_LOGIT + 9 * (field.density_logit(x) - SURFACE_LOGIT)
 
-    bolder = field.init.init_hinge_loss(steeper, 500, generator=generator)
-    assert bolder.item() < 1e-3  # sharper is not astray
+    sharper_loss = field.init.init_hinge_loss(steeper, 500, generator=generator)
+    assert sharper_loss.item() < 1e-3
 
 
 @pytest.mark.parametrize("shift", [-2.0, 3.0])
-def test_a_hole_that_is_filled_or_a_wall_that_is_lost_is_pulled_back(shift: float):
+def test_init_hinge_loss_pulls_back_crossed_points(shift: float):
     generator = torch.Generator().manual_seed(3)
-    field = fogged(generator)
+    field = ball_initialized_field(generator)
     assert field.init is not None
     with torch.no_grad():
-        field.out_bias[0] += shift / 3.0  # RAW_SCALE
-    strayed = field.init.init_hinge_loss(field.density_logit, 4000, generator=generator)
-    assert strayed.item() > 0.05
-    (gradient,) = torch.autograd.grad(strayed, field.out_bias)
-    assert gradient[0] * shift > 0  # descending undoes the shift
+        field.out_bias[0] += shift / 3.0  # DENSITY_LOGIT_SCALE
+    loss = field.init.init_hinge_loss(field.density_logit, 4000, generator=generator)
+    assert loss.item() > 0.05
+    (gradient,) = torch.autograd.grad(loss, field.out_bias)
+    assert gradient[0] * shift > 0  # gradient descent undoes the shift
 
 
-def test_a_users_solid_is_a_start_and_no_hold():
-    start = FieldInit.from_solid(torch.zeros(5, 5, 5), torch.zeros(5, 5, 5, 3), torch.device("cpu"))
+def test_from_solid_is_unconstrained():
+    init = FieldInit.from_solid(torch.zeros(5, 5, 5), torch.zeros(5, 5, 5, 3), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
-    assert float(start.init_hinge_loss(lambda x: x[:, 0] * 0 + 100, 50, generator=generator)) == 0
+    assert float(init.init_hinge_loss(lambda x: x[:, 0] * 0 + 100, 50, generator=generator)) == 0
 
 
-def test_colours_that_no_picture_shows_give_way_to_those_around_them():
-    """A white ball with a black heart, in clear air of another colour."""
+def test_fill_hidden_colors_spreads_visible_colors_inwards():
+    """A white ball with a black core in empty space."""
     axis = torch.linspace(-1, 1, 33)
     radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1)
     density = 40.0 * (radius < 0.6)
-    colour = torch.where((radius < 0.35)[..., None], torch.zeros(3), torch.ones(3))
-    out = fill_hidden_colors(density, colour)
-    assert out.shape == colour.shape and torch.isfinite(out).all()
-    assert (out[(radius > 0.35) & (radius < 0.6)] > 0.9).all()  # and so is what lies close below
+    color = torch.where((radius < 0.35)[..., None], torch.zeros(3), torch.ones(3))
+    out = fill_hidden_colors(density, color)
+    assert out.shape == color.shape and torch.isfinite(out).all()
+    assert (out[(radius > 0.35) & (radius < 0.6)] > 0.9).all()  # and just below
     assert out[(radius > 0.3) & (radius < 0.35)].min() > 0.9
-    clear = fill_hidden_colors(torch.zeros(33, 33, 33), colour)
+    clear = fill_hidden_colors(torch.zeros(33, 33, 33), color)
     assert torch.isfinite(clear).all()

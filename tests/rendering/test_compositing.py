@@ -1,4 +1,4 @@
-"""Compositing: both back ends against nerfacc's batched functions, and the law of the weights."""
+"""Compositing: back ends against nerfacc's batched functions and against the opacity."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def batched(rays=7, steps=9, seed=0):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_equals_nerfacc_in_values_and_gradients(backend):
+def test_compositing_equals_nerfacc(backend):
     from nerfacc import accumulate_along_rays, render_weight_from_density
 
     starts, ends, density, values, samples = batched()
@@ -63,17 +63,17 @@ def ragged(seed=0):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_weights_sum_to_one_less_the_transmittance(backend):
+def test_compositing_weights_sum_to_opacity(backend):
     density, samples = ragged()
     weight = compositing_weights(density, samples, backend)
     opacity = accumulate(weight, torch.ones(231, 1), samples.ray_indices, 5, backend)[:, 0]
-    optical = torch.zeros(5).index_add(0, samples.ray_indices, density * (samples.t_ends - samples.t_starts))
-    torch.testing.assert_close(opacity, 1 - torch.exp(-optical), rtol=1e-4, atol=1e-6)
+    optical_depth = torch.zeros(5).index_add(0, samples.ray_indices, density * (samples.t_ends - samples.t_starts))
+    torch.testing.assert_close(opacity, 1 - torch.exp(-optical_depth), rtol=1e-4, atol=1e-6)
     assert (weight >= 0).all()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_each_ray_equals_the_obvious_twin(backend):
+def test_compositing_weights_equal_the_naive_reference(backend):
     density, samples = ragged()
     weight = compositing_weights(density, samples, backend)
     for start, count in samples.packed_info.tolist():
@@ -83,7 +83,7 @@ def test_each_ray_equals_the_obvious_twin(backend):
             torch.testing.assert_close(weight[part], expected, rtol=1e-3, atol=1e-6)
 
 
-def test_backends_agree_on_ragged_gradients():
+def test_compositing_weights_backends_agree_on_gradients():
     density, samples = ragged()
     cotangent = torch.linspace(-2, 2, 231)
     gradients = []
@@ -96,7 +96,7 @@ def test_backends_agree_on_ragged_gradients():
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_walls_and_vacuum_stay_finite(backend):
+def test_compositing_weights_stay_finite(backend):
     _, samples = ragged()
     density = torch.zeros(231)
     density[::3] = 1e9
@@ -108,7 +108,7 @@ def test_walls_and_vacuum_stay_finite(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_no_samples(backend):
+def test_compositing_of_no_samples(backend):
     none = torch.empty(0)
     samples = Samples(torch.empty(0, dtype=torch.int64), none, none, torch.zeros(3, 2, dtype=torch.int64))
     density = torch.empty(0, requires_grad=True)
@@ -119,14 +119,14 @@ def test_no_samples(backend):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_on_a_gpu_weights_and_gradients_are_the_references():
+def test_compositing_weights_on_gpu_equal_torch():
     density, samples = ragged()
     names = ("ray_indices", "t_starts", "t_ends", "packed_info")
-    there = Samples(*(getattr(samples, name).cuda() for name in names))
+    on_gpu = Samples(*(getattr(samples, name).cuda() for name in names))
     results = []
     for backend in ("torch", "triton"):
         leaf = density.cuda().requires_grad_()
-        weight = compositing_weights(leaf, there, backend)
+        weight = compositing_weights(leaf, on_gpu, backend)
         (weight * torch.linspace(-2, 2, 231, device="cuda")).sum().backward()
         results.append((weight.detach(), leaf.grad))
     for slow, fast in zip(*results, strict=True):

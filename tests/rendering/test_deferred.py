@@ -1,4 +1,4 @@
-"""The differentiable pictures of a mesh against the compiled renderer and against a ray a pixel."""
+"""Deferred rendering against the compiled mesh renderer and against ray casting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CAMERAS = orbit_cameras([25.0, 160.0], [15.0, 40.0], height=20, width=20)
 
 @pytest.fixture(scope="module")
 def solid() -> TexturedMesh:
-    """An octahedron, longer along x, whose texture is noise."""
+    """An octahedron, stretched along x, with a texture of noise."""
     vertices = np.array([[0.7, 0, 0], [-0.7, 0, 0], [0, 0.5, 0], [0, -0.5, 0], [0, 0, 0.5], [0, 0, -0.5]])
     faces = np.array([[0, 2, 4], [4, 2, 1], [1, 2, 5], [5, 2, 0], [4, 3, 0], [1, 3, 4], [5, 3, 1], [0, 3, 5]])
     rng = np.random.default_rng(0)
@@ -28,14 +28,14 @@ def solid() -> TexturedMesh:
     return TexturedMesh(vertices.astype(np.float32), faces, normals, uv, texture)
 
 
-def painted(solid: TexturedMesh, texture: torch.Tensor, supersample: int = 1):
-    hits = rasterize_gbuffer(Mesh(solid.vertices, solid.faces), solid.normals, CAMERAS, supersample=supersample)
-    uv = hits.interpolate(torch.from_numpy(solid.uv), torch.from_numpy(solid.faces))
-    return shade_gbuffer(hits, sample_texture(texture, uv))
+def render_texture(solid: TexturedMesh, texture: torch.Tensor, supersample: int = 1):
+    gbuffer = rasterize_gbuffer(Mesh(solid.vertices, solid.faces), solid.normals, CAMERAS, supersample=supersample)
+    uv = gbuffer.interpolate(torch.from_numpy(solid.uv), torch.from_numpy(solid.faces))
+    return shade_gbuffer(gbuffer, sample_texture(texture, uv))
 
 
 def cast(solid: TexturedMesh, texture: torch.Tensor) -> torch.Tensor:
-    """The twin: every ray against every triangle (Moeller and Trumbore 1997), four texels by hand."""
+    """Naive reference: every ray against every triangle (Moeller and Trumbore 1997), four texels by hand."""
     origins, rays = (t.double().reshape(-1, 1, 3) for t in CAMERAS.rays())
     vertices = torch.from_numpy(solid.vertices).double()
     faces = torch.from_numpy(solid.faces)
@@ -60,19 +60,19 @@ def cast(solid: TexturedMesh, texture: torch.Tensor) -> torch.Tensor:
     height, width = texture.shape[:2]
     x, y = uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5
     i, j = y.floor().long(), x.floor().long()
-    colour = torch.zeros(len(rays), 3, dtype=torch.float64)
+    color = torch.zeros(len(rays), 3, dtype=torch.float64)
     for di in (0, 1):
         for dj in (0, 1):
-            share = (1 - (y - i - di).abs()) * (1 - (x - j - dj).abs())
+            fraction = (1 - (y - i - di).abs()) * (1 - (x - j - dj).abs())
             texel = texture[(i + di).clamp(0, height - 1), (j + dj).clamp(0, width - 1)]
-            colour = colour + share[:, None] * texel
+            color = color + fraction[:, None] * texel
     hit = nearest.isfinite()[:, None]
-    return torch.where(hit, colour * lambert_shading(normal, light)[:, None], 0.0).reshape(2, 20, 20, 3)
+    return torch.where(hit, color * lambert_shading(normal, light)[:, None], 0.0).reshape(2, 20, 20, 3)
 
 
-def test_values_are_the_compiled_renderers(solid):
+def test_shade_gbuffer_equals_render_mesh(solid):
     theirs = render_mesh(solid, CAMERAS, supersample=3)
-    ours, albedo = painted(solid, torch.from_numpy(solid.texture) / 255, supersample=3)
+    ours, albedo = render_texture(solid, torch.from_numpy(solid.texture) / 255, supersample=3)
     for name in ("rgb", "opacity", "normals"):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), atol=2e-4, rtol=0)
     seen = theirs.opacity > 0
@@ -81,25 +81,25 @@ def test_values_are_the_compiled_renderers(solid):
     torch.testing.assert_close(albedo, bare, atol=2e-4, rtol=0)
 
 
-def test_values_and_gradients_are_those_of_a_ray_a_pixel(solid):
+def test_shade_gbuffer_equals_ray_casting(solid):
     texture = (torch.from_numpy(solid.texture) / 255).requires_grad_()
     weight = torch.rand(2, 20, 20, 3, generator=torch.Generator().manual_seed(1))
-    ours = painted(solid, texture)[0].rgb
+    ours = render_texture(solid, texture)[0].rgb
     (gradient,) = torch.autograd.grad((weight * ours).sum(), texture)
     double = texture.detach().double().requires_grad_()
-    twin = cast(solid, double)
-    (expected,) = torch.autograd.grad((weight * twin).sum(), double)
-    torch.testing.assert_close(ours.double(), twin, atol=1e-4, rtol=0)
+    reference = cast(solid, double)
+    (expected,) = torch.autograd.grad((weight * reference).sum(), double)
+    torch.testing.assert_close(ours.double(), reference, atol=1e-4, rtol=0)
     torch.testing.assert_close(gradient.double(), expected, atol=2e-3, rtol=0)
-    assert expected.abs().max() > 1  # and there is something to compare
+    assert expected.abs().max() > 1  # there is something to compare
 
 
-def test_gradient_is_the_difference_quotient(solid):
+def test_shade_gbuffer_gradient_is_the_difference_quotient(solid):
     texture = torch.from_numpy(solid.texture).float() / 255
     rows = [(0, 0, 0), (4, 3, 1), (6, 5, 2), (2, 6, 0)]
 
     def energy(values: torch.Tensor) -> torch.Tensor:
-        return painted(solid, values)[0].rgb.double().square().sum()
+        return render_texture(solid, values)[0].rgb.double().square().sum()
 
     moving = texture.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(energy(moving), moving)

@@ -1,4 +1,4 @@
-"""The occupancy grid: it finds what is there, forgets what is gone, and leaves the global RNG alone."""
+"""The occupancy grid follows the field and leaves the global generator alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def ball(x):
     return 50.0 * (x.norm(dim=-1) < 0.5)
 
 
-def cell_centres(resolution):
+def cell_centers(resolution):
     axis = (torch.arange(resolution) + 0.5) * 2 / resolution - 1
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
 
@@ -24,23 +24,23 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_it_starts_full_and_finds_a_ball():
+def test_occupancy_grid_starts_full_and_finds_a_ball():
     occupancy = OccupancyGrid(32)
     assert occupancy.binary.all()
     occupancy.update(ball, generator=generator(), step=0)
-    radius, reach = cell_centres(32).norm(dim=-1), 3**0.5 / 32
+    radius, reach = cell_centers(32).norm(dim=-1), 3**0.5 / 32
     assert occupancy.binary[radius < 0.5 - reach].all()
     assert not occupancy.binary[radius > 0.5 + reach].any()
 
 
-def test_axes_are_x_y_z():
+def test_occupancy_grid_axes_are_x_y_z():
     occupancy = OccupancyGrid(8)
     occupancy.update(lambda x: 9.0 * (x[:, 0] > 0.5) * (x[:, 1] < 0), generator=generator(), step=0)
     assert occupancy.binary[6:, :4].all() and occupancy.binary.sum() == 2 * 4 * 8
 
 
 @pytest.mark.parametrize("step", [0, WARM_UP_STEPS])
-def test_what_is_gone_is_forgotten_and_what_comes_is_found(step):
+def test_update_follows_a_changing_field(step):
     occupancy, rng = OccupancyGrid(16), generator()
     occupancy.update(ball, generator=rng, step=0)
     for _ in range(120):
@@ -48,19 +48,19 @@ def test_what_is_gone_is_forgotten_and_what_comes_is_found(step):
     assert occupancy.binary[:, :, 12:].all() and not occupancy.binary[:, :, :12].any()
 
 
-def test_an_empty_field_gives_an_empty_grid():
+def test_update_of_an_empty_field():
     occupancy = OccupancyGrid(8)
     occupancy.update(lambda x: torch.zeros(len(x)), generator=generator(), step=0)
     assert not occupancy.binary.any()
 
 
-def test_a_faint_field_is_judged_by_its_mean():
+def test_update_of_a_faint_field_uses_its_mean():
     occupancy = OccupancyGrid(16)
     occupancy.update(lambda x: 1e-3 * ball(x), generator=generator(), step=0)
     assert 0.03 < occupancy.binary.float().mean() < 0.2
 
 
-def test_the_generator_alone_decides():
+def test_occupancy_grid_depends_on_its_generator_alone():
     def density(x):
         return x[:, 0].abs() * 0.6
 
@@ -74,7 +74,7 @@ def test_the_generator_alone_decides():
     assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
 
 
-def test_the_state_comes_back():
+def test_occupancy_grid_state_dict_round_trip():
     a, b = OccupancyGrid(16), OccupancyGrid(16)
     a.update(ball, generator=generator(), step=0)
     b.load_state_dict(a.state_dict())
@@ -92,7 +92,7 @@ def test_from_field_is_a_series_of_updates():
         assert torch.equal(built.state_dict()[name], value)
 
 
-def test_nerfacc_is_imported_late_and_in_silence():
+def test_nerfacc_is_imported_lazily_and_silently():
     code = (
         "import sys, dreamfusion3d.rendering.volume\n"
         "from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid\n"

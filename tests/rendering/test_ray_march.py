@@ -1,4 +1,4 @@
-"""The marcher: both back ends bit for bit, and what a sample must satisfy."""
+"""Ray marching: back ends bit for bit, and properties of the samples."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def rays(size=24):
     return torch.cat([origins.reshape(-1, 3), inside]), torch.cat([directions.reshape(-1, 3), across])
 
 
-def grid(share=0.3, resolution=20, seed=0):
+def grid(fraction=0.3, resolution=20, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(resolution, resolution, resolution, generator=generator) < share
+    return torch.rand(resolution, resolution, resolution, generator=generator) < fraction
 
 
 def run(backend, binary=None, step=STEP, seed=5):
@@ -33,8 +33,8 @@ def run(backend, binary=None, step=STEP, seed=5):
 
 
 @pytest.mark.parametrize("step", [STEP, 0.1, 1.7])
-def test_backends_return_the_same_bits(step):
-    # the interpreter takes seconds where steps are small
+def test_march_backends_return_the_same_bits(step):
+    # the interpreter takes seconds for small steps
     backends = BACKENDS + (INTERPRETED if step > STEP else [])
     slow, *others = (run(backend, step=step) for backend in backends)
     assert slow.t_starts.numel() > 100
@@ -44,7 +44,7 @@ def test_backends_return_the_same_bits(step):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_samples_are_packed_front_to_back_in_occupied_cells(backend):
+def test_march_packs_samples_front_to_back_in_occupied_cells(backend):
     binary, (origins, directions) = grid(), rays()
     samples = run(backend, binary)
     starts, counts = samples.packed_info.unbind(-1)
@@ -64,7 +64,7 @@ def test_samples_are_packed_front_to_back_in_occupied_cells(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_full_grid_covers_the_chord(backend):
+def test_march_covers_the_chord(backend):
     near, far = ray_aabb_intersect(*rays())
     samples = run(backend, torch.ones(4, 4, 4, dtype=torch.bool))
     chord = (far - near).clamp(min=0)
@@ -73,7 +73,7 @@ def test_a_full_grid_covers_the_chord(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS + INTERPRETED)
-def test_an_empty_grid_and_no_rays(backend):
+def test_march_with_an_empty_grid_and_no_rays(backend):
     empty = run(backend, torch.zeros(4, 4, 4, dtype=torch.bool))
     assert empty.t_starts.numel() == 0 and empty.packed_info[:, 1].sum() == 0
     none = march(
@@ -88,7 +88,7 @@ def test_an_empty_grid_and_no_rays(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_zero_direction_ends(backend):
+def test_march_with_a_zero_direction_ends(backend):
     samples = march(
         torch.zeros(1, 3),
         torch.zeros(1, 3),
@@ -100,7 +100,7 @@ def test_a_zero_direction_ends(backend):
     assert samples.t_starts.numel() < 200
 
 
-def test_the_generator_alone_decides():
+def test_march_depends_on_its_generator_alone():
     state = torch.random.get_rng_state()
     a, b, other = run("numba", seed=1), run("numba", seed=1), run("numba", seed=2)
     assert torch.equal(a.t_starts, b.t_starts)
@@ -108,18 +108,18 @@ def test_the_generator_alone_decides():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_a_step_must_be_positive():
+def test_march_rejects_a_step_size_of_zero():
     with pytest.raises(ValueError, match="positive"):
         run("numba", step=0.0)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_on_a_gpu_the_samples_are_the_references():
+def test_march_on_gpu_equals_torch():
     generator = torch.Generator("cuda").manual_seed(5)
     found = []
     for backend in ("torch", "triton"):
-        given = [t.cuda() for t in (*rays(64), grid())]
-        found.append(march(*given, step_size=STEP, generator=generator.manual_seed(5), backend=backend))
+        inputs = [t.cuda() for t in (*rays(64), grid())]
+        found.append(march(*inputs, step_size=STEP, generator=generator.manual_seed(5), backend=backend))
     for name in ("ray_indices", "t_starts", "t_ends", "packed_info"):
         assert torch.equal(*(getattr(samples, name) for samples in found)), name

@@ -1,4 +1,4 @@
-"""What a ray from outside sees of a surface, against the renderer's own pictures."""
+"""Color of a surface as a ray from outside sees it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dreamfusion3d.rendering.surface_color import SurfaceColorField
 
 
 class Shell:
-    """A ball of radius 0.5, red in its outermost 0.03 and blue within; ``steep`` tells haze from a wall."""
+    """A ball of radius 0.5, red in its outermost 0.03 and blue within; a low ``steepness`` makes it haze."""
 
-    def __init__(self, steep: float) -> None:
-        self.steep = steep
+    def __init__(self, steepness: float) -> None:
+        self.steepness = steepness
 
     def density_logit(self, x):
-        return self.steep * (0.5 - x.norm(dim=-1))
+        return self.steepness * (0.5 - x.norm(dim=-1))
 
     def density(self, x):
         return 300 * torch.sigmoid(self.density_logit(x))
@@ -32,26 +32,26 @@ def points(radius: float) -> torch.Tensor:
     return radius * x / x.norm(dim=-1, keepdim=True)
 
 
-def test_the_colour_is_the_one_that_is_seen():
-    """A level a little too deep asks blue points; from outside they are red."""
-    ball = Shell(steep=400.0)
+def test_surface_color_is_the_visible_one():
+    """Points a little too deep are blue; from outside they look red."""
+    ball = Shell(steepness=400.0)
     deep = points(0.46)
     assert (ball.albedo(deep)[:, 2] == 1).all()
     seen = SurfaceColorField(ball).albedo(deep)
     assert (seen[:, 0] > 0.95).all() and torch.allclose(seen.sum(-1), torch.ones(200), atol=1e-4)
 
 
-def test_an_opaque_wall_of_one_colour_keeps_it():
-    seen = SurfaceColorField(Shell(steep=400.0)).albedo(points(0.5))
+def test_surface_color_of_an_opaque_wall():
+    seen = SurfaceColorField(Shell(steepness=400.0)).albedo(points(0.5))
     assert torch.allclose(seen, torch.tensor([1.0, 0, 0]).expand(200, 3), atol=0.05)
 
 
-def test_empty_space_has_a_colour():
-    assert SurfaceColorField(Shell(steep=400.0)).albedo(points(0.9)).isfinite().all()
+def test_surface_color_is_finite_in_empty_space():
+    assert SurfaceColorField(Shell(steepness=400.0)).albedo(points(0.9)).isfinite().all()
 
 
-def test_the_density_is_the_fields():
-    ball = Shell(steep=30.0)
+def test_surface_color_field_keeps_the_density():
+    ball = Shell(steepness=30.0)
     outside = SurfaceColorField(ball)
     x = points(0.5)
     assert torch.equal(outside.density(x), ball.density(x))

@@ -1,4 +1,4 @@
-"""Pictures of fields: physics of a ball, consistency of the outputs, and learning a torus."""
+"""Volume rendering: physics of a ball, consistent outputs, and a field that learns a torus."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FULL = torch.ones(8, 8, 8, dtype=torch.bool)
 
 
 class Ball:
-    """Constant density inside a radius: only what ``Field`` asks for."""
+    """Constant density inside a radius; implements `Field` only."""
 
     def __init__(self, density, radius=0.5):
         self.sigma, self.radius = density, radius
@@ -30,7 +30,7 @@ class Ball:
 
 
 class SoftBall(Ball):
-    """The same with a density that falls off smoothly, so that it has normals."""
+    """A ball with a smooth density, so that it has normals."""
 
     def density(self, x):
         return self.sigma * torch.sigmoid((self.radius - x.norm(dim=-1)) * 30)
@@ -41,31 +41,31 @@ def generator(seed=0):
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 4.0])
-def test_a_ball_obeys_beer_and_lambert(sigma):
-    # the middle of an odd picture looks through the centre: a chord of two radii
+def test_render_field_obeys_beer_lambert(sigma):
+    # the middle pixel of an odd image looks through the center: a chord of two radii
     camera = orbit_cameras([30.0], 20.0, height=9, width=9)
     settings = RenderSettings(step_size=0.01, shading="albedo")
-    picture = render_field(Ball(sigma), camera, occupancy=FULL, generator=generator(), settings=settings)
-    assert picture.opacity[0, 4, 4].item() == pytest.approx(1 - math.exp(-sigma), abs=sigma * 0.011)
-    assert picture.opacity[0, 0, 0] == 0 and picture.depth[0, 0, 0] == 0
+    image = render_field(Ball(sigma), camera, occupancy=FULL, generator=generator(), settings=settings)
+    assert image.opacity[0, 4, 4].item() == pytest.approx(1 - math.exp(-sigma), abs=sigma * 0.011)
+    assert image.opacity[0, 0, 0] == 0 and image.depth[0, 0, 0] == 0
     torch.testing.assert_close(
-        picture.rgb, picture.opacity[..., None] * torch.tensor([0.5, 0.25, 1.0]), rtol=1e-4, atol=1e-6
+        image.rgb, image.opacity[..., None] * torch.tensor([0.5, 0.25, 1.0]), rtol=1e-4, atol=1e-6
     )
-    assert picture.normals is None
+    assert image.normals is None
 
 
-def test_a_hard_ball_has_its_depth_and_normals():
+def test_render_field_depth_and_normals_of_a_ball():
     camera = orbit_cameras([40.0], 10.0, height=9, width=9)
     settings = RenderSettings(step_size=0.01)
-    picture = render_field(SoftBall(500.0), camera, occupancy=FULL, generator=generator(), settings=settings)
-    # the density is high where the surface has hardly begun
-    assert picture.depth[0, 4, 4].item() == pytest.approx(2.9 - 0.5, abs=0.15)
-    normal = picture.normals[0, 4, 4] / picture.opacity[0, 4, 4]
+    image = render_field(SoftBall(500.0), camera, occupancy=FULL, generator=generator(), settings=settings)
+    # the density is already high just in front of the surface
+    assert image.depth[0, 4, 4].item() == pytest.approx(2.9 - 0.5, abs=0.15)
+    normal = image.normals[0, 4, 4] / image.opacity[0, 4, 4]
     towards_camera = camera.camera_to_world[0, :3, 2]
     assert (normal @ towards_camera).item() == pytest.approx(1, abs=0.05)
 
 
-def test_normals_of_a_ball_point_outwards():
+def test_density_normals_of_a_ball_point_outwards():
     x = torch.nn.functional.normalize(torch.randn(50, 3, generator=generator()), dim=-1) * 0.5
     normals = density_normals(SoftBall(30.0), x, 1 / 48)
     assert ((normals * x * 2).sum(-1) > 0.99).all()
@@ -74,31 +74,31 @@ def test_normals_of_a_ball_point_outwards():
 
 
 @pytest.mark.parametrize("shading", ["lambert", "albedo", "textureless"])
-def test_colour_stays_below_opacity(shading):
+def test_render_field_color_stays_below_opacity(shading):
     field = NerfField(FieldConfig(), generator=generator())
     camera = orbit_cameras([0.0, 120.0], 15.0, height=16, width=16)
-    picture, detail = render_field_with_aux(
+    image, aux = render_field_with_aux(
         field, camera, occupancy=FULL, generator=generator(), settings=RenderSettings(shading=shading)
     )
-    assert (picture.rgb <= picture.opacity[..., None] + 1e-5).all() and (picture.rgb >= 0).all()
-    assert (picture.opacity <= 1 + 1e-5).all()
-    summed = torch.zeros(512).index_add(0, detail.samples.ray_indices, detail.weights)
-    torch.testing.assert_close(summed.view(2, 16, 16), picture.opacity)
+    assert (image.rgb <= image.opacity[..., None] + 1e-5).all() and (image.rgb >= 0).all()
+    assert (image.opacity <= 1 + 1e-5).all()
+    summed = torch.zeros(512).index_add(0, aux.samples.ray_indices, aux.weights)
+    torch.testing.assert_close(summed.view(2, 16, 16), image.opacity)
     if shading != "albedo":
-        assert (picture.normals.norm(dim=-1) <= picture.opacity + 1e-5).all()
+        assert (image.normals.norm(dim=-1) <= image.opacity + 1e-5).all()
 
 
-def test_gradients_reach_every_parameter_and_are_finite():
+def test_render_field_gradients_are_finite():
     field = NerfField(FieldConfig(), generator=generator())
     camera = orbit_cameras([0.0], 15.0, height=16, width=16)
-    picture, detail = render_field_with_aux(field, camera, occupancy=FULL, generator=generator())
-    loss = picture.rgb.square().sum() + picture.depth.sum() + detail.orientation_loss()
-    (loss + picture.normals.square().sum()).backward()
+    image, aux = render_field_with_aux(field, camera, occupancy=FULL, generator=generator())
+    loss = image.rgb.square().sum() + image.depth.sum() + aux.orientation_loss()
+    (loss + image.normals.square().sum()).backward()
     for name, parameter in field.named_parameters():
         assert torch.isfinite(parameter.grad).all() and parameter.grad.abs().sum() > 0, name
 
 
-def test_orientation_loss_is_for_normals_that_look_away():
+def test_orientation_loss_penalizes_normals_that_face_away():
     camera = orbit_cameras([0.0], 0.0, height=16, width=16)
 
     class InsideOut(SoftBall):
@@ -111,50 +111,48 @@ def test_orientation_loss_is_for_normals_that_look_away():
     assert inside.orientation_loss() > outside.orientation_loss()
 
 
-def test_no_more_than_the_limit_is_lit():
+def test_max_shaded_per_ray():
     settings = RenderSettings(max_shaded_per_ray=0.5)
     camera = orbit_cameras([0.0], 0.0, height=16, width=16)
-    _, detail = render_field_with_aux(SoftBall(8.0), camera, occupancy=FULL, generator=generator(), settings=settings)
-    assert len(detail.shaded) == 128
-    unlit = torch.ones(len(detail.weights), dtype=torch.bool)
-    unlit[detail.shaded] = False
-    assert detail.weights[detail.shaded].min() >= detail.weights[unlit].max()
+    _, aux = render_field_with_aux(SoftBall(8.0), camera, occupancy=FULL, generator=generator(), settings=settings)
+    assert len(aux.shaded) == 128
+    unshaded = torch.ones(len(aux.weights), dtype=torch.bool)
+    unshaded[aux.shaded] = False
+    assert aux.weights[aux.shaded].min() >= aux.weights[unshaded].max()
 
 
-def test_empty_occupancy_renders_nothing():
+def test_render_field_with_empty_occupancy():
     field = NerfField(FieldConfig(), generator=generator())
     camera = orbit_cameras([0.0], 0.0, height=8, width=8)
-    picture, detail = render_field_with_aux(
+    image, aux = render_field_with_aux(
         field, camera, occupancy=torch.zeros(8, 8, 8, dtype=torch.bool), generator=generator()
     )
-    for value in (picture.rgb, picture.opacity, picture.depth, picture.normals):
+    for value in (image.rgb, image.opacity, image.depth, image.normals):
         assert (value == 0).all()
-    (picture.rgb.sum() + picture.opacity.sum() + detail.orientation_loss()).backward()
+    (image.rgb.sum() + image.opacity.sum() + aux.orientation_loss()).backward()
 
 
-def test_same_generator_same_bytes():
+def test_render_field_is_reproducible():
     state = torch.random.get_rng_state()
     results = []
     for _ in range(2):
         field = NerfField(FieldConfig(), generator=generator(7))
         occupancy, rng = OccupancyGrid(16), generator(8)
         occupancy.update(field.density, generator=rng, step=0)
-        picture = render_field(
-            field, orbit_cameras([10.0], 5.0, height=16, width=16), occupancy=occupancy, generator=rng
-        )
-        picture.rgb.square().sum().backward()
-        results.append((picture.rgb.detach(), picture.depth.detach(), field.table.grad))
+        image = render_field(field, orbit_cameras([10.0], 5.0, height=16, width=16), occupancy=occupancy, generator=rng)
+        image.rgb.square().sum().backward()
+        results.append((image.rgb.detach(), image.depth.detach(), field.table.grad))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def fit_torus(steps, seed=0):
-    """A field fitted to 24 pictures; returns it with its occupancy and the pictures."""
+    """Fit a field to 24 images; return it and its occupancy grid."""
     rng = generator(seed)
     cameras = [orbit_cameras([15.0 * i], [(-10.0, 20.0, 50.0)[i % 3]], height=64, width=64) for i in range(24)]
-    pictures = [render_torus(camera) for camera in cameras]
+    images = [render_torus(camera) for camera in cameras]
     field, occupancy = NerfField(FieldConfig(), generator=rng), OccupancyGrid(48)
-    optimiser = torch.optim.Adam(
+    optimizer = torch.optim.Adam(
         [
             {"params": [field.table], "lr": 2e-2},
             {"params": [p for name, p in field.named_parameters() if name != "table"], "lr": 5e-3},
@@ -167,45 +165,45 @@ def fit_torus(steps, seed=0):
         if step % 8 == 0:
             occupancy.update(field.density, generator=rng, step=step)
         field.set_sharpness(2 + 6 * step / steps)
-        rgb, opacity = pictures[order[step % 24]]
-        picture = render_field(
+        rgb, opacity = images[order[step % 24]]
+        image = render_field(
             field,
             cameras[order[step % 24]],
             occupancy=occupancy,
             generator=rng,
             settings=RenderSettings(max_shaded_per_ray=2.0),
         )
-        loss = (picture.rgb - rgb).square().mean() + 0.5 * (picture.opacity - opacity).square().mean()
-        optimiser.zero_grad()
+        loss = (image.rgb - rgb).square().mean() + 0.5 * (image.opacity - opacity).square().mean()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     return field, occupancy
 
 
 @pytest.fixture
 def one_thread():
-    """Threads that wait for one another on a busy machine cost more than they save."""
+    """One torch thread: on a busy machine, threads that wait for each other cost more than they save."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
 
-def test_a_torus_is_learned_from_its_pictures(one_thread):
+def test_nerf_field_learns_a_torus(one_thread):
     field, occupancy = fit_torus(steps=80)
     unseen = turntable_cameras(4, elevation_deg=30.0, size=64)
     rgb, opacity = render_torus(unseen)
     with torch.no_grad():
-        picture = render_field(field, unseen, occupancy=occupancy, generator=generator())
-    psnr = -10 * torch.log10((picture.rgb - rgb).square().mean()).item()
-    solid, mask = picture.opacity > 0.5, opacity > 0.5
+        image = render_field(field, unseen, occupancy=occupancy, generator=generator())
+    psnr = -10 * torch.log10((image.rgb - rgb).square().mean()).item()
+    solid, mask = image.opacity > 0.5, opacity > 0.5
     iou = ((solid & mask).sum() / (solid | mask).sum()).item()
     assert psnr > 25 and iou > 0.95, f"PSNR {psnr:.1f} dB, IoU {iou:.3f}"
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_draws_the_same_picture():
+def test_render_field_on_gpu_equals_cpu():
     camera = orbit_cameras([10.0], 5.0, height=16, width=16)
     field = NerfField(FieldConfig(), generator=generator())
     results = []
@@ -213,9 +211,9 @@ def test_a_gpu_draws_the_same_picture():
         # the generator stays on the CPU, so that both march with the same jitter
         field = field.to(device)
         field.zero_grad()
-        picture = render_field(field, camera.to(device), occupancy=FULL.to(device), generator=generator())
-        picture.rgb.square().sum().backward()
+        image = render_field(field, camera.to(device), occupancy=FULL.to(device), generator=generator())
+        image.rgb.square().sum().backward()
         # a copy: moving the field moves its gradients in place
-        results.append((picture.rgb.detach().cpu(), field.hidden_weight.grad.cpu().clone()))
+        results.append((image.rgb.detach().cpu(), field.hidden_weight.grad.cpu().clone()))
     for cpu, cuda in zip(*results, strict=True):
         torch.testing.assert_close(cuda, cpu, atol=1e-3 * cpu.abs().max().item(), rtol=1e-2)

@@ -1,4 +1,4 @@
-"""The hash grid: both back ends against each other, against an obvious twin, against differences."""
+"""The hash grid: back ends against each other, a naive reference, and finite differences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAYOUTS = [
     HashGridLayout(num_levels=3, features=1, log2_table_size=8, base_resolution=2, max_resolution=40),
     HashGridLayout(num_levels=1, features=4, log2_table_size=10, base_resolution=5, max_resolution=5),
     HashGridLayout(num_levels=12, features=2, log2_table_size=12, base_resolution=16, max_resolution=2048),
-    # larger than a core's cache, dense and hashed: the numba kernels find rows first and read them then
+    # larger than a core's cache, dense and hashed: the numba kernels work in blocks
     HashGridLayout(num_levels=2, features=2, log2_table_size=17, base_resolution=42, max_resolution=300),
 ]
 BACKENDS = ["torch", "numba"]
@@ -28,7 +28,7 @@ def problem(layout, n=257, seed=0):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layout_is_consistent(layout):
+def test_hashgrid_layout_is_consistent(layout):
     assert len(layout.resolutions) == layout.num_levels
     assert layout.resolutions[0] == layout.base_resolution
     assert layout.resolutions[-1] in (layout.max_resolution, layout.base_resolution)
@@ -42,14 +42,14 @@ def test_layout_is_consistent(layout):
 @pytest.mark.parametrize(
     "arguments", [{"num_levels": 0}, {"base_resolution": 200}, {"log2_table_size": 31}, {"features": 0}]
 )
-def test_bad_layouts_are_refused(arguments):
+def test_hashgrid_layout_rejects_invalid_sizes(arguments):
     with pytest.raises(ValueError, match="must"):
         HashGridLayout(**arguments)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_equals_the_obvious_twin(layout, backend):
+def test_hashgrid_equals_the_naive_reference(layout, backend):
     x, table = problem(layout, n=9)
     x = x.clamp(0, 1)
     expected = torch.stack([hashgrid_one_point(point, table, layout) for point in x])
@@ -59,7 +59,7 @@ def test_equals_the_obvious_twin(layout, backend):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_backends_agree_in_values_and_gradients(layout):
+def test_hashgrid_backends_agree(layout):
     results = []
     for backend in BACKENDS:
         x, table = (t.requires_grad_() for t in problem(layout))
@@ -71,7 +71,7 @@ def test_backends_agree_in_values_and_gradients(layout):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_gradient_of_points_is_the_slope(backend):
+def test_hashgrid_gradient_of_points_is_the_slope(backend):
     layout = HashGridLayout(num_levels=2, features=2, log2_table_size=10, base_resolution=3, max_resolution=6)
     x, table = problem(layout, n=400)
     x = x.clamp(0.02, 0.98).requires_grad_()
@@ -80,7 +80,7 @@ def test_gradient_of_points_is_the_slope(backend):
     for axis in range(3):
         shift = torch.zeros(3)
         shift[axis] = h
-        # a cell's border is a kink: leave the points next to one out
+        # a cell's border is a kink: skip the points next to one
         inside = torch.stack([((x * n) % 1 - 0.5).abs().amax(-1) < 0.49 for n in (3, 6)]).all(0)
         up = hashgrid(x.detach() + shift, table, layout, backend).sum(-1)
         down = hashgrid(x.detach() - shift, table, layout, backend).sum(-1)
@@ -89,7 +89,7 @@ def test_gradient_of_points_is_the_slope(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_linear_function_is_reproduced(backend):
+def test_hashgrid_reproduces_linear_functions(backend):
     """Trilinear interpolation is exact on linear functions where no vertex is hashed."""
     layout = HashGridLayout(num_levels=1, features=1, log2_table_size=12, base_resolution=7, max_resolution=7)
     side = torch.arange(8) / 7
@@ -102,7 +102,7 @@ def test_a_linear_function_is_reproduced(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_points_outside_are_clamped_and_get_no_gradient(backend):
+def test_hashgrid_clamps_points_outside_without_gradient(backend):
     layout = LAYOUTS[1]
     _, table = problem(layout)
     outside = torch.tensor([[-0.5, 0.3, 0.6], [0.2, 7.0, 0.1], [float("nan"), 0.5, 0.5]]).requires_grad_()
@@ -115,7 +115,7 @@ def test_points_outside_are_clamped_and_get_no_gradient(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_no_points(backend):
+def test_hashgrid_of_no_points(backend):
     layout = LAYOUTS[0]
     table = torch.zeros(layout.num_rows, layout.features, requires_grad=True)
     out = hashgrid(torch.empty(0, 3), table, layout, backend)
@@ -124,7 +124,7 @@ def test_no_points(backend):
     assert table.grad.abs().sum() == 0
 
 
-def test_threads_change_nothing():
+def test_hashgrid_numba_is_the_same_on_any_number_of_threads():
     layout = LAYOUTS[0]
     threads = torch.get_num_threads()
     results = []
@@ -139,7 +139,7 @@ def test_threads_change_nothing():
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_what_does_not_fit_is_refused():
+def test_hashgrid_rejects_wrong_shapes_and_types():
     layout = LAYOUTS[0]
     with pytest.raises(ValueError, match="table of shape"):
         hashgrid(torch.rand(4, 3), torch.zeros(5, 2), layout)
@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_refused():
         hashgrid(torch.rand(4, 3).double(), torch.zeros(layout.num_rows, 2), layout, "numba")
 
 
-def test_auto_takes_the_reference_for_doubles():
+def test_hashgrid_auto_uses_torch_for_float64():
     layout = LAYOUTS[1]
     x, table = (t.double() for t in problem(layout, n=5))
     assert hashgrid(x, table, layout).dtype == torch.float64

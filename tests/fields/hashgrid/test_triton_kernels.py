@@ -1,4 +1,4 @@
-"""The hash grid in Triton: interpreted on the CPU against the torch reference, and on a GPU."""
+"""The hash grid in Triton against the torch reference: interpreted on the CPU, and on a GPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from dreamfusion3d.fields.hashgrid import hashgrid
 from dreamfusion3d.fields.hashgrid.layout import HashGridLayout
 
-pytest.importorskip("triton", reason="Triton is made for Linux alone")
+pytest.importorskip("triton", reason="Triton needs Linux")
 
 LAYOUTS = [
     HashGridLayout(num_levels=4, features=2, log2_table_size=12, base_resolution=4, max_resolution=64),
@@ -18,7 +18,7 @@ LAYOUTS = [
 
 
 def problem(layout, dtype, device="cpu", n=300):
-    """More than one program has, some points outside, one that is no number."""
+    """Points of more than one program, some outside the box and one with a NaN."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(n, 3, generator=generator) * 1.2 - 0.1
     x[0, 1] = float("nan")
@@ -26,16 +26,16 @@ def problem(layout, dtype, device="cpu", n=300):
     return x.to(device), table.to(device)
 
 
-def values_and_gradients(layout, dtype, backend, device="cpu", n=300, **how):
+def values_and_gradients(layout, dtype, backend, device="cpu", n=300, **options):
     x, table = (t.requires_grad_() for t in problem(layout, dtype, device, n))
-    out = hashgrid(x, table, layout, backend, **how)
+    out = hashgrid(x, table, layout, backend, **options)
     (out * torch.linspace(-1, 1, out.numel(), device=device).view_as(out)).sum().backward()
     return out.detach(), x.grad, table.grad.float()
 
 
 def agree(layout, dtype, device="cpu", n=300):
-    # the reference sums a half table's gradients in halves, ours in floats; and a row of the coarsest
-    # level adds up tens of thousands of points, in any order on a GPU
+    # torch sums the gradients of a float16 table in float16, Triton in float32; and a row of the coarsest
+    # level sums tens of thousands of points, in any order on a GPU
     close = 1e-2 if dtype != torch.float32 else 1e-5 if device == "cpu" else 2e-4
     expected = values_and_gradients(layout, dtype, "torch", device, n)
     found = values_and_gradients(layout, dtype, "triton", device, n)
@@ -43,54 +43,54 @@ def agree(layout, dtype, device="cpu", n=300):
         torch.testing.assert_close(one, other.to(one), atol=close * float(other.abs().max()), rtol=close)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are compiled, see the GPU's test")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="compiled kernels are tested on the GPU")
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_interpreted_it_equals_the_reference(layout):
+def test_interpreted_hashgrid_triton_equals_torch(layout):
     agree(layout, torch.float32)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are compiled, see the GPU's test")
-def test_a_table_of_halves_is_read_as_it_is():
+@pytest.mark.skipif(torch.cuda.is_available(), reason="compiled kernels are tested on the GPU")
+def test_hashgrid_triton_reads_float16_tables():
     agree(LAYOUTS[0], torch.float16)
 
 
-def halves_agree(layout, factor, device="cpu", n=300):
-    """Whatever the size of the gradients: they are scaled before they are rounded."""
+def half_precision_grads_agree(layout, factor, device="cpu", n=300):
+    """Gradients of any size agree, because they are scaled before they are rounded."""
     sums = []
-    for how in (False, True):
+    for half in (False, True):
         x, table = problem(layout, torch.float32, device, n)
         table.requires_grad_()
-        out = hashgrid(x, table, layout, "triton", half_precision_grads=how)
+        out = hashgrid(x, table, layout, "triton", half_precision_grads=half)
         (out * torch.linspace(-factor, factor, out.numel(), device=device).view_as(out)).sum().backward()
         sums.append(table.grad)
     exact, found = sums
     assert found.dtype == torch.float32
-    assert not torch.equal(found, exact)  # they were halves
+    assert not torch.equal(found, exact)  # they were summed in float16
     torch.testing.assert_close(found, exact, atol=2e-3 * float(exact.abs().max()), rtol=2e-2)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are compiled, see the GPU's test")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="compiled kernels are tested on the GPU")
 @pytest.mark.parametrize("factor", [1e-7, 1.0, 1e6])
-def test_sums_in_halves(factor):
-    halves_agree(LAYOUTS[0], factor)
+def test_half_precision_grads(factor):
+    half_precision_grads_agree(LAYOUTS[0], factor)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("factor", [1e-7, 1.0, 1e6])
-def test_on_a_gpu_sums_in_halves(factor):
-    halves_agree(LAYOUTS[0], factor, "cuda", n=100_000)
+def test_half_precision_grads_on_gpu(factor):
+    half_precision_grads_agree(LAYOUTS[0], factor, "cuda", n=100_000)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_on_a_gpu_it_equals_the_reference(layout, dtype):
+def test_hashgrid_triton_on_gpu_equals_torch(layout, dtype):
     agree(layout, dtype, "cuda", n=100_000)
 
 
-def test_no_points():
+def test_hashgrid_triton_of_no_points():
     table = torch.zeros(LAYOUTS[0].num_rows, 2, requires_grad=True)
     out = hashgrid(torch.empty(0, 3), table, LAYOUTS[0], "triton")
     assert out.shape == (0, LAYOUTS[0].output_dim)
@@ -98,7 +98,7 @@ def test_no_points():
     assert table.grad.abs().max() == 0
 
 
-def test_what_it_does_not_take_is_refused():
+def test_hashgrid_triton_rejects_unsupported_inputs():
     odd = HashGridLayout(num_levels=1, features=3, base_resolution=2, max_resolution=2)
     with pytest.raises(ValueError, match="features"):
         hashgrid(torch.rand(4, 3), torch.zeros(odd.num_rows, 3), odd, "triton")
