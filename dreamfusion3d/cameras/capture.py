@@ -82,8 +82,16 @@ def read_photos(folder: Path, *, up: UpAxis = "z", max_size: int | None = None) 
         up: The file's upward axis; poses are turned to +Y up and keep the file's unit of length.
         max_size: Photos whose longer side exceeds so many pixels are downscaled.
 
+    Returns:
+        RGBA images of shape (b, h, w, 4), their cameras and their names.
+
     Raises:
         InputError: A file is missing or invalid; the message names it.
+
+    Example:
+        >>> photos = read_photos(Path("photos"))
+        >>> photos.rgba.shape[-1], len(photos.cameras)
+        (4, 6)
     """
     path = find_transforms_file(folder)
     transforms = _read_transforms(path)

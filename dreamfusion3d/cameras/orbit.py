@@ -24,7 +24,24 @@ ORBIT_ELEVATION_DEG = (-10.0, 85.0)
 
 @dataclass(frozen=True)
 class OrbitCameras:
-    """``b`` pinhole cameras that orbit the origin and share one image size."""
+    """``b`` pinhole cameras that orbit the origin and share one image size.
+
+    Azimuth 0 sees the front (+Z) and grows toward +X; elevation grows upward. Rays leave through pixel centers.
+
+    Attributes:
+        azimuth_deg: Azimuths in degrees, of shape (b,).
+        elevation_deg: Elevations in degrees, of shape (b,).
+        distance: Distances from the origin in scene units, of shape (b,).
+        fov_deg: Vertical fields of view in degrees, of shape (b,).
+        height: Image height in pixels.
+        width: Image width in pixels.
+
+    Example:
+        >>> front, distance = torch.zeros(1), torch.full((1,), 2.9)
+        >>> cameras = OrbitCameras(front, front, distance, torch.full((1,), 33.0), height=64, width=64)
+        >>> cameras.camera_to_world[0, :3, 3]
+        tensor([0.0000, 0.0000, 2.9000])
+    """
 
     azimuth_deg: Float[Tensor, " b"]
     elevation_deg: Float[Tensor, " b"]
@@ -164,8 +181,16 @@ def sample_orbit_cameras(
             samples orthogonal views).
         antipodal: Place the second half of the cameras opposite the first, at the same elevations.
 
+    Returns:
+        ``count`` cameras that look at the origin.
+
     Raises:
         InputError: ``antipodal`` with an odd ``count``.
+
+    Example:
+        >>> cameras = sample_orbit_cameras(4, generator=torch.Generator().manual_seed(0), size=32)
+        >>> len(cameras), cameras.height
+        (4, 32)
     """
     if antipodal and count % 2:
         raise InputError(f"antipodal views come in pairs, so their number must be even, not {count}")

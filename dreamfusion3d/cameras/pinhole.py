@@ -15,7 +15,21 @@ from dreamfusion3d.cameras.orbit import OrbitCameras
 
 @dataclass(frozen=True)
 class PinholeCameras:
-    """``b`` pinhole cameras with arbitrary poses that share one image size. Lengths in scene units or pixels."""
+    """``b`` pinhole cameras with arbitrary poses that share one image size.
+
+    Attributes:
+        camera_to_world: Rigid transforms of shape (b, 4, 4), with columns right, up, backward and position; lengths in
+            scene units.
+        focal: Focal lengths along u and v in pixels, of shape (b, 2).
+        principal_point: Coordinates u and v of the optical axis in pixels, of shape (b, 2).
+        height: Image height in pixels.
+        width: Image width in pixels.
+
+    Example:
+        >>> pinhole = PinholeCameras.from_orbit(cameras)
+        >>> pinhole.focal.shape
+        torch.Size([2, 2])
+    """
 
     camera_to_world: Float[Tensor, "b 4 4"]  # rigid; columns right, up, backward, position
     focal: Float[Tensor, "b 2"]  # along u and v

@@ -7,6 +7,11 @@ class InputError(Exception):
     """Invalid input; the command line prints it as one line and exits with code 2.
 
     The message states what is wrong, why, and what to do instead.
+
+    Example:
+        >>> resolve_config("fast")
+        Traceback (most recent call last):
+        dreamfusion3d.core.errors.InputError: ...
     """
 
 

@@ -25,6 +25,11 @@ class Render:
         opacity: Accumulated opacity.
         depth: Expected distance along the ray in scene units; 0 where nothing is hit.
         normals: World-space normals premultiplied by opacity; None if not requested.
+
+    Example:
+        >>> empty = Render(torch.zeros(1, 8, 8, 3), torch.zeros(1, 8, 8), torch.zeros(1, 8, 8))
+        >>> empty.over(torch.ones(1, 3)).mean()
+        tensor(1.)
     """
 
     rgb: Float[Tensor, "b h w 3"]
@@ -49,7 +54,17 @@ class Field(Protocol):
 
 @dataclass(frozen=True)
 class Mesh:
-    """A triangle mesh, counterclockwise seen from outside, in the world frame (+Y up, +Z front)."""
+    """A triangle mesh, counterclockwise seen from outside, in the world frame (+Y up, +Z front).
+
+    Attributes:
+        vertices: Positions of shape (v, 3), in scene units within [-1, 1]^3 unless stated otherwise.
+        faces: Vertex indices of shape (f, 3).
+
+    Example:
+        >>> triangle = Mesh(np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]), np.array([[0, 1, 2]]))
+        >>> triangle.faces.shape
+        (1, 3)
+    """
 
     vertices: Float[np.ndarray, "v 3"]
     faces: Int[np.ndarray, "f 3"]
@@ -60,6 +75,9 @@ class TexturedMesh:
     """A mesh with a UV atlas. Vertices are split along UV seams; ``normals`` are continuous across them.
 
     Attributes:
+        vertices: Positions of shape (v, 3).
+        faces: Vertex indices of shape (f, 3).
+        normals: Unit normals of shape (v, 3).
         uv: Texture coordinates, origin at the bottom left (OBJ's and trimesh's convention).
         texture: sRGB-encoded base color; row 0 is the top.
         normal_map: Tangent-space normals, (n + 1) / 2, green along +v (glTF). Present if and only if ``tangents`` is.
@@ -67,6 +85,12 @@ class TexturedMesh:
         occlusion: Fraction of ambient light that reaches the surface; 255 where it is unoccluded.
         quads: If true, every two consecutive faces (a, b, c) and (a, c, d) are halves of a quad; seams may separate
             them.
+
+    Example:
+        >>> textured.uv.shape == (len(textured.vertices), 2)
+        True
+        >>> textured.texture.dtype
+        dtype('uint8')
     """
 
     vertices: Float[np.ndarray, "v 3"]

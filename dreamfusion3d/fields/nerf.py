@@ -34,6 +34,11 @@ class NerfField(HashGridMlp):
         config: size of the hash grid and the MLP, and the initial blob.
         generator: draws the parameters; they are created on its device.
         init: initial density and albedo, in place of the blob.
+
+    Example:
+        >>> field = NerfField(Config().field, generator=torch.Generator().manual_seed(0))
+        >>> field.density(torch.zeros(1, 3)).shape, field.albedo(torch.zeros(1, 3)).shape
+        (torch.Size([1]), torch.Size([1, 3]))
     """
 
     sharpness: Tensor

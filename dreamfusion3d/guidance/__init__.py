@@ -54,8 +54,16 @@ def load_guidance(
         device: Device of a guidance that trains a network.
         warn: Receives one line per plugin that cannot be imported; such a plugin is skipped.
 
+    Returns:
+        A callable ``(x, t, score_model, *, generator) -> GuidanceOutput`` with ``state_dict`` and ``load_state_dict``.
+
     Raises:
         InputError: No installed package provides a working guidance of this name.
+
+    Example:
+        >>> guidance = load_guidance(Config().guidance)
+        >>> guidance.state_dict()
+        {}
     """
     if settings.type in _FUNCTIONS:
         return StatelessGuidance(_FUNCTIONS[settings.type])

@@ -37,12 +37,25 @@ def csd(
     scale: float = 1.0,
     weighting: Weighting = "x0",
 ) -> GuidanceOutput:
-    """Compute the CSD loss of images ``x`` at times ``t``; arguments and mean as in `sds`.
+    """Compute the CSD loss of images ``x`` at times ``t``, a mean over images and pixels.
 
     Args:
+        x: Images in the prior's space, of shape (b, c, u, v).
+        t: Times in [0, 1], of shape (b,).
+        alpha_sigma: Signal and noise levels at ``t``, each of shape (b,).
         conditional: Prediction of x_0 with the prompt.
         unconditional: Prediction of x_0 without it.
+        noise: Standard normal noise in the shape of ``x``.
         scale: Factor of the gradient. SDS at this scale is CSD plus SDS of the unconditional prediction.
+        weighting: See `residual_weight`.
+
+    Returns:
+        The loss, a scalar whose gradient is the guidance, and the predicted x_0 of shape (b, c, u, v).
+
+    Example:
+        >>> output = csd(x, t, (alpha, sigma), lambda x_t, t: 0.5 * x_t, lambda x_t, t: 0 * x_t, noise=noise)
+        >>> output.x0.shape == x.shape
+        True
     """
     alpha, sigma = per_image(alpha_sigma)
     with torch.no_grad():

@@ -45,15 +45,26 @@ def ism(
     stride: float = 0.2,
     weighting: Weighting = "x0",
 ) -> GuidanceOutput:
-    """Compute the ISM loss of images ``x`` at times ``t``; arguments and mean as in `sds`.
+    """Compute the ISM loss of images ``x`` at times ``t``, a mean over images and pixels.
 
     Args:
-        alpha_sigma: Noise schedule, a function of times.
+        x: Images in the prior's space, of shape (b, c, u, v).
+        t: Times in [0, 1], of shape (b,).
+        alpha_sigma: Noise schedule: returns signal and noise levels at given times.
         denoise: Guided prediction of x_0.
         unconditional: Prediction of x_0 without the prompt, evaluated once per ``stride``.
-        noise: Noise of the first inversion step only.
+        noise: Noise of the first inversion step only, in the shape of ``x``.
         interval: The paper's delta_T / 1000.
         stride: The paper's delta_S / 1000.
+        weighting: See `residual_weight`.
+
+    Returns:
+        The loss, a scalar whose gradient is the guidance, and the predicted x_0 of shape (b, c, u, v).
+
+    Example:
+        >>> output = ism(x, t, prior.alpha_sigma, lambda x_t, t: x_t, lambda x_t, t: 0 * x_t, noise=noise)
+        >>> output.x0.shape == x.shape
+        True
     """
     s = (t - interval).clamp(min=MIN_TIME)
     steps = math.ceil(float((s - MIN_TIME).max()) / stride)

@@ -30,12 +30,21 @@ def sds(
     The loss is a mean over images and pixels, so neither the number of views nor the resolution changes the step size.
 
     Args:
-        x: Images in the prior's space.
-        t: Times in [0, 1], one per image.
-        alpha_sigma: Signal and noise levels at ``t``.
+        x: Images in the prior's space, of shape (b, c, u, v).
+        t: Times in [0, 1], of shape (b,).
+        alpha_sigma: Signal and noise levels at ``t``, each of shape (b,).
         denoise: Guided prediction of x_0 from ``(x_t, t)``.
-        noise: Standard normal noise.
+        noise: Standard normal noise in the shape of ``x``.
         weighting: See `residual_weight`.
+
+    Returns:
+        The loss, a scalar whose gradient is the guidance, and the predicted x_0 of shape (b, c, u, v).
+
+    Example:
+        >>> x = torch.zeros(1, 3, 8, 8, requires_grad=True)
+        >>> output = sds(x, t, (alpha, sigma), lambda x_t, t: torch.ones_like(x_t), noise=noise)
+        >>> output.loss
+        tensor(0.5000, grad_fn=<MulBackward0>)
     """
     alpha, sigma = per_image(alpha_sigma)
     with torch.no_grad():

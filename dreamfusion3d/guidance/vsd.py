@@ -44,11 +44,24 @@ def vsd(
     noise: Float[Tensor, "b c u v"],
     weighting: Weighting = "x0",
 ) -> GuidanceOutput:
-    """Compute the VSD loss of images ``x`` at times ``t``; arguments and mean as in `sds`.
+    """Compute the VSD loss of images ``x`` at times ``t``, a mean over images and pixels.
 
     Args:
+        x: Images in the prior's space, of shape (b, c, u, v).
+        t: Times in [0, 1], of shape (b,).
+        alpha_sigma: Signal and noise levels at ``t``, each of shape (b,).
         denoise: Guided prediction of x_0.
         denoise_q: Prediction of x_0 under the images' own distribution q.
+        noise: Standard normal noise in the shape of ``x``.
+        weighting: See `residual_weight`.
+
+    Returns:
+        The loss, a scalar whose gradient is the guidance, and the predicted x_0 of shape (b, c, u, v).
+
+    Example:
+        >>> output = vsd(x, t, (alpha, sigma), lambda x_t, t: 0.5 * x_t, lambda x_t, t: x_t, noise=noise)
+        >>> output.loss.shape
+        torch.Size([])
     """
     alpha, sigma = per_image(alpha_sigma)
     with torch.no_grad():

@@ -27,8 +27,20 @@ def load_prior(name: str | PriorConfig = EMBEDDED, *, device: torch.device | str
     A name is the first of these that exists: "embedded", a folder written by ``train-prior`` or in diffusers'
     format, an installed plug-in, or a hub id.
 
+    Args:
+        name: The name, or settings that contain it.
+        device: Device of the network, unless the settings name another.
+
+    Returns:
+        The frozen prior.
+
     Raises:
         InputError: The prior does not exist, or is gated, damaged, pickled or of an unsupported family.
+
+    Example:
+        >>> prior = load_prior()
+        >>> prior.name, prior.camera_conditioned
+        ('embedded', True)
     """
     import torch
 

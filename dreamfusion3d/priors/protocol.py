@@ -85,6 +85,16 @@ class Prior(Protocol):
 
     Times are in [0, 1] and x_t = alpha(t) x_0 + sigma(t) eps. Whatever the network predicts (noise, velocity
     or flow), ``denoise`` returns the predicted x_0.
+
+    Attributes:
+        name: Name of the model, recorded in asset.json.
+        sha256: Digest of the weights; another digest is another run.
+        camera_conditioned: True if ``denoise`` uses the cameras, so that prompts need no view words.
+
+    Example:
+        >>> isinstance(load_prior(), Prior)
+        True
+        >>> alpha, sigma = prior.alpha_sigma(torch.tensor([0.5]))
     """
 
     name: str

@@ -86,6 +86,19 @@ def encode_prompts(prior: Prior, prompt: str, settings: PromptConfig) -> Prompts
 
     A camera-conditioned prior gets neither view prompts nor Perp-Neg. Without Perp-Neg a negative prompt replaces
     the empty prompt of classifier-free guidance.
+
+    Args:
+        prior: The prior whose text encoder is used.
+        prompt: The prompt.
+        settings: Templates of view-dependent prompts, negative prompt and strength of Perp-Neg.
+
+    Returns:
+        The conditioning per camera, for ``distill_field`` and ``distill_texture``.
+
+    Example:
+        >>> prompts = encode_prompts(prior, "a red mug", Config().prompts)
+        >>> len(prompts.conditioning(cameras).cond) == len(cameras)
+        True
     """
     negative = settings.negative or ""
     if prior.camera_conditioned or not (settings.view_dependent or settings.perp_neg > 0):

@@ -72,11 +72,18 @@ def render_mesh(textured: TexturedMesh, cameras: RayCameras, *, supersample: int
     """Render a mesh with anti-aliasing, on the CPU.
 
     Args:
+        textured: the mesh, in scene units.
+        cameras: ``b`` cameras.
         supersample: subpixels along a pixel's side.
         shading: False renders the base color alone.
 
     Returns:
         A `Render` whose depth is the mean distance of what a pixel hits.
+
+    Example:
+        >>> image = render_mesh(textured, cameras)
+        >>> image.opacity.shape
+        torch.Size([2, 16, 16])
     """
     cameras = cameras.to("cpu")
     height, width = cameras.height * supersample, cameras.width * supersample

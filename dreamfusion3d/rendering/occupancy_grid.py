@@ -31,6 +31,16 @@ class OccupancyGrid:
     A cell is occupied where its maximum exceeds ``threshold``, or the mean of all cells if that is lower, so that
     a new, faint field keeps its cells. The threshold is a density per scene unit: 0.3 gives an opacity of 1 % over
     the renderer's default step of 0.027.
+
+    Args:
+        resolution: Cells along each axis of [-1, 1]^3.
+        device: Device of the grid.
+        threshold: Density per scene unit above which a cell is occupied.
+
+    Example:
+        >>> occupancy = OccupancyGrid.from_field(field.density, 16, torch.Generator().manual_seed(0))
+        >>> occupancy.binary.shape
+        torch.Size([16, 16, 16])
     """
 
     def __init__(self, resolution: int = 48, device: torch.device | str = "cpu", *, threshold: float = 0.3) -> None:

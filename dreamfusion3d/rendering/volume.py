@@ -93,6 +93,14 @@ def render_field(
         occupancy: occupied cells over [-1, 1]^3; samples are taken in these alone.
         generator: draws one jitter per ray.
         settings: step size, shading and shading budget.
+
+    Returns:
+        Images of shape (b, h, w, 3) with opacity, depth in scene units, and normals if the shading needs them.
+
+    Example:
+        >>> image = render_field(field, cameras, occupancy=occupancy, generator=generator)
+        >>> image.rgb.shape
+        torch.Size([2, 16, 16, 3])
     """
     return render_field_with_aux(field, cameras, occupancy=occupancy, generator=generator, settings=settings)[0]
 

@@ -65,6 +65,12 @@ def distill_field(
 
     Raises:
         InputError: the budget is too small, memory runs out in the smallest plan, or gradients stay non-finite.
+
+    Example:
+        >>> steps = distill_field(field, prior, prompts, config, generator=torch.Generator().manual_seed(0))
+        >>> step = next(steps)
+        >>> step.index, "guidance" in step.losses
+        (1, True)
     """
     sample_cameras = sample_cameras or orbit_sampler(config)
     # an initial volume has found the shape: skip the first steps and the largest times

@@ -89,6 +89,12 @@ def fit_photos(
 
     Yields:
         One ``Step`` per optimization step; its metric is a running PSNR in dB.
+
+    Example:
+        >>> for step in fit_photos(field, photos, config, generator=generator):
+        ...     print(step.index, step.metric)
+        1 ... dB
+        2 ... dB
     """
     optim, device = config.optim, generator.device
     photos, background = photos.to(device), background or estimate_background(photos)

@@ -64,6 +64,11 @@ def distill_texture(
 
     Raises:
         InputError: as for `distill_field`.
+
+    Example:
+        >>> steps = distill_texture(texture_field, mesh, normals, prior, prompts, config, 10, generator=generator)
+        >>> next(steps).total
+        10
     """
     warnings: list[str] = []
     guidance_loss = DistillationLoss.from_config(prior, prompts, config, generator.device, warnings.append)

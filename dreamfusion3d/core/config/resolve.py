@@ -53,8 +53,16 @@ def resolve_config(
         **overrides: Settings with ``__`` for the dot (``mesh__max_faces=5000``); None is ignored, so that absent
             command-line options pass through.
 
+    Returns:
+        The checked settings. Later sources win: quality, preset, file, sets, overrides.
+
     Raises:
         InputError: A name is unknown or a value is invalid.
+
+    Example:
+        >>> config = resolve_config("draft", sets=["optim.steps=50"], mesh__max_faces=5000)
+        >>> config.optim.steps, config.mesh.max_faces
+        (50, 5000)
     """
     if quality not in QUALITY_PRESETS:
         raise InputError(f"quality {quality!r} is not one of {', '.join(QUALITIES)}")

@@ -178,6 +178,17 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of a run: an immutable tree of sections, each a dataclass of numbers, names and ranges.
+
+    ``resolve_config`` makes one and checks it; ``dreamfusion3d config show`` lists all settings.
+
+    Example:
+        >>> Config().optim.steps
+        300
+        >>> Config().mesh.formats
+        ('glb',)
+    """
+
     prior: PriorConfig = PriorConfig()
     prompts: PromptConfig = PromptConfig()
     guidance: GuidanceConfig = GuidanceConfig()
