@@ -148,15 +148,8 @@ class LiveTable:
             table.add_column(title, width=width, no_wrap=True, overflow="ellipsis")
         for number, row in sorted(self.rows.items()):
             elapsed = f"{time.monotonic() - row['start_time']:.0f} s" if "start_time" in row else ""
-            cells = [
-                str(number),
-                row.get("name", ""),
-                str(row.get("attempt", "")),
-                row.get("stage", ""),
-                row.get("steps", ""),
-                elapsed,
-            ]
-            table.add_row(*(Text(cell) for cell in cells))
+            cells = (number, *(row.get(key, "") for key in ("name", "attempt", "stage", "steps")), elapsed)
+            table.add_row(*(Text(str(cell)) for cell in cells))
         return table
 
 

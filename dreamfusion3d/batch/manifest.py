@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from dreamfusion3d.batch.manifest_formats import Cells, UnreadableError, read_rows
 from dreamfusion3d.core.config import Config, did_you_mean, resolve_config, setting_types
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.slug import check_prompt
+from dreamfusion3d.core.slug import check_prompt, slugify
 
 MAX_MANIFEST_BYTES = 32 << 20
 MAX_MANIFEST_ROWS = 100_000
@@ -47,6 +47,10 @@ class ManifestRow:
     has_seed_list: bool
     quality: str
     config: Config
+
+    @property
+    def slug(self) -> str | None:
+        return None if self.name is None else slugify(self.name)
 
 
 class ManifestError(InputError):

@@ -22,11 +22,7 @@ class UnreadableError(Exception):
 
 
 def read_rows(suffix: str, text: str) -> RowIterator | None:
-    """Read the rows of a manifest lazily, in the format of its file name's suffix; None if it is unknown.
-
-    Raises:
-        UnreadableError: the file cannot be read any further (while iterating).
-    """
+    """Read rows lazily, in the format of a file name's suffix (None if unknown). May raise UnreadableError."""
     reader = _READERS.get(suffix.lower())
     return None if reader is None else reader(text)
 

@@ -71,7 +71,7 @@ def expand_rows(path: Path, rows: Sequence[ManifestRow], num_seeds: int | None =
                     problems.append(f"{path}:{row.line}: the same asset as in line {line_by_digest[key]}; remove one")
                 elif name in line_by_name:
                     problems.append(
-                        f"{path}:{row.line}: the folder {name!r} is already used by line {line_by_name[name]}; change a name"
+                        f"{path}:{row.line}: the folder {name!r} is that of line {line_by_name[name]}; change a name"
                     )
                 line_by_name.setdefault(name, row.line)
                 line_by_digest.setdefault(key, row.line)
@@ -79,16 +79,7 @@ def expand_rows(path: Path, rows: Sequence[ManifestRow], num_seeds: int | None =
     if problems:
         raise ManifestError(sort_by_line(problems))
     return [
-        Item(
-            folder_names[i, seed],
-            row.prompt,
-            seed,
-            row.config,
-            row.quality,
-            row.line,
-            i,
-            None if row.name is None else slugify(row.name),
-        )
+        Item(folder_names[i, seed], row.prompt, seed, row.config, row.quality, row.line, i, row.slug)
         for i, row in enumerate(rows)
         for seed in _row_seeds(row, num_seeds)
     ]

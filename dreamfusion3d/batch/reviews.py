@@ -71,11 +71,8 @@ def read_reviews(out: Path) -> ReviewLog:
 def edit_reviews(out: Path, say: Callable[[str], None] = lambda line: None) -> Iterator[ReviewLog]:
     """Open the review for editing; it is written on exit if it has changed and no error was raised.
 
-    Threads and processes take turns. A damaged file is backed up as review.damaged.json,
-    review.damaged_2.json, ..., which ``say`` reports.
-
-    Raises:
-        InputError: another process has locked the file for LOCK_TIMEOUT_SECONDS.
+    Threads and processes take turns; raises InputError after LOCK_TIMEOUT_SECONDS. A damaged file is backed
+    up as review.damaged.json, review.damaged_2.json, ..., which ``say`` reports.
     """
     with _thread_lock, _wait_for_lock(out):
         review = read_reviews(out)
@@ -94,11 +91,7 @@ def apply_decision(review: ReviewLog, name: str, sha256: str, change: ReviewEntr
 
     Keys missing from ``change`` keep their values, so that a note and a verdict from two windows both survive.
 
-    Args:
-        facts: prompt and seed, stored to make the file readable.
-
-    Raises:
-        InputError: the verdict or note is invalid.
+    ``facts`` (prompt, seed) only make the file readable. Raises InputError if verdict or note is invalid.
     """
     entry = dict(review.decision_for(name, sha256))
     if "verdict" in change:

@@ -26,13 +26,10 @@ PriorHashes = Mapping[PriorConfig, str]  # sha256 of the priors that were loaded
 def check_prompts(manifest: Path, items: Sequence[Item]) -> tuple[dict[PriorConfig, str], list[str]]:
     """Check every prompt against priors that load quickly: the embedded one and `train-prior` folders.
 
-    Workers check the prompts of other priors.
+    Workers check the prompts of other priors. Raises ManifestError with all rejected prompts and missing priors.
 
     Returns:
         The sha256 of each prior that was loaded, and warnings with their lines.
-
-    Raises:
-        ManifestError: lists every rejected prompt and every missing prior.
     """
     from dreamfusion3d.priors.loading import is_pixel_prior_folder, load_prior, prior_exists
     from dreamfusion3d.priors.view_prompts import prompt_warnings

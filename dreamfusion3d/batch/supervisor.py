@@ -84,11 +84,7 @@ class Supervisor:
         return self.stop_signals > 0
 
     def run(self) -> None:
-        """Make all items, or as many as a stop signal allows.
-
-        Raises:
-            InputError: no worker starts, or the folder cannot be written.
-        """
+        """Make all items, until stopped. Raises InputError if no worker starts or the folder is not writable."""
         with self._handle_signals():
             try:
                 while self._work_left() and self.stop_signals < 2:
@@ -124,16 +120,9 @@ class Supervisor:
         self.queue.remove(pending)
         self.running[handle.number] = pending
         item = pending.item
-        task = Task(
-            item.name,
-            item.prompt,
-            item.seed,
-            configs.config_to_dict(item.config),
-            str(self.out),
-            self.overwrite,
-            item.asset_name,
-        )
-        handle.assign(task)
+        config = configs.config_to_dict(item.config)
+        out = str(self.out)
+        handle.assign(Task(item.name, item.prompt, item.seed, config, out, self.overwrite, item.asset_name))
         self.reporter.on_event(Event("started", item.name, handle.number, attempt=pending.attempts + 1))
 
     def _process_messages(self) -> None:

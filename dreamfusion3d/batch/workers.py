@@ -187,15 +187,8 @@ class LocalPool:
         return ProcessWorkerHandle(number, self.devices[number - 1], self.runner_factory, self.threads, log)
 
     def wait_for_messages(self, handles: Sequence[WorkerHandle], timeout: float) -> None:
-        wait(
-            [
-                waitable
-                for handle in handles
-                if isinstance(handle, ProcessWorkerHandle)
-                for waitable in handle.waitables
-            ],
-            timeout,
-        )
+        processes = [handle for handle in handles if isinstance(handle, ProcessWorkerHandle)]
+        wait([waitable for handle in processes for waitable in handle.waitables], timeout)
 
 
 @contextlib.contextmanager

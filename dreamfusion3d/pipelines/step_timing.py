@@ -79,11 +79,7 @@ def measure_step_seconds(prior: Prior, config: Config, device: torch.device) -> 
 
 
 def plan_step_memory(prior: Prior, config: Config, device: torch.device, memory_budget: int | None) -> dict[str, Any]:
-    """Predict the memory of a step: planned for ``memory_budget`` bytes, keeping everything, and the minimum.
-
-    Raises:
-        InputError: the budget is below the minimum.
-    """
+    """Predict the memory of a step: planned for ``memory_budget`` bytes, keeping everything, and the minimum."""
     field = NerfField(config.field, generator=seeded_generator(0, "field", device))
     text = encode_prompts(prior, _supported_prompt(prior), config.prompts)
     all_plans = enumerate_step_plans(

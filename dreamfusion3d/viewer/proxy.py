@@ -24,9 +24,7 @@ _patch_lock = threading.Lock()
 def guarded_server(port: int, label: str) -> Iterator[tuple[Any, LocalAuth]]:
     """Start a viser server on loopback; yields it with its authentication.
 
-    Raises:
-        MissingExtraError: viser is not installed.
-        InputError: the port is in use, or this version of viser cannot be protected.
+    Raises MissingExtraError without viser; InputError if the port is in use or this viser cannot be protected.
     """
     try:
         import viser

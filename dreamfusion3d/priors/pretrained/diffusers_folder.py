@@ -54,11 +54,7 @@ class DiffusersFolder:
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
 
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> Any:
-        """Load ``part`` as a frozen network of a diffusers or transformers class.
-
-        Raises:
-            InputError: the weights are missing, pickled, damaged or incomplete.
-        """
+        """Load ``part`` as a frozen network. Raises InputError if weights are missing, pickled or damaged."""
         path = self.path / part
         variant = select_weights(self.file_names(part), part, self.variant, str(self.path))[1]
         # the two libraries name this argument differently, and each warns about the other's name
@@ -87,11 +83,7 @@ class DiffusersFolder:
     def build_module(
         self, part: str, build: Callable[[dict[str, Any], dict[str, torch.Tensor]], Any], dtype: torch.dtype
     ) -> Any:
-        """Build ``part``, whose class diffusers lacks, from its config and tensors; the result is frozen.
-
-        Raises:
-            InputError: as for `load_module`.
-        """
+        """Build ``part``, whose class diffusers lacks, from its config and tensors. Raises like `load_module`."""
         path, config = self.path / part, self.config(part)
         weights = select_weights(self.file_names(part), part, self.variant, str(self.path))[0]
         try:

@@ -52,9 +52,7 @@ BLOCK_PATTERN = re.compile(r"(input|output)_blocks\.(\d+)\.(\d+)\.(.+)")
 def convert_mvdream_config(mvdream_config: Mapping[str, Any]) -> dict[str, Any]:
     """Translate MVDream's config into the arguments of UNet2DConditionModel.
 
-    Raises:
-        InputError: the network has no counterpart in diffusers.
-        KeyError: the config is incomplete.
+    Raises InputError if the network has no counterpart in diffusers, KeyError if the config is incomplete.
     """
     unsupported = [key for key in UNSUPPORTED_SETTINGS if mvdream_config.get(key)]
     if unsupported:
@@ -119,9 +117,7 @@ def _convert_resnet_key(key: str) -> str:
 def build_mvdream_unet(mvdream_config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
     """Build a UNet2DConditionModel with these weights, on the CPU and in their precision.
 
-    Raises:
-        InputError: the network is not MVDream's.
-        KeyError, RuntimeError: the config or the weights are damaged.
+    Raises InputError if the network is not MVDream's, KeyError or RuntimeError if it is damaged.
     """
     from diffusers import UNet2DConditionModel
 
