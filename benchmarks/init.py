@@ -80,10 +80,10 @@ def row_of(prompt: str, path: Path, out: Path, config: Config) -> tuple[dict[str
     row = {
         "prompt": prompt,
         "silhouette_iou_with_the_given": round(float((shared / union).mean()), 4),
-        "silhouette_iou_with_the_field": asset.record["mesh"]["silhouette_iou"],
+        "silhouette_iou_with_the_field": asset.record.mesh["silhouette_iou"],
         "genus_given": mesh_quality(Mesh(welded.vertices, welded.faces)).genus,
-        "genus_made": asset.record["mesh"]["genus"],
-        "checks_failed": [name for name, check in asset.record["checks"].items() if not check["passed"]],
+        "genus_made": asset.record.mesh["genus"],
+        "checks_failed": [name for name, check in asset.record.checks.items() if not check["passed"]],
     }
     heights = torch.tensor([15.0, 15.0, 15.0, 70.0])
     cameras = orbit_cameras([20.0, 110.0, 200.0, 20.0], heights, height=SIZE, width=SIZE)

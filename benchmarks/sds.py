@@ -173,7 +173,7 @@ def asset(bench: Bench, *sets: str) -> Report:
             runs.append(
                 {
                     "seconds": round(time.perf_counter() - begun, 2),
-                    "stages": {name: round(s, 2) for name, s in made.record["seconds"].items()},
+                    "stages": {name: round(s, 2) for name, s in made.record.seconds.items()},
                     "checks_passed": made.passed,
                 }
             )

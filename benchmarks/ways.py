@@ -64,7 +64,7 @@ def judged(assets: Sequence[Asset], rivals: Sequence[str]) -> list[EvalResult]:
 
 def seconds(assets: Sequence[Asset]) -> dict[str, float]:
     """Medians over the assets: of the steps alone, of the whole road, of one step."""
-    every = [(a.record["seconds"], a.record["config"]["optim"]["steps"]) for a in assets]
+    every = [(a.record.seconds, a.record.config["optim"]["steps"]) for a in assets]
     return {
         "optimise": round(statistics.median(s["optimise"] for s, _ in every), 2),
         "total": round(statistics.median(sum(s.values()) for s, _ in every), 2),

@@ -117,7 +117,7 @@ def _load_batch(
     """Read and check the manifest; raise one ManifestError with the problems of all rows."""
     from dreamfusion3d.batch import manifest as manifests
     from dreamfusion3d.batch import plan, rejected, reviews, run, state
-    from dreamfusion3d.pipelines.workspace import check_free_space
+    from dreamfusion3d.core.folders import check_free_space
 
     if shard is not None:
         plan.parse_shard(shard)

@@ -46,9 +46,9 @@ def evaluate(
     Prints the path of report.html.
     """
     from dreamfusion3d.core.errors import InputError
+    from dreamfusion3d.core.folders import check_free_space, translate_folder_errors
     from dreamfusion3d.core.progress import default_progress
     from dreamfusion3d.evaluation import prompt_lists
-    from dreamfusion3d.pipelines.workspace import check_free_space, translate_folder_errors
     from dreamfusion3d.priors.image_text.loading import load_image_text_encoder
     from dreamfusion3d.priors.vocabulary import load_vocabulary, prior_folder, write_weak_categories
 

@@ -106,7 +106,7 @@ def generate(
         "seed": seed,
         "config": settings,
         "device": device,
-        "fresh": not resume,
+        "resume": resume,
         "progress": default_progress(quiet),
         "memory_budget": memory_budget,
     }

@@ -99,7 +99,7 @@ def reconstruct(
             seed=seed,
             config=settings,
             device=device,
-            fresh=not resume,
+            resume=resume,
             progress=default_progress(quiet),
         )
     print_asset(asset, as_json)

@@ -78,7 +78,7 @@ def stdout_to_stderr() -> Iterator[None]:
 
 def print_asset(asset: Asset, as_json: bool) -> None:
     """Print the path of the asset's main file, or its record as JSON."""
-    print(json.dumps({**asset.record, "folder": str(asset.folder)}) if as_json else asset.main_file)
+    print(json.dumps({**asset.record.to_dict(), "folder": str(asset.folder)}) if as_json else asset.main_file)
 
 
 def open_browser(url: str) -> None:

@@ -30,9 +30,9 @@ def sample(
     Prints the path of the image or video.
     """
     from dreamfusion3d.core.errors import InputError
+    from dreamfusion3d.core.folders import check_free_space, translate_folder_errors
     from dreamfusion3d.core.progress import default_progress
     from dreamfusion3d.core.slug import check_prompt
-    from dreamfusion3d.pipelines.workspace import check_free_space, translate_folder_errors
     from dreamfusion3d.priors.loading import load_pixel_prior
     from dreamfusion3d.priors.sampling import sample_grid_png, sample_morph_mp4
 

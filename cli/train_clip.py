@@ -21,8 +21,8 @@ def train_clip(
     """Train the image-text encoder behind `evaluate --encoder embedded`; prints OUT."""
     import torch
 
+    from dreamfusion3d.core.folders import check_free_space, translate_folder_errors
     from dreamfusion3d.core.progress import default_progress
-    from dreamfusion3d.pipelines.workspace import check_free_space, translate_folder_errors
     from dreamfusion3d.priors.image_text import train as training
     from dreamfusion3d.priors.pixel.train_command import load_or_render_dataset
 

@@ -40,8 +40,8 @@ def train_prior(
     Prints OUT.
     """
     from dreamfusion3d.core.backends import choose_device
+    from dreamfusion3d.core.folders import check_free_space, translate_folder_errors
     from dreamfusion3d.core.progress import default_progress
-    from dreamfusion3d.pipelines.workspace import check_free_space, translate_folder_errors
     from dreamfusion3d.priors.pixel.train_command import train_prior_folder
 
     memory_budget = parse_max_memory(max_memory)

@@ -20,8 +20,8 @@ def train_text_encoder(
     """Train the network that parses misspelled and unknown words in prompts; prints its accuracy as JSON."""
     import torch
 
+    from dreamfusion3d.core.folders import check_free_space, translate_folder_errors
     from dreamfusion3d.core.progress import default_progress
-    from dreamfusion3d.pipelines.workspace import check_free_space, translate_folder_errors
     from dreamfusion3d.priors.pixel import train_text_encoder as training
 
     progress = default_progress(quiet)

@@ -70,7 +70,7 @@ def _draw_categories(names: list[str], path: Path) -> None:
 
     from dreamfusion3d.core.errors import InputError
     from dreamfusion3d.core.files import atomic_write
-    from dreamfusion3d.pipelines.workspace import check_free_space, translate_folder_errors
+    from dreamfusion3d.core.folders import check_free_space, translate_folder_errors
     from dreamfusion3d.procedural.catalog import render_catalog
     from dreamfusion3d.procedural.objects import default_spec
 

@@ -23,7 +23,7 @@ def main() -> None:
     # the library never prints to stdout; default_progress writes to stderr
     config = resolve_config(options.quality, sets=options.sets)
     asset = text_to_mesh(options.prompt, out=options.out, seed=0, config=config, progress=default_progress())
-    mesh = asset.record["mesh"]
+    mesh = asset.record.mesh
     print(f"{asset.main_file}: {mesh['faces']:,} faces, genus {mesh['genus']}, checks passed: {asset.passed}")
 
 

@@ -89,9 +89,9 @@ def main() -> None:
         prior=BallPrior(),
         progress=default_progress(),
     )
-    low, high = asset.record["mesh"]["bounds"]
+    low, high = asset.record.mesh["bounds"]
     size = ", ".join(f"{b - a:.2f}" for a, b in zip(low, high, strict=True))
-    print(f"{asset.main_file}: {size} m, prior {asset.record['prior']['name']}")
+    print(f"{asset.main_file}: {size} m, prior {asset.record.prior['name']}")
 
 
 if __name__ == "__main__":

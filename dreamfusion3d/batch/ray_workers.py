@@ -26,8 +26,8 @@ from dreamfusion3d.batch.worker import Message, Task, TaskRunnerFactory, create_
 from dreamfusion3d.batch.workers import WorkerHandle
 from dreamfusion3d.core import files
 from dreamfusion3d.core.errors import InputError, MissingExtraError
+from dreamfusion3d.core.folders import release_stale_lock
 from dreamfusion3d.core.runtime import configure_process
-from dreamfusion3d.pipelines.workspace import release_stale_lock
 
 POLL_TIMEOUT_SECONDS = 2.0  # that an actor waits for a message to send
 MAX_REASON_CHARS = 300  # of an actor's exit reason

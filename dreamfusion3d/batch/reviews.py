@@ -21,7 +21,7 @@ from typing import Any
 
 from dreamfusion3d.core import files
 from dreamfusion3d.core.errors import InputError, LockedError
-from dreamfusion3d.pipelines.workspace import folder_lock
+from dreamfusion3d.core.folders import folder_lock
 
 REVIEW_FILE = "review.json"
 MAX_NOTE_CHARS = 10_000

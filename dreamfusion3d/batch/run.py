@@ -18,7 +18,7 @@ from dreamfusion3d.batch.supervisor import Limits, Supervisor
 from dreamfusion3d.batch.workers import WorkerPool
 from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.pipelines.workspace import check_free_space, folder_lock, translate_folder_errors
+from dreamfusion3d.core.folders import check_free_space, folder_lock, translate_folder_errors
 
 PriorHashes = Mapping[PriorConfig, str]  # sha256 of the priors that were loaded
 

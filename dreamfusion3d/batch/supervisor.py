@@ -22,7 +22,7 @@ from dreamfusion3d.batch.worker import Message, Task
 from dreamfusion3d.batch.workers import WorkerHandle, WorkerPool
 from dreamfusion3d.core import config as configs
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.pipelines.workspace import check_free_space
+from dreamfusion3d.core.folders import check_free_space
 
 POLL_SECONDS = 0.5
 MAX_RETRY_DELAY_SECONDS = 120.0

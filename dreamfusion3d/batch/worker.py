@@ -75,8 +75,9 @@ def create_asset_runner(device: str) -> TaskRunner:
 def make_asset(prior: Prior, task: Task, device: str, progress: Progress) -> TaskStatus:
     """Make the task's asset, unless its folder already holds it, or another one that must not be overwritten."""
     from dreamfusion3d.core.config import config_from_dict
+    from dreamfusion3d.core.folders import folder_lock
     from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
-    from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace, folder_lock
+    from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace
 
     config, out = config_from_dict(task.config), Path(task.out)
     identity = RunIdentity(task.prompt, task.seed, config, prior.sha256)

@@ -1,7 +1,8 @@
-"""What asset.json says of a finished asset, and what it passes for."""
+"""The record of a finished asset, asset.json, and the checks that it passed."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import platform
@@ -9,98 +10,182 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from dreamfusion3d.core import config as configs
 from dreamfusion3d.core import files
-from dreamfusion3d.mesh.checks import MeshReport
-from dreamfusion3d.mesh.quality import MeshQuality
-from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace
+from dreamfusion3d.core.slug import hash_text
 
-MIN_SILHOUETTE_IOU = 0.9  # below it the mesh is not what the field shows
+if TYPE_CHECKING:
+    from dreamfusion3d.mesh.checks import MeshReport
+    from dreamfusion3d.mesh.quality import MeshQuality
+    from dreamfusion3d.pipelines.workspace import RunIdentity
+
+MIN_SILHOUETTE_IOU = 0.9  # between the mesh and the field
 MAX_CHAMFER = 0.005  # of the diagonal, from the unsimplified surface: half a voxel at resolution 128
 MAX_UV_OVERLAP_FRACTION = 1e-3  # of the covered texels
-MIN_TEXEL_EVENNESS = 0.95  # of the surface within a factor 2 of the median density
+MIN_TEXEL_EVENNESS = 0.95  # fraction of the surface within a factor 2 of the median texel density
 RECORDED_PACKAGES = ("dreamfusion3d", "torch", "numpy", "trimesh", "nerfacc", "diffusers")
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
 class MeshOutputs:
-    """What the mesh stages leave for the record."""
+    """Files and measurements of the mesh stages."""
 
     paths: Sequence[Path]
-    quality: MeshQuality  # in metres, before the UV split; of a user's mesh in its own unit
-    silhouette_iou: float | None = None  # of the level of the surface; None: the mesh is not of a field
+    quality: MeshQuality  # in meters, before the UV split; of a user's mesh in its own unit
+    silhouette_iou: float | None = None  # at the chosen isosurface level; None: the mesh is not extracted from a field
     mesh_report: MeshReport | None = None  # likewise
-    corners_kept: bool | None = None  # whether a user's mesh came out as it went in; None: there is none
+    corners_kept: bool | None = None  # whether a user's mesh kept its face corners; None: there is no user's mesh
+
+
+@dataclass(frozen=True)
+class AssetRecord:
+    """Content of asset.json. Fields that are None are left out of the file."""
+
+    prompt: str
+    seed: int
+    slug: str
+    config: dict[str, Any]
+    prior: dict[str, str]  # name, sha256
+    versions: dict[str, str]
+    device: str
+    seconds: dict[str, float]  # by stage, over all processes
+    files: dict[str, dict[str, Any]]  # by name: sha256, bytes
+    mesh: dict[str, Any]  # MeshQuality and MeshReport
+    checks: dict[str, dict[str, Any]]  # by name: passed, figure
+    source: dict[str, str] | None = None  # the mesh or photos of the user
+    edits: list[dict[str, Any]] | None = None  # prompts that were changed during the run
+    name: str | None = None  # inside the files, if it is not the prompt's slug
+    memory: dict[str, Any] | None = None  # step plans, by stage
+    reconstruction: dict[str, Any] | None = None  # scene transform and metrics of photos
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> AssetRecord:
+        """Read the content of an asset.json; raises TypeError or KeyError if fields are missing."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in names})
+
+    @classmethod
+    def read(cls, path: Path) -> AssetRecord | None:
+        """Read an asset.json; None if it does not exist or is damaged."""
+        with contextlib.suppress(*UNREADABLE):
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return None
+
+    def write(self, path: Path) -> None:
+        """Write the record atomically."""
+        files.write_json(path, self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of asset.json."""
+        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return {name: value for name, value in values if value is not None}
+
+    @property
+    def failed_checks(self) -> list[str]:
+        """Names of the checks that failed."""
+        return [name for name, check in self.checks.items() if not check["passed"]]
+
+    @property
+    def digest(self) -> str:
+        """Digest of what decided the bytes, equal to `RunIdentity.digest`."""
+        key: list[Any] = [self.source["use"], self.source["sha256"]] if self.source else []
+        key += [[edit["stage"], edit["step"], edit["prompt"]] for edit in self.edits or []]
+        return identity_digest(self.prompt, self.seed, self.config, self.prior["sha256"], key)
+
+    def matches_files(self, folder: Path) -> bool:
+        """Return whether all files are as they were written."""
+        with contextlib.suppress(*UNREADABLE):
+            return all(files.file_sha256(folder / name) == entry["sha256"] for name, entry in self.files.items())
+        return False
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A finished asset.
+
+    Args:
+        folder: OUT/<slug>, with the files of the asset.
+        record: the content of its asset.json.
+    """
+
+    folder: Path
+    record: AssetRecord
+
+    @property
+    def main_file(self) -> Path:
+        """The GLB, or the first requested format without one."""
+        formats = self.record.config["mesh"]["formats"]
+        return self.folder / f"{self.folder.name}.{'glb' if 'glb' in formats else formats[0]}"
+
+    @property
+    def passed(self) -> bool:
+        """Whether all checks passed."""
+        return not self.record.failed_checks
+
+
+def identity_digest(prompt: str, seed: int, config: dict[str, Any], prior_sha256: str, extra: list[Any]) -> str:
+    """Hash what decides the bytes of an asset."""
+    return hash_text(json.dumps([prompt, seed, config, prior_sha256, *extra], sort_keys=True), length=64)
 
 
 def build_asset_record(
     identity: RunIdentity,
     prior_name: str,
-    workspace: Workspace,
+    slug: str,
     device: str,
     seconds: Mapping[str, float],
     outputs: MeshOutputs,
-) -> dict[str, Any]:
-    """The content of asset.json."""
+    **optional: Any,
+) -> AssetRecord:
+    """Build the record of a run; ``optional`` sets ``name``, ``memory`` and ``reconstruction``."""
     mesh_report = outputs.mesh_report.as_dict() if outputs.mesh_report else {}
-    return {
-        "prompt": identity.prompt,
-        "seed": identity.seed,
-        "slug": workspace.slug,
-        "config": configs.config_to_dict(identity.config),
-        "prior": {"name": prior_name, "sha256": identity.prior_sha256},
-        **({"source": dataclasses.asdict(identity.source)} if identity.source else {}),
-        **({"edits": [dataclasses.asdict(edit) for edit in identity.edits]} if identity.edits else {}),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}},
-        "device": device,
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "files": {
-            path.name: {"sha256": files.file_sha256(path), "bytes": path.stat().st_size} for path in outputs.paths
-        },
+    return AssetRecord(
+        prompt=identity.prompt,
+        seed=identity.seed,
+        slug=slug,
+        config=configs.config_to_dict(identity.config),
+        prior={"name": prior_name, "sha256": identity.prior_sha256},
+        versions={"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}},
+        device=device,
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        files={path.name: {"sha256": files.file_sha256(path), "bytes": path.stat().st_size} for path in outputs.paths},
         # as it will be read back: lists, no tuples
-        "mesh": json.loads(json.dumps({**outputs.quality.as_dict(), **mesh_report})),
-        "checks": _checks(outputs, identity.config),
-    }
+        mesh=json.loads(json.dumps({**outputs.quality.as_dict(), **mesh_report})),
+        checks=_checks(outputs, identity.config),
+        source=dataclasses.asdict(identity.source) if identity.source else None,
+        edits=[dataclasses.asdict(edit) for edit in identity.edits] or None,
+        **optional,
+    )
 
 
 def _checks(outputs: MeshOutputs, config: configs.Config) -> dict[str, dict[str, Any]]:
-    """What a pipeline would refuse, each with its figure."""
-    mesh, check = outputs.quality, _check_entry
-    if outputs.corners_kept is not None:
-        # the shape is the user's own affair
+    """What a production pipeline would reject, each with its figure."""
+    mesh, report, check = outputs.quality, outputs.mesh_report, _check_entry
+    if outputs.corners_kept is not None:  # the shape of a user's mesh is not ours to judge
         return {"corners_kept": check(outputs.corners_kept, outputs.corners_kept)}
     iou = outputs.silhouette_iou or 0.0
-    return {
+    checks = {
         "watertight": check(mesh.watertight, mesh.watertight),
         "one_component": check(mesh.components == 1, mesh.components),
         "positive_volume": check(mesh.volume > 0, mesh.volume),
         "no_degenerate_faces": check(mesh.degenerate_faces == 0, mesh.degenerate_faces),
         "faces_within_budget": check(mesh.faces <= config.mesh.max_faces, mesh.faces),
         "silhouettes_match": check(iou >= MIN_SILHOUETTE_IOU, round(iou, 4)),
-        **(_mesh_report_checks(outputs.mesh_report) if outputs.mesh_report else {}),
     }
-
-
-def _mesh_report_checks(report: MeshReport) -> dict[str, dict[str, Any]]:
-    return {
-        "mesh_silhouettes_match": _check_entry(
-            report.silhouette_iou >= MIN_SILHOUETTE_IOU, round(report.silhouette_iou, 4)
-        ),
-        "no_self_intersections": _check_entry(report.self_intersections == 0, report.self_intersections),
-        "close_to_the_surface": _check_entry(report.chamfer <= MAX_CHAMFER, round(report.chamfer, 6)),
-        "no_uv_overlap": _check_entry(report.uv_overlap <= MAX_UV_OVERLAP_FRACTION, round(report.uv_overlap, 6)),
-        "even_texels": _check_entry(report.texel_evenness >= MIN_TEXEL_EVENNESS, round(report.texel_evenness, 4)),
-    }
+    if report:
+        mesh_iou = report.silhouette_iou
+        checks |= {
+            "mesh_silhouettes_match": check(mesh_iou >= MIN_SILHOUETTE_IOU, round(mesh_iou, 4)),
+            "no_self_intersections": check(report.self_intersections == 0, report.self_intersections),
+            "close_to_the_surface": check(report.chamfer <= MAX_CHAMFER, round(report.chamfer, 6)),
+            "no_uv_overlap": check(report.uv_overlap <= MAX_UV_OVERLAP_FRACTION, round(report.uv_overlap, 6)),
+            "even_texels": check(report.texel_evenness >= MIN_TEXEL_EVENNESS, round(report.texel_evenness, 4)),
+        }
+    return checks
 
 
 def _check_entry(passed: bool, figure: Any) -> dict[str, Any]:
     return {"passed": bool(passed), "figure": figure}
-
-
-def _triple(values: np.ndarray) -> tuple[float, float, float]:
-    x, y, z = (float(value) for value in values)
-    return x, y, z

@@ -16,6 +16,7 @@ from typing import cast, get_args
 from dreamfusion3d.core import files
 from dreamfusion3d.core.config import Config, FormatName, check_choice, override_config
 from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.folders import check_free_space, translate_folder_errors
 from dreamfusion3d.core.progress import Progress, QuietProgress
 from dreamfusion3d.core.slug import slugify
 from dreamfusion3d.core.types import TexturedMesh, UpAxis
@@ -23,7 +24,7 @@ from dreamfusion3d.mesh.io.axes import Pivot, Units, scale_to_height
 from dreamfusion3d.mesh.io.formats import FORMATS, asset_extras, check_formats, resolve_frame, write_asset
 from dreamfusion3d.mesh.io.gltf import read_glb
 from dreamfusion3d.pipelines.stages import load_arrays
-from dreamfusion3d.pipelines.workspace import Workspace, check_free_space, translate_folder_errors
+from dreamfusion3d.pipelines.workspace import Workspace
 from dreamfusion3d.priors.pixel.prior import is_embedded_prior
 
 
@@ -106,7 +107,7 @@ def read_run(folder: Path) -> FinishedRun:
             int(record["seed"]),
             str(record["prior"]["name"]),
             str(record["prior"]["sha256"]),
-            float(mesh["height"]),
+            float(mesh["height_m"]),
             tuple(mesh["formats"]),
             # by the record's name: a folder may have been copied under another one
             workspace.folder / f"{slugify(str(record['slug']))}.glb",
@@ -143,7 +144,7 @@ def load_textured_mesh(run: FinishedRun, progress: Progress) -> TexturedMesh:
         mesh = load_arrays(stage_path, TexturedMesh)
         if mesh is not None:
             return mesh
-        progress.log(f"warning: {stage_path} is damaged; reading the GLB")
+        progress.warn(f"{stage_path} is damaged; reading the GLB")
     if not glb.exists():
         raise InputError(
             f"{run.workspace.folder} has neither {stage_path.relative_to(run.workspace.folder)} nor a GLB with the mesh;"
@@ -151,7 +152,7 @@ def load_textured_mesh(run: FinishedRun, progress: Progress) -> TexturedMesh:
         )
     try:
         if run.glb_sha256 != files.file_sha256(glb):
-            progress.log(f"warning: {glb.name} is not as the run wrote it; taking what it holds now")
+            progress.warn(f"{glb.name} is not as the run wrote it; taking what it holds now")
         return read_glb(glb)
     except PermissionError:
         raise InputError(f"cannot read {glb}: permission denied") from None
@@ -162,4 +163,4 @@ def load_textured_mesh(run: FinishedRun, progress: Progress) -> TexturedMesh:
 def _warn_fixed_axes(format_name: FormatName, up: UpAxis | None, units: Units | None, progress: Progress) -> None:
     default = FORMATS[format_name].frame
     if FORMATS[format_name].fixed and ((up or default.up), (units or default.units)) != (default.up, default.units):
-        progress.log(f"warning: {format_name} is always {default}; --up and --units do not apply to it")
+        progress.warn(f"{format_name} is always {default}; --up and --units do not apply to it")

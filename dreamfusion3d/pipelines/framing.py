@@ -42,7 +42,7 @@ def load_run_scene(run: FinishedRun, needs_file_poses: bool, progress: Progress)
     in_scene = mesh is not None
     if mesh is None:
         mesh = load_textured_mesh(run, progress)
-    reconstruction = json.loads(run.workspace.record_path.read_text(encoding="utf-8")).get("fit")
+    reconstruction = json.loads(run.workspace.record_path.read_text(encoding="utf-8")).get("reconstruction")
     if isinstance(reconstruction, dict) and needs_file_poses:
         recorded = _recorded_transform(reconstruction) if in_scene else None
         if recorded is None:

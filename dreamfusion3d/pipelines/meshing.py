@@ -1,4 +1,4 @@
-"""From a trained field to the files of an asset: mesh, textures, formats, pictures."""
+"""A trained field to the files of an asset: extract, simplify, texture, export, render."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from dreamfusion3d.core.config import Config, MeshConfig
 from dreamfusion3d.core.types import Field, Mesh, TexturedMesh
 from dreamfusion3d.mesh.quality import quality_in_meters
 from dreamfusion3d.pipelines.asset_record import MeshOutputs
-from dreamfusion3d.pipelines.context import RunContext, train_or_load
+from dreamfusion3d.pipelines.context import RunContext
 from dreamfusion3d.pipelines.stages import load_or_compute
+from dreamfusion3d.pipelines.training_stage import train_or_load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 ColorFunction: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"  # of points on a surface
 
 
-def field_to_asset(field: Field, context: RunContext) -> MeshOutputs:
-    """Extract, simplify, (refine,) texture, export, pictures; each from its file when it is there."""
+def field_to_asset(field: Field, run: RunContext) -> MeshOutputs:
+    """Extract, simplify, (refine,) texture, export and render; every result is kept in work/."""
     from dreamfusion3d.mesh.checks import mesh_report
     from dreamfusion3d.mesh.io.axes import scale_to_height
     from dreamfusion3d.mesh.lods import lod_meshes
@@ -36,11 +37,11 @@ def field_to_asset(field: Field, context: RunContext) -> MeshOutputs:
     from dreamfusion3d.mesh.tangents import vertex_normals
     from dreamfusion3d.pipelines.surface_extraction import ExtractedSurface, extract_surface, mesh_silhouette_iou
 
-    settings, progress, work, stages = (context.config.mesh, context.progress, context.workspace.work, context.stages)
+    settings, progress, work, stages = (run.config.mesh, run.progress, run.work, run.stages)
     with stages("extract"):
 
         def extract() -> ExtractedSurface:
-            return extract_surface(field, settings.grid_resolution, context.generator("extract"))
+            return extract_surface(field, settings.grid_resolution, run.generator("extract"))
 
         surface = load_or_compute(work / "surface.npz", ExtractedSurface, extract, progress)
     with stages("simplify"):
@@ -49,33 +50,28 @@ def field_to_asset(field: Field, context: RunContext) -> MeshOutputs:
         mesh = load_or_compute(work / "mesh.npz", Mesh, lambda: _reduce_faces(smoothed, settings, progress), progress)
         lods = lod_meshes(mesh, settings.num_lods)
         if len(lods) < settings.num_lods:
-            progress.log(f"warning: the shape allows {len(lods)} levels of detail, not {settings.num_lods}")
+            progress.warn(f"the shape allows {len(lods)} levels of detail, not {settings.num_lods}")
     color_function: ColorFunction = field.albedo
     if settings.refine_steps:
         from dreamfusion3d.training.texture import with_refine_t_range
 
         with stages("refine"):
             color_function = train_or_load_texture(
-                mesh,
-                vertex_normals(mesh),
-                field.albedo,
-                with_refine_t_range(context.config),
-                settings.refine_steps,
-                context,
+                mesh, vertex_normals(mesh), field.albedo, with_refine_t_range(run.config), settings.refine_steps, run
             )
     with stages("texture"):
-        textured_lods = _texture_lods(lods, smoothed, color_function, context)
+        textured_lods = _texture_lods(lods, smoothed, color_function, run)
     with stages("export"):
         placed = scale_to_height(textured_lods[0], settings.height_m)
-        written = export_files(placed, context) + _export_engine_files(textured_lods, mesh, context)
-    with stages("pictures"):
-        written += render_thumbnail_and_turntable(textured_lods[0], context)
+        written = export_files(placed, run) + _export_engine_files(textured_lods, mesh, run)
+    with stages("render"):
+        written += render_thumbnail_and_turntable(textured_lods[0], run)
     report = mesh_report(mesh, placed, surface_mesh, mesh_silhouette_iou(mesh, surface.opacity))
     return MeshOutputs(written, quality_in_meters(mesh_quality(mesh), placed), float(surface.silhouette_iou), report)
 
 
 def _reduce_faces(mesh: Mesh, settings: MeshConfig, progress: Progress) -> Mesh:
-    """At most so many faces; of quads where they are asked for and can be had."""
+    """Reduce to ``max_faces``, as quads if they are requested and possible."""
     from dreamfusion3d.mesh.quads import remesh_to_quads
     from dreamfusion3d.mesh.simplify import simplify
 
@@ -83,14 +79,14 @@ def _reduce_faces(mesh: Mesh, settings: MeshConfig, progress: Progress) -> Mesh:
         quads = remesh_to_quads(mesh, settings.max_faces)
         if isinstance(quads, Mesh):
             return quads
-        progress.log(f"warning: {quads}; the mesh is of triangles")
+        progress.warn(f"{quads}; the mesh has triangles")
     return simplify(mesh, settings.max_faces)
 
 
 def _texture_lods(
-    lods: list[Mesh], smoothed: Mesh, color_function: ColorFunction, context: RunContext
+    lods: list[Mesh], smoothed: Mesh, color_function: ColorFunction, run: RunContext
 ) -> list[TexturedMesh]:
-    """Every level of detail with an atlas, the colours, and the detail of the ``rough`` surface."""
+    """Unwrap and bake every level of detail; normals come from the unsimplified surface."""
     import numpy as np
 
     from dreamfusion3d.mesh.lods import lod_texture_size, unwrap_and_bake
@@ -98,8 +94,8 @@ def _texture_lods(
     from dreamfusion3d.mesh.quads import is_quad_mesh
     from dreamfusion3d.pipelines.surface_extraction import as_numpy_function
 
-    settings, work = context.config.mesh, context.workspace.work
-    albedo, fine = as_numpy_function(color_function, context.device), build_high_poly(smoothed)
+    settings, work = run.config.mesh, run.work
+    albedo, fine = as_numpy_function(color_function, run.device), build_high_poly(smoothed)
 
     def texture_level(level: int) -> TexturedMesh:
         size = lod_texture_size(settings.texture_size, level)
@@ -118,66 +114,62 @@ def _texture_lods(
 
     paths = [work / ("textured.npz" if i == 0 else f"textured_{i}.npz") for i in range(len(lods))]
     return [
-        load_or_compute(path, TexturedMesh, functools.partial(texture_level, i), context.progress)
+        load_or_compute(path, TexturedMesh, functools.partial(texture_level, i), run.progress)
         for i, path in enumerate(paths)
     ]
 
 
 def train_or_load_texture(
-    mesh: Mesh, normals: np.ndarray, initial_colors: ColorFunction, config: Config, steps: int, context: RunContext
+    mesh: Mesh, normals: np.ndarray, initial_colors: ColorFunction, config: Config, steps: int, run: RunContext
 ) -> ColorFunction:
-    """Colours on the surface of ``mesh`` (scene units) that the prior's SDS led to from ``first``."""
+    """Distill colors on the surface of ``mesh`` (scene units), starting from ``initial_colors``."""
     from dreamfusion3d.fields.texture_field import TextureField
     from dreamfusion3d.training.texture import distill_texture
 
-    work = context.workspace.work
-    field = TextureField(config.texture, initial_colors, generator=context.generator("paint field"))
+    field = TextureField(config.texture, initial_colors, generator=run.generator("paint field"))
 
-    def make_steps(text: Prompts, checkpoint: Path) -> Iterator[Step]:
+    def start_steps(prompts: Prompts, checkpoint: Path) -> Iterator[Step]:
         return distill_texture(
             field,
             mesh,
             normals,
-            context.prior,
-            text,
+            run.prior,
+            prompts,
             config,
             steps,
-            generator=context.generator("paint"),
+            generator=run.generator("paint"),
             checkpoint=checkpoint,
-            preview=work / "paint_preview.png",
-            memory_budget=context.memory_budget,
-            on_plan=context.plan_callback("paint"),
+            preview=run.work / "paint_preview.png",
+            memory_budget=run.memory_budget,
+            on_plan=functools.partial(run.record_plan, "paint"),
         )
 
-    checkpoint = work / "paint_checkpoint.safetensors"
-    train_or_load(field, work / "paint.safetensors", make_steps, "paint", checkpoint, context)
+    # while a texture is trained the preview is enough to look at
+    train_or_load(field, start_steps, "paint", run, name="paint", checkpoint="paint_checkpoint", publish=False)
     return field.albedo
 
 
-def export_files(placed: TexturedMesh, context: RunContext) -> list[Path]:
-    """The asset in every format that was asked for."""
+def export_files(placed: TexturedMesh, run: RunContext) -> list[Path]:
+    """Write the asset in every requested format."""
     from dreamfusion3d.mesh.io.formats import asset_extras, write_asset
     from dreamfusion3d.priors.pixel.prior import is_embedded_prior
 
     extras = asset_extras(
-        context.identity.prompt,
-        context.identity.seed,
-        context.prior.name,
-        shipped=is_embedded_prior(context.prior.sha256),
+        run.identity.prompt, run.identity.seed, run.prior.name, shipped=is_embedded_prior(run.prior.sha256)
     )
     written: list[Path] = []
-    for format_name in context.config.mesh.formats:
-        written += write_asset(format_name, placed, context.workspace.asset_path(format_name), context.name, extras)
+    for format_name in run.config.mesh.formats:
+        written += write_asset(format_name, placed, run.workspace.asset_path(format_name), run.name, extras)
     return written
 
 
-def _export_engine_files(textured_lods: list[TexturedMesh], mesh: Mesh, context: RunContext) -> list[Path]:
-    """<slug>_lods.glb and <slug>_collision.glb, where they were asked for."""
+def _export_engine_files(textured_lods: list[TexturedMesh], mesh: Mesh, run: RunContext) -> list[Path]:
+    """Write <slug>_lods.glb and <slug>_collision.glb if requested."""
     from dreamfusion3d.mesh.collision import convex_decomposition, convex_hull
     from dreamfusion3d.mesh.io.axes import scale_like
     from dreamfusion3d.mesh.io.engine import write_collision, write_lods
 
-    workspace, settings, name = context.workspace, context.config.mesh, context.name
+    workspace, settings, name = run.workspace, run.config.mesh, run.name
     written: list[Path] = []
     placed = [scale_like(level, textured_lods[0], settings.height_m) for level in textured_lods]
     if settings.num_lods > 1:
@@ -190,11 +182,11 @@ def _export_engine_files(textured_lods: list[TexturedMesh], mesh: Mesh, context:
     return written
 
 
-def render_thumbnail_and_turntable(textured: TexturedMesh, context: RunContext) -> list[Path]:
-    """The thumbnail and the turntable."""
+def render_thumbnail_and_turntable(textured: TexturedMesh, run: RunContext) -> list[Path]:
+    """Write thumbnail.png and turntable.mp4."""
     from dreamfusion3d.rendering.turntable import write_thumbnail, write_turntable
 
-    paths = [context.workspace.folder / "thumbnail.png", context.workspace.folder / "turntable.mp4"]
+    paths = [run.workspace.folder / "thumbnail.png", run.workspace.folder / "turntable.mp4"]
     write_thumbnail(textured, paths[0])
     write_turntable(textured, paths[1])
     return paths

@@ -13,7 +13,8 @@ import numpy as np
 
 from dreamfusion3d.core.config import Config, config_from_dict
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.pipelines.live_control import MAX_CONTROL_BYTES, ControlRequest, read_control_request, read_step_log
+from dreamfusion3d.pipelines.live_control import MAX_CONTROL_BYTES, ControlRequest, read_control_request
+from dreamfusion3d.pipelines.step_log import read_step_log
 
 if TYPE_CHECKING:
     from dreamfusion3d.core.types import Mesh
@@ -143,12 +144,12 @@ class RunFieldReader:
         from dreamfusion3d.priors.loading import load_prior
 
         device = torch.device("cpu")
-        if settings["start"] == "solid":
+        if settings["init"] == "solid":
             solid = load_arrays(self.run / "work" / "start.npz", VoxelizedMesh)
             if solid is None:
                 raise InputError("work/start.npz cannot be read")
             return FieldInit.from_solid(torch.from_numpy(solid.depth), torch.from_numpy(solid.color), device)
-        if settings["start"] == "fog":
+        if settings["init"] == "volume":
             prior = load_prior(config.prior, device=device)
             if prior.sha256 != settings["prior"]["sha256"]:
                 raise InputError("the prior is not the one that this run has")

@@ -58,7 +58,7 @@ def load_or_compute(path: Path, result_type: type[T], compute: Callable[[], T], 
         cached = load_arrays(path, result_type)
         if cached is not None and not _find_nan_array(cached):
             return cached
-        progress.log(f"warning: {path.name} is damaged; making it again")
+        progress.warn(f"{path.name} is damaged; making it again")
     value = compute()
     if nan_name := _find_nan_array(value):  # kept, it would spoil every later try
         raise FloatingPointError(f"{nan_name} of {path.stem} holds numbers that are not finite; try again")

@@ -34,11 +34,11 @@ from dreamfusion3d.cameras.pinhole import PinholeCameras
 from dreamfusion3d.core.backends import choose_device
 from dreamfusion3d.core.config import check_choice
 from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.folders import check_free_space, translate_folder_errors
 from dreamfusion3d.core.progress import Progress, QuietProgress
 from dreamfusion3d.core.types import Render, UpAxis
 from dreamfusion3d.pipelines.export import FinishedRun, read_run
 from dreamfusion3d.pipelines.framing import RunScene, framing_transform, load_run_scene, mesh_depth_range
-from dreamfusion3d.pipelines.workspace import check_free_space, translate_folder_errors
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
 from dreamfusion3d.rendering.turntable import THREE_QUARTER_ELEVATION_DEG, studio_backdrop
 from dreamfusion3d.rendering.video_writer import VIDEO_SUFFIXES, write_video
@@ -271,7 +271,7 @@ def _warn_unused_options(
     used = {"--up"} if path not in NAMED_PATHS else {"--fov"} if path == "spiral" else {"--elevation", "--fov"}
     for option, value in options.items():
         if value is not None and option not in used:
-            progress.log(f"warning: {option} is not for --path {path}; it changes nothing")
+            progress.warn(f"{option} is not for --path {path}; it changes nothing")
 
 
 def _output_path(out: Path | str | None, run: FinishedRun, name: str, background: str) -> Path:

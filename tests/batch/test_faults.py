@@ -22,11 +22,12 @@ from dreamfusion3d.batch import ray_workers
 from dreamfusion3d.batch.worker import Task
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.errors import LockedError
+from dreamfusion3d.core.folders import folder_lock, release_stale_lock
 from dreamfusion3d.core.progress import QuietProgress
 from dreamfusion3d.pipelines import workspace
 from dreamfusion3d.pipelines.context import RunContext, train_or_load
 from dreamfusion3d.pipelines.stages import StageTracker, load_or_compute
-from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace, folder_lock, read_asset_record, release_stale_lock
+from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace, read_asset_record
 from tests.pipelines.test_text_to_mesh import FakePrior
 
 

@@ -35,7 +35,7 @@ def test_blenders_mesh_is_painted_and_not_moved(tmp_path: Path) -> None:
     asset = retexture_mesh("a red mushroom with a white stem", given, out=tmp_path / "out", config=config)
     before, after = read_mesh(given), read_mesh(asset.main_file)
     np.testing.assert_array_equal(after.vertices[after.faces], before.vertices[before.faces])
-    assert asset.record["checks"]["corners_kept"]["passed"]
+    assert asset.record.checks["corners_kept"]["passed"]
     picture = iio.imread(asset.folder / "thumbnail.png")[..., :3].astype(int)
     red = (picture[..., 0] - picture[..., 1:].max(-1)) > 60
     top, bottom = red[: len(red) // 2].sum(), red[len(red) // 2 :].sum()

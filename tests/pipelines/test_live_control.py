@@ -220,7 +220,7 @@ def test_a_checkpoint_that_lies_about_its_step_is_not_trained_on(tmp_path: Path)
 
 def test_unwatched_there_is_no_trace_in_the_record(quick: None, tmp_path: Path) -> None:
     asset = make(tmp_path)
-    assert "edits" not in asset.record
+    assert asset.record.edits is None
     work = asset.folder / "work"
     assert not [n for n in ("control.json", "edits.json", "reply.json") if (work / n).exists()]
     assert [s["step"] for s in read_step_log(work)] == [1, 2, 3]
@@ -234,10 +234,10 @@ def test_an_edited_asset_is_never_taken_for_the_plain_one(quick: None, tmp_path:
     write_control_request(first.folder / "work", ControlRequest(prompt="a large ball"))
     edited = make(tmp_path)
     assert edited.folder == first.folder
-    assert edited.record["edits"] == [{"stage": "optimise", "step": 1, "prompt": "a large ball"}]
+    assert edited.record.edits == [{"stage": "optimise", "step": 1, "prompt": "a large ball"}]
     kept = (edited.folder / "asset.json").read_bytes()
     plain = make(tmp_path)
-    assert plain.folder != edited.folder and "edits" not in plain.record
+    assert plain.folder != edited.folder and plain.record.edits is None
     assert make(tmp_path) == plain
     assert (edited.folder / "asset.json").read_bytes() == kept
 

@@ -89,5 +89,5 @@ def test_a_watched_run_makes_the_same_bytes(quick: None, tmp_path: Path, monkeyp
     monkeypatch.setattr(FieldPublisher, "step", step)
     watched = make(tmp_path / "b")
     assert seen == [("live.safetensors", n) for n in (1, 2, 3)]
-    assert watched.record["files"] == unwatched.record["files"]
+    assert watched.record.files == unwatched.record.files
     assert not (watched.folder / "work" / "live.safetensors").exists()

@@ -147,7 +147,7 @@ def test_interrupted_again_and_again_goes_on_to_the_same_bytes(
                 make(folder, tmp_path / "2", *sets)
         assert not (torn / "asset.json").exists() and not (torn / ".lock").exists()
     again = make(folder, tmp_path / "2", *sets)
-    assert again.record["files"] == whole.record["files"] and again.record["fit"] == whole.record["fit"]
+    assert again.record.files == whole.record.files and again.record.reconstruction == whole.record.reconstruction
 
 
 def test_other_photos_are_another_asset(folder: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_run_without_a_prior_takes_no_prompt(
     write_control_request(tmp_path / "2" / "my_mushroom" / "work", ControlRequest(prompt="a red mug"))
     asked = make(folder, tmp_path / "2", *sets)
     assert "its prompt cannot be edited" in capsys.readouterr().err
-    assert asked.record["files"] == plain.record["files"]
+    assert asked.record.files == plain.record.files
 
 
 def test_few_photos_are_remarked_on(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,7 +201,7 @@ def test_a_prior_is_told_the_text(folder: Path, tmp_path: Path) -> None:
         "reconstruction.num_novel_views=1",
         text="a mushroom",
     )
-    assert asset.folder.name == "a_mushroom" and asset.record["prior"]["name"] == "embedded"
+    assert asset.folder.name == "a_mushroom" and asset.record.prior["name"] == "embedded"
 
 
 def test_qualities_are_settings_and_rise() -> None:

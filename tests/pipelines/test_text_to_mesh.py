@@ -118,7 +118,7 @@ def test_folder_and_record(tmp_path: Path) -> None:
 def test_levels_and_collision_are_files_of_their_own(tmp_path: Path) -> None:
     sets = ("mesh.num_lods=3", "mesh.collision=hull", "mesh.occlusion=true", "mesh.max_faces=400")
     plain, full = make(tmp_path / "1", sets=sets[3:]), make(tmp_path / "2", sets=sets)
-    more = set(full.record["files"]) - set(plain.record["files"])
+    more = set(full.record.files) - set(plain.record.files)
     assert more == {"a_ball_lods.glb", "a_ball_collision.glb"}
     lods = trimesh.load(full.folder / "a_ball_lods.glb")
     faces = [len(lods.geometry[f"a_ball_LOD{i}"].faces) for i in range(3)]
@@ -128,18 +128,18 @@ def test_levels_and_collision_are_files_of_their_own(tmp_path: Path) -> None:
     collision = trimesh.load(full.folder / "a_ball_collision.glb")
     assert set(collision.geometry) == {"a_ball", "UCX_a_ball_00"}
     again = make(tmp_path / "3", sets=sets)
-    assert again.record["files"] == full.record["files"]
-    assert full.passed, full.record["checks"]
+    assert again.record.files == full.record.files
+    assert full.passed, full.record.checks
 
 
 def test_what_is_inside_has_the_name_that_was_given(tmp_path: Path) -> None:
     sets = ("mesh.formats=glb,gltf,obj", "mesh.collision=hull")
     plain = make(tmp_path, sets=sets)
     named = make(tmp_path, sets=sets, folder="vase_12_s3", called="vase_12")
-    assert "name" not in plain.record and named.record["name"] == "vase_12"
+    assert plain.record.name is None and named.record.name == "vase_12"
     files_of_its_own = {f"vase_12_s3{tail}" for tail in (".glb", ".gltf", ".obj", "_collision.glb")}
     beside = {f"vase_12_s3{tail}" for tail in (".mtl", ".png", "_normal.png", ".bin")}
-    assert set(named.record["files"]) - {"thumbnail.png", "turntable.mp4"} == files_of_its_own | beside
+    assert set(named.record.files) - {"thumbnail.png", "turntable.mp4"} == files_of_its_own | beside
     obj = named.folder / "vase_12_s3.obj"
     assert {"mtllib vase_12_s3.mtl", "usemtl vase_12"} < set(obj.read_text().splitlines())
     assert "a_ball" not in obj.read_text()
@@ -163,7 +163,7 @@ def test_a_named_asset_is_found_again(tmp_path: Path, capsys: pytest.CaptureFixt
     for called in (None, "vase", "vase"):
         asset = make(tmp_path, folder="vase", called=called, progress=LineProgress())
         assert asset.folder.name == "vase"
-    assert capsys.readouterr().err.count("done already") == 2 and "name" not in asset.record
+    assert capsys.readouterr().err.count("done already") == 2 and asset.record.name is None
 
 
 def test_same_bytes_and_skip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -315,7 +315,7 @@ def test_the_field_starts_from_what_the_prior_foresees(tmp_path: Path, monkeypat
     monkeypatch.setattr(priors, "load_prior", lambda *_, **__: Seer())
     volumes = {}
     for start in ("prior", "blob"):
-        mesh = make(tmp_path / start, "a blue cube", sets=(f"field.init={start}",)).record["mesh"]
+        mesh = make(tmp_path / start, "a blue cube", sets=(f"field.init={start}",)).record.mesh
         size = np.ptp(np.array(mesh["bounds"]), axis=0)
         volumes[start] = mesh["volume"] / size.prod()
     assert volumes["prior"] > 0.85, "a cube fills its box"

@@ -32,6 +32,6 @@ def test_text_to_mesh_with_a_copy_of_the_embedded_prior(tmp_path: Path) -> None:
     ]
     one, two = (files.file_sha256(asset.main_file) for asset in assets)
     assert one == two
-    assert assets[1].record["prior"]["name"] == "mine"
+    assert assets[1].record.prior["name"] == "mine"
     assert torch.equal(torch.get_rng_state(), before), "the global generator is the caller's"
     assert files.file_sha256(export_run(assets[1].folder, "glb")[0]) == one

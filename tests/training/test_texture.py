@@ -222,7 +222,7 @@ def test_a_box_without_normals_stays_one(tmp_path, quick):
     box.export(tmp_path / "box.obj", include_normals=False)
     config = resolve_config(sets=[*SETS, "mesh.retexture_steps=1"])
     asset = retexture_mesh("a red box", tmp_path / "box.obj", out=tmp_path / "out", config=config, device="cpu")
-    assert asset.passed and asset.record["mesh"]["vertices"] == 8 and asset.record["mesh"]["watertight"]
+    assert asset.passed and asset.record.mesh["vertices"] == 8 and asset.record.mesh["watertight"]
     written = read_glb(asset.main_file)
     assert np.array_equal(written.vertices[written.faces], box.vertices[box.faces].astype(np.float32))
     flat = box.face_normals[:, None].repeat(3, 1)
@@ -246,7 +246,7 @@ def test_refine_and_init_are_stages(tmp_path, quick):
         ]
     )
     asset = text_to_mesh("a red ball", init=tmp_path / "ball.ply", out=tmp_path / "out", config=config, device="cpu")
-    assert list(asset.record["seconds"]) == [
+    assert list(asset.record.seconds) == [
         "prior",
         "start",
         "optimise",
@@ -257,9 +257,9 @@ def test_refine_and_init_are_stages(tmp_path, quick):
         "export",
         "pictures",
     ]
-    assert asset.record["source"]["use"] == "init"
-    low, high = np.array(asset.record["mesh"]["bounds"])
-    assert np.ptp(high - low) < 0.05 and asset.record["mesh"]["volume"] == pytest.approx(np.pi / 6, rel=0.1)
+    assert asset.record.source["use"] == "init"
+    low, high = np.array(asset.record.mesh["bounds"])
+    assert np.ptp(high - low) < 0.05 and asset.record.mesh["volume"] == pytest.approx(np.pi / 6, rel=0.1)
     texture = trimesh.load_scene(asset.main_file).to_geometry().visual.material.baseColorTexture
     red, green, _ = np.asarray(texture.convert("RGB")).reshape(-1, 3).mean(0)
     assert red > green + 60
