@@ -54,7 +54,7 @@ def test_examples_are_numbered_and_tested() -> None:
     scripts = sorted(path.name for path in EXAMPLES.glob("*.py"))
     assert [int(name[:2]) for name in scripts] == list(range(1, len(scripts) + 1))
     source = Path(__file__).read_text(encoding="utf-8")
-    assert all(f'run("{name}"' in source for name in scripts)
+    assert all(f'"{name}"' in source for name in scripts)
 
 
 def test_text_to_glb(run: RunScript, tmp_path: Path) -> None:
