@@ -14,6 +14,7 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.guidance.csd import csd
 from dreamfusion3d.guidance.ism import ism
 from dreamfusion3d.guidance.protocol import (
+    FunctionGuidance,
     Guidance,
     GuidanceFunction,
     GuidanceOutput,
@@ -26,6 +27,7 @@ from dreamfusion3d.guidance.sds import sds
 from dreamfusion3d.guidance.vsd import VsdGuidance, vsd
 
 __all__ = [
+    "FunctionGuidance",
     "Guidance",
     "GuidanceFunction",
     "GuidanceOutput",
@@ -65,8 +67,8 @@ def load_guidance(
         >>> guidance.state_dict()
         {}
     """
-    if settings.type in _FUNCTIONS:
-        return StatelessGuidance(_FUNCTIONS[settings.type])
+    if settings.type in _STATELESS:
+        return _STATELESS[settings.type]()
     if settings.type == "vsd":
         return VsdGuidance(settings, torch.device(device))
     guidance, problems = plugins.load_plugin(GUIDANCE_GROUP, settings.type)
@@ -78,52 +80,75 @@ def load_guidance(
         warn(f"guidance {problem}; using the one of another package")
     if isinstance(guidance, type):
         return guidance(settings, torch.device(device))
-    return StatelessGuidance(guidance)
+    return FunctionGuidance(guidance)
 
 
-def _sds(
-    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], score_model: ScoreModel, *, generator: torch.Generator
-) -> GuidanceOutput:
-    return sds(
-        x,
-        t,
-        score_model.alpha_sigma(t),
-        score_model.denoise,
-        noise=noise_like(x, generator),
-        weighting=score_model.settings.weighting,
-    )
+class SdsGuidance(StatelessGuidance):
+    """`sds` with noise from the generator and the settings of the run."""
+
+    def __call__(
+        self,
+        x: Float[Tensor, "b c u v"],
+        t: Float[Tensor, " b"],
+        score_model: ScoreModel,
+        *,
+        generator: torch.Generator,
+    ) -> GuidanceOutput:
+        return sds(
+            x,
+            t,
+            score_model.alpha_sigma(t),
+            score_model.denoise,
+            noise=noise_like(x, generator),
+            weighting=score_model.settings.weighting,
+        )
 
 
-def _csd(
-    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], score_model: ScoreModel, *, generator: torch.Generator
-) -> GuidanceOutput:
-    return csd(
-        x,
-        t,
-        score_model.alpha_sigma(t),
-        score_model.conditional,
-        score_model.unconditional,
-        noise=noise_like(x, generator),
-        scale=score_model.settings.scale,
-        weighting=score_model.settings.weighting,
-    )
+class CsdGuidance(StatelessGuidance):
+    """`csd` with noise from the generator and the settings of the run."""
+
+    def __call__(
+        self,
+        x: Float[Tensor, "b c u v"],
+        t: Float[Tensor, " b"],
+        score_model: ScoreModel,
+        *,
+        generator: torch.Generator,
+    ) -> GuidanceOutput:
+        return csd(
+            x,
+            t,
+            score_model.alpha_sigma(t),
+            score_model.conditional,
+            score_model.unconditional,
+            noise=noise_like(x, generator),
+            scale=score_model.settings.scale,
+            weighting=score_model.settings.weighting,
+        )
 
 
-def _ism(
-    x: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], score_model: ScoreModel, *, generator: torch.Generator
-) -> GuidanceOutput:
-    settings = score_model.settings
-    return ism(
-        x,
-        t,
-        score_model.alpha_sigma,
-        score_model.denoise,
-        score_model.unconditional,
-        noise=noise_like(x, generator),
-        interval=settings.ism_interval,
-        stride=settings.ism_stride,
-        weighting=settings.weighting,
-    )
+class IsmGuidance(StatelessGuidance):
+    """`ism` with noise from the generator and the settings of the run."""
+
+    def __call__(
+        self,
+        x: Float[Tensor, "b c u v"],
+        t: Float[Tensor, " b"],
+        score_model: ScoreModel,
+        *,
+        generator: torch.Generator,
+    ) -> GuidanceOutput:
+        return ism(
+            x,
+            t,
+            score_model.alpha_sigma,
+            score_model.denoise,
+            score_model.unconditional,
+            noise=noise_like(x, generator),
+            interval=score_model.settings.ism_interval,
+            stride=score_model.settings.ism_stride,
+            weighting=score_model.settings.weighting,
+        )
 
 
-_FUNCTIONS: dict[str, GuidanceFunction] = {"sds": _sds, "csd": _csd, "ism": _ism}
+_STATELESS: dict[str, Callable[[], Guidance]] = {"sds": SdsGuidance, "csd": CsdGuidance, "ism": IsmGuidance}

@@ -11,6 +11,7 @@ so every guidance supports the same weightings (`residual_weight`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -44,26 +45,29 @@ class ScoreModel:
     Attributes:
         settings: Settings of the guidance.
         alpha_sigma: Noise schedule: signal and noise levels at times in [0, 1].
-        predict_x0: ``predict_x0(x_t, t, scale)`` returns x_0 = uncond + scale (cond - uncond).
+        predict_x0: ``predict_x0(x_t, t, scale=s)`` returns x_0 = uncond + s (cond - uncond).
         condition: One row per image that describes its camera; may have no columns.
     """
 
     settings: GuidanceConfig
     alpha_sigma: Callable[[Float[Tensor, " b"]], AlphaSigma]
-    predict_x0: Callable[[Float[Tensor, "b c u v"], Float[Tensor, " b"], float], Float[Tensor, "b c u v"]]
+    predict_x0: Callable[..., Float[Tensor, "b c u v"]]
     condition: Float[Tensor, "b d"]
 
-    def denoise(self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"]) -> Float[Tensor, "b c u v"]:
-        """Predict x_0 at the guidance scale of the settings."""
-        return self.predict_x0(x_t, t, self.settings.scale)
+    @property
+    def denoise(self) -> Denoise:
+        """Prediction of x_0 from ``(x_t, t)`` at the guidance scale of the settings."""
+        return functools.partial(self.predict_x0, scale=self.settings.scale)
 
-    def conditional(self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"]) -> Float[Tensor, "b c u v"]:
-        """Predict x_0 given the prompt."""
-        return self.predict_x0(x_t, t, 1.0)
+    @property
+    def conditional(self) -> Denoise:
+        """Prediction of x_0 from ``(x_t, t)`` given the prompt."""
+        return functools.partial(self.predict_x0, scale=1.0)
 
-    def unconditional(self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"]) -> Float[Tensor, "b c u v"]:
-        """Predict x_0 given no prompt."""
-        return self.predict_x0(x_t, t, 0.0)
+    @property
+    def unconditional(self) -> Denoise:
+        """Prediction of x_0 from ``(x_t, t)`` without a prompt."""
+        return functools.partial(self.predict_x0, scale=0.0)
 
 
 @runtime_checkable
@@ -94,6 +98,17 @@ class Guidance(GuidanceFunction, Protocol):
 
 
 class StatelessGuidance:
+    """Base of guidances without state between steps."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if state:
+            raise ValueError("this guidance is stateless and cannot load a state")
+
+
+class FunctionGuidance(StatelessGuidance):
     """Wrap a function as a `Guidance`."""
 
     def __init__(self, function: GuidanceFunction) -> None:
@@ -108,13 +123,6 @@ class StatelessGuidance:
         generator: torch.Generator,
     ) -> GuidanceOutput:
         return self.function(x, t, score_model, generator=generator)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        if state:
-            raise ValueError("this guidance is stateless and cannot load a state")
 
 
 def noise_like(x: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, "b c u v"]:

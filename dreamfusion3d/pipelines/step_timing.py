@@ -21,9 +21,11 @@ from dreamfusion3d.priors.pixel.prior import PixelPrior
 from dreamfusion3d.priors.protocol import Prior, predicts_initial_volume
 from dreamfusion3d.priors.view_prompts import encode_prompts
 from dreamfusion3d.priors.vocabulary import vocabulary_categories, vocabulary_words
-from dreamfusion3d.training.distillation import distill_field, orbit_sampler, remaining_steps
+from dreamfusion3d.training.distillation import distill_field
+from dreamfusion3d.training.loop import remaining_steps
 from dreamfusion3d.training.planning.render_workload import field_workload
 from dreamfusion3d.training.planning.step_planner import enumerate_step_plans, memory_advice
+from dreamfusion3d.training.prefetch import orbit_sampler
 
 NUM_TIMED_STEPS = 5  # the first one compiles
 FALLBACK_PROMPT = "a mug"
@@ -99,7 +101,7 @@ def estimate_total_seconds(config: Config, small: float, large: float, has_initi
     """Estimate the time of all steps of an asset; an initial volume from the prior skips some of them."""
     coarse_fraction = config.render.coarse_fraction
     uses_initial_volume = has_initial_volume and config.field.init == "prior"
-    steps = remaining_steps(config.optim, config.optim.init_skip_fraction if uses_initial_volume else 0.0)
+    steps = remaining_steps(config.optim.steps, config.optim.init_skip_fraction if uses_initial_volume else 0.0)
     return steps * (coarse_fraction * small + (1 - coarse_fraction) * large)
 
 

@@ -39,13 +39,22 @@ class CFGDenoiser:
 
     def __call__(self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], scale: float) -> Float[Tensor, "b c u v"]:
         """Return the guided prediction of x_0. Scales of 0 and 1 need one prediction of the prior."""
-        conditioning = self.prompts.conditioning(self.cameras)
-        if scale == 1.0 and not conditioning.negatives:
-            return self._denoise([conditioning.cond], x_t, t)[0]
-        if scale == 0.0:
-            return self._denoise([conditioning.uncond], x_t, t)[0]
+        conditioning, count = self.prompts.conditioning(self.cameras), len(x_t)
         texts = [conditioning.cond, conditioning.uncond, *(negative for negative, _ in conditioning.negatives)]
-        cond, uncond, *negative_x0s = self._denoise(texts, x_t, t)
+        if scale == 0.0 or (scale == 1.0 and not conditioning.negatives):
+            texts = [conditioning.uncond if scale == 0.0 else conditioning.cond]
+        n = len(texts)
+        if self.max_batch_size is not None and self.max_batch_size < n * count:
+            x0s = self._denoise_in_batches(texts, x_t, t, self.max_batch_size)
+        elif n == 1:
+            x0s = [self.prior.denoise(x_t, t, texts[0], self.cameras, views=self.views)]
+        else:
+            cameras = self.cameras.select(torch.arange(count, device=x_t.device).repeat(n))
+            text, x_ts, ts = TextEmbedding.cat(texts), torch.cat([x_t] * n), torch.cat([t] * n)
+            x0s = list(self.prior.denoise(x_ts, ts, text, cameras, views=self.views).chunk(n))
+        if n == 1:
+            return x0s[0]
+        cond, uncond, *negative_x0s = x0s
         direction = cond - uncond
         for negative_x0, (_, strength) in zip(negative_x0s, conditioning.negatives, strict=True):
             orthogonal = perpendicular_component(negative_x0 - uncond, cond - uncond)
@@ -56,28 +65,18 @@ class CFGDenoiser:
             guided = guided * (1 + self.rescale * (ratio - 1)).view(-1, 1, 1, 1)
         return guided
 
-    def _denoise(self, texts: list[TextEmbedding], x_t: Tensor, t: Tensor) -> list[Tensor]:
-        """Return the prediction of x_0 under each of ``texts``."""
-        prior, cameras, views = self.prior, self.cameras, self.views
-        n, b = len(texts), x_t.shape[0]
-        if self.max_batch_size is None or self.max_batch_size >= n * b:
-            if n == 1:
-                return [prior.denoise(x_t, t, texts[0], cameras, views=views)]
-            rows = torch.arange(b, device=x_t.device).repeat(n)
-            text = TextEmbedding.cat(texts)
-            output = prior.denoise(torch.cat([x_t] * n), torch.cat([t] * n), text, cameras.select(rows), views=views)
-            return list(output.chunk(n))
-        joint = joint_batch_size(prior, views)
-        batches = torch.arange(b, device=x_t.device).split(max(self.max_batch_size // joint, 1) * joint)
-        return [
-            torch.cat(
-                [
-                    prior.denoise(x_t[rows], t[rows], text.select(rows), cameras.select(rows), views=views)
-                    for rows in batches
-                ]
-            )
-            for text in texts
-        ]
+    def _denoise_in_batches(
+        self, texts: list[TextEmbedding], x_t: Tensor, t: Tensor, max_batch_size: int
+    ) -> list[Tensor]:
+        """Return the predictions under each of ``texts``, in small calls of the prior."""
+        joint = joint_batch_size(self.prior, self.views)
+        batches = torch.arange(len(x_t), device=x_t.device).split(max(max_batch_size // joint, 1) * joint)
+
+        def denoise(text: TextEmbedding, rows: Tensor) -> Tensor:
+            cameras = self.cameras.select(rows)
+            return self.prior.denoise(x_t[rows], t[rows], text.select(rows), cameras, views=self.views)
+
+        return [torch.cat([denoise(text, rows) for rows in batches]) for text in texts]
 
 
 def joint_batch_size(prior: Prior, views: int) -> int:

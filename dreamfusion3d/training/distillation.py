@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion3d.cameras.orbit import OrbitCameras, sample_orbit_cameras
-from dreamfusion3d.core.config import Config, OptimConfig
+from dreamfusion3d.core.config import Config
 from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.memory.oom_fallback import CostedPlan
 from dreamfusion3d.memory.step_plan import StepPlan
@@ -18,10 +17,17 @@ from dreamfusion3d.rendering.shading_budget import ShadedFraction
 from dreamfusion3d.rendering.volume import RenderSettings
 from dreamfusion3d.training.checkpoint import OptimizationState
 from dreamfusion3d.training.distillation_loss import DistillationLoss
-from dreamfusion3d.training.loop import CameraSampler, OptimizationLoop, Step, StepLosses, make_field_optimizer
+from dreamfusion3d.training.loop import (
+    CameraSampler,
+    OptimizationLoop,
+    Step,
+    StepLosses,
+    make_field_optimizer,
+    remaining_steps,
+)
 from dreamfusion3d.training.planning.render_workload import field_workload, render_step
 from dreamfusion3d.training.planning.step_planner import plan_steps
-from dreamfusion3d.training.prefetch import Prefetcher, RayBatch
+from dreamfusion3d.training.prefetch import Prefetcher, RayBatch, orbit_sampler
 from dreamfusion3d.training.regularizers import regularizers
 from dreamfusion3d.training.schedules import geometric_ramp
 
@@ -44,11 +50,9 @@ def distill_field(
     """Optimize ``field`` in place by score distillation, one step per iteration.
 
     The same generator state gives the same steps; a resumed run takes the steps of an uninterrupted one.
-    The optimization stops when the caller stops iterating.
 
     Args:
-        field: the radiance field; its device is the device of the run.
-        prior: a frozen diffusion prior.
+        field, prior: the radiance field and the frozen prior, on the device of ``generator``.
         prompts: the text conditioning per camera, e.g. from ``encode_prompts``.
         config: settings; ``optim``, ``guidance``, ``losses`` and ``render`` are used.
         generator: source of cameras, times and noise.
@@ -78,7 +82,7 @@ def distill_field(
     warnings: list[str] = []
     guidance_loss = DistillationLoss.from_config(prior, prompts, config, generator.device, warnings.append)
     occupancy = OccupancyGrid(config.render.occupancy_grid_resolution, generator.device)
-    total = remaining_steps(config.optim, skipped)
+    total = remaining_steps(config.optim.steps, skipped)
     rays = Prefetcher(field, occupancy, sample_cameras, config, total, generator, run_ahead=run_ahead)
     optimizer = make_field_optimizer(field, config.optim.lr_hashgrid, config.optim.lr_mlp, fused=run_ahead)
     loop = OptimizationLoop(
@@ -146,19 +150,3 @@ def distillation_losses(
     losses = {"guidance": guidance_loss(image, batch.cameras, guidance_progress, generator=generator, plan=plan)}
     losses |= regularizers(field, occupancy, batch.cameras, image, aux, config.losses, progress, generator=generator)
     return StepLosses(losses, lambda: image, backward)
-
-
-def remaining_steps(optim: OptimConfig, skipped: float) -> int:
-    """Return the number of steps of a run that skips the first ``skipped`` (a fraction) of them."""
-    return max(1, round(optim.steps * (1 - skipped)))
-
-
-def orbit_sampler(config: Config) -> CameraSampler:
-    """Return a sampler of random orbit cameras at ``render.resolution``."""
-
-    def sample(count: int, *, generator: torch.Generator) -> OrbitCameras:
-        return sample_orbit_cameras(
-            count, generator=generator, size=config.render.resolution, antipodal=config.optim.antipodal
-        )
-
-    return sample

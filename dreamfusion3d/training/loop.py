@@ -201,3 +201,8 @@ def make_field_optimizer(
         eps=1e-15,
         fused=table.device.type == "cuda" if fused is None else fused,
     )
+
+
+def remaining_steps(steps: int, skipped: float) -> int:
+    """Return the number of steps of a run that skips the first ``skipped`` (a fraction) of them."""
+    return max(1, round(steps * (1 - skipped)))

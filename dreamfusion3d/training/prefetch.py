@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.cameras.orbit import OrbitCameras, sample_orbit_cameras
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.types import Field
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
@@ -104,3 +104,14 @@ class Prefetcher:
         self.shaded_fraction, self._next = ShadedFraction(None if fraction < 0 else fraction), None
         if not keep_generator:
             self.camera_generator.set_state(state["generator"])
+
+
+def orbit_sampler(config: Config) -> CameraSampler:
+    """Return a sampler of random orbit cameras at ``render.resolution``."""
+
+    def sample(count: int, *, generator: torch.Generator) -> OrbitCameras:
+        return sample_orbit_cameras(
+            count, generator=generator, size=config.render.resolution, antipodal=config.optim.antipodal
+        )
+
+    return sample

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dreamfusion3d.guidance import StatelessGuidance
+from dreamfusion3d.guidance import FunctionGuidance
 from tests.support.mixture import WINDOW, distill_particles, square_mixture
 
 PAGE = Path(__file__).parents[2] / "docs" / "guidance.md"
@@ -26,6 +26,6 @@ def test_load_guidance_docs_example_reaches_a_mode() -> None:
         steps=200,
         rate=0.03,
         generator=torch.Generator().manual_seed(0),
-        guidance=StatelessGuidance(names["clipped"]),
+        guidance=FunctionGuidance(names["clipped"]),
     )
     assert float(torch.cdist(x, mixture.means[:2]).min(1).values.median()) < 0.25
