@@ -65,8 +65,14 @@ class OrbitCameras:
         return self._map(lambda values: values[indices])
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> OrbitCameras:
-        names = ("azimuth_deg", "elevation_deg", "distance", "fov_deg")
-        return replace(self, **{name: function(getattr(self, name)) for name in names})
+        return OrbitCameras(
+            function(self.azimuth_deg),
+            function(self.elevation_deg),
+            function(self.distance),
+            function(self.fov_deg),
+            self.height,
+            self.width,
+        )
 
     @property
     def camera_to_world(self) -> Float[Tensor, "b 4 4"]:

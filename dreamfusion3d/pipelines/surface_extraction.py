@@ -41,10 +41,26 @@ class ExtractedSurface:
 
 
 def extract_surface(field: Field, resolution: int, generator: torch.Generator) -> ExtractedSurface:
-    """Marching cubes at the level whose silhouettes are the field's own; one solid.
+    """Extract one watertight surface: marching cubes at the level whose silhouettes match the field's.
 
-    Above COARSE samples a side the level is chosen on a grid of that size, and the fine one asks
-    the field near its surface alone. At 512 a process held 3 GB at most for a prop of usual size.
+    Above 128 samples per axis the level is chosen on a grid of 128, and the fine grid queries the field near its surface
+    only. A resolution of 512 takes about 3 GB for an object of usual size.
+
+    Args:
+        field: Density over [-1, 1]^3.
+        resolution: Samples per axis.
+        generator: Source of the ray jitter; its device is the field's.
+
+    Returns:
+        Vertices in scene units, faces, the density level, and how well its silhouettes match.
+
+    Raises:
+        EmptyFieldError: The field is empty.
+
+    Example:
+        >>> surface = extract_surface(field, 24, torch.Generator().manual_seed(0))
+        >>> surface.vertices.shape[1], bool(surface.level > 0)
+        (3, True)
     """
     cameras, opacity = render_field_opacity(field, generator)
     density = as_numpy_function(field.density, generator.device)
