@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from dreamfusion3d.guidance import load_guidance as load_guidance
     from dreamfusion3d.guidance import sds as sds
     from dreamfusion3d.guidance import vsd as vsd
+    from dreamfusion3d.pipelines.asset_record import Asset as Asset
     from dreamfusion3d.pipelines.export import export_run as export_run
     from dreamfusion3d.pipelines.photos_to_mesh import photos_to_mesh as photos_to_mesh
     from dreamfusion3d.pipelines.retexture import retexture_mesh as retexture_mesh
     from dreamfusion3d.pipelines.surface_extraction import extract_surface as extract_surface
-    from dreamfusion3d.pipelines.text_to_mesh import Asset as Asset
     from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh as text_to_mesh
     from dreamfusion3d.priors.loading import load_prior as load_prior
     from dreamfusion3d.priors.protocol import Prior as Prior
@@ -50,7 +50,7 @@ _MODULES = {
     "photos_to_mesh": "pipelines.photos_to_mesh",
     "retexture_mesh": "pipelines.retexture",
     "export_run": "pipelines.export",
-    "Asset": "pipelines.text_to_mesh",
+    "Asset": "pipelines.asset_record",
     # settings and errors
     "Config": "core.config",
     "resolve_config": "core.config",

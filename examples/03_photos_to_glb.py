@@ -44,6 +44,7 @@ def main() -> None:
     asset = photos_to_mesh(
         options.out / "photos", name=options.category, out=options.out, config=config, progress=default_progress()
     )
+    assert asset.record.reconstruction is not None
     metrics = asset.record.reconstruction["held_out"]
     print(f"{asset.main_file}: PSNR {metrics['psnr']:.1f} dB on {metrics['photos']} held-out photos")
 

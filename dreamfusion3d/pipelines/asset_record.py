@@ -109,6 +109,11 @@ class Asset:
     Args:
         folder: OUT/<slug>, with the files of the asset.
         record: the content of its asset.json.
+
+    Example:
+        >>> asset = text_to_mesh("a red mug", config=resolve_config("draft"))
+        >>> asset.main_file.exists(), asset.record.prompt
+        (True, 'a red mug')
     """
 
     folder: Path

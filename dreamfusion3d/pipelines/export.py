@@ -55,11 +55,28 @@ def export_run(
     pivot: str = "base",
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Writes the asset of a finished run folder; returns the main file of every format.
+    """Export the asset of a finished run again, without optimizing it.
 
-    What is None stays as the run has it (formats, height in metres) or as the format's readers expect
-    it (up, units). Raises InputError for a folder that is no finished run, and for formats, axes,
-    units, heights that do not exist or cannot be written here.
+    Args:
+        run: The run's folder, OUT/<slug>.
+        formats: Names of formats, e.g. "glb,usdz"; those of the run by default.
+        out: Folder of the files; RUN/export by default.
+        up: Upward axis, "y" or "z"; by default the one that readers of the format expect.
+        units: "m", "cm" or "mm"; by default the unit that readers of the format expect.
+        height: Height in meters; the run's by default.
+        pivot: "base" or "center" of the bounding box.
+        progress: Receives warnings; silent by default.
+
+    Returns:
+        The main file of every format.
+
+    Raises:
+        InputError: The folder is not a finished run, or a format, axis, unit or height is invalid or cannot be written here.
+
+    Example:
+        >>> files = export_run(Path("out/a_red_mug"), "obj", units="cm")
+        >>> [file.name for file in files]
+        ['a_red_mug.obj']
     """
     finished, progress = read_run(run), progress or QuietProgress()
     overrides = {

@@ -52,9 +52,9 @@ def retexture_mesh(
         InputError: something the user can fix, in one line.
 
     Example:
-        >>> asset = retexture_mesh("a red chair", "chair.glb")  # doctest: +SKIP
-        >>> asset.passed  # doctest: +SKIP
-        True
+        >>> asset = retexture_mesh("a blue mug", "out/a_red_mug/a_red_mug.glb", config=resolve_config("draft"))
+        >>> asset.folder.name
+        'a_blue_mug'
     """
     from dreamfusion3d.mesh.io.load import read_mesh
 

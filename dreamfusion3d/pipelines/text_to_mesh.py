@@ -66,9 +66,9 @@ def text_to_mesh(
         InputError: something the user can fix, in one line.
 
     Example:
-        >>> asset = text_to_mesh("a blue vase", config=resolve_config("draft"))  # doctest: +SKIP
-        >>> asset.main_file.name  # doctest: +SKIP
-        'a_blue_vase.glb'
+        >>> asset = text_to_mesh("a red mug", config=resolve_config("draft"))
+        >>> asset.main_file.name
+        'a_red_mug.glb'
     """
     config = config or Config()
     init_mesh = _read_init_mesh(init)
