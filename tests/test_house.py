@@ -123,7 +123,15 @@ def test_nothing_unpickles_and_yaml_is_safe(path: Path) -> None:
 
 
 # Identifiers that may hold a retired word, and why.
-WORD_EXCEPTIONS = {"lamp": "a category of procedural objects; its function is named after it"}
+WORD_EXCEPTIONS = {
+    "lamp": "a category of procedural objects; its function is named after it",
+    "eyes": "parts of the procedural duck and robot",
+    "finish": "the verb",
+    "_finish_item": "the verb",
+    "_finish_step": "the verb",
+    "later": "after `earlier`, in the frontier of checkpoint plans",
+    "behind": "the direction, in the parity vote of voxels",
+}
 
 
 def retired_words() -> dict[str, str]:
@@ -165,7 +173,6 @@ def settings_and_options() -> set[str]:
     return {name for name, _ in commands} | options | set(setting_types())
 
 
-@pytest.mark.xfail(strict=False, reason="the last renames are on their way")
 def test_words() -> None:
     """No identifier, file, setting, command or option uses a word that the glossary retired."""
     retired = retired_words()
