@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def distill_field(
         generator: source of cameras, times and noise.
         checkpoint: safetensors file to resume from and to write; a damaged file starts over.
         preview: PNG of recent renders.
-        sample_cameras: replaces the random orbit: ``(count, *, generator) -> OrbitCameras``.
+        sample_cameras: ``(count, *, generator) -> OrbitCameras`` in place of the random orbit.
         memory_budget: bytes available to the run; None uses what it takes. Steps are equal up to rounding.
         on_plan: receives the plan chosen for ``memory_budget``.
         checkpoint_every: steps between checkpoints; 50 by default.
@@ -77,7 +78,7 @@ def distill_field(
         (1, True)
     """
     sample_cameras = sample_cameras or orbit_sampler(config)
-    # an initial volume has found the shape: skip the first steps and the largest times
+    # skip the first steps and the largest times: an initial volume has found the shape
     skipped = 0.0 if field.init is None else config.optim.init_skip_fraction
     warnings: list[str] = []
     guidance_loss = DistillationLoss.from_config(prior, prompts, config, generator.device, warnings.append)
@@ -91,12 +92,8 @@ def distill_field(
         lr_schedule=lambda progress: geometric_ramp(progress, 1.0, config.optim.lr_final_factor, start_at=0.5),
         lr_setting="optim.lr_hashgrid",
         fallback=plan_steps(
-            lambda: field_workload(field, config, sample_cameras),
-            prior,
-            prompts,
-            config,
-            memory_budget,
-            on_plan,
+            functools.partial(field_workload, field, config, sample_cameras),
+            *(prior, prompts, config, memory_budget, on_plan),
             device=generator.device,
         ),
         checkpoint=checkpoint,
