@@ -14,6 +14,7 @@ from dreamfusion3d import __version__
 from dreamfusion3d.cli import generate, main, options, report
 from dreamfusion3d.core.config import setting_types
 from dreamfusion3d.pipelines import export, text_to_mesh
+from dreamfusion3d.pipelines.asset_record import AssetRecord
 from dreamfusion3d.pipelines.workspace import Workspace
 
 HEAVY = ("torch", "diffusers", "numba", "trimesh", "scipy", "nerfacc", "numpy", "cv2")
@@ -168,7 +169,8 @@ def test_run_app_maps_errors_to_exit_codes(
 def test_generate_prints_only_the_result_on_stdout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = {"prompt": "a mug", "config": {"mesh": {"formats": ["obj", "glb"]}}}
+    config = {"mesh": {"formats": ["obj", "glb"]}}
+    record = AssetRecord("a mug", 0, "a_mug", config, {}, {}, "cpu", {}, {}, {}, {})
 
     def fake(*_: object, **__: object) -> text_to_mesh.Asset:
         print("output of a library")
