@@ -31,5 +31,5 @@ def test_calls_from_the_command_to_the_prior(monkeypatch: pytest.MonkeyPatch, tm
         generate("a mug", out=tmp_path, quality="draft", quiet=True)
     calls = calls[calls.index("generate") :]
     loop, losses = calls.index("distill_field"), calls.index("distillation_losses")
-    assert loop <= 5, f"from the command to the loop: {calls[:loop + 1]}"
+    assert loop <= 5, f"from the command to the loop: {calls[: loop + 1]}"
     assert len(calls) - losses <= 6, f"from the losses of a step to Prior.denoise: {calls[losses:]}"
