@@ -73,7 +73,7 @@ def photos_to_mesh(
     if config.mesh.refine_steps and prompt is None:
         raise InputError("mesh.refine_steps needs a prior: say what the photos show (--prompt), or set it to 0")
     if config.reconstruction.semantic_encoder == "clip" and config.reconstruction.clip_model is None:
-        raise InputError("the semantic encoder clip needs a CLIP model: name its folder or hub id with --encoder")
+        raise InputError("--semantic-encoder clip needs a CLIP model: pass its folder or hub id to --clip-model")
     label = check_prompt(prompt or name or folder.resolve().name or "photos")
     train_photos, eval_photos, transform, source = _load_photos(folder, prompt, config, progress)
     with open_run(
