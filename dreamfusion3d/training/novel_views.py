@@ -1,9 +1,8 @@
-"""What teaches a fitted field from poses that no photo has.
+"""Supervision of a reconstruction from poses without a photo.
 
-`Semantic` is DietNeRF's semantic consistency (Jain et al., ICCV 2021, arXiv 2104.00677, eq. 5): "a
-bulldozer is a bulldozer from any perspective", so an image encoder should find the field's picture like
-a photo.
-`Distilled` asks a prior that is told what the photos show (as RealFusion, arXiv 2302.10663, section 3.2).
+Semantic consistency is DietNeRF's (Jain et al., ICCV 2021, arXiv 2104.00677, eq. 5): "a bulldozer is a bulldozer from
+any perspective", so an image encoder should embed a render like a photo. The alternative is a `DistillationLoss` of a
+prior that knows what the photos show (as RealFusion, arXiv 2302.10663, section 3.2).
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from dreamfusion3d.priors.image_text.image_encoder import ImageEncoder
 
 
 class SemanticConsistencyLoss:
-    """1 minus the likeness of the field's picture and a random photo: eq. 5 but for its scale.
+    """1 minus the cosine similarity of a render and a random photo: eq. 5 up to its scale.
 
-    Asked in the first part of the steps only: as in the paper the photos alone have the last word.
+    It is off in the last part of the run: as in the paper, the photos alone have the last word.
     """
 
     guidance: Guidance | None = None
@@ -48,8 +47,7 @@ class SemanticConsistencyLoss:
         settings: ReconstructionConfig,
         background: tuple[float, float, float],
     ) -> SemanticConsistencyLoss:
-        """Photos that are cut out are shown over the grey that the encoders of `evaluate` see, as the field
-        is; others as they are, and the field over ``ground``."""
+        """Embed the photos; masked ones are composited over the gray that the encoders were trained with."""
         rgba = photos.rgba.float() / 255
         background_values = (BACKGROUND_GRAY,) * 3 if photos.masked else background
         background_color = rgba.new_tensor(background_values)

@@ -1,7 +1,6 @@
-"""The field fitted to photos (NeRF, arXiv 2003.08934): random pixels, squared error. A generator of steps.
+"""Photometric reconstruction: fit a radiance field to photos (NeRF, arXiv 2003.08934) by random pixels and squared error.
 
-What few photos do not show can be taught from poses that none was taken from, see ``Unseen`` and
-``unseen.py`` (DietNeRF, arXiv 2104.00677).
+Views without a photo can be supervised by a `NovelViewLoss` (DietNeRF, arXiv 2104.00677).
 
 Letters: n pixels of a step, b photos of h x w.
 """
@@ -33,22 +32,22 @@ from dreamfusion3d.training.checkpoint import OptimizationState
 from dreamfusion3d.training.loop import OptimizationLoop, Step, StepLosses, make_field_optimizer
 from dreamfusion3d.training.schedules import geometric_ramp
 
-ERROR_DECAY = 0.95  # of the squared error that the progress shows
-EVALUATION_BACKGROUND = (1.0, 1.0, 1.0)  # behind photos whose object is cut out, where figures are taken
-PREVIEW_PHOTOS = 3  # photos in the preview
+ERROR_DECAY = 0.95  # of the running mean of the squared error
+EVALUATION_BACKGROUND = (1.0, 1.0, 1.0)  # behind masked photos, for metrics
+PREVIEW_PHOTOS = 3  # in the preview
 
 
 @runtime_checkable
 class NovelViewLoss(Protocol):
-    """What is asked of the field's pictures from poses that no photo has."""
+    """Loss of renders from poses without a photo."""
 
     @property
     def guidance(self) -> Guidance | None:
-        """Whose state goes into checkpoints; None where there is none."""
+        """Guidance whose state belongs into checkpoints, if any."""
 
     @property
     def end_fraction(self) -> float:
-        """Share of the steps after which it is not asked any more."""
+        """Fraction of the steps after which the loss is off."""
 
     def __call__(
         self, image: Render, cameras: OrbitCameras, progress: float, *, generator: torch.Generator
@@ -57,11 +56,11 @@ class NovelViewLoss(Protocol):
 
 @dataclass(frozen=True)
 class PhotoBackground:
-    """What is behind the object."""
+    """Background of the photos."""
 
     color: tuple[float, float, float]
-    random: bool  # the object is cut out: any colour may be put behind it
-    border_std: float = 0.0  # how far the photos' borders are from one colour
+    random: bool  # the object is masked, so any color may be put behind it
+    border_std: float = 0.0  # standard deviation of the photos' borders
 
 
 def fit_photos(
@@ -158,14 +157,14 @@ def _photometric_loss(
 
 
 def _sample_background(background: PhotoBackground, count: int, generator: torch.Generator) -> Float[Tensor, "n 3"]:
-    """A colour a ray. Random ones (instant-ngp, arXiv 2201.05989) leave haze nothing to imitate."""
+    """Sample a color per ray; random ones (instant-ngp, arXiv 2201.05989) leave haze nothing to imitate."""
     if background.random:
         return torch.rand(count, 3, generator=generator, device=generator.device)
     return torch.tensor(background.color, device=generator.device).expand(count, 3)
 
 
 def photo_colors(photos: Photos, pixels: Int64[Tensor, " n"], background: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-    """What the photos show there, over ``behind`` where the object is cut out."""
+    """Return the photos' colors, over ``background`` where the object is masked."""
     rgba = photos.rgba.reshape(-1, 4)[pixels].float() / 255
     if not photos.masked:
         return rgba[:, :3]
@@ -173,8 +172,7 @@ def photo_colors(photos: Photos, pixels: Int64[Tensor, " n"], background: Float[
 
 
 def estimate_background(photos: Photos) -> PhotoBackground:
-    """White for figures and any colour for fitting where the object is cut out; else the colour that
-    most of the photos' borders have."""
+    """Estimate the background: any color if the object is masked, else the median color of the borders."""
     if photos.masked:
         return PhotoBackground(EVALUATION_BACKGROUND, random=True)
     rgb = photos.rgba[..., :3].float() / 255
@@ -187,7 +185,7 @@ def estimate_background(photos: Photos) -> PhotoBackground:
 
 @dataclass(frozen=True)
 class ViewMetrics:
-    """Of the field's pictures to photos that it was not fitted to, one figure a photo."""
+    """Image metrics of held-out photos, one figure per photo."""
 
     psnr: tuple[float, ...]  # dB
     ssim: tuple[float, ...]
@@ -205,7 +203,7 @@ def evaluate_views(
     generator: torch.Generator,
     background: PhotoBackground | None = None,
 ) -> ViewMetrics:
-    """PSNR and SSIM, over white where the object is cut out."""
+    """Measure PSNR and SSIM on ``photos``, over white if the object is masked."""
     photos, background = photos.to(generator.device), background or estimate_background(photos)
     images, targets = render_with_targets(
         field, photos, occupied_cells(field, config, generator), background, config, generator
@@ -222,7 +220,7 @@ def render_with_targets(
     config: Config,
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "b h w 3"], Float[Tensor, "b h w 3"]]:
-    """The field's pictures and the photos, over the same ground."""
+    """Render the photos' views; return renders and photos over the same background."""
     settings = RenderSettings(step_size=config.render.step_size, shading="albedo")
     render, _ = render_field_chunked(field, photos.cameras, occupancy=occupancy, generator=generator, settings=settings)
     background_color = torch.tensor(background.color, device=generator.device)
@@ -234,9 +232,9 @@ def render_with_targets(
 def _render_preview(
     field: Field, photos: Photos, occupancy: OccupancyGrid, background: PhotoBackground, config: Config
 ) -> Render:
-    """Some photos and the field's pictures from the same places, in turn."""
+    """Render some photos' views for a preview, side by side with the photos."""
     device = occupancy.binary.device
-    generator = torch.Generator(device).manual_seed(0)  # of the preview alone: the run draws what it would
+    generator = torch.Generator(device).manual_seed(0)  # for the preview alone: the run's draws stay as they are
     subset = photos.select([i * len(photos) // PREVIEW_PHOTOS for i in range(min(PREVIEW_PHOTOS, len(photos)))])
     images, targets = render_with_targets(field, subset, occupancy, background, config, generator)
     rgb = torch.stack([targets, images], 1).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Pictures of a recent step, written beside the steps: no step waits for them."""
+"""Previews of recent steps, written in the background."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ PREVIEW_BACKGROUND_GRAY = 0.85  # behind the views
 
 
 class PreviewWriter:
-    """Writes what it is shown to ``path`` in a thread of its own, one picture after another; a picture that
-    comes while the last one is being written is passed over. Without a path it writes nothing.
+    """Write renders to ``path`` in a thread, one at a time; a render that comes too early is skipped.
 
-    On a GPU it is the thread that waits until the picture is there. An error of the writing is raised by the
-    next call, or at the end.
+    On CUDA the thread waits for the render, not the steps. An error of the writer is raised by the next call, or at
+    the end. Without a path nothing is written.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -49,12 +48,12 @@ class PreviewWriter:
     ) -> None:
         if self.pool:
             self.pool.shutdown(wait=True)
-        if self.pending and exc is None:  # what went wrong first is what the user should hear of
+        if self.pending and exc is None:  # the first error is the one to report
             self.pending.result()
 
 
 def write_preview(rgb: Float[Tensor, "b h w 3"], path: Path) -> None:
-    """The views side by side, twice as large; values in [0, 1]."""
+    """Write the views side by side, enlarged twice; values in [0, 1]."""
     row = np.concatenate(list(rgb.cpu().numpy()), axis=1).repeat(2, 0).repeat(2, 1)
     with atomic_write(path) as temporary:
         iio.imwrite(temporary, (row * 255).round().astype(np.uint8))

@@ -1,5 +1,4 @@
-"""What the pictures of a step take, bytes and seconds, in one piece and in tiles: measured as far as there is
-room, and read off a line elsewhere."""
+"""Profile the rendering of a step, whole and in tiles: measured where memory allows, extrapolated elsewhere."""
 
 from __future__ import annotations
 
@@ -24,17 +23,18 @@ from dreamfusion3d.memory.profiler import (
 from dreamfusion3d.training.planning.render_workload import DetachedRender, RenderWorkload
 
 TILE_COUNTS = (2, 4, 8, 16, 32, 64)
-# tiles of the two runs at full size: the rest lies on the line through them. The second is the first of these
-# that fits
+# tilings of the two runs at full size; the others are interpolated. COARSE_TILES: the first that fits
 FINE_TILES, COARSE_TILES = 32, (4, 8, 16)
-RAY_DIVISORS = (4, 8)  # the larger small picture's part of all rays: the first that fits
+RAY_DIVISORS = (4, 8)  # fraction of the rays in the larger small render: the first that fits
 
 
 @dataclass(frozen=True)
 class RenderCost:
-    """Making a step's pictures and handing their gradient on. Bytes in the order of a step: the peak of
-    making them, what is left of that for the guidance, what the other losses add to that and leave of it,
-    the pictures' gradients, and the peak of the backward pass with these."""
+    """Cost of rendering a step and passing its gradient on, in bytes and in the order of the step.
+
+    In turn: peak of the forward pass, what it saves for the guidance, peak and savings of the other losses, gradients
+    of the images, and peak of the backward pass on top of these.
+    """
 
     tiles: int
     forward_peak: int
@@ -44,11 +44,11 @@ class RenderCost:
     image_grads: int
     backward_peak: int
     seconds: float
-    losses_seconds: float  # the share of those losses in that
+    losses_seconds: float  # part of ``seconds``
 
 
 class RenderProfiler:
-    """Trials of a step's pictures that should take no more than ``room`` bytes."""
+    """Profiler of the renders of a step that stays below ``free_bytes`` where it can."""
 
     def __init__(self, workload: RenderWorkload, device: torch.device, free_bytes: float | int) -> None:
         self.workload, self.device, self.free_bytes = workload, device, free_bytes
@@ -56,7 +56,7 @@ class RenderProfiler:
         self.small_cameras = workload.cameras.resized(size, size)
 
     def costs(self) -> Iterator[RenderCost]:
-        """In one piece, as small pictures say; and in tiles, as runs at full size do."""
+        """Yield the cost of the whole render, from small renders, and of tilings, from renders at full size."""
         num_rays, fine = self.workload.num_rays, self._profile_tiled(FINE_TILES)
         small_costs, sizes = self._profile_small_renders()
         untiled = extrapolate_chain(small_costs[0], small_costs[1], sizes, num_rays).costs[0]
@@ -93,7 +93,7 @@ class RenderProfiler:
             )
 
     def _profile_small_renders(self) -> tuple[list[CostChain], tuple[int, int]]:
-        """Two small pictures' with their graph, and their rays: a quarter of all at most, or what fits."""
+        """Profile two small renders with their graph; return their costs and ray counts."""
         for divisor in RAY_DIVISORS:
             size = self.workload.cameras.height * 2 / divisor
             cameras_by_size = [self.workload.cameras.resized(s, s) for s in (max(int(size / 2), 4), max(int(size), 8))]
@@ -109,12 +109,12 @@ class RenderProfiler:
                     )
             if len(costs) == 2:
                 return costs, (low, high)
-        raise AssertionError("the last is taken, or has raised")
+        raise AssertionError("the last attempt succeeds or raises")
 
     def _profile_coarse_tiling(
         self, small_costs: list[CostChain], sizes: tuple[int, int], fine: RenderCost
     ) -> tuple[int, RenderCost]:
-        """How many tiles, and what they take."""
+        """Profile the coarsest tiling that fits; return its number of tiles and its cost."""
         for tiles in COARSE_TILES:
             tile_cost = extrapolate_chain(
                 small_costs[0], small_costs[1], sizes, -(-self.workload.num_rays // tiles)
@@ -123,11 +123,11 @@ class RenderProfiler:
                 continue
             with self._skip_if_out_of_memory(tiles == COARSE_TILES[-1]):
                 return tiles, self._profile_tiled(tiles)
-        raise AssertionError("the last is taken, or has raised")
+        raise AssertionError("the last attempt succeeds or raises")
 
     @contextlib.contextmanager
     def _skip_if_out_of_memory(self, last: bool) -> Iterator[None]:
-        """Passes over a trial that memory runs out in, but not the ``last``."""
+        """Ignore an out-of-memory error, unless this is the ``last`` attempt."""
         try:
             yield
         except Exception as error:
@@ -138,7 +138,7 @@ class RenderProfiler:
         budget.release_memory(self.device)
 
     def _profile_tiled(self, tiles: int) -> RenderCost:
-        """A step at full size but for the guidance, whose gradient of the pictures is as large as any."""
+        """Profile a full-size step; a stand-in for the guidance leaves gradients of the same size."""
         cameras, workload = self.workload.cameras, self.workload
 
         def all_losses(cameras: OrbitCameras, detached: DetachedRender) -> Tensor:
@@ -156,7 +156,7 @@ class RenderProfiler:
                 meter.reset()
                 return peak_and_live
 
-            warm_up(self.small_cameras)  # what it finds there counts no more
+            warm_up(self.small_cameras)  # existing tensors do not count
             start = meter.live_bytes()
             meter.reset()
             detached = workload.render_detached(cameras, tiles)
@@ -168,7 +168,7 @@ class RenderProfiler:
             _, image_grads = read_meter(start + saved)
             detached.backward()
             backward_peak, _ = read_meter(start)
-        with zeroed_grads(workload.parameters):  # apart, for a meter takes time
+        with zeroed_grads(workload.parameters):  # apart: a meter takes time
             results: list[DetachedRender] = []
             seconds = time_call(self.device, lambda: results.append(workload.render_detached(cameras, tiles)), 1)
             losses_seconds = time_call(self.device, lambda: all_losses(cameras, results[0]).backward(), 1)

@@ -1,4 +1,4 @@
-"""What the parts of a step take, bytes and seconds: small measured runs, and what they say of larger ones."""
+"""Profile the parts of a step by small runs, and extrapolate their memory and time to full size."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from dreamfusion3d.training.distillation_loss import DistillationLoss
 from dreamfusion3d.training.planning.render_profiler import RenderCost, RenderProfiler
 from dreamfusion3d.training.planning.render_workload import RenderWorkload
 
-RAY_BYTES = 16  # bytes of its colour and opacity
-FRONT_LEVELS = 100  # a schedule's bytes are told apart to one part in so many
-QUERY_OVERHEAD_SECONDS = 1e-4  # seconds: of two ways that measure alike the plainer one is taken
+RAY_BYTES = 16  # color and opacity, float32
+FRONT_LEVELS = 100  # resolution of the Pareto front of schedules
+QUERY_OVERHEAD_SECONDS = 1e-4  # prefers the simpler of two plans that measure alike
 
 
 @dataclass(frozen=True)
 class GuidanceCost:
-    """Encoding and asking: its peak, what is left of it for its backward pass, and the seconds of both."""
+    """Cost of encoding and querying the prior: peak bytes, bytes saved for the backward pass, seconds of both."""
 
     peak: int
     saved: int
@@ -51,7 +51,7 @@ class GuidanceCost:
 
 @dataclass(frozen=True)
 class CostModel:
-    """Of a computation, by its size."""
+    """Cost of a computation as linear functions of its size."""
 
     peak: LinearFit
     saved: LinearFit
@@ -59,7 +59,7 @@ class CostModel:
 
 
 class StepProfiler:
-    """Small runs of a step's parts, and what they say of larger ones."""
+    """Profiler of a step for one prior and workload."""
 
     def __init__(
         self,
@@ -77,10 +77,10 @@ class StepProfiler:
         size = workload.cameras.height
         self.small_cameras = workload.cameras.resized(max(size // 4, 4), max(size // 4, 4))
         self.x = self._encode_view()
-        self._make_query(self.scene_views)()  # loads and compiles what there is
-        # gradients and Adam's moments; on a CPU also two copies of good states
+        self._make_query(self.scene_views)()  # warm up
+        # gradients and Adam's moments; on a CPU also two copies for rollbacks
         self.held_bytes = amount.used_bytes(device) + self.weight_bytes * (3 if device.type == "cuda" else 9)
-        # of trials themselves; what they run out of in spite of it is met, too
+        # for profiling itself; running out nevertheless is handled, too
         self.free_bytes = math.inf if budget is None else max(budget - self.held_bytes, 0)
 
     def new_generator(self) -> torch.Generator:
@@ -88,18 +88,18 @@ class StepProfiler:
 
     @torch.no_grad()
     def _encode_view(self) -> Tensor:
-        """A view in the prior's space, in place of every view."""
+        """Encode one view and repeat it for all views."""
         state = self.workload.make_block(self.small_cameras)({})
         rendered = Render(state["rgb"][:1], state["opacity"][:1], state["opacity"][:1])
         x = self.prior.encode(rendered, generator=self.new_generator())
         return x.repeat(self.num_views, *[1] * (x.ndim - 1))
 
     def profile_renders(self) -> Iterator[RenderCost]:
-        """The pictures, in one piece and in tiles."""
+        """Profile rendering, whole and in tiles."""
         return RenderProfiler(self.workload, self.device, self.free_bytes).costs()
 
     def profile_guidance(self) -> Iterator[tuple[StepPlan, GuidanceCost]]:
-        """Ways of encoding and asking."""
+        """Profile plans of encoding and querying."""
         encoder_costs, checkpointable = self._profile_encoder()
         n = self.num_blocks = len(encoder_costs[0])
         overhead = self._guidance_overhead()
@@ -140,7 +140,7 @@ class StepProfiler:
                 no_grad_peak = chain.no_grad_peak(0, n - 1, n - 1)
                 group_bytes = (
                     RAY_BYTES * num_rays * (1 + views / self.num_views)
-                )  # gradients, and the pictures of a group
+                )  # gradients, and the images of a group
                 for point in points:
                     group_peak = max(2 * x_bytes + max(no_grad_peak, int(peak)), x_bytes + group_bytes + point.peak)
                     total_seconds = seconds + num_groups * (forward_seconds + point.seconds)
@@ -151,7 +151,7 @@ class StepProfiler:
                     )
 
     def _profile_encoder(self) -> tuple[list[CostChain], bool]:
-        """Of one and of two pictures; and whether its blocks may be computed twice."""
+        """Profile the encoder on one and on two images; return whether its blocks can be recomputed."""
         size, chains, checkpointable = self.workload.cameras.height, [], False
         for count in (1, 2):
             rgb = torch.rand(count, size, size, 3, generator=self.new_generator(), device=self.device)
@@ -169,7 +169,7 @@ class StepProfiler:
         return chains, checkpointable
 
     def _make_query(self, count: int) -> Callable[[], Tensor]:
-        """A question of so many pictures."""
+        """Return a query of ``count`` images."""
         cameras = self.workload.cameras
         rows = torch.arange(count, device=self.x.device) % self.num_views
         t = self.x.new_full((count,), 0.5)
@@ -180,13 +180,13 @@ class StepProfiler:
         return lambda: self.prior.denoise(self.x[rows], t, embedding, cameras.select(rows), views=views)
 
     def _query_sizes(self, query_batch_size: int | None) -> list[int]:
-        """Pictures of each question of a step."""
+        """Return the images per query of a step."""
         counter = _CountingPrior(self.prior)
         self._run_guidance(counter, query_batch_size)
         return counter.query_sizes
 
     def network_calls(self, query_batch_size: int | None) -> int:
-        """How often a step runs the prior's network."""
+        """Return the number of network evaluations per step."""
         query_sizes = self._query_sizes(query_batch_size)
         return sum(-(-q // network_batch_size(self.prior, q)) for q in query_sizes)
 
@@ -199,7 +199,7 @@ class StepProfiler:
         torch.autograd.grad(loss, x)
 
     def _guidance_overhead(self) -> tuple[int, float]:
-        """Peak and seconds of all but the prior's answers."""
+        """Return peak bytes and seconds of the guidance without the prior."""
         costs = self._fit_costs([lambda: self._run_guidance(_CountingPrior(self.prior), None)] * 2, (1, 2))
         return int(costs.peak.values[0]), costs.seconds.values[0]
 
@@ -207,7 +207,7 @@ class StepProfiler:
         rows = []
         for run in runs:
             with measure_memory(self.device, self.workload.parameters) as meter:
-                run()  # what it finds there, as weights, counts no more
+                run()  # existing tensors, e.g. weights, do not count
                 meter.reset()
                 start = meter.live_bytes()
                 result = run()
@@ -223,7 +223,7 @@ def _coarse_front(chain: CostChain) -> list[ParetoPoint]:
 
 
 class _CountingPrior:
-    """In a prior's place: answers with the question, and counts the pictures."""
+    """Prior that returns its input and counts the images per query."""
 
     def __init__(self, prior: Prior) -> None:
         self.name, self.sha256, self.camera_conditioned = prior.name, prior.sha256, prior.camera_conditioned
