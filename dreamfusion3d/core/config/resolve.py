@@ -14,7 +14,7 @@ import math
 import reprlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +36,7 @@ MAX_CONFIG_BYTES = 1 << 20
 def resolve_config(
     quality: str = "standard",
     path: Path | None = None,
-    sets: typing.Sequence[str] = (),
+    sets: Sequence[str] = (),
     *,
     preset: str | None = None,
     quality_presets: Mapping[str, Mapping[str, Any]] = QUALITY_PRESETS,
