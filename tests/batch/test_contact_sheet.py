@@ -14,11 +14,8 @@ from dreamfusion3d.batch.worker import Task, make_asset
 from dreamfusion3d.cli import main, report
 from dreamfusion3d.core.config import config_to_dict, resolve_config
 from dreamfusion3d.core.progress import QuietProgress
-from tests.pipelines import test_text_to_mesh as test_pipeline
-from tests.pipelines.test_text_to_mesh import SETS, FakePrior
 from tests.support.fakes import num_attempts, write_fake_item
-
-quick = test_pipeline.quick  # tiny assets for test_make_asset_equals_text_to_mesh
+from tests.support.pipelines import TINY_SETTINGS, FakePrior, make_ball
 
 
 def test_render_contact_sheet_escapes_hostile_prompts(tmp_path: Path) -> None:
@@ -100,13 +97,13 @@ def test_batch_command_rejects_bad_options(
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("untrained")
 def test_make_asset_equals_text_to_mesh(tmp_path: Path) -> None:
-    config = resolve_config(sets=SETS)
+    config = resolve_config(sets=TINY_SETTINGS)
     task = Task("my_ball", "a ball", 0, config_to_dict(config), str(tmp_path / "batch"))
     prior = FakePrior()
     assert make_asset(prior, task, "cpu", QuietProgress()) == "made"
-    alone = test_pipeline.make(tmp_path / "alone")
+    alone = make_ball(tmp_path / "alone")
     made = tmp_path / "batch" / "my_ball"
     assert (made / "my_ball.glb").read_bytes() == alone.main_file.read_bytes()
     assert json.loads((made / "asset.json").read_text())["slug"] == "my_ball"

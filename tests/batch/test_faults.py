@@ -20,15 +20,16 @@ import torch
 
 from dreamfusion3d.batch import ray_workers
 from dreamfusion3d.batch.worker import Task
+from dreamfusion3d.core import folders
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.errors import LockedError
 from dreamfusion3d.core.folders import folder_lock, release_stale_lock
 from dreamfusion3d.core.progress import QuietProgress
-from dreamfusion3d.pipelines import workspace
-from dreamfusion3d.pipelines.context import RunContext, train_or_load
+from dreamfusion3d.pipelines.context import RunContext
 from dreamfusion3d.pipelines.stages import StageTracker, load_or_compute
+from dreamfusion3d.pipelines.training_stage import train_or_load
 from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace, read_asset_record
-from tests.pipelines.test_text_to_mesh import FakePrior
+from tests.support.pipelines import FakePrior
 
 
 @dataclass
@@ -49,20 +50,20 @@ def test_load_or_compute_discards_non_finite_results(tmp_path: Path) -> None:
 def test_train_or_load_discards_non_finite_fields(tmp_path: Path) -> None:
     space, identity = Workspace(tmp_path / "a"), RunIdentity("a mug", 0, Config(), "0" * 64)
     space.work.mkdir(parents=True)
-    job = RunContext(FakePrior(), identity, space, torch.device("cpu"), StageTracker(("optimise",), QuietProgress()))
+    run = RunContext(FakePrior(), identity, space, torch.device("cpu"), StageTracker(("optimize",), QuietProgress()))
     path, field = space.work / "field.safetensors", torch.nn.Linear(2, 2)
 
-    def run(what: torch.nn.Module) -> None:
-        train_or_load(what, path, lambda text, at: iter(()), "optimise", space.work / "checkpoint.safetensors", job)
+    def train(module: torch.nn.Module) -> None:
+        train_or_load(module, lambda prompts, checkpoint: iter(()), "optimize", run)
 
     field.weight.data[0, 0] = torch.nan
     with pytest.raises(FloatingPointError):
-        run(field)
+        train(field)
     assert not path.exists()
     field.weight.data[0, 0] = 0.5
-    run(field)
+    train(field)
     other = torch.nn.Linear(2, 2)
-    run(other)
+    train(other)
     assert torch.equal(other.weight, field.weight)
 
 
@@ -119,18 +120,18 @@ def test_folder_lock_ignores_clock_skew(skew: float, tmp_path: Path, monkeypatch
 
 def test_folder_lock_race_for_a_stale_lock_has_one_winner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slower process finds the lock stale, but the faster one has already replaced it."""
-    lock, plain, first = tmp_path / ".lock", workspace._is_alive, contextlib.ExitStack()
+    lock, plain, first = tmp_path / ".lock", folders._is_alive, contextlib.ExitStack()
     lock.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))  # of an earlier process
-    monkeypatch.setattr(workspace, "_held_locks", set())
+    monkeypatch.setattr(folders, "_held_locks", set())
 
     def check(holder: dict[str, Any], path: Path) -> bool:
-        monkeypatch.setattr(workspace, "_is_alive", plain)
+        monkeypatch.setattr(folders, "_is_alive", plain)
         found = plain(holder, path)
         assert not found
         first.enter_context(folder_lock(tmp_path))
         return found
 
-    monkeypatch.setattr(workspace, "_is_alive", check)
+    monkeypatch.setattr(folders, "_is_alive", check)
     with first:
         with pytest.raises(LockedError), folder_lock(tmp_path):
             pass

@@ -13,9 +13,9 @@ from dreamfusion3d.core.config import FormatName
 from dreamfusion3d.mesh.io import fbx
 from dreamfusion3d.mesh.io.axes import CoordinateFrame
 from dreamfusion3d.pipelines.video import render_video
-from tests.pipelines.test_export import finished
 from tests.support.client_asset import EXTRAS, HEIGHT, NAME, SIZE, TEXTURE, ball, clay_ball
 from tests.support.client_reports import blender_report
+from tests.support.pipelines import write_finished_run
 from tests.support.shapes import textured_of, two_handles
 
 pytestmark = pytest.mark.clients
@@ -128,7 +128,7 @@ def test_a_camera_of_blenders_films_what_blender_sees(tmp_path: Path) -> None:
     program = fbx.find_blender()
     if program is None:
         pytest.skip(f"blender is not on PATH, and {fbx.BLENDER_VARIABLE} names none")
-    run = finished(textured_of(two_handles, 48), tmp_path / "out" / "a_pot")
+    run = write_finished_run(textured_of(two_handles, 48), tmp_path / "out" / "a_pot")
     shot, path, drawn = tmp_path / "shot.blend", tmp_path / "shot.json", tmp_path / "drawn"
     example = Path(__file__).parents[2] / "examples" / "blender" / "camera_path.py"
     scene = [str(Path(__file__).with_name("blender_shot.py")), "--"]

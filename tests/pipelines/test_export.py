@@ -1,4 +1,4 @@
-"""A finished run written again: the same asset in another frame, its own files untouched."""
+"""export_run: the same asset in other formats, axes, units and heights; the run's own files stay untouched."""
 
 from __future__ import annotations
 
@@ -13,19 +13,14 @@ import pytest
 import trimesh
 
 from dreamfusion3d.cli import main, report
-from dreamfusion3d.core import files
-from dreamfusion3d.core.config import config_to_dict, resolve_config
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.progress import QuietProgress
 from dreamfusion3d.core.types import TexturedMesh
 from dreamfusion3d.mesh.io.axes import scale_to_height
-from dreamfusion3d.mesh.io.formats import asset_extras, write_asset
+from dreamfusion3d.mesh.io.formats import write_asset
 from dreamfusion3d.mesh.io.gltf import companion_stem, read_glb
-from dreamfusion3d.pipelines import stages
 from dreamfusion3d.pipelines.export import export_run
+from tests.support.pipelines import FINISHED_RUN_HEIGHT, folder_contents, write_finished_run
 from tests.support.shapes import textured_of, two_handles
-
-HEIGHT = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -35,58 +30,33 @@ def pot() -> TexturedMesh:
 
 @pytest.fixture
 def run(pot: TexturedMesh, tmp_path: Path) -> Path:
-    """A folder as a run leaves it, under a name that another run's folder made it take."""
-    return finished(pot, tmp_path / "out" / "a_pot_a1b2c3")
+    """A finished run in a folder with a hash, because another run had taken the prompt's slug."""
+    return write_finished_run(pot, tmp_path / "out" / "a_pot_a1b2c3")
 
 
-def finished(pot: TexturedMesh, folder: Path) -> Path:
-    config = resolve_config(sets=["mesh.formats=glb,obj", f"mesh.height_m={HEIGHT}"])
-    written = []
-    for kind in config.mesh.formats:
-        path = folder / f"{folder.name}.{kind}"
-        written += write_asset(kind, scale_to_height(pot, HEIGHT), path, "a_pot", asset_extras("A pot", 3, "embedded"))
-    (folder / "work").mkdir()
-    stages.load_or_compute(folder / "work" / "textured.npz", TexturedMesh, lambda: pot, QuietProgress())
-    facts = {p.name: {"sha256": files.file_sha256(p), "bytes": p.stat().st_size} for p in written}
-    record = {
-        "prompt": "A pot",
-        "seed": 3,
-        "slug": folder.name,
-        "config": config_to_dict(config),
-        "prior": {"name": "embedded", "sha256": "0" * 64},
-        "files": facts,
-    }
-    files.write_json(folder / "asset.json", record)
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def test_defaults_give_what_the_run_has(run: Path) -> None:
-    before = contents(run)
+def test_export_run_defaults_repeat_the_files_of_the_run(run: Path) -> None:
+    before = folder_contents(run)
     written = export_run(run)
-    assert written == [run / "export" / f"{run.name}.{kind}" for kind in ("glb", "obj")]
-    again = contents(run / "export")
-    assert set(again) == {f"{run.name}.{kind}" for kind in ("glb", "obj", "mtl", "png")}
-    assert all(data == before[name] for name, data in again.items())
-    assert {name: data for name, data in contents(run).items() if not name.startswith("export")} == before
+    assert written == [run / "export" / f"{run.name}.{suffix}" for suffix in ("glb", "obj")]
+    exported = folder_contents(run / "export")
+    assert set(exported) == {f"{run.name}.{suffix}" for suffix in ("glb", "obj", "mtl", "png")}
+    assert all(data == before[name] for name, data in exported.items())
+    assert {name: data for name, data in folder_contents(run).items() if not name.startswith("export")} == before
 
 
-@pytest.mark.parametrize(("name", "called"), [("My vase", "my_vase"), ("../../x", "x"), ("", "a_pot")])
-def test_a_name_of_its_own(name: str, called: str, run: Path) -> None:
+@pytest.mark.parametrize(("asset_name", "written_name"), [("My vase", "my_vase"), ("../../x", "x"), ("", "a_pot")])
+def test_export_run_uses_the_asset_name_of_the_record(asset_name: str, written_name: str, run: Path) -> None:
     record = json.loads((run / "asset.json").read_text())
-    (run / "asset.json").write_text(json.dumps({**record, "name": name}))
+    (run / "asset.json").write_text(json.dumps({**record, "name": asset_name}))
     export_run(run, "obj")
-    assert set(contents(run / "export")) == {f"{run.name}.{kind}" for kind in ("obj", "mtl", "png")}
-    assert f"usemtl {called}\n" in (run / "export" / f"{run.name}.obj").read_text()
+    assert set(folder_contents(run / "export")) == {f"{run.name}.{suffix}" for suffix in ("obj", "mtl", "png")}
+    assert f"usemtl {written_name}\n" in (run / "export" / f"{run.name}.obj").read_text()
 
 
-def test_two_assets_of_one_prompt_share_a_folder(run: Path, pot: TexturedMesh, tmp_path: Path) -> None:
-    """Exported to one, or copied into one as they are: each keeps its own picture."""
+def test_export_run_assets_of_one_prompt_can_share_a_folder(run: Path, pot: TexturedMesh, tmp_path: Path) -> None:
+    """Exported or copied into one folder, each keeps its own texture."""
     green = replace(pot, texture=np.full_like(pot.texture, (0, 200, 0)))
-    other = finished(green, run.parent / "a_pot")
+    other = write_finished_run(green, run.parent / "a_pot")
     for one in (run, other):
         export_run(one, "obj,gltf", out=tmp_path / "delivery")
         shutil.copytree(one, tmp_path / "flat", dirs_exist_ok=True)
@@ -94,29 +64,31 @@ def test_two_assets_of_one_prompt_share_a_folder(run: Path, pot: TexturedMesh, t
         for one, mesh in ((run, pot), (other, green)):
             [part] = trimesh.load_scene(tmp_path / folder.format(one.name)).geometry.values()
             material = part.visual.material
-            picture = material.image if hasattr(material, "image") else material.baseColorTexture
-            np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), mesh.texture)
+            image = material.image if hasattr(material, "image") else material.baseColorTexture
+            np.testing.assert_array_equal(np.asarray(image.convert("RGB")), mesh.texture)
 
 
-def test_a_renamed_run(run: Path) -> None:
-    """A space would end the name of an OBJ's material file, and is no part of a URI."""
+def test_export_run_of_a_renamed_folder(run: Path) -> None:
+    """Companion names have no spaces: one would end the name in an OBJ, and a URI cannot contain it."""
     folder = run.rename(run.parent / "my pot (final)")
     (folder / f"{run.name}.glb").rename(folder / f"{folder.name}.glb")
     for path in export_run(folder, "obj,gltf"):
         [part] = trimesh.load_scene(path).geometry.values()
         assert part.visual.uv is not None
-        beside = {p.stem for p in path.parent.iterdir() if p.suffix in (".mtl", ".bin", ".png")}
-        assert beside == {companion_stem(path)} and re.fullmatch("my_pot_final_[0-9a-f]{6}", companion_stem(path))
+        companions = {p.stem for p in path.parent.iterdir() if p.suffix in (".mtl", ".bin", ".png")}
+        assert companions == {companion_stem(path)} and re.fullmatch("my_pot_final_[0-9a-f]{6}", companion_stem(path))
 
 
-@pytest.mark.parametrize("gone", ["work", "the npz is damaged"])
-def test_from_the_glb_alone(gone: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if gone == "work":
+@pytest.mark.parametrize("fault", ["no work folder", "damaged npz"])
+def test_export_run_reads_the_glb_without_stage_results(
+    fault: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if fault == "no work folder":
         shutil.rmtree(run / "work")
     else:
         (run / "work" / "textured.npz").write_bytes(b"PK")
     [path] = export_run(run, "glb")
-    assert ("damaged" in capsys.readouterr().err) == (gone != "work")
+    assert ("damaged" in capsys.readouterr().err) == (fault == "damaged npz")
     one, two = read_glb(run / f"{run.name}.glb"), read_glb(path)
     np.testing.assert_allclose(two.vertices, one.vertices, atol=1e-6)
     np.testing.assert_allclose(two.normals, one.normals, atol=1e-6)
@@ -124,16 +96,16 @@ def test_from_the_glb_alone(gone: str, run: Path, capsys: pytest.CaptureFixture[
     np.testing.assert_array_equal(two.faces, one.faces)
 
 
-def test_an_edited_glb_is_said_to_be_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_run_warns_of_a_changed_glb(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(run / "work")
     glb = run / f"{run.name}.glb"
     write_asset("glb", scale_to_height(read_glb(glb), 7.0), glb, "edited", {})
     [path] = export_run(run, "glb")
     assert "not as the run wrote it" in capsys.readouterr().err
-    assert np.ptp(read_glb(path).vertices[:, 1]) == pytest.approx(HEIGHT, rel=1e-5)
+    assert np.ptp(read_glb(path).vertices[:, 1]) == pytest.approx(FINISHED_RUN_HEIGHT, rel=1e-5)
 
 
-def test_frame_height_pivot(run: Path, tmp_path: Path) -> None:
+def test_export_run_axes_units_height_and_pivot(run: Path, tmp_path: Path) -> None:
     [path] = export_run(run, ["obj"], out=tmp_path / "x", up="z", units="cm", height=0.25, pivot="center")
     assert path == tmp_path / "x" / f"{run.name}.obj" and not (run / "export").exists()
     bounds = trimesh.load(path, process=False).bounds
@@ -142,7 +114,7 @@ def test_frame_height_pivot(run: Path, tmp_path: Path) -> None:
     assert "# frame: +Z up, cm" in path.read_text()
 
 
-def test_what_gltf_does_not_allow_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_run_warns_of_options_that_gltf_does_not_allow(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [path] = export_run(run, "glb", up="z", units="cm")
     assert "glb is always +Y up, m" in capsys.readouterr().err
     assert path.read_bytes() == (run / f"{run.name}.glb").read_bytes()
@@ -150,7 +122,7 @@ def test_what_gltf_does_not_allow_is_said(run: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == ""
 
 
-def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "x"
     arguments = [str(run), "--format", "ply,stl,3mf,gltf", "--out", str(out), "--height", "2", "--quiet"]
     assert report.run_app(main.app, ["export", *arguments]) == 0
@@ -161,7 +133,7 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["--format", "usd"], "did you mean 'usdz'?"),
         (["--format", "gltff,glb"], "did you mean 'gltf'?"),
@@ -174,18 +146,18 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["--out", "."], "the run's own folder"),
     ],
 )
-def test_bad_options(
-    arguments: list[str], words: str, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_export_command_rejects_bad_options(
+    arguments: list[str], message: str, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(run)
-    before = contents(run)
+    before = folder_contents(run)
     assert report.run_app(main.app, ["export", str(run), *arguments]) == 2
     captured = capsys.readouterr()
-    assert words in captured.err and len(captured.err.splitlines()) == 1 and captured.out == ""
-    assert contents(run) == before
+    assert message in captured.err and len(captured.err.splitlines()) == 1 and captured.out == ""
+    assert folder_contents(run) == before
 
 
-def test_folders_that_are_no_finished_run(run: Path, tmp_path: Path) -> None:
+def test_read_run_explains_folders_without_a_finished_run(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         export_run(tmp_path / "nowhere")
     with pytest.raises(InputError, match="is a file"):
@@ -206,7 +178,7 @@ def test_folders_that_are_no_finished_run(run: Path, tmp_path: Path) -> None:
         export_run(run)
 
 
-def test_nothing_to_export_from(run: Path) -> None:
+def test_export_run_without_any_mesh(run: Path) -> None:
     shutil.rmtree(run / "work")
     (run / f"{run.name}.glb").write_bytes(b"glTF?")
     with pytest.raises(InputError, match="cannot be read"):
@@ -216,11 +188,11 @@ def test_nothing_to_export_from(run: Path) -> None:
         export_run(run, "obj")
 
 
-def test_read_only(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_run_permission_denied(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(path: Path, *_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    # by hand: whoever runs the tests may be root, whom no permission stops
+    # patched, because permissions do not stop root, who may run the tests
     with monkeypatch.context() as patch:
         patch.setattr(Path, "mkdir", denied)
         with pytest.raises(InputError, match="Permission denied. Choose another with --out"):

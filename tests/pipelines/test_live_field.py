@@ -1,4 +1,4 @@
-"""A field is kept for those who look, as often as is cheap, and for nobody else."""
+"""FieldPublisher writes the field as often as is cheap, and only while somebody watches."""
 
 from __future__ import annotations
 
@@ -11,83 +11,87 @@ from safetensors.torch import load_file
 
 from dreamfusion3d.core import files
 from dreamfusion3d.pipelines import live_field
-from dreamfusion3d.pipelines.live_control import read_step_log
 from dreamfusion3d.pipelines.live_field import FieldPublisher, mark_watched
 from dreamfusion3d.pipelines.run_reader import find_latest_field
-from tests.pipelines import test_text_to_mesh as test_pipeline
-from tests.pipelines.test_text_to_mesh import make
-
-quick = test_pipeline.quick
+from dreamfusion3d.pipelines.step_log import read_step_log
+from tests.support.pipelines import make_ball
 
 
-class Clock:
-    """Goes on by what writing takes, and by what a test says."""
+class FakeClock:
+    """A clock that tests advance; writing a file takes ``write_seconds`` of it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, writing: float) -> None:
-        self.now, self.written = 100.0, list[float]()
-        plain = files.write_bytes
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, write_seconds: float) -> None:
+        self.now = 100.0
+        self.write_times: list[float] = []
+        write_bytes = files.write_bytes
 
         def write(path: Path, data: bytes) -> None:
-            plain(path, data)
-            self.written.append(self.now)
-            self.now += writing
+            write_bytes(path, data)
+            self.write_times.append(self.now)
+            self.now += write_seconds
 
         monkeypatch.setattr(live_field.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(live_field.files, "write_bytes", write)
 
 
-@pytest.mark.parametrize("writing", [0.0, 0.001, 0.5])
-def test_as_often_as_is_cheap(writing: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, field = Clock(monkeypatch, writing), torch.nn.Linear(2, 2)
-    found, begun = FieldPublisher(field, tmp_path), clock.now
+@pytest.mark.parametrize("write_seconds", [0.0, 0.001, 0.5])
+def test_field_publisher_bounds_the_time_of_writing(
+    write_seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, field = FakeClock(monkeypatch, write_seconds), torch.nn.Linear(2, 2)
+    publisher, begin = FieldPublisher(field, tmp_path), clock.now
     for step in range(4000):
         clock.now += 0.05
         mark_watched(tmp_path)
         os.utime(tmp_path / "watched", ns=(step, step))
-        found.step()
-    spent = writing * len(clock.written) / (clock.now - begun)
-    assert spent <= live_field.MAX_WRITE_FRACTION + 0.01
-    often = 200 / max(live_field.PUBLISH_INTERVAL_SECONDS + 0.05, writing / live_field.MAX_WRITE_FRACTION + writing)
-    assert len(clock.written) >= 0.9 * often - 1
+        publisher.step()
+    fraction = write_seconds * len(clock.write_times) / (clock.now - begin)
+    assert fraction <= live_field.MAX_WRITE_FRACTION + 0.01
+    interval = max(
+        live_field.PUBLISH_INTERVAL_SECONDS + 0.05, write_seconds / live_field.MAX_WRITE_FRACTION + write_seconds
+    )
+    assert len(clock.write_times) >= 0.9 * 200 / interval - 1
     assert torch.equal(load_file(tmp_path / "live.safetensors")["weight"], field.weight)
-    found.close()
+    publisher.close()
     assert [p.name for p in tmp_path.iterdir()] == ["watched"]
 
 
-def test_nobody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mark_watched(tmp_path)  # of an earlier run, and by a clock that is ahead
+def test_field_publisher_writes_only_while_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark_watched(tmp_path)  # of an earlier run, by a clock that is ahead
     os.utime(tmp_path / "watched", ns=(1 << 62, 1 << 62))
-    clock = Clock(monkeypatch, 0.0)
-    found = FieldPublisher(torch.nn.Linear(2, 2), tmp_path)
+    clock = FakeClock(monkeypatch, 0.0)
+    publisher = FieldPublisher(torch.nn.Linear(2, 2), tmp_path)
 
-    def pass_by(seconds: int) -> int:
-        before = len(clock.written)
+    def num_writes(seconds: int) -> int:
+        before = len(clock.write_times)
         for _ in range(seconds * 10):
             clock.now += 0.1
-            found.step()
-        return len(clock.written) - before
+            publisher.step()
+        return len(clock.write_times) - before
 
-    assert not pass_by(60)
+    assert not num_writes(60)
     os.utime(tmp_path / "watched", ns=(5, 5))  # by a clock that is behind
-    assert 10 <= pass_by(60) <= live_field.WATCH_TIMEOUT_SECONDS + 1
-    assert not pass_by(60)
+    assert 10 <= num_writes(60) <= live_field.WATCH_TIMEOUT_SECONDS + 1
+    assert not num_writes(60)
 
 
-def test_a_watched_run_makes_the_same_bytes(quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_to_mesh_watched_run_gives_the_same_bytes(
+    untrained: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
-    plain = FieldPublisher.step
+    original = FieldPublisher.step
 
     def step(self: FieldPublisher) -> None:
         mark_watched(self.work)
         os.utime(self.work / "watched", ns=(len(seen), len(seen)))
         self.next_check = 0.0
-        plain(self)
+        original(self)
         path = find_latest_field(self.work.parent)
         seen.append((path and path.name, len(read_step_log(self.work))))
 
-    unwatched = make(tmp_path / "a")
+    unwatched = make_ball(tmp_path / "a")
     monkeypatch.setattr(FieldPublisher, "step", step)
-    watched = make(tmp_path / "b")
+    watched = make_ball(tmp_path / "b")
     assert seen == [("live.safetensors", n) for n in (1, 2, 3)]
     assert watched.record.files == unwatched.record.files
     assert not (watched.folder / "work" / "live.safetensors").exists()

@@ -1,4 +1,4 @@
-"""Hostile fields end in one clear line or a closed, outward mesh; fine grids are asked near the surface."""
+"""extract_surface: difficult fields give a closed mesh or a clear error; grids are refined near the surface."""
 
 from __future__ import annotations
 
@@ -16,24 +16,19 @@ from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.mesh.refine import refine_grid
 from dreamfusion3d.mesh.simplify import simplify, taubin_smooth
 from dreamfusion3d.mesh.space_carving import dilate_ball, solidify
-from dreamfusion3d.pipelines import surface_extraction
 from dreamfusion3d.pipelines.surface_extraction import extract_surface, mesh_silhouette_iou
 from tests.support.shapes import cup, grid_of, shell, sphere, torus
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surface_extraction, "SILHOUETTE_VIEWS", 6)
-    monkeypatch.setattr(surface_extraction, "SILHOUETTE_SIZE", 24)
+pytestmark = pytest.mark.usefixtures("small_renders")
 
 
-def field(density):
-    """A grey field of a density of (n, 3) tensors."""
+def gray_field(density):
+    """A gray field with a density of (n, 3) tensors."""
     return SimpleNamespace(density=density, albedo=lambda x: torch.full_like(x, 0.5))
 
 
 def noise(x):
-    """White, and the same at the same place."""
+    """White noise that is a function of the place."""
     return 40 * ((torch.sin(x @ x.new_tensor([127.1, 311.7, 74.7])) * 43758.5453) % 1) ** 4
 
 
@@ -41,35 +36,35 @@ def soft(distance):
     return torch.clamp(10 * torch.exp(-distance / 0.03), max=500)
 
 
-HOSTILE = {
+DIFFICULT_DENSITIES = {
     "noise": noise,
     "plane": lambda x: soft(x[:, 1] + 0.1 * x[:, 0]),
     "two bodies": lambda x: soft(
         torch.minimum((x - x.new_tensor([0.45, 0, 0])).norm(dim=1), (x + x.new_tensor([0.45, 0, 0])).norm(dim=1)) - 0.3
     ),
     "thin shell": lambda x: soft((x.norm(dim=1) - 0.6).abs() - 1 / 47),
-    "all full": lambda x: torch.full_like(x[:, 0], 300.0),
-    "a point": lambda x: soft(x.norm(dim=1) - 0.05),
+    "solid cube": lambda x: torch.full_like(x[:, 0], 300.0),
+    "small ball": lambda x: soft(x.norm(dim=1) - 0.05),
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_field_gives_a_closed_mesh(name):
-    found = extract_surface(field(HOSTILE[name]), 48, torch.Generator().manual_seed(0))
-    rough = taubin_smooth(Mesh(found.vertices, found.faces))
-    for mesh in (Mesh(found.vertices, found.faces), rough, simplify(rough, 400)):
+@pytest.mark.parametrize("name", DIFFICULT_DENSITIES)
+def test_extract_surface_of_difficult_fields_is_closed(name):
+    surface = extract_surface(gray_field(DIFFICULT_DENSITIES[name]), 48, torch.Generator().manual_seed(0))
+    smoothed = taubin_smooth(Mesh(surface.vertices, surface.faces))
+    for mesh in (Mesh(surface.vertices, surface.faces), smoothed, simplify(smoothed, 400)):
         report = mesh_quality(mesh)
         assert report.watertight and report.manifold and report.components == 1
         assert report.volume > 0
         assert np.abs(report.bounds).max() < 1 + 3 / 47
-    assert 0 <= mesh_silhouette_iou(rough, found.opacity) <= 1
+    assert 0 <= mesh_silhouette_iou(smoothed, surface.opacity) <= 1
     if name == "thin shell":
-        # nobody sees inside: the ball is full, where the shell alone would have half of this
+        # the inside is invisible, so the ball is solid; the shell alone would have half of this volume
         assert 4 / 3 * np.pi * 0.6**3 < report.volume < 4 / 3 * np.pi * 0.7**3
 
 
 @pytest.mark.parametrize(
-    "density, error, words",
+    "density, error, message",
     [
         (lambda x: torch.zeros_like(x[:, 0]), EmptyFieldError, "transparent in every view"),
         (lambda x: torch.full_like(x[:, 0], 1e-4), EmptyFieldError, "transparent in every view"),
@@ -78,16 +73,16 @@ def test_a_hostile_field_gives_a_closed_mesh(name):
     ],
     ids=["empty", "faint", "nan", "infinite"],
 )
-def test_what_has_no_surface_says_so(density, error, words):
-    with pytest.raises(error, match=words):
-        extract_surface(field(density), 48, torch.Generator().manual_seed(0))
+def test_extract_surface_rejects_empty_and_non_finite_fields(density, error, message):
+    with pytest.raises(error, match=message):
+        extract_surface(gray_field(density), 48, torch.Generator().manual_seed(0))
 
 
-def test_a_mesh_shows_the_silhouettes_it_was_made_of():
-    found = extract_surface(field(lambda x: soft(x.norm(dim=1) - 0.6)), 48, torch.Generator().manual_seed(0))
-    whole = Mesh(found.vertices, found.faces)
-    assert mesh_silhouette_iou(whole, found.opacity) > 0.93
-    assert mesh_silhouette_iou(Mesh(0.5 * whole.vertices, whole.faces), found.opacity) < 0.4
+def test_mesh_silhouette_iou_of_the_extracted_mesh():
+    surface = extract_surface(gray_field(lambda x: soft(x.norm(dim=1) - 0.6)), 48, torch.Generator().manual_seed(0))
+    whole = Mesh(surface.vertices, surface.faces)
+    assert mesh_silhouette_iou(whole, surface.opacity) > 0.93
+    assert mesh_silhouette_iou(Mesh(0.5 * whole.vertices, whole.faces), surface.opacity) < 0.4
 
 
 def pin(p: np.ndarray) -> np.ndarray:
@@ -97,21 +92,21 @@ def pin(p: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", [sphere, torus, pin])
-def test_a_refined_grid_is_the_whole_one(shape):
-    asked = []
+def test_refine_grid_equals_the_full_grid(shape):
+    queried = []
 
     def density(p: np.ndarray) -> np.ndarray:
-        asked.append(len(p))
+        queried.append(len(p))
         return np.minimum(10 * np.exp(-shape(p) / 0.02), 1000).astype(np.float32)
 
     coarse, whole = sample_grid(density, 32), sample_grid(density, 101)
-    asked.clear()
+    queried.clear()
     refined = refine_grid(density, coarse, 10.0, 101)
-    assert sum(asked) < 0.5 * 101**3
+    assert sum(queried) < 0.5 * 101**3
     np.testing.assert_array_equal(log_ratio(refined, 10.0), log_ratio(whole, 10.0))
 
 
-def test_a_refined_grid_names_what_is_not_a_number():
+def test_refine_grid_rejects_non_finite_density():
     coarse = sample_grid(lambda p: np.exp(-sphere(p) / 0.05), 16)
     with pytest.raises(InputError, match="not finite"):
         refine_grid(lambda p: np.full(len(p), np.nan), coarse, 1.0, 40)
@@ -119,7 +114,7 @@ def test_a_refined_grid_names_what_is_not_a_number():
 
 @pytest.mark.parametrize("factor", [2, 3])
 @pytest.mark.parametrize("shape, genus", [(shell, 0), (cup, 0), (torus, 1)])
-def test_carving_by_blocks_is_as_good_as_by_samples(shape, genus, factor):
+def test_solidify_by_blocks_matches_by_samples(shape, genus, factor):
     grid = grid_of(shape, 64)
     exact = mesh_quality(extract_solid(solidify(grid, 0.0), 0.0))
     blocks = solidify(grid, 0.0, carving_resolution=64 // factor)
@@ -129,7 +124,7 @@ def test_carving_by_blocks_is_as_good_as_by_samples(shape, genus, factor):
     assert report.volume == pytest.approx(exact.volume, rel=0.02)
 
 
-def test_distance_by_axes_is_distance():
+def test_dilate_ball_matches_the_euclidean_distance_transform():
     from scipy import ndimage
 
     mask = np.random.default_rng(0).random((20, 23, 17)) < 0.01

@@ -14,7 +14,7 @@ from dreamfusion3d.pipelines.export import export_run
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 from dreamfusion3d.priors.vocabulary import embedded_folder
 
-SETS = ["optim.steps=4", "mesh.grid_resolution=48", "mesh.max_faces=1500", "mesh.texture_size=64"]
+TINY_SETTINGS = ["optim.steps=4", "mesh.grid_resolution=48", "mesh.max_faces=1500", "mesh.texture_size=64"]
 
 
 def test_text_to_mesh_with_a_copy_of_the_embedded_prior(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_text_to_mesh_with_a_copy_of_the_embedded_prior(tmp_path: Path) -> None:
         text_to_mesh(
             "a pink donut",
             out=tmp_path / name,
-            config=resolve_config("draft", None, SETS, prior__name=prior),
+            config=resolve_config("draft", None, TINY_SETTINGS, prior__name=prior),
             progress=QuietProgress(),
         )
         for name, prior in (("embedded", None), ("copy", str(copy)))
