@@ -6,7 +6,8 @@
 On the CPU: numba, 16,384 samples of the default layout, in turn with the reference, so that the
 ratio survives a busy machine. On CUDA: Triton, 2^18 to 2^21 samples of instant-ngp's layout (16
 levels of 2 features, 2^19 rows), tables of floats and of halves, timed by the device's own clock,
-beside the time that the bytes alone would take; ``both_half_precision_grads_ms``: with ``field.half_precision_grads``. Prints JSON.
+beside the time that the bytes alone would take; ``both_half_precision_grads_ms``: with
+``field.half_precision_grads``. Prints JSON.
 """
 
 from __future__ import annotations

@@ -42,6 +42,8 @@ class Limits:
 
 @dataclass
 class PendingItem:
+    """An item that waits for a worker, with its past attempts."""
+
     item: Item
     attempts: int = 0  # finished ones
     not_before: float = 0.0  # on the monotonic clock

@@ -48,6 +48,7 @@ class Photos:
         return len(self.cameras)
 
     def select(self, indices: Sequence[int]) -> Photos:
+        """Return the photos with these indices, in this order."""
         index_tensor = torch.as_tensor(indices, dtype=torch.int64)
         return Photos(
             self.rgba[index_tensor],
@@ -57,6 +58,7 @@ class Photos:
         )
 
     def to(self, device: torch.device | str) -> Photos:
+        """Return a copy on ``device``."""
         return dataclasses.replace(self, rgba=self.rgba.to(device), cameras=self.cameras.to(device))
 
     def split(self, num_eval: int) -> tuple[Photos, Photos]:

@@ -54,6 +54,7 @@ class OrbitCameras:
         return self.azimuth_deg.shape[0]
 
     def to(self, device: torch.device | str) -> OrbitCameras:
+        """Return a copy on ``device``."""
         return self._map(lambda values: values.to(device))
 
     def resized(self, height: int, width: int) -> OrbitCameras:

@@ -52,6 +52,7 @@ class PinholeCameras:
         return torch.cat([self.focal, self.principal_point], 1)
 
     def to(self, device: torch.device | str) -> PinholeCameras:
+        """Return a copy on ``device``."""
         return dataclasses.replace(
             self,
             camera_to_world=self.camera_to_world.to(device),
@@ -67,6 +68,7 @@ class PinholeCameras:
         )
 
     def select(self, indices: Tensor) -> PinholeCameras:
+        """Return the cameras with these indices, in this order."""
         return dataclasses.replace(
             self,
             camera_to_world=self.camera_to_world[indices],

@@ -47,9 +47,13 @@ class Render:
 class Field(Protocol):
     """A radiance field over [-1, 1]^3, as the renderer and the mesher query it."""
 
-    def density(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]: ...
+    def density(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """Return extinction per scene unit, 0 outside the box."""
+        ...
 
-    def albedo(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]: ...
+    def albedo(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """Return sRGB base color in [0, 1]."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def export_run(
         The main file of every format.
 
     Raises:
-        InputError: The folder is not a finished run, or a format, axis, unit or height is invalid or cannot be written here.
+        InputError: The folder is not a finished run, or a format, axis, unit or height is invalid.
 
     Example:
         >>> files = export_run(Path("out/a_red_mug"), "obj", units="cm")
@@ -164,7 +164,7 @@ def load_textured_mesh(run: FinishedRun, progress: Progress) -> TexturedMesh:
         progress.warn(f"{stage_path} is damaged; reading the GLB")
     if not glb.exists():
         raise InputError(
-            f"{run.workspace.folder} has neither {stage_path.relative_to(run.workspace.folder)} nor a GLB with the mesh;"
+            f"{run.workspace.folder} has neither {stage_path.relative_to(run.workspace.folder)} nor a GLB;"
             " make the asset again with glb among its formats"
         )
     try:

@@ -48,7 +48,7 @@ def load_run_scene(run: FinishedRun, needs_file_poses: bool, progress: Progress)
         if recorded is None:
             raise InputError(
                 f"{run.workspace.folder} no longer knows where its photos' cameras stood (work/ is gone, or an "
-                f"earlier version made it): take one of {', '.join(NAMED_PATHS)}, or reconstruct it again with --no-resume"
+                f"earlier version made it): take one of {', '.join(NAMED_PATHS)}, or reconstruct again with --no-resume"
             )
         return RunScene(mesh, True, *recorded, True)
     low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
@@ -71,10 +71,10 @@ def _recorded_transform(reconstruction: dict[str, Any]) -> tuple[SceneTransform,
 
 
 def framing_transform(mesh: TexturedMesh, cameras: OrbitCameras) -> SceneTransform:
-    """Where to put cameras that look at the origin so that the mesh fills their pictures and none cuts it
-    off: in the middle between the highest and the lowest that they see of it.
+    """Frame a mesh: the similarity with which it fills the images of all cameras and none cuts it off.
 
-    Of a vertex at (x, y, z) along a camera's axes, z towards it from distance d, |x| and |y| are at most
+    It is centered between the highest and the lowest point that the cameras see. Of a vertex at (x, y, z) along a
+    camera's axes, z towards it from distance d, |x| and |y| are at most
     k (d - z), where k is FILL times the tangent of half the angle. So each allows a size of its own.
     """
     low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)

@@ -43,8 +43,8 @@ class ExtractedSurface:
 def extract_surface(field: Field, resolution: int, generator: torch.Generator) -> ExtractedSurface:
     """Extract one watertight surface: marching cubes at the level whose silhouettes match the field's.
 
-    Above 128 samples per axis the level is chosen on a grid of 128, and the fine grid queries the field near its surface
-    only. A resolution of 512 takes about 3 GB for an object of usual size.
+    Above 128 samples per axis the level is chosen on a grid of 128, and the fine grid queries the field near its
+    surface only. A resolution of 512 takes about 3 GB for an object of usual size.
 
     Args:
         field: Density over [-1, 1]^3.

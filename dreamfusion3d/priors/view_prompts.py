@@ -39,6 +39,7 @@ class ViewPrompts:
     perp_neg: float = 0.0
 
     def conditioning(self, cameras: OrbitCameras) -> Conditioning:
+        """Mix the view prompts by what each camera sees, with negatives for Perp-Neg."""
         batch_size = len(cameras)
         weights = torch.ones(batch_size, 1, device=cameras.azimuth_deg.device)
         if len(self.per_view) == len(VIEW_NAMES):

@@ -90,9 +90,11 @@ class OccupancyGrid:
         return torch.stack([cells // (r * r), cells // r % r, cells % r], -1).float()
 
     def state_dict(self) -> dict[str, Tensor]:
+        """Return decayed maxima and occupied cells, for checkpoints."""
         return {"values": self.estimator.occs.clone(), "binary": self.binary.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore a `state_dict`. Raises ValueError for another resolution."""
         saved, expected = tuple(state["binary"].shape), tuple(self.binary.shape)
         if saved != expected:
             raise ValueError(f"the saved occupancy grid has shape {saved}, this one {expected}: use its resolution")

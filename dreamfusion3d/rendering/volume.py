@@ -38,9 +38,13 @@ OccupancyLike: TypeAlias = OccupancyGrid | Bool[Tensor, "x y z"]
 class JointField(Field, Protocol):
     """A field with a joint query, which is faster, and a density logit, whose differences give steadier normals."""
 
-    def density_and_albedo(self, x: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]: ...
+    def density_and_albedo(self, x: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
+        """Return both from one evaluation."""
+        ...
 
-    def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]: ...
+    def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """Return a monotonic function of the density whose gradient does not vanish in empty space."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Photometric reconstruction: fit a radiance field to photos (NeRF, arXiv 2003.08934) by random pixels and squared error.
+"""Photometric reconstruction: fit a radiance field to photos (NeRF, arXiv 2003.08934) from random pixels.
 
 Views without a photo can be supervised by a `NovelViewLoss` (DietNeRF, arXiv 2104.00677).
 
@@ -51,7 +51,9 @@ class NovelViewLoss(Protocol):
 
     def __call__(
         self, image: Render, cameras: OrbitCameras, progress: float, *, generator: torch.Generator
-    ) -> Float[Tensor, ""]: ...
+    ) -> Float[Tensor, ""]:
+        """Return the weighted loss of renders at ``progress`` of the run."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ class ViewMetrics:
 
     @property
     def means(self) -> tuple[float, float]:
+        """Return mean PSNR in dB and mean SSIM."""
         return sum(self.psnr) / len(self.psnr), sum(self.ssim) / len(self.ssim)
 
 

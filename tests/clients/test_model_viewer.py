@@ -121,7 +121,8 @@ def as_the_thumbnail(textured: TexturedMesh) -> tuple[TexturedMesh, np.ndarray, 
     rgb = picture.rgb[0].numpy() / np.maximum(opacity, 1e-6)
     distance = float(camera.distance[0])
     attributes = (
-        f'camera-target="0m 0m 0m" camera-orbit="{THREE_QUARTER_AZIMUTH_DEG}deg {90 - THREE_QUARTER_ELEVATION_DEG}deg {distance}m" '
+        'camera-target="0m 0m 0m" '
+        f'camera-orbit="{THREE_QUARTER_AZIMUTH_DEG}deg {90 - THREE_QUARTER_ELEVATION_DEG}deg {distance}m" '
         f'field-of-view="{ORBIT_FOV_DEG}deg" max-field-of-view="90deg" max-camera-orbit="auto auto 100m"'
     )
     return shown, np.concatenate([rgb, opacity], -1), attributes

@@ -182,7 +182,7 @@ def test_squares_are_cut_from_the_middle() -> None:
 
 
 def test_a_prior_is_asked_of_unseen_views_alone(photos: Photos) -> None:
-    """Every ``reconstruction.novel_view_interval`` steps, as many views as asked for; its gradient reaches the field."""
+    """Every ``novel_view_interval`` steps, as many views as requested; its gradient reaches the field."""
     config = config_of(
         "optim.steps=5",
         "reconstruction.novel_view_interval=2",

@@ -19,6 +19,8 @@ def _bounded(default: Any, low: int | float, high: int | float) -> Any:
 
 @dataclass(frozen=True)
 class PriorConfig:
+    """The diffusion prior: which weights, on which device, in which precision."""
+
     name: str = "embedded"  # "embedded", a folder, a hub id, or the name of an installed plug-in
     # the rest applies to the priors of docs/priors.md; the embedded one uses dtype and cuda_graph only
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"  # half precision on a GPU
@@ -50,6 +52,8 @@ class PromptConfig:
 
 @dataclass(frozen=True)
 class GuidanceConfig:
+    """The guidance loss: its type, classifier-free guidance, range of times and weighting."""
+
     type: str = "sds"  # sds, csd, vsd, ism, or the name of an installed plugin
     scale: float = _bounded(1.0, 0.0, 1000.0)  # uncond + scale (cond - uncond); 1 is plain conditional
     rescale: float = _bounded(0.8, 0.0, 1.0)  # towards the conditional prediction's deviation (arXiv 2305.08891)
@@ -69,6 +73,8 @@ class GuidanceConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
+    """The optimization: steps, cameras and learning rates."""
+
     steps: int = _bounded(300, 1, 1_000_000)
     num_views: int = _bounded(4, 1, 64)  # renders per step
     antipodal: bool = False  # pair every camera with the one opposite, at the same elevation
@@ -115,6 +121,8 @@ class FieldConfig:
 
 @dataclass(frozen=True)
 class RenderConfig:
+    """Renders during the optimization."""
+
     resolution: int = _bounded(64, 8, 2048)  # pixels along a side
     coarse_resolution: int = _bounded(32, 8, 2048)  # in the first part of the run, while shapes are coarse
     coarse_fraction: float = _bounded(0.4, 0.0, 1.0)  # of the steps
@@ -159,6 +167,8 @@ class ReconstructionConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
+    """The mesh and its texture, and the files of the asset."""
+
     grid_resolution: int = _bounded(128, 16, 1024)  # cells of marching cubes along an edge of the scene
     max_faces: int = _bounded(20_000, 100, 10_000_000)
     texture_size: int = _bounded(1024, 16, 16384)

@@ -16,6 +16,8 @@ from dreamfusion3d.priors.protocol import TextEmbedding
 
 @runtime_checkable
 class Network(Protocol):
+    """A denoising network of a model family; returns its raw prediction."""
+
     def __call__(
         self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
     ) -> Float[Tensor, "b c u v"]: ...

@@ -19,6 +19,8 @@ GRAY_LEVELS = {"white": 1.0, "gray": 0.5, "black": 0.0}
 
 @runtime_checkable
 class RenderEncoder(Protocol):
+    """Encoder of renders into the space of a model: pixels or latents."""
+
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b c u v"]: ...
 
 

@@ -104,6 +104,8 @@ class TextEncoders:
 
 @dataclass(frozen=True)
 class ClipTextOutput:
+    """Hidden states and pooled vector of a CLIP text encoder."""
+
     last_hidden: Float[Tensor, "b n d"]
     penultimate_hidden: Float[Tensor, "b n d"]
     pooled: Float[Tensor, "b e"]
