@@ -1,4 +1,4 @@
-"""Photometric reconstruction: fit a radiance field to photos (NeRF, arXiv 2003.08934) from random pixels.
+"""Photometric reconstruction: fit a radiance field to photos (NeRF, arXiv 2003.08934) by the error of random pixels.
 
 Views without a photo can be supervised by a `NovelViewLoss` (DietNeRF, arXiv 2104.00677).
 
@@ -51,9 +51,7 @@ class NovelViewLoss(Protocol):
 
     def __call__(
         self, image: Render, cameras: OrbitCameras, progress: float, *, generator: torch.Generator
-    ) -> Float[Tensor, ""]:
-        """Return the weighted loss of renders at ``progress`` of the run."""
-        ...
+    ) -> Float[Tensor, ""]: ...
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,6 @@ class ViewMetrics:
 
     @property
     def means(self) -> tuple[float, float]:
-        """Return mean PSNR in dB and mean SSIM."""
         return sum(self.psnr) / len(self.psnr), sum(self.ssim) / len(self.ssim)
 
 
