@@ -1,4 +1,9 @@
-"""Score distillation losses: a frozen diffusion prior guides images. Nothing here depends on 3D."""
+"""Score distillation losses: a frozen diffusion prior guides images. Nothing here depends on 3D.
+
+To add one: a module with the function and its equation, a class in this file, a row of `_STATELESS` (or a branch of
+`load_guidance` if it has a state), and its name in `BUILTIN_GUIDANCES` of `core/config/schema.py`. Other packages use
+the entry point ``dreamfusion3d.guidance``. The package imports `core` only (`tests/test_house.py`).
+"""
 
 from __future__ import annotations
 

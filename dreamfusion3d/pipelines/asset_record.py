@@ -7,7 +7,7 @@ import dataclasses
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,15 +46,15 @@ class AssetRecord:
 
     prompt: str
     seed: int
-    slug: str
     config: dict[str, Any]
     prior: dict[str, str]  # name, sha256
-    versions: dict[str, str]
-    device: str
-    seconds: dict[str, float]  # by stage, over all processes
     files: dict[str, dict[str, Any]]  # by name: sha256, bytes
-    mesh: dict[str, Any]  # MeshQuality and MeshReport
-    checks: dict[str, dict[str, Any]]  # by name: passed, figure
+    slug: str = ""
+    versions: dict[str, str] = field(default_factory=dict)  # an earlier version may have recorded less
+    device: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage, over all processes
+    mesh: dict[str, Any] = field(default_factory=dict)  # MeshQuality and MeshReport
+    checks: dict[str, dict[str, Any]] = field(default_factory=dict)  # by name: passed, figure
     source: dict[str, str] | None = None  # the mesh or photos of the user
     edits: list[dict[str, Any]] | None = None  # prompts that were changed during the run
     name: str | None = None  # inside the files, if it is not the prompt's slug
@@ -64,7 +64,7 @@ class AssetRecord:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AssetRecord:
         """Read the content of an asset.json; raises TypeError or KeyError if fields are missing."""
-        names = {field.name for field in dataclasses.fields(cls)}
+        names = {entry.name for entry in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in names})
 
     @classmethod
@@ -80,7 +80,7 @@ class AssetRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of asset.json."""
-        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        values = ((entry.name, getattr(self, entry.name)) for entry in dataclasses.fields(self))
         return {name: value for name, value in values if value is not None}
 
     @property

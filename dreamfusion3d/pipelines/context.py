@@ -1,4 +1,9 @@
-"""A run: its parts, its random streams, and the folder that it fills."""
+"""A run: its parts, its random streams, and the folder that it fills, up to asset.json.
+
+How a run is resumed: `open_run` returns a finished asset as it is, and keeps work/ if it belongs to the same run
+(`Workspace.begin`). Each stage then loads what it finished before (`load_or_compute`, `train_or_load`), and an
+optimization continues from its checkpoint (`OptimizationLoop.steps`).
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from dreamfusion3d.training.planning.render_workload import field_workload, rend
 from dreamfusion3d.training.planning.step_planner import plan_steps
 from dreamfusion3d.training.prefetch import Prefetcher, RayBatch, orbit_sampler
 from dreamfusion3d.training.regularizers import regularizers
-from dreamfusion3d.training.schedules import geometric_ramp
+from dreamfusion3d.training.schedules import geometric_ramp, lr_factor
 
 
 def distill_field(
@@ -89,7 +89,7 @@ def distill_field(
     loop = OptimizationLoop(
         OptimizationState(field, optimizer, occupancy, generator, guidance_loss.guidance, prefetcher=rays),
         total,
-        lr_schedule=lambda progress: geometric_ramp(progress, 1.0, config.optim.lr_final_factor, start_at=0.5),
+        lr_schedule=functools.partial(lr_factor, final=config.optim.lr_final_factor),
         lr_setting="optim.lr_hashgrid",
         fallback=plan_steps(
             functools.partial(field_workload, field, config, sample_cameras),

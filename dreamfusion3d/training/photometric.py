@@ -8,6 +8,7 @@ Letters: n pixels of a step, b photos of h x w.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid, occupied_cells
 from dreamfusion3d.rendering.volume import OccupancyLike, Rays, RenderSettings, render_field, render_rays
 from dreamfusion3d.training.checkpoint import OptimizationState
 from dreamfusion3d.training.loop import OptimizationLoop, Step, StepLosses, make_field_optimizer
-from dreamfusion3d.training.schedules import geometric_ramp
+from dreamfusion3d.training.schedules import lr_factor
 
 ERROR_DECAY = 0.95  # of the running mean of the squared error
 EVALUATION_BACKGROUND = (1.0, 1.0, 1.0)  # behind masked photos, for metrics
@@ -104,7 +105,7 @@ def fit_photos(
     loop = OptimizationLoop(
         state,
         optim.steps,
-        lr_schedule=lambda progress: geometric_ramp(progress, 1.0, optim.lr_final_factor),
+        lr_schedule=functools.partial(lr_factor, final=optim.lr_final_factor, decay_from=0.0),
         lr_setting="optim.lr_hashgrid",
         checkpoint=checkpoint,
         preview=preview,

@@ -20,6 +20,11 @@ def geometric_ramp(progress: float, start: float, end: float, *, start_at: float
     return start * (end / start) ** fraction
 
 
+def lr_factor(progress: float, final: float, *, decay_from: float = 0.5) -> float:
+    """Return the factor of the learning rates: 1 until ``decay_from``, then geometric decay to ``final``."""
+    return geometric_ramp(progress, 1.0, final, start_at=decay_from)
+
+
 def dreamtime(progress: float, low: float, high: float) -> float:
     """Return the non-increasing time schedule of DreamTime (arXiv 2306.12422), from ``high`` to ``low``.
 

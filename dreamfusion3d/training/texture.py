@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from dreamfusion3d.training.loop import CameraSampler, OptimizationLoop, Step, S
 from dreamfusion3d.training.planning.render_workload import texture_workload
 from dreamfusion3d.training.planning.step_planner import plan_steps
 from dreamfusion3d.training.regularizers import total_variation
-from dreamfusion3d.training.schedules import geometric_ramp
+from dreamfusion3d.training.schedules import lr_factor
 
 MLP_LR_FACTOR = 0.1  # of the hash table's learning rate
 
@@ -91,7 +92,7 @@ def distill_texture(
     loop = OptimizationLoop(
         OptimizationState(field, optimizer, None, generator, guidance_loss.guidance),
         steps,
-        lr_schedule=lambda progress: geometric_ramp(progress, 1.0, config.optim.lr_final_factor, start_at=0.5),
+        lr_schedule=functools.partial(lr_factor, final=config.optim.lr_final_factor),
         lr_setting="texture.lr",
         fallback=plan_steps(
             lambda: texture_workload(field, mesh, normals, sample, smoothness),

@@ -80,7 +80,7 @@ class OptimConfig:
     antipodal: bool = False  # pair every camera with the one opposite, at the same elevation
     lr_hashgrid: float = _bounded(0.02, 0.0, 10.0)  # Adam, hash table
     lr_mlp: float = _bounded(0.002, 0.0, 10.0)  # Adam, MLP
-    lr_final_factor: float = _bounded(0.3, 0.0, 1.0)  # fraction of both rates left at the end
+    lr_final_factor: float = _bounded(0.3, 0.0, 1.0)  # of both rates at the end; see lr_factor
     sharpness: float = _bounded(4.0, 1.0, 1000.0)  # steepness of the density at the end of the run
     occupancy_update_interval: int = _bounded(8, 1, 1000)  # steps between updates of the occupancy grid
     init_skip_fraction: float = _bounded(0.5, 0.0, 0.99)  # fraction of steps and noise skipped with an initial volume
@@ -169,7 +169,7 @@ class ReconstructionConfig:
 class MeshConfig:
     """The mesh and its texture, and the files of the asset."""
 
-    grid_resolution: int = _bounded(128, 16, 1024)  # cells of marching cubes along an edge of the scene
+    grid_resolution: int = _bounded(128, 16, 1024)  # density samples per axis of the scene, for marching cubes
     max_faces: int = _bounded(20_000, 100, 10_000_000)
     texture_size: int = _bounded(1024, 16, 16384)
     texture_supersample: int = _bounded(2, 1, 8)  # samples along each side of a texel

@@ -1,7 +1,7 @@
 """Registry of the output formats: writer, coordinate frame and requirements of each.
 
 To add a format, write a function with the signature of `MeshWriter`, and add a row to `FORMATS` and the
-name to `dreamfusion3d.core.config.resolve.FormatName`.
+name to `dreamfusion3d.core.config.schema.FormatName`.
 """
 
 from __future__ import annotations
