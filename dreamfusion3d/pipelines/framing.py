@@ -1,8 +1,7 @@
-"""What is filmed of a run, and where cameras stand round it."""
+"""Scene of a run to render, and camera placement around it."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,48 +18,55 @@ from dreamfusion3d.core.config import check_choice
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import Progress
 from dreamfusion3d.core.types import TexturedMesh, UpAxis
-from dreamfusion3d.pipelines.export import FinishedRun, load_textured_mesh
+from dreamfusion3d.pipelines.run_reader import FinishedRun, load_textured_mesh
 from dreamfusion3d.pipelines.stages import load_arrays
 from dreamfusion3d.rendering.turntable import FRAME_FILL
 
 
 @dataclass(frozen=True)
 class RunScene:
-    """A run's mesh, and how poses of a file come into its world."""
+    """The mesh of a run, and the transform of camera poses in files to its coordinates."""
 
-    mesh: TexturedMesh  # scene units; metres where only the GLB is left
+    mesh: TexturedMesh  # in scene units, or in meters if only the GLB is left
     in_scene_units: bool
     transform: SceneTransform
-    up: UpAxis  # of the files that it takes
-    has_baked_lighting: bool  # light is a part of the field's colours
+    up: UpAxis  # of the pose files
+    has_baked_lighting: bool  # the field's colors include the light of the photos
 
 
 def load_run_scene(run: FinishedRun, needs_file_poses: bool, progress: Progress) -> RunScene:
-    """Raises InputError where a file's poses cannot be brought into the world of what is left of the run."""
+    """Load the mesh of a run.
+
+    Args:
+        needs_file_poses: whether cameras come from a file, in the world of the photos or of the exported asset.
+
+    Raises:
+        InputError: the run does not know the transform of the photos' world any more.
+    """
     stage_path = run.workspace.work / "textured.npz"
     mesh = load_arrays(stage_path, TexturedMesh) if stage_path.exists() else None
     in_scene = mesh is not None
     if mesh is None:
         mesh = load_textured_mesh(run, progress)
-    reconstruction = json.loads(run.workspace.record_path.read_text(encoding="utf-8")).get("reconstruction")
-    if isinstance(reconstruction, dict) and needs_file_poses:
-        recorded = _recorded_transform(reconstruction) if in_scene else None
+    from_photos = run.reconstruction is not None
+    if run.reconstruction is not None and needs_file_poses:
+        recorded = _recorded_transform(run.reconstruction) if in_scene else None
         if recorded is None:
             raise InputError(
-                f"{run.workspace.folder} no longer knows where its photos' cameras stood (work/ is gone, or an "
-                f"earlier version made it): take one of {', '.join(NAMED_PATHS)}, or reconstruct again with --no-resume"
+                f"{run.workspace.folder} does not know the world of its photos any more (work/ is missing or "
+                f"damaged): use one of {', '.join(NAMED_PATHS)}, or reconstruct it again with --no-resume"
             )
         return RunScene(mesh, True, *recorded, True)
     low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
-    # `export.place` the other way
-    scale = max(high[1] - low[1], 1e-9) / run.height if in_scene else 1.0
+    # the inverse of `scale_to_height`
+    scale = max(high[1] - low[1], 1e-9) / run.height_m if in_scene else 1.0
     offset = ((low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2) if in_scene else (0.0, 0.0, 0.0)
     x, y, z = map(float, offset)
-    return RunScene(mesh, in_scene, SceneTransform(float(scale), (x, y, z)), "z", isinstance(reconstruction, dict))
+    return RunScene(mesh, in_scene, SceneTransform(float(scale), (x, y, z)), "z", from_photos)
 
 
 def _recorded_transform(reconstruction: dict[str, Any]) -> tuple[SceneTransform, UpAxis] | None:
-    """How the photos' world became the scene, and its axis that points up, where a run has said so."""
+    """Return the transform from the photos' world to the scene and its up axis, or None if they were not recorded."""
     try:
         x, y, z = map(float, reconstruction["offset"])
         return SceneTransform(float(reconstruction["scale"]), (x, y, z)), cast(
@@ -71,16 +77,16 @@ def _recorded_transform(reconstruction: dict[str, Any]) -> tuple[SceneTransform,
 
 
 def framing_transform(mesh: TexturedMesh, cameras: OrbitCameras) -> SceneTransform:
-    """Frame a mesh: the similarity with which it fills the images of all cameras and none cuts it off.
+    """Return the transform of cameras around the origin that frames the mesh: it fills the images, uncropped.
 
-    It is centered between the highest and the lowest point that the cameras see. Of a vertex at (x, y, z) along a
-    camera's axes, z towards it from distance d, |x| and |y| are at most
-    k (d - z), where k is FILL times the tangent of half the angle. So each allows a size of its own.
+    A vertex at (x, y, z) on a camera's axes, with z towards the camera at distance d, is inside the frame if
+    |x|, |y| <= k (d - z), where k = FRAME_FILL tan(fov / 2). The scale is the largest that all vertices allow in all
+    views; the vertical offset centers the mesh between its highest and lowest projection.
     """
     low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
     radius = max(float(np.linalg.norm(high - low)) / 2, 1e-9)
     points = torch.from_numpy((mesh.vertices - (low + high) / 2) / radius).double()
-    # two dozen views, and the last, bound the object well enough to frame it for all of them
+    # two dozen views and the last one bound the mesh well enough for all of them
     indices = torch.tensor(sorted({*range(0, len(cameras), max(1, len(cameras) // 24)), len(cameras) - 1}))
     views = cameras.select(indices)
     rotation, distance = views.camera_to_world[:, :3, :3].double(), views.distance.double()[:, None]
@@ -94,7 +100,7 @@ def framing_transform(mesh: TexturedMesh, cameras: OrbitCameras) -> SceneTransfo
         return float((distance / needed.clamp(min=1e-9)).min())
 
     lift = 0.0
-    for _ in range(30):  # perspective makes the middle a fixed point
+    for _ in range(30):  # with perspective the center is a fixed point
         local = to_camera_axes(lift)
         scale = max_scale(local)
         slope = scale * local[..., 1] / (distance - scale * local[..., 2])
@@ -104,7 +110,7 @@ def framing_transform(mesh: TexturedMesh, cameras: OrbitCameras) -> SceneTransfo
 
 
 def mesh_depth_range(mesh: TexturedMesh, cameras: PinholeCameras) -> tuple[float, float]:
-    """The least and the greatest distance of the mesh from any camera, for depth's greys."""
+    """Return the minimum and maximum distance between the vertices and any camera."""
     points = torch.from_numpy(mesh.vertices).double()
     distances = [torch.cdist(part, points) for part in cameras.camera_to_world[:, :3, 3].double().split(16)]
     return min(float(part.min()) for part in distances), max(float(part.max()) for part in distances)

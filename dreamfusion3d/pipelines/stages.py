@@ -1,4 +1,4 @@
-"""Stages of a run whose results outlive it: a killed run starts at the stage it was in."""
+"""Stages of a run and their cached results: a killed run resumes at the stage that it was in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class StageTracker:
-    """Names the stage that runs, and adds up how long each took, over interruptions too."""
+    """Reports the current stage and adds up the seconds of each, also across processes."""
 
     def __init__(self, names: Sequence[str], progress: Progress) -> None:
         self.names, self.progress = list(names), progress
@@ -27,7 +27,7 @@ class StageTracker:
         self.timings_path: Path | None = None
 
     def persist_to(self, path: Path) -> None:
-        """Seconds of earlier processes are read from ``path``, and all are kept there."""
+        """Add the seconds of earlier processes from ``path``, and save all of them there."""
         self.timings_path = path
         with contextlib.suppress(OSError, ValueError, TypeError):
             previous = json.loads(path.read_text())
@@ -49,20 +49,22 @@ class StageTracker:
 
 
 def load_or_compute(path: Path, result_type: type[T], compute: Callable[[], T], progress: Progress) -> T:
-    """A dataclass of arrays from ``path`` (npz), made and written first when it is not there.
+    """Load a dataclass of arrays from ``path`` (npz), computing and saving it first if needed.
 
-    What has just been made is read back as well, so that a resumed run computes with exactly
-    the same arrays (the order of their memory included) as an undisturbed one.
+    A computed result is read back, so that a resumed run continues with the same arrays, including their memory order.
+
+    Raises:
+        FloatingPointError: the computed result contains NaN.
     """
     if path.exists():
         cached = load_arrays(path, result_type)
         if cached is not None and not _find_nan_array(cached):
             return cached
-        progress.warn(f"{path.name} is damaged; making it again")
+        progress.warn(f"{path.name} is damaged; computing it again")
     value = compute()
-    if nan_name := _find_nan_array(value):  # kept, it would spoil every later try
-        raise FloatingPointError(f"{nan_name} of {path.stem} holds numbers that are not finite; try again")
-    present = {name: a for name, a in vars(value).items() if a is not None}  # the rest has defaults
+    if nan_name := _find_nan_array(value):  # saved, it would spoil every later attempt
+        raise FloatingPointError(f"{nan_name} of {path.stem} contains NaN; try again")
+    present = {name: a for name, a in vars(value).items() if a is not None}  # fields that are None have defaults
     arrays: dict[str, Any] = {name: np.asarray(a, order="C") for name, a in present.items()}
     with files.atomic_write(path) as temporary:
         np.savez(temporary, **arrays)
@@ -70,7 +72,7 @@ def load_or_compute(path: Path, result_type: type[T], compute: Callable[[], T], 
 
 
 def _find_nan_array(value: object) -> str:
-    """The name of an array with a NaN in it; empty when there is none."""
+    """Return the name of an array that contains NaN; empty if there is none."""
     for name, item in vars(value).items():
         array = np.asarray(0 if item is None else item)
         if array.dtype.kind == "f" and np.isnan(array).any():
@@ -79,7 +81,7 @@ def _find_nan_array(value: object) -> str:
 
 
 def load_arrays(path: Path, result_type: type[T]) -> T | None:
-    """What `kept` wrote; None when it cannot be read."""
+    """Load what `load_or_compute` saved; None if it cannot be read."""
     try:
         return _read_npz(path, result_type)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):

@@ -1,4 +1,4 @@
-"""From a trained field to its surface: the one place where field, renderer and mesher meet."""
+"""Extract the surface of a trained field, at the density level whose silhouettes match the field's."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from dreamfusion3d.rendering.mesh_renderer import render_silhouettes
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
 from dreamfusion3d.rendering.volume import RenderSettings
 
-SILHOUETTE_VIEWS = 24  # whose silhouettes decide where the surface is
+SILHOUETTE_VIEWS = 24  # their silhouettes decide where the surface is
 SILHOUETTE_SIZE = 64  # pixels
-COARSE_RESOLUTION = 128  # samples a side on which the level is chosen
-SILHOUETTE_GRID_RESOLUTION = 48  # cells per axis of the occupancy grid for them
+COARSE_RESOLUTION = 128  # samples per axis of the grid on which the level is chosen
+SILHOUETTE_GRID_RESOLUTION = 48  # cells per axis of the occupancy grid of the silhouette views
 
 
 @dataclass(frozen=True)
 class ExtractedSurface:
-    """The extracted mesh and how it was found."""
+    """The extracted mesh, its level, and the silhouettes that decided it."""
 
     vertices: np.ndarray
     faces: np.ndarray
     level: np.ndarray
-    silhouette_iou: np.ndarray  # of the level, on the grid
-    opacity: np.ndarray  # the field's, VIEWS x VIEW_SIZE x VIEW_SIZE
+    silhouette_iou: np.ndarray  # between the grid at this level and the field
+    opacity: np.ndarray  # of the field, (SILHOUETTE_VIEWS, SILHOUETTE_SIZE, SILHOUETTE_SIZE)
 
 
 def extract_surface(field: Field, resolution: int, generator: torch.Generator) -> ExtractedSurface:
     """Extract one watertight surface: marching cubes at the level whose silhouettes match the field's.
 
-    Above 128 samples per axis the level is chosen on a grid of 128, and the fine grid queries the field near its
-    surface only. A resolution of 512 takes about 3 GB for an object of usual size.
+    Above 128 samples per axis the level is chosen on a grid of 128, and the fine grid queries the field only near its
+    surface. A resolution of 512 takes about 3 GB for an object of usual size.
 
     Args:
         field: Density over [-1, 1]^3.
@@ -69,7 +69,7 @@ def extract_surface(field: Field, resolution: int, generator: torch.Generator) -
     if resolution > COARSE_RESOLUTION:
         grid = refine_grid(density, grid, coarse_choice.level, resolution)
     grid = smooth_grid(log_ratio(grid, coarse_choice.level), 0.0)
-    # smoothing takes from thin parts what another level gives back
+    # smoothing thins thin parts; another level makes up for it
     choice = choose_isolevel(np.exp(grid), cameras, opacity)
     grid = bridge_components(grid - np.float32(np.log(choice.level)), 0.0)
     mesh = extract_solid(solidify(grid, 0.0), 0.0)
@@ -78,7 +78,7 @@ def extract_surface(field: Field, resolution: int, generator: torch.Generator) -
 
 
 def mesh_silhouette_iou(mesh: Mesh, opacity: Float[np.ndarray, "v h w"]) -> float:
-    """Mean IoU of the mesh's silhouettes with the field's, by `field_opacity`'s cameras."""
+    """Return the mean IoU between silhouettes of the mesh and the field's ``opacity``, see `render_field_opacity`."""
     field_mask = opacity > OPACITY_THRESHOLD
     mesh_mask = render_silhouettes(mesh, silhouette_cameras())
     union, intersection = (mesh_mask | field_mask).sum((1, 2)), (mesh_mask & field_mask).sum((1, 2))
@@ -86,16 +86,16 @@ def mesh_silhouette_iou(mesh: Mesh, opacity: Float[np.ndarray, "v h w"]) -> floa
 
 
 def silhouette_cameras() -> OrbitCameras:
-    """VIEWS all around, at three heights."""
+    """Return cameras all around the object at three elevations."""
     azimuths = [360.0 * i / SILHOUETTE_VIEWS for i in range(SILHOUETTE_VIEWS)]
     elevations = [(-10.0, 15.0, 40.0)[i % 3] for i in range(SILHOUETTE_VIEWS)]
     return orbit_cameras(azimuths, torch.tensor(elevations), height=SILHOUETTE_SIZE, width=SILHOUETTE_SIZE)
 
 
 def render_field_opacity(field: Field, generator: torch.Generator) -> tuple[OrbitCameras, Float[np.ndarray, "v h w"]]:
-    """The field's opacity from VIEWS cameras around it."""
+    """Render the field's opacity from the silhouette cameras; return both."""
     cameras = silhouette_cameras()
-    # built anew, because the optimization's own grid is not saved with the field
+    # built again, because the grid of the training is not saved with the field
     occupancy = OccupancyGrid.from_field(field.density, SILHOUETTE_GRID_RESOLUTION, generator)
     render, _ = render_field_chunked(
         field,
@@ -109,7 +109,7 @@ def render_field_opacity(field: Field, generator: torch.Generator) -> tuple[Orbi
 
 
 def as_numpy_function(function: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[np.ndarray], np.ndarray]:
-    """A field's function for the mesh side, which knows no torch."""
+    """Wrap a function of a field for the mesh package, which does not use torch."""
 
     def evaluate(points: np.ndarray) -> np.ndarray:
         with torch.no_grad():

@@ -1,7 +1,6 @@
-"""A finished run along a camera path: its mesh or its field, as a video or as frames.
+"""Render a finished run along a camera path: its exported mesh or its field, as a video or as frames.
 
-What is shown is what the run has: the mesh that was shipped, or the field that it was made of. The run's
-own files and its asset.json stay as they are.
+The run's own files stay as they are.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.folders import check_free_space, translate_folder_errors
 from dreamfusion3d.core.progress import Progress, QuietProgress
 from dreamfusion3d.core.types import Render, UpAxis
-from dreamfusion3d.pipelines.export import FinishedRun, read_run
 from dreamfusion3d.pipelines.framing import RunScene, framing_transform, load_run_scene, mesh_depth_range
+from dreamfusion3d.pipelines.run_reader import FinishedRun, RunFieldReader, read_run, read_run_config
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
 from dreamfusion3d.rendering.turntable import THREE_QUARTER_ELEVATION_DEG, studio_backdrop
 from dreamfusion3d.rendering.video_writer import VIDEO_SUFFIXES, write_video
@@ -46,15 +45,25 @@ from dreamfusion3d.rendering.video_writer import VIDEO_SUFFIXES, write_video
 RenderSource = Literal["mesh", "field"]
 RenderChannel = Literal["color", "albedo", "clay", "normals", "depth"]
 VideoBackground = Literal["studio", "white", "black", "transparent"]
-PATH_SECONDS = {"spiral": 8.0}  # of a named path; others take 4
+PATH_SECONDS = {"spiral": 8.0}  # default length of the named paths; others take 4
 DEFAULT_FPS = 24.0
-UNSUPPORTED_SUFFIXES = (".avi", ".mov", ".mkv", ".webm", ".png", ".jpg", ".jpeg", ".exr", ".apng")  # not folders' names
+UNSUPPORTED_SUFFIXES = (
+    ".avi",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".exr",
+    ".apng",
+)  # rejected, not taken as names of folders
 DEFAULT_FRAME_SIZE = (720, 720)
 FRAME_SIDE_RANGE = (16, 4096)  # pixels
-MAX_RENDER_BYTES = 2 << 30  # that pictures in the making may take
-BYTES_PER_PIXEL = 180  # bytes, of a mesh's picture with its sub-pixels
-CLAY_GRAY = 190  # grey of a texture that is left out, of 255
-FrameRenderer = Callable[[PinholeCameras], tuple[Render, Float[Tensor, "b h w 3"]]]  # pictures, and without light
+MAX_RENDER_BYTES = 2 << 30  # of frames that are rendered at the same time
+BYTES_PER_PIXEL = 180  # of a mesh render, with its subpixels
+CLAY_GRAY = 190  # of 255; replaces the texture
+FrameRenderer = Callable[[PinholeCameras], tuple[Render, Float[Tensor, "b h w 3"]]]  # renders, and their albedo
 
 
 def render_video(
@@ -74,13 +83,29 @@ def render_video(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Path:
-    """Writes a film of a finished run's folder; returns its file, or the folder of its frames.
+    """Render a finished run along a camera path, as a video or a folder of frames.
 
-    ``path`` is one of camera_paths.NAMED, which frame the object by themselves and take ``elevation_deg``
-    (20) and ``fov_deg`` (33), or a file of poses (`camera_paths.read_path`). Its poses are in the world of
-    the run's photos, where it has some, else in that of the exported asset, metres; ``up`` is the axis that
-    points up there. Without ``seconds`` a file's poses are the frames, with it they are keys. ``out`` ends
-    in .mp4, .gif or .webp, or is a folder of PNGs; RUN/render/NAME.mp4 if None. Raises InputError.
+    Args:
+        run: the run's folder, OUT/<slug>.
+        path: one of ``NAMED_PATHS``, which frame the object, or a file of poses, see `read_camera_path`. Poses are in
+            the world of the run's photos, or else in that of the exported asset, in meters.
+        out: a .mp4, .gif or .webp file, or a folder of PNG frames; RUN/render/NAME.mp4 by default.
+        seconds: length. Without it the poses of a file are the frames; with it they are keyframes.
+        fps: frames per second.
+        size: width and height in pixels.
+        elevation_deg: of the named paths except "spiral"; 20 by default.
+        fov_deg: of the named paths, across the shorter side; 33 by default.
+        source: "mesh", the exported mesh, or "field", the field that it was extracted from.
+        channel: "color", "albedo", "clay", "normals" or "depth".
+        background: "studio", "white", "black" or "transparent".
+        up: upward axis of the poses in a file.
+        device: renders the field; meshes are rendered on the CPU.
+
+    Returns:
+        The video file, or the folder of frames.
+
+    Raises:
+        InputError: something the user can fix, in one line.
     """
     finished, progress = read_run(Path(run)), progress or QuietProgress()
     render_source, render_channel = (
@@ -140,7 +165,7 @@ def _path_cameras(
     fov_deg: float | int | None,
     up: str | None,
 ) -> tuple[PinholeCameras, float]:
-    """The cameras of every frame, in the world of the scene's mesh, and frames a second."""
+    """Return the camera of each frame, in the coordinates of the scene's mesh, and the frame rate."""
     pose_file: CameraPath | None = None
     if path not in NAMED_PATHS:
         if not Path(path).suffix:
@@ -166,6 +191,7 @@ def _path_cameras(
 
 
 def _mesh_renderer(scene: RunScene, channel: str) -> FrameRenderer:
+    """Return a function that renders the scene's mesh."""
     mesh, shading = scene.mesh, channel != "albedo" and not (scene.has_baked_lighting and channel == "color")
     if channel == "clay":
         mesh = replace(mesh, texture=np.full_like(mesh.texture, CLAY_GRAY))
@@ -178,8 +204,7 @@ def _mesh_renderer(scene: RunScene, channel: str) -> FrameRenderer:
 
 
 def _field_renderer(run: FinishedRun, scene: RunScene, channel: str, device: torch.device) -> FrameRenderer:
-    """Raises InputError where the run has no field."""
-    from dreamfusion3d.pipelines.run_reader import RunFieldReader, read_run_config
+    """Return a function that renders the run's field; raises InputError if the run has none."""
     from dreamfusion3d.rendering.chunked import render_field_chunked
     from dreamfusion3d.rendering.occupancy_grid import occupied_cells
     from dreamfusion3d.rendering.volume import RenderSettings
@@ -187,8 +212,8 @@ def _field_renderer(run: FinishedRun, scene: RunScene, channel: str, device: tor
     file = run.workspace.work / "field.safetensors"
     if not file.exists() or not scene.in_scene_units:
         raise InputError(
-            f"{run.workspace.folder} has no field (a mesh was painted, or work/ is not whole any more): "
-            "--source mesh renders the exported mesh"
+            f"{run.workspace.folder} has no field: it retextured a mesh, or files in work/ are missing. "
+            "Use --source mesh to render the exported mesh"
         )
     config, field = (read_run_config(run.workspace.folder), RunFieldReader(run.workspace.folder).read(file).to(device))
     occupancy = occupied_cells(field, config, torch.Generator(device).manual_seed(0))
@@ -199,7 +224,7 @@ def _field_renderer(run: FinishedRun, scene: RunScene, channel: str, device: tor
         settings = replace(settings, shading="albedo")
 
     def render_frame(cameras: PinholeCameras) -> tuple[Render, Tensor]:
-        # the same lot for every frame: what grain there is stands still
+        # the same random stream for every frame, so that noise does not flicker
         generator = torch.Generator(device).manual_seed(0)
         rendered, albedo = render_field_chunked(
             field, cameras.to(device), occupancy=occupancy, generator=generator, settings=settings
@@ -212,10 +237,10 @@ def _field_renderer(run: FinishedRun, scene: RunScene, channel: str, device: tor
 def _channel_values(
     rendered: Render, albedo: Tensor, channel: str, near_far: tuple[float, float]
 ) -> Float[np.ndarray, "b h w 3"]:
-    """What is shown, premultiplied by opacity, in [0, 1]."""
+    """Return the channel as colors in [0, 1], premultiplied by opacity."""
     opacity = rendered.opacity[..., None]
     if channel == "normals":
-        assert rendered.normals is not None, "they were asked for"
+        assert rendered.normals is not None, "requested by render_mesh and render_field_chunked"
         value = 0.5 * (rendered.normals + opacity)
     elif channel == "depth":
         near, far = near_far
@@ -232,6 +257,7 @@ def _composite(
     backdrop: Float[np.ndarray, "h w 1"] | None,
     background: str,
 ) -> UInt8[np.ndarray, "h w c"]:
+    """Composite a premultiplied image over the backdrop; with a transparent background return RGBA."""
     alpha = opacity[..., None].clip(0, 1)
     if background == "transparent":
         unpremultiplied = value / np.maximum(alpha, 1e-6)
@@ -244,7 +270,7 @@ def _composite(
 def _render_frames(
     draw_frame: Callable[[int], np.ndarray], count: int, num_workers: int, progress: Progress
 ) -> Generator[np.ndarray, None, None]:
-    """Frames in turn. A mesh's kernels let go of the interpreter: the next ones are drawn meanwhile."""
+    """Yield the frames in order, rendering the next ones in threads: the mesh kernels release the GIL."""
     pool = ThreadPoolExecutor(num_workers)
     try:
         pending = [pool.submit(draw_frame, i) for i in range(min(2 * num_workers, count))]
@@ -259,7 +285,7 @@ def _render_frames(
 
 
 def _num_workers(cameras: PinholeCameras, source: str) -> int:
-    """As many as there are threads, and memory: a picture of a mesh takes A_PIXEL bytes of its pixels."""
+    """Return the number of frames to render in parallel, limited by threads and memory."""
     max_workers = MAX_RENDER_BYTES // (BYTES_PER_PIXEL * cameras.width * cameras.height)
     return max(1, min(torch.get_num_threads(), max_workers)) if source == "mesh" else 1
 
@@ -267,33 +293,36 @@ def _num_workers(cameras: PinholeCameras, source: str) -> int:
 def _warn_unused_options(
     path: str, elevation: float | int | None, fov: float | int | None, up: str | None, progress: Progress
 ) -> None:
+    """Warn of options that the camera path does not use."""
     options = {"--elevation": elevation, "--fov": fov, "--up": up}
     used = {"--up"} if path not in NAMED_PATHS else {"--fov"} if path == "spiral" else {"--elevation", "--fov"}
     for option, value in options.items():
         if value is not None and option not in used:
-            progress.warn(f"{option} is not for --path {path}; it changes nothing")
+            progress.warn(f"{option} has no effect on --path {path}")
 
 
 def _output_path(out: Path | str | None, run: FinishedRun, name: str, background: str) -> Path:
+    """Return the file or folder to write; raises InputError if it cannot hold the video or would change the run."""
     run_folder = run.workspace.folder.resolve()
     target = run.workspace.folder / "render" / f"{name}.mp4" if out is None else Path(out)
     suffix, resolved = target.suffix.lower(), target.resolve()
     if suffix in UNSUPPORTED_SUFFIXES and not target.is_dir():
         raise InputError(
-            f"--out {target} ends in {suffix}; {', '.join(VIDEO_SUFFIXES)} or a folder of frames is written"
+            f"--out {target} ends in {suffix}; supported are {', '.join(VIDEO_SUFFIXES)} or a folder of frames"
         )
     if suffix in VIDEO_SUFFIXES and target.is_dir():
-        raise InputError(f"--out {target} is a folder; name a file, or a folder without {suffix}")
+        raise InputError(f"--out {target} is a folder; choose a file, or a folder whose name does not end in {suffix}")
     if background == "transparent" and suffix in (".mp4", ".gif"):
-        raise InputError(f"a transparent {suffix} is not written: name a folder (PNG frames) or a .webp with --out")
+        raise InputError(f"a {suffix} cannot be transparent: choose a folder (PNG frames) or a .webp with --out")
     if resolved.is_relative_to(run_folder) and not resolved.is_relative_to(run_folder / "render"):
-        raise InputError(f"--out {target} is among the run's own files, which asset.json records; name another")
+        raise InputError(f"--out {target} is among the run's own files; choose another folder")
     return target
 
 
 def _frame_size(
     requested: tuple[int, int] | None, pose_file: CameraPath | None, path: str, target: Path
 ) -> tuple[int, int]:
+    """Return width and height: the requested ones, those of the pose file, or the default."""
     low, high = FRAME_SIDE_RANGE
     width, height = requested or (pose_file and pose_file.image_size) or DEFAULT_FRAME_SIZE
     if not (low <= width <= high and low <= height <= high):
@@ -301,13 +330,14 @@ def _frame_size(
         if not requested:
             what = f"{path}'s {width} x {height} pixels (--size overrides)"
         raise InputError(f"{what}: both sides must be between {low} and {high}")
-    # codecs halve the colours' sides
+    # video codecs halve the size of the color planes, so it must be even
     return (width + width % 2, height + height % 2) if target.suffix.lower() == ".mp4" else (width, height)
 
 
 def _frame_rate(requested: float | int | None, pose_file: CameraPath | None, path: str, target: Path) -> float:
+    """Return the requested frame rate, that of the pose file, or the default."""
     fps = requested if requested is not None else (pose_file and pose_file.fps) or DEFAULT_FPS
-    high = 50 if target.suffix.lower() == ".gif" else 120  # viewers slow down faster GIFs
+    high = 50 if target.suffix.lower() == ".gif" else 120  # viewers play faster GIFs slowly
     what = "--fps" if requested is not None or pose_file is None else f"{path}'s fps (--fps overrides it)"
     return _check_range(fps, 0.1, high, what)
 
@@ -319,8 +349,8 @@ def _check_range(value: float | int, low: float | int, high: float | int, option
 
 
 def parse_frame_size(text: str) -> tuple[int, int]:
-    """``1280x720``, or one number for a square. Raises InputError."""
+    """Parse "1280x720", or one number for a square; raises InputError."""
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(re.fullmatch(r"\s*[0-9]{1,6}\s*", side) for side in sides):
-        raise InputError(f"--size {text!r} is no size in pixels; for example 720 or 1280x720")
+        raise InputError(f"--size {text!r} is not a size in pixels, e.g. 720 or 1280x720")
     return int(sides[0]), int(sides[-1])

@@ -15,6 +15,7 @@ from dreamfusion3d.cli import generate, main, options, report
 from dreamfusion3d.core.config import setting_types
 from dreamfusion3d.pipelines import export, text_to_mesh
 from dreamfusion3d.pipelines.asset_record import AssetRecord
+from dreamfusion3d.pipelines.run_reader import FinishedRun
 from dreamfusion3d.pipelines.workspace import Workspace
 
 HEAVY = ("torch", "diffusers", "numba", "trimesh", "scipy", "nerfacc", "numpy", "cv2")
@@ -112,8 +113,8 @@ def test_errors_name_the_option_that_was_given(
     monkeypatch.setattr(
         export,
         "read_run",
-        lambda _: export.FinishedRun(
-            Workspace(tmp_path), "a mug", 0, "embedded", "", 1.0, ("glb",), tmp_path / "a_mug.glb", None
+        lambda _: FinishedRun(
+            Workspace(tmp_path), "a mug", 0, "a_mug", "embedded", "", 1.0, ("glb",), tmp_path / "a_mug.glb", None
         ),
     )
     # the option overrides --set, so the error is the option's

@@ -101,7 +101,7 @@ def test_export_run_warns_of_a_changed_glb(run: Path, capsys: pytest.CaptureFixt
     glb = run / f"{run.name}.glb"
     write_asset("glb", scale_to_height(read_glb(glb), 7.0), glb, "edited", {})
     [path] = export_run(run, "glb")
-    assert "not as the run wrote it" in capsys.readouterr().err
+    assert "was changed after the run wrote it" in capsys.readouterr().err
     assert np.ptp(read_glb(path).vertices[:, 1]) == pytest.approx(FINISHED_RUN_HEIGHT, rel=1e-5)
 
 
@@ -137,7 +137,7 @@ def test_export_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     [
         (["--format", "usd"], "did you mean 'usdz'?"),
         (["--format", "gltff,glb"], "did you mean 'gltf'?"),
-        (["--format", ""], "name at least one of glb, gltf"),
+        (["--format", ""], "--format is empty; give at least one of glb, gltf"),
         (["--up", "x"], "--up 'x' is not one of y, z"),
         (["--units", "inch"], "m, cm, mm"),
         (["--pivot", "centre"], "did you mean 'center'?"),
@@ -162,10 +162,10 @@ def test_read_run_explains_folders_without_a_finished_run(run: Path, tmp_path: P
         export_run(tmp_path / "nowhere")
     with pytest.raises(InputError, match="is a file"):
         export_run(run / "asset.json")
-    with pytest.raises(InputError, match=r"holds 1 runs and is none itself.*a_pot_a1b2c3"):
+    with pytest.raises(InputError, match=r"contains 1 runs but is not a run itself.*a_pot_a1b2c3"):
         export_run(run.parent)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no run's folder"):
+    with pytest.raises(InputError, match="not the folder of a run"):
         export_run(tmp_path / "empty")
     record = json.loads((run / "asset.json").read_text())
     for broken in ("{", "[]", json.dumps({**record, "config": {}})):

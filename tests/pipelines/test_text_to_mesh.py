@@ -140,7 +140,7 @@ def test_generate_quiet_prints_only_warnings(tmp_path: Path, capsys: pytest.Capt
     (folder / "work" / "mesh.npz").write_bytes(b"PK")
     assert report.run_app(main.app, [*command, "--quiet"]) == 0
     messages = capsys.readouterr().err.splitlines()
-    assert messages == [*warnings, "warning: mesh.npz is damaged; making it again"]
+    assert messages == [*warnings, "warning: mesh.npz is damaged; computing it again"]
 
 
 def test_text_to_mesh_remakes_a_changed_file(tmp_path: Path) -> None:

@@ -179,11 +179,11 @@ def test_render_video_writes_mp4_gif_and_webp(run: Path, tmp_path: Path) -> None
         ({"source": "points"}, "--source"),
         ({"channel": "colour"}, "--channel"),
         ({"background": "red"}, "--background"),
-        ({"out": "video.avi"}, "ends in .avi; .mp4, .gif, .webp or a folder"),
+        ({"out": "video.avi"}, "ends in .avi; supported are .mp4, .gif, .webp or a folder"),
         ({"out": ".", "path": "absent.json"}, "cannot read absent.json"),
         ({"out": "out/a_pot/turntable.mp4"}, "is among the run's own files"),
         ({"out": "out/a_pot/work"}, "is among the run's own files"),
-        ({"background": "transparent"}, "a transparent .mp4 is not written: name a folder"),
+        ({"background": "transparent"}, "a .mp4 cannot be transparent: choose a folder"),
         ({"out": "x.gif", "fps": 60.0}, "--fps 60 is not between 0.1 and 50"),
         ({"out": "x.webp", "seconds": 100.0, "size": (2000, 2000)}, "too many for a .webp"),
         ({"device": "banana"}, "device 'banana'"),
@@ -222,7 +222,9 @@ def test_render_video_output_names(run: Path, tmp_path: Path, capsys: pytest.Cap
     render_video(copied, "spiral", elevation_deg=5, up="y", **options)  # type: ignore[arg-type]
     warnings = capsys.readouterr().err
     assert (
-        warnings.count("warning: ") == 2 and "--elevation is not for --path spiral" in warnings and "--up" in warnings
+        warnings.count("warning: ") == 2
+        and "--elevation has no effect on --path spiral" in warnings
+        and "--up" in warnings
     )
 
 
