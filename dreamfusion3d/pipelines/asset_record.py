@@ -40,19 +40,22 @@ class MeshOutputs:
     corners_kept: bool | None = None  # whether a user's mesh kept its face corners; None: there is no user's mesh
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AssetRecord:
-    """Content of asset.json. Fields that are None are left out of the file."""
+    """Content of asset.json, in this order. Fields that are None are left out of the file.
+
+    Fields with defaults may be missing in records of earlier versions.
+    """
 
     prompt: str
     seed: int
+    slug: str = ""
     config: dict[str, Any]
     prior: dict[str, str]  # name, sha256
-    files: dict[str, dict[str, Any]]  # by name: sha256, bytes
-    slug: str = ""
-    versions: dict[str, str] = field(default_factory=dict)  # an earlier version may have recorded less
+    versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
     seconds: dict[str, float] = field(default_factory=dict)  # by stage, over all processes
+    files: dict[str, dict[str, Any]]  # by name: sha256, bytes
     mesh: dict[str, Any] = field(default_factory=dict)  # MeshQuality and MeshReport
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)  # by name: passed, figure
     source: dict[str, str] | None = None  # the mesh or photos of the user

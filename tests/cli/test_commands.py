@@ -171,7 +171,7 @@ def test_generate_prints_only_the_result_on_stdout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = {"mesh": {"formats": ["obj", "glb"]}}
-    record = AssetRecord("a mug", 0, "a_mug", config, {}, {}, "cpu", {}, {}, {}, {})
+    record = AssetRecord(prompt="a mug", seed=0, slug="a_mug", config=config, prior={}, files={})
 
     def fake(*_: object, **__: object) -> text_to_mesh.Asset:
         print("output of a library")

@@ -99,12 +99,7 @@ def write_finished_run(mesh: TexturedMesh, folder: Path) -> Path:
         slug=folder.name,
         config=config_to_dict(config),
         prior={"name": "embedded", "sha256": "0" * 64},
-        versions={},
-        device="cpu",
-        seconds={},
         files={path.name: {"sha256": files.file_sha256(path), "bytes": path.stat().st_size} for path in written},
-        mesh={},
-        checks={},
     )
     record.write(folder / "asset.json")
     return folder
