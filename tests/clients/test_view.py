@@ -50,12 +50,12 @@ def run(tmp_path: Path) -> Path:
             "prompt": EVIL,
             "seed": 0,
             "config": config_to_dict(config),
-            "start": "blob",
+            "init": "blob",
             "prior": {"name": "fake", "sha256": "0" * 64},
         },
     )
     lines = [
-        {"stage": "optimise", "step": i, "total": 150, "gradient_norm": 1 / i, "seconds": 0.5} for i in range(1, 61)
+        {"stage": "optimize", "step": i, "total": 150, "gradient_norm": 1 / i, "seconds": 0.5} for i in range(1, 61)
     ]
     (work / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     iio.imwrite(work / "preview.png", np.full((128, 512, 3), 180, np.uint8))

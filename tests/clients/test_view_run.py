@@ -104,7 +104,7 @@ def test_a_prompt_that_is_edited_live_is_what_gets_finished(
     assert run.returncode == 0 and run.stdout.read().strip() == str(folder / "a_red_mug.glb")
     record = json.loads((folder / "asset.json").read_text())
     assert record["prompt"] == PROMPT
-    assert [(e["stage"], e["prompt"]) for e in record["edits"]] == [("optimise", OTHER)]
+    assert [(e["stage"], e["prompt"]) for e in record["edits"]] == [("optimize", OTHER)]
     assert 1 < record["edits"][0]["step"] < 600
     assert not (folder / "work" / "live.safetensors").exists()
     assert hue(folder / "thumbnail.png") == "bluer" == "bluer"

@@ -53,7 +53,7 @@ def run_fake_task(task: Task, progress: Progress) -> TaskStatus:
         counter.write(f"{os.getpid()}\n")
     with claim_workspace(out, identity, task.name):
         workspace.begin(identity, False)
-        progress.stage("optimise", 1, 1)
+        progress.stage("optimize", 1, 1)
         progress.step(1, 2)
         inject_fault(task, num_attempts(out, task.name))
         write_fake_asset(workspace, task)
@@ -72,7 +72,7 @@ def write_fake_asset(workspace: Workspace, task: Task) -> None:
             "slug": workspace.slug,
             "config": task.config,
             "prior": {"name": "fake", "sha256": FAKE_SHA256},
-            "seconds": {"optimise": 1.5},
+            "seconds": {"optimize": 1.5},
             "name": task.asset_name,
             "files": {glb.name: {"sha256": files.file_sha256(glb), "bytes": glb.stat().st_size}},
             "mesh": {"vertices": 4, "faces": 4, "components": 1, "genus": 0, "volume": 0.1},

@@ -229,8 +229,8 @@ def test_a_box_without_normals_stays_one(tmp_path, quick):
     np.testing.assert_allclose(written.normals[written.faces], flat, atol=1e-6)
 
 
-def test_refine_and_init_are_stages(tmp_path, quick):
-    """A ball to start from, one step of everything: the ball comes out, with colours refined to red."""
+def test_text_to_mesh_with_init_and_refine_steps(tmp_path, quick):
+    """From a ball, with one step of everything: the mesh is the ball, its colors are refined to red."""
     trimesh.creation.icosphere(3).export(tmp_path / "ball.ply")
     config = resolve_config(
         sets=[
@@ -248,14 +248,14 @@ def test_refine_and_init_are_stages(tmp_path, quick):
     asset = text_to_mesh("a red ball", init=tmp_path / "ball.ply", out=tmp_path / "out", config=config, device="cpu")
     assert list(asset.record.seconds) == [
         "prior",
-        "start",
-        "optimise",
+        "init",
+        "optimize",
         "extract",
         "simplify",
         "refine",
         "texture",
         "export",
-        "pictures",
+        "render",
     ]
     assert asset.record.source["use"] == "init"
     low, high = np.array(asset.record.mesh["bounds"])

@@ -163,7 +163,7 @@ def test_field_initialized_from_a_mesh_matches_it(category: str, tmp_path: Path)
     solid = voxelize_mesh(user_mesh, normalization, sample_colored_points(tmp_path / "a.glb"), 96, 16)
     start = FieldInit.from_solid(torch.from_numpy(solid.depth), torch.from_numpy(solid.color), torch.device("cpu"))
     field = NerfField(Config().field, generator=torch.Generator().manual_seed(0), init=start)
-    assert not [name for name in field.state_dict() if name.startswith("start")]
+    assert not [name for name in field.state_dict() if name.startswith("init")]
     field.set_sharpness(Config().optim.sharpness)
     cameras, opacity = render_field_opacity(field, torch.Generator().manual_seed(0))
     silhouettes = render_silhouettes(Mesh(normalization.to_scene(user_mesh.vertices), user_mesh.faces), cameras)
