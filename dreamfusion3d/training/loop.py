@@ -127,7 +127,7 @@ class OptimizationLoop:
             group["lr"] = lr * factor
         state.optimizer.zero_grad(set_to_none=True)
         names, values, preview = self.fallback.run(
-            lambda plan: _backward(compute_losses(plan, *args, **kwargs)), state.snapshot()
+            lambda plan: differentiate(compute_losses(plan, *args, **kwargs)), state.snapshot()
         )
         norm = step_if_finite(state.optimizer)
         losses = dict(zip(names, self._read_losses(values), strict=True))
@@ -173,7 +173,7 @@ class OptimizationLoop:
         return values
 
 
-def _backward(step: StepLosses) -> tuple[list[str], AsyncTensor, Callable[[], Render] | None]:
+def differentiate(step: StepLosses) -> tuple[list[str], AsyncTensor, Callable[[], Render] | None]:
     """Differentiate the sum of the losses; return their names, their values and the preview."""
     functools.reduce(operator.add, step.losses.values()).backward()
     names, values = list(step.losses), torch.stack([loss.detach() for loss in step.losses.values()])

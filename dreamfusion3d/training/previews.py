@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -24,10 +25,14 @@ class PreviewWriter:
 
     On CUDA the thread waits for the render, not the steps. An error of the writer is raised by the next call, or at
     the end. Without a path nothing is written.
+
+    Args:
+        path: PNG to write.
+        write: replaces `write_preview`.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, write: Callable[[Tensor, Path], None] | None = None) -> None:
+        self.path, self.write = path, write or write_preview
         self.pool = ThreadPoolExecutor(1, "previews") if path else None
         self.pending: Future[None] | None = None
 
@@ -38,7 +43,7 @@ class PreviewWriter:
             self.pending.result()
         with torch.no_grad():
             rgb = render.over(render.rgb.new_full((1, 3), PREVIEW_BACKGROUND_GRAY)).clamp(0, 1)
-        self.pending = self.pool.submit(write_preview, rgb, self.path)
+        self.pending = self.pool.submit(self.write, rgb, self.path)
 
     def __enter__(self) -> PreviewWriter:
         return self

@@ -1,170 +1,148 @@
-"""What lets the host run ahead of a GPU changes nothing that a step computes. Here on a CPU."""
+"""Running ahead of a GPU changes nothing that a step computes; here on a CPU."""
 
 from __future__ import annotations
 
-import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from dreamfusion3d.cameras.orbit import orbit_cameras
-from dreamfusion3d.core.async_scalar import AsyncScalar, DelayedScalar
+from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
+from dreamfusion3d.memory.step_plan import StepPlan
+from dreamfusion3d.priors.oracle import OraclePrior
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
-from dreamfusion3d.rendering.shading_budget import ShadedFraction, select_samples_to_shade
 from dreamfusion3d.rendering.tiled import render_field_tiled
 from dreamfusion3d.rendering.volume import RenderSettings, render_field_with_aux, sample_camera_rays_async
-from dreamfusion3d.training import distillation as loop
-from dreamfusion3d.training.prefetch import Prefetcher, RayBatch
-from tests.training import test_distillation as small
-from tests.training.test_distillation import Stumbling, begin, field, same
+from dreamfusion3d.training import distillation
+from dreamfusion3d.training.loop import StepLosses
+from dreamfusion3d.training.prefetch import Prefetcher
+from tests.support.training import (
+    NanPrior,
+    distill_oracle,
+    distillation_config,
+    make_field,
+    make_generator,
+    same_parameters,
+    silhouette_iou,
+)
 
-prior = small.prior
 SETTINGS = RenderSettings(step_size=0.05)
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(autouse=True)
-def as_on_a_gpu(leading):
-    leading()
-
-
-def test_a_field_becomes_the_prop_all_the_same(prior):
-    nerf = field()
-    steps = list(begin(prior, nerf))
+def test_distill_field_recovers_the_object_when_it_runs_ahead(oracle_prior: OraclePrior) -> None:
+    field = make_field()
+    steps = list(distill_oracle(oracle_prior, field, run_ahead=True))
     assert [s.index for s in steps] == list(range(1, len(steps) + 1))
-    assert small.silhouette_iou(nerf, prior) > 0.75
+    assert silhouette_iou(field, oracle_prior) > 0.75
 
 
-def test_a_resumed_run_takes_the_same_steps(prior, tmp_path, monkeypatch):
-    """The next view is drawn before a checkpoint is written, which must not make it another one."""
-    monkeypatch.setattr(loop, "KEEP_EVERY", 6)
-    whole, part, resumed = field(), field(), field(seed=5)
-    list(begin(prior, whole, steps=14))
+def test_distill_field_resumes_to_the_same_bits_when_it_runs_ahead(oracle_prior: OraclePrior, tmp_path: Path) -> None:
+    """The next cameras are drawn before a checkpoint is written, which must not change what it resumes to."""
+    whole, part, resumed = make_field(), make_field(), make_field(seed=5)
+    options: dict[str, Any] = {"steps": 14, "run_ahead": True, "checkpoint_every": 6}
+    list(distill_oracle(oracle_prior, whole, **options))
     checkpoint = tmp_path / "checkpoint.safetensors"
-    for step in begin(prior, part, steps=14, checkpoint=checkpoint):
+    for step in distill_oracle(oracle_prior, part, checkpoint=checkpoint, **options):
         if step.index == 8:
             break
-    steps = list(begin(prior, resumed, steps=14, seed=1, checkpoint=checkpoint))
-    assert [s.index for s in steps] == list(range(7, 15)) and same(whole, resumed)
+    steps = list(distill_oracle(oracle_prior, resumed, checkpoint=checkpoint, **options))
+    assert [s.index for s in steps] == list(range(7, 15)) and same_parameters(whole, resumed)
 
 
 @pytest.mark.parametrize(
-    ("bad", "indices", "said"),
+    ("bad", "indices"),
     [
-        (5, [1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8], 5),  # seen with the sixth
-        (6, [1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8], 6),  # not kept: the step that is kept waits for its own
-        (8, [1, 2, 3, 4, 5, 6, 7, 6, 7, 8], 8),  # nor does the last one pass unseen
+        (5, [1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8]),  # noticed with the sixth
+        (6, [1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8]),  # not saved: a step that is saved waits for its own norm
+        (8, [1, 2, 3, 4, 5, 6, 7, 6, 7, 8]),  # nor does the last one pass unnoticed
     ],
 )
-def test_a_bad_step_is_not_taken_and_seen_a_step_late(prior, monkeypatch, bad, indices, said):
-    monkeypatch.setattr(loop, "KEEP_EVERY", 3)
-    nerf = field()
-    steps = list(begin(Stumbling(prior, {bad}), nerf, steps=8))
+def test_optimization_loop_skips_a_non_finite_step_and_notices_it_a_step_late(
+    oracle_prior: OraclePrior, bad: int, indices: list[int]
+) -> None:
+    field = make_field()
+    steps = list(distill_oracle(NanPrior(oracle_prior, {bad}), field, steps=8, run_ahead=True, checkpoint_every=3))
     assert [s.index for s in steps] == indices
-    (note,) = [s.note for s in steps if s.note]
-    assert note.startswith(f"step {said} gave a gradient that is not finite")
-    assert all(torch.isfinite(p).all() for p in nerf.parameters())
+    (warning,) = [s.warning for s in steps if s.warning]
+    assert warning.startswith(f"non-finite gradient in step {bad};")
+    assert all(torch.isfinite(p).all() for p in field.parameters())
 
 
-def test_a_bad_gradient_leaves_a_fused_optimiser_as_it_was():
-    from dreamfusion3d.core.optimizers import step_if_finite
-
-    weight = torch.nn.Parameter(torch.ones(3))
-    adam = torch.optim.Adam([weight], fused=True)
-    weight.grad = torch.tensor([1.0, 2.0, 2.0])
-    assert step_if_finite(adam).read() == 3.0
-    before, state = weight.detach().clone(), {k: v.clone() for k, v in adam.state[weight].items()}
-    weight.grad = torch.tensor([1.0, math.nan, 0.0])
-    assert math.isnan(step_if_finite(adam).read())
-    assert torch.equal(weight, before)
-    assert all(torch.equal(adam.state[weight][k], v) for k, v in state.items())
-
-
-def test_rays_sent_early_are_the_rays():
-    """Also if the grid has changed since."""
-    nerf, occupancy = field(), OccupancyGrid(16)
-    occupancy.update(nerf.density, generator=generator(), step=0)
+def test_sample_camera_rays_async_gives_the_same_renders() -> None:
+    """Even if the occupancy grid has changed since."""
+    field, occupancy = make_field(), OccupancyGrid(16)
+    occupancy.update(field.density, generator=make_generator(), step=0)
     cameras = orbit_cameras([10.0, 130.0], 20.0, height=16, width=16)
-    wanted, _ = render_field_with_aux(nerf, cameras, occupancy=occupancy, generator=generator(1), settings=SETTINGS)
-    marched = sample_camera_rays_async(cameras, occupancy, SETTINGS, generator(1))
+    expected, _ = render_field_with_aux(
+        field, cameras, occupancy=occupancy, generator=make_generator(1), settings=SETTINGS
+    )
+    pending = sample_camera_rays_async(cameras, occupancy, SETTINGS, make_generator(1))
     occupancy.estimator.binaries.fill_(False)
     for tiled in (False, True):
-        seen = {"occupancy": occupancy, "generator": generator(2), "settings": SETTINGS, "pending": marched}
-        found = (
-            render_field_tiled(nerf, cameras, tiles=3, **seen).render
+        options: dict[str, Any] = {"generator": make_generator(2), "settings": SETTINGS, "pending": pending}
+        image = (
+            render_field_tiled(field, cameras, tiles=3, occupancy=occupancy, **options).render
             if tiled
-            else render_field_with_aux(nerf, cameras, **seen)[0]
+            else render_field_with_aux(field, cameras, occupancy=occupancy, **options)[0]
         )
-        assert torch.allclose(found.rgb, wanted.rgb, atol=1e-6)
+        assert torch.allclose(image.rgb, expected.rgb, atol=1e-6)
 
 
-def test_a_guess_lights_the_heaviest():
-    weight = torch.rand(400, generator=generator()).pow(6)
-    exact = select_samples_to_shade(weight, 0.01, 200)
-    share = ShadedFraction()
-    first = select_samples_to_shade(weight, 0.01, 200, share)
-    assert torch.equal(first, exact), "the first is no guess"
-    assert share.pending is not None
-    more = select_samples_to_shade(weight, 0.01, 400, share)
-    assert set(exact.tolist()) < set(more.tolist()) and torch.equal(more, more.sort().values)
-    assert weight[more].min() >= weight[[i for i in range(400) if i not in set(more.tolist())]].max()
-    share = ShadedFraction(fraction=0.1)
-    few = select_samples_to_shade(weight, 0.01, 400, share)
-    assert len(few) == math.ceil(1.25 * 0.1 * 400) and share.latest() == (weight > 0.01).sum() / 400
-    assert len(select_samples_to_shade(weight[:0], 0.01, 0, share)) == 0
+def test_optimization_state_snapshot_restores_the_shaded_fraction(
+    oracle_prior: OraclePrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that is repeated because memory ran out must shade the samples that it shaded before."""
+    field, repeated, calls = make_field(), make_field(), []
+    list(distill_oracle(oracle_prior, field, steps=4, run_ahead=True))
+    compute_losses = distillation.distillation_losses
 
+    def fails_once(plan: StepPlan, *args: Any, **kwargs: Any) -> StepLosses:
+        step = compute_losses(plan, *args, **kwargs)
+        calls.append(plan)
+        if len(calls) != 3:
+            return step
 
-def test_a_step_taken_again_makes_the_same_guess(prior, monkeypatch):
-    """Where memory runs out, the second try must light what the first one lit."""
-    plain, twice = field(), field()
-    list(begin(prior, plain, steps=4))
-    backward, failed = loop._backward, []
-
-    def fails_once(run, *args):
-        picture = backward(run, *args)
-        if run.index == 2 and not failed:
-            failed.append(run.index)
+        def backward() -> None:
+            step.backward()
             raise MemoryError("planted")
-        return picture
 
-    monkeypatch.setattr(loop, "_backward", fails_once)
-    steps = list(begin(prior, twice, steps=4))
-    assert failed and "out of memory" in "".join(s.note or "" for s in steps)
-    for a, b in zip(plain.parameters(), twice.parameters(), strict=True):
+        return StepLosses(step.losses, step.preview, backward)
+
+    monkeypatch.setattr(distillation, "distillation_losses", fails_once)
+    steps = list(distill_oracle(oracle_prior, repeated, steps=4, run_ahead=True))
+    assert len(calls) == 5 and "out of memory" in (steps[2].warning or "")
+    for a, b in zip(field.parameters(), repeated.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
 
 
-def test_views_are_drawn_once_and_in_turn():
-    lead, drawn = Prefetcher(generator()), []
+def test_prefetcher_draws_cameras_once_and_in_order() -> None:
+    drawn: list[float] = []
 
-    def draw(eyes):
-        drawn.append(float(torch.rand((), generator=eyes)))
-        return RayBatch(orbit_cameras([360 * drawn[-1]], 0.0, height=4, width=4))
+    def sample(count: int, *, generator: torch.Generator) -> OrbitCameras:
+        drawn.append(360 * float(torch.rand((), generator=generator)))
+        return orbit_cameras([drawn[-1]], 0.0, height=4, width=4)
 
-    taken = []
-    for _ in range(3):
-        taken.append(float(lead.take(draw).cameras.azimuth_deg))
-        lead.prefetch(draw)
-    assert len(drawn) == 4 and taken == pytest.approx([360 * d for d in drawn[:3]])
-    state = lead.tensors()
-    again = Prefetcher(generator(9))
-    again.restore(state, keep_generator=False)
-    assert float(again.take(draw).cameras.azimuth_deg) == pytest.approx(360 * drawn[3])
+    def new_prefetcher(seed: int) -> Prefetcher:
+        config, generator = distillation_config(), make_generator(seed)
+        return Prefetcher(make_field(), OccupancyGrid(16), sample, config, 10, generator, run_ahead=True)
+
+    prefetcher, resumed = new_prefetcher(0), new_prefetcher(9)
+    azimuths = [float(prefetcher.next_batch(index).cameras.azimuth_deg) for index in range(3)]
+    assert len(drawn) == 4 and azimuths == pytest.approx(drawn[:3])
+    resumed.load_state_dict(prefetcher.state_dict())
+    assert float(resumed.next_batch(3).cameras.azimuth_deg) == pytest.approx(drawn[3])
 
 
-def test_numbers_trail_by_a_step():
-    def number(value: float) -> AsyncScalar:
-        return AsyncScalar(torch.tensor(value))
+def test_prefetcher_without_run_ahead_uses_the_generator_of_the_run() -> None:
+    generator, twin = make_generator(), make_generator()
 
-    late, prompt = DelayedScalar(delayed=True), DelayedScalar(delayed=False)
-    assert [late.update(number(v)) for v in (1.0, 2.0, 3.0)] == [1.0, 1.0, 2.0]
-    assert [prompt.update(number(v)) for v in (1.0, 2.0, 3.0)] == [1.0, 2.0, 3.0]
-    assert late.update(number(4.0), sync=True) == 4.0 and late.age == 0
-    assert late.update(number(math.nan)) == 4.0
-    assert math.isnan(late.update(number(5.0), sync=True)) and late.age == 1
-    late.reset()
-    assert late.update(number(6.0)) == 6.0
-    assert AsyncScalar(torch.tensor(7)).read() == 7 and isinstance(AsyncScalar(torch.tensor(7)).read(), int)
+    def sample(count: int, *, generator: torch.Generator) -> OrbitCameras:
+        return orbit_cameras([360 * float(torch.rand((), generator=generator))], 0.0, height=4, width=4)
+
+    field, grid, other = make_field(), OccupancyGrid(16), OccupancyGrid(16)
+    prefetcher = Prefetcher(field, grid, sample, distillation_config(), 10, generator)
+    batch = prefetcher.next_batch(0)
+    other.update(field.density, generator=twin, step=0)
+    assert batch.pending is None and torch.equal(batch.cameras.azimuth_deg, sample(1, generator=twin).azimuth_deg)
+    assert torch.equal(generator.get_state(), twin.get_state()) and prefetcher.state_dict() == {}
