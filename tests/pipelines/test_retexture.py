@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 import json
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import numpy as np
 import pytest
 import trimesh
 
-from dreamfusion3d import priors
 from dreamfusion3d.core import files
 from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.mesh.io.gltf import read_glb
@@ -22,13 +19,8 @@ from tests.support.training import TEXTURE_SETTINGS, RedPrior
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short turntables, small thumbnails, and the red prior."""
-    video = importlib.import_module("dreamfusion3d.rendering.turntable")
-    short = functools.partial(video.write_turntable, seconds=0.1, size=32)
-    monkeypatch.setattr(video, "write_turntable", short)
-    monkeypatch.setattr(video, "write_thumbnail", functools.partial(video.write_thumbnail, size=32))
-    monkeypatch.setattr(priors, "load_prior", lambda name, *, device: RedPrior())
+def red_prior(small_renders: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dreamfusion3d.priors.loading.load_prior", lambda name, *, device: RedPrior())
 
 
 def write_mesh_with_uvs(path: Path) -> None:
@@ -42,7 +34,7 @@ def write_mesh_with_uvs(path: Path) -> None:
     trimesh.Trimesh(split, np.arange(12).reshape(4, 3), visual=visual, process=False).export(path)
 
 
-def test_retexture_mesh_keeps_the_mesh_bit_for_bit(tmp_path: Path, quick: None) -> None:
+def test_retexture_mesh_keeps_the_mesh_bit_for_bit(tmp_path: Path, red_prior: None) -> None:
     mesh_file = tmp_path / "given.glb"
     write_mesh_with_uvs(mesh_file)
     config = resolve_config(sets=[*TEXTURE_SETTINGS, "mesh.retexture_steps=25"])
@@ -75,7 +67,7 @@ def test_retexture_mesh_keeps_the_mesh_bit_for_bit(tmp_path: Path, quick: None) 
     assert result.uv is not None
 
 
-def test_retexture_mesh_keeps_the_hard_edges_of_a_box_without_normals(tmp_path: Path, quick: None) -> None:
+def test_retexture_mesh_keeps_the_hard_edges_of_a_box_without_normals(tmp_path: Path, red_prior: None) -> None:
     box = trimesh.creation.box()
     box.export(tmp_path / "box.obj", include_normals=False)
     config = resolve_config(sets=[*TEXTURE_SETTINGS, "mesh.retexture_steps=1"])
@@ -87,7 +79,7 @@ def test_retexture_mesh_keeps_the_hard_edges_of_a_box_without_normals(tmp_path: 
     np.testing.assert_allclose(written.normals[written.faces], flat, atol=1e-6)
 
 
-def test_text_to_mesh_with_init_and_refine_adds_their_stages(tmp_path: Path, quick: None) -> None:
+def test_text_to_mesh_with_init_and_refine_adds_their_stages(tmp_path: Path, red_prior: None) -> None:
     """Starting from a ball, with one step of everything, the ball comes out with its colors refined to red."""
     trimesh.creation.icosphere(3).export(tmp_path / "ball.ply")
     config = resolve_config(
@@ -106,14 +98,14 @@ def test_text_to_mesh_with_init_and_refine_adds_their_stages(tmp_path: Path, qui
     asset = text_to_mesh("a red ball", init=tmp_path / "ball.ply", out=tmp_path / "out", config=config, device="cpu")
     assert list(asset.record.seconds) == [
         "prior",
-        "start",
-        "optimise",
+        "init",
+        "optimize",
         "extract",
         "simplify",
         "refine",
         "texture",
         "export",
-        "pictures",
+        "render",
     ]
     assert asset.record.source["use"] == "init"
     low, high = np.array(asset.record.mesh["bounds"])
