@@ -18,6 +18,9 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 FOREIGN = {  # options of other programs that a page may name
     "--version",
+    "--check",
+    "--cov",
+    "--strict",
     "--head",
     "--port",
     "--address",
