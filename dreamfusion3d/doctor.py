@@ -53,8 +53,7 @@ def system_report(
     """
     from dreamfusion3d.core.backends import choose_device
 
-    device = choose_device("auto")
-    settings = PriorConfig(name=prior)
+    device, settings = choose_device("auto"), PriorConfig(name=prior)
     report: dict[str, Any] = {
         "machine": machine_report(device),
         "versions": package_versions(),
@@ -63,9 +62,9 @@ def system_report(
         "cache": cache_report(),
     }
     free = _free_device_memory(report["machine"])
-    report["presets"] = [preset_report(name, device, free) for name in presets.preset_names()]
-    report["prior"] = prior_report(settings, device, free)
-    report["step"] = None
+    presets_ = {name: resolve_config(preset=name).prior for name in presets.preset_names()}
+    report["presets"] = [{"name": name, **prior_report(p, device, free)} for name, p in presets_.items()]
+    report |= {"prior": prior_report(settings, device, free), "step": None}
     if step:
         from dreamfusion3d.pipelines.step_timing import time_prior
 
@@ -117,17 +116,14 @@ def total_and_free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[int, i
 
 
 def package_versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in (PACKAGE_NAME, *REPORTED_PACKAGES):
-        versions[name] = _installed_version(name) or "absent"
-    return versions
+    names = (PACKAGE_NAME, *REPORTED_PACKAGES)
+    return {"python": platform.python_version(), **{name: _installed_version(name) or "absent" for name in names}}
 
 
 def _installed_version(name: str) -> str | None:
-    try:
+    with contextlib.suppress(metadata.PackageNotFoundError):
         return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    return None
 
 
 def check_extras() -> dict[str, dict[str, Any]]:
@@ -150,25 +146,16 @@ def check_extras() -> dict[str, dict[str, Any]]:
             for r in extra_requirements
             if not ((installed := _installed_version(r.name)) and r.specifier.contains(installed, prereleases=True))
         ]
-        report[extra] = {
-            "present": not lacking,
-            "lacking": lacking,
-            "for": purpose,
-            "install": f"pip install '{PACKAGE_NAME}[{extra}]'",
-        }
+        command = f"pip install '{PACKAGE_NAME}[{extra}]'"
+        report[extra] = {"present": not lacking, "lacking": lacking, "for": purpose, "install": command}
     return report
 
 
 def find_programs() -> dict[str, dict[str, Any]]:
     from dreamfusion3d.mesh.io import fbx
 
-    return {
-        "Blender": {
-            "path": fbx.find_blender(),
-            "for": "--format fbx",
-            "install": f"install Blender, or set {fbx.BLENDER_VARIABLE} to its path",
-        }
-    }
+    hint = f"install Blender, or set {fbx.BLENDER_VARIABLE} to its path"
+    return {"Blender": {"path": fbx.find_blender(), "for": "--format fbx", "install": hint}}
 
 
 def cache_report() -> dict[str, Any]:
@@ -181,11 +168,8 @@ def cache_report() -> dict[str, Any]:
     folder = Path(constants.HF_HUB_CACHE)
     models = []
     with contextlib.suppress(CacheNotFound, OSError, ValueError):
-        models = [
-            {"id": repo.repo_id, "bytes": repo.size_on_disk}
-            for repo in scan_cache_dir(folder).repos
-            if repo.repo_type == "model"
-        ]
+        repos = [repo for repo in scan_cache_dir(folder).repos if repo.repo_type == "model"]
+        models = [{"id": repo.repo_id, "bytes": repo.size_on_disk} for repo in repos]
     existing = next((p for p in (folder, *folder.parents) if p.exists()), None)
     return {
         "hub": str(folder),
@@ -194,10 +178,6 @@ def cache_report() -> dict[str, Any]:
         "free_bytes": shutil.disk_usage(existing).free if existing else None,
         "texts": str(cache_folder()),
     }
-
-
-def preset_report(name: str, device: torch.device, free: int | None) -> dict[str, Any]:
-    return {"name": name, **prior_report(resolve_config(preset=name).prior, device, free)}
 
 
 def prior_report(settings: PriorConfig, device: torch.device, free: int | None) -> dict[str, Any]:

@@ -22,19 +22,19 @@ class Event:
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON object without empty fields."""
-        record = {"event": self.type, **{k: v for k, v in vars(self).items() if k != "type" and v}}
-        if "seconds" in record:
-            record["seconds"] = round(self.seconds, 3)
-        return record
+        fields = {k: round(v, 3) if k == "seconds" else v for k, v in vars(self).items() if v}
+        return {"event": fields.pop("type"), **fields}
 
 
 @runtime_checkable
 class BatchReporter(Protocol):
-    """Receives every event of a batch."""
+    """Receives every event of a batch; subclasses need only ``on_event``."""
 
     def on_event(self, event: Event) -> None: ...
 
     def refresh(self) -> None:
         """Redraw if needed; called often."""
+        return
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        return

@@ -22,6 +22,16 @@ STATUS_LABELS = {
     "passed_over": "passed over",
 }
 REDRAWS_PER_SECOND = 4
+EVENT_FORMATS = {
+    "started": "[{e.worker}] {e.name}{retried}",
+    "made": "made {e.name} in {e.seconds:.0f} s",
+    "failed": "FAILED {e.name} (attempt {e.attempt}): {e.note}",
+    "other": "{e.name} was made with other settings or weights; use --overwrite to replace it",
+    "worker": "worker {e.worker} {e.note}",
+    "worker_replaced": "worker {e.worker} {e.note}",
+    "retry": "{e.name}: {e.note}",
+    "log": "{e.name}: {e.note}",
+}
 
 
 class Tally:
@@ -35,33 +45,20 @@ class Tally:
         if event.type in self.counts:
             self.counts[event.type] += 1
 
-    @property
-    def num_finished(self) -> int:
-        return sum(self.counts.values())
-
     def __str__(self) -> str:
-        parts = [f"{self.num_finished}/{self.total}"]
-        parts += [f"{n} {STATUS_LABELS[status]}" for status, n in self.counts.items() if n]
-        left = format_eta(time.monotonic() - self.start_time, self.counts["made"], self.total - self.num_finished)
-        return ", ".join([*parts, *([left] if left else [])])
+        finished = sum(self.counts.values())
+        parts = [f"{n} {STATUS_LABELS[status]}" for status, n in self.counts.items() if n]
+        eta = format_eta(time.monotonic() - self.start_time, self.counts["made"], self.total - finished)
+        return ", ".join([f"{finished}/{self.total}", *parts, *filter(None, [eta])])
 
 
 def format_event(event: Event) -> str:
     """Format an event as one line; empty for events that are not worth a line."""
-    if event.type == "started":
-        return f"[{event.worker}] {event.name}" + (f" (attempt {event.attempt})" if event.attempt > 1 else "")
-    if event.type == "made":
-        return f"made {event.name} in {event.seconds:.0f} s"
-    if event.type == "failed":
-        return f"FAILED {event.name} (attempt {event.attempt}): {event.note}"
-    if event.type == "other":
-        return f"{event.name} was made with other settings or weights; use --overwrite to replace it"
-    if event.type in ("worker", "worker_replaced"):
-        return f"worker {event.worker} {event.note}"
-    return f"{event.name}: {event.note}" if event.type in ("retry", "log") else ""
+    retried = f" (attempt {event.attempt})" if event.attempt > 1 else ""
+    return EVENT_FORMATS.get(event.type, "").format(e=event, retried=retried)
 
 
-class LineReporter:
+class LineReporter(BatchReporter):
     """Prints a line for each item that starts or ends; with ``quiet``, only for problems."""
 
     def __init__(self, total: int, quiet: bool = False, stream: TextIO | None = None) -> None:
@@ -75,12 +72,8 @@ class LineReporter:
         if text and (not self.quiet or event.type in ("failed", "other")):
             print(text, file=self.stream or sys.stderr, flush=True)
 
-    def refresh(self) -> None: ...
 
-    def close(self) -> None: ...
-
-
-class JsonReporter:
+class JsonReporter(BatchReporter):
     """Prints one JSON object per line to stdout."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -88,10 +81,6 @@ class JsonReporter:
 
     def on_event(self, event: Event) -> None:
         print(json.dumps(event.as_dict()), file=self.stream, flush=True)
-
-    def refresh(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class LiveTable:
@@ -111,19 +100,15 @@ class LiveTable:
         self.tally.add(event)
         row = self.rows.setdefault(event.worker, {}) if event.worker else {}
         if event.type == "started":
-            row.clear()
-            row.update(name=event.name, attempt=event.attempt, start_time=time.monotonic())
+            self.rows[event.worker] = {"name": event.name, "attempt": event.attempt, "start_time": time.monotonic()}
         elif event.type == "stage":
             row.update(stage=event.stage, steps="")
         elif event.type == "step":
-            row.update(steps=f"{event.done}/{event.total}")
+            row["steps"] = f"{event.done}/{event.total}"
         elif event.type in ("worker", "worker_replaced"):
-            row.clear()
-            row.update(stage=event.note)
+            self.rows[event.worker] = {"stage": event.note}
         elif event.type in STATUS_LABELS:
-            for number, other in self.rows.items():
-                if other.get("name") == event.name:
-                    self.rows[number] = {}
+            self.rows = {n: {} if r.get("name") == event.name else r for n, r in self.rows.items()}
         if event.type in ("failed", "retry", "other", "log", "worker_replaced"):
             # no markup: a prompt may contain square brackets
             self.console.print(format_event(event), markup=False, highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from dreamfusion3d.batch.manifest_formats import Cells, UnreadableError, read_rows
 from dreamfusion3d.core.config import Config, did_you_mean, resolve_config, setting_types
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.slug import check_prompt, slugify
+from dreamfusion3d.core.slug import check_prompt
 
 MAX_MANIFEST_BYTES = 32 << 20
 MAX_MANIFEST_ROWS = 100_000
@@ -47,10 +47,6 @@ class ManifestRow:
     has_seed_list: bool
     quality: str
     config: Config
-
-    @property
-    def slug(self) -> str | None:
-        return None if self.name is None else slugify(self.name)
 
 
 class ManifestError(InputError):
@@ -103,27 +99,26 @@ def parse_row(
 
     ``header_line`` is the line that names the columns, if it is not the row's own.
     """
-    problems: list[str] = []
-    column_problems: list[str] = []
+    problems, column_problems = list[str](), list[str]()
     values: Cells = {}
     setting_fields = setting_types()
     for key, value in _flatten_cells(cells, problems).items():
         column_name = key if key in setting_fields else key.strip().lower().replace(" ", "_").replace("-", "_")
+        setting = COLUMN_SETTINGS.get(column_name, column_name)
         if column_name not in setting_fields and column_name not in MANIFEST_COLUMNS:
             hint = did_you_mean(column_name, [*MANIFEST_COLUMNS, *setting_fields])
             column_problems.append(f"unknown column {key!r}{hint}")
-        elif COLUMN_SETTINGS.get(column_name, column_name) in values:
+        elif setting in values:
             problems.append(f"{key!r} is given twice")
         else:
-            values[COLUMN_SETTINGS.get(column_name, column_name)] = value
+            values[setting] = value
     prompt = _collect_error(problems, lambda: check_prompt(_text_cell(values.get("prompt", ""), "prompt")))
     name = _collect_error(problems, lambda: _text_cell(values["name"], "name") if "name" in values else None)
     seeds = _collect_error(problems, lambda: _parse_seeds(values))
     quality = str(values.get("quality", "standard"))
     config = _resolve_config(problems, quality, values, setting_fields, sets)
     if column_problems or problems or prompt is None or seeds is None or config is None:
-        column_line = line if header_line is None else header_line
-        return [(column_line, column) for column in column_problems] + [(line, problem) for problem in problems]
+        return [(header_line or line, column) for column in column_problems] + [(line, problem) for problem in problems]
     return ManifestRow(line, prompt, name, seeds, "seeds" in values, quality, config)
 
 
@@ -136,10 +131,7 @@ def _resolve_config(
     if base is None:
         quality, preset = "standard", None  # to check the rest too
     overrides = {k.replace(".", "__"): v for k, v in values.items() if k in setting_fields}
-
-    def resolve(**settings: Any) -> Config:
-        return resolve_config(quality, None, sets, preset=preset, **settings)
-
+    resolve = functools.partial(resolve_config, quality, None, sets, preset=preset)
     combined_problems: list[str] = []
     config = _collect_error(combined_problems, functools.partial(resolve, **overrides))
     if config is None:
@@ -210,8 +202,7 @@ def _parse_seeds(values: Cells) -> tuple[int, ...]:
 
 def _read_text(path: Path) -> str:
     try:
-        size = path.stat().st_size
-        if size > MAX_MANIFEST_BYTES:
+        if (size := path.stat().st_size) > MAX_MANIFEST_BYTES:
             raise ManifestError([f"{path}: {size >> 20} MB; a manifest may have at most {MAX_MANIFEST_BYTES >> 20} MB"])
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:

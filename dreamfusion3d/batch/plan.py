@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,24 +63,33 @@ def expand_rows(path: Path, rows: Sequence[ManifestRow], num_seeds: int | None =
         for index, row in enumerate(rows):
             if (row.name is not None) is not has_name:
                 continue
-            for seed in _row_seeds(row, num_seeds):
+            seeds = _row_seeds(row, num_seeds)
+            for seed in seeds:
                 key = Item("", row.prompt, seed, row.config, row.quality, row.line, index).digest
-                name = folder_name(row.name or row.prompt, seed if len(_row_seeds(row, num_seeds)) > 1 else None)
+                name = folder_name(row.name or row.prompt, seed if len(seeds) > 1 else None)
                 if name in line_by_name and not has_name:
                     name = append_hash(name, key)
                 if not has_name and key in line_by_digest:
                     problems.append(f"{path}:{row.line}: the same asset as in line {line_by_digest[key]}; remove one")
                 elif name in line_by_name:
-                    problems.append(
-                        f"{path}:{row.line}: the folder {name!r} is that of line {line_by_name[name]}; change a name"
-                    )
+                    clash = f"the folder {name!r} is that of line {line_by_name[name]}; change a name"
+                    problems.append(f"{path}:{row.line}: {clash}")
                 line_by_name.setdefault(name, row.line)
                 line_by_digest.setdefault(key, row.line)
                 folder_names[index, seed] = name
     if problems:
         raise ManifestError(sort_by_line(problems))
     return [
-        Item(folder_names[i, seed], row.prompt, seed, row.config, row.quality, row.line, i, row.slug)
+        Item(
+            folder_names[i, seed],
+            row.prompt,
+            seed,
+            row.config,
+            row.quality,
+            row.line,
+            i,
+            row.name and slugify(row.name),
+        )
         for i, row in enumerate(rows)
         for seed in _row_seeds(row, num_seeds)
     ]
@@ -96,11 +106,10 @@ def sort_by_line(problems: Iterable[str]) -> list[str]:
 
 
 def _row_seeds(row: ManifestRow, num_seeds: int | None) -> tuple[int, ...]:
-    if row.has_seed_list or num_seeds is None:
+    first = row.seeds[0]
+    if row.has_seed_list or num_seeds is None or first + num_seeds - 1 > MAX_SEED:
         return row.seeds
-    if row.seeds[0] + num_seeds - 1 > MAX_SEED:
-        return row.seeds
-    return tuple(range(row.seeds[0], row.seeds[0] + num_seeds))
+    return tuple(range(first, first + num_seeds))
 
 
 def folder_name(text: str, seed: int | None = None) -> str:
@@ -131,9 +140,9 @@ def parse_shard(shard: str) -> tuple[int, int]:
 
 def group_by_row(items: Iterable[Item]) -> dict[int, list[Item]]:
     """Group items by row."""
-    rows: dict[int, list[Item]] = {}
+    rows = defaultdict[int, list[Item]](list)
     for item in items:
-        rows.setdefault(item.row, []).append(item)
+        rows[item.row].append(item)
     return rows
 
 
@@ -173,8 +182,7 @@ def estimate_cost(items: Sequence[Item], out: Path) -> CostEstimate:
     cost_by_workload = _measure_costs(out)
     seconds, size, num_measured, num_unknown = 0.0, 0, 0, 0
     for item in items:
-        cost = cost_by_workload.get(_workload_key(configs.config_to_dict(item.config)))
-        if cost:
+        if cost := cost_by_workload.get(_workload_key(configs.config_to_dict(item.config))):
             seconds, size, num_measured = seconds + cost[0], size + int(cost[1]), num_measured + 1
             continue
         size += _estimate_bytes(item.config)
@@ -193,7 +201,7 @@ def estimate_cost(items: Sequence[Item], out: Path) -> CostEstimate:
     return CostEstimate(seconds, size, source)
 
 
-def _measure_costs(out: Path) -> dict[str, tuple[float, float]]:
+def _measure_costs(out: Path) -> dict[str, tuple[float, ...]]:
     """Return median seconds and bytes of the finished assets in ``out``, by workload."""
     costs: dict[str, list[tuple[float, float]]] = {}
     for path in out.glob("*/asset.json"):
@@ -201,10 +209,7 @@ def _measure_costs(out: Path) -> dict[str, tuple[float, float]]:
             record = read_asset_record(Workspace(path.parent)) or {}
             size = sum(p.stat().st_size for p in path.parent.rglob("*") if p.is_file())
             costs.setdefault(_workload_key(record["config"]), []).append((sum(record["seconds"].values()), size))
-    return {
-        work: (float(statistics.median(s for s, _ in all_)), float(statistics.median(b for _, b in all_)))
-        for work, all_ in costs.items()
-    }
+    return {work: tuple(map(statistics.median, zip(*all_, strict=True))) for work, all_ in costs.items()}
 
 
 def _workload_key(config: dict[str, Any]) -> str:

@@ -33,8 +33,7 @@ def load_or_make_preview(glb: Path, sha256: str, cache: Path) -> str | None:
     path = cache / f"{sha256}.bin"
     with contextlib.suppress(OSError):
         return base64.b64encode(path.read_bytes()).decode()
-    data = _make_preview(glb)
-    if data is None:
+    if (data := _make_preview(glb)) is None:
         return None
     if len(sha256) == 64 and set(sha256) <= set("0123456789abcdef"):
         with contextlib.suppress(OSError):  # made again next time
@@ -54,9 +53,8 @@ def _make_preview(glb: Path) -> bytes | None:
         vertices = textured.vertices[first]
         if not np.isfinite(vertices).all():
             return None
-        return zlib.compress(
-            encode_colored_glb(*decimate_colored_mesh(vertices, vertex_index[textured.faces], colors)), 9
-        )
+        mesh = decimate_colored_mesh(vertices, vertex_index[textured.faces], colors)
+        return zlib.compress(encode_colored_glb(*mesh), 9)
     except Exception:  # the file may be anything, and trimesh raises many types
         return None
 
@@ -104,13 +102,13 @@ def _gltf_json(
     points: np.ndarray, corners: int, needs_uint32: bool, step: float, center: list[float]
 ) -> dict[str, Any]:
     count = len(points)
-    sizes = (8 * count, 4 * count, corners * (4 if needs_uint32 else 2))
-    starts = (0, 8 * count, 12 * count)
+    corner_bytes = corners * (4 if needs_uint32 else 2)
     box = {"min": points[:, :3].min(0).tolist(), "max": points[:, :3].max(0).tolist()}
-    views: list[dict[str, Any]] = [
-        {"buffer": 0, "byteOffset": start, "byteLength": size} for start, size in zip(starts, sizes, strict=True)
+    views = [
+        {"buffer": 0, "byteOffset": 0, "byteLength": 8 * count, "byteStride": 8},
+        {"buffer": 0, "byteOffset": 8 * count, "byteLength": 4 * count, "byteStride": 4},
+        {"buffer": 0, "byteOffset": 12 * count, "byteLength": corner_bytes},
     ]
-    views[0]["byteStride"], views[1]["byteStride"] = 8, 4
     return {
         "asset": {"version": "2.0"},
         "extensionsUsed": ["KHR_mesh_quantization"],
@@ -125,7 +123,7 @@ def _gltf_json(
             {"bufferView": 2, "componentType": 5125 if needs_uint32 else 5123, "count": corners, "type": "SCALAR"},
         ],
         "bufferViews": views,
-        "buffers": [{"byteLength": sum(sizes)}],
+        "buffers": [{"byteLength": 12 * count + corner_bytes}],
     }
 
 

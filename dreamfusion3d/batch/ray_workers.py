@@ -34,24 +34,19 @@ MAX_REASON_CHARS = 300  # of an actor's exit reason
 
 
 class RayWorker:
-    """Ray actor that loads a prior once and makes assets.
-
-    It runs `run_task` and `poll_messages` concurrently.
-    """
+    """Ray actor that loads a prior once and makes assets; `run_task` and `poll_messages` run concurrently."""
 
     def __init__(self, runner_factory: TaskRunnerFactory, device: str, threads: int, out: str, log: str) -> None:
         if not (Path(out) / STATE_FOLDER).is_dir():
-            raise RuntimeError(
-                f"{socket.gethostname()} cannot see {out}: --out must be on a disk that all machines share"
-            )
+            host = socket.gethostname()
+            raise RuntimeError(f"{host} cannot see {out}: --out must be on a disk that all machines share")
         worker.redirect_output(log)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
         configure_process(retain_freed_memory=True)
         self.outbox: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.runner = runner_factory(device)
-        self._send(
-            {"type": "ready", "host": socket.gethostname(), "pid": os.getpid(), "version": version("dreamfusion3d")}
-        )
+        process = {"host": socket.gethostname(), "pid": os.getpid(), "version": version("dreamfusion3d")}
+        self._send({"type": "ready", **process})
 
     def _send(self, message: Message) -> None:
         self.outbox.put(json.dumps(message))
@@ -118,10 +113,8 @@ class RayWorkerHandle(WorkerHandle):
 
     def _register(self, message: Message) -> None:
         if message["version"] != version("dreamfusion3d"):
-            raise InputError(
-                f"{message['host']} has dreamfusion3d {message['version']}, this machine "
-                f"{version('dreamfusion3d')}: install the same version on all machines of the cluster"
-            )
+            here, there = version("dreamfusion3d"), f"{message['host']} has dreamfusion3d {message['version']}"
+            raise InputError(f"{there}, this machine {here}: install the same version on all machines of the cluster")
         self.process_id = (message["host"], message["pid"])
         self.pool.record_process(self.process_id)
 

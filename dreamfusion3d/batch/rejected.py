@@ -44,9 +44,8 @@ def reseed_rejected(out: Path, items: Sequence[Item], review: ReviewLog) -> list
     """
     used_seeds: dict[str, set[int]] = {}
     for item in items:
-        item_seeds = used_seeds.setdefault(_digest_without_seed(item), set())
-        item_seeds.add(item.seed)
-        item_seeds |= {s for e in review.replaced if e["name"] == item.name for s in (e["seed"], e["by"]["seed"])}
+        earlier = {s for e in review.replaced if e["name"] == item.name for s in (e["seed"], e["by"]["seed"])}
+        used_seeds.setdefault(_digest_without_seed(item), set()).update({item.seed}, earlier)
     reseeded = []
     for item in items:
         sha256 = asset_sha256(out / item.name)
@@ -97,8 +96,8 @@ def complete_interrupted_swaps(out: Path, items: Sequence[Item], review: ReviewL
 def asset_sha256(folder: Path) -> str | None:
     """Return the digest of the asset in ``folder``, or None if there is none."""
     with contextlib.suppress(KeyError, TypeError, AttributeError):
-        record = read_asset_record(Workspace(folder))
-        return None if record is None else main_file_sha256(record)
+        if (record := read_asset_record(Workspace(folder))) is not None:
+            return main_file_sha256(record)
     return None
 
 

@@ -71,14 +71,12 @@ class Gallery:
         with self.lock:
             broken = {name for name, (_, card, _) in self.cards.items() if card is None}
             damage = self.review.damage
-            if damage is not None:
-                damage = f"review.json is damaged ({damage}); the next verdict backs it up"
             return {
                 "revision": self.revision,
                 "assets": [card for _, card, at in self.cards.values() if card and at > since],
                 "gone": sorted({n for n, at in self.removed.items() if at > since} | broken),
                 "verdicts": self.review.decisions if self.review_revision > since else None,
-                "damage": damage,
+                "damage": damage and f"review.json is damaged ({damage}); the next verdict backs it up",
             }
 
     def record_decision(self, change: Any) -> None:
@@ -95,12 +93,10 @@ class Gallery:
 
     def find_file(self, name: str, file: str) -> Path | None:
         """Return a file listed in the asset's record; None for any other, or a link that leads elsewhere."""
-        folder = self.out / name
+        path = self.out / name / file
         if name not in self.cards or Path(file).name != file:
             return None
-        record = read_asset_record(Workspace(folder)) or {}
-        listed = record.get("files")
-        path = folder / file
+        listed = (read_asset_record(Workspace(path.parent)) or {}).get("files")
         if not isinstance(listed, dict) or file not in listed or not path.is_file():
             return None
         return path if path.resolve().parent == self.out.resolve() / name else None
@@ -136,8 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
     def do_GET(self) -> None:
-        path = self._authorized_path()
-        if path is None:
+        if (path := self._authorized_path()) is None:
             return
         gallery, (bare, _, query) = self.server.gallery, path.partition("?")
         pieces = [unquote(piece) for piece in bare.split("/")]
@@ -152,8 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_error(404, "not found")
 
     def do_POST(self) -> None:
-        path = self._authorized_path()
-        if path is None:
+        if (path := self._authorized_path()) is None:
             return
         length = self.headers.get("Content-Length") or ""
         if path != "verdict" or self.headers.get_content_type() != "application/json":
@@ -172,13 +166,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _authorized_path(self) -> str | None:
         """Return the path after the token; or refuse the request and return None."""
-        guard = self.server.guard
-        hosts, origins = (self.headers.get_all(name, []) for name in ("Host", "Origin"))
-        reason = guard.refusal_reason(self.path, hosts, origins)
-        if reason is not None:
-            self._send_error(403, reason)
-            return None
-        return guard.strip_token(self.path).removeprefix("/")
+        guard, headers = self.server.guard, self.headers
+        reason = guard.refusal_reason(self.path, headers.get_all("Host", []), headers.get_all("Origin", []))
+        if reason is None:
+            return guard.strip_token(self.path).removeprefix("/")
+        self._send_error(403, reason)
+        return None
 
     def _send_error(self, code: int, reason: str) -> None:
         self.close_connection = True
@@ -188,15 +181,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_headers(code, content_type, len(body))
         self.wfile.write(body)
 
-    def _send_headers(self, code: int, content_type: str, length: int, **extra_headers: str) -> None:
+    def _send_headers(self, code: int, content_type: str, length: int, extra: dict[str, str] | None = None) -> None:
         self.send_response(code)
-        for name, value in {
-            "Content-Type": content_type,
-            "Content-Length": str(length),
-            **SECURITY_HEADERS,
-            "Cross-Origin-Resource-Policy": "same-origin",
-            **{name.replace("_", "-"): value for name, value in extra_headers.items()},
-        }.items():
+        headers = {"Content-Type": content_type, "Content-Length": str(length), **SECURITY_HEADERS}
+        for name, value in {**headers, "Cross-Origin-Resource-Policy": "same-origin", **(extra or {})}.items():
             self.send_header(name, value)
         self.end_headers()
 
@@ -211,10 +199,10 @@ class _Handler(BaseHTTPRequestHandler):
                 first, last = int(byte_range[1]), min(int(byte_range[2] or last), last)
             if byte_range and first > last:
                 return self._send_error(416, "range beyond the end of the file")
-            part = {"Content_Range": f"bytes {first}-{last}/{size}"} if byte_range else {}
-            self._send_headers(
-                206 if byte_range else 200, content_type, last - first + 1, Accept_Ranges="bytes", **part
+            ranges = {"Accept-Ranges": "bytes"} | (
+                {"Content-Range": f"bytes {first}-{last}/{size}"} if byte_range else {}
             )
+            self._send_headers(206 if byte_range else 200, content_type, last - first + 1, ranges)
             if byte_range:
                 stream.seek(first)
                 self.wfile.write(stream.read(last - first + 1))

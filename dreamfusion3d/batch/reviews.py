@@ -86,8 +86,8 @@ def edit_reviews(out: Path, say: Callable[[str], None] = lambda line: None) -> I
         files.write_json(out / REVIEW_FILE, _to_json(review))
 
 
-def apply_decision(review: ReviewLog, name: str, sha256: str, change: ReviewEntry, facts: ReviewEntry) -> ReviewEntry:
-    """Apply the verdict or note in ``change`` to an asset's entry and return the entry.
+def apply_decision(review: ReviewLog, name: str, sha256: str, change: ReviewEntry, facts: ReviewEntry) -> None:
+    """Apply the verdict or note in ``change`` to an asset's entry.
 
     Keys missing from ``change`` keep their values, so that a note and a verdict from two windows both survive.
 
@@ -103,11 +103,9 @@ def apply_decision(review: ReviewLog, name: str, sha256: str, change: ReviewEntr
             raise InputError(f"a note must be text of at most {MAX_NOTE_CHARS:,} characters")
         entry["note"] = change["note"]
     if entry.get("verdict") or entry.get("note"):
-        review.decisions[name] = entry = {**entry, **facts, "sha256": sha256}
+        review.decisions[name] = {**entry, **facts, "sha256": sha256}
     else:
         review.decisions.pop(name, None)
-        entry = {}
-    return entry
 
 
 def _to_json(review: ReviewLog) -> dict[str, Any]:

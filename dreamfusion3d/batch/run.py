@@ -178,7 +178,7 @@ def _finished_outcomes(
     for row in group_by_row(batch.items).values():
         if keep_best and len(row) > 1 and (best := state.load_chosen_item(batch.out, row)) is not None:
             others = [item for item in row if item is not best]
-            outcomes.update({item.name: Outcome("passed_over") for item in others})
+            outcomes |= {item.name: Outcome("passed_over") for item in others}
             state.remove_asset_folders(batch.out, others)  # leftovers of a killed batch
         for item in row:
             if item.name in outcomes:

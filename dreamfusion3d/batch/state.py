@@ -104,10 +104,8 @@ def keep_best_seed(out: Path, row: Sequence[Item]) -> Item | None:
     if any(record is None for record in records.values()):
         return None
     best = max(row, key=lambda item: (*score_asset(records[item.name] or {}), -item.seed))
-    seeds = {}
-    for item in row:
-        negative_failed_checks, match = score_asset(records[item.name] or {})
-        seeds[str(item.seed)] = {"failed_checks": -negative_failed_checks, "silhouettes_match": match}
+    scores = {str(item.seed): score_asset(records[item.name] or {}) for item in row}
+    seeds = {seed: {"failed_checks": -checks, "silhouettes_match": match} for seed, (checks, match) in scores.items()}
     choice = {"row": _row_digest(row), "kept": best.seed, "seeds": seeds}
     files.write_json(out / best.name / "choice.json", choice)
     remove_asset_folders(out, [item for item in row if item is not best])
@@ -152,33 +150,30 @@ def _row_digest(row: Sequence[Item]) -> str:
 def reproduction_command(item: Item) -> str:
     """Return a command line that makes the same asset on its own."""
     arguments = ["text2mesh", item.prompt, "--seed", str(item.seed), "--quality", item.quality]
-    for pair in changed_settings(item):
-        arguments += ["--set", pair]
-    return shlex.join(arguments)
+    return shlex.join([*arguments, *(part for pair in changed_settings(item) for part in ("--set", pair))])
+
+
+def _item_facts(item: Item) -> dict[str, Any]:
+    return {"name": item.name, "line": item.line, "prompt": item.prompt, "seed": item.seed}
 
 
 def write_failures(batch: BatchRun, outcomes: Mapping[str, Outcome]) -> None:
     """Write failures.jsonl, one line per failed item; remove it if none failed."""
     path = batch.out / f"failures{batch.file_suffix}.jsonl"
-    lines = [
-        json.dumps(
-            {
-                "name": item.name,
-                "line": item.line,
-                "prompt": item.prompt,
-                "seed": item.seed,
-                "failure_type": outcome.failure_type,
-                "reason": outcome.reason,
-                "attempts": outcome.attempts,
-                "log": outcome.log,
-                "command": reproduction_command(item),
-            }
-        )
+    failures = [
+        {
+            **_item_facts(item),
+            "failure_type": outcome.failure_type,
+            "reason": outcome.reason,
+            "attempts": outcome.attempts,
+            "log": outcome.log,
+            "command": reproduction_command(item),
+        }
         for item in batch.items
         if (outcome := outcomes.get(item.name)) and outcome.status == "failed"
     ]
-    if lines:
-        files.write_bytes(path, ("\n".join(lines) + "\n").encode())
+    if failures:
+        files.write_bytes(path, "".join(json.dumps(failure) + "\n" for failure in failures).encode())
     else:
         path.unlink(missing_ok=True)
 
@@ -188,9 +183,8 @@ def mark_missing_as_failed(batch: BatchRun, outcomes: dict[str, Outcome]) -> Non
     for item in batch.items:
         outcome = outcomes.setdefault(item.name, Outcome("left"))
         if outcome.status in ("made", "there") and read_asset_record(Workspace(batch.out / item.name)) is None:
-            outcomes[item.name] = Outcome(
-                "failed", "error", "its folder was removed during the batch", outcome.attempts, outcome.seconds
-            )
+            reason = "its folder was removed during the batch"
+            outcomes[item.name] = Outcome("failed", "error", reason, outcome.attempts, outcome.seconds)
 
 
 def count_by_status(outcomes: Mapping[str, Outcome]) -> dict[str, int]:
@@ -199,14 +193,13 @@ def count_by_status(outcomes: Mapping[str, Outcome]) -> dict[str, int]:
     return {status: counts[status] for status in typing.get_args(ItemStatus)}
 
 
-def write_batch_summary(batch: BatchRun, outcomes: Mapping[str, Outcome], seconds: float, stopped: bool) -> Path:
+def write_batch_summary(batch: BatchRun, outcomes: Mapping[str, Outcome], seconds: float, stopped: bool) -> None:
     """Write batch.json: counts, versions and one entry per item."""
     records = {i.name: read_asset_record(Workspace(batch.out / i.name)) for i in batch.items}
     rows = [_summary_row(item, outcomes[item.name], records[item.name]) for item in batch.items]
     made = [o.seconds for o in outcomes.values() if o.status == "made"]
-    path = batch.out / f"batch{batch.file_suffix}.json"
     files.write_json(
-        path,
+        batch.out / f"batch{batch.file_suffix}.json",
         {
             "manifest": batch.manifest.name,
             "manifest_sha256": files.file_sha256(batch.manifest) if batch.manifest.is_file() else None,
@@ -224,19 +217,11 @@ def write_batch_summary(batch: BatchRun, outcomes: Mapping[str, Outcome], second
             "items": rows,
         },
     )
-    return path
 
 
 def _summary_row(item: Item, outcome: Outcome, record: Mapping[str, Any] | None) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "name": item.name,
-        "line": item.line,
-        "prompt": item.prompt,
-        "seed": item.seed,
-        "status": outcome.status,
-        "attempts": outcome.attempts,
-        "seconds": round(outcome.seconds, 3),
-    }
+    row = {**_item_facts(item), "status": outcome.status, "attempts": outcome.attempts}
+    row["seconds"] = round(outcome.seconds, 3)
     if outcome.status in ("made", "there") and record is not None:
         row["checks_failed"] = sum(not check["passed"] for check in record["checks"].values())
         row["files"] = {name: facts["sha256"] for name, facts in record["files"].items()}

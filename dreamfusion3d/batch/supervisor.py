@@ -73,8 +73,7 @@ class Supervisor:
         self.on_finished = on_finished or (lambda item, outcome: None)
         self.log_suffix = log_suffix
         # sorted by prior, so that workers rarely load another; the sort is stable
-        ordered = sorted(items, key=lambda item: item.config.prior.name)
-        self.queue = [PendingItem(item) for item in ordered]
+        self.queue = [PendingItem(item) for item in sorted(items, key=lambda item: item.config.prior.name)]
         self.running: dict[int, PendingItem] = {}
         self.handles: dict[int, WorkerHandle] = {}
         self.stop_signals = 0  # 1: finish the running items; 2: stop at once
@@ -107,8 +106,7 @@ class Supervisor:
         """Start workers for waiting items and assign items to idle workers."""
         if self.stopped or self.fatal_error is not None:
             return
-        now = time.monotonic()
-        ready = [p for p in self.queue if p.not_before <= now]
+        ready = [p for p in self.queue if p.not_before <= time.monotonic()]
         for number, device in enumerate(self.pool.devices, 1):
             handle = self.handles.get(number)
             if handle is None and len(ready) > sum(not h.task_name for h in self.handles.values()):
@@ -121,10 +119,8 @@ class Supervisor:
     def _assign(self, handle: WorkerHandle, pending: PendingItem) -> None:
         self.queue.remove(pending)
         self.running[handle.number] = pending
-        item = pending.item
-        config = configs.config_to_dict(item.config)
-        out = str(self.out)
-        handle.assign(Task(item.name, item.prompt, item.seed, config, out, self.overwrite, item.asset_name))
+        item, config = pending.item, configs.config_to_dict(pending.item.config)
+        handle.assign(Task(item.name, item.prompt, item.seed, config, str(self.out), self.overwrite, item.asset_name))
         self.reporter.on_event(Event("started", item.name, handle.number, attempt=pending.attempts + 1))
 
     def _process_messages(self) -> None:
@@ -139,16 +135,10 @@ class Supervisor:
         self.reporter.refresh()
 
     def _handle_message(self, handle: WorkerHandle, message: Message) -> None:
-        message_type = message["type"]
-        if message_type == "ready":
+        if message["type"] == "ready":
             handle.ready, self.failed_starts = True, 0
-        elif message_type == "stage":
-            self.reporter.on_event(Event("stage", handle.task_name, handle.number, stage=message["stage"]))
-        elif message_type == "step":
-            done, total = message["done"], message["total"]
-            self.reporter.on_event(Event("step", handle.task_name, handle.number, done=done, total=total))
-        elif message_type == "log":
-            self.reporter.on_event(Event("log", handle.task_name, handle.number, note=message["note"]))
+        elif message["type"] in ("stage", "step", "log"):
+            self.reporter.on_event(Event(name=handle.task_name, worker=handle.number, **message))
         else:
             self._handle_result(handle, message)
 
@@ -237,10 +227,7 @@ class Supervisor:
         for handle in idle:  # all before waiting for any: they end concurrently
             handle.request_shutdown()
         for handle in self.handles.values():
-            if handle in idle:
-                handle.shutdown()
-            else:
-                handle.kill()
+            handle.shutdown() if handle in idle else handle.kill()
         self.handles.clear()
         self.running.clear()
 

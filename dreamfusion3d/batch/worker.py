@@ -132,7 +132,13 @@ def receive_message(pipe: Connection) -> Message:
 
 def run_worker(pipe: Connection, runner_factory: TaskRunnerFactory, device: str, threads: int | None, log: str) -> None:
     """Run tasks from ``pipe`` and send progress and results back: the main function of a worker process."""
-    _set_up_process(threads, log)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when to stop
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # a group of its own, so that child processes can be killed together with it
+    redirect_output(log)
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+    threading.Thread(target=_exit_with_supervisor, daemon=True).start()
     configure_process(retain_freed_memory=True)
     with contextlib.suppress(EOFError, OSError):  # end together with the supervisor
         runner = runner_factory(device)
@@ -144,29 +150,20 @@ def run_worker(pipe: Connection, runner_factory: TaskRunnerFactory, device: str,
 def run_task(runner: TaskRunner, task: Task, send: Callable[[Message], None]) -> None:
     """Run one task and send its progress and result. The log (descriptor 2) is truncated first."""
     os.ftruncate(2, 0)
-    send(_run_to_result(runner, task, WorkerProgress(send)))
-
-
-def _run_to_result(runner: TaskRunner, task: Task, progress: WorkerProgress) -> Message:
     start_time = time.monotonic()
-    result: Message
     try:
-        result = {"type": "done", "status": runner(task, progress)}
+        result = {"type": "done", "status": runner(task, WorkerProgress(send))}
     except InputError as error:
         failure_type = "locked" if isinstance(error, LockedError) else "input"
         result = {"type": "failed", "failure_type": failure_type, "reason": " ".join(str(error).split())}
     except Exception as error:  # the supervisor decides whether to retry
         traceback.print_exc()
-        reason = " ".join(f"{type(error).__name__}: {str(error) or _hint(error)}".split())
+        hint = "out of memory; try fewer --workers" if isinstance(error, MemoryError) else ""
+        reason = " ".join(f"{type(error).__name__}: {str(error) or hint}".split())
         result = {"type": "failed", "failure_type": "error", "reason": reason}
     sys.stdout.flush()
     sys.stderr.flush()
-    return {**result, "seconds": time.monotonic() - start_time, "resident": resident_bytes()}
-
-
-def _hint(error: Exception) -> str:
-    """Return a message for an error that has none."""
-    return "out of memory; try fewer --workers" if isinstance(error, MemoryError) else ""
+    send({**result, "seconds": time.monotonic() - start_time, "resident": resident_bytes()})
 
 
 class WorkerProgress:
@@ -193,17 +190,6 @@ class WorkerProgress:
         self.log(f"{WARNING_PREFIX}{message}")
 
     def close(self) -> None: ...
-
-
-def _set_up_process(threads: int | None, log: str) -> None:
-    """Give the process its own group and log, ignore Ctrl-C, and end it when the supervisor ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when to stop
-    if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # so that child processes can be killed together with it
-    redirect_output(log)
-    if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
-    threading.Thread(target=_exit_with_supervisor, daemon=True).start()
 
 
 def redirect_output(log: str) -> None:

@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -118,11 +118,6 @@ class ProcessWorkerHandle(WorkerHandle):
             self.process.start()
         child_pipe.close()
 
-    @property
-    def waitables(self) -> list[Connection | int]:
-        """Objects to wait on: a message, or the end of the process."""
-        return [self.pipe, self.process.sentinel]
-
     def _send(self, task: Task) -> None:
         with contextlib.suppress(OSError):
             worker.send_message(self.pipe, asdict(task))
@@ -157,7 +152,9 @@ class ProcessWorkerHandle(WorkerHandle):
             with contextlib.suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)  # its own group, once it has set itself up
         self.process.kill()
-        self.close()
+        with contextlib.suppress(OSError):
+            self.pipe.close()
+        self.process.join(JOIN_TIMEOUT_SECONDS)
 
     def request_shutdown(self) -> None:
         self.pipe.close()  # the worker ends when its pipe closes
@@ -165,13 +162,7 @@ class ProcessWorkerHandle(WorkerHandle):
     def shutdown(self) -> None:
         self.request_shutdown()
         self.process.join(JOIN_TIMEOUT_SECONDS)
-        if self.process.is_alive():
-            self.process.kill()
-        self.process.join(JOIN_TIMEOUT_SECONDS)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.pipe.close()
+        self.process.kill()  # does nothing if it has ended
         self.process.join(JOIN_TIMEOUT_SECONDS)
 
 
@@ -188,7 +179,7 @@ class LocalPool:
 
     def wait_for_messages(self, handles: Sequence[WorkerHandle], timeout: float) -> None:
         processes = [handle for handle in handles if isinstance(handle, ProcessWorkerHandle)]
-        wait([waitable for handle in processes for waitable in handle.waitables], timeout)
+        wait([w for handle in processes for w in (handle.pipe, handle.process.sentinel)], timeout)
 
 
 @contextlib.contextmanager

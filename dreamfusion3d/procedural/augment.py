@@ -46,45 +46,25 @@ _HELD_OUT_TEMPLATES = (
     "a detailed asset: {}",
 )
 _FILLERS = (
-    "rustic",
-    "old",
-    "nice",
-    "beautiful",
-    "fancy",
-    "pretty",
-    "medieval",
-    "ancient",
-    "shiny",
-    "simple",
-    "realistic",
-    "cartoon",
-    "stylised",
-    "classic",
-    "modern",
-)
-_HELD_OUT_FILLERS = ("lovely", "weathered", "charming", "ornate", "typical", "unused", "handmade")
+    "rustic old nice beautiful fancy pretty medieval ancient shiny simple realistic cartoon stylised classic modern"
+).split()
+_HELD_OUT_FILLERS = "lovely weathered charming ornate typical unused handmade".split()
 # nouns of no category
-_UNRELATED_NOUNS = tuple(
-    "hamburger cat dog horse dragon phone laptop guitar piano bicycle train helicopter castle "
-    "bridge mountain "
+_UNRELATED_NOUNS = (
+    "hamburger cat dog horse dragon phone laptop guitar piano bicycle train helicopter castle bridge mountain "
     "river cloud person man woman child knight wizard elephant lion tiger bear monkey fish shark bird eagle "
-    "spider pizza sandwich burger fries banana orange grape strawberry lemon bread cheese egg steak "
-    "sushi shoe "
-    "boot shirt dress jacket glove ring necklace watch clock mirror window door carpet curtain pillow fridge "
-    "oven toaster microwave television radio camera telescope microscope skull bone ghost alien "
-    "zombie".split()
-)
-_HELD_OUT_UNRELATED_NOUNS = tuple(
-    "motorcycle tractor violin drum trumpet giraffe penguin whale turtle frog hotdog taco waffle "
-    "cherry onion "
-    "backpack wallet scarf sandal notebook pencil scissors wrench drill statue fountain volcano "
-    "island".split()
-)
-_LEXICON_WORDS = set(NOUN_CATEGORIES) | set(COLOR_WORDS) | set(SIZE_WORDS) | set(MATERIAL_WORDS)
-_SYLLABLES = tuple(
-    "ba cor del fin gra ha jin kel lo mer nu or pla qui ran sto ter ul ver wis xen ya zo che bri amp ick ous "
-    "ing ly".split()
-)
+    "spider pizza sandwich burger fries banana orange grape strawberry lemon bread cheese egg steak sushi shoe "
+    "boot shirt dress jacket glove ring necklace watch clock mirror window door carpet curtain pillow fridge oven "
+    "toaster microwave television radio camera telescope microscope skull bone ghost alien zombie"
+).split()
+_HELD_OUT_UNRELATED_NOUNS = (
+    "motorcycle tractor violin drum trumpet giraffe penguin whale turtle frog hotdog taco waffle cherry onion "
+    "backpack wallet scarf sandal notebook pencil scissors wrench drill statue fountain volcano island"
+).split()
+_LEXICON_WORDS = {*NOUN_CATEGORIES, *COLOR_WORDS, *SIZE_WORDS, *MATERIAL_WORDS}
+_SYLLABLES = (
+    "ba cor del fin gra ha jin kel lo mer nu or pla qui ran sto ter ul ver wis xen ya zo che bri amp ick ous ing ly"
+).split()
 
 
 def augment_caption(sentence: str, *, generator: torch.Generator, held_out: bool = False) -> str:
@@ -118,10 +98,8 @@ def _drop_articles(sentence: str, pick: Chooser) -> str:
 def _pluralize(sentence: str, pick: Chooser) -> str:
     """Put the first noun into the plural."""
     words = sentence.split(" ")
-    for i, word in enumerate(words):
-        if word in NOUN_CATEGORIES:
-            words[i] = word + ("es" if word.endswith(("s", "sh", "ch", "x")) else "s")
-            break
+    if (noun := next((word for word in words if word in NOUN_CATEGORIES), None)) is not None:
+        words[words.index(noun)] += "es" if noun.endswith(("s", "sh", "ch", "x")) else "s"
     return " ".join(words)
 
 
@@ -131,9 +109,9 @@ def _change_case(sentence: str, pick: Chooser) -> str:
 
 def _to_comma_list(sentence: str, pick: Chooser) -> str:
     """Rewrite "a red mug with one handle" as "mug, red, one handle"."""
-    head, _, tail = sentence.partition(" with ")
-    words = head.split()
-    return ", ".join([words[-1], *words[:-1], *([tail] if tail else [])]) if words[-1] in NOUN_CATEGORIES else sentence
+    head, *tail = sentence.split(" with ", 1)
+    *adjectives, noun = head.split()
+    return ", ".join([noun, *adjectives, *filter(None, tail)]) if noun in NOUN_CATEGORIES else sentence
 
 
 def _move_phrase_first(sentence: str, pick: Chooser) -> str:
@@ -154,16 +132,11 @@ def _say_colored(sentence: str, pick: Chooser) -> str:
 
 def _move_color(sentence: str, template: str) -> str:
     words = sentence.split(" ")
-    for i, word in enumerate(words):
-        if word in ("with", "that", "without"):
-            break
-        if word in COLORS:
-            for j in range(i + 1, len(words)):
-                if lookup_category(words[j]) is not None:
-                    moved = [*words[:i], *words[i + 1 : j + 1], template.format(word), *words[j + 1 :]]
-                    return " ".join(moved)
-            break
-    return sentence
+    i = next((i for i, word in enumerate(words) if word in COLORS or word in ("with", "that", "without")), len(words))
+    noun = next((j for j in range(i + 1, len(words)) if lookup_category(words[j]) is not None), None)
+    if noun is None or words[i] not in COLORS:
+        return sentence
+    return " ".join([*words[:i], *words[i + 1 : noun + 1], template.format(words[i]), *words[noun + 1 :]])
 
 
 def _insert_filler(sentence: str, pick: Chooser) -> str:
@@ -177,7 +150,7 @@ def _insert_held_out_filler(sentence: str, pick: Chooser) -> str:
 def _insert_pseudowords(sentence: str, pick: Chooser) -> str:
     """Insert one or two pseudowords, which carry no meaning, at random positions."""
     words = sentence.split(" ")
-    for _ in range(int(pick(("1", "2")))):
+    for _ in range(int(pick("12"))):
         position = int(pick([str(i) for i in range(len(words) + 1)]))
         words.insert(position, _pseudoword(pick))
     return " ".join(words)
@@ -185,7 +158,7 @@ def _insert_pseudowords(sentence: str, pick: Chooser) -> str:
 
 def _pseudoword(pick: Chooser) -> str:
     """Make up a word of two or three syllables that is not in the lexicon."""
-    word = "".join(pick(_SYLLABLES) for _ in range(int(pick(("2", "3")))))
+    word = "".join(pick(_SYLLABLES) for _ in range(int(pick("23"))))
     return word if word not in _LEXICON_WORDS else word + "o"
 
 

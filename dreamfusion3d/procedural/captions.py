@@ -15,27 +15,9 @@ from dreamfusion3d.procedural.lexicon import (
 )
 from dreamfusion3d.procedural.objects import COLORS, ObjectSpec
 
-_NUMBER_PHRASES = {
-    0: ("no", "zero"),
-    1: ("one", "a single", "1"),
-    2: ("two", "2", "a pair of"),
-    3: ("three", "3"),
-    4: ("four", "4"),
-}
+_NUMBER_PHRASES = (("no", "zero"), ("one", "a single", "1"), ("two", "2", "a pair of"), ("three", "3"), ("four", "4"))
 _MATERIAL_ADJECTIVES = (
-    "striped",
-    "stripy",
-    "spotted",
-    "dotted",
-    "checkered",
-    "chequered",
-    "wooden",
-    "wood",
-    "metal",
-    "metallic",
-    "steel",
-    "stone",
-    "glass",
+    "striped stripy spotted dotted checkered chequered wooden wood metal metallic steel stone glass".split()
 )
 
 
@@ -48,21 +30,19 @@ def generate_caption(spec: ObjectSpec, *, generator: torch.Generator, plain: boo
     pick: Chooser = (lambda options: options[0]) if plain else random_chooser(generator)
     category = CATEGORIES[spec.category]
     before, after = _adjectives(spec, pick), _phrases(spec, category, pick)
-    noun = pick([category.name, *category.synonyms])
-    noun = "ice cream" if noun == "icecream" else noun
+    noun = pick([category.name, *category.synonyms]).replace("icecream", "ice cream")
     # one phrase may become an adjective before the noun: "two-handled", "lidded"
-    if not plain and pick(("keep", "move")) == "move":
-        compound = _compound_adjective(spec, category)
-        if compound is not None:
-            before, after = ([compound, *before], [p for p in after if p.split()[-1] not in category.counted_words])
-    start = pick(("{article} ", "the ", "")) if not plain else "{article} "
+    if not plain and pick(("keep", "move")) == "move" and (compound := _compound_adjective(spec, category)):
+        before = [compound, *before]
+        after = [phrase for phrase in after if phrase.split()[-1] not in category.counted_words]
+    start = "{article} " if plain else pick(("{article} ", "the ", ""))
     words = " ".join([*before, noun])
-    rest = ""
-    for n, phrase in enumerate(after):
-        rest += (" with " if n == 0 else " and ") + phrase
+    rest = f" with {' and '.join(after)}" if after else ""
     if not plain and after and pick(("on", "on", "has")) == "has":
         rest = rest.replace(" with ", " that has ", 1)
-    return start.format(article=indefinite_article(words)) + words + _contract_with_no(rest)
+    if " and " not in rest:
+        rest = rest.replace(" with no ", " without ", 1)
+    return start.format(article=indefinite_article(words)) + words + rest
 
 
 def _adjectives(spec: ObjectSpec, pick: Chooser) -> list[str]:
@@ -86,14 +66,11 @@ def _phrases(spec: ObjectSpec, category: Category, pick: Chooser) -> list[str]:
         phrases.append(f"{number} {second_color} handle{'s' if spec.count > 1 else ''}")
         second_color = ""
     elif len(category.counts) > 1 and (not is_default_count or pick(("say", "leave")) == "say"):
-        counted = category.counted_words[spec.count != 1]
-        phrases.append(f"{pick(_NUMBER_PHRASES[spec.count])} {counted}")
+        phrases.append(f"{pick(_NUMBER_PHRASES[spec.count])} {category.counted_words[spec.count != 1]}")
     if second_color and not category.second_part_is_handles:
         part = category.second_part_words[0]
-        colored_part = f"{second_color} {part}"
-        phrases.append(
-            colored_part if part in PLURAL_PART_WORDS else f"{indefinite_article(colored_part)} {colored_part}"
-        )
+        article = "" if part in PLURAL_PART_WORDS else f"{indefinite_article(second_color)} "
+        phrases.append(f"{article}{second_color} {part}")
     if category.option_words and spec.option != category.option_default:
         phrases.append(f"{'a' if spec.option else 'no'} {category.option_words[0]}")
     return phrases
@@ -101,18 +78,10 @@ def _phrases(spec: ObjectSpec, category: Category, pick: Chooser) -> list[str]:
 
 def _compound_adjective(spec: ObjectSpec, category: Category) -> str | None:
     """Return e.g. "two-handled", or None if the counted part has a color of its own or no such adjective."""
-    if (
-        len(category.counts) == 1
-        or not 0 < spec.count < 5
-        or category.counted_words[0] not in ("handle", "leg", "tier")
-    ):
+    counted = category.counted_words[0]
+    endings = {"handle": "handled", "leg": "legged", "tier": "tiered"}
+    if len(category.counts) == 1 or not 0 < spec.count < 5 or counted not in endings:
         return None
-    if spec.second_color in COLORS and category.second_part_words[0].startswith(category.counted_words[0]):
+    if spec.second_color in COLORS and category.second_part_words[0].startswith(counted):
         return None
-    ending = {"handle": "handled", "leg": "legged", "tier": "tiered"}[category.counted_words[0]]
-    return f"{_NUMBER_PHRASES[spec.count][0]}-{ending}"
-
-
-def _contract_with_no(rest: str) -> str:
-    """Contract "with no lid" to "without lid"."""
-    return rest.replace(" with no ", " without ", 1) if rest.count(" and ") == 0 else rest
+    return f"{_NUMBER_PHRASES[spec.count][0]}-{endings[counted]}"

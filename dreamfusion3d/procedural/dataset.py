@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -16,15 +18,8 @@ from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras, sample_orbit_cameras
 from dreamfusion3d.core.files import atomic_write
-from dreamfusion3d.procedural.objects import (
-    CATEGORIES,
-    COLORS,
-    SLOT_KEYS,
-    SLOTS_BY_KEY,
-    ObjectBatch,
-    ObjectSpec,
-    sample_objects,
-)
+from dreamfusion3d.procedural.categories import CATEGORIES
+from dreamfusion3d.procedural.objects import COLORS, SLOT_KEYS, SLOTS_BY_KEY, ObjectBatch, ObjectSpec, sample_objects
 from dreamfusion3d.procedural.occupancy import object_occupancy
 from dreamfusion3d.procedural.renderer import render_objects
 
@@ -55,16 +50,10 @@ class TrainingBatch:
 
     def select(self, rows: slice) -> TrainingBatch:
         """Select objects, without the caption colors, which belong to no object."""
-        return TrainingBatch(
-            self.images[rows],
-            self.tokens[rows],
-            self.azimuth_deg[rows],
-            self.elevation_deg[rows],
-            self.peers[rows],
-            shading=None if self.shading is None else self.shading[rows],
-            peer_shading=self.peer_shading[rows],
-            occupancy=None if self.occupancy is None else self.occupancy[rows],
-        )
+        selected: dict[str, Any] = {
+            k: v if v is None else v[rows] for k, v in vars(self).items() if k != "caption_colors"
+        }
+        return TrainingBatch(**selected)
 
 
 @dataclass(frozen=True)
@@ -112,28 +101,21 @@ class ObjectDataset:
 
     def to(self, device: torch.device | str) -> ObjectDataset:
         """Move the layers, so that batches are colorized on ``device``; random draws stay on the CPU."""
-        return ObjectDataset(
-            self.layers.to(device), self.occupancy.to(device), self.azimuth_deg, self.elevation_deg, self.labels
-        )
+        return replace(self, layers=self.layers.to(device), occupancy=self.occupancy.to(device))
 
     def _select(self, mask: Bool[Tensor, " n"]) -> ObjectDataset:
-        labels = [label for label, selected in zip(self.labels, mask.tolist(), strict=True) if selected]
-        return ObjectDataset(
-            self.layers[mask], self.occupancy[mask], self.azimuth_deg[mask], self.elevation_deg[mask], labels
-        )
+        selected: dict[str, Any] = {k: v[mask] for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return ObjectDataset(**selected, labels=list(itertools.compress(self.labels, mask)))
 
     def batch(self, num_objects: int, views: int, *, generator: torch.Generator) -> TrainingBatch:
         """Sample random objects in random colors, from ``views`` of their cameras."""
         rows = torch.randint(len(self), (num_objects,), generator=generator)
-        num_stored_views = self.layers.shape[1]
-        columns = torch.stack(
-            [torch.randperm(num_stored_views, generator=generator)[:views] for _ in range(num_objects)]
-        )
+        stored_views = self.layers.shape[1]
+        columns = torch.stack([torch.randperm(stored_views, generator=generator)[:views] for _ in range(num_objects)])
         specs = [_sample_colored_spec(self.labels[int(r)], generator=generator) for r in rows]
         colors = torch.tensor([spec.part_colors() for spec in specs])  # (g part rgb)
         colors = colors + _COLOR_JITTER * (torch.rand(colors.shape, generator=generator) * 2 - 1)
-        colors = colors.clamp(0, 1)
-        peer_layers, peers = self._gather_peers(rows, columns, colors)
+        peer_layers, peers = self._gather_peers(rows, columns, colors.clamp(0, 1))
         peer_shading = [layers[:, :, :-1] for layers in peer_layers]
         own_index = [int((self._peer_rows[int(row)] == row).nonzero()) for row in rows]
         return TrainingBatch(
@@ -153,20 +135,13 @@ class ObjectDataset:
     ) -> tuple[list[Float[Tensor, "_ v 6 h w"]], list[Float[Tensor, "_ v 4 h w"]]]:
         """Layers and images of each row's peers, gathered and colorized in one operation for the GPU."""
         peer_rows = [self._peer_rows[int(row)] for row in rows]
-        num_stored_views, num_views = self.layers.shape[1], columns.shape[1]
-        flat_indices = [
-            (a[:, None] * num_stored_views + view_columns).flatten()
-            for a, view_columns in zip(peer_rows, columns, strict=True)
-        ]
-        sizes = [len(a) * num_views for a in peer_rows]
-        gather_index = torch.cat(flat_indices).to(self.layers.device)
-        layers = self.layers.flatten(0, 1)[gather_index].float() / 255
-        colors_per_view = colors.repeat_interleave(torch.tensor(sizes), 0).to(layers.device)
-        peer_layers, peer_images = (
-            [chunk.unflatten(0, (-1, num_views)) for chunk in stacked.split(sizes)]
-            for stacked in (layers, _colorize(layers, colors_per_view))
-        )
-        return peer_layers, peer_images
+        stored_views, views = self.layers.shape[1], columns.shape[1]
+        sizes = [len(a) * views for a in peer_rows]
+        index = torch.cat([(a[:, None] * stored_views + c).flatten() for a, c in zip(peer_rows, columns, strict=True)])
+        layers = self.layers.flatten(0, 1)[index.to(self.layers.device)].float() / 255
+        images = _colorize(layers, colors.repeat_interleave(torch.tensor(sizes), 0))
+        peer_layers, peers = ([p.unflatten(0, (-1, views)) for p in t.split(sizes)] for t in (layers, images))
+        return peer_layers, peers
 
     def _gather_occupancy(self, rows: Tensor) -> Float[Tensor, "g z y x"]:
         """Mean occupancy over the peers of each row."""
@@ -189,13 +164,8 @@ class ObjectDataset:
         rows = torch.randint(len(self), (count,), generator=generator)
         columns = torch.randint(self.layers.shape[1], (count,), generator=generator)
         specs = [_sample_colored_spec(self.labels[int(r)], generator=generator, include_held_out=True) for r in rows]
-        images = [
-            _colorize(self.layers[row, column][None].float() / 255, colors[None])[0]
-            for row, column, colors in zip(
-                rows, columns, torch.tensor([spec.part_colors() for spec in specs]), strict=True
-            )
-        ]
-        return torch.stack(images), specs
+        colors = torch.tensor([spec.part_colors() for spec in specs])
+        return _colorize(self.layers[rows, columns].float() / 255, colors), specs
 
     @cached_property
     def _peer_rows(self) -> list[Tensor]:
@@ -214,11 +184,9 @@ class ObjectDataset:
             "azimuth_deg": self.azimuth_deg,
             "elevation_deg": self.elevation_deg,
         }
-        labels = json.dumps(
-            [{SLOT_KEYS[field]: value for field, value in asdict(label).items()} for label in self.labels]
-        )
+        labels = [{SLOT_KEYS[field]: value for field, value in vars(label).items()} for label in self.labels]
         with atomic_write(path) as temporary:
-            save_file(tensors, temporary, metadata={"labels": labels})
+            save_file(tensors, temporary, metadata={"labels": json.dumps(labels)})
 
 
 def segment_means(segments: list[Float[Tensor, "_ *shape"]]) -> Float[Tensor, "n *shape"]:
@@ -237,14 +205,9 @@ def _colorize(layers: Float[Tensor, "k 6 h w"], colors: Float[Tensor, "k part rg
 
 def load_dataset(folder: Path) -> ObjectDataset:
     """Load and concatenate all shards of a cache folder."""
-    shards = [_load_shard(path) for path in list_shards(folder)]
-    return ObjectDataset(
-        torch.cat([s.layers for s in shards]),
-        torch.cat([s.occupancy for s in shards]),
-        torch.cat([s.azimuth_deg for s in shards]),
-        torch.cat([s.elevation_deg for s in shards]),
-        [label for s in shards for label in s.labels],
-    )
+    *tensors, labels = zip(*(_load_shard(path) for path in list_shards(folder)), strict=True)
+    fields: list[Any] = [*map(torch.cat, tensors), list(itertools.chain(*labels))]
+    return ObjectDataset(*fields)
 
 
 def list_shards(folder: Path) -> list[Path]:
@@ -252,19 +215,12 @@ def list_shards(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("."))
 
 
-def _load_shard(path: Path) -> ObjectDataset:
+def _load_shard(path: Path) -> tuple[Any, ...]:
+    """Return the fields of `ObjectDataset`."""
     with safe_open(path, framework="pt") as stream:
-        labels = [
-            ObjectLabel(**{SLOTS_BY_KEY[key]: value for key, value in label.items()})
-            for label in json.loads(stream.metadata()["labels"])
-        ]
-        return ObjectDataset(
-            stream.get_tensor("planes"),
-            stream.get_tensor("solids"),
-            stream.get_tensor("azimuth_deg"),
-            stream.get_tensor("elevation_deg"),
-            labels,
-        )
+        labels = json.loads(stream.metadata()["labels"])
+        labels = [ObjectLabel(**{SLOTS_BY_KEY[key]: value for key, value in label.items()}) for label in labels]
+        return *map(stream.get_tensor, ("planes", "solids", "azimuth_deg", "elevation_deg")), labels
 
 
 def render_dataset(
@@ -288,47 +244,36 @@ def render_dataset(
         (number of objects rendered so far, None), and finally (number of objects, dataset).
     """
     variants = [(k, c, o) for k in (categories or list(CATEGORIES)) for c, o in CATEGORIES[k].variants()]
-    counts = torch.bincount(
-        torch.randint(len(variants), (num_objects,), generator=generator), minlength=len(variants)
-    ).tolist()
-    layers, occupancy, azimuth, elevation, labels = [], [], [], [], []
+    choices = torch.randint(len(variants), (num_objects,), generator=generator)
+    counts = torch.bincount(choices, minlength=len(variants)).tolist()
+    image_size = image_size or TRAIN_IMAGE_SIZE
+    rows: list[tuple[Tensor, ...]] = []
+    labels: list[ObjectLabel] = []
     for (category, count, option), num_of_variant in zip(variants, counts, strict=True):
         for start in range(0, num_of_variant, MAX_PEERS):
             n = min(MAX_PEERS, num_of_variant - start)
-            label = ObjectLabel(
-                category,
-                count,
-                _sample_weighted(_SIZE_WEIGHTS, generator),
-                _sample_weighted(_material_weights(category), generator),
-                option,
-            )
-            cameras = sample_orbit_cameras(
-                num_views, generator=generator, size=image_size or TRAIN_IMAGE_SIZE, spread=False
-            )
-            objects = sample_objects(category, count, label.size, n, option=option, generator=generator)
-            layers.append(_render_layers(objects, label.material, cameras, device))
-            occupancy.append((object_occupancy(objects) * 255).round().to(torch.uint8))
-            azimuth.append(cameras.azimuth_deg.expand(n, num_views))
-            elevation.append(cameras.elevation_deg.expand(n, num_views))
-            labels += [label] * n
+            size = _sample_weighted(_SIZE_WEIGHTS, generator)
+            material = _sample_weighted(_material_weights(category), generator)
+            cameras = sample_orbit_cameras(num_views, generator=generator, size=image_size, spread=False)
+            objects = sample_objects(category, count, size, n, option=option, generator=generator)
+            layers = _render_layers(objects, material, cameras, device)
+            occupancy = (object_occupancy(objects) * 255).round().to(torch.uint8)
+            rows.append((layers, occupancy, cameras.azimuth_deg.expand(n, -1), cameras.elevation_deg.expand(n, -1)))
+            labels += [ObjectLabel(category, count, size, material, option)] * n
             yield len(labels), None
-    yield (
-        len(labels),
-        ObjectDataset(torch.cat(layers), torch.cat(occupancy), torch.cat(azimuth), torch.cat(elevation), labels),
-    )
+    fields: list[Any] = [*map(torch.cat, zip(*rows, strict=True)), labels]
+    yield len(labels), ObjectDataset(*fields)
 
 
 def _render_layers(
     objects: ObjectBatch, material: str, cameras: OrbitCameras, device: torch.device | str
 ) -> UInt8[Tensor, "n v 6 h w"]:
     """Render the layers of each object from every camera."""
-    num_objects, num_views = len(objects), len(cameras)
-    all_cameras = cameras.select(torch.arange(num_views).repeat(num_objects)).to(device)
-    rendered = render_objects(
-        objects[torch.arange(num_objects).repeat_interleave(num_views)].to(device), all_cameras, material
-    )
-    stack = torch.cat([rendered.shading, rendered.opacity[:, None]], 1)
-    return (stack.clamp(0, 1) * 255).round().to(torch.uint8).cpu().unflatten(0, (num_objects, num_views))
+    n, v = len(objects), len(cameras)
+    views = cameras.select(torch.arange(v).repeat(n)).to(device)
+    rendered = render_objects(objects[torch.arange(n).repeat_interleave(v)].to(device), views, material)
+    layers = torch.cat([rendered.shading, rendered.opacity[:, None]], 1)
+    return (layers.clamp(0, 1) * 255).round().to(torch.uint8).cpu().unflatten(0, (n, v))
 
 
 def _sample_weighted(weights: dict[str, float], generator: torch.Generator) -> str:
@@ -336,8 +281,8 @@ def _sample_weighted(weights: dict[str, float], generator: torch.Generator) -> s
 
 
 def _material_weights(category: str) -> dict[str, float]:
-    others = [m for m in CATEGORIES[category].materials if m != "plain"]
-    return {"plain": 1.0} if not others else {"plain": 0.55, **{m: 0.45 / len(others) for m in others}}
+    _, *others = CATEGORIES[category].materials  # all but plain
+    return {"plain": 0.55 if others else 1.0, **{m: 0.45 / len(others) for m in others}}
 
 
 def _sample_colored_spec(
@@ -348,15 +293,8 @@ def _sample_colored_spec(
     while True:
         a, b = torch.rand(2, generator=generator).tolist()
         i, j = torch.randint(len(COLORS), (2,), generator=generator).tolist()
-        spec = ObjectSpec(
-            label.category,
-            "natural" if a < 0.25 else names[i],
-            "default" if b < 0.7 else names[j],
-            label.count,
-            label.size,
-            label.material,
-            label.option,
-        )
+        color, second_color = "natural" if a < 0.25 else names[i], "default" if b < 0.7 else names[j]
+        spec = ObjectSpec(**vars(label), color=color, second_color=second_color)
         if include_held_out or not spec.is_held_out():
             return spec
 

@@ -11,213 +11,65 @@ from dreamfusion3d.procedural.objects import COLORS
 
 Chooser = Callable[[Sequence[str]], str]
 
-COLOR_WORDS = {c: c for c in COLORS} | {
-    "gray": "grey",
-    "turquoise": "cyan",
-    "teal": "cyan",
-    "aqua": "cyan",
-    "violet": "purple",
-    "magenta": "pink",
-    "scarlet": "red",
-    "crimson": "red",
-    "golden": "yellow",
-    "gold": "yellow",
-    "navy": "blue",
-    "silver": "grey",
-    "ivory": "white",
-    "rose": "pink",
-}
-SIZE_WORDS = {
-    "tall": "tall",
-    "high": "tall",
-    "slender": "tall",
-    "short": "short",
-    "low": "short",
-    "squat": "short",
-    "wide": "wide",
-    "broad": "wide",
-    "fat": "wide",
-    "small": "small",
-    "little": "small",
-    "tiny": "small",
-    "mini": "small",
-    "miniature": "small",
-}
-MATERIAL_WORDS = {
-    "striped": "striped",
-    "stripy": "striped",
-    "stripes": "striped",
-    "banded": "striped",
-    "spotted": "spotted",
-    "dotted": "spotted",
-    "spotty": "spotted",
-    "spots": "spotted",
-    "dots": "spotted",
-    "checkered": "checkered",
-    "chequered": "checkered",
-    "checked": "checkered",
-    "checks": "checkered",
-    "wooden": "wooden",
-    "wood": "wooden",
-    "timber": "wooden",
-    "metal": "metal",
-    "metallic": "metal",
-    "steel": "metal",
-    "iron": "metal",
-    "stone": "stone",
-    "granite": "stone",
-    "marble": "stone",
-    "glass": "glass",
-    "crystal": "glass",
-}
+
+def _word_table(**groups: str) -> dict[str, str]:
+    """Map each word of the space-separated groups to the name of its group."""
+    return {word: name for name, words in groups.items() for word in words.split()}
+
+
+COLOR_WORDS = {c: c for c in COLORS} | _word_table(
+    grey="gray silver",
+    cyan="turquoise teal aqua",
+    purple="violet",
+    pink="magenta rose",
+    red="scarlet crimson",
+    yellow="golden gold",
+    blue="navy",
+    white="ivory",
+)
+SIZE_WORDS = _word_table(
+    tall="tall high slender", short="short low squat", wide="wide broad fat", small="small little tiny mini miniature"
+)
+MATERIAL_WORDS = _word_table(
+    striped="striped stripy stripes banded",
+    spotted="spotted dotted spotty spots dots",
+    checkered="checkered chequered checked checks",
+    wooden="wooden wood timber",
+    metal="metal metallic steel iron",
+    stone="stone granite marble",
+    glass="glass crystal",
+)
 # "low poly", "high quality" describe the model, not the size of the object
 NON_SIZE_FOLLOWERS = {"poly", "polygon", "quality", "detail", "detailed", "resolution", "definition", "end"}
-NUMBER_WORDS = {
-    "no": 0,
-    "without": 0,
-    "zero": 0,
-    "a": 1,
-    "an": 1,
-    "one": 1,
-    "single": 1,
-    "sole": 1,
-    "lone": 1,
-    "two": 2,
-    "both": 2,
-    "double": 2,
-    "pair": 2,
-    "twin": 2,
-    "couple": 2,
-    "three": 3,
-    "triple": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-}
-COUNTED_WORDS = (
-    {word for category in CATEGORIES.values() for word in category.counted_words} | set(HANDLE_WORDS) | set(LEG_WORDS)
+_NUMBERS = (  # words for 0, 1, 2, ...
+    *("no without zero", "a an one single sole lone", "two both double pair twin couple", "three triple"),
+    *"four five six seven eight nine ten".split(),
 )
+NUMBER_WORDS = {word: number for number, words in enumerate(_NUMBERS) for word in words.split()}
+COUNTED_WORDS = {*HANDLE_WORDS, *LEG_WORDS}.union(*(category.counted_words for category in CATEGORIES.values()))
 CONNECTIVES = {"with", "having", "featuring", "has", "wearing", "without", "on", "in", "whose", "holding", "for"}
-STOP_WORDS = {
-    "a",
-    "an",
-    "the",
-    "of",
-    "with",
-    "and",
-    "is",
-    "that",
-    "which",
-    "has",
-    "have",
-    "having",
-    "its",
-    "in",
-    "on",
-    "made",
-    "painted",
-    "coloured",
-    "colored",
-    "colour",
-    "color",
-    "single",
-    "photo",
-    "picture",
-    "image",
-    "render",
-    "model",
-    "3d",
-    "asset",
-    "object",
-    "featuring",
-    "nice",
-    "simple",
-    "plain",
-    "cute",
-    "some",
-    "one",
-    "normal",
-    "wearing",
-    "from",
-    "please",
-    "make",
-    "me",
-    "it",
-    "just",
-    "only",
-    "exactly",
-    "prop",
-    "toy",
-    "body",
-    "are",
-    "whose",
-    "polka",
-    "out",
-    "all",
-    "over",
-    "there",
-    "item",
-    "version",
-    "looking",
-    "style",
-    "holding",
-    "for",
-}
+STOP_WORDS = set(
+    "a an the of with and is that which has have having its in on made painted coloured colored colour color "
+    "single photo picture image render model 3d asset object featuring nice simple plain cute some one normal "
+    "wearing from please make me it just only exactly prop toy body are whose polka out all over there item "
+    "version looking style holding for".split()
+)
 PHRASE_STARTERS = CONNECTIVES | {"and", "the", "of", "its", "is", "are"}
 ATTRIBUTION_WORDS = {"is", "are", "painted", "coloured", "colored", "in"}
 NOUN_CATEGORIES = {noun: category for category in CATEGORIES.values() for noun in (category.name, *category.synonyms)}
-# names of several words -> one word; longer names first
-COMPOUND_NOUNS = {
-    "ice cream cone": "icecream",
-    "ice cream": "icecream",
-    "ice creams": "icecream",
-    "flying saucer": "ufo",
-    "treasure chest": "chest",
-    "traffic cone": "cone",
-    "top hat": "hat",
-    "rubber duck": "duck",
-    "book shelf": "bookshelf",
-    "book case": "bookcase",
-    "light house": "lighthouse",
-    "tea pot": "teapot",
-    "tea cup": "teacup",
-    "rocket ship": "rocket",
-    "space ship": "spaceship",
-    "castle tower": "tower",
-    "sailing boat": "boat",
-    "sailing ship": "boat",
-    "sail boat": "boat",
-    "fir tree": "tree",
-    "pine tree": "tree",
-    "cooking pot": "pot",
-    "hand bell": "bell",
-    "snow man": "snowman",
-    "fruit bowl": "bowl",
-    "christmas tree": "tree",
-    "gift box": "gift",
-    "table lamp": "lamp",
-    "race car": "car",
-    "wine glass": "goblet",
-}
+# nouns of several words -> one word; a longer noun before its beginning
+COMPOUND_NOUNS = {"ice cream cone": "icecream", "ice cream": "icecream", "ice creams": "icecream"}
+_DESCRIBED = (  # by their last word
+    "treasure chest, traffic cone, top hat, rubber duck, castle tower, sailing boat, fir tree, pine tree, cooking pot, "
+    "hand bell, fruit bowl, christmas tree, table lamp, race car"
+)
+COMPOUND_NOUNS |= {noun: noun.split()[1] for noun in _DESCRIBED.split(", ")}
+_SPLIT = "book shelf, book case, light house, tea pot, tea cup, space ship, snow man"
+COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _SPLIT.split(", ")}
+COMPOUND_NOUNS |= {"flying saucer": "ufo", "rocket ship": "rocket", "sailing ship": "boat", "sail boat": "boat"}
+COMPOUND_NOUNS |= {"gift box": "gift", "wine glass": "goblet"}
 # words for part B that take no article
-PLURAL_PART_WORDS = {
-    "bands",
-    "legs",
-    "cushions",
-    "books",
-    "straps",
-    "leaves",
-    "teeth",
-    "stripes",
-    "fins",
-    "wheels",
-    "wings",
-    "battlements",
-}
+PLURAL_PART_WORDS = set("bands legs cushions books straps leaves teeth stripes fins wheels wings battlements".split())
 
 
 def random_chooser(generator: torch.Generator) -> Chooser:

@@ -76,11 +76,8 @@ class ObjectSpec:
             f"size:{self.size}",
             f"{self.category}:count:{self.count}",
         ]
-        if self.material != "plain":
-            tokens.append(f"finish:{self.material}")
-        if self.option:
-            tokens.append(f"{self.category}:option")
-        return tokens
+        tokens += [f"finish:{self.material}"] * (self.material != "plain")
+        return tokens + [f"{self.category}:option"] * self.option
 
     def part_colors(self) -> list[Color]:
         """Return the sRGB colors of part A, part B, the accent, and of A and B inside the material mask."""
@@ -101,9 +98,8 @@ class ObjectSpec:
 
     def is_held_out(self) -> bool:
         """Return whether this pair of category and color is excluded from training, to test generalization."""
-        if self.color == "natural":
-            return False
-        return zlib.crc32(f"{self.category} {self.color}".encode()) % HELD_OUT_EVERY == 0
+        pair = f"{self.category} {self.color}".encode()
+        return self.color != "natural" and zlib.crc32(pair) % HELD_OUT_EVERY == 0
 
 
 def default_spec(category: str) -> ObjectSpec:

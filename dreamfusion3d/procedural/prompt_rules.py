@@ -59,7 +59,6 @@ class _Sentence:
 
 
 def parse_with_rules(prompt: str) -> ParsedPrompt:
-    """Parse a prompt into a spec, the words that had no effect, and notes for the user."""
     words = split_words(prompt)
     nouns = [(i, k) for i, w in enumerate(words) if (k := lookup_category(w)) is not None]
     if not nouns:
@@ -88,10 +87,8 @@ def parse_with_rules(prompt: str) -> ParsedPrompt:
 
 def split_words(prompt: str) -> list[str]:
     """Split into lower-case alphanumeric words, with compound nouns joined and "-less" expanded."""
-    text = unicodedata.normalize("NFKC", prompt).lower()
-    text = re.sub(r"['\u2019]s\b", "", text)
-    text = _BACKGROUND_PHRASE.sub("", text)
-    text = _LESS_SUFFIX.sub(_expand_less_suffix, text)
+    text = re.sub(r"['\u2019]s\b", "", unicodedata.normalize("NFKC", prompt).lower())
+    text = _LESS_SUFFIX.sub(_expand_less_suffix, _BACKGROUND_PHRASE.sub("", text))
     text = " ".join(re.findall(r"[^\W_]+", text))
     return _COMPOUND_NOUN.sub(lambda found: COMPOUND_NOUNS[found[1]], text).split()
 
@@ -109,28 +106,20 @@ def _parse_count(s: _Sentence) -> int:
     count = category.counts[0]
     for i, word in enumerate(words):
         is_counted = matches_any_word(word, category.counted_words)
-        if not is_counted and not (word in COUNTED_WORDS or matches_any_word(word, HANDLE_WORDS)):
+        if not is_counted and not matches_any_word(word, HANDLE_WORDS):
             continue
-        if not is_counted or category.counts == (0,):
-            if (
-                matches_any_word(word, category.second_part_words)
-                or matches_any_word(word, category.option_words)
-                or lookup_category(word)
-            ):
-                continue  # e.g. a hammer's handle is its second part
-            if not is_counted and not matches_any_word(word, HANDLE_WORDS):
-                continue
+        other_part = matches_any_word(word, (*category.second_part_words, *category.option_words))
+        if (not is_counted or category.counts == (0,)) and (other_part or lookup_category(word)):
+            continue  # e.g. a hammer's handle is its second part
         s.used.add(i)
         # a number before the noun counts objects: "one vase with handles"
         first = max(i - 4, s.noun_index + 1 if s.noun_index < i else 0)
         number_indices = [j for j in range(first, i) if parse_number(words[j]) is not None]
         # "a pair of handles": a number takes precedence over an article
-        numbers = [
-            n for j in number_indices if words[j] not in ("a", "an") and (n := parse_number(words[j])) is not None
-        ]
+        numbers = [words[j] for j in number_indices if words[j] not in ("a", "an")]
         if numbers:
-            count = numbers[-1]
-        elif category.counted_words is HANDLE_WORDS:
+            count = parse_number(numbers[-1]) or 0
+        elif category.counts_handles:
             count = 2 if word.endswith("s") else 1
         elif s.noun_index < i and any(words[j] in ("a", "an") for j in number_indices[-1:]) and 1 in category.counts:
             count = 1
@@ -175,20 +164,16 @@ def _parse_material(s: _Sentence) -> str:
         s.used.add(i)
         other_noun = None if word in _PATTERN_NOUNS else _other_noun_after(s, i)
         if other_noun is not None:
-            if not (
-                material == "wooden"
-                and s.category.natural_second_color == WOOD_COLOR
-                and matches_any_word(other_noun, s.category.second_part_words)
-            ):
+            is_wooden_part = material == "wooden" and s.category.natural_second_color == WOOD_COLOR
+            if not (is_wooden_part and matches_any_word(other_noun, s.category.second_part_words)):
                 s.notes.append(f"only the whole object can be {word} here, not just the {other_noun}")
             continue
         if material in s.category.materials:
             return material
         if material == "wooden" and s.category.natural_color == WOOD_COLOR:
             continue
-        s.notes.append(
-            f"{indefinite_article(s.category.name)} {s.category.name} cannot be {material} here: using plain"
-        )
+        name = f"{indefinite_article(s.category.name)} {s.category.name}"
+        s.notes.append(f"{name} cannot be {material} here: using plain")
     return "plain"
 
 
@@ -227,23 +212,17 @@ def _other_noun_after(s: _Sentence, i: int) -> str | None:
     for word in s.words[i + 1 : i + 4]:
         if word in COLOR_WORDS or word in SIZE_WORDS or word in MATERIAL_WORDS or word in ("and", "polka"):
             continue
-        if (
-            lookup_category(word) is s.category
-            or word in STOP_WORDS
-            or word in PHRASE_STARTERS
-            or parse_number(word) is not None
-        ):
-            return None
-        return word
+        ends_phrase = word in STOP_WORDS or word in PHRASE_STARTERS or parse_number(word) is not None
+        return None if ends_phrase or lookup_category(word) is s.category else word
     return None
 
 
 def _is_pattern_color(words: list[str], i: int, *, noun_only: bool = False) -> bool:
     """Return whether the color at ``i`` describes a pattern; ``noun_only``: a noun, as in "white stripes"."""
-    after = words[i + 1 : i + 2]
+    after = "".join(words[i + 1 : i + 2])
     if noun_only:
-        return bool(after) and (after[0] in _PATTERN_NOUNS or words[i + 1 : i + 3] == ["polka", "dots"])
-    return bool(after) and (after[0] in MATERIAL_WORDS or after[0] == "polka")
+        return after in _PATTERN_NOUNS or words[i + 1 : i + 3] == ["polka", "dots"]
+    return after in MATERIAL_WORDS or after == "polka"
 
 
 def _is_part_color(words: list[str], i: int, category: Category) -> bool:

@@ -57,7 +57,6 @@ def render_objects(
     half_pixel = 0.5 * pixel_width * cameras.distance[index]
     hit, min_distance, min_distance_depth = _trace(objects, origins, directions, index, half_pixel)
     coverage = torch.where(hit, torch.ones_like(min_distance), (1 - min_distance / (2 * half_pixel)).clamp(0, 1))
-
     layers = torch.zeros(b * h * w, NUM_SHADING_LAYERS, device=origins.device)
     visible = torch.nonzero(coverage > 0).squeeze(1)
     points = origins[visible] + min_distance_depth[visible, None] * directions[visible]
@@ -77,25 +76,22 @@ def _trace(
     objects: ObjectBatch, origins: Tensor, directions: Tensor, index: Tensor, half_pixel: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return whether each ray hits the inner surface, its closest distance to it, and the depth of that."""
-    rays = origins.shape[0]
     # rays that miss the bounding sphere are not marched
     midpoint_depth = -(origins * directions).sum(-1)
     miss_distance2 = (origins * origins).sum(-1) - midpoint_depth * midpoint_depth
     radius2 = BOUNDING_SPHERE_RADIUS**2
-    depth_in = midpoint_depth - torch.sqrt((radius2 - miss_distance2).clamp(min=0))
-    depth_out = midpoint_depth + torch.sqrt((radius2 - miss_distance2).clamp(min=0))
+    half_chord = torch.sqrt((radius2 - miss_distance2).clamp(min=0))
+    t, depth_out = midpoint_depth - half_chord, midpoint_depth + half_chord
     step_scale = objects.step_scale[index]
-    t = depth_in.clone()
-    min_distance = torch.full((rays,), 1e3, device=origins.device)
-    min_distance_depth = t.clone()
-    hit_any = torch.zeros(rays, dtype=torch.bool, device=origins.device)
+    min_distance, min_distance_depth = torch.full_like(t, 1e3), t.clone()
+    hit_any = torch.zeros_like(t, dtype=torch.bool)
     active = torch.nonzero(miss_distance2 < radius2).squeeze(1)
     for _ in range(MAX_TRACE_STEPS):
         if active.numel() == 0:
             break
         depth = t[active]
-        distance = objects.distance(origins[active] + depth[:, None] * directions[active], index[active])
-        distance = distance + half_pixel[active]
+        points = origins[active] + depth[:, None] * directions[active]
+        distance = objects.distance(points, index[active]) + half_pixel[active]
         closer = distance < min_distance[active]
         min_distance[active] = torch.where(closer, distance, min_distance[active])
         min_distance_depth[active] = torch.where(closer, depth, min_distance_depth[active])

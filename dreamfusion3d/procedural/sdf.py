@@ -7,12 +7,15 @@ other arguments broadcast against them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 TensorOrFloat = Tensor | float
+Profile = Sequence[tuple[TensorOrFloat, TensorOrFloat]]  # (radius, height) from bottom to top
+Point = Sequence[TensorOrFloat]
 
 
 def length(*components: Tensor) -> Tensor:
@@ -63,21 +66,13 @@ def ring(x: Tensor, y: Tensor, z: Tensor, rx: TensorOrFloat, ry: TensorOrFloat, 
 
 
 def ellipse(x: Tensor, y: Tensor, rx: TensorOrFloat, ry: TensorOrFloat) -> Tensor:
-    """Signed distance (first order) to an ellipse in the plane."""
+    """Signed distance to an ellipse in the plane; like `ellipsoid`."""
     k0 = length(x / rx, y / ry)
     k1 = length(x / (rx * rx), y / (ry * ry))
     return k0 * (k0 - 1) / k1
 
 
-def capsule(
-    x: Tensor,
-    y: Tensor,
-    z: Tensor,
-    start: Sequence[TensorOrFloat],
-    end: Sequence[TensorOrFloat],
-    r0: TensorOrFloat,
-    r1: TensorOrFloat,
-) -> Tensor:
+def capsule(x: Tensor, y: Tensor, z: Tensor, start: Point, end: Point, r0: TensorOrFloat, r1: TensorOrFloat) -> Tensor:
     """Segment from ``start`` to ``end`` with a linear radius from r0 to r1 (a bound if r0 != r1)."""
     dx, dy, dz = (e - s for s, e in zip(start, end, strict=True))
     px, py, pz = x - start[0], y - start[1], z - start[2]
@@ -85,13 +80,8 @@ def capsule(
     return length(px - along * dx, py - along * dy, pz - along * dz) - (r0 + (r1 - r0) * along)
 
 
-def lathe(
-    x: Tensor, y: Tensor, z: Tensor, profile: Sequence[tuple[TensorOrFloat, TensorOrFloat]], rounding: float
-) -> Tensor:
-    """Solid of revolution around Y; ``profile`` is (radius, height) from bottom to top.
-
-    Returns the exact distance to the polygon between profile and axis, minus ``rounding``.
-    """
+def lathe(x: Tensor, y: Tensor, z: Tensor, profile: Profile, rounding: float = 0.02) -> Tensor:
+    """Solid of revolution around Y: the exact distance to the polygon between profile and axis, minus ``rounding``."""
     r = length(x, z)
     profile = _round_corners(profile)
     corners = [(torch.zeros_like(r), profile[0][1]), *profile, (torch.zeros_like(r), profile[-1][1])]
@@ -110,21 +100,18 @@ def lathe(
     return torch.where(inside, -distance, distance) - rounding
 
 
-def _round_corners(profile: Sequence[tuple[TensorOrFloat, TensorOrFloat]]) -> list[tuple[TensorOrFloat, TensorOrFloat]]:
+def _round_corners(profile: Profile) -> Profile:
     """Apply one iteration of Chaikin's corner cutting, keeping the end points."""
-    out = [profile[0]]
-    for i in range(1, len(profile) - 1):
-        for neighbor in (profile[i - 1], profile[i + 1]):
-            (radius, height), (neighbor_radius, neighbor_height) = profile[i], neighbor
-            out.append((0.75 * radius + 0.25 * neighbor_radius, 0.75 * height + 0.25 * neighbor_height))
-    return [*out, profile[-1]]
+    inner = [
+        (0.75 * radius + 0.25 * neighbor_radius, 0.75 * height + 0.25 * neighbor_height)
+        for before, (radius, height), after in zip(profile, profile[1:], profile[2:], strict=False)
+        for neighbor_radius, neighbor_height in (before, after)
+    ]
+    return [profile[0], *inner, profile[-1]]
 
 
 def union(*parts: Tensor) -> Tensor:
-    out = parts[0]
-    for part in parts[1:]:
-        out = torch.minimum(out, part)
-    return out
+    return functools.reduce(torch.minimum, parts)
 
 
 def smooth_union(a: Tensor, b: Tensor, radius: float) -> Tensor:

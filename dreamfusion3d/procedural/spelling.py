@@ -50,10 +50,9 @@ def correct_spelling(word: str) -> tuple[str, bool] | None:
     """
     if len(word) < MIN_WORD_LENGTH or not word.isalpha() or word in _LEXICON_WORDS | _OTHER_ENGLISH_WORDS:
         return None
-    for edits, conclusive in ((_transpositions, True), (_deletions_and_insertions, False), (_substitutions, False)):
-        candidates = sorted(w for w in edits(word) if w in _LEXICON_WORDS and len(w) >= MIN_WORD_LENGTH)
-        if candidates:
-            return candidates[0], conclusive
+    for edits in (_transpositions, _deletions_and_insertions, _substitutions):
+        if candidates := [w for w in edits(word) if w in _LEXICON_WORDS and len(w) >= MIN_WORD_LENGTH]:
+            return min(candidates), edits is _transpositions
     return None
 
 

@@ -28,7 +28,6 @@ class Viewer:
         self.server, self.run, self.say = server, run, say
         self.field_reader = run_reader.RunFieldReader(run)
         self.file_stamps: dict[str, Any] = {}
-        self.surface_node: Any = None
         self.next_surface_time = 0.0  # earliest time of the next surface extraction
         self.lock = threading.Lock()  # button callbacks run on other threads
         self._add_cameras()
@@ -42,15 +41,9 @@ class Viewer:
         self.server.initial_camera.position = (1.8, 1.5, 4.2)
         self.server.initial_camera.look_at = (0.0, 0.0, 0.0)
         for i, camera in enumerate(run_reader.training_frustums()):
-            scene.add_camera_frustum(
-                f"/cameras/{i}",
-                camera["fov"],
-                camera["aspect"],
-                scale=0.12,
-                color=CAMERA_COLOR,
-                wxyz=SO3.from_matrix(camera["rotation"]).wxyz,
-                position=camera["position"],
-            )
+            pose = {"wxyz": SO3.from_matrix(camera["rotation"]).wxyz, "position": camera["position"]}
+            name, fov, aspect = f"/cameras/{i}", camera["fov"], camera["aspect"]
+            scene.add_camera_frustum(name, fov, aspect, scale=0.12, color=CAMERA_COLOR, **pose)
 
     def _build_panel(self, status: run_reader.RunStatus) -> None:
         """Build the panel. Prompts and replies are untrusted: they go into text fields, never into Markdown."""
@@ -81,11 +74,10 @@ class Viewer:
         """Write a control request; arguments that are None keep their current values."""
         with self.lock:
             current = read_control_request(self.run / "work")
-            request = ControlRequest(
-                current.paused if paused is None else paused, current.prompt if prompt is None else prompt
-            )
+            paused = current.paused if paused is None else paused
+            prompt = current.prompt if prompt is None else prompt
             try:
-                write_control_request(self.run / "work", request)
+                write_control_request(self.run / "work", ControlRequest(paused, prompt))
             except OSError as error:
                 self.say(f"cannot send the request to the run: {error}")
         self.refresh()
@@ -98,9 +90,8 @@ class Viewer:
                 mark_watched(self.run / "work")
             self._update_panel(status)
             self._show_preview(status)
-            path = (
-                run_reader.find_finished_glb(self.run) if status.finished else None
-            ) or run_reader.find_latest_field(self.run)
+            glb = run_reader.find_finished_glb(self.run) if status.finished else None
+            path = glb or run_reader.find_latest_field(self.run)
             if path is not None and time.monotonic() >= self.next_surface_time and self._has_changed("surface", path):
                 start_time = time.monotonic()
                 try:
@@ -119,11 +110,8 @@ class Viewer:
         self.use_prompt_button.disabled = self.prompt_input.disabled = not status.accepts_requests
         self._update_reply(status)
         stage = status.steps[-1]["stage"] if status.steps else ""
-        points = [
-            (s["step"], s["gradient_norm"])
-            for s in status.steps
-            if s["stage"] == stage and isinstance(s.get("gradient_norm"), (int, float))
-        ]
+        steps = [s for s in status.steps if s["stage"] == stage and isinstance(s.get("gradient_norm"), (int, float))]
+        points = [(s["step"], s["gradient_norm"]) for s in steps]
         if len(points) > 1 and self.file_stamps.get("plot") != (stage, points[-1]):
             self.file_stamps["plot"] = stage, points[-1]
             self.gradient_plot.data = tuple(np.array(points, float).T.copy())
@@ -168,24 +156,22 @@ class Viewer:
             bounds = np.asarray(trimesh.load(path, force="scene").bounds)
             scale = 1.3 / float((bounds[1] - bounds[0]).max())
             shift = tuple(-scale * bounds.mean(0))
-            node = self.server.scene.add_glb("/asset", path.read_bytes(), scale=scale, position=shift)
+            self.server.scene.add_glb("/asset", path.read_bytes(), scale=scale, position=shift)
             self.caption.content = "Showing the finished asset."
         else:
             mesh, colors = run_reader.extract_preview_surface(self.field_reader.read(path))
             if not len(mesh.faces):
                 raise InputError("the field has no surface yet")
             shape = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors, process=False)
-            node = self.server.scene.add_mesh_trimesh("/asset", shape)
+            self.server.scene.add_mesh_trimesh("/asset", shape)
             state = {"live": "current", "checkpoint": "last saved"}.get(path.stem, "trained")
             self.caption.content = f"Showing the {state} field, {len(mesh.faces):,} triangles."
-        self.surface_node = node
 
     def _has_changed(self, name: str, path: Path) -> bool:
         status = path.stat()
         stamp = (path.name, status.st_mtime_ns, status.st_size, status.st_ino)
-        changed = self.file_stamps.get(name) != stamp
-        self.file_stamps[name] = stamp
-        return changed
+        previous, self.file_stamps[name] = self.file_stamps.get(name), stamp
+        return previous != stamp
 
 
 def serve_run(run: Path, port: int, on_ready: Callable[[str], None], say: Callable[[str], None]) -> None:

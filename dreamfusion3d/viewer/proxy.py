@@ -67,8 +67,7 @@ def _guard_websockets(guard: LocalAuth) -> Iterator[list[int]]:
             response = process_request(connection, dataclasses.replace(request, path=guard.strip_token(request.path)))
             response = await response if inspect.isawaitable(response) else response
             if response is not None:
-                for name, value in SECURITY_HEADERS.items():
-                    response.headers[name] = value
+                response.headers.update(SECURITY_HEADERS)
             return response
 
         guarded_servers.append(1)

@@ -154,8 +154,8 @@ def test_edit_reviews_backs_up_damaged_files(content: bytes, tmp_path: Path) -> 
 def test_decision_for_applies_to_one_file(tmp_path: Path) -> None:
     review = reviews.ReviewLog({"mug": {"verdict": "reject", "sha256": "a" * 64}})
     assert review.decision_for("mug", "a" * 64) and not review.decision_for("mug", "b" * 64)
-    found = reviews.apply_decision(review, "mug", "b" * 64, {"note": "new"}, {})
-    assert found == {"note": "new", "sha256": "b" * 64}
+    reviews.apply_decision(review, "mug", "b" * 64, {"note": "new"}, {})
+    assert review.decisions["mug"] == {"note": "new", "sha256": "b" * 64}
 
 
 def test_review_server_reports_a_port_in_use(server: ReviewServer) -> None:

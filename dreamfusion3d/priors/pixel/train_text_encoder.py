@@ -16,7 +16,7 @@ from dreamfusion3d.priors.pixel.prompt_parser import parse_prompt
 from dreamfusion3d.priors.pixel.text_encoder import UNRELATED, PromptTextEncoder, slot_values
 from dreamfusion3d.procedural.augment import augment_caption, generate_unrelated_prompt
 from dreamfusion3d.procedural.captions import generate_caption
-from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS
+from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.objects import COLORS, SIZES, ObjectSpec
 from dreamfusion3d.procedural.prompt_rules import parse_with_rules
 
@@ -126,7 +126,7 @@ def random_spec(*, generator: torch.Generator) -> ObjectSpec:
     forms = category.variants()
     count, option = forms[int(torch.randint(len(forms), (), generator=generator))]
     second_color = pick([*["default"] * len(COLORS), *COLORS])
-    if category.second_part_words is HANDLE_WORDS and count == 0:
+    if category.second_part_is_handles and count == 0:
         second_color = "default"
     if second_color != "default" and set(category.second_part_words) & set(category.option_words):
         option = True

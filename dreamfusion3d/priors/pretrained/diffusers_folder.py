@@ -61,14 +61,8 @@ class DiffusersFolder:
         precision = {"dtype" if model_class.__module__.startswith("transformers") else "torch_dtype": dtype}
         with silence_libraries():
             try:
-                module, info = model_class.from_pretrained(
-                    path,
-                    variant=variant,
-                    use_safetensors=True,
-                    local_files_only=True,
-                    output_loading_info=True,
-                    **precision,
-                )
+                options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True, **precision}
+                module, info = model_class.from_pretrained(path, variant=variant, **options)
             except torch.cuda.OutOfMemoryError:
                 raise
             except LOAD_ERRORS as error:
@@ -99,24 +93,18 @@ class DiffusersFolder:
         paths = []
         for part in parts:
             names = self.file_names(part)
-            weights = {n for n in names if n.endswith((".safetensors", *PICKLE_SUFFIXES))}
-            selected = set(names) - weights
-            if weights:
-                selected |= set(select_weights(names, part, self.variant, str(self.path))[0])
-            paths += [self.path / part / n for n in selected if (self.path / part / n).is_file()]
+            selected = [n for n in names if not n.endswith((".safetensors", *PICKLE_SUFFIXES))]
+            if len(selected) < len(names):
+                selected += select_weights(names, part, self.variant, str(self.path))[0]
+            paths += [path for n in selected if (path := self.path / part / n).is_file()]
         return paths
 
 
 def select_weights(names: Iterable[str], part: str, variant: str | None, source: str) -> tuple[list[str], str | None]:
-    """Choose the weight files of ``part`` among the file names in its folder.
+    """Choose the weight files of ``part`` among the file names in its folder; returns them and their variant.
 
-    Preference: ``variant``, then files without a variant, then fp16, then any other variant.
-
-    Returns:
-        The file names and their variant.
-
-    Raises:
-        InputError: there are no safetensors weights.
+    Preference: ``variant``, then files without a variant, then fp16, then any other variant. Raises InputError
+    if there are no safetensors weights.
     """
     names = list(names)
     by_variant: dict[str | None, list[str]] = {}
@@ -134,7 +122,7 @@ def select_weights(names: Iterable[str], part: str, variant: str | None, source:
         )
     selected = variant if variant in by_variant else None
     if selected not in by_variant:
-        selected = "fp16" if "fp16" in by_variant else sorted(k for k in by_variant if k is not None)[0]
+        selected = "fp16" if "fp16" in by_variant else min(k for k in by_variant if k is not None)
     return sorted(by_variant[selected]), selected
 
 

@@ -59,9 +59,8 @@ class DiffusionPrior:
 
     def memory_advice(self) -> list[str]:
         """Settings of this prior that would lower the memory of a step."""
-        has_full_vae = isinstance(self.render_encoder, LatentEncoder) and not is_tiny_autoencoder(
-            self.render_encoder.vae
-        )
+        encoder = self.render_encoder
+        has_full_vae = isinstance(encoder, LatentEncoder) and not is_tiny_autoencoder(encoder.vae)
         advice = {"prior.dtype=bfloat16": self.dtype == torch.float32, "a tiny prior.vae": has_full_vae}
         return [setting for setting, applies in advice.items() if applies]
 
@@ -81,14 +80,8 @@ class DiffusionPrior:
         outputs = []
         for first in range(0, len(x_t), chunk_size):
             chunk = slice(first, first + chunk_size)
-            rows = torch.arange(len(x_t), device=x_t.device)[chunk]
-            outputs.append(
-                self.network(
-                    x_t[chunk].to(self.device, self.dtype),
-                    timestep[chunk],
-                    text.select(chunk).to(self.device),
-                    cameras.select(rows).to(self.device),
-                    views_per_scene,
-                ).to(x_t)
-            )
+            chunk_cameras = cameras.select(torch.arange(len(x_t), device=x_t.device)[chunk]).to(self.device)
+            noisy, chunk_text = x_t[chunk].to(self.device, self.dtype), text.select(chunk).to(self.device)
+            output = self.network(noisy, timestep[chunk], chunk_text, chunk_cameras, views_per_scene)
+            outputs.append(output.to(x_t))
         return self.noise_schedule.x0(x_t, t, torch.cat(outputs))

@@ -12,13 +12,9 @@ import torch
 from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.priors.cuda_graph import CudaGraphModule
+from dreamfusion3d.priors.pretrained import diffusers_folder as folders
 from dreamfusion3d.priors.pretrained import hub, mvdream, text_encoders
-from dreamfusion3d.priors.pretrained.diffusers_folder import (
-    LOAD_ERRORS,
-    DiffusersFolder,
-    damaged_file_error,
-    silence_libraries,
-)
+from dreamfusion3d.priors.pretrained.diffusers_folder import DiffusersFolder
 from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
 from dreamfusion3d.priors.pretrained.digests import combined_sha256
 from dreamfusion3d.priors.pretrained.multiview import CAMERA_DIM, MultiViewUNet, enable_multiview_attention
@@ -52,11 +48,8 @@ class Family:
     @property
     def parts(self) -> tuple[str, ...]:
         """The folders to load, if the model has them."""
-        text_parts = [
-            text_encoders.numbered_part(name, n + 1)
-            for n in range(self.num_text_encoders)
-            for name in ("tokenizer", "text_encoder")
-        ]
+        numbers, names = range(1, self.num_text_encoders + 1), ("tokenizer", "text_encoder")
+        text_parts = [text_encoders.numbered_part(name, n) for n in numbers for name in names]
         return (self.network_part, "scheduler", *(["vae"] if self.has_vae else []), *text_parts)
 
 
@@ -109,19 +102,16 @@ def load_diffusion_prior(path: Path, name: str, settings: PriorConfig, device: t
     parts = [p for p in family.parts if folder.has_part(p) and p != "vae"]
     text_parts = [p for p in parts if p.startswith(("text", "token"))]
     limit = family.prompt_limit(folder)
-    text_encoder_id = f"{combined_sha256(folder.part_files(text_parts))} {dtype} {device.type} {limit.num_tokens}"
+    text_sha256 = combined_sha256(folder.part_files(text_parts))
+    encoders = text_encoders.TextEncoders(folder, device, dtype)
+    cache = TextEmbeddingCache(f"{text_sha256} {dtype} {device.type} {limit.num_tokens}")
     return DiffusionPrior(
         name=name,
         sha256=combined_sha256([*folder.part_files(parts), *vae_files]),
         render_encoder=pixel_encoder if vae is None else LatentEncoder(vae, pixel_encoder),
         noise_schedule=_load_noise_schedule(folder, family),
         network=network,
-        prompt_encoder=text_encoders.PromptEncoder(
-            text_encoders.TextEncoders(folder, device, dtype),
-            family.encode_prompts,
-            TextEmbeddingCache(text_encoder_id),
-            limit,
-        ),
+        prompt_encoder=text_encoders.PromptEncoder(encoders, family.encode_prompts, cache, limit),
         device=device,
         dtype=dtype,
         batch_size=settings.batch_size,
@@ -151,11 +141,11 @@ def _load_noise_schedule(folder: DiffusersFolder, family: Family) -> NoiseSchedu
         raise InputError(
             f"{path} has the unknown prediction type {prediction_type!r}; supported are {', '.join(PREDICTION_TYPES)}"
         )
-    with silence_libraries():
+    with folders.silence_libraries():
         try:
             scheduler = DDPMScheduler.from_config({**config, "variance_type": "fixed_small"})
-        except (*LOAD_ERRORS, NotImplementedError) as error:
-            raise damaged_file_error(path, error) from None
+        except (*folders.LOAD_ERRORS, NotImplementedError) as error:
+            raise folders.damaged_file_error(path, error) from None
     return DiscreteNoiseSchedule(scheduler.alphas_cumprod.float(), prediction_type)
 
 
@@ -214,9 +204,8 @@ def _check_class(name: Any, source: str, family: Family) -> None:
 
 def is_camera_conditioned(config: dict[str, Any]) -> bool:
     """Return True if a U-Net takes camera matrices as class embedding, as MVDream's does."""
-    embedding_type = config.get("class_embed_type")
-    embedding_dim = config.get("projection_class_embeddings_input_dim")
-    return embedding_type in ("projection", "simple_projection") and embedding_dim == CAMERA_DIM
+    has_projection = config.get("class_embed_type") in ("projection", "simple_projection")
+    return has_projection and config.get("projection_class_embeddings_input_dim") == CAMERA_DIM
 
 
 def _load_vae(

@@ -89,8 +89,8 @@ def is_snapshot_complete(snapshot: Path, variant: str | None, select_parts: Part
             names = [p.name for p in (snapshot / part).iterdir()]
             if any(n.endswith("config.json") for n in names) and not part.startswith(PARTS_WITHOUT_WEIGHTS):
                 weights, _ = select_weights(names, part, variant, str(snapshot))
-                count = re.search(r"-of-(\d{5})", weights[0])
-                if count and len(weights) != int(count[1]):
+                shards = re.search(r"-of-(\d{5})", weights[0])
+                if shards and len(weights) != int(shards[1]):
                     return False
     except (OSError, ValueError, InputError):
         return False
@@ -114,11 +114,12 @@ def explain_hub_error(error: Exception, name: str, revision: str | None) -> str:
     from huggingface_hub import errors
 
     hint = "or pass a local copy with --prior FOLDER"
+    mirror = f"use a mirror of the same weights: --prior {MIRRORS.get(name)}"
     if isinstance(error, errors.GatedRepoError):
         return f"{name} is gated: accept its license on the model page and log in with 'hf auth login', {hint}"
     if isinstance(error, errors.RepositoryNotFoundError):
         if name in MIRRORS:
-            return f"{name} was removed from the hub; use a mirror of the same weights: --prior {MIRRORS[name]}"
+            return f"{name} was removed from the hub; {mirror}"
         return (
             f"there is neither a folder {name} nor a public model of that name on the hub: check the "
             f"spelling, log in with 'hf auth login' if it is private, {hint}"
@@ -126,10 +127,7 @@ def explain_hub_error(error: Exception, name: str, revision: str | None) -> str:
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{name} on the hub has no revision {revision!r}; omit prior.revision or choose another"
     if name in MIRRORS:
-        return (
-            f"{name} is not in the local cache and was removed from the hub; use a mirror of the same weights: "
-            f"--prior {MIRRORS[name]}"
-        )
+        return f"{name} is not in the local cache and was removed from the hub; {mirror}"
     detail = " ".join(str(error).split())[:120]
     return (
         f"there is no folder {name}; the hub model of that name is not in the local cache, and the hub cannot be "

@@ -8,6 +8,7 @@ whose output is added to the time embedding. In diffusers' terms this is a UNet2
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -45,35 +46,27 @@ def enable_multiview_attention(unet: Any) -> MultiViewAttnProcessor:
     """Install one shared processor in every self-attention layer of ``unet`` and return it."""
     multiview = MultiViewAttnProcessor()
     # attn1 is self-attention; attn2 (cross-attention to the prompt) keeps its processor
-    unet.set_attn_processor(
-        {
-            name: multiview if name.endswith("attn1.processor") else processor
-            for name, processor in unet.attn_processors.items()
-        }
-    )
+    shared = {name: multiview for name in unet.attn_processors if name.endswith("attn1.processor")}
+    unet.set_attn_processor({**unet.attn_processors, **shared})
     return multiview
 
 
+@dataclass(eq=False)
 class MultiViewUNet:
     """A UNet2DConditionModel that receives camera matrices as class labels.
 
     ``attention`` is the processor returned by `enable_multiview_attention`.
     """
 
-    def __init__(self, unet: Any, attention: MultiViewAttnProcessor) -> None:
-        self.unet = unet
-        self.attention = attention
+    unet: Any
+    attention: MultiViewAttnProcessor
 
     def __call__(
         self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
     ) -> Float[Tensor, "b c u v"]:
         self.attention.num_views = views
-        output = self.unet(
-            x_t,
-            timestep,
-            encoder_hidden_states=text.embedding.to(x_t),
-            class_labels=mvdream_camera_matrices(cameras).to(x_t),
-        ).sample
+        matrices = mvdream_camera_matrices(cameras).to(x_t)
+        output = self.unet(x_t, timestep, encoder_hidden_states=text.embedding.to(x_t), class_labels=matrices).sample
         return output[:, : x_t.shape[1]]
 
 
@@ -82,9 +75,7 @@ def mvdream_camera_matrices(cameras: OrbitCameras) -> Float[Tensor, "b 16"]:
 
     The world is Blender's (+Z up, the object faces -Y) and every camera lies one unit from the origin.
     """
-    pose = cameras.camera_to_world
-    x, y, z, last = pose.unbind(1)
-    blender_pose = torch.stack([x, -z, y, last], 1)
-    distance = blender_pose[:, :3, 3].norm(dim=1, keepdim=True)
-    blender_pose[:, :3, 3] = blender_pose[:, :3, 3] / distance
-    return blender_pose.flatten(1)
+    x, y, z, last = cameras.camera_to_world.unbind(1)
+    pose = torch.stack([x, -z, y, last], 1)
+    pose[:, :3, 3] /= pose[:, :3, 3].norm(dim=1, keepdim=True)
+    return pose.flatten(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -23,6 +24,7 @@ class Network(Protocol):
     ) -> Float[Tensor, "b c u v"]: ...
 
 
+@dataclass(eq=False)
 class UNet:
     """UNet2DConditionModel with cross-attention to the prompt: Stable Diffusion, DeepFloyd IF.
 
@@ -30,28 +32,27 @@ class UNet:
     for SDXL, which is conditioned on the pooled prompt and on the size of an uncropped square image.
     """
 
-    def __init__(self, unet: Any, size: int | None = None) -> None:
-        self.unet = unet
-        self.size = size
+    unet: Any
+    size: int | None = None
 
     def __call__(
         self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
     ) -> Float[Tensor, "b c u v"]:
         added = None
         if self.size is not None:
-            side = float(self.size)
-            ids = constant_like((side, side, 0.0, 0.0, side, side), x_t).expand(len(x_t), -1)
+            size = (float(self.size),) * 2
+            ids = constant_like((*size, 0.0, 0.0, *size), x_t).expand(len(x_t), -1)
             assert text.pooled is not None, "SDXL needs pooled text embeddings"
             added = {"text_embeds": text.pooled.to(x_t), "time_ids": ids}
         output = self.unet(x_t, timestep, encoder_hidden_states=text.embedding.to(x_t), added_cond_kwargs=added).sample
         return output[:, : x_t.shape[1]]
 
 
+@dataclass(eq=False)
 class SD3:
     """SD3Transformer2DModel: Stable Diffusion 3."""
 
-    def __init__(self, transformer: Any) -> None:
-        self.transformer = transformer
+    transformer: Any
 
     def __call__(
         self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
@@ -65,27 +66,26 @@ class SD3:
         ).sample
 
 
+@dataclass(eq=False)
 class Flux:
     """FluxTransformer2DModel, whose tokens are 2x2 patches of latents with their coordinates.
 
     ``distilled_scale`` is the guidance scale on which a guidance-distilled network (FLUX.1-dev) is conditioned.
     """
 
-    def __init__(self, transformer: Any, distilled_scale: float) -> None:
-        self.transformer = transformer
-        self.guidance_scale = distilled_scale if transformer.config.guidance_embeds else None
+    transformer: Any
+    distilled_scale: float
 
     def __call__(
         self, x_t: Float[Tensor, "b c u v"], timestep: Tensor, text: TextEmbedding, cameras: OrbitCameras, views: int
     ) -> Float[Tensor, "b c u v"]:
         assert text.pooled is not None, "Flux needs pooled text embeddings"
         rows, columns = x_t.shape[-2] // 2, x_t.shape[-1] // 2
-        tokens = F.pixel_unshuffle(x_t, 2).flatten(2).transpose(1, 2)
-        scale = (
-            None if self.guidance_scale is None else x_t.new_full((len(x_t),), self.guidance_scale, dtype=torch.float32)
-        )
+        scale = None
+        if self.transformer.config.guidance_embeds:
+            scale = x_t.new_full((len(x_t),), self.distilled_scale, dtype=torch.float32)
         output = self.transformer(
-            hidden_states=tokens,
+            hidden_states=F.pixel_unshuffle(x_t, 2).flatten(2).transpose(1, 2),
             timestep=timestep.to(x_t),
             guidance=scale,
             pooled_projections=text.pooled.to(x_t),

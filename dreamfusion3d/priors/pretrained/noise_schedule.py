@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -19,27 +20,19 @@ class NoiseSchedule(Protocol):
 
     def timestep(self, t: Float[Tensor, " b"]) -> Tensor:
         """Convert ``t`` to the value that the network takes."""
-        ...
 
     def x0(
         self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], output: Float[Tensor, "b c u v"]
     ) -> Float[Tensor, "b c u v"]:
         """Convert the network's ``output`` to the predicted x_0."""
-        ...
 
 
+@dataclass(eq=False)
 class DiscreteNoiseSchedule:
-    """DDPM's table of cumulative products (Ho et al., arXiv 2006.11239); t is rounded to the nearest entry.
+    """DDPM's table of cumulative products (Ho et al., arXiv 2006.11239); t is rounded to the nearest entry."""
 
-    Args:
-        alpha_bar: cumulative products of 1 - beta.
-        prediction_type: one of PREDICTION_TYPES; v = alpha eps - sigma x_0 (Salimans and Ho,
-            arXiv 2202.00512).
-    """
-
-    def __init__(self, alpha_bar: Float[Tensor, " n"], prediction_type: str) -> None:
-        self.alpha_bar = alpha_bar
-        self.prediction_type = prediction_type
+    alpha_bar: Float[Tensor, " n"]  # cumulative products of 1 - beta
+    prediction_type: str  # v = alpha eps - sigma x_0 (Salimans and Ho, arXiv 2202.00512)
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> AlphaSigma:
         self.alpha_bar = self.alpha_bar.to(t.device)  # moved once
@@ -60,14 +53,14 @@ class DiscreteNoiseSchedule:
         return (x_t - sigma * output) / alpha
 
 
+@dataclass(eq=False)
 class RectifiedFlowSchedule:
     """Rectified flow (Liu et al., arXiv 2209.03003): alpha = 1 - t, sigma = t.
 
     The network predicts eps - x_0; ``num_timesteps`` is its timestep at t = 1.
     """
 
-    def __init__(self, num_timesteps: float) -> None:
-        self.num_timesteps = num_timesteps
+    num_timesteps: float
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> AlphaSigma:
         return 1 - t, t

@@ -15,22 +15,11 @@ from dreamfusion3d.memory.profiler import time_call
 TRANSFER_PROBE_BYTES = 1 << 26  # transferred to time the bus
 
 
-def enable_sequential_offload(module: torch.nn.Module, device: torch.device, settings: PriorConfig) -> None:
+def _offload_to_cpu(module: torch.nn.Module, device: torch.device) -> None:
     """Keep the weights in main memory and move each layer to ``device`` only while it computes.
 
     Results are bit-identical and memory is minimal, but every forward pass transfers all weights.
     """
-    if settings.compile or settings.cuda_graph:
-        raise InputError(
-            "prior.cpu_offload moves the network's layers, which prior.compile and prior.cuda_graph do not support; "
-            "disable one of them"
-        )
-    if importlib.util.find_spec("accelerate") is None:
-        raise MissingExtraError("accelerate", "priors", "prior.cpu_offload")
-    _offload_to_cpu(module, device)
-
-
-def _offload_to_cpu(module: torch.nn.Module, device: torch.device) -> None:
     from accelerate import cpu_offload
 
     cpu_offload(module, execution_device=device, offload_buffers=True)
@@ -44,10 +33,18 @@ def place_network(
     Returns:
         A handle that can move the weights later, or None if they must stay in place.
     """
+    pinned, can_offload = settings.compile or settings.cuda_graph, importlib.util.find_spec("accelerate") is not None
+    if settings.cpu_offload and pinned:
+        raise InputError(
+            "prior.cpu_offload moves the network's layers, which prior.compile and prior.cuda_graph do not support; "
+            "disable one of them"
+        )
+    if settings.cpu_offload and not can_offload:
+        raise MissingExtraError("accelerate", "priors", "prior.cpu_offload")
     if settings.cpu_offload:
-        enable_sequential_offload(module, device, settings)
+        _offload_to_cpu(module, device)
         return None
-    offloadable = OffloadableNetwork.from_module(module, device, settings)
+    offloadable = OffloadableNetwork(module, device) if can_offload and not pinned else None
     try:
         module.to(device)
     except torch.cuda.OutOfMemoryError:
@@ -70,14 +67,6 @@ class OffloadableNetwork:
     device: torch.device
     offloaded: bool = False
 
-    @staticmethod
-    def from_module(module: torch.nn.Module, device: torch.device, settings: PriorConfig) -> OffloadableNetwork | None:
-        """Return None if the weights are pinned by ``settings`` or accelerate is not installed."""
-        pinned = settings.cpu_offload or settings.compile or settings.cuda_graph
-        if pinned or importlib.util.find_spec("accelerate") is None:
-            return None
-        return OffloadableNetwork(module, device)
-
     def set_offloaded(self, offloaded: bool) -> None:
         """Move the weights to main memory or back; a no-op if they are already there."""
         if offloaded == self.offloaded:
@@ -94,18 +83,13 @@ class OffloadableNetwork:
 
     @property
     def nbytes(self) -> int:
-        tensors = (*self.module.parameters(), *self.module.buffers())
-        return sum(t.numel() * t.element_size() for t in tensors)
+        return sum(t.nbytes for t in (*self.module.parameters(), *self.module.buffers()))
 
     @property
     def max_layer_bytes(self) -> int:
         """Size of the largest layer, which is what stays on the device while the weights are offloaded."""
-
-        def layer_bytes(layer: torch.nn.Module) -> int:
-            tensors = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
-            return sum(t.numel() * t.element_size() for t in tensors)
-
-        return max(layer_bytes(layer) for layer in self.module.modules())
+        layers = ((*m.parameters(recurse=False), *m.buffers(recurse=False)) for m in self.module.modules())
+        return max(sum(t.nbytes for t in layer) for layer in layers)
 
     def transfer_seconds(self) -> float:
         """Estimate the time to transfer all weights once, by timing a smaller transfer."""

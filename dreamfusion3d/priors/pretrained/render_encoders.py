@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -24,15 +25,15 @@ class RenderEncoder(Protocol):
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b c u v"]: ...
 
 
+@dataclass(eq=False)
 class PixelEncoder:
     """RGB in [-1, 1] at ``size`` pixels, composited over a background.
 
     A "random" background is drawn once per call and shared by all images of the call.
     """
 
-    def __init__(self, size: int, background: str) -> None:
-        self.size = size
-        self.background = background
+    size: int
+    background: str
 
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b 3 h w"]:
         return self.composite(render, self.sample_background(generator))
@@ -56,8 +57,7 @@ class LatentEncoder:
     """
 
     def __init__(self, vae: Any, pixel_encoder: PixelEncoder) -> None:
-        self.vae = vae
-        self.pixel_encoder = pixel_encoder
+        self.vae, self.pixel_encoder = vae, pixel_encoder
         self.scale = float(vae.config.scaling_factor)
         self.shift = float(getattr(vae.config, "shift_factor", None) or 0.0)
 
@@ -66,8 +66,7 @@ class LatentEncoder:
         encoded = self.vae.encode(images.to(self.vae.device, self.vae.dtype))
         if hasattr(encoded, "latents"):  # AutoencoderTiny
             return self._normalize(encoded.latents.float(), images.device)
-        shape = encoded.latent_dist.mean.shape
-        noise = torch.randn(shape, generator=generator, device=generator.device)
+        noise = torch.randn(encoded.latent_dist.mean.shape, generator=generator, device=generator.device)
         return self._normalize(_sample(encoded.latent_dist, noise), images.device)
 
     def encode_in_blocks(self, render: Render, *, generator: torch.Generator) -> EncoderBlocks:
@@ -77,7 +76,6 @@ class LatentEncoder:
             side = self.pixel_encoder.size // 2 ** (len(self.vae.config.block_out_channels) - 1)
             shape = (len(render.rgb), self.vae.config.latent_channels, side, side)
             noise = torch.randn(shape, generator=generator, device=generator.device)
-
         from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
         def blocks(rows: slice) -> list[Block]:
@@ -90,11 +88,8 @@ class LatentEncoder:
                 z = h.float() if noise is None else _sample(DiagonalGaussianDistribution(h), noise[rows])
                 return {"x": self._normalize(z, render.rgb.device)}
 
-            return [
-                Block("composite", composite, ("rgb", "opacity")),
-                *vae_encoder_blocks(self.vae),
-                Block("sample", sample, ("h",)),
-            ]
+            first, last = Block("composite", composite, ("rgb", "opacity")), Block("sample", sample, ("h",))
+            return [first, *vae_encoder_blocks(self.vae), last]
 
         return EncoderBlocks(blocks, tuple(self.vae.parameters()))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -15,11 +15,11 @@ from dreamfusion3d.core import files
 from dreamfusion3d.priors.protocol import TextEmbedding
 
 
+@dataclass(frozen=True)
 class TextEmbeddingCache:
     """Text embeddings on disk, keyed by prompt and ``identity`` (a string that identifies the encoder)."""
 
-    def __init__(self, identity: str) -> None:
-        self.identity = identity
+    identity: str
 
     def get_or_encode(
         self, prompts: list[str], encode_missing: Callable[[list[str]], list[TextEmbedding]]
@@ -44,8 +44,6 @@ class TextEmbeddingCache:
         return None
 
     def _write(self, prompt: str, row: TextEmbedding) -> None:
-        tensors: dict[str, torch.Tensor] = {"embedding": row.embedding}
-        if row.pooled is not None:
-            tensors["pooled"] = row.pooled
+        tensors = {k: v.contiguous() for k, v in vars(row).items() if v is not None}
         with contextlib.suppress(OSError):  # a full or read-only disk only costs the next run time
-            files.write_bytes(self._path(prompt), save({k: v.contiguous() for k, v in tensors.items()}))
+            files.write_bytes(self._path(prompt), save(tensors))

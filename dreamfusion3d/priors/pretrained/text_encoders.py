@@ -50,14 +50,8 @@ class TextEncoders:
             for prompt in prompts:  # one at a time: within a batch the last digits depend on the other prompts
                 ids, mask = tokenize_padded(tokenizer, prompt, CLIP_TOKENS)
                 # Stable Diffusion attends to padding unless the encoder's config disables it
-                attention_mask = mask if getattr(model.config, "use_attention_mask", False) else None
-                rows.append(
-                    model(
-                        ids.to(self.device),
-                        attention_mask=None if attention_mask is None else attention_mask.to(self.device),
-                        output_hidden_states=True,
-                    )
-                )
+                mask = mask.to(self.device) if getattr(model.config, "use_attention_mask", False) else None
+                rows.append(model(ids.to(self.device), attention_mask=mask, output_hidden_states=True))
         return ClipTextOutput(
             torch.cat([r.last_hidden_state.cpu() for r in rows]),
             torch.cat([r.hidden_states[-2].cpu() for r in rows]),
@@ -72,21 +66,20 @@ class TextEncoders:
         with self.loaded_encoder(number, transformers.T5EncoderModel) as model:
             for prompt in prompts:
                 ids, mask = tokenize_padded(tokenizer, prompt, length)
-                attention_mask = mask.to(self.device) if masked else None
-                rows.append(model(ids.to(self.device), attention_mask=attention_mask).last_hidden_state.cpu())
+                mask = mask.to(self.device) if masked else None
+                rows.append(model(ids.to(self.device), attention_mask=mask).last_hidden_state.cpu())
         return torch.cat(rows)
 
     @contextlib.contextmanager
     def loaded_encoder(self, number: int, model_class: Any) -> Iterator[Any]:
         """Load an encoder onto the device and free it on exit."""
-        encoder_ref = [
-            self.folder.load_module(numbered_part("text_encoder", number), model_class, self.dtype).to(self.device)
-        ]
+        part = numbered_part("text_encoder", number)
+        encoder = [self.folder.load_module(part, model_class, self.dtype).to(self.device)]
         try:
             with torch.no_grad():
-                yield encoder_ref[0]
+                yield encoder[0]
         finally:
-            encoder_ref.clear()
+            encoder.clear()
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -204,9 +197,8 @@ def encode_sd3(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
 
 def encode_flux(encoders: TextEncoders, prompts: list[str]) -> TextEmbedding:
     pooled = encoders.encode_clip(1, prompts, projected=False).pooled
-    return TextEmbedding(
-        encoders.encode_t5(2, prompts, flux_prompt_limit(encoders.folder).num_tokens, masked=False), pooled
-    )
+    length = flux_prompt_limit(encoders.folder).num_tokens
+    return TextEmbedding(encoders.encode_t5(2, prompts, length, masked=False), pooled)
 
 
 def clip_prompt_limit(folder: DiffusersFolder) -> PromptLimit:

@@ -20,11 +20,11 @@ def is_tiny_autoencoder(vae: Any) -> bool:
 
 def vae_encoder_blocks(vae: Any) -> list[Block]:
     """Split ``encode`` of an AutoencoderKL or AutoencoderTiny into blocks, in order."""
-    return [Block(name, functools.partial(_apply_layer, layer)) for name, layer in _encoder_layers(vae)]
 
+    def apply(layer: Layer, state: Activations) -> Activations:
+        return {"h": layer(state["h"])}
 
-def _apply_layer(layer: Layer, state: Activations) -> Activations:
-    return {"h": layer(state["h"])}
+    return [Block(name, functools.partial(apply, layer)) for name, layer in _encoder_layers(vae)]
 
 
 def _encoder_layers(vae: Any) -> list[tuple[str, Layer]]:

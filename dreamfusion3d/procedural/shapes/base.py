@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 
+Size = sdf.TensorOrFloat
 ABSENT_DISTANCE = 10.0  # of an absent part
 
 
@@ -28,14 +28,7 @@ class ShapeParams:
 
 
 def handles(
-    x: Tensor,
-    y: Tensor,
-    z: Tensor,
-    params: ShapeParams,
-    center: tuple[Tensor | float, Tensor | float],
-    rx: Tensor | float,
-    ry: Tensor | float,
-    tube: Tensor | float,
+    x: Tensor, y: Tensor, z: Tensor, params: ShapeParams, center: sdf.Point, rx: Size, ry: Size, tube: float
 ) -> Tensor:
     """Up to two rings, the first at +X, the second at -X."""
     first = sdf.ring(x - center[0], y - center[1], z, rx, ry, tube)
@@ -54,12 +47,8 @@ def rotate_2d(u: Tensor, v: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
     return c * u + s * v, c * v - s * u
 
 
-def vessel_and_cavity(
-    x: Tensor, y: Tensor, z: Tensor, profile: Sequence[tuple[Tensor | float, Tensor | float]], wall: float
-) -> tuple[Tensor, Tensor]:
+def vessel_and_cavity(x: Tensor, y: Tensor, z: Tensor, profile: sdf.Profile, wall: float) -> tuple[Tensor, Tensor]:
     """Outer solid of a vessel, and the cavity to subtract from it (open at the top)."""
-    solid = sdf.lathe(x, y, z, profile, rounding=0.02)
     # the cavity extends past the rim, as wide as the mouth, so that the vessel is open
     mouth, top = profile[-1]
-    open_profile = [*profile, (mouth, top + 0.5)]
-    return solid, sdf.lathe(x, y, z, open_profile, rounding=0.02) + wall
+    return sdf.lathe(x, y, z, profile), sdf.lathe(x, y, z, [*profile, (mouth, top + 0.5)]) + wall

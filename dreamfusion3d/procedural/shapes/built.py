@@ -12,8 +12,8 @@ from dreamfusion3d.procedural.shapes.base import ShapeParams, where_present
 def rocket(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r = s.vary(0, 0.19, 0.08)
     profile = [(r * 0.7, -0.45), (r * 0.95, -0.2), (r, 0.05), (r * 0.88, 0.28)]
-    body = sdf.lathe(x, y, z, profile, 0.02)
-    nose = sdf.lathe(x, y, z, [(r * 0.88, 0.28), (r * 0.62, 0.44), (r * 0.3, 0.57), (0.01, 0.64)], 0.02)
+    body = sdf.lathe(x, y, z, profile)
+    nose = sdf.lathe(x, y, z, [(r * 0.88, 0.28), (r * 0.62, 0.44), (r * 0.3, 0.57), (0.01, 0.64)])
     reach = s.vary(1, 0.42, 0.06)
     fins = nose
     for cx, cz in ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)):
@@ -63,7 +63,7 @@ def tower(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 def lighthouse(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     low, high, top = s.vary(0, 0.27, 0.07), s.vary(1, 0.17, 0.07), 0.22
-    shaft = sdf.lathe(x, y, z, [(low, -0.6), (high, top)], 0.02)
+    shaft = sdf.lathe(x, y, z, [(low, -0.6), (high, top)])
     rock = sdf.cylinder(x, y + 0.6, z, low + 0.1, 0.04)
     gallery = sdf.cylinder(x, y - top, z, high + 0.09, 0.045)
     lantern = sdf.cylinder(x, y - top - 0.13, z, high * 0.72, 0.12)

@@ -84,15 +84,10 @@ def bed(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 def lamp(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     low, high = s.vary(0, 0.38, 0.07), s.vary(1, 0.2, 0.1)
-    bottom = s.vary(2, 0.08, 0.3)
-    shade = sdf.lathe(x, y, z, [(low, bottom), (high, 0.58)], 0.02)
-    foot = s.vary(3, 0.24, 0.08)
+    shade = sdf.lathe(x, y, z, [(low, s.vary(2, 0.08, 0.3)), (high, 0.58)])
+    foot, bulge = s.vary(3, 0.24, 0.08), s.vary(4, 0.12, 0.3)
     stand = sdf.lathe(
-        x,
-        y,
-        z,
-        [(foot, -0.6), (foot * 0.85, -0.52), (0.07, -0.47), (s.vary(4, 0.12, 0.3), -0.25), (0.06, -0.05), (0.06, 0.15)],
-        0.02,
+        x, y, z, [(foot, -0.6), (foot * 0.85, -0.52), (0.07, -0.47), (bulge, -0.25), (0.06, -0.05), (0.06, 0.15)]
     )
     return [shade, stand]
 

@@ -17,7 +17,7 @@ def mushroom(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     cap = torch.maximum(dome, edge - 0.02 - y)
     under = sdf.ellipsoid(x, y - edge + 0.02, z, radius * 0.82, 0.1, radius * 0.82)
     foot = s.vary(3, 0.2, 0.1)
-    stem = sdf.lathe(x, y, z, [(foot, -0.56), (foot * 1.02, -0.45), (foot * 0.72, -0.1), (foot * 0.7, 0.1)], 0.02)
+    stem = sdf.lathe(x, y, z, [(foot, -0.56), (foot * 1.02, -0.45), (foot * 0.72, -0.1), (foot * 0.7, 0.1)])
     return [sdf.subtract(cap, under), stem]
 
 
@@ -53,28 +53,23 @@ def cactus(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     right = arm(1.0, s.vary(3, -0.08, 0.5), s.vary(4, 0.26, 0.2))
     left = arm(-1.0, s.vary(4, 0.04, 0.8), s.vary(3, 0.34, 0.15))
     plant = sdf.union(column, where_present(right, s.count >= 1), where_present(left, s.count >= 2))
-    pot = sdf.lathe(x, y, z, [(0.2, -0.62), (0.29, -0.3)], 0.02)
+    pot = sdf.lathe(x, y, z, [(0.2, -0.62), (0.29, -0.3)])
     lip = sdf.cylinder(x, y + 0.3, z, 0.32, 0.05)
     return [plant, sdf.union(pot, lip)]
 
 
 def apple(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r = s.vary(0, 0.45, 0.06)
-    flesh = sdf.lathe(
-        x,
-        y,
-        z,
-        [
-            (0.1, -0.42),
-            (r * 0.55, -0.44),
-            (r * 0.92, -0.2),
-            (r * 1.04, 0.1),
-            (r * 0.85, 0.34),
-            (r * 0.4, 0.38),
-            (0.05, 0.26),
-        ],
-        0.03,
-    )
+    profile: sdf.Profile = [
+        (0.1, -0.42),
+        (r * 0.55, -0.44),
+        (r * 0.92, -0.2),
+        (r * 1.04, 0.1),
+        (r * 0.85, 0.34),
+        (r * 0.4, 0.38),
+        (0.05, 0.26),
+    ]
+    flesh = sdf.lathe(x, y, z, profile, 0.03)
     stem = sdf.capsule(x, y, z, (0.0, 0.24, 0.0), (s.vary(1, 0.06, 0.5), 0.56, 0.0), 0.035, 0.045)
     u, v = rotate_2d(x - 0.19, y - 0.5, 20.0)
     leaf = sdf.ellipsoid(u, v, z, 0.17, 0.045, 0.09)
@@ -83,7 +78,7 @@ def apple(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 def carrot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r = s.vary(0, 0.19, 0.1)
-    root = sdf.lathe(x, y, z, [(0.02, -0.62), (r * 0.5, -0.35), (r * 0.85, -0.02), (r, 0.18), (r * 0.55, 0.26)], 0.02)
+    root = sdf.lathe(x, y, z, [(0.02, -0.62), (r * 0.5, -0.35), (r * 0.85, -0.02), (r, 0.18), (r * 0.55, 0.26)])
     leaves = sdf.capsule(x, y, z, (0.0, 0.22, 0.0), (0.0, s.vary(1, 0.54, 0.06), 0.0), 0.09, 0.07)
     for angle in (0.0, 120.0, 240.0):
         c, n = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -96,8 +91,7 @@ def cake(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """Tiers of sponge with dripping icing and a cherry on top."""
     wide, tall = s.vary(0, 0.5, 0.06), s.vary(1, 0.15, 0.08)
     angle = torch.atan2(z, x)
-    sponge = icing = torch.full_like(x, ABSENT_DISTANCE)
-    top = torch.full_like(x, ABSENT_DISTANCE)
+    sponge = icing = top = torch.full_like(x, ABSENT_DISTANCE)
     for tier in range(3):
         low = -0.52 + 2 * tall * tier
         radius = wide * (1 - 0.27 * tier)
@@ -123,7 +117,7 @@ def pumpkin(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 def ice_cream(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A wafer cone with one to three scoops."""
     r = s.vary(0, 0.22, 0.07)
-    cone = sdf.lathe(x, y, z, [(0.03, -0.64), (r * 0.95, -0.02)], 0.02)
+    cone = sdf.lathe(x, y, z, [(0.03, -0.64), (r * 0.95, -0.02)])
     side = 0.15
     ball = sdf.sphere(x, y - 0.08, z, r)
     pair = sdf.union(sdf.sphere(x - side, y - 0.06, z, r * 0.9), sdf.sphere(x + side, y - 0.06, z, r * 0.9))

@@ -82,12 +82,8 @@ def hat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A top hat with its brim rolled up at the sides."""
     crown, tall = s.vary(0, 0.3, 0.07), s.vary(1, 0.28, 0.12)
     low = -0.3
-    profile: list[tuple[sdf.TensorOrFloat, sdf.TensorOrFloat]] = [
-        (crown, low),
-        (crown * 0.95, low + tall),
-        (crown * 1.12, low + 2 * tall),
-    ]
-    body = sdf.lathe(x, y, z, profile, 0.02)
+    profile: sdf.Profile = [(crown, low), (crown * 0.95, low + tall), (crown * 1.12, low + 2 * tall)]
+    body = sdf.lathe(x, y, z, profile)
     brim_y = y - low - 0.35 * x * x
     brim = sdf.cylinder(x, brim_y, z, s.vary(2, 0.52, 0.06), 0.045)
     band = sdf.cylinder(x, y - low - 0.11, z, crown + 0.03, 0.075)
@@ -95,13 +91,9 @@ def hat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def bell(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    rim = s.vary(0, 0.42, 0.06)
+    r = s.vary(0, 0.42, 0.06)
     body = sdf.lathe(
-        x,
-        y,
-        z,
-        [(rim, -0.5), (rim * 0.97, -0.42), (rim * 0.72, -0.2), (rim * 0.62, 0.02), (rim * 0.5, 0.16), (0.08, 0.24)],
-        0.02,
+        x, y, z, [(r, -0.5), (r * 0.97, -0.42), (r * 0.72, -0.2), (r * 0.62, 0.02), (r * 0.5, 0.16), (0.08, 0.24)]
     )
     handle = sdf.union(sdf.cylinder(x, y - 0.38, z, 0.07, 0.18), sdf.sphere(x, y - 0.54, z, s.vary(1, 0.1, 0.1)))
     return [body, handle]
@@ -112,7 +104,7 @@ def candle(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r, top = s.vary(0, 0.13, 0.1), s.vary(1, 0.3, 0.15)
     wax = sdf.cylinder(x, y - (top - 0.5) / 2, z, r, (top + 0.5) / 2)
     flame = sdf.lathe(x, y - top, z, [(0.03, -0.03), (0.085, 0.08), (0.06, 0.18), (0.01, 0.28)], 0.015)
-    dish = sdf.lathe(x, y, z, [(0.3, -0.6), (0.36, -0.5), (0.36, -0.46), (0.1, -0.5)], 0.02)
+    dish = sdf.lathe(x, y, z, [(0.3, -0.6), (0.36, -0.5), (0.36, -0.46), (0.1, -0.5)])
     loop = sdf.ring(x - 0.4, y + 0.45, z, 0.13, 0.12, 0.04)
     return [wax, sdf.union(dish, loop), flame]
 
@@ -132,7 +124,7 @@ def gift(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 def traffic_cone(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     wide = s.vary(0, 0.33, 0.07)
-    cone = sdf.lathe(x, y, z, [(wide, -0.5), (0.06, 0.6)], 0.02)
+    cone = sdf.lathe(x, y, z, [(wide, -0.5), (0.06, 0.6)])
     foot = sdf.box(x, y + 0.53, z, s.vary(1, 0.46, 0.06), 0.05, s.vary(1, 0.46, 0.06), 0.03)
     # bands parallel to the cone, slightly outside
     bands = torch.minimum((y + 0.12).abs() - 0.09, (y - 0.24).abs() - 0.07)

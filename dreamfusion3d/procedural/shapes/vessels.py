@@ -74,13 +74,9 @@ def bowl(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def bottle(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    radius, neck, shoulder = s.vary(0, 0.24, 0.08), s.vary(1, 0.085, 0.1), s.vary(2, 0.05, 0.5)
+    r, neck, shoulder = s.vary(0, 0.24, 0.08), s.vary(1, 0.085, 0.1), s.vary(2, 0.05, 0.5)
     body = sdf.lathe(
-        x,
-        y,
-        z,
-        [(radius, -0.6), (radius, shoulder), (radius * 0.8, shoulder + 0.13), (neck, shoulder + 0.26), (neck, 0.56)],
-        0.02,
+        x, y, z, [(r, -0.6), (r, shoulder), (r * 0.8, shoulder + 0.13), (neck, shoulder + 0.26), (neck, 0.56)]
     )
     cap = sdf.cylinder(x, y - 0.58, z, neck + 0.045, 0.065)
     return [body, cap]
@@ -88,15 +84,11 @@ def bottle(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 def goblet(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     rim = s.vary(0, 0.3, 0.08)
-    profile: list[tuple[sdf.TensorOrFloat, float]] = [(0.06, -0.04), (rim * 0.8, 0.08), (rim, 0.26), (rim * 0.96, 0.58)]
+    profile: sdf.Profile = [(0.06, -0.04), (rim * 0.8, 0.08), (rim, 0.26), (rim * 0.96, 0.58)]
     solid, cavity = vessel_and_cavity(x, y, z, profile, 0.05)
-    foot = s.vary(1, 0.28, 0.08)
+    r = s.vary(1, 0.28, 0.08)
     stem = sdf.lathe(
-        x,
-        y,
-        z,
-        [(foot, -0.6), (foot * 0.8, -0.56), (0.06, -0.47), (0.045, -0.3), (0.08, -0.2), (0.045, -0.12), (0.07, 0.0)],
-        0.02,
+        x, y, z, [(r, -0.6), (r * 0.8, -0.56), (0.06, -0.47), (0.045, -0.3), (0.08, -0.2), (0.045, -0.12), (0.07, 0.0)]
     )
     return [sdf.subtract(solid, cavity), stem]
 
