@@ -209,7 +209,8 @@ def _measure_costs(out: Path) -> dict[str, tuple[float, ...]]:
             record = read_asset_record(Workspace(path.parent)) or {}
             size = sum(p.stat().st_size for p in path.parent.rglob("*") if p.is_file())
             costs.setdefault(_workload_key(record["config"]), []).append((sum(record["seconds"].values()), size))
-    return {work: tuple(map(statistics.median, zip(*all_, strict=True))) for work, all_ in costs.items()}
+    columns = {work: zip(*all_, strict=True) for work, all_ in costs.items()}
+    return {work: tuple(float(statistics.median(column)) for column in both) for work, both in columns.items()}
 
 
 def _workload_key(config: dict[str, Any]) -> str:

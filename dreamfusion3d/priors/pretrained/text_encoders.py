@@ -48,9 +48,9 @@ class TextEncoders:
         rows = []
         with self.loaded_encoder(number, model_class) as model:
             for prompt in prompts:  # one at a time: within a batch the last digits depend on the other prompts
-                ids, mask = tokenize_padded(tokenizer, prompt, CLIP_TOKENS)
+                ids, padding = tokenize_padded(tokenizer, prompt, CLIP_TOKENS)
                 # Stable Diffusion attends to padding unless the encoder's config disables it
-                mask = mask.to(self.device) if getattr(model.config, "use_attention_mask", False) else None
+                mask = padding.to(self.device) if getattr(model.config, "use_attention_mask", False) else None
                 rows.append(model(ids.to(self.device), attention_mask=mask, output_hidden_states=True))
         return ClipTextOutput(
             torch.cat([r.last_hidden_state.cpu() for r in rows]),
@@ -65,8 +65,8 @@ class TextEncoders:
         rows = []
         with self.loaded_encoder(number, transformers.T5EncoderModel) as model:
             for prompt in prompts:
-                ids, mask = tokenize_padded(tokenizer, prompt, length)
-                mask = mask.to(self.device) if masked else None
+                ids, padding = tokenize_padded(tokenizer, prompt, length)
+                mask = padding.to(self.device) if masked else None
                 rows.append(model(ids.to(self.device), attention_mask=mask).last_hidden_state.cpu())
         return torch.cat(rows)
 
