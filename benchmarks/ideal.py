@@ -30,10 +30,10 @@ from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.mesh.space_carving import solidify
 from dreamfusion3d.mesh.tangents import vertex_normals
 from dreamfusion3d.pipelines.surface_extraction import as_numpy_function, extract_surface
-from dreamfusion3d.priors.oracle import OraclePrior
 from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, sample_objects
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
 from dreamfusion3d.training.distillation import distill_field
+from tests.support.oracle import OraclePrior
 
 RESOLUTION = 96  # of the overlaps
 CASES = ("pitcher:1", "vase:2", "chair:0", "donut:0")

@@ -115,8 +115,7 @@ def _load_batch(
     manifest: Path, out: Path, seeds: int | None, sets: list[str], shard: str | None, dry_run: bool
 ) -> tuple[BatchRun, PriorHashes, list[str]]:
     """Read and check the manifest; raise one ManifestError with the problems of all rows."""
-    from dreamfusion3d.batch import manifest as manifests
-    from dreamfusion3d.batch import plan, rejected, reviews, run, state
+    from dreamfusion3d.batch import manifest as manifests, plan, rejected, reviews, run, state
     from dreamfusion3d.core.folders import check_free_space
 
     if shard is not None:

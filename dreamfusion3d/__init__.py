@@ -11,21 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dreamfusion3d.cameras.capture import read_photos as read_photos
-    from dreamfusion3d.cameras.orbit import OrbitCameras as OrbitCameras
-    from dreamfusion3d.cameras.orbit import sample_orbit_cameras as sample_orbit_cameras
+    from dreamfusion3d.cameras.orbit import OrbitCameras as OrbitCameras, sample_orbit_cameras as sample_orbit_cameras
     from dreamfusion3d.cameras.pinhole import PinholeCameras as PinholeCameras
-    from dreamfusion3d.core.config import Config as Config
-    from dreamfusion3d.core.config import resolve_config as resolve_config
+    from dreamfusion3d.core.config import Config as Config, resolve_config as resolve_config
     from dreamfusion3d.core.errors import InputError as InputError
-    from dreamfusion3d.core.types import Mesh as Mesh
-    from dreamfusion3d.core.types import Render as Render
-    from dreamfusion3d.core.types import TexturedMesh as TexturedMesh
+    from dreamfusion3d.core.types import Mesh as Mesh, Render as Render, TexturedMesh as TexturedMesh
     from dreamfusion3d.fields.nerf import NerfField as NerfField
-    from dreamfusion3d.guidance import csd as csd
-    from dreamfusion3d.guidance import ism as ism
-    from dreamfusion3d.guidance import load_guidance as load_guidance
-    from dreamfusion3d.guidance import sds as sds
-    from dreamfusion3d.guidance import vsd as vsd
+    from dreamfusion3d.guidance import csd as csd, ism as ism, load_guidance as load_guidance, sds as sds, vsd as vsd
     from dreamfusion3d.pipelines.asset_record import Asset as Asset
     from dreamfusion3d.pipelines.export import export_run as export_run
     from dreamfusion3d.pipelines.photos_to_mesh import photos_to_mesh as photos_to_mesh

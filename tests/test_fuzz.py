@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as options
+from hypothesis import HealthCheck, given, settings as options
 
 from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.core.errors import InputError

@@ -18,8 +18,7 @@ from typing import Any
 
 from dreamfusion3d.batch.worker import Task, TaskRunner, TaskStatus, create_asset_runner
 from dreamfusion3d.batch.workers import LocalPool
-from dreamfusion3d.cli import batch as command
-from dreamfusion3d.cli import main
+from dreamfusion3d.cli import batch as command, main
 from dreamfusion3d.core.progress import Progress
 
 out = Path()  # of the task in hand

@@ -49,13 +49,8 @@ class Photos:
 
     def select(self, indices: Sequence[int]) -> Photos:
         """Return the photos with these indices, in this order."""
-        index_tensor = torch.as_tensor(indices, dtype=torch.int64)
-        return Photos(
-            self.rgba[index_tensor],
-            self.cameras.select(index_tensor),
-            tuple(self.names[i] for i in indices),
-            self.masked,
-        )
+        rows, names = torch.as_tensor(indices, dtype=torch.int64), tuple(self.names[i] for i in indices)
+        return Photos(self.rgba[rows], self.cameras.select(rows), names, self.masked)
 
     def to(self, device: torch.device | str) -> Photos:
         """Return a copy on ``device``."""
@@ -66,12 +61,10 @@ class Photos:
 
         Raises InputError if no training photo is left.
         """
-        if not 0 <= num_eval < len(self):
-            raise InputError(
-                f"--eval-images {num_eval} leaves none of the {len(self)} photos for training: hold out fewer"
-                if num_eval > 0
-                else f"--eval-images {num_eval} is negative"
-            )
+        if num_eval < 0:
+            raise InputError(f"--eval-images {num_eval} is negative")
+        if num_eval >= len(self):
+            raise InputError(f"--eval-images {num_eval} leaves none of {len(self)} photos for training: hold out fewer")
         eval_indices = [int((i + 0.5) * len(self) / num_eval) for i in range(num_eval)]
         return self.select([i for i in range(len(self)) if i not in set(eval_indices)]), self.select(eval_indices)
 
@@ -99,18 +92,15 @@ def read_photos(folder: Path, *, up: UpAxis = "z", max_size: int | None = None) 
     transforms = _read_transforms(path)
     rgba, focal, principal_point, masked = read_frames(folder, path.name, transforms, max_size)
     frames = transforms["frames"]
-    poses = torch.from_numpy(
-        np.stack(
-            [
-                parse_rigid_transform(frame.get("transform_matrix"), f"{path.name}: frame {i}'s transform_matrix")
-                for i, frame in enumerate(frames)
-            ]
-        )
-    )
+    poses = [
+        parse_rigid_transform(frame.get("transform_matrix"), f"{path.name}: frame {i}'s transform_matrix")
+        for i, frame in enumerate(frames)
+    ]
     rotation = torch.eye(4, dtype=torch.float64)
     rotation[:3, :3] = torch.tensor(UP_AXIS_ROTATION[up], dtype=torch.float64)
-    cameras = PinholeCameras((rotation @ poses).float(), focal, principal_point, rgba.shape[1], rgba.shape[2])
-    return Photos(rgba, cameras, tuple(str(f["file_path"]) for f in frames), masked)
+    pose = (rotation @ torch.from_numpy(np.stack(poses))).float()
+    cameras = PinholeCameras(pose, focal, principal_point, rgba.shape[1], rgba.shape[2])
+    return Photos(rgba, cameras, tuple(f["file_path"] for f in frames), masked)
 
 
 def find_transforms_file(folder: Path) -> Path:
@@ -150,7 +140,7 @@ def _read_transforms(path: Path) -> dict[str, Any]:
     for index, frame in enumerate(frames):
         if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
             raise InputError(f"{path}: frame {index} has no file_path")
-    return dict(transforms)
+    return transforms
 
 
 def parse_rigid_transform(value: Any, label: str) -> Float[np.ndarray, "4 4"]:
@@ -189,10 +179,8 @@ def write_photos(
         frames.append(
             {"file_path": name, "fl_x": fl_x, "fl_y": fl_y, "cx": cx, "cy": cy, "transform_matrix": pose.tolist()}
         )
-    angle = 2 * math.atan(0.5 * cameras.width / float(cameras.focal[0, 0]))
-    path = folder / "transforms.json"
-    files.write_json(
-        path,
-        {"camera_model": "OPENCV", "camera_angle_x": angle, "w": cameras.width, "h": cameras.height, "frames": frames},
-    )
+    width, height = cameras.width, cameras.height
+    angle = 2 * math.atan(0.5 * width / float(cameras.focal[0, 0]))
+    path, model = folder / "transforms.json", {"camera_model": "OPENCV", "camera_angle_x": angle}
+    files.write_json(path, {**model, "w": width, "h": height, "frames": frames})
     return path

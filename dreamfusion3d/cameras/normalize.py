@@ -56,8 +56,7 @@ def estimate_scene_transform(photos: Photos, settings: ReconstructionConfig) -> 
     initial = _transform_centering(center, VISIBLE_RADIUS / radius)
     if not photos.masked:
         return initial
-    bounds = _visual_hull_bounds(initial.apply_to_photos(photos))
-    if bounds is None:
+    if (bounds := _visual_hull_bounds(initial.apply_to_photos(photos))) is None:
         return initial
     low, high = bounds
     scale = initial.scale * MASKED_HALF_EXTENT / float((high - low).max() / 2)
@@ -76,9 +75,7 @@ def _focus_sphere(cameras: PinholeCameras) -> tuple[Float[Tensor, "3"], float]:
     projectors = torch.eye(3, dtype=torch.float64) - axes[:, :, None] * axes[:, None, :]
     total = projectors.sum(0)
     if float(torch.linalg.eigvalsh(total)[0]) < MIN_AXIS_EIGENVALUE * len(cameras):
-        raise InputError(
-            "the photos' optical axes are parallel, so the object cannot be located. Give --scale and --offset"
-        )
+        raise InputError("the optical axes are parallel, so the object cannot be located. Give --scale and --offset")
     center = torch.linalg.solve(total, (projectors @ positions[:, :, None]).sum(0)[:, 0])
     depth = ((center - positions) * axes).sum(-1)
     image_size = torch.tensor([cameras.width, cameras.height], dtype=torch.float64)
@@ -111,8 +108,7 @@ def _visual_hull_bounds(photos: Photos) -> tuple[Float[Tensor, "3"], Float[Tenso
 def _not_excluded(photo: Photos, points: Float[Tensor, "n 3"]) -> Bool[Tensor, " n"]:
     """Mark points that project into the object's mask or outside the photo."""
     u, v, depth = photo.cameras.project(points)[0].unbind(-1)
-    in_view = (depth > 0) & (u >= 0) & (v >= 0) & (u < photo.cameras.width) & (v < photo.cameras.height)
-    column, row = (
-        x.nan_to_num().clamp(0, limit - 1).long() for x, limit in ((u, photo.cameras.width), (v, photo.cameras.height))
-    )
+    width, height = photo.cameras.width, photo.cameras.height
+    in_view = (depth > 0) & (u >= 0) & (v >= 0) & (u < width) & (v < height)
+    column, row = (x.nan_to_num().clamp(0, size - 1).long() for x, size in ((u, width), (v, height)))
     return ~in_view | (photo.rgba[0, row, column, 3] >= MASK_ALPHA_THRESHOLD)

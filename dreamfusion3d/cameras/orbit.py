@@ -7,7 +7,6 @@ The world is right-handed, +Y up, and objects face +Z. A camera looks along its 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.types import map_tensors
 
 ORBIT_DISTANCE = 2.9  # scene units from the origin
 ORBIT_FOV_DEG = 33.0  # covers the ball of radius 0.82: asin(0.82 / 2.9) = 16.4 degrees
@@ -46,7 +46,7 @@ class OrbitCameras:
     azimuth_deg: Float[Tensor, " b"]
     elevation_deg: Float[Tensor, " b"]
     distance: Float[Tensor, " b"]
-    fov_deg: Float[Tensor, " b"]  # vertical
+    fov_deg: Float[Tensor, " b"]
     height: int
     width: int
 
@@ -55,7 +55,7 @@ class OrbitCameras:
 
     def to(self, device: torch.device | str) -> OrbitCameras:
         """Return a copy on ``device``."""
-        return self._map(lambda values: values.to(device))
+        return map_tensors(self, lambda values: values.to(device))
 
     def resized(self, height: int, width: int) -> OrbitCameras:
         """Return the same cameras with another image size."""
@@ -63,17 +63,7 @@ class OrbitCameras:
 
     def select(self, indices: Tensor) -> OrbitCameras:
         """Return the cameras with these indices, in this order."""
-        return self._map(lambda values: values[indices])
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> OrbitCameras:
-        return OrbitCameras(
-            function(self.azimuth_deg),
-            function(self.elevation_deg),
-            function(self.distance),
-            function(self.fov_deg),
-            self.height,
-            self.width,
-        )
+        return map_tensors(self, lambda values: values[indices])
 
     @property
     def camera_to_world(self) -> Float[Tensor, "b 4 4"]:
@@ -105,23 +95,15 @@ class OrbitCameras:
     def rays(self) -> tuple[Float[Tensor, "b h w 3"], Float[Tensor, "b h w 3"]]:
         """Return origins and unit directions of the rays through all pixel centers."""
         device, dtype = self.azimuth_deg.device, self.azimuth_deg.dtype
-        v, u = torch.meshgrid(
-            torch.arange(self.height, device=device, dtype=dtype) + 0.5,
-            torch.arange(self.width, device=device, dtype=dtype) + 0.5,
-            indexing="ij",
-        )
+        centers = (torch.arange(size, device=device, dtype=dtype) + 0.5 for size in (self.height, self.width))
+        v, u = torch.meshgrid(*centers, indexing="ij")
         focal = self.focal[:, None, None]
-        camera_directions = torch.stack(
-            torch.broadcast_tensors(
-                (u - 0.5 * self.width) / focal, (0.5 * self.height - v) / focal, -torch.ones_like(focal)
-            ),
-            -1,
-        )
+        x, y = (u - 0.5 * self.width) / focal, (0.5 * self.height - v) / focal
+        camera_directions = torch.stack([x, y, -torch.ones_like(x)], -1)
         pose = self.camera_to_world
         directions = torch.einsum("bij,bhwj->bhwi", pose[:, :3, :3], camera_directions)
         directions = directions / directions.norm(dim=-1, keepdim=True)
-        origins = pose[:, None, None, :3, 3].expand_as(directions)
-        return origins, directions
+        return pose[:, None, None, :3, 3].expand_as(directions), directions
 
     def rays_through(self, pixels: Int64[Tensor, " n"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
         """Return the rays of ``pixels``, numbered in the order b, h, w; the same bits as `rays`."""
@@ -135,15 +117,8 @@ class OrbitCameras:
         pose = self.camera_to_world
         camera_points = torch.einsum("bij,bnj->bni", pose[:, :3, :3].transpose(1, 2), points - pose[:, None, :3, 3])
         depth = -camera_points[..., 2]
-        scale = self.focal[:, None] / depth
-        return torch.stack(
-            [
-                0.5 * self.width + camera_points[..., 0] * scale,
-                0.5 * self.height - camera_points[..., 1] * scale,
-                depth,
-            ],
-            -1,
-        )
+        x, y = (camera_points[..., :2] * (self.focal[:, None] / depth)[..., None]).unbind(-1)
+        return torch.stack([0.5 * self.width + x, 0.5 * self.height - y, depth], -1)
 
 
 def orbit_cameras(

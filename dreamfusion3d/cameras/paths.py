@@ -8,7 +8,6 @@ RotationSpline, both continuous to the second derivative.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,9 +21,9 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, RotationSpline
 
 from dreamfusion3d.cameras.capture import UP_AXIS_ROTATION, parse_rigid_transform, read_capture_json
-from dreamfusion3d.cameras.orbit import ORBIT_DISTANCE, ORBIT_FOV_DEG, OrbitCameras, orbit_cameras
+from dreamfusion3d.cameras.orbit import ORBIT_DISTANCE, OrbitCameras, orbit_cameras
 from dreamfusion3d.cameras.pinhole import PinholeCameras
-from dreamfusion3d.cameras.undistort import first_photo_size, undistorted_intrinsics
+from dreamfusion3d.cameras.undistort import first_photo_size, parse_lens, parse_number
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import UpAxis
 
@@ -71,9 +70,8 @@ def dolly_path(fraction: Float[np.ndarray, " n"], elevation_deg: float | int) ->
     return dataclasses.replace(cameras, distance=torch.from_numpy(distance).float())
 
 
-PathFunction = Callable[[Float[np.ndarray, " n"], float | int], OrbitCameras]
 # path, and whether it is closed
-NAMED_PATHS: Mapping[str, tuple[PathFunction, bool]] = {
+NAMED_PATHS: Mapping[str, tuple[Callable[..., OrbitCameras], bool]] = {
     "turntable": (turntable_path, True),
     "spiral": (spiral_path, False),
     "swing": (swing_path, True),
@@ -99,15 +97,12 @@ def named_path_cameras(
 def expand_to_image_size(cameras: OrbitCameras, width: int, height: int) -> PinholeCameras:
     """Extend square images on two sides to ``width`` x ``height``, keeping the focal length."""
     principal_point = cameras.focal.new_tensor([width / 2, height / 2]).expand(len(cameras), 2)
-    return dataclasses.replace(
-        PinholeCameras.from_orbit(cameras), principal_point=principal_point, width=width, height=height
-    )
+    pinhole = PinholeCameras.from_orbit(cameras)
+    return dataclasses.replace(pinhole, principal_point=principal_point, width=width, height=height)
 
 
 def _orbit_default_fov(azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> OrbitCameras:
-    return orbit_cameras(
-        torch.from_numpy(azimuth_deg).float(), torch.from_numpy(elevation_deg).float(), fov_deg=ORBIT_FOV_DEG
-    )
+    return orbit_cameras(torch.from_numpy(azimuth_deg).float(), torch.from_numpy(elevation_deg).float())
 
 
 def _smoothstep(t: np.ndarray) -> np.ndarray:
@@ -116,15 +111,9 @@ def _smoothstep(t: np.ndarray) -> np.ndarray:
 
 
 def read_camera_path(path: Path, *, up: UpAxis, default_size: tuple[int, int] | None = None) -> CameraPath:
-    """Read the keyframes of a camera_path.json or transforms.json file.
+    """Read the keyframes of a camera_path.json or transforms.json file whose upward axis is ``up``.
 
-    Args:
-        path: The file.
-        up: The file's upward axis.
-        default_size: Image size (width, height) if the file has none.
-
-    Raises:
-        InputError: The file cannot be read or is invalid; the message names the pose and key.
+    ``default_size`` is the image size (width, height) if the file has none. Raises InputError that names the pose.
     """
     data = read_capture_json(path, "camera path")
     if not isinstance(data, dict):
@@ -140,14 +129,12 @@ def read_camera_path(path: Path, *, up: UpAxis, default_size: tuple[int, int] | 
     if (camera_type := str(data.get("camera_type", "perspective")).lower()) != "perspective":
         raise InputError(f"{path}: camera_type {camera_type[:40]!r} is not supported; only perspective is")
     image_size = _parse_image_size({**data, **frames[0]}, path) or first_photo_size(path.parent, frames)
-    common = {key: value for key, value in data.items() if key not in ("frames", "camera_path")}
     rotation = np.eye(4)
     rotation[:3, :3] = UP_AXIS_ROTATION[up]
     poses = np.stack([rotation @ _parse_pose(frame, i, path) for i, frame in enumerate(frames)])
-    intrinsics = np.stack(
-        [_parse_intrinsics({**common, **frame}, image_size or default_size, i, path) for i, frame in enumerate(frames)]
-    )
-    fps, seconds = _parse_number(data, "fps", path), _parse_number(data, "seconds", path)
+    size = image_size or default_size
+    intrinsics = np.stack([_parse_intrinsics({**data, **frame}, size, i, path) for i, frame in enumerate(frames)])
+    fps, seconds = _parse_positive(data, "fps", path), _parse_positive(data, "seconds", path)
     return CameraPath(poses, intrinsics, image_size, len(frames) / seconds if fps is None and seconds else fps)
 
 
@@ -162,11 +149,10 @@ def _parse_pose(frame: Mapping[str, Any], index: int, path: Path) -> Float[np.nd
 
 
 def _parse_image_size(values: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
-    sizes = [
-        _parse_number(values, a, path, 1.0) or _parse_number(values, b, path, 1.0)
+    width, height = (
+        _parse_positive(values, a, path, 1.0) or _parse_positive(values, b, path, 1.0)
         for a, b in (("render_width", "w"), ("render_height", "h"))
-    ]
-    width, height = sizes
+    )
     return None if width is None or height is None else (int(width), int(height))
 
 
@@ -175,13 +161,13 @@ def _parse_intrinsics(
 ) -> Float[np.ndarray, "4"]:
     label = f"{path.name}: pose {index}"
     size = _parse_image_size(values, path) or image_size
-    if (fov := _parse_number(values, "fov", path)) is not None:  # vertical
+    if (fov := _parse_positive(values, "fov", path)) is not None:  # vertical
         intrinsics = np.array([1, 1, 0, 0]) * 0.5 / math.tan(math.radians(min(fov, 179.0)) / 2)
     else:
         if size is None and any(values.get(key) is not None for key in ("fl_x", "fl_y", "cx", "cy")):
             raise InputError(f"{label} gives its intrinsics in pixels without the image size. Give w and h")
         width, height = size or (2, 2)  # a field of view needs no size: the image is square
-        focal, principal_point = undistorted_intrinsics(values, width, height, label)
+        focal, principal_point, _ = parse_lens(values, width, height, label)
         intrinsics = np.concatenate([focal, principal_point - np.array([width, height]) / 2]) / height
     angle = math.degrees(2 * math.atan(0.5 / intrinsics[1])) if fov is None else fov
     if not FOV_RANGE_DEG[0] <= angle <= FOV_RANGE_DEG[1] or not abs(intrinsics).max() < MAX_ABS_VALUE:
@@ -192,16 +178,8 @@ def _parse_intrinsics(
     return intrinsics
 
 
-def _parse_number(values: Mapping[str, Any], key: str, path: Path, minimum: float = 1e-6) -> float | None:
-    value = values.get(key)
-    if value is None:
-        return None
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not minimum <= value <= MAX_ABS_VALUE:
-        raise InputError(
-            f"{path.name}: {key} is {json.dumps(value)[:40]}; expected a number from {minimum:g} to {MAX_ABS_VALUE:g}"
-        )
-    return float(value)
+def _parse_positive(values: Mapping[str, Any], key: str, path: Path, minimum: float = 1e-6) -> float | None:
+    return parse_number(values, key, path.name, minimum, MAX_ABS_VALUE)
 
 
 def interpolate_camera_path(camera_path: CameraPath, num_frames: int | None, width: int, height: int) -> PinholeCameras:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.core.types import map_tensors
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class PinholeCameras:
         torch.Size([2, 2])
     """
 
-    camera_to_world: Float[Tensor, "b 4 4"]  # rigid; columns right, up, backward, position
-    focal: Float[Tensor, "b 2"]  # along u and v
-    principal_point: Float[Tensor, "b 2"]  # u and v of the optical axis
+    camera_to_world: Float[Tensor, "b 4 4"]
+    focal: Float[Tensor, "b 2"]
+    principal_point: Float[Tensor, "b 2"]
     height: int
     width: int
 
@@ -53,12 +54,7 @@ class PinholeCameras:
 
     def to(self, device: torch.device | str) -> PinholeCameras:
         """Return a copy on ``device``."""
-        return dataclasses.replace(
-            self,
-            camera_to_world=self.camera_to_world.to(device),
-            focal=self.focal.to(device),
-            principal_point=self.principal_point.to(device),
-        )
+        return map_tensors(self, lambda values: values.to(device))
 
     def resized(self, height: int, width: int) -> PinholeCameras:
         """Return the same cameras with another image size."""
@@ -69,12 +65,7 @@ class PinholeCameras:
 
     def select(self, indices: Tensor) -> PinholeCameras:
         """Return the cameras with these indices, in this order."""
-        return dataclasses.replace(
-            self,
-            camera_to_world=self.camera_to_world[indices],
-            focal=self.focal[indices],
-            principal_point=self.principal_point[indices],
-        )
+        return map_tensors(self, lambda values: values[indices])
 
     def rays(self) -> tuple[Float[Tensor, "b h w 3"], Float[Tensor, "b h w 3"]]:
         """Return origins and unit directions through all pixel centers."""
@@ -87,10 +78,8 @@ class PinholeCameras:
         """Return origins and unit directions through the centers of ``pixels``, flat indices into (b, h, w)."""
         camera, offset = pixels // (self.height * self.width), pixels % (self.height * self.width)
         uv = torch.stack([offset % self.width, offset // self.width], -1) + 0.5
-        image_plane = (uv - self.principal_point[camera]) / self.focal[camera]
-        camera_directions = torch.stack(
-            [image_plane[:, 0], -image_plane[:, 1], -torch.ones_like(image_plane[:, 0])], -1
-        )
+        x, y = ((uv - self.principal_point[camera]) / self.focal[camera]).unbind(-1)
+        camera_directions = torch.stack([x, -y, -torch.ones_like(x)], -1)
         pose = self.camera_to_world[camera]
         directions = torch.einsum("nij,nj->ni", pose[:, :3, :3], camera_directions)
         return pose[:, :3, 3], directions / directions.norm(dim=-1, keepdim=True)

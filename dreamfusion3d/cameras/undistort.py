@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,24 +42,21 @@ def read_frames(
     for index, (path, frame) in enumerate(zip(paths, frames, strict=True)):
         image, has_alpha = _decode_image(path)
         alpha_flags.append(has_alpha)
-        values = {**{k: v for k, v in transforms.items() if k != "frames"}, **frame}
-        label = f"{name}: frame {index}"
-        focal, principal_point = _distorted_intrinsics(values, image.shape[1], image.shape[0], label)
-        image, focal, principal_point = _undistort(image, focal, principal_point, values, label)
-        image, focal, principal_point = _downscale(image, focal, principal_point, max_size)
+        values, label = {**transforms, **frame}, f"{name}: frame {index}"
+        focal, principal_point, undistort = parse_lens(values, image.shape[1], image.shape[0], label)
+        image, focal, principal_point = _downscale(undistort(image), focal, principal_point, max_size)
         images.append(image)
         focals.append(focal)
         principal_points.append(principal_point)
     if any(alpha_flags) and not all(alpha_flags):
-        opaque_path = paths[alpha_flags.index(False)]
-        raise InputError(
-            f"{opaque_path} has no alpha channel but other photos do. Mask the object in all photos or in none"
-        )
+        opaque = paths[alpha_flags.index(False)]
+        raise InputError(f"{opaque} has no alpha channel but other photos do. Mask the object in all photos or in none")
     rgba = np.stack(images)
     if all(alpha_flags) and not rgba[..., 3].any():
         raise InputError(f"all photos of {folder} are fully transparent: there is nothing to fit")
-    as_tensor = [torch.from_numpy(np.stack(part)).float() for part in (focals, principal_points)]
-    return (torch.from_numpy(rgba), as_tensor[0], as_tensor[1], all(alpha_flags) and bool((rgba[..., 3] < 255).any()))
+    intrinsics = [torch.from_numpy(np.stack(values)).float() for values in (focals, principal_points)]
+    masked = all(alpha_flags) and bool((rgba[..., 3] < 255).any())
+    return torch.from_numpy(rgba), intrinsics[0], intrinsics[1], masked
 
 
 def _find_photos(folder: Path, name: str, file_paths: list[str]) -> list[Path]:
@@ -72,9 +70,7 @@ def _find_photos(folder: Path, name: str, file_paths: list[str]) -> list[Path]:
         except (OSError, ValueError):  # a name that is too long or has a null character
             candidates, inside = [], True
         if not inside:
-            raise InputError(
-                f"{name} names {file_path!r}, which is outside of {folder}. Put the photos into that folder"
-            )
+            raise InputError(f"{name} names {file_path!r}, which is outside of {folder}. Put the photos there")
         found += candidates[:1]
         missing += [] if candidates else [file_path]
     if missing:
@@ -92,67 +88,56 @@ def _check_same_size(paths: list[Path], folder: Path) -> None:
     for path in paths:
         sizes.setdefault(_read_image_size(path), path)
     if len(sizes) > 1:
-        examples = ", ".join(f"{p.name} {w} x {h}" for (w, h), p in list(sizes.items())[:3])
-        raise InputError(
-            f"the photos of {folder} have {len(sizes)} different sizes ({examples}). Scale them to one size"
-        )
+        some = ", ".join(f"{p.name} {w} x {h}" for (w, h), p in list(sizes.items())[:3])
+        raise InputError(f"the photos of {folder} have {len(sizes)} different sizes ({some}). Scale them to one size")
     width, height = next(iter(sizes))
     if min(width, height) < 8:
         raise InputError(f"the photos of {folder} are {width} x {height} pixels; the minimum is 8 x 8")
     if width * height * len(paths) > MAX_TOTAL_PIXELS:
-        raise InputError(
-            f"the photos of {folder} have more than {MAX_TOTAL_PIXELS:,} pixels in total. Downscale them first"
-        )
+        raise InputError(f"the photos of {folder} have more than {MAX_TOTAL_PIXELS:,} pixels in total. Downscale them")
 
 
-def _read_image_size(path: Path) -> tuple[int, int]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is not a readable image ({_summarize_error(error)})") from None
-
-
-def _decode_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 4"], bool]:
-    """Return sRGB with straight alpha, and whether the file has an alpha channel."""
+@contextlib.contextmanager
+def _open_image(path: Path) -> Iterator[Any]:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            has_alpha = "A" in image.getbands() or "transparency" in image.info
-            return np.asarray(image.convert("RGBA")).copy(), has_alpha
+            yield image
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is not a readable image ({_summarize_error(error)})") from None
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(f"{path} is not a readable image ({reason})") from None
+
+
+def _read_image_size(path: Path) -> tuple[int, int]:
+    with _open_image(path) as image:
+        return image.size
+
+
+def _decode_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 4"], bool]:
+    """Return sRGB with straight alpha, and whether the file has an alpha channel."""
+    with _open_image(path) as image:
+        has_alpha = "A" in image.getbands() or "transparency" in image.info
+        return np.asarray(image.convert("RGBA")).copy(), has_alpha
 
 
 def _distorted_intrinsics(
     values: Mapping[str, Any], width: int, height: int, label: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return focal lengths and principal point in pixels of this size; the file's intrinsics may be for another."""
-    w, h = (_parse_number(values, key, label) for key in ("w", "h"))
+    w, h = (parse_number(values, key, label) for key in ("w", "h"))
     scale = np.array([width / w if w else 1.0, height / h if h else 1.0])
-    focal: list[float | None] = [_parse_number(values, key, label) for key in ("fl_x", "fl_y")]
+    focal: list[float | None] = [parse_number(values, key, label) for key in ("fl_x", "fl_y")]
     for axis, (key, size) in enumerate((("camera_angle_x", width), ("camera_angle_y", height))):
-        angle = _parse_number(values, key, label)
+        angle = parse_number(values, key, label)
         if focal[axis] is None and angle is not None and 0 < angle < math.pi:
             focal[axis] = 0.5 * size / math.tan(angle / 2) / float(scale[axis])
     x, y = focal[0] or focal[1], focal[1] or focal[0]  # square pixels if only one is given
     if not x or not y or x <= 0 or y <= 0:
         raise InputError(f"{label} has no focal length. Give fl_x in pixels or camera_angle_x in radians")
-    cx, cy = (_parse_number(values, key, label) for key in ("cx", "cy"))
+    cx, cy = (parse_number(values, key, label) for key in ("cx", "cy"))
     principal_point = [width / 2 if cx is None else cx * scale[0], height / 2 if cy is None else cy * scale[1]]
     return np.array([x, y]) * scale, np.array(principal_point)
-
-
-def undistorted_intrinsics(
-    values: Mapping[str, Any], width: int, height: int, label: str
-) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    """Return focal lengths and principal point in pixels after `read_frames` undistorted a photo of this size."""
-    focal, principal_point = _distorted_intrinsics(values, width, height, label)
-    distortion = _read_distortion(focal, principal_point, (width, height), values, label)
-    return (focal, principal_point) if distortion is None else distortion.new_intrinsics
 
 
 def first_photo_size(folder: Path, frames: list[Any]) -> tuple[int, int] | None:
@@ -166,65 +151,41 @@ def first_photo_size(folder: Path, frames: list[Any]) -> tuple[int, int] | None:
         return None
 
 
-@dataclass(frozen=True)
-class _Distortion:
-    """Lens distortion, and the camera matrix of the undistorted image.
+def parse_lens(
+    values: Mapping[str, Any], width: int, height: int, label: str
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"], Callable[[np.ndarray], np.ndarray]]:
+    """Parse the lens of a photo of this size.
 
-    As in OpenCV, pixel centers lie at integers.
-    """
-
-    fisheye: bool
-    matrix: Float[np.ndarray, "3 3"]
-    coefficients: Float[np.ndarray, " n"]
-    new_matrix: Float[np.ndarray, "3 3"]
-
-    @property
-    def new_intrinsics(self) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-        """Focal lengths and principal point of the undistorted image."""
-        matrix = self.new_matrix
-        return np.array([matrix[0, 0], matrix[1, 1]]), np.array([matrix[0, 2], matrix[1, 2]]) + 0.5
-
-
-def _read_distortion(
-    focal: np.ndarray, principal_point: np.ndarray, size: tuple[int, int], values: Mapping[str, Any], label: str
-) -> _Distortion | None:
-    """Return the distortion, or None if all coefficients are 0.
-
-    The undistorted image is the largest one without invalid pixels.
+    Returns:
+        Focal lengths and principal point in pixels after undistortion, and the function that resamples a photo as a
+        pinhole camera would have taken it: the largest image without invalid pixels.
     """
     import cv2
 
-    model = str(values.get("camera_model", "OPENCV"))
+    focal, principal_point = _distorted_intrinsics(values, width, height, label)
+    model, size = str(values.get("camera_model", "OPENCV")), (width, height)
     if model not in CAMERA_MODELS or values.get("is_fisheye") is True and model == "OPENCV":
         names = ", ".join(CAMERA_MODELS)
         raise InputError(f"{label} has the camera_model {model[:40]!r}, which is not one of {names}")
-    coefficients = np.array([_parse_number(values, key, label) or 0.0 for key in CAMERA_MODELS[model]])
+    coefficients = np.array([parse_number(values, key, label) or 0.0 for key in CAMERA_MODELS[model]])
     if not coefficients.any():
-        return None
+        return focal, principal_point, lambda image: image
+    # OpenCV's pixel centers lie at integers
     matrix = np.array([[focal[0], 0, principal_point[0] - 0.5], [0, focal[1], principal_point[1] - 0.5], [0, 0, 1.0]])
+    init_maps: Any = cv2.initUndistortRectifyMap
     if model == "OPENCV_FISHEYE":
-        new_matrix = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(
-            matrix, coefficients, size, np.eye(3), balance=0.0
-        )
+        init_maps = cv2.fisheye.initUndistortRectifyMap
+        estimate = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify
+        new_matrix = estimate(matrix, coefficients, size, np.eye(3), balance=0.0)
     else:
         new_matrix, _ = cv2.getOptimalNewCameraMatrix(matrix, coefficients, size, 0.0)
-    return _Distortion(model == "OPENCV_FISHEYE", matrix, coefficients, np.asarray(new_matrix, np.float64))
+    new_matrix = np.asarray(new_matrix, np.float64)
 
+    def undistort(image: np.ndarray) -> np.ndarray:
+        maps = init_maps(matrix, coefficients, np.eye(3), new_matrix, size, cv2.CV_32FC1)
+        return cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-def _undistort(
-    image: np.ndarray, focal: np.ndarray, principal_point: np.ndarray, values: Mapping[str, Any], label: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Resample the image as a pinhole camera would have taken it."""
-    import cv2
-
-    size = (image.shape[1], image.shape[0])
-    distortion = _read_distortion(focal, principal_point, size, values, label)
-    if distortion is None:
-        return image, focal, principal_point
-    init_maps = cv2.fisheye.initUndistortRectifyMap if distortion.fisheye else cv2.initUndistortRectifyMap
-    maps = init_maps(distortion.matrix, distortion.coefficients, np.eye(3), distortion.new_matrix, size, cv2.CV_32FC1)
-    undistorted = cv2.remap(image, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return undistorted, *distortion.new_intrinsics
+    return new_matrix.diagonal()[:2], new_matrix[:2, 2] + 0.5, undistort
 
 
 def _downscale(
@@ -247,17 +208,16 @@ def _downscale(
     return rgba.clip(0, 255).round().astype(np.uint8), focal * scale, principal_point * scale
 
 
-def _parse_number(values: Mapping[str, Any], key: str, label: str) -> float | None:
+def parse_number(
+    values: Mapping[str, Any], key: str, label: str, low: float = -1e30, high: float = 1e30
+) -> float | None:
+    """Return a number of a JSON object, None if it is absent. Raises InputError if it is not in [low, high]."""
     value = values.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e30:
-        raise InputError(f"{label}: {key} is not a number")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise InputError(f"{label}: {key} is {json.dumps(value)[:40]}; expected a number from {low:g} to {high:g}")
     return float(value)
-
-
-def _summarize_error(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def write_photo(path: Path, rgba: UInt8[np.ndarray, "h w c"]) -> None:

@@ -40,8 +40,7 @@ class AsyncScalar(AsyncTensor):
 
     def read(self) -> int | float:
         """Return the number; an int if the tensor is integral."""
-        number: int | float = self.tolist()
-        return number
+        return self.tolist()
 
 
 class DelayedScalar:

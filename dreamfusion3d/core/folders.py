@@ -19,11 +19,8 @@ from dreamfusion3d.core.runtime import is_process_alive
 
 MIN_FREE_BYTES = 64 << 20  # bytes: checkpoints, stage results and the asset of the largest quality
 # Errors that the user can fix.
-USER_FIXABLE_ERRNOS = frozenset(
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EFBIG", "ENAMETOOLONG")
-    if hasattr(errno, name)
-)
+_NAMES = "ENOSPC EDQUOT EACCES EPERM EROFS ENOTDIR EISDIR EFBIG ENAMETOOLONG".split()
+USER_FIXABLE_ERRNOS = frozenset(getattr(errno, name) for name in _NAMES if hasattr(errno, name))
 LOCK_WRITE_TIMEOUT_SECONDS = 10.0  # an empty lock file older than this was abandoned
 _held_locks: set[Path] = set()  # locks that this process holds
 
@@ -63,10 +60,8 @@ def check_free_space(out: Path) -> None:
 def folder_lock(folder: Path) -> Iterator[None]:
     """Hold FOLDER/.lock, a file that names its process; take over the lock of a dead process.
 
-    The lock has no lease: another machine's lock counts until somebody deletes it.
-
-    Raises:
-        LockedError: another process holds the lock.
+    The lock has no lease: another machine's lock counts until somebody deletes it. Raises LockedError if another
+    process holds the lock.
     """
     path = (folder / ".lock").absolute()
     folder.mkdir(parents=True, exist_ok=True)

@@ -22,11 +22,7 @@ _config_lock = threading.Lock()
 def njit(function: Any = None, *, cache_dir: Path = KERNEL_CACHE_DIR, **options: Any) -> Any:
     """Compile like ``numba.njit`` and cache the result on disk.
 
-    Args:
-        function: The function to compile; None to use ``njit`` as a decorator with options.
-        cache_dir: Folder of the cache. If it is not writable, the user's cache folder is used; NUMBA_CACHE_DIR
-            overrides both.
-        **options: Options of ``numba.njit``.
+    If ``cache_dir`` is not writable, the user's cache folder is used; NUMBA_CACHE_DIR overrides both.
     """
     if function is None:
         return lambda function: njit(function, cache_dir=cache_dir, **options)

@@ -26,12 +26,12 @@ def step_if_finite(optimizer: torch.optim.Adam) -> AsyncScalar:
     return async_norm
 
 
-def adam_tensors(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+def adam_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return moments and step counts by "<parameter index>.<name>"; empty before the first step."""
     return {f"{i}.{k}": v for i, slots in optimizer.state_dict()["state"].items() for k, v in slots.items()}
 
 
-def restore_adam(optimizer: torch.optim.Adam, state: dict[str, Tensor]) -> None:
+def restore_adam(optimizer: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
     """Load the result of `adam_tensors`, keeping learning rates and betas.
 
     Raises ValueError or RuntimeError if it does not fit.

@@ -14,10 +14,8 @@ def plugin_names(group: str) -> list[str]:
 def load_plugin(group: str, name: str) -> tuple[Any | None, list[str]]:
     """Import the entry point called ``name``.
 
-    A package whose entry point cannot be imported is skipped, because another one may provide the same name.
-
-    Returns:
-        The object, or None if no package provides a working one; and one line per broken package.
+    A package whose entry point cannot be imported is skipped, because another one may provide the same name. Returns
+    the object, or None if no package provides a working one, and one line per broken package.
     """
     problems: list[str] = []
     for point in entry_points(group=group, name=name):

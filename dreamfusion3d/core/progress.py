@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Protocol, TextIO, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 SECONDS_BETWEEN_LINES = 5.0
 WARNING_PREFIX = "warning: "
@@ -33,16 +33,13 @@ class Progress(Protocol):
 class QuietProgress:
     """Print warnings only."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream
-
     def stage(self, name: str, number: int, count: int) -> None: ...
 
     def step(self, done: int, total: int, note: str = "") -> None: ...
 
     def log(self, message: str) -> None:
         if message.startswith(WARNING_PREFIX):
-            print(message, file=self.stream or sys.stderr, flush=True)
+            print(message, file=sys.stderr, flush=True)
 
     def warn(self, message: str) -> None:
         self.log(f"{WARNING_PREFIX}{message}")
@@ -53,8 +50,7 @@ class QuietProgress:
 class LineProgress(QuietProgress):
     """Print one line per stage, and one every few seconds within it: for logs and pipes."""
 
-    def __init__(self, stream: TextIO | None = None, interval: float = SECONDS_BETWEEN_LINES) -> None:
-        super().__init__(stream)
+    def __init__(self, interval: float = SECONDS_BETWEEN_LINES) -> None:
         self.interval = interval
         self.stage_name, self.start_time, self.last_print_time, self.first_step = "", 0.0, 0.0, -1
 
@@ -75,17 +71,15 @@ class LineProgress(QuietProgress):
         self.log("  ".join(part for part in (f"  {self.stage_name} {done}/{total}", eta, note) if part))
 
     def log(self, message: str) -> None:
-        print(message, file=self.stream or sys.stderr, flush=True)
+        print(message, file=sys.stderr, flush=True)
 
 
 class BarProgress(QuietProgress):
     """Show rich's progress bar for the current stage."""
 
     def __init__(self) -> None:
-        super().__init__()
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as RichProgress
+        from rich.progress import BarColumn, Progress as RichProgress, TextColumn, TimeElapsedColumn
 
         self.rich_progress = RichProgress(
             TextColumn("{task.description}"),
@@ -110,9 +104,8 @@ class BarProgress(QuietProgress):
             self.first_step, self.start_time = done, now
         eta = format_eta(now - self.start_time, done - self.first_step, total - done)
         if self.task is not None:
-            self.rich_progress.update(
-                self.task, completed=done, total=total, steps=f"{done}/{total}", left=eta, note=note
-            )
+            steps = f"{done}/{total}"
+            self.rich_progress.update(self.task, completed=done, total=total, steps=steps, left=eta, note=note)
 
     def log(self, message: str) -> None:
         # markup off: a prompt may contain square brackets

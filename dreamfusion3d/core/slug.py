@@ -68,10 +68,9 @@ def append_hash(name: str, text: str) -> str:
     """Return ``name`` with a hash of ``text`` appended, cut to fit: two texts with one name get two folders."""
     suffix = f"_{hash_text(text)}"
     hashed_name = name[: MAX_SLUG_LENGTH - len(suffix)].rstrip("_") + suffix
-    if _has_engine_suffix(hashed_name):  # the hash has only digits
-        suffix += "x"
-        hashed_name = name[: MAX_SLUG_LENGTH - len(suffix)].rstrip("_") + suffix
-    return hashed_name
+    if not _has_engine_suffix(hashed_name):
+        return hashed_name
+    return name[: MAX_SLUG_LENGTH - len(suffix) - 1].rstrip("_") + f"{suffix}x"  # the hash has only digits
 
 
 def _has_engine_suffix(name: str) -> bool:

@@ -6,14 +6,24 @@ needs no gradient.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 UpAxis = Literal["y", "z"]
+RecordT = TypeVar("RecordT")
+
+
+def map_tensors(record: RecordT, function: Callable[[Tensor], Tensor]) -> RecordT:
+    """Return a copy of a dataclass with ``function`` applied to each field that is a tensor."""
+    fields: dict[str, Any] = vars(record)
+    changed = {name: function(value) for name, value in fields.items() if isinstance(value, Tensor)}
+    return dataclasses.replace(record, **changed)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ the entry point ``dreamfusion3d.guidance``. The package imports `core` only (`te
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.core import plugins
@@ -24,7 +24,6 @@ from dreamfusion3d.guidance.protocol import (
     GuidanceFunction,
     GuidanceOutput,
     ScoreModel,
-    StatelessGuidance,
     noise_like,
     per_image,
 )
@@ -37,7 +36,6 @@ __all__ = [
     "GuidanceFunction",
     "GuidanceOutput",
     "ScoreModel",
-    "StatelessGuidance",
     "VsdGuidance",
     "csd",
     "ism",
@@ -73,7 +71,7 @@ def load_guidance(
         {}
     """
     if settings.type in _STATELESS:
-        return _STATELESS[settings.type]()
+        return FunctionGuidance(_STATELESS[settings.type])
     if settings.type == "vsd":
         return VsdGuidance(settings, torch.device(device))
     guidance, problems = plugins.load_plugin(GUIDANCE_GROUP, settings.type)
@@ -88,72 +86,22 @@ def load_guidance(
     return FunctionGuidance(guidance)
 
 
-class SdsGuidance(StatelessGuidance):
-    """`sds` with noise from the generator and the settings of the run."""
-
-    def __call__(
-        self,
-        x: Float[Tensor, "b c u v"],
-        t: Float[Tensor, " b"],
-        score_model: ScoreModel,
-        *,
-        generator: torch.Generator,
-    ) -> GuidanceOutput:
-        return sds(
-            x,
-            t,
-            score_model.alpha_sigma(t),
-            score_model.denoise,
-            noise=noise_like(x, generator),
-            weighting=score_model.settings.weighting,
-        )
+def _sds(x: Tensor, t: Tensor, score_model: ScoreModel, *, generator: torch.Generator) -> GuidanceOutput:
+    noise, weighting = noise_like(x, generator), score_model.settings.weighting
+    return sds(x, t, score_model.alpha_sigma(t), score_model.denoise, noise=noise, weighting=weighting)
 
 
-class CsdGuidance(StatelessGuidance):
-    """`csd` with noise from the generator and the settings of the run."""
-
-    def __call__(
-        self,
-        x: Float[Tensor, "b c u v"],
-        t: Float[Tensor, " b"],
-        score_model: ScoreModel,
-        *,
-        generator: torch.Generator,
-    ) -> GuidanceOutput:
-        return csd(
-            x,
-            t,
-            score_model.alpha_sigma(t),
-            score_model.conditional,
-            score_model.unconditional,
-            noise=noise_like(x, generator),
-            scale=score_model.settings.scale,
-            weighting=score_model.settings.weighting,
-        )
+def _csd(x: Tensor, t: Tensor, score_model: ScoreModel, *, generator: torch.Generator) -> GuidanceOutput:
+    settings, predictions = score_model.settings, (score_model.conditional, score_model.unconditional)
+    alpha_sigma, noise = score_model.alpha_sigma(t), noise_like(x, generator)
+    return csd(x, t, alpha_sigma, *predictions, noise=noise, scale=settings.scale, weighting=settings.weighting)
 
 
-class IsmGuidance(StatelessGuidance):
-    """`ism` with noise from the generator and the settings of the run."""
-
-    def __call__(
-        self,
-        x: Float[Tensor, "b c u v"],
-        t: Float[Tensor, " b"],
-        score_model: ScoreModel,
-        *,
-        generator: torch.Generator,
-    ) -> GuidanceOutput:
-        return ism(
-            x,
-            t,
-            score_model.alpha_sigma,
-            score_model.denoise,
-            score_model.unconditional,
-            noise=noise_like(x, generator),
-            interval=score_model.settings.ism_interval,
-            stride=score_model.settings.ism_stride,
-            weighting=score_model.settings.weighting,
-        )
+def _ism(x: Tensor, t: Tensor, score_model: ScoreModel, *, generator: torch.Generator) -> GuidanceOutput:
+    settings, predictions = score_model.settings, (score_model.denoise, score_model.unconditional)
+    run = functools.partial(ism, interval=settings.ism_interval, stride=settings.ism_stride)
+    noise, weighting = noise_like(x, generator), settings.weighting
+    return run(x, t, score_model.alpha_sigma, *predictions, noise=noise, weighting=weighting)
 
 
-_STATELESS: dict[str, Callable[[], Guidance]] = {"sds": SdsGuidance, "csd": CsdGuidance, "ism": IsmGuidance}
+_STATELESS: dict[str, GuidanceFunction] = {"sds": _sds, "csd": _csd, "ism": _ism}

@@ -15,15 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.guidance.protocol import (
-    AlphaSigma,
-    Denoise,
-    GuidanceOutput,
-    Weighting,
-    per_image,
-    residual_weight,
-    surrogate_loss,
-)
+from dreamfusion3d.guidance.protocol import AlphaSigma, Denoise, GuidanceOutput, Weighting, per_image, surrogate_loss
 
 
 def csd(
@@ -62,4 +54,4 @@ def csd(
         x_t = alpha * x + sigma * noise
         x0 = conditional(x_t, t)
         residual = scale * (unconditional(x_t, t) - x0)
-    return GuidanceOutput(surrogate_loss(x, residual, residual_weight(alpha, sigma, weighting)), x0)
+    return GuidanceOutput(surrogate_loss(x, residual, alpha, sigma, weighting), x0)

@@ -20,15 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.guidance.protocol import (
-    AlphaSigma,
-    Denoise,
-    GuidanceOutput,
-    Weighting,
-    per_image,
-    residual_weight,
-    surrogate_loss,
-)
+from dreamfusion3d.guidance.protocol import AlphaSigma, Denoise, GuidanceOutput, Weighting, per_image, surrogate_loss
 
 MIN_TIME = 0.02  # where the inversion begins; the lower end of DreamFusion's times
 
@@ -80,4 +72,4 @@ def ism(
             x_s, t_s = alpha * x0_uncond + sigma * eps_s, next_t
         x0 = denoise(x_s, t_s)  # x_s is now x_t; eps_s is the noise prediction of the last interval
         residual = sigma / alpha * ((x_s - alpha * x0) / sigma - eps_s)
-    return GuidanceOutput(surrogate_loss(x, residual, residual_weight(alpha, sigma, weighting)), x0)
+    return GuidanceOutput(surrogate_loss(x, residual, alpha, sigma, weighting), x0)

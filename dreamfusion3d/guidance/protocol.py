@@ -90,15 +90,19 @@ class Guidance(GuidanceFunction, Protocol):
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the whole state as named tensors; empty before the first step."""
-        ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore a state. Raises KeyError, ValueError or RuntimeError if it does not fit."""
-        ...
 
 
-class StatelessGuidance:
-    """Base of guidances without state between steps."""
+@dataclass(frozen=True)
+class FunctionGuidance:
+    """Wrap a function as a `Guidance` without state."""
+
+    function: GuidanceFunction
+
+    def __call__(self, x: Tensor, t: Tensor, score_model: ScoreModel, *, generator: torch.Generator) -> GuidanceOutput:
+        return self.function(x, t, score_model, generator=generator)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {}
@@ -106,23 +110,6 @@ class StatelessGuidance:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         if state:
             raise ValueError("this guidance is stateless and cannot load a state")
-
-
-class FunctionGuidance(StatelessGuidance):
-    """Wrap a function as a `Guidance`."""
-
-    def __init__(self, function: GuidanceFunction) -> None:
-        self.function = function
-
-    def __call__(
-        self,
-        x: Float[Tensor, "b c u v"],
-        t: Float[Tensor, " b"],
-        score_model: ScoreModel,
-        *,
-        generator: torch.Generator,
-    ) -> GuidanceOutput:
-        return self.function(x, t, score_model, generator=generator)
 
 
 def noise_like(x: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, "b c u v"]:
@@ -149,7 +136,8 @@ def residual_weight(alpha: Tensor, sigma: Tensor, weighting: Weighting) -> Tenso
 
 
 def surrogate_loss(
-    x: Float[Tensor, "b c u v"], residual: Float[Tensor, "b c u v"], weight: Float[Tensor, "b 1 1 1"]
+    x: Float[Tensor, "b c u v"], residual: Float[Tensor, "b c u v"], alpha: Tensor, sigma: Tensor, weighting: Weighting
 ) -> Float[Tensor, ""]:
-    """Return a loss whose gradient is ``weight * residual``, averaged over images and pixels."""
+    """Return a loss whose gradient is the weighted residual, averaged over images and pixels."""
+    weight = residual_weight(alpha, sigma, weighting)
     return 0.5 * (weight * (x - (x - residual).detach()).square()).mean()

@@ -98,10 +98,9 @@ def _make_linear(in_features: int, out_features: int, generator: torch.Generator
 def _init_weights(layer: LayerT, fan_in: int, gain: float, generator: torch.Generator) -> LayerT:
     """Draw weights of variance gain^2 / fan_in from ``generator``; torch's initialization uses the global one."""
     bound = gain * math.sqrt(3 / fan_in)
+    uniform = torch.rand(layer.weight.shape, generator=generator, device=generator.device)
     with torch.no_grad():
-        layer.weight.copy_(
-            (torch.rand(layer.weight.shape, generator=generator, device=generator.device) * 2 - 1) * bound
-        )
+        layer.weight.copy_((uniform * 2 - 1) * bound)
         assert layer.bias is not None
         layer.bias.zero_()
     return layer

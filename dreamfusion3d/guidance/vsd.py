@@ -28,7 +28,6 @@ from dreamfusion3d.guidance.protocol import (
     Weighting,
     noise_like,
     per_image,
-    residual_weight,
     surrogate_loss,
 )
 from dreamfusion3d.guidance.score import ScoreNetwork
@@ -68,7 +67,7 @@ def vsd(
         x_t = alpha * x + sigma * noise
         x0 = denoise(x_t, t)
         residual = denoise_q(x_t, t) - x0
-    return GuidanceOutput(surrogate_loss(x, residual, residual_weight(alpha, sigma, weighting)), x0)
+    return GuidanceOutput(surrogate_loss(x, residual, alpha, sigma, weighting), x0)
 
 
 class VsdGuidance:
@@ -89,13 +88,15 @@ class VsdGuidance:
     ) -> GuidanceOutput:
         if self.network is None:
             self._init_network(x.shape[1], score_model.condition.shape[1], generator)
+        assert self.network is not None
         noise = noise_like(x, generator)
         alpha_sigma = score_model.alpha_sigma(t)
         alpha, sigma = per_image(alpha_sigma)
         with torch.no_grad():
             x_t = alpha * x + sigma * noise
             x0_cond = score_model.conditional(x_t, t)
-        correction = self._predict_correction(x_t, x0_cond, t, score_model.condition)
+        with torch.enable_grad():
+            correction = self.network(x_t, x0_cond, t, score_model.condition)
         output = vsd(
             x,
             t,
@@ -109,11 +110,6 @@ class VsdGuidance:
         self._update_network((correction - (x.detach() - x0_cond) / sigma).square().mean())
         return output
 
-    def _predict_correction(self, x_t: Tensor, base: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        assert self.network is not None
-        with torch.enable_grad():
-            return self.network(x_t, base, t, condition)
-
     def _update_network(self, loss: Float[Tensor, ""]) -> None:
         assert self.adam is not None
         if bool(torch.isfinite(loss)):  # a non-finite prediction of the prior must not ruin the network
@@ -122,8 +118,7 @@ class VsdGuidance:
             self.adam.step()
 
     def _init_network(self, channels: int, condition: int, generator: torch.Generator) -> None:
-        width = self.settings.vsd_width
-        self.network = ScoreNetwork(channels, condition, width, generator=generator)
+        self.network = ScoreNetwork(channels, condition, self.settings.vsd_width, generator=generator)
         self.adam = torch.optim.Adam(self.network.parameters(), lr=self.settings.vsd_lr)
 
     def state_dict(self) -> dict[str, Tensor]:

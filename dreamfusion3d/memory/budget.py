@@ -10,17 +10,8 @@ import torch
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.runtime import may_limit_cuda_memory, resident_bytes
 
-BYTE_UNITS = {
-    "": 1,
-    "k": 1000,
-    "m": 1000**2,
-    "g": 1000**3,
-    "t": 1000**4,
-    "ki": 1 << 10,
-    "mi": 1 << 20,
-    "gi": 1 << 30,
-    "ti": 1 << 40,
-}
+_PREFIXES = dict(enumerate("kmgt", 1))
+BYTE_UNITS = {"": 1} | {p: 1000**n for n, p in _PREFIXES.items()} | {f"{p}i": 1024**n for n, p in _PREFIXES.items()}
 MIN_BUDGET = 1 << 20  # a smaller budget is a typing error
 CUDA_CONTEXT_BYTES = 500 << 20  # a CUDA context, which the allocator does not count
 CUDA_OVERHEAD = 1.05  # CUDA's allocator rounds up; on a CPU predictions count every byte

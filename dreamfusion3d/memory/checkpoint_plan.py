@@ -72,11 +72,10 @@ class CostChain:
 
     @functools.cached_property
     def _cuts(self) -> list[list[int]]:
-        n = len(self)
-        return [
-            [sum(x.bytes for x in self.edges if s <= x.producer <= e < x.last_consumer) for e in range(n)]
-            for s in range(n)
-        ]
+        def cut(s: int, e: int) -> int:
+            return sum(x.bytes for x in self.edges if s <= x.producer <= e < x.last_consumer)
+
+        return [[cut(s, e) for e in range(len(self))] for s in range(len(self))]
 
     def cut_bytes(self, s: int, e: int) -> int:
         """Return the bytes that blocks s..e produce and blocks after e need."""
@@ -100,35 +99,25 @@ class CostChain:
 
 def schedule_cost(chain: CostChain, schedule: RecomputeSchedule) -> ParetoPoint:
     """Compute the peak and seconds of one schedule."""
-    return ParetoPoint(*_schedule_cost(chain, schedule), schedule)
-
-
-def _schedule_cost(chain: CostChain, segment: RecomputeSchedule) -> tuple[int, float]:
-    t = _last_block(segment[-1])
-    first, rest = segment[0], segment[1:]
+    first, rest, t = schedule[0], schedule[1:], _last_block(schedule)
+    s, e = _first_block(first), _last_block(first)
     if isinstance(first, int):
         c = chain.costs[first]
         peak, seconds = chain.block_peak(first, t), c.forward + c.backward
-        if rest:
-            rest_peak, rest_seconds = _schedule_cost(chain, rest)
-            peak, seconds = max(peak, c.saved + rest_peak), seconds + rest_seconds
-        return peak, seconds
-    s, e = _first_block(first), _last_block(first)
-    inner, inner_seconds = _schedule_cost(chain, first)
-    peak = max(chain.no_grad_peak(s, e, t), inner)
-    seconds = inner_seconds + sum(c.forward for c in chain.costs[s : e + 1])
+    else:
+        inner = schedule_cost(chain, first)
+        peak = max(chain.no_grad_peak(s, e, t), inner.peak)
+        seconds = inner.seconds + sum(c.forward for c in chain.costs[s : e + 1])
     if rest:
-        rest_peak, rest_seconds = _schedule_cost(chain, rest)
-        peak, seconds = max(peak, chain.cut_bytes(s, e) + rest_peak), seconds + rest_seconds
-    return peak, seconds
+        after = schedule_cost(chain, rest)
+        peak, seconds = max(peak, saved_bytes(chain, (first,)) + after.peak), seconds + after.seconds
+    return ParetoPoint(peak, seconds, schedule)
 
 
 def saved_bytes(chain: CostChain, schedule: RecomputeSchedule) -> int:
     """Return the bytes held between the forward and the backward pass."""
-    return sum(
-        chain.costs[node].saved if isinstance(node, int) else chain.cut_bytes(_first_block(node), _last_block(node))
-        for node in schedule
-    )
+    bounds = [(node, _first_block(node), _last_block(node)) for node in schedule]
+    return sum(chain.costs[s].saved if isinstance(node, int) else chain.cut_bytes(s, e) for node, s, e in bounds)
 
 
 def _first_block(node: Any) -> int:
@@ -163,12 +152,8 @@ _Partial = tuple[int, float, Any]
 def pareto_front(chain: CostChain, grain: int | None = None) -> list[ParetoPoint]:
     """Return all Pareto-optimal schedules by increasing peak and decreasing seconds.
 
-    The first needs the least memory with which the chain can run; the last saves everything.
-
-    Args:
-        chain: Costs of the chain.
-        grain: Peaks are rounded up to multiples of so many bytes. 1 is exact; None is 1 / FRONT_GRAINS of the peak of
-            saving everything.
+    The first needs the least memory with which the chain can run; the last saves everything. Peaks are rounded up to
+    multiples of ``grain`` bytes: 1 is exact, None is 1 / FRONT_GRAINS of the peak of saving everything.
     """
     n = len(chain)
     if grain is None:
@@ -218,13 +203,11 @@ def _merge_fronts(
     i = j = 0
     while True:
         yield max(later[i][0] + cut_bytes, earlier[j][0]), later[i], earlier[j]
-        following = [
-            later[i + 1][0] + cut_bytes if i + 1 < len(later) else math.inf,
-            earlier[j + 1][0] if j + 1 < len(earlier) else math.inf,
-        ]
-        if min(following) == math.inf:
+        next_later = later[i + 1][0] + cut_bytes if i + 1 < len(later) else math.inf
+        next_earlier = earlier[j + 1][0] if j + 1 < len(earlier) else math.inf
+        if next_later == next_earlier == math.inf:
             return
-        if following[0] <= following[1]:
+        if next_later <= next_earlier:
             i += 1
         else:
             j += 1
@@ -243,6 +226,10 @@ def _prune_dominated(candidates: Iterator[_Partial], grain: int) -> list[_Partia
     return pruned
 
 
-def count_blocks(node: RecomputeSchedule) -> int:
-    """Return the number of blocks of a nested schedule."""
-    return sum(1 if isinstance(inner, int) else count_blocks(inner) for inner in node)
+def count_recomputed(schedule: RecomputeSchedule) -> int:
+    """Return the number of blocks that a schedule runs more than once."""
+
+    def count(node: Any) -> int:
+        return 1 if isinstance(node, int) else sum(map(count, node))
+
+    return sum(count(node) for node in schedule if not isinstance(node, int))

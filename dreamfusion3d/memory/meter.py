@@ -29,7 +29,6 @@ class MemoryMeter(Protocol):
 
     def peak_bytes(self) -> int:
         """Return the largest number of live bytes since ``reset``."""
-        ...
 
     def reset(self) -> None: ...
 

@@ -85,16 +85,9 @@ class FallbackChain(Generic[PlanT]):
 def select_plans(
     plans: Iterable[CostedPlan[PlanT]], budget: int, subject: str, hint: str = ""
 ) -> list[CostedPlan[PlanT]]:
-    """Return the Pareto-optimal plans that fit the budget, fastest first.
+    """Return the Pareto-optimal plans that fit ``budget`` bytes, fastest first.
 
-    Args:
-        plans: Plans with predictions.
-        budget: Bytes available.
-        subject: What the plans are for, e.g. "a step"; for the error message.
-        hint: Advice for the error message.
-
-    Raises:
-        InputError: No plan fits; the message gives the smallest sufficient budget.
+    Raises InputError with the smallest sufficient budget if no plan fits; it names ``subject``, e.g. "a step".
     """
     front: list[CostedPlan[PlanT]] = []
     for plan in sorted(plans, key=lambda p: (p.peak or 0, p.seconds or 0.0)):

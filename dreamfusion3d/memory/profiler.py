@@ -19,11 +19,7 @@ def profile_chain(
 ) -> CostChain:
     """Measure the costs of a chain, running each block by itself on the outputs of the one before.
 
-    Args:
-        blocks: The chain; the backward pass begins with the outputs of the last block.
-        state: Inputs of the first block.
-        device: Device of the tensors.
-        parameters: Parameters of the blocks. They and their gradients, which are restored, do not count.
+    The ``parameters`` of the blocks and their gradients, which are restored, do not count.
     """
     costs, edges = [], _EdgeTracker(state)
     # backward accumulates into these; in a real step they already exist
@@ -93,11 +89,8 @@ def _profile_block(
         backward_peak = _backward_peak(block, inputs, meter)
     with_grad = {_storage_key(value) for value in inputs.values() if value.grad is not None}
     forward, total = _time_block(block, inputs, device)
-    return (
-        BlockCost(forward, max(total - forward, 0.0), no_grad_peak, forward_peak, saved, backward_peak),
-        next_state,
-        with_grad,
-    )
+    cost = BlockCost(forward, max(total - forward, 0.0), no_grad_peak, forward_peak, saved, backward_peak)
+    return cost, next_state, with_grad
 
 
 def _backward_peak(block: Block, inputs: Activations, meter: MemoryMeter) -> int:
@@ -134,16 +127,11 @@ def _differentiable_outputs(outputs: Activations, inputs: Activations) -> list[T
 def _time_block(block: Block, inputs: Activations, device: torch.device) -> tuple[float, float]:
     """Return the seconds of the forward pass, and of forward plus backward."""
 
-    def forward() -> Activations:
-        return block(inputs)
-
     def forward_backward() -> None:
-        state = block(inputs)
-        outputs = _differentiable_outputs(state, inputs)
-        if outputs:
+        if outputs := _differentiable_outputs(block(inputs), inputs):
             torch.autograd.backward(outputs, [torch.ones_like(t) for t in outputs])
 
-    return time_call(device, forward), time_call(device, forward_backward)
+    return time_call(device, lambda: block(inputs)), time_call(device, forward_backward)
 
 
 def extrapolate_chain(small: CostChain, large: CostChain, sizes: tuple[int, int], size: int) -> CostChain:
@@ -165,16 +153,11 @@ def extrapolate_chain(small: CostChain, large: CostChain, sizes: tuple[int, int]
         )
         for a, b in zip(small.costs, large.costs, strict=True)
     )
-    edges = tuple(
-        TensorEdge(
-            a.producer,
-            a.last_consumer,
-            extrapolate_bytes(a.bytes, b.bytes),
-            extrapolate_bytes(a.grad_bytes, b.grad_bytes),
-        )
-        for a, b in zip(small.edges, large.edges, strict=True)
-    )
-    return CostChain(costs, edges)
+    edges = []
+    for a, b in zip(small.edges, large.edges, strict=True):
+        size_and_grad = extrapolate_bytes(a.bytes, b.bytes), extrapolate_bytes(a.grad_bytes, b.grad_bytes)
+        edges.append(TensorEdge(a.producer, a.last_consumer, *size_and_grad))
+    return CostChain(costs, tuple(edges))
 
 
 @dataclass(frozen=True)

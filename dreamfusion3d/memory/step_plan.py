@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dreamfusion3d.memory.checkpoint_plan import RecomputeSchedule, count_blocks
+from dreamfusion3d.memory.checkpoint_plan import RecomputeSchedule, count_recomputed
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,7 @@ class StepPlan:
     cpu_offload: bool = False  # keep the prior's network in main memory and move its layers in turn
 
     def describe(self, num_views: int, num_blocks: int = 0) -> str:
-        """Describe the plan for logs, e.g. "images in 4 tiles".
-
-        Args:
-            num_views: images per step.
-            num_blocks: blocks of the encoder; 0 if unknown.
-        """
+        """Describe the plan for logs, e.g. "images in 4 tiles"; ``num_blocks`` of the encoder is 0 if unknown."""
         parts = []
         if self.tiles > 1:
             parts.append(f"images in {self.tiles} tiles")
@@ -34,9 +29,8 @@ class StepPlan:
             batch = min(self.encoder_batch_size, num_views)
             parts.append(f"{batch} of {num_views} views encoded at a time, and again after the guidance")
         if self.encoder_schedule is not None:
-            recomputed = sum(count_blocks(node) for node in self.encoder_schedule if not isinstance(node, int))
             total = f" of {num_blocks}" if num_blocks else ""
-            parts.append(f"{recomputed}{total} encoder blocks recomputed")
+            parts.append(f"{count_recomputed(self.encoder_schedule)}{total} encoder blocks recomputed")
         if self.query_batch_size is not None:
             parts.append(f"{self.query_batch_size} images per call of the prior")
         if self.cpu_offload:

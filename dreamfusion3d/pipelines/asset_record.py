@@ -12,8 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dreamfusion3d.core import config as configs
-from dreamfusion3d.core import files
+from dreamfusion3d.core import config as configs, files
 from dreamfusion3d.core.slug import hash_text
 
 if TYPE_CHECKING:

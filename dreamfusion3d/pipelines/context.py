@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dreamfusion3d.core import config as configs
-from dreamfusion3d.core import files
+from dreamfusion3d.core import config as configs, files
 from dreamfusion3d.core.backends import choose_device
 from dreamfusion3d.core.config import Config, config_to_dict
 from dreamfusion3d.core.errors import InputError

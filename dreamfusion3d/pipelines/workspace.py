@@ -12,8 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dreamfusion3d.core import config as configs
-from dreamfusion3d.core import files
+from dreamfusion3d.core import config as configs, files
 from dreamfusion3d.core.folders import folder_lock
 from dreamfusion3d.core.slug import append_hash, hash_text, slugify
 from dreamfusion3d.pipelines.asset_record import UNREADABLE, AssetRecord, identity_digest

@@ -19,23 +19,16 @@ class CFGDenoiser:
     A negative prompt n of Perp-Neg (equation 8) subtracts scale * strength times the component of n - uncond that
     is perpendicular to cond - uncond.
 
-    Args:
-        prior: a frozen diffusion prior.
-        prompts: text conditioning per camera.
-        cameras: one camera per image.
-        views: images that are denoised jointly as views of one scene.
-        rescale: in [0, 1], blends toward the standard deviation of the conditional prediction, against the
-            over-saturation of large scales (Lin et al., arXiv 2305.08891, section 3.4).
-        max_batch_size: images per call of the prior (whole scenes if views are denoised jointly); None: all prompts
-            in one call.
+    ``rescale`` in [0, 1] blends toward the standard deviation of the conditional prediction, against the
+    over-saturation of large scales (Lin et al., arXiv 2305.08891, section 3.4).
     """
 
     prior: Prior
     prompts: Prompts
-    cameras: OrbitCameras
-    views: int = 1
+    cameras: OrbitCameras  # one per image
+    views: int = 1  # consecutive images that are denoised jointly
     rescale: float = 0.0
-    max_batch_size: int | None = None
+    max_batch_size: int | None = None  # images per call of the prior, rounded to whole scenes; None: one call
 
     def __call__(self, x_t: Float[Tensor, "b c u v"], t: Float[Tensor, " b"], scale: float) -> Float[Tensor, "b c u v"]:
         """Return the guided prediction of x_0. Scales of 0 and 1 need one prediction of the prior."""

@@ -81,12 +81,8 @@ class CudaGraphModule:
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if torch.is_grad_enabled() or not all(t.device.type in self._devices for t in tensors):
             return SampleOutput(self.module(*args, **kwargs).sample)
-        key = (
-            str(treespec),
-            self._extra_key(),
-            torch.is_autocast_enabled(),
-            tuple((leaf.shape, leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else leaf for leaf in leaves),
-        )
+        signature = [(leaf.shape, leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        key = str(treespec), self._extra_key(), torch.is_autocast_enabled(), *signature
         if key not in self._graphs:
             if len(self._graphs) == MAX_GRAPHS:
                 return SampleOutput(self.module(*args, **kwargs).sample)

@@ -53,10 +53,8 @@ def _load_from_settings(settings: PriorConfig, device: torch.device | str) -> Pr
     folder = prior_folder(settings.name)
     if settings.name == EMBEDDED or is_pixel_prior_folder(folder):
         # small enough for the run's device
-        mixed_precision = settings.dtype != "float32"
-        return load_pixel_prior(
-            settings.name, device=device, mixed_precision=mixed_precision, cuda_graph=settings.cuda_graph
-        )
+        options = {"mixed_precision": settings.dtype != "float32", "cuda_graph": settings.cuda_graph}
+        return load_pixel_prior(settings.name, device=device, **options)
     if folder.is_dir():
         from dreamfusion3d.priors.pretrained import families
 
@@ -75,12 +73,8 @@ def _load_from_settings(settings: PriorConfig, device: torch.device | str) -> Pr
         return load_pixel_prior(settings.name, device=prior_device)  # raises InputError: there is no such folder
     from dreamfusion3d.priors.pretrained import families
 
-    path = hub.fetch_snapshot(
-        settings.name,
-        settings.revision,
-        settings.variant,
-        lambda index: families.required_parts(index, f"the hub's {settings.name}", settings),
-    )
+    source = settings.name, settings.revision, settings.variant
+    path = hub.fetch_snapshot(*source, lambda i: families.required_parts(i, f"the hub's {settings.name}", settings))
     return families.load_diffusion_prior(path, settings.name, settings, prior_device)
 
 

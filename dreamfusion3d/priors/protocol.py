@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras
-from dreamfusion3d.core.types import Render
+from dreamfusion3d.core.types import Render, map_tensors
 from dreamfusion3d.memory.checkpointed import Block
 
 
@@ -30,27 +30,23 @@ class TextEmbedding:
         return self.embedding.shape[0]
 
     def select(self, rows: slice | Tensor) -> TextEmbedding:
-        """Return some of the rows."""
-        return self._map(lambda x: x[rows])
+        return map_tensors(self, lambda x: x[rows])
 
     def repeat(self, count: int) -> TextEmbedding:
         """Repeat each row ``count`` times. A single row is expanded, not copied: do not write to the result."""
-        return self._map(lambda x: x.expand(count, *x.shape[1:]) if len(x) == 1 else x.repeat_interleave(count, 0))
+        return map_tensors(
+            self, lambda x: x.expand(count, *x[0].shape) if len(x) == 1 else x.repeat_interleave(count, 0)
+        )
 
     def to(self, device: torch.device | str) -> TextEmbedding:
-        """Move the rows to ``device``."""
-        return self._map(lambda x: x.to(device))
+        return map_tensors(self, lambda x: x.to(device))
 
     def mix(self, weights: Float[Tensor, "b n"]) -> TextEmbedding:
         """Return one weighted sum of all rows for each row of ``weights``."""
-        return self._map(lambda x: torch.einsum("bn,n...->b...", weights.to(x), x))
-
-    def _map(self, transform: Callable[[Tensor], Tensor]) -> TextEmbedding:
-        return TextEmbedding(transform(self.embedding), None if self.pooled is None else transform(self.pooled))
+        return map_tensors(self, lambda x: torch.einsum("bn,n...->b...", weights.to(x), x))
 
     @staticmethod
     def cat(texts: list[TextEmbedding]) -> TextEmbedding:
-        """Concatenate the rows of ``texts``."""
         pooled = [t.pooled for t in texts if t.pooled is not None]
         return TextEmbedding(torch.cat([t.embedding for t in texts]), torch.cat(pooled) if pooled else None)
 
@@ -99,7 +95,7 @@ class Prior(Protocol):
 
     name: str
     sha256: str
-    camera_conditioned: bool  # the network takes the camera, so prompts need no words for the view
+    camera_conditioned: bool
 
     def check_prompt(self, prompt: str) -> list[str]:
         """Return warnings for the user. Raises InputError if the prior cannot serve the prompt."""

@@ -20,6 +20,7 @@ from dreamfusion3d.rendering.video_writer import write_mp4
 
 STRIP_COLUMNS = 10  # predictions of x_0 in a strip
 MORPH_FPS = 12
+GRID_UPSCALE, MORPH_UPSCALE = 3, 4  # pixels along a side of a sample's pixel
 CHECKER_GRAYS = (0.92, 0.86)  # of the background behind transparent pixels
 
 
@@ -33,14 +34,7 @@ def sample_ddim(
     views: int = 1,
     noise: Float[Tensor, "b c h w"],
 ) -> Iterator[Float[Tensor, "b c h w"]]:
-    """Sample one image per camera from ``noise``, yielding the predicted x_0 after every step.
-
-    Args:
-        text: Prompts, as for ``CFGDenoiser``.
-        steps: DDIM steps.
-        scale: Guidance scale.
-        views: Consecutive cameras that are denoised jointly.
-    """
+    """Sample one image per camera from ``noise``, ``views`` at a time; yields the predicted x_0 after every step."""
     b, x = len(cameras), noise
     times = torch.linspace(0.999, 0.0, steps + 1, device=x.device)
     for t_current, t_next in zip(times[:-1], times[1:], strict=True):
@@ -67,34 +61,31 @@ def sample_grid_png(
     views: int = 8,
     steps: int = 30,
     scale: float = 3.0,
-    upscale: int = 3,
     seed: int = 0,
-    device: str = "cpu",
     strip: bool = False,
 ) -> Iterator[tuple[int, int]]:
     """Sample ``prompt`` from ``views`` sides into one PNG. Yields (step, steps).
 
     ``strip`` writes one row per side that shows how the predicted x_0 clears up over the steps.
     """
-    cameras = turntable_cameras(views).to(device)
+    cameras = turntable_cameras(views)
     joint = 4 if views % 4 == 0 else 1
     # four views a quarter turn apart are denoised jointly, as in training
     order = torch.arange(views).view(joint, -1).T.flatten() if joint > 1 else torch.arange(views)
-    noise = initial_noise(cameras, seed=seed, device=device)
-    shown_steps = [steps - 1]
-    if strip:
-        shown_steps = torch.linspace(0, steps - 1, min(steps, STRIP_COLUMNS)).round().long().tolist()
-    text, cameras = prior.encode_text([prompt, ""]), cameras.select(order.to(device))
+    noise = initial_noise(cameras, seed=seed)
+    strip_steps = torch.linspace(0, steps - 1, min(steps, STRIP_COLUMNS)).round().long().tolist()
+    shown_steps = strip_steps if strip else [steps - 1]
+    text, cameras = prior.encode_text([prompt, ""]), cameras.select(order)
     predictions = []
     for done, x0 in enumerate(sample_ddim(prior, text, cameras, steps=steps, scale=scale, views=joint, noise=noise)):
         if done in shown_steps:
-            predictions.append(x0[torch.argsort(order).to(device)])
+            predictions.append(x0[torch.argsort(order)])
         yield done + 1, steps
     if strip:
         grid = torch.stack(predictions, 1)  # (view, step, ...)
-        write_image_grid(grid.flatten(0, 1), path, columns=len(shown_steps), upscale=upscale)
+        write_image_grid(grid.flatten(0, 1), path, columns=len(shown_steps), upscale=GRID_UPSCALE)
     else:
-        write_image_grid(predictions[-1], path, columns=min(views, 8), upscale=upscale)
+        write_image_grid(predictions[-1], path, columns=min(views, 8), upscale=GRID_UPSCALE)
 
 
 def sample_morph_mp4(
@@ -105,26 +96,24 @@ def sample_morph_mp4(
     frames: int = 24,
     steps: int = 30,
     scale: float = 3.0,
-    upscale: int = 4,
     seed: int = 0,
-    device: str = "cpu",
 ) -> Iterator[tuple[int, int]]:
     """Write a video that morphs from one prompt to the other and back in one turn of the camera.
 
     All frames start from the same noise; embeddings are interpolated between the prompts. Yields (step, steps).
     """
-    cameras = turntable_cameras(frames).to(device)
-    blend = 0.5 - 0.5 * torch.cos(2 * math.pi * torch.arange(frames, device=device) / frames)
+    cameras = turntable_cameras(frames)
+    blend = 0.5 - 0.5 * torch.cos(2 * math.pi * torch.arange(frames) / frames)
     first, second, empty = prior.encode_text([*prompts, ""]).embedding.split(1)
     text = TextEmbedding(torch.cat([torch.lerp(first, second, blend[:, None]), empty]))
-    noise = initial_noise(cameras.select(torch.tensor([0], device=device)), seed=seed, device=device)
+    noise = initial_noise(cameras.select(torch.tensor([0])), seed=seed)
     images = torch.empty(0)
     steps_done = sample_ddim(prior, text, cameras, steps=steps, scale=scale, noise=noise.expand(frames, -1, -1, -1))
     for done, x0 in enumerate(steps_done, 1):
         images = x0
         yield done, steps
     frames_uint8 = (np.clip(_composite_over_checkerboard(images), 0, 1) * 255).round().astype(np.uint8)
-    upscaled = frames_uint8.repeat(upscale, 1).repeat(upscale, 2)
+    upscaled = frames_uint8.repeat(MORPH_UPSCALE, 1).repeat(MORPH_UPSCALE, 2)
     with atomic_write(path) as temporary:
         write_mp4(upscaled, temporary, MORPH_FPS, (upscaled.shape[2], upscaled.shape[1]))
 

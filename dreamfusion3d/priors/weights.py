@@ -18,7 +18,6 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 def save_module(module: nn.Module, folder: Path, config: Mapping[str, object]) -> None:
     """Write ``config`` and the weights of ``module`` in half precision."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config)
     with atomic_write(folder / _WEIGHTS_FILE) as temporary:
         save_file({k: v.half().contiguous() for k, v in module.state_dict().items()}, temporary)
@@ -26,8 +25,7 @@ def save_module(module: nn.Module, folder: Path, config: Mapping[str, object]) -
 
 def read_module_config(folder: Path) -> dict[str, Any]:
     """Read the settings that ``save_module`` wrote."""
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return config
+    return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 
 
 def load_weights(module: _Module, folder: Path) -> _Module:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from dreamfusion3d.cameras.orbit import turntable_cameras
-from dreamfusion3d.priors.oracle import OraclePrior
 from dreamfusion3d.priors.protocol import Prior
 from dreamfusion3d.priors.sampling import sample_ddim
 from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects
+from tests.support.oracle import OraclePrior
 
 SIZE, VIEWS, COUNT = 24, 2, 3
 

@@ -1,6 +1,6 @@
 """The optimal denoiser of a folder of captioned images without cameras, in closed form.
 
-A network trained on them without end converges to it: ``priors/oracle.py`` with captions in place of
+A network trained on them without end converges to it: ``oracle.py`` with captions in place of
 cameras. With p(i | y) the fraction of image i among those of caption y,
 
     E[x_0 | x_t, y] = sum_i softmax_i( log p(i | y) - |x_t - alpha x^i|^2 / (2 sigma^2) ) x^i

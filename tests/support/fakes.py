@@ -18,8 +18,7 @@ from dreamfusion3d.batch.state import BatchRun, Outcome
 from dreamfusion3d.batch.supervisor import Limits
 from dreamfusion3d.batch.worker import Task, TaskRunner, TaskStatus
 from dreamfusion3d.batch.workers import LocalPool
-from dreamfusion3d.core import config as configs
-from dreamfusion3d.core import files
+from dreamfusion3d.core import config as configs, files
 from dreamfusion3d.core.config import Config, PriorConfig, resolve_config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import Progress

@@ -12,13 +12,13 @@ from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.config import Config, override_config
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.priors.oracle import OraclePrior
 from dreamfusion3d.priors.protocol import Prior, TextEmbedding
 from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
 from dreamfusion3d.rendering.volume import RenderSettings, render_field
 from dreamfusion3d.training.distillation import distill_field
 from dreamfusion3d.training.loop import Step
+from tests.support.oracle import OraclePrior
 
 IMAGE_SIZE, NUM_VIEWS, NUM_STEPS = 24, 2, 40
 TEXTURE_SETTINGS = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dreamfusion3d.priors.oracle import OraclePrior
+from tests.support.oracle import OraclePrior
 from tests.support.training import make_oracle_prior
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.priors.oracle import OraclePrior
 from dreamfusion3d.training.distillation import distill_field
+from tests.support.oracle import OraclePrior
 from tests.support.training import VSD, distill_oracle, distillation_config, make_field, same_parameters
 
 

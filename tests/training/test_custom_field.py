@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from dreamfusion3d.core.config import Config, override_config
 from dreamfusion3d.pipelines.surface_extraction import extract_surface
-from dreamfusion3d.priors.oracle import OraclePrior
+from tests.support.oracle import OraclePrior
 from dreamfusion3d.priors.view_prompts import encode_prompts
 from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects
 from dreamfusion3d.training.distillation import distill_field

@@ -13,11 +13,11 @@ import torch
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.fields.initialization import FieldInit
 from dreamfusion3d.fields.nerf import NerfField
-from dreamfusion3d.priors.oracle import OraclePrior
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
 from dreamfusion3d.rendering.volume import RenderSettings, render_field_with_aux
 from dreamfusion3d.training.loop import remaining_steps
 from dreamfusion3d.training.regularizers import regularizers
+from tests.support.oracle import OraclePrior
 from tests.support.training import (
     IMAGE_SIZE,
     NUM_STEPS,

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.memory.step_plan import StepPlan
-from dreamfusion3d.priors.oracle import OraclePrior
 from dreamfusion3d.training.checkpoint import OptimizationState
 from dreamfusion3d.training.loop import OptimizationLoop, Step, StepLosses, make_field_optimizer
+from tests.support.oracle import OraclePrior
 from tests.support.training import VSD, NanPrior, distill_oracle, make_field, make_generator
 
 LR_HASHGRID, LR_MLP, NUM_STEPS = 0.1, 0.02, 12

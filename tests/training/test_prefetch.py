@@ -10,13 +10,13 @@ import torch
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
 from dreamfusion3d.memory.step_plan import StepPlan
-from dreamfusion3d.priors.oracle import OraclePrior
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
 from dreamfusion3d.rendering.tiled import render_field_tiled
 from dreamfusion3d.rendering.volume import RenderSettings, render_field_with_aux, sample_camera_rays_async
 from dreamfusion3d.training import distillation
 from dreamfusion3d.training.loop import StepLosses
 from dreamfusion3d.training.prefetch import Prefetcher
+from tests.support.oracle import OraclePrior
 from tests.support.training import (
     NanPrior,
     distill_oracle,

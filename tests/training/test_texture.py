@@ -16,11 +16,11 @@ from dreamfusion3d.evaluation.ground_truth import ground_truth_mesh, palette_ind
 from dreamfusion3d.fields.texture_field import TextureField, constant_color
 from dreamfusion3d.mesh.simplify import simplify
 from dreamfusion3d.mesh.tangents import vertex_normals
-from dreamfusion3d.priors.oracle import OraclePrior
 from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, sample_objects_for_spec
 from dreamfusion3d.training import loop
 from dreamfusion3d.training.loop import Step
 from dreamfusion3d.training.texture import distill_texture, with_refine_t_range, with_retexture_t_range
+from tests.support.oracle import OraclePrior
 from tests.support.training import TEXTURE_SETTINGS, make_generator, same_parameters
 
 SPEC = ObjectSpec("mushroom", "red", option=False)

@@ -1,29 +1,33 @@
 """Settings of a run: the schema, the presets, and how values are set."""
 
-from dreamfusion3d.core.config.resolve import MAX_CONFIG_BYTES as MAX_CONFIG_BYTES
-from dreamfusion3d.core.config.resolve import check_choice as check_choice
-from dreamfusion3d.core.config.resolve import check_config as check_config
-from dreamfusion3d.core.config.resolve import config_from_dict as config_from_dict
-from dreamfusion3d.core.config.resolve import config_to_dict as config_to_dict
-from dreamfusion3d.core.config.resolve import did_you_mean as did_you_mean
-from dreamfusion3d.core.config.resolve import guidance_names as guidance_names
-from dreamfusion3d.core.config.resolve import override_config as override_config
-from dreamfusion3d.core.config.resolve import resolve_config as resolve_config
-from dreamfusion3d.core.config.resolve import setting_types as setting_types
-from dreamfusion3d.core.config.schema import BUILTIN_GUIDANCES as BUILTIN_GUIDANCES
-from dreamfusion3d.core.config.schema import GUIDANCE_GROUP as GUIDANCE_GROUP
-from dreamfusion3d.core.config.schema import QUALITIES as QUALITIES
-from dreamfusion3d.core.config.schema import QUALITY_PRESETS as QUALITY_PRESETS
-from dreamfusion3d.core.config.schema import RECONSTRUCTION_QUALITY_PRESETS as RECONSTRUCTION_QUALITY_PRESETS
-from dreamfusion3d.core.config.schema import Config as Config
-from dreamfusion3d.core.config.schema import FieldConfig as FieldConfig
-from dreamfusion3d.core.config.schema import FormatName as FormatName
-from dreamfusion3d.core.config.schema import GuidanceConfig as GuidanceConfig
-from dreamfusion3d.core.config.schema import LossConfig as LossConfig
-from dreamfusion3d.core.config.schema import MeshConfig as MeshConfig
-from dreamfusion3d.core.config.schema import OptimConfig as OptimConfig
-from dreamfusion3d.core.config.schema import PriorConfig as PriorConfig
-from dreamfusion3d.core.config.schema import PromptConfig as PromptConfig
-from dreamfusion3d.core.config.schema import ReconstructionConfig as ReconstructionConfig
-from dreamfusion3d.core.config.schema import RenderConfig as RenderConfig
-from dreamfusion3d.core.config.schema import TextureConfig as TextureConfig
+from dreamfusion3d.core.config.resolve import (
+    MAX_CONFIG_BYTES as MAX_CONFIG_BYTES,
+    check_choice as check_choice,
+    check_config as check_config,
+    config_from_dict as config_from_dict,
+    config_to_dict as config_to_dict,
+    did_you_mean as did_you_mean,
+    guidance_names as guidance_names,
+    override_config as override_config,
+    resolve_config as resolve_config,
+    setting_types as setting_types,
+)
+from dreamfusion3d.core.config.schema import (
+    BUILTIN_GUIDANCES as BUILTIN_GUIDANCES,
+    GUIDANCE_GROUP as GUIDANCE_GROUP,
+    QUALITIES as QUALITIES,
+    QUALITY_PRESETS as QUALITY_PRESETS,
+    RECONSTRUCTION_QUALITY_PRESETS as RECONSTRUCTION_QUALITY_PRESETS,
+    Config as Config,
+    FieldConfig as FieldConfig,
+    FormatName as FormatName,
+    GuidanceConfig as GuidanceConfig,
+    LossConfig as LossConfig,
+    MeshConfig as MeshConfig,
+    OptimConfig as OptimConfig,
+    PriorConfig as PriorConfig,
+    PromptConfig as PromptConfig,
+    ReconstructionConfig as ReconstructionConfig,
+    RenderConfig as RenderConfig,
+    TextureConfig as TextureConfig,
+)

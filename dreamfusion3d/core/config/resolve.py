@@ -97,12 +97,8 @@ def override_config(config: Config, values: Mapping[str, Any]) -> Config:
 
 def setting_types() -> dict[str, Any]:
     """Return the type of every setting by its dotted key."""
-    sections = typing.get_type_hints(Config)
-    return {
-        f"{section}.{name}": annotation
-        for section, cls in sections.items()
-        for name, annotation in typing.get_type_hints(cls).items()
-    }
+    hints, sections = typing.get_type_hints, typing.get_type_hints(Config)
+    return {f"{section}.{name}": kind for section, cls in sections.items() for name, kind in hints(cls).items()}
 
 
 def check_config(config: Config) -> None:
@@ -112,9 +108,12 @@ def check_config(config: Config) -> None:
         for field in dataclasses.fields(section_config):
             if "low" not in field.metadata:
                 continue
-            value, low, high = (getattr(section_config, field.name), field.metadata["low"], field.metadata["high"])
+            value, key = getattr(section_config, field.name), f"{section.name}.{field.name}"
             for number in value if isinstance(value, tuple) else (value,):
-                _check_range(number, low, high, f"{section.name}.{field.name}")
+                if number < (low := field.metadata["low"]):
+                    raise SettingError(key, f"is too small; the minimum is {low:,}", str(number))
+                if number > (high := field.metadata["high"]):
+                    raise SettingError(key, f"is too large; the maximum is {high:,}", str(number))
     if config.guidance.type not in (guidances := guidance_names(config.guidance.type)):
         raise SettingError("guidance.type", f"is not one of {', '.join(guidances)}", repr(config.guidance.type))
     if config.optim.antipodal and config.optim.num_views % 2:
@@ -130,16 +129,8 @@ def check_config(config: Config) -> None:
 
 def guidance_names(name: str | None = None) -> tuple[str, ...]:
     """Return the values of ``guidance.type``; installed packages are not searched if ``name`` is built in."""
-    return (
-        BUILTIN_GUIDANCES if name in BUILTIN_GUIDANCES else (*BUILTIN_GUIDANCES, *plugins.plugin_names(GUIDANCE_GROUP))
-    )
-
-
-def _check_range(value: int | float, low: int | float, high: int | float, key: str) -> None:
-    if value < low:
-        raise SettingError(key, f"is too small; the minimum is {low:,}", str(value))
-    if value > high:
-        raise SettingError(key, f"is too large; the maximum is {high:,}", str(value))
+    installed = [] if name in BUILTIN_GUIDANCES else plugins.plugin_names(GUIDANCE_GROUP)
+    return (*BUILTIN_GUIDANCES, *installed)
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
@@ -251,8 +242,7 @@ def _parse_tuple(value: Any, item_types: tuple[Any, ...], key: str) -> tuple[Any
     if not isinstance(value, (list, tuple)):
         raise SettingError(key, "is not a list; separate its values with commas", reprlib.repr(value))
     if len(item_types) == 2 and item_types[1] is Ellipsis:
-        items = [_parse_value(v, item_types[0], key) for v in value]
-        return tuple(dict.fromkeys(items))
+        return tuple(dict.fromkeys(_parse_value(v, item_types[0], key) for v in value))
     if len(value) != len(item_types):
         raise SettingError(key, f"needs {len(item_types)} values, not {len(value)}")
     return tuple(_parse_value(v, k, key) for v, k in zip(value, item_types, strict=True))

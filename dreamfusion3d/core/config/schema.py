@@ -159,9 +159,7 @@ class ReconstructionConfig:
     num_novel_views: int = _bounded(2, 1, 64)  # such renders at a time
     semantic_encoder: Literal["none", "embedded", "clip"] = "none"  # image encoder of the semantic loss (DietNeRF)
     semantic_weight: float = _bounded(0.01, 0.0, 1e3)  # weight of the semantic loss; the prior's is guidance.weight
-    semantic_end_fraction: float = _bounded(
-        0.5, 0.0, 1.0
-    )  # fraction of the steps with it; then only the photos are fitted
+    semantic_end_fraction: float = _bounded(0.5, 0.0, 1.0)  # fraction of the steps with the semantic loss
     clip_model: str | None = None  # folder or hub id of the CLIP model, for the encoder clip
 
 

@@ -41,8 +41,7 @@ class Conditioner(nn.Module):
 
     def __init__(self, vocabulary: list[str], width: int) -> None:
         super().__init__()
-        self.vocabulary = list(vocabulary)
-        self.width = width
+        self.vocabulary, self.width = list(vocabulary), width
         self.camera_conditioned = True  # False if trained on images without cameras
         self._token_ids = {token: i + 1 for i, token in enumerate(self.vocabulary)}
         self.embedding = nn.EmbeddingBag(len(vocabulary) + 1, width, mode="sum")
@@ -94,13 +93,11 @@ class Conditioner(nn.Module):
         return text + camera + self.joint(torch.cat([text, camera], -1))
 
     def save(self, folder: Path) -> None:
-        """Save the settings and weights to ``folder``."""
         config: dict[str, object] = {"vocabulary": self.vocabulary, "width": self.width}
         save_module(self, folder, config if self.camera_conditioned else {**config, "cameras": False})
 
     @classmethod
     def load(cls, folder: Path) -> Conditioner:
-        """Load what ``save`` wrote."""
         config = read_module_config(folder)
         model = cls(config["vocabulary"], config["width"])
         model.camera_conditioned = bool(config.get("cameras", True))
@@ -110,14 +107,6 @@ class Conditioner(nn.Module):
 def camera_features(azimuth_deg: Float[Tensor, " b"], elevation_deg: Float[Tensor, " b"]) -> Float[Tensor, "b 12"]:
     """Return sines and cosines of 1..4 times the azimuth and 1..2 times the elevation."""
     azimuth, elevation = torch.deg2rad(azimuth_deg)[:, None], torch.deg2rad(elevation_deg)[:, None]
-    azimuth_multiples = torch.arange(1, 5, device=azimuth.device)
-    elevation_multiples = torch.arange(1, 3, device=azimuth.device)
-    return torch.cat(
-        [
-            torch.sin(azimuth * azimuth_multiples),
-            torch.cos(azimuth * azimuth_multiples),
-            torch.sin(elevation * elevation_multiples),
-            torch.cos(elevation * elevation_multiples),
-        ],
-        -1,
-    )
+    a = azimuth * torch.arange(1, 5, device=azimuth.device)
+    e = elevation * torch.arange(1, 3, device=azimuth.device)
+    return torch.cat([a.sin(), a.cos(), e.sin(), e.cos()], -1)

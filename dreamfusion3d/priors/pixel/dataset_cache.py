@@ -66,10 +66,8 @@ def _render_shards(paths: list[Path], num_objects: int, views: int, seed: int, w
     num_rendered = context.Value("q", 0)
     pool = ProcessPoolExecutor(workers, context, _init_worker, (num_rendered,))
     try:
-        jobs = {
-            pool.submit(_render_shard_in_worker, path, num_objects, views, shard_seed)
-            for path, shard_seed in zip(paths, seeds, strict=True)
-        }
+        shards = zip(paths, seeds, strict=True)
+        jobs = {pool.submit(_render_shard_in_worker, path, num_objects, views, s) for path, s in shards}
         while jobs:
             finished, jobs = wait(jobs, timeout=0.5)
             for job in finished:

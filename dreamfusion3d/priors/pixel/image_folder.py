@@ -150,11 +150,8 @@ def read_image_metadata(folder: Path) -> list[ImageRecord]:
         raise InputError(f"{folder} has no {METADATA_FILE}; add one with {_ADVICE}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}); save it as UTF-8 text") from None
-    records = [
-        _parse_record(folder, f"line {number} of {path}", raw)
-        for number, raw in enumerate(text.split("\n"), 1)
-        if raw.strip()
-    ]
+    lines = enumerate(text.split("\n"), 1)
+    records = [_parse_record(folder, f"line {number} of {path}", line) for number, line in lines if line.strip()]
     if not records:
         raise InputError(f"{path} is empty; add {_ADVICE}")
     return records

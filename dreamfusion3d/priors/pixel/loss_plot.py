@@ -40,12 +40,10 @@ def plot_training_log(log_path: Path, out: Path) -> None:
     (x0, x1), (y0, y1) = ((min(v), max(v)) for v in ([p[0] for p in points], [math.log10(p[1]) for p in points]))
 
     def to_pixels(num_images: float, loss: float) -> tuple[float, float]:
-        x_fraction = (num_images - x0) / max(x1 - x0, 1e-9)
-        y_fraction = (math.log10(loss) - y0) / max(y1 - y0, 1e-9)
-        return (
-            _LEFT + x_fraction * (PLOT_SIZE[0] - _LEFT - _RIGHT),
-            PLOT_SIZE[1] - _BOTTOM - y_fraction * (PLOT_SIZE[1] - _TOP - _BOTTOM),
-        )
+        x = (num_images - x0) / max(x1 - x0, 1e-9)
+        y = (math.log10(loss) - y0) / max(y1 - y0, 1e-9)
+        width, height = PLOT_SIZE[0] - _LEFT - _RIGHT, PLOT_SIZE[1] - _TOP - _BOTTOM
+        return _LEFT + x * width, PLOT_SIZE[1] - _BOTTOM - y * height
 
     for k in range(5):
         loss, num_images = 10 ** (y0 + (y1 - y0) * k / 4), x0 + (x1 - x0) * k / 4

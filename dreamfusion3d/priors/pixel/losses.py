@@ -38,17 +38,14 @@ class PixelPriorNetworks(nn.Module):
 
     def __init__(self, unet: UNet2DModel, conditioner: Conditioner, scene: SceneVolume) -> None:
         super().__init__()
-        self.unet = unet
-        self.conditioner = conditioner
-        self.scene = scene
+        self.unet, self.conditioner, self.scene = unet, conditioner, scene
 
     def predict_scene(
         self, batch: TrainingBatch, prompt_dropped: Tensor
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b v z y x"], Float[Tensor, "b p 3"]]:
         """Return the prompt vector, scene volume and palette for every image, unconditional where dropped."""
-        prompts: list[list[str]] = [
-            [] if is_dropped else tokens for tokens, is_dropped in zip(batch.tokens, prompt_dropped, strict=True)
-        ]
+        rows = zip(batch.tokens, prompt_dropped, strict=True)
+        prompts: list[list[str]] = [[] if is_dropped else tokens for tokens, is_dropped in rows]
         conditioner = self.conditioner
         text = conditioner.embed([conditioner.token_ids(tokens) for tokens in prompts])
         volumes = self.scene(conditioner.embed([conditioner.shape_token_ids(tokens) for tokens in prompts]))
@@ -85,9 +82,8 @@ def sample_step_randomness(
         noise = torch.randn(shape, generator=generator_on_device(generator, device), device=device)
     prompt_dropped = torch.rand(num_objects, generator=generator) < dropout
     size = height // SCENE_DOWNSCALE, width // SCENE_DOWNSCALE
-    return StepRandomness(
-        prompt_dropped, sample_jitter(num_objects * views, *size, generator=generator, device=device), timestep, noise
-    )
+    jitter = sample_jitter(num_objects * views, *size, generator=generator, device=device)
+    return StepRandomness(prompt_dropped, jitter, timestep, noise)
 
 
 @dataclass(frozen=True)
@@ -144,10 +140,9 @@ def losses_from_prediction(
     and Ho, arXiv 2202.00512, section 4), clamped to ``MAX_IMAGE_WEIGHT`` (as in Hang et al., arXiv 2303.09556).
     """
     views, device = batch.images.shape[1], noisy_images.x0.device
-    target, target_shading = denoising_targets(
-        batch, noisy_images.x0, noisy_images.noise, noisy_images.alpha, noisy_images.sigma
-    )
-    weight = noisy_images.sigma.pow(-2).clamp(max=MAX_IMAGE_WEIGHT)
+    alpha, sigma = noisy_images.alpha, noisy_images.sigma
+    target, target_shading = denoising_targets(batch, noisy_images.x0, noisy_images.noise, alpha, sigma)
+    weight = sigma.pow(-2).clamp(max=MAX_IMAGE_WEIGHT)
     has_prompt = ~randomness.prompt_dropped.repeat_interleave(views).view(-1, 1, 1, 1).to(device)
     shading = RESIDUAL_WEIGHT * (has_prompt * weight * (2 * predicted.residual).square()).mean()
     if target_shading is not None:
@@ -164,21 +159,11 @@ def scene_loss(
     colors: Float[Tensor, "b p 3"],
     batch: TrainingBatch,
 ) -> Float[Tensor, ""]:
-    """Compute the loss of the scene volumes and palettes: the prediction for images of pure noise."""
-    return scene_render_loss(volumes, scene_images, colors, batch) + PALETTE_WEIGHT * palette_loss(model, batch)
+    """Compute the loss of the scene volumes and palettes: the prediction for images of pure noise.
 
-
-def scene_render_loss(
-    volumes: Float[Tensor, "b v z y x"],
-    scene_images: Float[Tensor, "b c h w"],
-    colors: Float[Tensor, "b p 3"],
-    batch: TrainingBatch,
-) -> Tensor:
-    """Compare the scene's renders with the mean over each object's peers.
-
-    The mean has the same expectation as the object's own images and less noise. Where the batch knows the occupancy
-    of an object, the voxels are supervised too: images do not constrain what no camera sees, so a jug would stay
-    filled to its brim.
+    The scene's renders are compared with the mean over each object's peers, which has the same expectation as the
+    object's own images and less noise. Where the batch knows the occupancy of an object, the voxels are supervised
+    too: images do not constrain what no camera sees, so a jug would stay filled to its brim.
     """
     device = scene_images.device
 
@@ -195,7 +180,7 @@ def scene_render_loss(
     if batch.peer_shading:
         shading_error = 2 * (shading - downscaled_mean(batch.peer_shading))
         error = error + SHADING_WEIGHT * shading_error.square().mean()
-    return error
+    return error + PALETTE_WEIGHT * palette_loss(model, batch)
 
 
 def palette_loss(model: PixelPriorNetworks, batch: TrainingBatch) -> Tensor:

@@ -56,9 +56,7 @@ class PixelPrior:
     and volume of its scene. A prior trained on images without cameras is not ``camera_conditioned`` and denoises
     each image alone.
 
-    Args:
-        mixed_precision: Use bfloat16 where the device supports it.
-        cuda_graph: Run the U-Net as a CUDA graph (``cuda_graph.py``).
+    ``mixed_precision`` uses bfloat16 where the device supports it; ``cuda_graph`` runs the U-Net as a CUDA graph.
     """
 
     def __init__(
@@ -70,9 +68,7 @@ class PixelPrior:
         mixed_precision: bool = True,
         cuda_graph: bool = False,
     ) -> None:
-        self.name = name
-        self.device = torch.device(device)
-        self.mixed_precision = mixed_precision
+        self.name, self.device, self.mixed_precision = name, torch.device(device), mixed_precision
         unet, conditioner, scene, alpha_bar = _load_networks(folder)
         # the stubs of Module.to know memory_format only as a keyword of a single tensor
         unet = unet.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -93,7 +89,7 @@ class PixelPrior:
     def check_prompt(self, prompt: str) -> list[str]:
         prompt_tokens = self._tokenize(prompt)
         parsed = prompt_tokens.parsed
-        if not prompt_tokens.has_known_tokens:
+        if not prompt_tokens.tokens:
             raise InputError(
                 f"the prior '{self.name}' knows no noun in {prompt!r}; it knows: {self._describe_vocabulary()}. "
                 "Use one of these, or choose another prior with --prior FOLDER"
@@ -172,7 +168,6 @@ class PixelPrior:
         return tokenize_prompt(prompt, self._vocabulary, self.text_encoder)
 
     def _describe_vocabulary(self) -> str:
-        """List all categories and some of the words, for error messages."""
         categories, words = vocabulary_categories(self.conditioner.vocabulary), vocabulary_words(self._vocabulary)
         more = f" and {len(words) - MAX_LISTED_WORDS} more" if len(words) > MAX_LISTED_WORDS else ""
         word_list = f"the words {', '.join(words[:MAX_LISTED_WORDS])}{more}" if words else ""
@@ -202,9 +197,8 @@ def _load_networks(folder: Path) -> tuple[torch.nn.Module, Conditioner, SceneVol
 
     _check_complete(folder)
     with _report_damage(f"the prior in {folder}", folder):
-        unet = UNet2DModel.from_pretrained(
-            folder / "unet", use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
-        )
+        options = {"local_files_only": True, "torch_dtype": torch.float32}
+        unet = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, **options)
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
         if unet.config.out_channels != OUT_CHANNELS * UNSHUFFLE_FACTOR**2:
             raise InputError(
@@ -236,9 +230,8 @@ def _report_damage(what: str, folder: Path) -> Iterator[None]:
 
 def _check_complete(folder: Path) -> None:
     if not folder.is_dir():
-        raise InputError(
-            f"there is no prior folder {folder}; {_advice(folder)}, or name a model on the hub as owner/name"
-        )
+        advice = f"{_advice(folder)}, or name a model on the hub as owner/name"
+        raise InputError(f"there is no prior folder {folder}; {advice}")
     for part in ("model_index.json", "scheduler/scheduler_config.json", "unet/config.json", *WEIGHT_FILES):
         if not (folder / part).is_file():
             raise InputError(f"the folder {folder} is not a pixel prior: {part} is missing; {_advice(folder)}")

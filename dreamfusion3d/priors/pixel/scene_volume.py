@@ -49,22 +49,13 @@ class SceneVolume(nn.Module):
         super().__init__()
         self.width, self.channels = width, tuple(channels)
         wide, middle, narrow = channels
-        self.code = nn.Sequential(
-            nn.Linear(width, 512), nn.SiLU(), nn.Linear(512, 512), nn.SiLU(), nn.Linear(512, wide * 4**3)
-        )
+        hidden = nn.Linear(width, 512), nn.SiLU(), nn.Linear(512, 512), nn.SiLU()
+        self.code = nn.Sequential(*hidden, nn.Linear(512, wide * 4**3))
         self.palette = nn.Sequential(nn.Linear(width, 256), nn.SiLU(), nn.Linear(256, 3 * PALETTE_SIZE))
-        self.layers = nn.ModuleList(
-            [
-                nn.Conv3d(wide, wide, 3, padding=1),
-                nn.Conv3d(wide, middle, 3, padding=1),
-                nn.Conv3d(middle, narrow, 3, padding=1),
-                nn.Conv3d(narrow, narrow, 3, padding=1),
-            ]
-        )
+        sizes = (wide, wide), (wide, middle), (middle, narrow), (narrow, narrow)
+        self.layers = nn.ModuleList(nn.Conv3d(*channels, 3, padding=1) for channels in sizes)
         self.last = nn.ConvTranspose3d(narrow, 4 + PALETTE_SIZE, 2, stride=2)
-        self.maps = nn.Parameter(
-            0.3 * torch.randn(NUM_PATTERN_MAPS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION)
-        )
+        self.maps = nn.Parameter(0.3 * torch.randn(NUM_PATTERN_MAPS, *[OCCUPANCY_RESOLUTION] * 3))
         self.mix = nn.Linear(width, PALETTE_SIZE * NUM_PATTERN_MAPS)
 
     def colors(self, text: Float[Tensor, "g d"]) -> Float[Tensor, "g p 3"]:
@@ -80,22 +71,18 @@ class SceneVolume(nn.Module):
         x = F.silu(third(F.interpolate(x, scale_factor=2.0)))
         x = x + F.silu(fourth(x))
         density, light, color_logits = self.last(x).split([1, 3, PALETTE_SIZE], 1)
-        pattern = torch.einsum(
-            "gpm,mzyx->gpzyx", self.mix(shape).unflatten(1, (PALETTE_SIZE, NUM_PATTERN_MAPS)), self.maps
-        )
+        mix = self.mix(shape).unflatten(1, (PALETTE_SIZE, NUM_PATTERN_MAPS))
+        pattern = torch.einsum("gpm,mzyx->gpzyx", mix, self.maps)
         return torch.cat([density, (color_logits + pattern).float().softmax(1).to(x.dtype), light], 1)
 
     def unflatten_volumes(self, volumes: Float[Tensor, "g n"]) -> Float[Tensor, "g v z y x"]:
-        """Restore volumes from flattened rows."""
-        return volumes.unflatten(1, (VOLUME_CHANNELS, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION))
+        return volumes.unflatten(1, (VOLUME_CHANNELS, *[OCCUPANCY_RESOLUTION] * 3))
 
     def save(self, folder: Path) -> None:
-        """Save the settings and weights to ``folder``."""
         save_module(self, folder, {"width": self.width, "channels": list(self.channels)})
 
     @classmethod
     def load(cls, folder: Path) -> SceneVolume:
-        """Load what ``save`` wrote."""
         config = read_module_config(folder)
         return load_weights(cls(config["width"], tuple(config["channels"])), folder)
 
@@ -150,12 +137,8 @@ def sample_initial_volume(
     """
     axis = torch.linspace(-1, 1, resolution, device=volume.device)
     points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
-    sampled = F.grid_sample(
-        volume[None, : 1 + PALETTE_SIZE].float(),
-        points[None] / OCCUPANCY_EXTENT,
-        align_corners=False,
-        padding_mode="border",
-    )[0]
+    channels, grid = volume[None, : 1 + PALETTE_SIZE].float(), points[None] / OCCUPANCY_EXTENT
+    sampled = F.grid_sample(channels, grid, align_corners=False, padding_mode="border")[0]
     inside = (points.abs() < OCCUPANCY_EXTENT).all(-1)
     density = _DENSITY_SCALE * F.softplus(sampled[0] - _DENSITY_SHIFT) * inside
     return density, torch.einsum("pxyz,pc->xyzc", sampled[1:], colors)
@@ -170,9 +153,8 @@ def _render_volume(
     if jitter is None:
         jitter = torch.full(shape, 0.5, device=device)
     sample_position = torch.arange(SAMPLES_PER_RAY, device=device)[:, None, None] + jitter
-    depth = cameras.distance[:, None, None, None] + (sample_position / SAMPLES_PER_RAY - 0.5) * (
-        SAMPLES_PER_RAY * step
-    )  # (b s h w)
+    from_center = (sample_position / SAMPLES_PER_RAY - 0.5) * (SAMPLES_PER_RAY * step)
+    depth = cameras.distance[:, None, None, None] + from_center  # (b s h w)
     points = origins[:, None] + depth[..., None] * directions[:, None]
     sampled = grid_sample_3d(volumes, (points / OCCUPANCY_EXTENT).flatten(1, 3))
     sampled = sampled.unflatten(2, points.shape[1:4])  # (b v s h w)

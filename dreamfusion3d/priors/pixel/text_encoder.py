@@ -56,7 +56,6 @@ class SpecPredictor(Protocol):
 
     def predict_specs(self, sentences: Sequence[str]) -> list[SpecPrediction]:
         """Predict the spec of each sentence."""
-        ...
 
 
 class PromptTextEncoder(nn.Module):
@@ -106,7 +105,6 @@ class PromptTextEncoder(nn.Module):
         return out
 
     def save(self, folder: Path) -> None:
-        """Save the settings and weights to ``folder``."""
         values = {SLOT_KEYS[name]: options for name, options in self.slot_values.items()}
         config = {"values": values, "width": self.width, "layers": self.layers, "buckets": self.num_buckets}
         save_module(self, folder, config)
@@ -133,12 +131,7 @@ def _spec_from_slots(chosen: dict[str, str]) -> ObjectSpec | None:
         return None
     category = CATEGORIES[chosen["category"]]
     count = min(category.counts, key=lambda c: abs(c - int(chosen["count"])))
-    return ObjectSpec(
-        category.name,
-        chosen["color"],
-        chosen["second_color"],
-        count,
-        chosen["size"],
-        chosen["material"] if chosen["material"] in category.materials else "plain",
-        bool(category.option_words) and chosen["option"] == "True",
-    )
+    colors, size = (chosen["color"], chosen["second_color"]), chosen["size"]
+    material = chosen["material"] if chosen["material"] in category.materials else "plain"
+    option = bool(category.option_words) and chosen["option"] == "True"
+    return ObjectSpec(category.name, *colors, count, size, material, option)

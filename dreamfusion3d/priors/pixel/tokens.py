@@ -21,13 +21,8 @@ class PromptTokens:
     """A prompt as tokens of a prior's vocabulary."""
 
     parsed: ParsedPrompt
-    tokens: list[str]  # may include unknown ones, beside known ones
+    tokens: list[str]  # empty if the prior knows nothing that the prompt names
     ignored_words: list[str]
-
-    @property
-    def has_known_tokens(self) -> bool:
-        """Whether the prompt names anything that the prior knows."""
-        return bool(self.tokens)
 
 
 def tokenize_caption(caption: str) -> list[str]:

@@ -20,14 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dreamfusion3d.core.files import atomic_write, write_json
+from dreamfusion3d.core.optimizers import adam_tensors, restore_adam
 from dreamfusion3d.priors.pixel.losses import PixelPriorNetworks
 from dreamfusion3d.priors.pixel.train_blocks import TrainStepContext, backward_in_chunks, step_losses
-from dreamfusion3d.priors.pixel.train_planner import (
-    TrainStepPlan,
-    default_train_chains,
-    is_default_plan,
-    plan_train_steps,
-)
+from dreamfusion3d.priors.pixel.train_planner import TrainStepPlan, default_train_chain, plan_train_steps
 from dreamfusion3d.priors.pixel.train_state import BatchFunction, PriorTrainConfig, PriorTrainState, PriorTrainStep
 from dreamfusion3d.priors.pixel.unet import build_scheduler, install_view_attention
 from dreamfusion3d.procedural.dataset import TrainingBatch
@@ -50,14 +46,9 @@ def train_pixel_prior(
 ) -> Iterator[PriorTrainStep]:
     """Train for ``steps`` more steps or ``max_seconds``, whichever ends first, yielding after each step.
 
-    A step that runs out of memory is repeated in smaller chunks, with the same gradient.
-
-    Args:
-        cooldown_fraction: Last part of the run, over which the learning rate falls linearly to zero. Most of what
-            separates the final weights from better ones is the noise of a constant rate.
-        compile_unet: Compile the U-Net with ``torch.compile``.
-        memory_budget: Bytes to plan for, or None to start with whole steps.
-        on_plan: Called with the chosen plans if there is a budget.
+    A step that runs out of memory is repeated in smaller chunks, with the same gradient. With a ``memory_budget`` in
+    bytes the chunks are planned, and ``on_plan`` receives the plans. Over the last ``cooldown_fraction`` of the run
+    the learning rate falls linearly to zero: the noise of a constant rate separates most weights from better ones.
     """
     start_time = time.monotonic()
     config = state.config
@@ -67,16 +58,14 @@ def train_pixel_prior(
     compiled = torch.compile(state.model.unet) if compile_unet else None
     denoising = TrainStepContext(state.model, config.scene_weight, alpha_bar, attention, compiled)
     contexts = {False: denoising, True: dataclasses.replace(denoising, attention=None)}  # by ``scene_only``
-    num_objects = {
-        False: config.images_per_step // config.views_per_object,
-        True: config.scene_images_per_step // SCENE_VIEWS_PER_OBJECT,
-    }
     num_views = {False: config.views_per_object, True: SCENE_VIEWS_PER_OBJECT}
+    num_images = {False: config.images_per_step, True: config.scene_images_per_step}
+    num_objects = {scene_only: num_images[scene_only] // views for scene_only, views in num_views.items()}
     if memory_budget is None:
-        chains = default_train_chains(num_objects[False], num_objects[True], device)
+        chains = {scene_only: default_train_chain(n, device) for scene_only, n in num_objects.items()}
     else:
         chains = plan_train_steps(state, make_batch, memory_budget, contexts, num_objects, num_views)
-        on_plan(chains.as_dict())
+        on_plan({"pictures": chains[False].current.as_dict(), "scene": chains[True].current.as_dict()})
     for iteration in range(steps):
         fraction_done = max(iteration / steps, (time.monotonic() - start_time) / max_seconds)
         if fraction_done >= 1:
@@ -86,7 +75,7 @@ def train_pixel_prior(
         batch = make_batch(num_objects[scene_only], num_views[scene_only], generator)
         context = dataclasses.replace(contexts[scene_only], joint=joint_draw >= config.single_view_fraction)
         start = generator.get_state()
-        chain = chains.select(scene_only)
+        chain = chains[scene_only]
         # the U-Net's own warmup begins when its training does
         steps_since_start = state.step - (config.scene_steps if state.step >= config.scene_steps else 0)
         # short runs warm up faster
@@ -103,9 +92,8 @@ def train_pixel_prior(
         if math.isfinite(value) and math.isfinite(float(norm)):
             state.optimizer.step()
             state.step += 1
-            num_images = config.scene_images_per_step if scene_only else config.images_per_step
-            state.images_seen += num_images
-            _update_ema(state, num_images)
+            state.images_seen += num_images[scene_only]
+            _update_ema(state, num_images[scene_only])
         yield PriorTrainStep(state.step, state.images_seen, value, float(norm), scene_only, chain.take_warnings())
 
 
@@ -118,7 +106,7 @@ def _compute_gradient(
 ) -> float:
     """Accumulate the gradient of a step into the parameters and return its loss."""
     randomness = context.sample_randomness(batch, config.prompt_dropout, generator)
-    if not is_default_plan(plan):
+    if not plan.is_default:
         return backward_in_chunks(context, batch, randomness, plan.num_chunks, plan.schedule)
     loss = step_losses(context, batch, randomness).total(config.scene_weight)
     loss.backward()
@@ -136,9 +124,8 @@ def validation_loss(
     generator = torch.Generator().manual_seed(seed)
     values = []
     for batch in batches:
-        image_loss = step_losses(
-            context, batch, context.sample_randomness(batch, config.prompt_dropout, generator)
-        ).image
+        randomness = context.sample_randomness(batch, config.prompt_dropout, generator)
+        image_loss = step_losses(context, batch, randomness).image
         assert image_loss is not None
         values.append(float(image_loss))
     return sum(values) / len(values)
@@ -164,10 +151,8 @@ def save_pixel_prior(state: PriorTrainState, folder: Path, **record: object) -> 
     state.ema_model.conditioner.save(folder / "conditioner")
     state.ema_model.scene.save(folder / "scene")
     build_scheduler().save_pretrained(folder / "scheduler")
-    write_json(
-        folder / "training.json",
-        {"pictures": state.images_seen, "steps": state.step, "config": asdict(state.config), **record},
-    )
+    counts = {"pictures": state.images_seen, "steps": state.step}
+    write_json(folder / "training.json", {**counts, "config": asdict(state.config), **record})
     write_json(
         folder / "model_index.json",
         {
@@ -184,8 +169,7 @@ def save_checkpoint(state: PriorTrainState, path: Path) -> None:
     """Save the whole training state as one safetensors file."""
     tensors = {f"model.{k}": v for k, v in state.model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in state.ema_model.state_dict().items()}
-    for i, moments in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimiser.{i}.{name}": v for name, v in moments.items()}
+    tensors |= {f"optimiser.{k}": v for k, v in adam_tensors(state.optimizer).items()}
     metadata = {"step": str(state.step), "pictures": str(state.images_seen), "time": str(int(time.time()))}
     with atomic_write(path) as temporary:
         save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata=metadata)
@@ -201,15 +185,12 @@ def load_checkpoint(state: PriorTrainState, path: Path) -> bool:
         tensors = load_file(path)
     except (FileNotFoundError, SafetensorError):
         return False
-    for name, module in (("model", state.model), ("average", state.ema_model)):
-        prefix = name + "."
-        module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimiser."):
-            _, index, name = key.split(".")
-            moments.setdefault(int(index), {})[name] = value
-    optimizer_state = state.optimizer.state_dict()
-    state.optimizer.load_state_dict({"state": moments, "param_groups": optimizer_state["param_groups"]})
+
+    def with_prefix(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    state.model.load_state_dict(with_prefix("model."))
+    state.ema_model.load_state_dict(with_prefix("average."))
+    restore_adam(state.optimizer, with_prefix("optimiser."))
     state.step, state.images_seen = int(metadata["step"]), int(metadata["pictures"])
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -72,9 +73,8 @@ def backward_in_chunks(
     total = 0.0
     for first in range(0, num_objects, chunk_size):
         rows = slice(first, min(first + chunk_size, num_objects))
-        blocks = train_step_blocks(
-            context, batch.select(rows), randomness.select(rows, views), (rows.stop - first) / num_objects
-        )
+        chunk, fraction = randomness.select(rows, views), (rows.stop - first) / num_objects
+        blocks = train_step_blocks(context, batch.select(rows), chunk, fraction)
         loss = run_checkpointed(blocks, schedule or save_all_schedule(len(blocks)), {})["loss"]
         loss.backward()
         total += float(loss.detach())
@@ -110,24 +110,19 @@ def _forward_blocks(
     context: TrainStepContext, batch: TrainingBatch, randomness: StepRandomness
 ) -> tuple[list[Block], Callable[[Activations], PixelPriorLosses]]:
     """Return the chain of a step up to its predictions, and the function that computes the losses from them."""
-    blocks = _scene_blocks(context, batch, randomness)
-    if context.attention is None:
-
-        def scene_losses(state: Activations) -> PixelPriorLosses:
-            volumes, scene_images, colors = state["volumes"], state["scene_images"], state["colors"]
-            return PixelPriorLosses(scene_loss(context.model, volumes, scene_images, colors, batch))
-
-        return blocks, scene_losses
-    noisy_images = NoisyImages.from_batch(batch, randomness, context.alpha_bar)
+    blocks, noisy_images = _scene_blocks(context, batch, randomness), None
+    if context.attention is not None:
+        noisy_images = NoisyImages.from_batch(batch, randomness, context.alpha_bar)
+        blocks += _denoising_blocks(context, batch, noisy_images)
 
     def losses(state: Activations) -> PixelPriorLosses:
-        volumes, scene_images, colors = state["volumes"], state["scene_images"], state["colors"]
-        predicted = unpack_unet_output(state["h"], scene_images)
-        return losses_from_prediction(
-            context.model, batch, randomness, noisy_images, predicted, volumes, scene_images, colors
-        )
+        scene = state["volumes"], state["scene_images"], state["colors"]
+        if noisy_images is None:
+            return PixelPriorLosses(scene_loss(context.model, *scene, batch))
+        predicted = unpack_unet_output(state["h"], state["scene_images"])
+        return losses_from_prediction(context.model, batch, randomness, noisy_images, predicted, *scene)
 
-    return [*blocks, *_denoising_blocks(context, batch, noisy_images)], losses
+    return blocks, losses
 
 
 def _scene_blocks(context: TrainStepContext, batch: TrainingBatch, randomness: StepRandomness) -> list[Block]:
@@ -167,20 +162,13 @@ def _denoising_blocks(context: TrainStepContext, batch: TrainingBatch, noisy_ima
             return {"h": network(state["h"], timestep, class_labels=state["condition"]).sample}
 
         network_blocks = [Block("unet", run_compiled, ("condition",))]
-    return [
-        Block(block.name, _with_autocast(block.run, device), block.consumes)
-        for block in (Block("input", unet_input, ("text",)), *network_blocks)
-    ]
+    blocks = Block("input", unet_input, ("text",)), *network_blocks
+    return [Block(block.name, functools.partial(_autocast, block, device), block.consumes) for block in blocks]
 
 
-def _with_autocast(
-    run: Callable[[Activations], Activations], device: torch.device
-) -> Callable[[Activations], Activations]:
-    def run_in_autocast(state: Activations) -> Activations:
-        with bfloat16_autocast(device):
-            return run(state)
-
-    return run_in_autocast
+def _autocast(block: Block, device: torch.device, state: Activations) -> Activations:
+    with bfloat16_autocast(device):
+        return block.run(state)
 
 
 def unet_blocks(unet: UNet2DModel, timestep: Tensor) -> list[Block]:

@@ -88,13 +88,10 @@ def train_prior_folder(
 
     Args:
         cache_dir: Rendered procedural objects, made if missing.
-        num_images: Images to train on in this run.
-        num_objects: Procedural objects in the cache.
         init_from: "embedded", the folder of a prior, or "scratch".
         save_minutes: Interval between checkpoints.
         compiled: Compile the U-Net on CUDA.
-        image_folder: Images of the user, in place of the procedural objects.
-        max_minutes: Limit of the training time.
+        image_folder: Images of the user, in place of ``num_objects`` procedural objects.
         memory_budget: Bytes to stay within; training.json records the chosen plans.
         config: Hyperparameters (default: those for ``device``).
     """
@@ -220,11 +217,8 @@ def _read_image_folder(folder: Path, progress: Progress) -> image_folder.ImageFo
 
 def _image_folder_data(dataset: image_folder.ImageFolderDataset) -> TrainingData:
     record = {"pictures": len(dataset.records), "objects": len(dataset.groups), "cameras": dataset.has_cameras}
-    return TrainingData(
-        lambda n, v, g: dataset.batch(n, v, generator=g),
-        samples=tuple(dataset.captions[:NUM_CAPTION_SAMPLES]),
-        record={"pictures_from": record},
-    )
+    samples = tuple(dataset.captions[:NUM_CAPTION_SAMPLES])
+    return TrainingData(lambda n, v, g: dataset.batch(n, v, generator=g), [], samples, {"pictures_from": record})
 
 
 def _initial_state(

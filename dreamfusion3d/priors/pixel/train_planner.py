@@ -13,7 +13,7 @@ from dreamfusion3d.memory import budget as amount
 from dreamfusion3d.memory.checkpoint_plan import (
     CostChain,
     RecomputeSchedule,
-    count_blocks,
+    count_recomputed,
     pareto_front,
     save_all_schedule,
 )
@@ -35,33 +35,16 @@ class TrainStepPlan:
     num_chunks: int = 1
     schedule: RecomputeSchedule | None = None
 
-
-@dataclass(frozen=True)
-class TrainFallbackChains:
-    """Fallback plans of denoising steps and of steps that train only the scene."""
-
-    denoising: FallbackChain[TrainStepPlan]
-    scene: FallbackChain[TrainStepPlan]
-
-    def select(self, scene_only: bool) -> FallbackChain[TrainStepPlan]:
-        """Return the plans for one kind of step."""
-        return self.scene if scene_only else self.denoising
-
-    def as_dict(self) -> dict[str, object]:
-        """Describe the current plans for training.json."""
-        return {"pictures": self.denoising.current.as_dict(), "scene": self.scene.current.as_dict()}
+    @property
+    def is_default(self) -> bool:
+        """Whether the plan is to take the step as a whole and recompute nothing."""
+        return self.num_chunks == 1 and self.schedule in (None, save_all_schedule(len(self.schedule or ())))
 
 
-def default_train_chains(
-    num_denoising_objects: int, num_scene_objects: int, device: torch.device
-) -> TrainFallbackChains:
+def default_train_chain(num_objects: int, device: torch.device) -> FallbackChain[TrainStepPlan]:
     """Return plans that start with the whole batch and double the number of chunks when memory runs out."""
-
-    def chain(num_objects: int) -> FallbackChain[TrainStepPlan]:
-        plans = [CostedPlan(TrainStepPlan(n), _describe_plan(n, num_objects)) for n in _chunk_counts(num_objects)]
-        return FallbackChain(plans, device)
-
-    return TrainFallbackChains(chain(num_denoising_objects), chain(num_scene_objects))
+    plans = [CostedPlan(TrainStepPlan(n), _describe_plan(n, num_objects)) for n in _chunk_counts(num_objects)]
+    return FallbackChain(plans, device)
 
 
 def _chunk_counts(num_objects: int) -> list[int]:
@@ -76,7 +59,7 @@ def plan_train_steps(
     contexts: dict[bool, TrainStepContext],
     num_objects: dict[bool, int],
     num_views: dict[bool, int],
-) -> TrainFallbackChains:
+) -> dict[bool, FallbackChain[TrainStepPlan]]:
     """Find the fastest plans that fit ``memory_budget`` bytes by profiling two small steps of each kind.
 
     Dictionaries are keyed by ``scene_only``. Raises InputError that names the smallest sufficient budget.
@@ -84,19 +67,14 @@ def plan_train_steps(
     device = next(state.model.parameters()).device
     used_bytes = amount.used_bytes(device) + _pending_bytes(state)
     plans = {
-        scene_only: _enumerate_plans(
-            state, make_batch, context, num_objects[scene_only], num_views[scene_only], used_bytes
-        )
-        for scene_only, context in contexts.items()
+        key: _enumerate_plans(state, make_batch, context, num_objects[key], num_views[key], used_bytes)
+        for key, context in contexts.items()
     }
     # select for the more demanding kind first, so that an error names its minimum
-    by_peak = sorted(plans, key=lambda scene_only: -min(plan.peak or 0 for plan in plans[scene_only]))
-    chains = {
-        scene_only: FallbackChain(select_plans(plans[scene_only], memory_budget, "a training step"), device)
-        for scene_only in by_peak
-    }
+    by_peak = sorted(plans, key=lambda key: -min(plan.peak or 0 for plan in plans[key]))
+    fitting = {key: select_plans(plans[key], memory_budget, "a training step") for key in by_peak}
     amount.enforce_budget(memory_budget, device)
-    return TrainFallbackChains(chains[False], chains[True])
+    return {key: FallbackChain(plans, device) for key, plans in fitting.items()}
 
 
 def _pending_bytes(state: PriorTrainState) -> int:
@@ -123,15 +101,11 @@ def _enumerate_plans(
         num_chunks = -(-num_objects // chunk_size)
         chain = extrapolate_chain(small, large, PROFILED_OBJECTS, chunk_size)
         for point in pareto_front(chain):
-            num_recomputed = _count_recomputed(point.schedule)
-            plans.append(
-                CostedPlan(
-                    TrainStepPlan(num_chunks, point.schedule),
-                    _describe_plan(num_chunks, num_objects, num_recomputed, len(chain)),
-                    int(base_bytes + amount.with_allocator_overhead(point.peak, context.device)),
-                    point.seconds * num_objects / chunk_size,
-                )
-            )
+            num_recomputed = count_recomputed(point.schedule)
+            description = _describe_plan(num_chunks, num_objects, num_recomputed, len(chain))
+            peak = int(base_bytes + amount.with_allocator_overhead(point.peak, context.device))
+            seconds = point.seconds * num_objects / chunk_size
+            plans.append(CostedPlan(TrainStepPlan(num_chunks, point.schedule), description, peak, seconds))
     return plans
 
 
@@ -157,18 +131,8 @@ def _batch_bytes(batch: TrainingBatch) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def _count_recomputed(schedule: RecomputeSchedule) -> int:
-    """Count the blocks that are computed more than once."""
-    return sum(0 if isinstance(node, int) else count_blocks(node) for node in schedule)
-
-
 def _describe_plan(num_chunks: int, num_objects: int, num_recomputed: int = 0, num_blocks: int = 0) -> str:
     description = f"all {num_objects} objects at once"
     if num_chunks > 1:
         description = f"{-(-num_objects // num_chunks)} of {num_objects} objects at a time"
     return f"{description}, {num_recomputed} of {num_blocks} blocks recomputed" if num_recomputed else description
-
-
-def is_default_plan(plan: TrainStepPlan) -> bool:
-    """Return whether a plan changes nothing: one chunk, no recomputation."""
-    return plan.num_chunks == 1 and plan.schedule in (None, save_all_schedule(len(plan.schedule or ())))

@@ -85,9 +85,8 @@ class PriorTrainState:
         scene_only_images = scene_only_steps * self.config.scene_images_per_step
         if num_images <= scene_only_images:
             return max(0, num_images) // self.config.scene_images_per_step
-        scene_fraction = self.config.scene_step_fraction
-        mean_images = scene_fraction * self.config.scene_images_per_step
-        mean_images += (1 - scene_fraction) * self.config.images_per_step
+        fraction = self.config.scene_step_fraction
+        mean_images = fraction * self.config.scene_images_per_step + (1 - fraction) * self.config.images_per_step
         return scene_only_steps + math.ceil((num_images - scene_only_images) / mean_images)
 
 
@@ -123,20 +122,12 @@ def train_state_from_folder(
 def _make_train_state(model: PixelPriorNetworks, config: PriorTrainConfig, device: torch.device) -> PriorTrainState:
     model = model.to(device)
     model.unet.to(memory_format=torch.channels_last)
+    camera, joint = model.conditioner.camera.parameters(), model.conditioner.joint.parameters()
     prompt_parameters = [*model.scene.parameters(), *model.conditioner.embedding.parameters()]
-    other_parameters = [
-        *model.unet.parameters(),
-        *model.conditioner.camera.parameters(),
-        *model.conditioner.joint.parameters(),
+    groups = [
+        {"params": [*model.unet.parameters(), *camera, *joint], "rate": config.learning_rate},
+        {"params": prompt_parameters, "rate": config.scene_learning_rate},
     ]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": other_parameters, "rate": config.learning_rate},
-            {"params": prompt_parameters, "rate": config.scene_learning_rate},
-        ],
-        betas=(0.9, 0.99),
-        weight_decay=config.weight_decay,
-        fused=device.type == "cuda",
-    )
-    ema_model = copy.deepcopy(model).requires_grad_(False)
-    return PriorTrainState(model, ema_model, optimizer, config)
+    fused = device.type == "cuda"
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=fused)
+    return PriorTrainState(model, copy.deepcopy(model).requires_grad_(False), optimizer, config)

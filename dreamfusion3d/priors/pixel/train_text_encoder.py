@@ -130,15 +130,9 @@ def random_spec(*, generator: torch.Generator) -> ObjectSpec:
         second_color = "default"
     if second_color != "default" and set(category.second_part_words) & set(category.option_words):
         option = True
-    return ObjectSpec(
-        category.name,
-        pick([*["natural"] * 4, *COLORS]),
-        second_color,
-        count,
-        pick(["normal"] * 4 + list(SIZES)),
-        pick(["plain"] * 2 + list(category.materials)),
-        option,
-    )
+    color, size = pick([*["natural"] * 4, *COLORS]), pick(["normal"] * 4 + list(SIZES))
+    material = pick(["plain"] * 2 + list(category.materials))
+    return ObjectSpec(category.name, color, second_color, count, size, material, option)
 
 
 def evaluate_text_encoder(model: PromptTextEncoder, *, count: int, generator: torch.Generator) -> dict[str, float]:

@@ -64,14 +64,7 @@ class ViewAttention:
     def __init__(self) -> None:
         self.views = 1
 
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-    ) -> Tensor:
+    def __call__(self, attn: Attention, hidden_states: Tensor, **_: Any) -> Tensor:
         b, c, h, w = hidden_states.shape
         groups, views = b // self.views, self.views
         x = attn.group_norm(hidden_states.flatten(2)).transpose(1, 2)  # (b hw c)
@@ -105,11 +98,8 @@ def ray_map(cameras: OrbitCameras, height: int, width: int) -> Float[Tensor, "b 
     with torch.autocast(cameras.azimuth_deg.device.type, enabled=False):  # geometry needs full precision
         origins, directions = cameras.resized(height, width).rays()
     nearest = origins - (origins * directions).sum(-1, keepdim=True) * directions
-    v, u = torch.meshgrid(
-        torch.linspace(-1, 1, height, device=origins.device),
-        torch.linspace(-1, 1, width, device=origins.device),
-        indexing="ij",
-    )
+    rows, columns = (torch.linspace(-1, 1, size, device=origins.device) for size in (height, width))
+    v, u = torch.meshgrid(rows, columns, indexing="ij")
     pixel_position = torch.stack([u, v], -1).expand(len(cameras), -1, -1, -1)
     return torch.cat([pixel_position, directions, 2 * nearest], -1).permute(0, 3, 1, 2)
 
@@ -163,12 +153,7 @@ def predict_image(
 
     The network predicts the deviation of the image from the scene's render in units of ``DEVIATION_SCALE``, at any
     noise level. It does not predict noise: the 64 numbers of a noisy 4x4 patch would fill its width and leave none
-    for the image (Li and He, arXiv 2511.13720).
-
-    Args:
-        scene_images: Renders of the prompt's scene from each camera (``render_scene_condition``).
-        colors: Palettes of the prompts.
-        condition: Outputs of the ``Conditioner``.
+    for the image (Li and He, arXiv 2511.13720). ``condition`` is the output of the ``Conditioner``.
     """
     attention.views = views
     x = pack_unet_input(x_t, scene_images, colors, cameras)
@@ -194,14 +179,11 @@ def unpack_unet_output(sample: Float[Tensor, "b n u v"], scene_images: Float[Ten
     """Add the network's output, a deviation, to the scene's render."""
     deviation = F.pixel_shuffle(sample, UNSHUFFLE_FACTOR).float()
     residual, opacity, shading = deviation.split([3, 1, PALETTE_SIZE], 1)
-    scene = F.interpolate(
-        scene_images[:, : PALETTE_SIZE + 1], scale_factor=float(SCENE_DOWNSCALE), mode="bilinear", align_corners=False
-    )
-    return ImagePrediction(
-        scene[:, :PALETTE_SIZE] + DEVIATION_SCALE / 2 * shading,
-        scene[:, PALETTE_SIZE:] + DEVIATION_SCALE * opacity,
-        DEVIATION_SCALE / 2 * residual,
-    )
+    scene, scale = scene_images[:, : PALETTE_SIZE + 1], float(SCENE_DOWNSCALE)
+    scene = F.interpolate(scene, scale_factor=scale, mode="bilinear", align_corners=False)
+    shading = scene[:, :PALETTE_SIZE] + DEVIATION_SCALE / 2 * shading
+    opacity = scene[:, PALETTE_SIZE:] + DEVIATION_SCALE * opacity
+    return ImagePrediction(shading, opacity, DEVIATION_SCALE / 2 * residual)
 
 
 def bfloat16_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
@@ -217,9 +199,7 @@ def bfloat16_autocast(device: torch.device) -> contextlib.AbstractContextManager
 @functools.cache
 def _cpu_supports_bfloat16() -> bool:
     """Return whether oneDNN, which computes torch's convolutions, supports bfloat16 on this CPU."""
-    if not torch.backends.mkldnn.is_available():
-        return False
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def cast_weights_to_bfloat16(unet: UNet2DModel, device: torch.device) -> None:

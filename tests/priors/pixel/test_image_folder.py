@@ -91,10 +91,7 @@ def test_tokenize_prompt_with_trained_words():
     assert tokenize_prompt("a mug", known, None).tokens == tokenize_caption("a mug")
     # an unknown category does not hide the known words
     assert tokenize_prompt("a red corgi in a house", known, None).tokens == ["word:red", "word:corgi"]
-    assert (
-        not tokenize_prompt("a house", known, None).has_known_tokens
-        and not tokenize_prompt("a hamburger", known, None).has_known_tokens
-    )
+    assert not tokenize_prompt("a house", known, None).tokens and not tokenize_prompt("a hamburger", known, None).tokens
 
 
 def test_read_image_folder_recenters_images_without_cameras_only(plain, posed):

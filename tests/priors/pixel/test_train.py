@@ -198,7 +198,7 @@ def test_palette_loss_learns_colors_from_captions():
     assert (unseen - blue).norm() < 0.5 * (unseen - red).norm()
 
 
-def test_scene_render_loss_with_occupancy_hollows_the_scene():
+def test_scene_loss_with_occupancy_hollows_the_scene():
     """Images of an opaque block are the same whether it is solid or a shell: the voxels decide."""
     occupancy = torch.zeros(1, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION, OCCUPANCY_RESOLUTION)
     occupancy[:, 8:24, 8:24, 8:24] = 1.0

@@ -20,8 +20,12 @@ from dreamfusion3d.memory.checkpointed import run_checkpointed
 from dreamfusion3d.memory.oom_fallback import CostedPlan, FallbackChain, select_plans
 from dreamfusion3d.memory.profiler import extrapolate_chain, measure_memory, profile_chain
 from dreamfusion3d.priors.pixel import train_blocks, train_planner, unet
-from dreamfusion3d.priors.pixel.losses import NoisyImages, StepRandomness, losses_from_prediction
-from dreamfusion3d.priors.pixel.losses import scene_loss as compute_scene_loss
+from dreamfusion3d.priors.pixel.losses import (
+    NoisyImages,
+    StepRandomness,
+    losses_from_prediction,
+    scene_loss as compute_scene_loss,
+)
 from dreamfusion3d.priors.pixel.train import train_pixel_prior
 from dreamfusion3d.priors.pixel.train_blocks import (
     TrainStepContext,

@@ -21,11 +21,11 @@ from dreamfusion3d.core.errors import InputError, MissingExtraError
 from dreamfusion3d.core.files import write_json
 from dreamfusion3d.core.types import Render
 from dreamfusion3d.priors.loading import load_prior
-from dreamfusion3d.priors.oracle import OraclePrior
 from dreamfusion3d.priors.pretrained import digests, hub, text_encoders
 from dreamfusion3d.priors.pretrained.diffusers_folder import DiffusersFolder, select_weights
 from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects
 from tests.support import families
+from tests.support.oracle import OraclePrior
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
