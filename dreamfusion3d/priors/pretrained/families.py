@@ -12,8 +12,7 @@ import torch
 from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.priors.cuda_graph import CudaGraphModule
-from dreamfusion3d.priors.pretrained import diffusers_folder as folders
-from dreamfusion3d.priors.pretrained import hub, mvdream, text_encoders
+from dreamfusion3d.priors.pretrained import diffusers_folder as folders, hub, mvdream, text_encoders
 from dreamfusion3d.priors.pretrained.diffusers_folder import DiffusersFolder
 from dreamfusion3d.priors.pretrained.diffusion_prior import DiffusionPrior
 from dreamfusion3d.priors.pretrained.digests import combined_sha256
