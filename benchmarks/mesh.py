@@ -10,6 +10,7 @@ the field of a true procedural prop instead. Kernels are compiled before the clo
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import resource
 import statistics
@@ -136,7 +137,7 @@ def files_of(
         "genus": facts.genus,
         "watertight": facts.watertight,
         "manifold": facts.manifold,
-        **{name: round(value, 6) for name, value in finish.as_dict().items()},
+        **{name: round(value, 6) for name, value in dataclasses.asdict(finish).items()},
     }, textured
 
 

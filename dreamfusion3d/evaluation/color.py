@@ -18,6 +18,8 @@ from dreamfusion3d.core.types import TexturedMesh
 from dreamfusion3d.evaluation.ground_truth import palette_indices
 from dreamfusion3d.evaluation.subject import EvalSubject
 from dreamfusion3d.evaluation.voxels import normalize_mesh
+from dreamfusion3d.mesh.bake import interpolate_barycentric
+from dreamfusion3d.mesh.geometry import face_areas
 from dreamfusion3d.procedural.materials import MATERIALS
 from dreamfusion3d.procedural.objects import COLORS, ObjectBatch, ObjectSpec
 
@@ -42,14 +44,9 @@ class PartColorResult:
 def evaluate_colors(
     subject: EvalSubject, spec: ObjectSpec, objects: ObjectBatch, reference_mesh: TexturedMesh
 ) -> list[PartColorResult]:
-    """Compare the colors of the asset's parts with the colors that the prompt names.
+    """Compare the colors of the asset's parts with the colors that the prompt names; one result per named color.
 
-    Args:
-        objects: A single object, the ground-truth object most similar to the asset.
-        reference_mesh: Mesh of that object.
-
-    Returns:
-        One result per color named in the prompt; empty if it names none.
+    ``objects`` holds one object, the ground truth most similar to the asset, and ``reference_mesh`` is its mesh.
     """
     requested = {"first": spec.color, "second": spec.second_color}
     named = {part: color for part, color in requested.items() if color in COLORS}
@@ -76,20 +73,18 @@ def _nearest_palette_index(
     face_centers = reference_mesh.vertices[reference_mesh.faces].mean(1)
     normalized = normalize_mesh(reference_mesh)
     _, row = cKDTree(normalized.vertices[normalized.faces].mean(1)).query(points)
-    palette_index = palette_indices(objects, 0, face_centers, spec.material)
-    return palette_index[row]
+    return palette_indices(objects, 0, face_centers, spec.material)[row]
 
 
 def sample_surface_colors(mesh: TexturedMesh, count: int) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     """Sample points uniformly on the surface, with their base colors in [0, 1]."""
     rng = np.random.default_rng(COLOR_SAMPLE_SEED)
-    corners = mesh.vertices[mesh.faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    area = face_areas(mesh.vertices, mesh.faces)
     face = rng.choice(len(area), count, p=area / area.sum())
     u, v = np.sqrt(rng.random(count)), rng.random(count)
     weights = np.stack([1 - u, u * (1 - v), u * v], -1)
-    points = np.einsum("nk,nkd->nd", weights, corners[face])
-    uv = np.einsum("nk,nkd->nd", weights, mesh.uv[mesh.faces[face]])
+    points = interpolate_barycentric(mesh.vertices, mesh.faces[face], weights)
+    uv = interpolate_barycentric(mesh.uv, mesh.faces[face], weights)
     height, width = mesh.texture.shape[:2]
     column = np.clip((uv[:, 0] * width).astype(int), 0, width - 1)
     row = np.clip(((1 - uv[:, 1]) * height).astype(int), 0, height - 1)

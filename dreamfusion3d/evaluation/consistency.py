@@ -28,9 +28,8 @@ class ConsistencyResult:
     @property
     def excess(self) -> tuple[float, ...]:
         """Similarity to the front beyond that of the ground-truth object, per side."""
-        return tuple(
-            max(a - t, 0.0) for a, t in zip(self.front_similarity, self.reference_front_similarity, strict=True)
-        )
+        pairs = zip(self.front_similarity, self.reference_front_similarity, strict=True)
+        return tuple(max(similarity - expected, 0.0) for similarity, expected in pairs)
 
     @property
     def score(self) -> float:
@@ -50,10 +49,6 @@ def evaluate_consistency(subject: EvalSubject, reference: EvalSubject) -> Consis
 
 def _similarity_to_front(views: Float[np.ndarray, "v h w 4"]) -> tuple[float, ...]:
     """Return 1 minus the largest channel difference (RGBA), averaged over the pixels that either view covers."""
-    front = views[0]
-    out = []
-    for view in views[1:]:
-        covered = np.maximum(front[..., 3], view[..., 3]).sum()
-        difference = np.abs(front - view).max(-1).sum()
-        out.append(float(1 - difference / max(covered, 1e-6)))
-    return tuple(out)
+    covered = (np.maximum(views[0, ..., 3], view[..., 3]).sum() for view in views[1:])
+    difference = (np.abs(views[0] - view).max(-1).sum() for view in views[1:])
+    return tuple(float(1 - d / max(c, 1e-6)) for d, c in zip(difference, covered, strict=True))

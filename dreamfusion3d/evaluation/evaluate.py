@@ -37,27 +37,20 @@ class EvalResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the results as plain values for JSON."""
-        geometry, consistency = self.geometry, self.consistency
         return {
             "prompt": self.subject.prompt,
             "folder": None if self.subject.folder is None else self.subject.folder.name,
             "topology": self.subject.topology,
-            "geometry": geometry
-            and {
-                **dataclasses.asdict(geometry),
-                "category_correct": geometry.category_correct,
-                "genus_correct": geometry.genus_correct,
-            },
-            "colors": [{**dataclasses.asdict(c), "correct": c.correct} for c in self.colors],
-            "consistency": consistency
-            and {
-                **dataclasses.asdict(consistency),
-                "score": consistency.score,
-                "has_repeated_front": consistency.has_repeated_front,
-            },
+            "geometry": self.geometry and _as_dict(self.geometry, "category_correct", "genus_correct"),
+            "colors": [_as_dict(color, "correct") for color in self.colors],
+            "consistency": self.consistency and _as_dict(self.consistency, "score", "has_repeated_front"),
             "rank": self.rank,
             "textureless_rank": self.textureless_rank,
         }
+
+
+def _as_dict(result: Any, *properties: str) -> dict[str, Any]:
+    return dataclasses.asdict(result) | {name: getattr(result, name) for name in properties}
 
 
 def evaluate_subjects(
@@ -88,15 +81,8 @@ def _evaluate_subject(subject: EvalSubject, spec: ObjectSpec | None, rank: int, 
     objects = nearest_reference(subject, spec)
     mesh = colored_ground_truth_mesh(objects, 0, spec, 72)
     reference = EvalSubject(subject.prompt, normalize_mesh(mesh), {})
-    return EvalResult(
-        subject,
-        spec,
-        geometry,
-        evaluate_colors(subject, spec, objects, mesh),
-        evaluate_consistency(subject, reference),
-        rank,
-        textureless_rank,
-    )
+    colors, consistency = evaluate_colors(subject, spec, objects, mesh), evaluate_consistency(subject, reference)
+    return EvalResult(subject, spec, geometry, colors, consistency, rank, textureless_rank)
 
 
 def upper_bound_subjects(prompts: Sequence[str]) -> list[EvalSubject]:
@@ -107,18 +93,15 @@ def upper_bound_subjects(prompts: Sequence[str]) -> list[EvalSubject]:
 
 def mislabeled_subjects(subjects: Sequence[EvalSubject]) -> list[EvalSubject]:
     """Pair each asset with the prompt of another category: the scores expected by chance."""
-    specs = [prompt_to_spec(a.prompt) for a in subjects]
+    specs = (prompt_to_spec(a.prompt) for a in subjects)
+    categories = [spec and spec.category for spec in specs]
     out = []
     for i, subject in enumerate(subjects):
         candidates = ((i + 1 + k) % len(subjects) for k in range(len(subjects)))
-        other = next((j for j in candidates if _category(specs[j]) != _category(specs[i])), None)
+        other = next((j for j in candidates if categories[j] != categories[i]), None)
         if other is not None:
             out.append(EvalSubject(subjects[other].prompt, subject.mesh, subject.topology, subject.folder))
     return out
-
-
-def _category(spec: ObjectSpec | None) -> str | None:
-    return spec.category if spec else None
 
 
 def find_weak_categories(results: Sequence[EvalResult]) -> list[str]:
@@ -131,28 +114,25 @@ def find_weak_categories(results: Sequence[EvalResult]) -> list[str]:
 
 
 def summarize_results(results: Sequence[EvalResult]) -> dict[str, float | int | None]:
-    """Average each metric over the assets it applies to; None if it applies to none.
-
-    Fractions are in [0, 1].
-    """
+    """Average each metric over the assets it applies to; None if it applies to none."""
     geometry = [result.geometry for result in results if result.geometry is not None]
     colors = [c for result in results for c in result.colors]
     consistency = [result.consistency for result in results if result.consistency is not None]
 
-    def fraction(flags: Sequence[bool]) -> float | None:
-        return round(float(np.mean(flags)), 4) if len(flags) else None
+    def mean(values: Sequence[float]) -> float | None:
+        return round(float(np.mean(values)), 4) if values else None
 
     return {
         "assets": len(results),
-        "category_correct": fraction([g.category_correct for g in geometry]),
-        "iou": round(float(np.mean([g.iou for g in geometry])), 4) if geometry else None,
+        "category_correct": mean([g.category_correct for g in geometry]),
+        "iou": mean([g.iou for g in geometry]),
         "r_precision": round(r_precision([result.rank for result in results]), 4),
         "r_precision_textureless": round(r_precision([result.textureless_rank for result in results]), 4),
-        "colors_correct": fraction([c.correct for c in colors]),
+        "colors_correct": mean([c.correct for c in colors]),
         "colors_named": len(colors),
-        "genus_correct": fraction([g.genus_correct for g in geometry]),
-        "watertight": fraction([g.watertight for g in geometry]),
-        "one_component": fraction([g.components == 1 for g in geometry]),
-        "janus_score": round(float(np.mean([c.score for c in consistency])), 4) if consistency else None,
-        "repeated_fronts": fraction([c.has_repeated_front for c in consistency]),
+        "genus_correct": mean([g.genus_correct for g in geometry]),
+        "watertight": mean([g.watertight for g in geometry]),
+        "one_component": mean([g.components == 1 for g in geometry]),
+        "janus_score": mean([c.score for c in consistency]),
+        "repeated_fronts": mean([c.has_repeated_front for c in consistency]),
     }

@@ -48,24 +48,14 @@ def evaluate_geometry(subject: EvalSubject, spec: ObjectSpec, categories: list[s
     }
     expected_iou = best.pop(spec.category)
     other = max(best, key=lambda k: best[k], default=spec.category)
-    topology = subject.topology
-    return GeometryResult(
-        expected_iou,
-        best.get(other, 0.0),
-        other,
-        topology["genus"],
-        CATEGORIES[spec.category].expected_genus(spec.count),
-        topology["components"],
-        topology["watertight"],
-    )
+    genus = CATEGORIES[spec.category].expected_genus(spec.count)
+    return GeometryResult(expected_iou, best.get(other, 0.0), other, expected_genus=genus, **subject.topology)
 
 
 def nearest_reference(subject: EvalSubject, spec: ObjectSpec) -> ObjectBatch:
     """Return the reference object (a batch of one) of the prompt's category and form with the highest IoU."""
     objects, voxel_grids = reference_objects(spec.category, spec.size)
-    same_form = [
-        i for i in range(len(objects)) if int(objects.count[i]) == spec.count and bool(objects.option[i]) == spec.option
-    ]
+    same_form = torch.nonzero((objects.count == spec.count) & (objects.option == spec.option))[:, 0].tolist()
     return objects[[max(same_form, key=lambda i: voxel_iou(subject.voxels, voxel_grids[i]))]]
 
 

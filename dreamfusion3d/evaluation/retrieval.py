@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from dreamfusion3d.priors.image_text.protocol import ImageTextEncoder, unit_vectors
+from dreamfusion3d.mesh.geometry import normalize_vectors
+from dreamfusion3d.priors.image_text.protocol import ImageTextEncoder
 
 
 def similarity_matrix(
@@ -18,7 +19,7 @@ def similarity_matrix(
 ) -> Float[np.ndarray, "a p"]:
     """Cosine similarity of each asset (mean over its views) to each prompt."""
     text_features = encoder.encode_texts(prompts)
-    image_features = np.stack([unit_vectors(encoder.encode_images(views).mean(0)) for views in assets])
+    image_features = np.stack([normalize_vectors(encoder.encode_images(views).mean(0)) for views in assets])
     return image_features @ text_features.T
 
 

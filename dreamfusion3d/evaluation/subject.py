@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,35 +45,26 @@ class EvalSubject:
     @cached_property
     def views(self) -> Float[np.ndarray, "v h w 4"]:
         """Premultiplied RGBA renders from all sides, the front first."""
-        return _render_rgba(self.mesh, evaluation_cameras())
+        return _render_rgba(self.mesh)
 
     @cached_property
     def textureless_views(self) -> Float[np.ndarray, "v h w 4"]:
         """The same views without texture: shape alone."""
-        gray = np.full((4, 4, 3), TEXTURELESS_GRAY, np.uint8)
-        return _render_rgba(dataclasses.replace(self.mesh, texture=gray), evaluation_cameras())
+        return _render_rgba(replace(self.mesh, texture=np.full((4, 4, 3), TEXTURELESS_GRAY, np.uint8)))
 
 
 def evaluation_cameras() -> OrbitCameras:
-    return orbit_cameras(
-        [360 * i / EVAL_VIEWS for i in range(EVAL_VIEWS)],
-        EVAL_ELEVATION_DEG,
-        height=EVAL_IMAGE_SIZE,
-        width=EVAL_IMAGE_SIZE,
-    )
+    azimuths = [360 * i / EVAL_VIEWS for i in range(EVAL_VIEWS)]
+    return orbit_cameras(azimuths, EVAL_ELEVATION_DEG, height=EVAL_IMAGE_SIZE, width=EVAL_IMAGE_SIZE)
 
 
-def _render_rgba(mesh: TexturedMesh, cameras: OrbitCameras) -> Float[np.ndarray, "v h w 4"]:
-    render = render_mesh(mesh, cameras)
+def _render_rgba(mesh: TexturedMesh) -> Float[np.ndarray, "v h w 4"]:
+    render = render_mesh(mesh, evaluation_cameras())
     return torch.cat([render.rgb, render.opacity[..., None]], -1).numpy()
 
 
 def load_subject(folder: Path) -> EvalSubject:
-    """Load a finished asset: its GLB, and prompt and topology from asset.json.
-
-    Raises:
-        InputError: The folder is no finished asset, or its GLB is damaged or missing.
-    """
+    """Load a finished asset: its GLB, and prompt and topology from asset.json. Raises InputError if it is none."""
     try:
         record = json.loads((folder / "asset.json").read_text(encoding="utf-8"))
         mesh = read_glb(folder / f"{record['slug']}.glb")
@@ -89,5 +79,5 @@ def ground_truth_subject(prompt: str, spec: ObjectSpec, *, seed: int) -> EvalSub
     objects = sample_objects_for_spec(spec, 1, generator=torch.Generator().manual_seed(seed))
     mesh = colored_ground_truth_mesh(objects, 0, spec)
     measured = mesh_quality(weld_mesh(mesh))
-    topology = {"components": measured.components, "watertight": measured.watertight, "genus": measured.genus}
+    topology = {name: getattr(measured, name) for name in ("components", "watertight", "genus")}
     return EvalSubject(prompt, normalize_mesh(mesh), topology)

@@ -103,12 +103,9 @@ def _sample(vertices, size, points, align_corners, out):
         end = min(count, begin + _POINTS_PER_CHUNK)
         rows = np.empty((_POINTS_PER_CHUNK, channels), np.float32)
         for point in range(begin, end):
-            x, y, z = points[batch, point, 0], points[batch, point, 1], points[batch, point, 2]
-            x, y, z = (
-                _unnormalize(x, size[2], align_corners),
-                _unnormalize(y, size[1], align_corners),
-                _unnormalize(z, size[0], align_corners),
-            )
+            x = _unnormalize(points[batch, point, 0], size[2], align_corners)
+            y = _unnormalize(points[batch, point, 1], size[1], align_corners)
+            z = _unnormalize(points[batch, point, 2], size[0], align_corners)
             _interpolate(vertices, size, volume, x, y, z, rows, np.uint64(point - begin))
         for c in range(channels):
             for point in range(begin, end):

@@ -138,9 +138,8 @@ def fill_hidden_colors(density: Float[Tensor, "r r r"], color: Float[Tensor, "r 
         blurred = F.avg_pool3d(blurred, 3, 1, 1)
     neighbor_color = blurred[0, :3] / blurred[0, 3:]
     visible_fraction = (visible_weight / FULLY_VISIBLE_WEIGHT).clamp(max=1.0)
-    return (visible_fraction * layers[0, :3] / visible_weight + (1 - visible_fraction) * neighbor_color).permute(
-        1, 2, 3, 0
-    )
+    filled = visible_fraction * layers[0, :3] / visible_weight + (1 - visible_fraction) * neighbor_color
+    return filled.permute(1, 2, 3, 0)
 
 
 def _sample_grid(grid: Float[Tensor, "1 c r r r"], x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:

@@ -28,12 +28,9 @@ DENSITY_LOGIT_SCALE = 3.0  # the MLP moves u this much faster than the albedo's 
 
 
 class NerfField(HashGridMlp):
-    """Density and albedo from one hash grid; the same generator gives the same parameters.
+    """Density and albedo from one hash grid.
 
-    Args:
-        config: size of the hash grid and the MLP, and the initial blob.
-        generator: draws the parameters; they are created on its device.
-        init: initial density and albedo, in place of the blob.
+    Parameters are drawn from ``generator``, on its device; ``init`` replaces the blob.
 
     Example:
         >>> field = NerfField(Config().field, generator=torch.Generator().manual_seed(0))
@@ -44,18 +41,11 @@ class NerfField(HashGridMlp):
     sharpness: Tensor
 
     def __init__(self, config: FieldConfig, *, generator: torch.Generator, init: FieldInit | None = None) -> None:
-        layout = HashGridLayout(
-            config.num_levels,
-            config.features_per_level,
-            config.log2_table_size,
-            config.base_resolution,
-            config.max_resolution,
-        )
-        super().__init__(
-            layout, config.hidden_dim, 4, generator=generator, half_precision_grads=config.half_precision_grads
-        )
-        self.config = config
-        self.init = init
+        resolutions = config.base_resolution, config.max_resolution
+        layout = HashGridLayout(config.num_levels, config.features_per_level, config.log2_table_size, *resolutions)
+        half_precision_grads = config.half_precision_grads
+        super().__init__(layout, config.hidden_dim, 4, generator=generator, half_precision_grads=half_precision_grads)
+        self.config, self.init = config, init
         self.register_buffer("sharpness", torch.ones((), device=generator.device))
 
     def set_sharpness(self, value: float) -> None:

@@ -19,12 +19,10 @@ BASE_COLOR_EPS = 1 / 1024  # 0 and 1 have no logit; a quarter of an 8-bit step
 
 
 class TextureField(HashGridMlp):
-    """Base color over [-1, 1]^3, queried on a surface only; the same generator gives the same parameters.
+    """Base color over [-1, 1]^3, queried on a surface only.
 
-    Args:
-        config: size of the hash grid and the MLP.
-        base_color: initial color in [0, 1] at points; it is not trained.
-        generator: draws the parameters; they are created on its device.
+    Parameters are drawn from ``generator``, on its device. ``base_color`` is the initial color in [0, 1] at points; it
+    is not trained.
     """
 
     def __init__(
@@ -34,9 +32,8 @@ class TextureField(HashGridMlp):
         *,
         generator: torch.Generator,
     ) -> None:
-        layout = HashGridLayout(
-            config.num_levels, 2, config.log2_table_size, config.base_resolution, config.max_resolution
-        )
+        resolutions = config.base_resolution, config.max_resolution
+        layout = HashGridLayout(config.num_levels, 2, config.log2_table_size, *resolutions)
         super().__init__(layout, config.hidden_dim, 3, generator=generator, zero_output=True)
         # the method of a module, so that its parameters are not registered as this field's
         self.base_color = base_color if not isinstance(base_color, nn.Module) else base_color.forward

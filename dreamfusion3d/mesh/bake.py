@@ -43,15 +43,10 @@ def bake_albedo(
             raise FloatingPointError("the field returned colors that are not finite; run again with another seed")
         return colors
 
-    texture = bake_texture(atlas.uv, atlas.faces, texture_size, query_albedo, supersample)
-    normals = vertex_normals(mesh)[atlas.vmapping]
-    return TexturedMesh(
-        positions.astype(np.float32),
-        atlas.faces.astype(np.int32),
-        normals.astype(np.float32),
-        atlas.uv.astype(np.float32),
-        to_uint8(texture),
-    )
+    texture = to_uint8(bake_texture(atlas.uv, atlas.faces, texture_size, query_albedo, supersample))
+    arrays = positions, vertex_normals(mesh)[atlas.vmapping], atlas.uv
+    vertices, normals, uv = (array.astype(np.float32) for array in arrays)
+    return TexturedMesh(vertices, atlas.faces.astype(np.int32), normals, uv, texture)
 
 
 def bake_texture(
@@ -101,18 +96,15 @@ def _texel_samples(
     centroid of a face, take the first such face: no sliver is left without color.
     """
     points, empty = uv_to_pixels(uv, size), np.ones(size * size, bool)
-    for row in range(supersample):
-        for col in range(supersample):
-            shift = 0.5 - (np.array([col, row]) + 0.5) / supersample
-            shifted = points + (*shift, 0.0)
-            face, weights, _ = rasterize_triangles(shifted, faces, size, size)
-            texel = np.flatnonzero(face >= 0)
-            empty[texel] = False
-            yield texel, face.ravel()[texel], weights.reshape(-1, 3)[texel]
+    for row, col in np.ndindex(supersample, supersample):
+        shift = 0.5 - (np.array([col, row]) + 0.5) / supersample
+        face, weights, _ = rasterize_triangles(points + (*shift, 0.0), faces, size, size)
+        texel = np.flatnonzero(face >= 0)
+        empty[texel] = False
+        yield texel, face.ravel()[texel], weights.reshape(-1, 3)[texel]
     for probe in BARYCENTRIC_PROBES:
-        positions = np.einsum("k,fkc->fc", probe, points[faces])
-        col_at, row_at = (np.clip(positions[:, axis].astype(np.int64), 0, size - 1) for axis in (0, 1))
-        texel = row_at * size + col_at
+        x, y, _ = np.clip(np.einsum("k,fkc->fc", probe, points[faces]).astype(np.int64), 0, size - 1).T
+        texel = y * size + x
         unfilled = np.flatnonzero(empty[texel])
         _, first = np.unique(texel[unfilled], return_index=True)
         unfilled = unfilled[first]

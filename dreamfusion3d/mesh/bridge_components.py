@@ -38,13 +38,12 @@ def bridge_components(grid: Float[np.ndarray, "r r r"], level: float, bound: flo
     radius = max(BRIDGE_RADIUS * (grid.shape[0] - 1) / (2 * bound), 1.5)
     for component in order[1:]:
         path = _find_path(grid, level, labels == component, connected)
-        if path is None:
-            continue
-        connected = connected | (labels == component)
-        bridge = np.zeros(grid.shape, bool)
-        bridge[tuple(path.T)] = True
-        raised = np.maximum(result, np.float32(level + BRIDGE_LEVEL_OFFSET))
-        result = np.where(dilate_ball(bridge, radius), raised, result)
+        if path is not None:
+            connected = connected | (labels == component)
+            bridge = np.zeros(grid.shape, bool)
+            bridge[tuple(path.T)] = True
+            raised = np.maximum(result, np.float32(level + BRIDGE_LEVEL_OFFSET))
+            result = np.where(dilate_ball(bridge, radius), raised, result)
     return result
 
 
@@ -70,14 +69,13 @@ def _shortest_path(
     voxels = np.argwhere(mask)
     voxel_index = np.full(mask.shape, -1, np.int64)
     voxel_index[mask] = np.arange(len(voxels))
-    edges_from, edges_to = [], []
+    edges = []
     for axis in range(3):
         low = np.moveaxis(voxel_index, axis, 0)[:-1].ravel()
         high = np.moveaxis(voxel_index, axis, 0)[1:].ravel()
         both = (low >= 0) & (high >= 0)
-        edges_from.append(low[both])
-        edges_to.append(high[both])
-    i, j = np.concatenate(edges_from), np.concatenate(edges_to)
+        edges.append(np.stack([low[both], high[both]]))
+    i, j = np.concatenate(edges, axis=1)
     graph = coo_matrix((np.ones(len(i)), (i, j)), shape=(len(voxels), len(voxels))).tocsr()
     options = {"directed": False, "min_only": True, "return_predecessors": True, "unweighted": True}
     distance, predecessor, _ = dijkstra(graph, indices=voxel_index[mask & start], **options)

@@ -162,9 +162,8 @@ def _closest_points_kernel(low, high, corners, points, face, weights, distance):
             for i in range(LEAF_SIZE * (node - first_leaf), LEAF_SIZE * (node - first_leaf + 1)):
                 gap = _closest_on_triangle(corners[i], p, barycentric)
                 if gap < best:
-                    best = gap
-                    face[n] = i
-                    weights[n, 0], weights[n, 1], weights[n, 2] = (barycentric[0], barycentric[1], barycentric[2])
+                    best, face[n] = gap, i
+                    weights[n] = barycentric
         distance[n] = np.sqrt(best)
 
 
@@ -224,7 +223,7 @@ def _intersect_lines_kernel(low, high, corners, points, directions, max_distance
                 if abs(along) < best:
                     best = abs(along)
                     face[n], distance[n] = i, along
-                    weights[n, 0], weights[n, 1], weights[n, 2] = (barycentric[0], barycentric[1], barycentric[2])
+                    weights[n] = barycentric
 
 
 def occluded_fraction(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -30,13 +30,9 @@ class MeshReport:
     texel_density: float  # median over the surface, texels per meter
     texel_evenness: float  # fraction of the surface whose density is within a factor 2 of the median
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
-
 
 class AtlasReport(NamedTuple):
-    """Quality of a UV atlas; see the fields of `MeshReport`."""
+    """Quality of a UV atlas: the last four fields of `MeshReport`."""
 
     overlap: float
     coverage: float
@@ -49,16 +45,8 @@ def mesh_report(mesh: Mesh, textured: TexturedMesh, unsimplified: Mesh, silhouet
 
     ``unsimplified`` is the surface before simplification, in the units of ``mesh``.
     """
-    atlas = atlas_report(textured)
-    return MeshReport(
-        self_intersections=len(self_intersections(mesh)),
-        silhouette_iou=silhouette_iou,
-        chamfer=chamfer_distance(mesh, unsimplified) / bounding_diagonal(unsimplified),
-        uv_overlap=atlas.overlap,
-        uv_coverage=atlas.coverage,
-        texel_density=atlas.density,
-        texel_evenness=atlas.evenness,
-    )
+    chamfer = chamfer_distance(mesh, unsimplified) / bounding_diagonal(unsimplified)
+    return MeshReport(len(self_intersections(mesh)), silhouette_iou, chamfer, *atlas_report(textured))
 
 
 def chamfer_distance(mesh_a: Mesh, mesh_b: Mesh, num_samples: int = CHAMFER_SAMPLES) -> float:
@@ -97,9 +85,5 @@ def atlas_report(textured: TexturedMesh) -> AtlasReport:
     total = np.cumsum(area[order])
     median_density = float(density[order[np.searchsorted(total, total[-1] / 2)]])
     even = (density <= EVENNESS_FACTOR * median_density) & (density * EVENNESS_FACTOR >= median_density)
-    return AtlasReport(
-        float((counts > 1).sum()) / covered,
-        float((counts > 0).mean()),
-        median_density,
-        float(area[even].sum() / total[-1]),
-    )
+    overlap, coverage = float((counts > 1).sum()) / covered, float((counts > 0).mean())
+    return AtlasReport(overlap, coverage, median_density, float(area[even].sum() / total[-1]))

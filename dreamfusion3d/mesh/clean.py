@@ -7,8 +7,6 @@ keeps its sub-voxel shape.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
@@ -20,12 +18,6 @@ from dreamfusion3d.mesh.quality import mesh_quality
 
 MAX_ROUNDS = 32  # of filling and repair; each only adds voxels, so they terminate, usually after 2 or 3
 CLEARANCE = 0.05  # of a typical step across the surface: closer samples are pushed off the level
-
-
-class _LevelScale(NamedTuple):
-    below: float  # a value safely outside
-    above: float  # a value safely inside
-    step: float  # a typical |value - level| next to the surface
 
 
 def clean_grid(grid: Float[np.ndarray, "r r r"], level: float) -> Float[np.ndarray, "r r r"]:
@@ -48,20 +40,22 @@ def clean_grid(grid: Float[np.ndarray, "r r r"], level: float) -> Float[np.ndarr
 
 def _clean_box(grid: Float[np.ndarray, "x y z"], level: float) -> Float[np.ndarray, "x y z"]:
     inside = grid > level
-    scale = _estimate_scale(grid, level, inside)
+    near = ndimage.binary_dilation(inside) & ~ndimage.binary_erosion(inside)
+    step = float(np.median(np.abs(grid[near] - level))) or 1.0  # a typical |value - level| next to the surface
     mask = _largest_component(inside)
     result = grid.copy()
-    result[inside & ~mask] = scale.below
+    result[inside & ~mask] = min(float(grid.min()), level - step)
     for _ in range(MAX_ROUNDS):
         before = mask
         mask = _fill_voids(mask)
-        result[mask & ~before] = scale.above
+        result[mask & ~before] = level + step
         raised = _raise_critical(result, mask)
-        result[raised] = level + 0.5 * scale.step
+        result[raised] = level + 0.5 * step
         if not raised.any() and np.array_equal(mask, before):
             break
         mask = mask | raised
-    return _push_off_level(result, level, mask, scale.step)
+    margin = CLEARANCE * step  # a crossing at a sample creates needle triangles
+    return np.where(mask, np.maximum(result, level + margin), np.minimum(result, level - margin)).astype(grid.dtype)
 
 
 def smooth_grid(grid: Float[np.ndarray, "r r r"], level: float, sigma: float = 0.7) -> Float[np.ndarray, "r r r"]:
@@ -84,8 +78,7 @@ def extract_solid(grid: Float[np.ndarray, "r r r"], level: float, bound: float =
     for attempt in range(3):
         cleaned = clean_grid(grid, level)
         mesh = marching_cubes(cleaned, level, bound)
-        report = mesh_quality(mesh)
-        if report.watertight and report.manifold:
+        if mesh_quality(mesh).manifold:
             return mesh
         grid = smooth_grid(cleaned, level, 0.5 + 0.25 * attempt)
     raise EmptyFieldError(
@@ -93,17 +86,9 @@ def extract_solid(grid: Float[np.ndarray, "r r r"], level: float, bound: float =
     )
 
 
-def _estimate_scale(grid: np.ndarray, level: float, inside: Bool[np.ndarray, "x y z"]) -> _LevelScale:
-    near = ndimage.binary_dilation(inside) & ~ndimage.binary_erosion(inside)
-    step = float(np.median(np.abs(grid[near] - level))) or 1.0
-    return _LevelScale(min(float(grid.min()), level - step), level + step, step)
-
-
 def _largest_component(inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
     """Return the largest face-connected component, the first of equals."""
-    labels, count = ndimage.label(inside)
-    if count == 1:
-        return inside
+    labels, _ = ndimage.label(inside)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return labels == sizes.argmax()
@@ -136,8 +121,6 @@ def _raise_edges(grid: np.ndarray, inside: np.ndarray, raised: np.ndarray) -> No
     c, d = inside[:, :-1, 1:], inside[:, 1:, :-1]
     for checkerboard, offsets in ((a & b & ~c & ~d, ((0, 1), (1, 0))), (c & d & ~a & ~b, ((0, 0), (1, 1)))):
         k, i, j = np.nonzero(checkerboard)
-        if len(k) == 0:
-            continue
         (di, dj), (ei, ej) = offsets
         higher = grid[k, i + di, j + dj] >= grid[k, i + ei, j + ej]
         raised[k, i + np.where(higher, di, ei), j + np.where(higher, dj, ej)] = True
@@ -156,14 +139,5 @@ def _raise_corners(grid: np.ndarray, inside: np.ndarray, raised: np.ndarray) -> 
         raised[x, y + 1 - j, z + k] = raised[x, y + 1 - j, z + 1 - k] = True
         x, y, z = np.nonzero(hole)
         higher = grid[x, y + j, z + k] >= grid[x + 1, y + 1 - j, z + 1 - k]
-        raised[np.where(higher, x, x + 1), np.where(higher, y + j, y + 1 - j), np.where(higher, z + k, z + 1 - k)] = (
-            True
-        )
-
-
-def _push_off_level(
-    grid: Float[np.ndarray, "x y z"], level: float, inside: Bool[np.ndarray, "x y z"], step: float
-) -> Float[np.ndarray, "x y z"]:
-    """Move samples away from the level: a crossing at a sample creates needle triangles."""
-    margin = CLEARANCE * step
-    return np.where(inside, np.maximum(grid, level + margin), np.minimum(grid, level - margin)).astype(grid.dtype)
+        x, y, z = x + ~higher, y + np.where(higher, j, 1 - j), z + np.where(higher, k, 1 - k)
+        raised[x, y, z] = True

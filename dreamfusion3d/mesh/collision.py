@@ -38,11 +38,7 @@ def convex_hull(mesh: Mesh) -> Mesh:
 def require_coacd() -> None:
     """Raise MissingExtraError if CoACD is not installed."""
     if importlib.util.find_spec("coacd") is None:
-        raise _missing_coacd()
-
-
-def _missing_coacd() -> MissingExtraError:
-    return MissingExtraError("coacd", "collision", "--collision parts")
+        raise MissingExtraError("coacd", "collision", "--collision parts")
 
 
 def convex_decomposition(mesh: Mesh) -> list[Mesh]:
@@ -51,14 +47,12 @@ def convex_decomposition(mesh: Mesh) -> list[Mesh]:
     Uses CoACD (Wei et al., "Approximate Convex Decomposition for 3D Meshes with Collision-Aware
     Concavity and Tree Search", 2022). Raises MissingExtraError if it is not installed.
     """
-    try:
-        import coacd
-    except ImportError:
-        raise _missing_coacd() from None
+    require_coacd()
+    import coacd
+
     coacd.set_log_level("error")
-    parts = coacd.run_coacd(
-        coacd.Mesh(mesh.vertices, mesh.faces), threshold=CONCAVITY, max_convex_hull=MAX_PARTS, seed=SEED
-    )
+    source = coacd.Mesh(mesh.vertices, mesh.faces)
+    parts = coacd.run_coacd(source, threshold=CONCAVITY, max_convex_hull=MAX_PARTS, seed=SEED)
     return [convex_hull(Mesh(np.asarray(v, np.float64), np.asarray(f, np.int64))) for v, f in parts]
 
 

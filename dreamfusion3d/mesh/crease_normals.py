@@ -11,8 +11,6 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 from jaxtyping import Bool, Float, Int64
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from dreamfusion3d.mesh.geometry import weld_vertices
 
@@ -36,12 +34,8 @@ def crease_normals(mesh: trimesh.Trimesh) -> tuple[Float[np.ndarray, "n 3"], Int
     smooth = [part.face_adjacency_angles <= np.radians(CREASE_ANGLE_DEG) for part in meshes]
     if len(meshes) == 1 and smooth[0].all():
         return None
-    pairs = np.concatenate(
-        [_smooth_corner_pairs(part, edge_mask) for part, edge_mask in zip(meshes, smooth, strict=True)]
-    )
-    count = mesh.faces.size
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
-    _, label = connected_components(graph, directed=False)
+    pairs = np.concatenate([_smooth_corner_pairs(part, mask) for part, mask in zip(meshes, smooth, strict=True)])
+    label = trimesh.graph.connected_component_labels(pairs, mesh.faces.size)
     _, first = np.unique(label, return_index=True)
     corners = label.reshape(-1, 3).astype(np.int64)
     split = trimesh.Trimesh(mesh.vertices[mesh.faces.reshape(-1)[first]], corners, process=False)

@@ -25,7 +25,7 @@ def collapse_edges(mesh: Mesh, max_faces: int) -> Mesh:
     """Reduce a closed manifold to ``max_faces`` faces, or to as few as its topology allows."""
     vertices = np.ascontiguousarray(mesh.vertices, np.float64).copy()
     faces = np.ascontiguousarray(mesh.faces, np.int64).copy()
-    alive = _collapse_kernel(vertices, faces, int(max_faces), MIDPOINT_WEIGHT, MIN_NORMAL_COSINE, MIN_TRIANGLE_QUALITY)
+    alive = _collapse_kernel(vertices, faces, int(max_faces))
     used, flat = np.unique(faces[alive], return_inverse=True)
     return Mesh(vertices[used], flat.reshape(-1, 3).astype(np.int64))
 
@@ -57,27 +57,21 @@ def _quadrics(vertices, faces):
         if length == 0.0:
             continue
         x, y, z = x / length, y / length, z / length
-        w = -(x * vertices[a, 0] + y * vertices[a, 1] + z * vertices[a, 2])
-        for k in range(3):
-            v = faces[f, k]
-            q[v, 0] += x * x * length
-            q[v, 1] += x * y * length
-            q[v, 2] += x * z * length
-            q[v, 3] += x * w * length
-            q[v, 4] += y * y * length
-            q[v, 5] += y * z * length
-            q[v, 6] += y * w * length
-            q[v, 7] += z * z * length
-            q[v, 8] += z * w * length
-            q[v, 9] += w * w * length
+        plane = (x, y, z, -(x * vertices[a, 0] + y * vertices[a, 1] + z * vertices[a, 2]))
+        for v in faces[f]:
+            entry = 0
+            for i in range(4):
+                for j in range(i, 4):
+                    q[v, entry] += plane[i] * plane[j] * length
+                    entry += 1
     return q
 
 
 @no_type_check
 @njit
-def _optimal_point(q, middle, midpoint_weight, out):
+def _optimal_point(q, middle, out):
     """Write the minimizer of the quadric, regularized towards the midpoint, to ``out``; return its value."""
-    e = midpoint_weight * (q[0] + q[4] + q[7]) + 1e-30
+    e = MIDPOINT_WEIGHT * (q[0] + q[4] + q[7]) + 1e-30
     xx, yy, zz, xy, xz, yz = q[0] + e, q[4] + e, q[7] + e, q[1], q[2], q[5]
     bx, by, bz = e * middle[0] - q[3], e * middle[1] - q[6], e * middle[2] - q[8]
     cx, cy, cz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
@@ -89,18 +83,8 @@ def _optimal_point(q, middle, midpoint_weight, out):
     else:
         out[0], out[1], out[2] = middle[0], middle[1], middle[2]
     x, y, z = out[0], out[1], out[2]
-    return (
-        q[0] * x * x
-        + 2 * q[1] * x * y
-        + 2 * q[2] * x * z
-        + 2 * q[3] * x
-        + q[4] * y * y
-        + 2 * q[5] * y * z
-        + 2 * q[6] * y
-        + q[7] * z * z
-        + 2 * q[8] * z
-        + q[9]
-    )
+    value = q[0] * x * x + 2 * q[1] * x * y + 2 * q[2] * x * z + 2 * q[3] * x + q[4] * y * y
+    return value + 2 * q[5] * y * z + 2 * q[6] * y + q[7] * z * z + 2 * q[8] * z + q[9]
 
 
 @no_type_check
@@ -131,7 +115,7 @@ def _count_common_neighbors(a, b, faces, alive, head, next_corner, mark, token):
 
 @no_type_check
 @njit
-def _breaks_face(a, b, point, vertices, faces, alive, head, next_corner, min_normal_cosine, min_quality):
+def _breaks_face(a, b, point, vertices, faces, alive, head, next_corner):
     """Test if moving a to the point would flip or squash one of its remaining faces."""
     corner = head[a]
     while corner >= 0:
@@ -143,19 +127,14 @@ def _breaks_face(a, b, point, vertices, faces, alive, head, next_corner, min_nor
         ox, oy, oz = _normal(vertices[v], vertices[w], vertices[a])
         nx, ny, nz = _normal(vertices[v], vertices[w], point)
         old, new = np.sqrt(ox * ox + oy * oy + oz * oz), np.sqrt(nx * nx + ny * ny + nz * nz)
-        if ox * nx + oy * ny + oz * nz <= min_normal_cosine * old * new:
+        if ox * nx + oy * ny + oz * nz <= MIN_NORMAL_COSINE * old * new:
             return True
         side = _squared_distance(vertices[v], vertices[w])
-        quality_after = (
-            3.4641 * new / (side + _squared_distance(vertices[v], point) + _squared_distance(vertices[w], point))
-        )
-        quality_before = (
-            3.4641
-            * old
-            / (side + _squared_distance(vertices[v], vertices[a]) + _squared_distance(vertices[w], vertices[a]))
-        )
+        sides_before = side + _squared_distance(vertices[v], vertices[a]) + _squared_distance(vertices[w], vertices[a])
+        sides_after = side + _squared_distance(vertices[v], point) + _squared_distance(vertices[w], point)
+        quality = 3.4641 * new / sides_after
         # reject a needle unless the face was a worse one before
-        if quality_after < min_quality and quality_after < quality_before:
+        if quality < MIN_TRIANGLE_QUALITY and quality < 3.4641 * old / sides_before:
             return True
     return False
 
@@ -164,9 +143,7 @@ def _breaks_face(a, b, point, vertices, faces, alive, head, next_corner, min_nor
 @njit
 def _merge_vertices(a, b, faces, alive, head, next_corner):
     """Remove the faces at both ends, move the other faces of b to a; return the number removed."""
-    removed = 0
-    last = -1
-    first = -1
+    removed, last, first = 0, -1, -1
     for corner in (head[a], head[b]):
         while corner >= 0:
             f, k = corner // 3, corner % 3
@@ -192,15 +169,15 @@ def _merge_vertices(a, b, faces, alive, head, next_corner):
 
 @no_type_check
 @njit
-def _push_edge(heap, a, b, q, vertices, stamp, midpoint_weight, point):
+def _push_edge(heap, a, b, q, vertices, stamp, point):
     low, high = min(a, b), max(a, b)
-    cost = _optimal_point(q[low] + q[high], 0.5 * (vertices[low] + vertices[high]), midpoint_weight, point)
+    cost = _optimal_point(q[low] + q[high], 0.5 * (vertices[low] + vertices[high]), point)
     heapq.heappush(heap, (max(cost, 0.0), low, high, stamp[low], stamp[high]))
 
 
 @no_type_check
 @njit
-def _collapse_kernel(vertices, faces, max_faces, midpoint_weight, min_normal_cosine, min_quality):
+def _collapse_kernel(vertices, faces, max_faces):
     count = vertices.shape[0]
     q = _quadrics(vertices, faces)
     alive = np.ones(faces.shape[0], np.bool_)
@@ -216,7 +193,7 @@ def _collapse_kernel(vertices, faces, max_faces, midpoint_weight, min_normal_cos
     for f in range(faces.shape[0]):
         for k in range(3):
             if faces[f, k] < faces[f, (k + 1) % 3]:  # once per edge: the adjacent face has it in the opposite direction
-                _push_edge(heap, faces[f, k], faces[f, (k + 1) % 3], q, vertices, stamp, midpoint_weight, point)
+                _push_edge(heap, faces[f, k], faces[f, (k + 1) % 3], q, vertices, stamp, point)
     while faces_left > max_faces and len(heap) > 0:
         _, a, b, stamp_a, stamp_b = heapq.heappop(heap)
         if stamp[a] != stamp_a or stamp[b] != stamp_b:
@@ -224,10 +201,9 @@ def _collapse_kernel(vertices, faces, max_faces, midpoint_weight, min_normal_cos
         token += 2
         if _count_common_neighbors(a, b, faces, alive, head, next_corner, mark, token) != 2:
             continue
-        _optimal_point(q[a] + q[b], 0.5 * (vertices[a] + vertices[b]), midpoint_weight, point)
-        if _breaks_face(
-            a, b, point, vertices, faces, alive, head, next_corner, min_normal_cosine, min_quality
-        ) or _breaks_face(b, a, point, vertices, faces, alive, head, next_corner, min_normal_cosine, min_quality):
+        _optimal_point(q[a] + q[b], 0.5 * (vertices[a] + vertices[b]), point)
+        mesh = vertices, faces, alive, head, next_corner
+        if _breaks_face(a, b, point, *mesh) or _breaks_face(b, a, point, *mesh):
             continue
         faces_left -= _merge_vertices(a, b, faces, alive, head, next_corner)
         vertices[a] = point
@@ -241,6 +217,6 @@ def _collapse_kernel(vertices, faces, max_faces, midpoint_weight, min_normal_cos
                 v = faces[corner // 3, k]
                 if v != a and mark[v] != token:
                     mark[v] = token
-                    _push_edge(heap, a, v, q, vertices, stamp, midpoint_weight, point)
+                    _push_edge(heap, a, v, q, vertices, stamp, point)
             corner = next_corner[corner]
     return alive

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 
 
-def normalize_vectors(vectors: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+def normalize_vectors(vectors: Float[np.ndarray, "*n d"]) -> Float[np.ndarray, "*n d"]:
     """Scale vectors to unit length; zero vectors stay zero."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-30)
 

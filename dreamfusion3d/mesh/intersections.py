@@ -45,7 +45,7 @@ def _tetrahedron_volume(p, q, a, b):
 
 @no_type_check
 @njit
-def _segment_pierces_triangle(p, q, t):
+def _pierces(p, q, t):
     """Test if the segment from p to q passes through the interior of the triangle."""
     scale = 0.0
     for k in range(3):
@@ -71,18 +71,13 @@ def _triangles_cross(t, s, f, g):
                 i_common, j_common = i, j
     if common >= 2:
         return False
-    if common == 1:  # the edges at the common vertex merely touch
-        return _segment_pierces_triangle(t[(i_common + 1) % 3], t[(i_common + 2) % 3], s) or _segment_pierces_triangle(
-            s[(j_common + 1) % 3], s[(j_common + 2) % 3], t
-        )
-    crossing = False
     for k in range(3):
-        crossing = (
-            crossing
-            or _segment_pierces_triangle(t[k], t[(k + 1) % 3], s)
-            or _segment_pierces_triangle(s[k], s[(k + 1) % 3], t)
-        )
-    return crossing
+        # of triangles with a common vertex, only the edges opposite to it can do more than touch
+        if (common == 0 or k == (i_common + 1) % 3) and _pierces(t[k], t[(k + 1) % 3], s):
+            return True
+        if (common == 0 or k == (j_common + 1) % 3) and _pierces(s[k], s[(k + 1) % 3], t):
+            return True
+    return False
 
 
 @no_type_check
@@ -112,10 +107,7 @@ def _find_crossings(low, high, corners, faces, found):
                 continue
             for i in range(LEAF_SIZE * (node - first_leaf), LEAF_SIZE * (node - first_leaf + 1)):
                 # only later faces, and not the repeated last one that pads the tree
-                if (
-                    n < i < found.shape[0]
-                    and count < found.shape[1]
-                    and _triangles_cross(t, corners[i], faces[n], faces[i])
-                ):
+                later = n < i < found.shape[0] and count < found.shape[1]
+                if later and _triangles_cross(t, corners[i], faces[n], faces[i]):
                     found[n, count] = i
                     count += 1

@@ -34,31 +34,43 @@ class IsolevelChoice(NamedTuple):
 
 @no_type_check
 @njit
-def _max_along_rays(grid, origins, directions, bound, step, out):
-    """Maximum of the trilinearly interpolated grid along each ray."""
+def clip_to_box(origin, direction, bound):
+    """Distances at which a ray enters and leaves [-bound, bound]^3; a ray misses if far < near."""
+    near, far = 0.0, 1e9
+    for k in range(3):
+        d = direction[k] if abs(direction[k]) > 1e-9 else 1e-9
+        t0, t1 = (-bound - origin[k]) / d, (bound - origin[k]) / d
+        near, far = max(near, min(t0, t1)), min(far, max(t0, t1))
+    return near, far
+
+
+@no_type_check
+@njit
+def interpolate_grid(grid, origin, direction, t, bound):
+    """Interpolate the grid trilinearly at distance t along a ray."""
     r = grid.shape[0]
     scale = (r - 1) / (2 * bound)
+    x = (origin[0] + t * direction[0] + bound) * scale
+    y = (origin[1] + t * direction[1] + bound) * scale
+    z = (origin[2] + t * direction[2] + bound) * scale
+    i, j, k = min(max(int(x), 0), r - 2), min(max(int(y), 0), r - 2), min(max(int(z), 0), r - 2)
+    fx, fy, fz = x - i, y - j, z - k
+    c00 = grid[i, j, k] * (1 - fz) + grid[i, j, k + 1] * fz
+    c01 = grid[i, j + 1, k] * (1 - fz) + grid[i, j + 1, k + 1] * fz
+    c10 = grid[i + 1, j, k] * (1 - fz) + grid[i + 1, j, k + 1] * fz
+    c11 = grid[i + 1, j + 1, k] * (1 - fz) + grid[i + 1, j + 1, k + 1] * fz
+    return (c00 * (1 - fy) + c01 * fy) * (1 - fx) + (c10 * (1 - fy) + c11 * fy) * fx
+
+
+@no_type_check
+@njit
+def _max_along_rays(grid, origins, directions, bound, step, out):
+    """Maximum of the trilinearly interpolated grid along each ray."""
     for n in range(origins.shape[0]):
-        near, far = 0.0, 1e9
-        for k in range(3):
-            d = directions[n, k]
-            d = d if abs(d) > 1e-9 else 1e-9
-            t0, t1 = (-bound - origins[n, k]) / d, (bound - origins[n, k]) / d
-            near, far = max(near, min(t0, t1)), min(far, max(t0, t1))
-        best = 0.0
-        t = near + 0.5 * step
+        near, far = clip_to_box(origins[n], directions[n], bound)
+        best, t = 0.0, near + 0.5 * step
         while t < far:
-            x = (origins[n, 0] + t * directions[n, 0] + bound) * scale
-            y = (origins[n, 1] + t * directions[n, 1] + bound) * scale
-            z = (origins[n, 2] + t * directions[n, 2] + bound) * scale
-            i, j, k = min(max(int(x), 0), r - 2), min(max(int(y), 0), r - 2), min(max(int(z), 0), r - 2)
-            fx, fy, fz = x - i, y - j, z - k
-            c00 = grid[i, j, k] * (1 - fz) + grid[i, j, k + 1] * fz
-            c01 = grid[i, j + 1, k] * (1 - fz) + grid[i, j + 1, k + 1] * fz
-            c10 = grid[i + 1, j, k] * (1 - fz) + grid[i + 1, j, k + 1] * fz
-            c11 = grid[i + 1, j + 1, k] * (1 - fz) + grid[i + 1, j + 1, k + 1] * fz
-            value = (c00 * (1 - fy) + c01 * fy) * (1 - fx) + (c10 * (1 - fy) + c11 * fy) * fx
-            best = max(best, value)
+            best = max(best, interpolate_grid(grid, origins[n], directions[n], t, bound))
             t += step
         out[n] = best
 

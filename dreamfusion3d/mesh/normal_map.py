@@ -58,9 +58,8 @@ def bake_normal_map(textured: TexturedMesh, high_poly: HighPolySurface) -> Textu
 
     One sample per texel suffices, because a triangle of the high-poly surface is larger than a texel.
     """
-    tangents = vertex_tangents(textured)
+    tangents, faces = vertex_tangents(textured), textured.faces.astype(np.int64)
     vertex_frames = np.concatenate([textured.vertices, textured.normals, tangents], axis=1).astype(np.float64)
-    faces = textured.faces.astype(np.int64)
 
     def query_normals(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
         frames = interpolate_barycentric(vertex_frames, faces[face], weights)
@@ -100,12 +99,12 @@ def bake_occlusion(textured: TexturedMesh, high_poly: HighPolySurface) -> Textur
     """
     vertex_frames = np.concatenate([textured.vertices, textured.normals], axis=1).astype(np.float64)
     faces, directions = textured.faces.astype(np.int64), _cosine_directions(OCCLUSION_RAYS)
+    diagonal = high_poly.diagonal
 
     def query_visibility(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
         frames = interpolate_barycentric(vertex_frames, faces[face], weights)
         position, normal = high_poly.project(frames[:, :3], normalize_vectors(frames[:, 3:]))
-        start = position + RAY_OFFSET * high_poly.diagonal * normal
-        max_distance = OCCLUSION_DISTANCE * high_poly.diagonal
+        start, max_distance = position + RAY_OFFSET * diagonal * normal, OCCLUSION_DISTANCE * diagonal
         occluded = occluded_fraction(high_poly.bvh, start, normal, directions, max_distance)
         return np.repeat(1 - occluded[:, None], 3, axis=1)
 

@@ -6,12 +6,9 @@ charts that fold over themselves are cut until they do not.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from trimesh.graph import connected_component_labels
 
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.rasterize import rasterize_triangles, uv_overlap_counts, uv_to_pixels
@@ -19,13 +16,6 @@ from dreamfusion3d.mesh.rasterize import rasterize_triangles, uv_overlap_counts,
 MAX_CUTS = 12  # rounds of halving a folded chart by depth; then each of its faces becomes a chart
 # For faces along +x, -x, +y, ...: the axes that become u and v, and the sign of u, so that no chart is mirrored.
 PROJECTION_PLANES = ((2, 1, -1), (2, 1, 1), (0, 2, 1), (0, 2, -1), (0, 1, 1), (0, 1, -1))
-
-
-class _ChartBoxes(NamedTuple):
-    """Projected charts: face corners relative to the corner of their box, and the size of each box."""
-
-    corners: Float[np.ndarray, "f 3 2"]
-    sizes: Float[np.ndarray, "c 2"]
 
 
 def project_charts(
@@ -55,8 +45,7 @@ def _face_directions(mesh: Mesh) -> tuple[Int[np.ndarray, " f"], Float[np.ndarra
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     axis = np.abs(normal).argmax(1)
     rows = np.arange(len(normal))
-    direction = 2 * axis + (normal[rows, axis] < 0)
-    return direction, corners.mean(1)[rows, axis]
+    return 2 * axis + (normal[rows, axis] < 0), corners.mean(1)[rows, axis]
 
 
 def _adjacent_faces(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e 2"]:
@@ -69,9 +58,8 @@ def _adjacent_faces(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e 2"]:
 
 def _connected_charts(pairs: Int[np.ndarray, "e 2"], group: Int[np.ndarray, " f"]) -> Int[np.ndarray, " f"]:
     """Label connected faces of the same group."""
-    i, j = pairs[group[pairs[:, 0]] == group[pairs[:, 1]]].T
-    graph = coo_matrix((np.ones(len(i), np.int8), (i, j)), shape=(len(group), len(group)))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    same = group[pairs[:, 0]] == group[pairs[:, 1]]
+    return connected_component_labels(pairs[same], len(group)).astype(np.int64)
 
 
 def _split_charts(
@@ -86,7 +74,10 @@ def _split_charts(
     return group
 
 
-def _chart_boxes(mesh: Mesh, direction: Int[np.ndarray, " f"], chart: Int[np.ndarray, " f"]) -> _ChartBoxes:
+def _chart_boxes(
+    mesh: Mesh, direction: Int[np.ndarray, " f"], chart: Int[np.ndarray, " f"]
+) -> tuple[Float[np.ndarray, "f 3 2"], Float[np.ndarray, "c 2"]]:
+    """Project the charts; return face corners relative to the corner of their box, and the size of each box."""
     planes = np.array(PROJECTION_PLANES)[direction]
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     u = np.take_along_axis(corners, planes[:, None, :1], 2)[..., 0] * planes[:, 2:]
@@ -97,7 +88,7 @@ def _chart_boxes(mesh: Mesh, direction: Int[np.ndarray, " f"], chart: Int[np.nda
     low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
     np.minimum.at(low, chart, flat.min(1))
     np.maximum.at(high, chart, flat.max(1))
-    return _ChartBoxes(flat - low[chart][:, None], high - low)
+    return flat - low[chart][:, None], high - low
 
 
 def _pack_shelves(sizes: Float[np.ndarray, "c 2"], texture_size: float, gap: float) -> Float[np.ndarray, "c 2"] | None:
@@ -119,22 +110,22 @@ def _pack_shelves(sizes: Float[np.ndarray, "c 2"], texture_size: float, gap: flo
 def _pack_atlas(
     mesh: Mesh, direction: Int[np.ndarray, " f"], chart: Int[np.ndarray, " f"], texture_size: int, padding: int
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "f 3"], Float[np.ndarray, "n 2"]]:
-    boxes = _chart_boxes(mesh, direction, chart)
+    corners, sizes = _chart_boxes(mesh, direction, chart)
     gap, atlas_size = float(padding), float(texture_size)
     # reduce the gap if not even points would fit with it
-    while _pack_shelves(boxes.sizes * 0, atlas_size, gap) is None:
+    while _pack_shelves(sizes * 0, atlas_size, gap) is None:
         gap /= 2
-    low, high = 0.0, texture_size / max(float(boxes.sizes.max()), 1e-12)
-    offsets = _pack_shelves(boxes.sizes * low, atlas_size, gap)
+    low, high = 0.0, texture_size / max(float(sizes.max()), 1e-12)
+    offsets = _pack_shelves(sizes * low, atlas_size, gap)
     for _ in range(14):
         middle = (low + high) / 2
-        candidate = _pack_shelves(boxes.sizes * middle, atlas_size, gap)
+        candidate = _pack_shelves(sizes * middle, atlas_size, gap)
         if candidate is None:
             high = middle
         else:
             low, offsets = middle, candidate
     assert offsets is not None
-    uv = (boxes.corners * low + offsets[chart][:, None]) / texture_size
+    uv = (corners * low + offsets[chart][:, None]) / texture_size
     key = chart[:, None] * np.int64(len(mesh.vertices)) + mesh.faces
     _, first, faces = np.unique(key, return_index=True, return_inverse=True)
     uv = np.clip(uv.reshape(-1, 2)[first], 0, 1).astype(np.float32)

@@ -43,18 +43,17 @@ def simplify(mesh: Mesh, max_faces: int = 20000) -> Mesh:
     if len(mesh.faces) <= max_faces:
         return mesh
     before = mesh_quality(mesh)
-    fast = _fast_simplify(mesh, max_faces)
-    if fast is not None and not _is_sound(fast, before):
-        fast = None
+    fast = _fast_simplify(mesh, max_faces, before)
     if fast is not None and len(self_intersections(fast)) == 0:
         return fast
     if not before.manifold:
         return fast or mesh
     result = clean_faces(collapse_edges(_presimplify(mesh, max_faces, before), max_faces))
+    sound = _is_sound(result, before)
     if fast is not None:  # sound except for self-intersections: take the result with fewer
-        better = _is_sound(result, before) and len(result.faces) <= max_faces
-        return min(fast, result, key=lambda m: len(self_intersections(m))) if better else fast
-    if _is_sound(result, before):
+        comparable = sound and len(result.faces) <= max_faces
+        return min(fast, result, key=lambda m: len(self_intersections(m))) if comparable else fast
+    if sound:
         return result
     best, low, high = mesh, max(max_faces, len(result.faces)), len(mesh.faces)
     for _ in range(BISECTION_STEPS):
@@ -74,10 +73,8 @@ def _presimplify(mesh: Mesh, max_faces: int, before: MeshQuality) -> Mesh:
     """
     if len(mesh.faces) <= 2 * PRESIMPLIFY_FACTOR * max_faces:
         return mesh
-    found = _fast_simplify(mesh, PRESIMPLIFY_FACTOR * max_faces)
-    if found is None or not _is_sound(found, before) or len(self_intersections(found)):
-        return mesh
-    return found
+    found = _fast_simplify(mesh, PRESIMPLIFY_FACTOR * max_faces, before)
+    return mesh if found is None or len(self_intersections(found)) else found
 
 
 def clean_faces(mesh: Mesh) -> Mesh:
@@ -90,11 +87,11 @@ def clean_faces(mesh: Mesh) -> Mesh:
     return Mesh(mesh.vertices[used].astype(np.float64), flat.reshape(-1, 3).astype(np.int64))
 
 
-def _fast_simplify(mesh: Mesh, target: int) -> Mesh | None:
-    """Run fast-simplification; None if it misses the target. The result may be broken."""
+def _fast_simplify(mesh: Mesh, target: int, before: MeshQuality) -> Mesh | None:
+    """Run fast-simplification; None if it misses the target or breaks the mesh. The result may intersect itself."""
     vertices, faces = fast_simplification.simplify(mesh.vertices, mesh.faces.astype(np.int32), target_count=target)
     result = clean_faces(Mesh(np.asarray(vertices, np.float64), np.asarray(faces, np.int64)))
-    return result if 0 < len(result.faces) <= target else None
+    return result if 0 < len(result.faces) <= target and _is_sound(result, before) else None
 
 
 def _is_sound(result: Mesh, before: MeshQuality) -> bool:
@@ -111,9 +108,8 @@ def _is_sound(result: Mesh, before: MeshQuality) -> bool:
 
 def _neighbor_average(faces: Int[np.ndarray, "f 3"], count: int) -> csr_matrix:
     """Return the sparse (v, v) matrix that averages the neighbors of each vertex."""
-    i, j = faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()
-    ones = np.ones(2 * len(i))
-    pairs = coo_matrix((ones, (np.concatenate([i, j]), np.concatenate([j, i]))), shape=(count, count)).tocsr()
+    i, j = faces[:, [0, 1, 2, 1, 2, 0]].ravel(), faces[:, [1, 2, 0, 0, 1, 2]].ravel()
+    pairs = coo_matrix((np.ones(len(i)), (i, j)), shape=(count, count)).tocsr()
     pairs.data[:] = 1  # each edge occurs in both of its faces
     degree = np.maximum(np.asarray(pairs.sum(1)).ravel(), 1)
     return diags(1 / degree) @ pairs

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
 from dreamfusion3d.core.numba_cache import njit
+from dreamfusion3d.mesh.isolevel import clip_to_box, interpolate_grid
 from dreamfusion3d.mesh.isosurface import bounding_box
 
 RAY_STEP = 0.75  # voxels along a ray
@@ -33,12 +34,9 @@ PASSAGE_RADIUS = 0.06  # scene units: half the width of the narrowest passage fo
 
 def carving_cameras() -> OrbitCameras:
     """Cameras all around, from level to the highest elevation used in training."""
+    rings = len(ELEVATIONS_DEG)
     # each ring is rotated a little, so that no two cameras share an azimuth
-    azimuth = [
-        360 * (i + ring / len(ELEVATIONS_DEG)) / NUM_AZIMUTHS
-        for ring in range(len(ELEVATIONS_DEG))
-        for i in range(NUM_AZIMUTHS)
-    ]
+    azimuth = [360 * (i + ring / rings) / NUM_AZIMUTHS for ring in range(rings) for i in range(NUM_AZIMUTHS)]
     elevation = [e for e in ELEVATIONS_DEG for _ in range(NUM_AZIMUTHS)]
     return orbit_cameras(azimuth, elevation, height=VIEW_SIZE_PX, width=VIEW_SIZE_PX)
 
@@ -168,34 +166,17 @@ def reachable_samples(
 @njit(parallel=True)
 def _first_crossing(grid, level, bound, pose, focal, height, width, step_voxels):
     """Distance at which the ray of each pixel first meets {grid > level}; 1e9 if it never does."""
-    r = grid.shape[0]
-    scale = (r - 1) / (2 * bound)
-    step = step_voxels / scale
-    out = np.full((height, width), 1e9)
+    step = step_voxels / ((grid.shape[0] - 1) / (2 * bound))
+    origin, out = np.ascontiguousarray(pose[:3, 3]), np.full((height, width), 1e9)
     for v in prange(height):
         for u in range(width):
             lx, ly = (u + 0.5 - 0.5 * width) / focal, (0.5 * height - v - 0.5) / focal
             norm = np.sqrt(lx * lx + ly * ly + 1)
             direction = (pose[:3, 0] * lx + pose[:3, 1] * ly - pose[:3, 2]) / norm
-            near, far = 0.0, 1e9
-            for k in range(3):
-                d = direction[k] if abs(direction[k]) > 1e-9 else 1e-9
-                t0, t1 = (-bound - pose[k, 3]) / d, (bound - pose[k, 3]) / d
-                near, far = max(near, min(t0, t1)), min(far, max(t0, t1))
+            near, far = clip_to_box(origin, direction, bound)
             t = near + 0.5 * step
             while t < far:
-                x = (pose[0, 3] + t * direction[0] + bound) * scale
-                y = (pose[1, 3] + t * direction[1] + bound) * scale
-                z = (pose[2, 3] + t * direction[2] + bound) * scale
-                i, j, k = min(max(int(x), 0), r - 2), min(max(int(y), 0), r - 2), min(max(int(z), 0), r - 2)
-                fx, fy, fz = x - i, y - j, z - k
-                a = (grid[i, j, k] * (1 - fz) + grid[i, j, k + 1] * fz) * (1 - fy) + (
-                    grid[i, j + 1, k] * (1 - fz) + grid[i, j + 1, k + 1] * fz
-                ) * fy
-                b = (grid[i + 1, j, k] * (1 - fz) + grid[i + 1, j, k + 1] * fz) * (1 - fy) + (
-                    grid[i + 1, j + 1, k] * (1 - fz) + grid[i + 1, j + 1, k + 1] * fz
-                ) * fy
-                if a * (1 - fx) + b * fx > level:
+                if interpolate_grid(grid, origin, direction, t, bound) > level:
                     out[v, u] = t
                     break
                 t += step

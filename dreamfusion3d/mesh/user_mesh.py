@@ -81,12 +81,8 @@ def ensure_uvs(mesh: UserMesh, texture_size: int, padding: int = 4) -> UVMesh:
     normal_faces = mesh.faces if mesh.corners is None else mesh.corners
     triples = np.stack([uv_faces.reshape(-1), mesh.faces.reshape(-1), normal_faces.reshape(-1)], 1)
     vertex_triples, corners = np.unique(triples, axis=0, return_inverse=True)
-    return UVMesh(
-        mesh.vertices[vertex_triples[:, 1]],
-        corners.reshape(-1, 3),
-        mesh.normals[vertex_triples[:, 2]],
-        uv[vertex_triples[:, 0]],
-    )
+    uv_index, vertex, normal = vertex_triples.T
+    return UVMesh(mesh.vertices[vertex], corners.reshape(-1, 3), mesh.normals[normal], uv[uv_index])
 
 
 def uv_problem(mesh: UserMesh, texture_size: int) -> str | None:

@@ -58,9 +58,9 @@ def voxelize_mesh(
 
 @no_type_check
 @njit
-def _accumulate_crossings(a, b, c, counts, low, step):
+def accumulate_crossings(a, b, c, counts, low, step):
     """Add the orientation of each face at the first sample behind it, on lines along the first axis."""
-    r = counts.shape[0]
+    r = counts.shape[1]
     for f in range(a.shape[0]):
         ay, az, by, bz, cy, cz = a[f, 1], a[f, 2], b[f, 1], b[f, 2], c[f, 1], c[f, 2]
         area = (by - ay) * (cz - az) - (bz - az) * (cy - ay)
@@ -91,7 +91,7 @@ def inside_grid(mesh: Mesh, resolution: int) -> Bool[np.ndarray, "r r r"]:
     for axis in range(3):
         order = [axis, (axis + 1) % 3, (axis + 2) % 3]
         counts = np.zeros((resolution + 1, resolution, resolution), np.int32)
-        _accumulate_crossings(*(np.ascontiguousarray(c[:, order]) for c in corners), counts, -1.0, 2 / (resolution - 1))
+        accumulate_crossings(*(np.ascontiguousarray(c[:, order]) for c in corners), counts, -1.0, 2 / (resolution - 1))
         behind = counts.cumsum(0)
         vote = (behind[:-1] != 0).astype(np.int8) + (behind[:-1] != behind[-1:])
         votes += np.moveaxis(vote, (0, 1, 2), order)

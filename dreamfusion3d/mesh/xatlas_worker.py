@@ -21,9 +21,7 @@ def main(source: str, target: str) -> None:
     atlas = xatlas.Atlas()
     atlas.add_mesh(vertices, faces)
     packing = xatlas.PackOptions()
-    packing.resolution = size
-    packing.padding = padding
-    packing.bilinear = True
+    packing.resolution, packing.padding, packing.bilinear = size, padding, True
     packing.rotate_charts = False  # xatlas rotates by swapping u and v, which mirrors the chart
     charts = xatlas.ChartOptions()
     charts.fix_winding = True  # nor may charts be mirrored before packing
@@ -33,13 +31,8 @@ def main(source: str, target: str) -> None:
     vmapping, indices, uv = atlas.get_mesh(0)
     # the resolution is only a hint: read back the actual size of the atlas
     texels = uv.astype(np.float64) * (atlas.width, atlas.height)
-    np.savez(
-        target,
-        vmapping=vmapping.astype(np.int64),
-        faces=indices.astype(np.int64),
-        texels=texels,
-        side=np.int64(max(atlas.width, atlas.height)),
-    )
+    side = np.int64(max(atlas.width, atlas.height))
+    np.savez(target, vmapping=vmapping.astype(np.int64), faces=indices.astype(np.int64), texels=texels, side=side)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def build_asset_record(
     **optional: Any,
 ) -> AssetRecord:
     """Build the record of a run; ``optional`` sets ``name``, ``memory`` and ``reconstruction``."""
-    mesh_report = outputs.mesh_report.as_dict() if outputs.mesh_report else {}
+    mesh_report = dataclasses.asdict(outputs.mesh_report) if outputs.mesh_report else {}
     return AssetRecord(
         prompt=identity.prompt,
         seed=identity.seed,
@@ -160,7 +160,7 @@ def build_asset_record(
         seconds={name: round(value, 3) for name, value in seconds.items()},
         files={path.name: {"sha256": files.file_sha256(path), "bytes": path.stat().st_size} for path in outputs.paths},
         # as it will be read back: lists, no tuples
-        mesh=json.loads(json.dumps({**outputs.quality.as_dict(), **mesh_report})),
+        mesh=json.loads(json.dumps({**dataclasses.asdict(outputs.quality), **mesh_report})),
         checks=_checks(outputs, identity.config),
         source=dataclasses.asdict(identity.source) if identity.source else None,
         edits=[dataclasses.asdict(edit) for edit in identity.edits] or None,

@@ -8,8 +8,6 @@ from typing import no_type_check
 import numba
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
 
 from dreamfusion3d.core.numba_kernels import follow_torch_threads, kernel, serial_kernel
 
@@ -17,21 +15,9 @@ _ONE = np.float32(1)
 _ZERO = np.float32(0)
 
 
-def compositing_weights_numba(
-    density: Float[Tensor, " n"], lengths: Float[Tensor, " n"], packed_info: Int64[Tensor, "r 2"]
-) -> Float[Tensor, " n"]:
-    """Compute `compositing_weights` in float32."""
-    return _Weights.apply(density, lengths, packed_info)
-
-
-def accumulate_numba(
-    weights: Float[Tensor, " n"], values: Float[Tensor, "n c"], ray_indices: Int64[Tensor, " n"], num_rays: int
-) -> Float[Tensor, "{num_rays} c"]:
-    """Compute `accumulate` in float32."""
-    return _Accumulate.apply(weights, values, ray_indices, num_rays)
-
-
 class _Weights(torch.autograd.Function):
+    """`compositing_weights` in float32, from densities, interval lengths and packed_info."""
+
     @staticmethod
     def forward(ctx, density, lengths, packed_info):
         density, lengths = density.detach().contiguous(), lengths.detach().contiguous()
@@ -52,6 +38,8 @@ class _Weights(torch.autograd.Function):
 
 
 class _Accumulate(torch.autograd.Function):
+    """`accumulate` in float32."""
+
     @staticmethod
     def forward(ctx, weights, values, ray_indices, num_rays):
         weights, values = weights.detach().contiguous(), values.detach().contiguous()
@@ -63,23 +51,15 @@ class _Accumulate(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        weights, values, ray_indices = ctx.saved_tensors
+        weights, values, _ = ctx.saved_tensors
         grad_weights, grad_values = torch.empty(weights.shape), torch.empty(values.shape)
         follow_torch_threads()
-        _accumulate_backward(
-            grad.contiguous().numpy(),
-            weights.numpy(),
-            values.numpy(),
-            ray_indices.numpy(),
-            grad_weights.numpy(),
-            grad_values.numpy(),
-        )
-        return (
-            grad_weights if ctx.needs_input_grad[0] else None,
-            grad_values if ctx.needs_input_grad[1] else None,
-            None,
-            None,
-        )
+        tensors = (grad.contiguous(), *ctx.saved_tensors, grad_weights, grad_values)
+        _accumulate_backward(*(tensor.numpy() for tensor in tensors))
+        return grad_weights, grad_values, None, None
+
+
+compositing_weights_numba, accumulate_numba = _Weights.apply, _Accumulate.apply
 
 
 @kernel

@@ -7,21 +7,14 @@ from typing import no_type_check
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Float, Int64
-from torch import Tensor
 
 BLOCK = 32  # rays per program, which runs until the longest of them ends
 _SMALL = tl.constexpr(1e-2)  # below it 1 - exp(-s) is a sum of three terms, to the last digit
 
 
-def compositing_weights_triton(
-    density: Float[Tensor, " n"], lengths: Float[Tensor, " n"], packed_info: Int64[Tensor, "r 2"]
-) -> Float[Tensor, " n"]:
-    """Compute `compositing_weights` in float32."""
-    return _Weights.apply(density, lengths, packed_info)
-
-
 class _Weights(torch.autograd.Function):
+    """`compositing_weights` in float32, from densities, interval lengths and packed_info."""
+
     @staticmethod
     def forward(ctx, density, lengths, packed_info):
         density, lengths = density.detach().contiguous(), lengths.detach().contiguous()
@@ -43,6 +36,9 @@ class _Weights(torch.autograd.Function):
                 grad.contiguous(), lengths, packed_info, weights, after, out, rays, BLOCK=BLOCK
             )
         return out, None, None
+
+
+compositing_weights_triton = _Weights.apply
 
 
 @triton.jit

@@ -60,16 +60,9 @@ def rasterize_gbuffer(
     view = subpixel // (height * width)
     light = light_direction(fine.camera_to_world)[view]
     distance = (positions - fine.camera_to_world[view, :3, 3]).norm(dim=-1)
-    return GBuffer(
-        subpixel.to(device),
-        face.to(device),
-        weights.to(device),
-        positions.to(device),
-        normal.to(device),
-        lambert_shading(normal, light).to(device),
-        distance.to(device),
-        (len(cpu_cameras), cpu_cameras.height, cpu_cameras.width, supersample),
-    )
+    hits = (subpixel, face, weights, positions, normal, lambert_shading(normal, light), distance)
+    shape = (len(cpu_cameras), cpu_cameras.height, cpu_cameras.width, supersample)
+    return GBuffer(*(values.to(device) for values in hits), shape)
 
 
 def shade_gbuffer(gbuffer: GBuffer, colors: Float[Tensor, "n 3"]) -> tuple[Render, Float[Tensor, "b h w 3"]]:

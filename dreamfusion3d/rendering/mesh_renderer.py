@@ -72,13 +72,8 @@ def render_mesh(textured: TexturedMesh, cameras: RayCameras, *, supersample: int
     """Render a mesh with anti-aliasing, on the CPU.
 
     Args:
-        textured: the mesh, in scene units.
-        cameras: ``b`` cameras.
         supersample: subpixels along a pixel's side.
         shading: False renders the base color alone.
-
-    Returns:
-        A `Render` whose depth is the mean distance of what a pixel hits.
 
     Example:
         >>> image = render_mesh(textured, cameras)
@@ -91,26 +86,14 @@ def render_mesh(textured: TexturedMesh, cameras: RayCameras, *, supersample: int
     points = fine.project(torch.from_numpy(textured.vertices).float()).numpy()
     light = light_direction(cameras.camera_to_world).numpy()
     intrinsics = fine.intrinsics.double().numpy()
-    ambient, diffuse = (AMBIENT, DIFFUSE) if shading else (1.0, 0.0)
+    tones = (AMBIENT, DIFFUSE) if shading else (1.0, 0.0)
     faces = np.ascontiguousarray(textured.faces, np.int64)
+    uv, normals = (np.ascontiguousarray(a, np.float32) for a in (textured.uv, textured.normals))
+    surface = faces, uv, normals, np.ascontiguousarray(textured.texture)
     out = np.zeros((len(cameras), cameras.height, cameras.width, 8), np.float32)
     for view in range(len(cameras)):
         raster = rasterize_triangles(points[view], faces, height, width)
-        _shade_pixels(
-            raster.face,
-            raster.weights,
-            raster.depth,
-            faces,
-            np.ascontiguousarray(textured.uv, np.float32),
-            np.ascontiguousarray(textured.normals, np.float32),
-            np.ascontiguousarray(textured.texture),
-            light[view],
-            ambient,
-            diffuse,
-            intrinsics[view],
-            supersample,
-            out[view],
-        )
+        _shade_pixels(*raster, *surface, light[view], *tones, intrinsics[view], supersample, out[view])
     image = torch.from_numpy(out)
     return Render(image[..., :3], image[..., 3], image[..., 4], image[..., 5:])
 

@@ -32,11 +32,6 @@ class OccupancyGrid:
     a new, faint field keeps its cells. The threshold is a density per scene unit: 0.3 gives an opacity of 1 % over
     the renderer's default step of 0.027.
 
-    Args:
-        resolution: Cells along each axis of [-1, 1]^3.
-        device: Device of the grid.
-        threshold: Density per scene unit above which a cell is occupied.
-
     Example:
         >>> occupancy = OccupancyGrid.from_field(field.density, 16, torch.Generator().manual_seed(0))
         >>> occupancy.binary.shape

@@ -50,9 +50,8 @@ class Samples:
         """Return the samples of consecutive rays, which are then numbered from 0."""
         info = self.packed_info[rays]
         shift = torch.tensor([samples.start, 0], dtype=info.dtype, device=info.device)
-        return Samples(
-            self.ray_indices[samples] - rays.start, self.t_starts[samples], self.t_ends[samples], info - shift
-        )
+        starts, ends = self.t_starts[samples], self.t_ends[samples]
+        return Samples(self.ray_indices[samples] - rays.start, starts, ends, info - shift)
 
 
 def ray_aabb_intersect(
@@ -80,22 +79,13 @@ def march(
 
     Interval k of a ray is [near + (k - 1 + jitter) step, near + (k + jitter) step] with one uniform jitter per ray:
     no part of the box is left out, and neighboring rays do not share their steps. All back ends return the same
-    samples, bit for bit.
+    samples, bit for bit; "auto" is the fastest one for the rays' device.
 
-    Args:
-        origins: in scene units.
-        directions: unit vectors.
-        occupancy_binary: occupied cells over [-1, 1]^3, indexed [x, y, z].
-        step_size: length of the intervals, in scene units.
-        generator: draws the jitter.
-        backend: "auto" is the fastest one for the rays' device.
-
-    Raises:
-        ValueError: ``step_size`` is not positive.
+    Directions are unit vectors, lengths are in scene units, and ``occupancy_binary`` holds the occupied cells over
+    [-1, 1]^3, indexed [x, y, z]. Raises ValueError if ``step_size`` is not positive.
     """
-    return march_async(
-        origins, directions, occupancy_binary, step_size=step_size, generator=generator, backend=backend
-    )()
+    options = {"step_size": step_size, "generator": generator, "backend": backend}
+    return march_async(origins, directions, occupancy_binary, **options)()
 
 
 @torch.no_grad()
@@ -118,8 +108,7 @@ def march_async(
     near, far = ray_aabb_intersect(origins, directions)
     far = torch.minimum(far, near + LONGEST_CHORD)  # a zero direction must not march forever
     jitter = torch.rand(near.shape, generator=generator, device=generator.device).to(near.device)
-    if backend == "auto":
-        backend = fastest_backend(near)
+    backend = fastest_backend(near) if backend == "auto" else backend
     rays = origins, directions, near, far, jitter
     if backend == "triton":
         from dreamfusion3d.rendering.ray_march_triton import march_triton

@@ -50,9 +50,8 @@ def march_triton(
         ray_indices = torch.empty(size, dtype=torch.int64, device=device)
         starts, ends = (torch.empty(size, device=device) for _ in range(2))
         if size:
-            _fill[programs](
-                *ray_inputs, grid, step, packed_info, ray_indices, starts, ends, rays, *binary.shape, **_OPTIONS
-            )
+            outputs = ray_indices, starts, ends
+            _fill[programs](*ray_inputs, grid, step, packed_info, *outputs, rays, *binary.shape, **_OPTIONS)
         return ray_indices, starts, ends, packed_info
 
     return collect
@@ -65,19 +64,10 @@ def _ray(origins, directions, near, far, jitter, rays, BLOCK: tl.constexpr):
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = ray < rays
     o, d = origins + 3 * ray, directions + 3 * ray
-    return (
-        ray,
-        valid,
-        tl.load(o, valid, 0.0),
-        tl.load(o + 1, valid, 0.0),
-        tl.load(o + 2, valid, 0.0),
-        tl.load(d, valid, 0.0),
-        tl.load(d + 1, valid, 0.0),
-        tl.load(d + 2, valid, 0.0),
-        tl.load(near + ray, valid, 0.0),
-        tl.load(far + ray, valid, -1.0),
-        tl.load(jitter + ray, valid, 0.0),
-    )
+    ox, oy, oz = tl.load(o, valid, 0.0), tl.load(o + 1, valid, 0.0), tl.load(o + 2, valid, 0.0)
+    dx, dy, dz = tl.load(d, valid, 0.0), tl.load(d + 1, valid, 0.0), tl.load(d + 2, valid, 0.0)
+    a, b, shift = tl.load(near + ray, valid, 0.0), tl.load(far + ray, valid, -1.0), tl.load(jitter + ray, valid, 0.0)
+    return ray, valid, ox, oy, oz, dx, dy, dz, a, b, shift
 
 
 @triton.jit
@@ -117,32 +107,17 @@ def _count(origins, directions, near, far, jitter, grid, step, counts, rays, nx,
 @triton.jit
 @no_type_check
 def _fill(
-    origins,
-    directions,
-    near,
-    far,
-    jitter,
-    grid,
-    step,
-    packed_info,
-    ray_indices,
-    starts,
-    ends,
-    rays,
-    nx,
-    ny,
-    nz,
-    BLOCK: tl.constexpr,
+    origins, dirs, near, far, jitter, grid, step, info, indices, starts, ends, rays, nx, ny, nz, BLOCK: tl.constexpr
 ):
-    ray, valid, ox, oy, oz, dx, dy, dz, a, b, shift = _ray(origins, directions, near, far, jitter, rays, BLOCK)
+    ray, valid, ox, oy, oz, dx, dy, dz, a, b, shift = _ray(origins, dirs, near, far, jitter, rays, BLOCK)
     length = tl.load(step)
-    write = tl.load(packed_info + 2 * ray, valid, 0)
+    write = tl.load(info + 2 * ray, valid, 0)
     max_steps = tl.max(tl.ceil(tl.maximum(b - a, 0.0) / length), 0).to(tl.int32) + 1
     for index in range(max_steps):
         start = a + ((index + shift) - 1.0) * length
         midpoint = start + length * 0.5
         occupied = _occupied(grid, valid, ox, oy, oz, dx, dy, dz, a, b, midpoint, nx, ny, nz)
-        tl.store(ray_indices + write, ray.to(tl.int64), occupied)
+        tl.store(indices + write, ray.to(tl.int64), occupied)
         tl.store(starts + write, start, occupied)
         tl.store(ends + write, start + length, occupied)
         write += occupied.to(tl.int64)

@@ -90,30 +90,18 @@ def render_field_tiled(
 ) -> TiledRender:
     """Render as `render_field_with_aux` does, from the same random numbers, in tiles.
 
-    The host waits for the bounds of the tiles.
-
-    Args:
-        tiles: largest number of tiles; they have about the same number of samples.
+    There are at most ``tiles`` of them, with about the same number of samples. The host waits for their bounds.
     """
     rays, samples = sample_camera_rays(cameras, occupancy, settings, generator, pending)
     with torch.no_grad():
         bounds = _tile_bounds(samples, tiles)
         weight = torch.cat([weights_and_albedo(field, rays[r], samples.slice_rays(r, s))[0] for r, s in bounds])
         shaded = shaded_sample_indices(weight, rays, settings, shaded_fraction)
-        tile_list = [Tile(r, s, slice(*_index_range(shaded, s))) for r, s in bounds]
-        outputs = _concat_as_leaves(
-            [_tile_outputs(field, rays, samples, weight, shaded, tile, settings) for tile in tile_list], weight, shaded
-        )
-    return TiledRender(
-        field,
-        rays,
-        samples,
-        settings,
-        tile_list,
-        outputs,
-        assemble_render(outputs, cameras, settings),
-        assemble_aux(outputs, cameras, rays, samples),
-    )
+        tile_list = [Tile(r, s, _index_range(shaded, s)) for r, s in bounds]
+        parts = [_tile_outputs(field, rays, samples, weight, shaded, tile, settings) for tile in tile_list]
+        outputs = _concat_as_leaves(parts, weight, shaded)
+    render, aux = assemble_render(outputs, cameras, settings), assemble_aux(outputs, cameras, rays, samples)
+    return TiledRender(field, rays, samples, settings, tile_list, outputs, render, aux)
 
 
 def _tile_outputs(
@@ -147,14 +135,11 @@ def _tile_bounds(samples: Samples, num_tiles: int) -> list[tuple[slice, slice]]:
     last_rays = torch.searchsorted(ends.contiguous(), targets).clamp(max=rays - 1) if total else targets[:0]
     ray_bounds = sorted({0, *(last_rays + 1).tolist(), rays})
     sample_bounds = [0, *ends[torch.tensor(ray_bounds[1:], device=ends.device) - 1].tolist()]
-    return [
-        (slice(a, b), slice(c, d))
-        for a, b, c, d in zip(ray_bounds[:-1], ray_bounds[1:], sample_bounds[:-1], sample_bounds[1:], strict=True)
-    ]
+    ray_slices, sample_slices = (map(slice, bounds[:-1], bounds[1:]) for bounds in (ray_bounds, sample_bounds))
+    return list(zip(ray_slices, sample_slices, strict=True))
 
 
-def _index_range(shaded: Tensor, samples: slice) -> tuple[int, int]:
+def _index_range(shaded: Tensor, samples: slice) -> slice:
     """Return the range of the ascending ``shaded`` that falls within ``samples``."""
     bounds = torch.tensor([samples.start, samples.stop], device=shaded.device)
-    low, high = torch.searchsorted(shaded, bounds).tolist()
-    return low, high
+    return slice(*torch.searchsorted(shaded, bounds).tolist())

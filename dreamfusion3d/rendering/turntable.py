@@ -40,9 +40,9 @@ def write_turntable(textured: TexturedMesh, path: Path, seconds: float = 4, fps:
     count = max(1, round(seconds * fps))
     azimuths = [THREE_QUARTER_AZIMUTH_DEG + 360.0 * i / count for i in range(count)]
     # a dozen views are enough to frame the object for all of them
-    framed_mesh = fit_mesh_to_views(
-        textured, orbit_cameras(azimuths[:: max(1, count // 12)], THREE_QUARTER_ELEVATION_DEG, height=size, width=size)
-    )
+    framing_azimuths = azimuths[:: max(1, count // 12)]
+    framing_cameras = orbit_cameras(framing_azimuths, THREE_QUARTER_ELEVATION_DEG, height=size, width=size)
+    framed_mesh = fit_mesh_to_views(textured, framing_cameras)
 
     def frame(azimuth: float) -> UInt8[np.ndarray, "h w 3"]:
         camera = orbit_cameras([azimuth], THREE_QUARTER_ELEVATION_DEG, height=size, width=size)
@@ -54,13 +54,10 @@ def write_turntable(textured: TexturedMesh, path: Path, seconds: float = 4, fps:
 
 
 def fit_mesh_to_views(textured: TexturedMesh, cameras: OrbitCameras, fill: float = FRAME_FILL) -> TexturedMesh:
-    """Move and scale a mesh so that it fills the images of all cameras, centered.
+    """Move and scale a mesh so that it fills ``fill`` of the sides of all cameras' images, centered.
 
     The cameras look at the origin from a fixed distance. With several of them the mesh is moved along +Y only, to
     stay on the axis that they orbit.
-
-    Args:
-        fill: fraction of the image's side that the mesh fills.
     """
     vertices = textured.vertices.astype(np.float64)
     low, high = vertices.min(0), vertices.max(0)
@@ -75,7 +72,7 @@ def fit_mesh_to_views(textured: TexturedMesh, cameras: OrbitCameras, fill: float
         if len(cameras) == 1:
             vertices = vertices - right * pose[:, 0] + up * pose[:, 1]
         else:
-            vertices = vertices + up * np.array([0.0, 1.0, 0.0])
+            vertices = vertices + (0.0, up, 0.0)
         vertices = vertices * (fill * 2 * half / max(end - start))
     return replace(textured, vertices=vertices.astype(np.float32))
 
@@ -104,9 +101,7 @@ def _floor_shadow(textured: TexturedMesh, cameras: RayCameras) -> Float[np.ndarr
     low = (vertices[textured.faces][:, :, 1] < floor + 0.35 * height).all(1)
     vertices[:, 1] = floor
     projected = cameras.project(torch.from_numpy(vertices).float()).numpy()
-    covered = [
-        rasterize_triangles(points, textured.faces[low], cameras.height, cameras.width).face >= 0
-        for points in projected
-    ]
-    sigma = min(cameras.height, cameras.width) / 45
+    size = cameras.height, cameras.width
+    covered = [rasterize_triangles(points, textured.faces[low], *size).face >= 0 for points in projected]
+    sigma = min(size) / 45
     return np.stack([ndimage.gaussian_filter(c.astype(np.float32), (0.6 * sigma, sigma)) for c in covered])

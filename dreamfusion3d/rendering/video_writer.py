@@ -32,14 +32,8 @@ def write_video(
 
     Animated images loop. Their frame times are whole milliseconds; a GIF's are hundredths of a second.
 
-    Args:
-        count: number of frames.
-        target: a file with one of VIDEO_SUFFIXES, or a folder.
-        fps: frames per second.
-        size: width and height; even for MP4.
-
-    Raises:
-        InputError: the folder holds frames of a longer video, or an animated image would not fit into memory.
+    ``size`` is the width and height, even for MP4. Raises InputError if the folder holds frames of a longer video, or
+    an animated image would not fit into memory.
     """
     suffix = target.suffix.lower()
     if suffix not in VIDEO_SUFFIXES:
@@ -91,17 +85,13 @@ def write_mp4(
 ) -> None:
     """Write frames as one MP4; ``path`` ends in .mp4, ``size`` is the even width and height.
 
-    Raises:
-        InputError: OpenCV has no codec for it.
-        OSError: the file is incomplete, as on a full disk.
+    Raises OSError if the file is incomplete, as on a full disk.
     """
     import cv2
 
+    codes = (cv2.VideoWriter.fourcc(*codec) for codec in VIDEO_CODECS)
     with _silence_stderr():
-        writers = (
-            cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), float(fps), size)
-            for codec in VIDEO_CODECS
-        )
+        writers = (cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, float(fps), size) for code in codes)
         writer = next((w for w in writers if w.isOpened()), None)
     if writer is None:
         raise InputError(

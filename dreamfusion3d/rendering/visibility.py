@@ -30,13 +30,7 @@ def hidden_density(
     carved from outside. Once empty, its far wall shows through the first thin spot of its mouth, and that is the
     image the prior asks for. Cells next to a visible one are left alone, or thin parts would be eroded from within.
 
-    Args:
-        aux: the samples of the step's render of ``cameras``.
-        count: number of points.
-        generator: draws the points.
-
-    Returns:
-        Densities per scene unit; zeros if no occupied cell is hidden.
+    ``aux`` holds the samples of the step's render of ``cameras``. All densities are zero if no occupied cell is hidden.
     """
     device = generator.device
     hidden = occupancy.binary & ~dilate_cells(_visible_cells(occupancy, cameras, aux))
@@ -62,7 +56,6 @@ def _visible_cells(occupancy: OccupancyGrid, cameras: RayCameras, aux: SampleAux
             chunk = slice(first, first + chunk_size)
             points = samples.slice_samples(chunk).positions(origins, directions)
             i, j, k = ((points + 1) * (resolution / 2)).int().clamp(0, resolution - 1).unbind(-1)
-            visible_count.index_add_(
-                0, (i * resolution + j) * resolution + k, (aux.weights[chunk] > VISIBLE_SAMPLE_WEIGHT).float()
-            )
+            visible = (aux.weights[chunk] > VISIBLE_SAMPLE_WEIGHT).float()
+            visible_count.index_add_(0, (i * resolution + j) * resolution + k, visible)
     return (visible_count > 0).view_as(occupancy.binary)

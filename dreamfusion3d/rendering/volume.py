@@ -182,11 +182,9 @@ def sample_camera_rays_async(
     cameras: RayCameras, occupancy: OccupancyGrid, settings: RenderSettings, generator: torch.Generator
 ) -> PendingSamples:
     """Start sampling all rays of ``cameras``. ``occupancy`` is read now and may change before ``collect()``."""
-    rays = Rays.from_cameras(cameras)
-    return PendingSamples(
-        rays,
-        march_async(rays.origins, rays.directions, occupancy.binary, step_size=settings.step_size, generator=generator),
-    )
+    rays, step_size = Rays.from_cameras(cameras), settings.step_size
+    collect = march_async(rays.origins, rays.directions, occupancy.binary, step_size=step_size, generator=generator)
+    return PendingSamples(rays, collect)
 
 
 def sample_camera_rays(
@@ -241,9 +239,8 @@ def shaded_sample_indices(
     """Return the indices of the samples that get a normal; none where the albedo alone is rendered."""
     if settings.shading == "albedo":
         return torch.empty(0, dtype=torch.int64, device=weight.device)
-    return select_samples_to_shade(
-        weight, settings.weight_cutoff, int(settings.max_shaded_per_ray * len(rays)), shaded_fraction
-    )
+    max_samples = int(settings.max_shaded_per_ray * len(rays))
+    return select_samples_to_shade(weight, settings.weight_cutoff, max_samples, shaded_fraction)
 
 
 def shade_and_composite(
@@ -259,16 +256,16 @@ def shade_and_composite(
     points = samples.positions(rays.origins, rays.directions, shaded)
     normals = density_normals(field, points, settings.normal_epsilon)
     shading, ray_normals = _sample_shading(weight.detach(), normals, shaded, samples, rays)
-    color = {"lambert": albedo * shading[:, None], "albedo": albedo, "textureless": shading[:, None].expand_as(albedo)}[
-        settings.shading
-    ]
-    values = torch.cat([color, torch.ones_like(weight)[:, None], samples.midpoints()[:, None], albedo], -1)
+    light = shading[:, None]
+    colors = {"lambert": albedo * light, "albedo": albedo, "textureless": light.expand_as(albedo)}
+    values = torch.cat(
+        [colors[settings.shading], torch.ones_like(weight)[:, None], samples.midpoints()[:, None], albedo], -1
+    )
     accumulated = accumulate(weight, values, samples.ray_indices, len(rays))
     opacity, distance = accumulated[:, 3], accumulated[:, 4]
     depth = torch.where(opacity > MIN_HIT_OPACITY, distance / opacity.clamp(min=MIN_HIT_OPACITY), 0.0)
-    return RayOutputs(
-        accumulated[:, :3], opacity, depth, ray_normals * opacity[:, None], accumulated[:, 5:], weight, shaded, normals
-    )
+    rgb, unlit, ray_normals = accumulated[:, :3], accumulated[:, 5:], ray_normals * opacity[:, None]
+    return RayOutputs(rgb, opacity, depth, ray_normals, unlit, weight, shaded, normals)
 
 
 def assemble_render(outputs: RayOutputs, cameras: RayCameras, settings: RenderSettings) -> Render:
@@ -291,11 +288,9 @@ def density_normals(field: Field, x: Float[Tensor, "m 3"], epsilon: float) -> Fl
     """
     corners = constant_like(TETRAHEDRON_CORNERS, x)
     stencil = (x[:, None, :] + epsilon * corners).reshape(-1, 3)
-    if isinstance(field, JointField):
-        value = field.density_logit(stencil)
-    else:
-        # the floor stands for empty space, whose logarithm would outweigh every surface
-        value = torch.log(field.density(stencil) + 1e-3)
+    # the floor stands for empty space, whose logarithm would outweigh every surface
+    joint = isinstance(field, JointField)
+    value = field.density_logit(stencil) if joint else torch.log(field.density(stencil) + 1e-3)
     descent = -(value.reshape(-1, 4) @ corners)
     # squared before the root, so that a flat field has a finite gradient
     return descent * torch.rsqrt(descent.square().sum(-1, keepdim=True) + 1e-12)

@@ -5,13 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.evaluation.prompt_lists import (
-    PROMPT_LIST_LENGTH,
-    PROMPT_LISTS,
-    generate_prompt_list,
-    load_prompt_list,
-)
+from dreamfusion3d.evaluation.prompt_lists import PROMPT_LISTS, load_prompt_list
 from dreamfusion3d.procedural.prompt_rules import parse_with_rules
+from tests.support.prompt_lists import PROMPT_LIST_LENGTH, generate_prompt_list
 
 
 def test_load_prompt_list_matches_the_grammar_and_lists_are_disjoint():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -124,7 +124,7 @@ def test_mesh_quality_detects_open_and_pinched_meshes():
     )
     report = mesh_quality(pinched)
     assert report.watertight and not report.manifold and report.genus is None
-    json.dumps(report.as_dict(), allow_nan=False)
+    json.dumps(asdict(report), allow_nan=False)
 
 
 def test_vertex_normals_point_outwards():

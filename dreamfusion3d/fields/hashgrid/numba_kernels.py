@@ -39,8 +39,7 @@ def hashgrid_numba(
     """Compute `hashgrid`; float32 on the CPU only."""
     for name, value in (("x", x), ("table", table)):
         if value.device.type != "cpu" or value.dtype != torch.float32:
-            actual = f"{value.dtype} on {value.device}"
-            raise ValueError(f"the numba hash grid needs float32 on the CPU; {name} is {actual}")
+            raise ValueError(f"the numba hash grid needs float32 on the CPU; {name} is {value.dtype} on {value.device}")
     return _HashGrid.apply(x, table, layout)
 
 
@@ -182,19 +181,8 @@ def _locate_block(x, start, count, resolution, offset, mask, rows, fractions):
 @inline
 @no_type_check
 def _cell_in_block(rows, fractions, j):
-    return (
-        rows[j, 0],
-        rows[j, 1],
-        rows[j, 2],
-        rows[j, 3],
-        rows[j, 4],
-        rows[j, 5],
-        rows[j, 6],
-        rows[j, 7],
-        fractions[j, 0],
-        fractions[j, 1],
-        fractions[j, 2],
-    )
+    fx, fy, fz = fractions[j, 0], fractions[j, 1], fractions[j, 2]
+    return rows[j, 0], rows[j, 1], rows[j, 2], rows[j, 3], rows[j, 4], rows[j, 5], rows[j, 6], rows[j, 7], fx, fy, fz
 
 
 @inline
@@ -284,10 +272,7 @@ def _backward_table_pairs(x, levels, grad, grad_table):
     for level in numba.prange(levels.shape[0]):
         resolution, offset, mask, size = levels[level]
         if size >= _MIN_ROWS_BLOCKED_ADD:
-            rows, fractions = (
-                np.empty((_POINTS_PER_BLOCK, 8), np.uint32),
-                np.empty((_POINTS_PER_BLOCK, 3), np.float32),
-            )
+            rows, fractions = np.empty((_POINTS_PER_BLOCK, 8), np.uint32), np.empty((_POINTS_PER_BLOCK, 3), np.float32)
             for start in range(0, n, _POINTS_PER_BLOCK):
                 count = min(_POINTS_PER_BLOCK, n - start)
                 _locate_block(x, start, count, resolution, offset, mask, rows, fractions)

@@ -34,11 +34,7 @@ _PRIME_Y, _PRIME_Z = tl.constexpr(PRIME_Y), tl.constexpr(PRIME_Z)
 def hashgrid_triton(
     x: Float[Tensor, "n 3"], table: Float[Tensor, "rows f"], layout: HashGridLayout, half_precision_grads: bool = False
 ) -> Float[Tensor, "n c"]:
-    """Compute `hashgrid` from points in float32 and a table in float32, float16 or bfloat16.
-
-    Raises:
-        ValueError: the points are not float32, or ``layout.features`` is no power of two.
-    """
+    """Compute `hashgrid` from points in float32 and a table in float32, float16 or bfloat16."""
     if x.dtype != torch.float32:
         raise ValueError(f"the Triton hash grid needs points in float32, not {x.dtype}")
     if layout.features & (layout.features - 1):
@@ -97,14 +93,9 @@ def _programs(points: int, levels: int) -> tuple[int, int]:
 def _level_table(layout: HashGridLayout, device: torch.device) -> Tensor:
     """Return (L, 3) int64: cells along an axis, first row, and hash mask (-1: dense)."""
     mask = (1 << layout.log2_table_size) - 1
-    return torch.tensor(
-        [
-            (cells, first, -1 if dense else mask)
-            for cells, first, dense in zip(layout.resolutions, layout.offsets, layout.dense, strict=False)
-        ],
-        dtype=torch.int64,
-        device=device,
-    )
+    levels = zip(layout.resolutions, layout.offsets, layout.dense, strict=False)
+    rows = [(cells, first, -1 if dense else mask) for cells, first, dense in levels]
+    return torch.tensor(rows, dtype=torch.int64, device=device)
 
 
 @triton.jit
@@ -151,13 +142,8 @@ def _points(x, n, BLOCK: tl.constexpr):
     point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = point < n
     pointer = x + 3 * point.to(tl.int64)
-    return (
-        point.to(tl.int64),
-        valid,
-        tl.load(pointer, valid, 0.0),
-        tl.load(pointer + 1, valid, 0.0),
-        tl.load(pointer + 2, valid, 0.0),
-    )
+    px, py, pz = tl.load(pointer, valid, 0.0), tl.load(pointer + 1, valid, 0.0), tl.load(pointer + 2, valid, 0.0)
+    return point.to(tl.int64), valid, px, py, pz
 
 
 @_kernel

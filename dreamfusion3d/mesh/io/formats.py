@@ -27,10 +27,6 @@ Z_UP_MILLIMETERS = CoordinateFrame("z", "mm")  # as slicers expect
 LICENSE = "dreamfusion3d claims no rights in the assets that it makes"
 
 
-def _no_requirements() -> None:
-    """Accept a format whose writer is part of the base installation."""
-
-
 @dataclass(frozen=True)
 class Format:
     """One output format."""
@@ -38,7 +34,7 @@ class Format:
     write: MeshWriter
     frame: CoordinateFrame  # the default, which readers of the format expect
     fixed: bool = False  # the format allows no other frame
-    check: Callable[[], None] = _no_requirements  # raises InputError if this machine cannot write it
+    check: Callable[[], None] = lambda: None  # raises InputError if this machine cannot write it
 
 
 FORMATS: Mapping[FormatName, Format] = {

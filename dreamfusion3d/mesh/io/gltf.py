@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,9 @@ def read_glb(path: Path, *, maps: bool = True) -> TexturedMesh:
     transform, geometry = scene.graph[scene.graph.nodes_geometry[0]]
     mesh = scene.geometry[geometry].apply_transform(transform)
     material = mesh.visual.material
-    textured = TexturedMesh(
-        np.asarray(mesh.vertices, np.float64),
-        np.asarray(mesh.faces, np.int64),
-        np.asarray(mesh.vertex_normals, np.float64),
-        np.asarray(mesh.visual.uv, np.float64),
-        np.asarray(material.baseColorTexture.convert("RGB")),
-    )
+    vertices, normals, uv = (np.asarray(a, np.float64) for a in (mesh.vertices, mesh.vertex_normals, mesh.visual.uv))
+    texture = np.asarray(material.baseColorTexture.convert("RGB"))
+    textured = TexturedMesh(vertices, np.asarray(mesh.faces, np.int64), normals, uv, texture)
     if not maps:
         return textured
     if material.occlusionTexture is not None:
@@ -122,44 +119,34 @@ def encode_png(texture: UInt8[np.ndarray, "h w c"]) -> bytes:
 
 def read_glb_chunks(glb: bytes) -> tuple[dict[str, Any], bytes]:
     """Split a GLB into its JSON and its binary buffer (glTF 2.0, section 4.4)."""
-    length = int.from_bytes(glb[12:16], "little")
-    start = 20 + length + 8
-    size = int.from_bytes(glb[20 + length : 24 + length], "little")
-    return json.loads(glb[20 : 20 + length]), glb[start : start + size]
+    end = 20 + int.from_bytes(glb[12:16], "little")
+    size = int.from_bytes(glb[end : end + 4], "little")
+    return json.loads(glb[20:end]), glb[end + 8 : end + 8 + size]
 
 
 def _encode_glb(textured: TexturedMesh, name: str, extras: Extras, frame: CoordinateFrame) -> bytes:
     if frame != GLTF_FRAME:
         raise ValueError(f"the frame of glTF is {GLTF_FRAME}, not {frame}")
     scene = trimesh.Scene()
-    mesh = as_trimesh(textured, pbr_material(textured, name), name)
-    scene.add_geometry(mesh, node_name=name, geom_name=name)
-
-    def postprocess(tree: dict[str, Any]) -> None:
-        _finalize_tree(tree, name, extras)
-
-    return export_glb(scene, include_normals=True, tree_postprocessor=postprocess)
+    scene.add_geometry(as_trimesh(textured, pbr_material(textured, name), name), node_name=name, geom_name=name)
+    finalize = partial(_finalize_tree, name=name, extras=extras)
+    return export_glb(scene, include_normals=True, tree_postprocessor=finalize)
 
 
 def _split_images(tree: dict[str, Any], blob: bytes) -> tuple[bytes, dict[str, bytes]]:
     """Return the buffer without images, and the images by their ``uri``; update ``tree`` accordingly."""
     views, image_files, buffer = tree["bufferViews"], {}, bytearray()
-    image_views = {image["bufferView"] for image in tree.get("images", [])}
+    starts = [view.get("byteOffset", 0) for view in views]
+    contents = {i: blob[starts[i] : starts[i] + view["byteLength"]] for i, view in enumerate(views)}
     for image in tree.get("images", []):
-        view = views[image.pop("bufferView")]
-        start = view.get("byteOffset", 0)
         image.pop("mimeType", None)
-        padded = blob[start : start + view["byteLength"]]
+        padded = contents.pop(image.pop("bufferView"))
         image_files[image["uri"]] = padded[: padded.rindex(b"IEND") + 8]  # a PNG's last chunk and its checksum
-    new_index: dict[int, int] = {}
-    for i, view in enumerate(views):
-        if i in image_views:
-            continue
-        start = view.get("byteOffset", 0)
-        new_index[i], view["byteOffset"] = len(new_index), len(buffer)
-        buffer += blob[start : start + view["byteLength"]]
-        buffer += b"\0" * (-len(buffer) % 4)  # accessors are aligned to four bytes
-    tree["bufferViews"] = [views[i] for i in new_index]
+    new_index = {i: index for index, i in enumerate(contents)}
+    for i, content in contents.items():
+        views[i]["byteOffset"] = len(buffer)
+        buffer += content + b"\0" * (-len(content) % 4)  # accessors are aligned to four bytes
+    tree["bufferViews"] = [views[i] for i in contents]
     for accessor in tree["accessors"]:
         accessor["bufferView"] = new_index[accessor["bufferView"]]
     return bytes(buffer), image_files

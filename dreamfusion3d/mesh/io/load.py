@@ -28,10 +28,8 @@ def read_mesh(path: Path, max_faces: int = MAX_MESH_FACES) -> UserMesh:
     parts = [_to_user_mesh(geometry, matrix) for geometry, matrix in read_mesh_parts(path, max_faces)]
     corners = None
     if any(part.corners is not None for part in parts):
-        corners = _concatenate_indices(
-            [part.faces if part.corners is None else part.corners for part in parts],
-            [len(part.normals) for part in parts],
-        )
+        part_corners = [part.faces if part.corners is None else part.corners for part in parts]
+        corners = _concatenate_indices(part_corners, [len(part.normals) for part in parts])
     mesh = UserMesh(
         np.concatenate([part.vertices for part in parts]),
         _concatenate_indices([part.faces for part in parts], [len(part.vertices) for part in parts]),
@@ -66,9 +64,8 @@ def read_mesh_parts(path: Path, max_faces: int = MAX_MESH_FACES) -> list[tuple[t
         return [(_reconstruct_cached(path, path.stat().st_mtime_ns), np.eye(4))]
     if not parts:
         contents = "points or lines" if scene.geometry else "nothing readable"
-        raise InputError(
-            f"{path} has no faces, but {contents}; use a triangle mesh (export a compressed GLB without Draco)"
-        )
+        advice = "use a triangle mesh (export a compressed GLB without Draco)"
+        raise InputError(f"{path} has no faces, but {contents}; {advice}")
     faces = sum(len(geometry.faces) for geometry, _ in parts)
     if faces > max_faces:
         raise InputError(f"{path} has {faces:,} faces, more than the limit of {max_faces:,}; simplify it first")
@@ -87,9 +84,8 @@ def _load_scene(path: Path) -> trimesh.Scene:
     if size == 0:
         raise InputError(f"the mesh file {path} is empty")
     if size > MAX_MESH_BYTES:
-        raise InputError(
-            f"{path} has {size >> 20:,} MB, more than the limit of {MAX_MESH_BYTES >> 20:,} MB; simplify it"
-        )
+        limit = MAX_MESH_BYTES >> 20
+        raise InputError(f"{path} has {size >> 20:,} MB, more than the limit of {limit:,} MB; simplify it")
     if path.suffix.lower() in point_cloud.POINT_CLOUD_SUFFIXES:  # read by Open3D later
         return trimesh.Scene([trimesh.PointCloud(np.zeros((1, 3)))])
     try:
@@ -124,14 +120,9 @@ def _to_user_mesh(geometry: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -
     uv = getattr(geometry.visual, "uv", None)
     if uv is not None and np.shape(uv) != (len(vertices), 2):
         uv = None
+    uv = None if uv is None else np.asarray(uv, np.float32)
     with np.errstate(over="ignore"):
-        return UserMesh(
-            vertices.astype(np.float32),
-            faces,
-            np.nan_to_num(normals).astype(np.float32),
-            None if uv is None else np.asarray(uv, np.float32),
-            corners,
-        )
+        return UserMesh(vertices.astype(np.float32), faces, np.nan_to_num(normals).astype(np.float32), uv, corners)
 
 
 def _load_normals(geometry: trimesh.Trimesh) -> tuple[Float[np.ndarray, "n 3"], Int64[np.ndarray, "f 3"] | None]:

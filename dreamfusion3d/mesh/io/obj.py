@@ -37,14 +37,9 @@ def write_obj(
     format has neither axes nor units. Quads are kept, except where a UV seam runs along the diagonal.
     Returns the files written, the OBJ first.
     """
-    material = SimpleMaterial(
-        image=Image.fromarray(textured.texture),
-        name=name,
-        ambient=[255, 255, 255, 255],
-        diffuse=[255, 255, 255, 255],
-        specular=[0, 0, 0, 255],
-        glossiness=0.0,
-    )
+    white, black = [255, 255, 255, 255], [0, 0, 0, 255]
+    colors = {"ambient": white, "diffuse": white, "specular": black}
+    material = SimpleMaterial(image=Image.fromarray(textured.texture), name=name, glossiness=0.0, **colors)
     stem = companion_stem(path)
     text, companions = export_obj(
         as_trimesh(to_frame(textured, frame), material, name),

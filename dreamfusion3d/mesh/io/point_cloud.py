@@ -13,7 +13,7 @@ import trimesh
 
 from dreamfusion3d.core.errors import InputError, MissingExtraError
 from dreamfusion3d.core.types import Mesh
-from dreamfusion3d.mesh.isosurface import signed_volume
+from dreamfusion3d.mesh.geometry import signed_volume
 
 POINT_CLOUD_SUFFIXES = (".pcd", ".pts", ".xyz", ".xyzn", ".xyzrgb")  # a .ply can be either
 MIN_POINTS = 100

@@ -22,6 +22,7 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # timestamp of every entry: the same mesh giv
 XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 MODEL_PATH, TEXTURE_PATH = "/3D/3dmodel.model", "/3D/Textures/texture.png"
 RELATIONSHIPS_NAMESPACE = "http://schemas.openxmlformats.org/package/2006/relationships"
+RELATIONSHIP_TYPE = "http://schemas.microsoft.com/3dmanufacturing/2013/01"
 CORE_NAMESPACE = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
 MATERIAL_NAMESPACE = "http://schemas.microsoft.com/3dmanufacturing/material/2015/02"
 CONTENT_TYPES = f"""{XML_DECLARATION}<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">
@@ -39,11 +40,9 @@ def write_3mf(textured: TexturedMesh, path: Path, name: str, extras: Extras, fra
     """
     parts = {
         "[Content_Types].xml": CONTENT_TYPES.encode(),
-        "_rels/.rels": _relationships_xml(MODEL_PATH, "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dmodel"),
+        "_rels/.rels": _relationships_xml(MODEL_PATH, f"{RELATIONSHIP_TYPE}/3dmodel"),
         MODEL_PATH.lstrip("/"): _model_xml(textured, name, extras, frame).encode(),
-        "3D/_rels/3dmodel.model.rels": _relationships_xml(
-            TEXTURE_PATH, "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dtexture"
-        ),
+        "3D/_rels/3dmodel.model.rels": _relationships_xml(TEXTURE_PATH, f"{RELATIONSHIP_TYPE}/3dtexture"),
         TEXTURE_PATH.lstrip("/"): encode_png(textured.texture),
     }
     stream = io.BytesIO()
@@ -56,9 +55,8 @@ def write_3mf(textured: TexturedMesh, path: Path, name: str, extras: Extras, fra
 
 def _relationships_xml(target: str, type_uri: str) -> bytes:
     relationship = f'<Relationship Target="{target}" Id="rel0" Type="{type_uri}"/>'
-    return (
-        f'{XML_DECLARATION}<Relationships xmlns="{RELATIONSHIPS_NAMESPACE}">{relationship}</Relationships>\n'.encode()
-    )
+    xml = f'{XML_DECLARATION}<Relationships xmlns="{RELATIONSHIPS_NAMESPACE}">{relationship}</Relationships>\n'
+    return xml.encode()
 
 
 def _model_xml(textured: TexturedMesh, name: str, extras: Extras, frame: CoordinateFrame) -> str:
@@ -89,6 +87,4 @@ def _metadata_xml(name: str, extras: Extras) -> str:
     """Encode metadata, by names of the core specification or else in a namespace of our own."""
     standard_names = {"prompt": "Description", "generator": "Application", "license": "LicenseTerms"}
     entries = {"Title": name, **{standard_names.get(key, f"d:{key}"): value for key, value in extras.items()}}
-    return "".join(
-        f"<metadata name={quoteattr(key)}>{escape(str(value))}</metadata>\n" for key, value in entries.items()
-    )
+    return "".join(f"<metadata name={quoteattr(k)}>{escape(str(v))}</metadata>\n" for k, v in entries.items())

@@ -56,7 +56,8 @@ def _write_layer(mesh: TexturedMesh, path: Path, name: str, extras: Extras, fram
     UsdGeom.SetStageMetersPerUnit(stage, frame.meters_per_unit)
     layer = stage.GetRootLayer()
     layer.comment = str(extras.get("license", ""))
-    layer.customLayerData = {"creator": GENERATOR, **_to_strings(extras)}
+    # as strings: a seed may exceed the 32 bits of an int in layer data
+    layer.customLayerData = {"creator": GENERATOR, **{key: str(value) for key, value in extras.items()}}
     # identifiers in USD cannot begin with a digit
     root = Sdf.Path.absoluteRootPath.AppendChild(f"_{name}" if name[0].isdigit() else name)
     xform = UsdGeom.Xform.Define(stage, root)
@@ -67,11 +68,6 @@ def _write_layer(mesh: TexturedMesh, path: Path, name: str, extras: Extras, fram
     material = _define_material(stage, root.AppendChild("material"), f"{path.stem}.png")
     UsdShade.MaterialBindingAPI.Apply(geometry.GetPrim()).Bind(material)
     layer.Save()
-
-
-def _to_strings(extras: Extras) -> dict[str, Any]:
-    # a seed may exceed the 32 bits of an int in layer data
-    return {key: value if isinstance(value, str) else str(value) for key, value in extras.items()}
 
 
 def _define_mesh(stage: Any, path: Any, mesh: TexturedMesh) -> Any:

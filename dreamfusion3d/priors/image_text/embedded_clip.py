@@ -110,11 +110,7 @@ class EmbeddedClipEncoder:
 
     @classmethod
     def load_embedded(cls, folder: Path | None = None) -> EmbeddedClipEncoder:
-        """Load the weights from ``folder`` (default: the committed ones).
-
-        Raises:
-            InputError: The weights are damaged or missing.
-        """
+        """Load the weights from ``folder`` (default: the committed ones); damaged ones raise InputError."""
         try:
             return cls(EmbeddedClip.load(folder or embedded_clip_folder()))
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -130,12 +126,9 @@ class EmbeddedClipEncoder:
 
     @torch.no_grad()
     def encode_texts(self, prompts: Sequence[str]) -> Float[np.ndarray, "p d"]:
-        specs = []
-        for prompt in prompts:
-            spec = prompt_to_spec(prompt)
-            if spec is None:
-                raise InputError(
-                    f"the embedded encoder knows no noun in {prompt!r}: select a CLIP model with --encoder"
-                )
-            specs.append(spec)
-        return self.net.encode_specs(specs).numpy()
+        specs = {prompt: prompt_to_spec(prompt) for prompt in prompts}
+        if unknown := [prompt for prompt, spec in specs.items() if spec is None]:
+            raise InputError(
+                f"the embedded encoder knows no noun in {unknown[0]!r}: select a CLIP model with --encoder"
+            )
+        return self.net.encode_specs([specs[prompt] for prompt in prompts]).numpy()

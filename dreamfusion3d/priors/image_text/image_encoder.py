@@ -66,14 +66,9 @@ class ClipImageEncoder:
 
 
 def load_image_encoder(name: str, clip_model: str | None = None) -> ImageEncoder:
-    """Load the encoder named by `reconstruction.semantic_encoder`.
+    """Load the encoder named by `reconstruction.semantic_encoder`: "embedded", or "clip" from ``clip_model``.
 
-    Args:
-        name: The embedded encoder ("embedded") or "clip".
-        clip_model: Folder or hub id of a CLIP model; required for "clip".
-
-    Raises:
-        InputError: No CLIP model is named, or it cannot be loaded.
+    ``clip_model`` is a folder or hub id. Raises InputError if it is missing or cannot be loaded.
     """
     if name == EMBEDDED_ENCODER:
         return EmbeddedImageEncoder()

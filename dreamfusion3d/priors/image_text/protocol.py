@@ -27,7 +27,3 @@ class ImageTextEncoder(Protocol):
 def composite_over_gray(views: Float[np.ndarray, "v h w 4"]) -> Float[np.ndarray, "v h w 3"]:
     """Composite premultiplied RGBA over the gray background of all encoders."""
     return np.clip(views[..., :3] + (1 - views[..., 3:]) * BACKGROUND_GRAY, 0, 1)
-
-
-def unit_vectors(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)

@@ -102,10 +102,9 @@ def hard_negative(spec: ObjectSpec, *, generator: torch.Generator) -> ObjectSpec
     }
     if category.second_part_is_handles and spec.count == 0:
         options["second_color"] = []  # the absent part shows no color
-    changes = [(name, value) for name, values in options.items() for value in values if value != getattr(spec, name)]
+    changes = {name: [value for value in values if value != getattr(spec, name)] for name, values in options.items()}
     # every attribute is equally likely, however many values it has
-    names = sorted({name for name, _ in changes})
+    names = sorted(name for name, values in changes.items() if values)
     name = names[int(torch.randint(len(names), (), generator=generator))]
-    values = [value for n, value in changes if n == name]
-    value = values[int(torch.randint(len(values), (), generator=generator))]
+    value = changes[name][int(torch.randint(len(changes[name]), (), generator=generator))]
     return dataclasses.replace(spec, **{name: value})  # type: ignore[arg-type]

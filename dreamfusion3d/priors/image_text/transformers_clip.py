@@ -11,7 +11,8 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 
 from dreamfusion3d.core.errors import InputError, MissingExtraError
-from dreamfusion3d.priors.image_text.protocol import composite_over_gray, unit_vectors
+from dreamfusion3d.mesh.geometry import normalize_vectors
+from dreamfusion3d.priors.image_text.protocol import composite_over_gray
 
 
 class ClipEncoder:
@@ -28,20 +29,19 @@ class ClipEncoder:
             self.processor = CLIPProcessor.from_pretrained(name)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:160]
-            raise InputError(
-                f"cannot load a CLIP model from {name!r} ({reason}): pass a model folder or hub id"
-            ) from None
+            message = f"cannot load a CLIP model from {name!r} ({reason}): pass a model folder or hub id"
+            raise InputError(message) from None
 
     @torch.no_grad()
     def encode_images(self, views: Float[np.ndarray, "v h w 4"]) -> Float[np.ndarray, "v d"]:
         rgb = (composite_over_gray(views) * 255).round().astype(np.uint8)
         inputs = self.processor(images=list(rgb), return_tensors="pt")
-        return unit_vectors(_feature_array(self.model.get_image_features(**inputs)))
+        return normalize_vectors(_feature_array(self.model.get_image_features(**inputs)))
 
     @torch.no_grad()
     def encode_texts(self, prompts: Sequence[str]) -> Float[np.ndarray, "p d"]:
         inputs = self.processor(text=list(prompts), return_tensors="pt", padding=True, truncation=True)
-        return unit_vectors(_feature_array(self.model.get_text_features(**inputs)))
+        return normalize_vectors(_feature_array(self.model.get_text_features(**inputs)))
 
 
 def _feature_array(output: object) -> Float[np.ndarray, "n d"]:

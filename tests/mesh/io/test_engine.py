@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,6 +105,7 @@ def test_convex_decomposition_returns_hulls(monkeypatch):
     mesh = mesh_of(torus, 24)
     halves = [mesh.vertices[mesh.vertices[:, 0] * side > 0] for side in (1, -1)]
     fake = SimpleNamespace(
+        __spec__=ModuleSpec("coacd", None),
         set_log_level=lambda level: None,
         Mesh=lambda v, f: (v, f),
         run_coacd=lambda mesh, **options: [(half, np.zeros((0, 3))) for half in halves],
