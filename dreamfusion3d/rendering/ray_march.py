@@ -84,8 +84,8 @@ def march(
     Directions are unit vectors, lengths are in scene units, and ``occupancy_binary`` holds the occupied cells over
     [-1, 1]^3, indexed [x, y, z]. Raises ValueError if ``step_size`` is not positive.
     """
-    options = {"step_size": step_size, "generator": generator, "backend": backend}
-    return march_async(origins, directions, occupancy_binary, **options)()
+    rays = origins, directions
+    return march_async(*rays, occupancy_binary, step_size=step_size, generator=generator, backend=backend)()
 
 
 @torch.no_grad()

@@ -256,11 +256,9 @@ def shade_and_composite(
     points = samples.positions(rays.origins, rays.directions, shaded)
     normals = density_normals(field, points, settings.normal_epsilon)
     shading, ray_normals = _sample_shading(weight.detach(), normals, shaded, samples, rays)
-    light = shading[:, None]
+    light, one = shading[:, None], torch.ones_like(weight)[:, None]
     colors = {"lambert": albedo * light, "albedo": albedo, "textureless": light.expand_as(albedo)}
-    values = torch.cat(
-        [colors[settings.shading], torch.ones_like(weight)[:, None], samples.midpoints()[:, None], albedo], -1
-    )
+    values = torch.cat([colors[settings.shading], one, samples.midpoints()[:, None], albedo], -1)
     accumulated = accumulate(weight, values, samples.ray_indices, len(rays))
     opacity, distance = accumulated[:, 3], accumulated[:, 4]
     depth = torch.where(opacity > MIN_HIT_OPACITY, distance / opacity.clamp(min=MIN_HIT_OPACITY), 0.0)
@@ -289,8 +287,7 @@ def density_normals(field: Field, x: Float[Tensor, "m 3"], epsilon: float) -> Fl
     corners = constant_like(TETRAHEDRON_CORNERS, x)
     stencil = (x[:, None, :] + epsilon * corners).reshape(-1, 3)
     # the floor stands for empty space, whose logarithm would outweigh every surface
-    joint = isinstance(field, JointField)
-    value = field.density_logit(stencil) if joint else torch.log(field.density(stencil) + 1e-3)
+    value = field.density_logit(stencil) if isinstance(field, JointField) else torch.log(field.density(stencil) + 1e-3)
     descent = -(value.reshape(-1, 4) @ corners)
     # squared before the root, so that a flat field has a finite gradient
     return descent * torch.rsqrt(descent.square().sum(-1, keepdim=True) + 1e-12)

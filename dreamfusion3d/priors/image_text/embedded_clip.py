@@ -126,8 +126,8 @@ class EmbeddedClipEncoder:
 
     @torch.no_grad()
     def encode_texts(self, prompts: Sequence[str]) -> Float[np.ndarray, "p d"]:
-        specs = {prompt: prompt_to_spec(prompt) for prompt in prompts}
-        if unknown := [prompt for prompt, spec in specs.items() if spec is None]:
+        specs = {prompt: spec for prompt in prompts if (spec := prompt_to_spec(prompt))}
+        if unknown := [prompt for prompt in prompts if prompt not in specs]:
             raise InputError(
                 f"the embedded encoder knows no noun in {unknown[0]!r}: select a CLIP model with --encoder"
             )
