@@ -77,7 +77,8 @@ def _write_animated_image(frames: Iterator[np.ndarray], count: int, path: Path, 
     ends = [resolution_ms * round(1000 * i / fps / resolution_ms) for i in range(count + 1)]
     durations = [b - a for a, b in itertools.pairwise(ends)]
     options: dict[str, Any] = {"quality": 90, "method": 4} if suffix == ".webp" else {"optimize": False}
-    first.save(path, save_all=True, append_images=images, duration=durations, loop=0, **options)
+    with open(path, "w+b") as stream:  # Pillow leaves a file that it opened open on KeyboardInterrupt
+        first.save(stream, suffix[1:], save_all=True, append_images=images, duration=durations, loop=0, **options)
 
 
 def write_mp4(
