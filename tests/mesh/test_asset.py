@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 
+import fast_simplification
 import numpy as np
 import pytest
 import trimesh
@@ -69,19 +70,19 @@ def test_simplify_presimplifies_before_collapse_edges(presimplified, monkeypatch
     """If fast-simplification fails at the budget, the result is as good as with edge collapse alone."""
     mesh, budget, starts = extract_solid(grid_of(torus, 48), 0.0), 500, []
     assert len(mesh.faces) > 8 * budget
-    fast = simplify_module._fast_simplify
+    fast = fast_simplification.simplify
 
-    def fails(mesh: Mesh, target: int) -> Mesh | None:
-        if target == budget:
-            return None
-        found = fast(mesh, target)
-        return found if presimplified == "sound" else Mesh(found.vertices, found.faces[1:])
+    def fails(vertices: np.ndarray, faces: np.ndarray, target_count: int) -> tuple[np.ndarray, np.ndarray]:
+        if target_count == budget:
+            return vertices, faces
+        vertices, faces = fast(vertices, faces, target_count=target_count)
+        return vertices, faces if presimplified == "sound" else faces[1:]
 
     def slow(mesh: Mesh, target: int) -> Mesh:
         starts.append(len(mesh.faces))
         return collapse_edges(mesh, target)
 
-    monkeypatch.setattr(simplify_module, "_fast_simplify", fails)
+    monkeypatch.setattr(fast_simplification, "simplify", fails)
     monkeypatch.setattr(simplify_module, "collapse_edges", slow)
     found, twin = simplify(mesh, budget), collapse_edges(mesh, budget)
     report = mesh_quality(found)
