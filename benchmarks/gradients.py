@@ -5,7 +5,7 @@
 
 Its methods ``compute_grad_sds`` and ``compute_grad_vsd`` run as they are written; what surrounds them
 (a framework, a VAE, a sampler) is stood in for, so the package is not installed. Ours are what
-``optimize`` calls: an adapter loaded from a folder, ``guided``, ``sds`` and ``vsd``. Prints JSON: of each
+``distill_field`` calls: an adapter loaded from a folder, ``CFGDenoiser``, ``sds`` and ``vsd``. Prints JSON: of each
 gradient the largest value, the largest difference, and one over the other.
 """
 
@@ -168,7 +168,7 @@ class Scene:
             if negatives is not None
             else (),
         )
-        return types.SimpleNamespace(asked=lambda cameras: found)  # type: ignore[return-value]
+        return types.SimpleNamespace(conditioning=lambda cameras: found)  # type: ignore[return-value]
 
     def denoise(self, scale: float, prompts: Prompts) -> Any:
         def asked(x_t: Tensor, t: Tensor) -> Tensor:

@@ -37,17 +37,19 @@ import torch
 
 import dreamfusion3d
 from benchmarks.models import MODELS, random_prior, shrunk
-from benchmarks.step import Clock
+from benchmarks.step import Clock, patch_render
 from dreamfusion3d.cameras.orbit import sample_orbit_cameras
 from dreamfusion3d.core.config import Config, resolve_config
 from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
+from dreamfusion3d.priors.cfg import CFGDenoiser
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.protocol import Prior
 from dreamfusion3d.priors.view_prompts import encode_prompts
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
 from dreamfusion3d.rendering.volume import RenderSettings, render_field_with_aux
-from dreamfusion3d.training import distillation, guidance_loss
+from dreamfusion3d.training.distillation import distill_field
+from dreamfusion3d.training.loop import Step
 
 PROMPT = "a pitcher with one handle"
 WARM_UP, REPEATS, PARTED = 5, 20, 5  # steps: not counted, timed as they run, timed part by part
@@ -97,7 +99,7 @@ def distilled(bench: Bench, name: str, *sets: str) -> Report:
     text = encode_prompts(prior, PROMPT, config.prompts)
     built = time.perf_counter() - begun
     field = NerfField(config.field, generator=bench.generator())
-    run = distillation.distill_field(field, prior, text, config, generator=bench.generator())
+    run = distill_field(field, prior, text, config, generator=bench.generator())
     milliseconds, norm = [], 0.0
     for number, step in enumerate(itertools.islice(run, WARM_UP + REPEATS)):
         if number >= WARM_UP:
@@ -126,7 +128,7 @@ def distilled(bench: Bench, name: str, *sets: str) -> Report:
     }
 
 
-def parts(run: Iterator[distillation.Step], prior: Prior, bench: Bench) -> Report:
+def parts(run: Iterator[Step], prior: Prior, bench: Bench) -> Report:
     """Milliseconds of a step's parts; the host waits between them, so they add up to more than a step."""
     clock = Clock(bench.device)
     clock.seconds = dict.fromkeys(("render", *PRIOR_PARTS, "backward"), 0.0)
@@ -142,10 +144,8 @@ def parts(run: Iterator[distillation.Step], prior: Prior, bench: Bench) -> Repor
 
     with (
         mock.patch.object(prior, "encode", watched),
-        mock.patch.object(
-            distillation, "render_field_with_aux", clock.wrap("render", distillation.render_field_with_aux)
-        ),
-        mock.patch.object(guidance_loss, "cfg_denoise", clock.wrap("network", guidance_loss.cfg_denoise)),
+        patch_render(clock),
+        mock.patch.object(CFGDenoiser, "__call__", clock.wrap("network", CFGDenoiser.__call__)),
         mock.patch.object(torch.Tensor, "backward", clock.wrap("backward", torch.Tensor.backward)),
     ):
         begun = clock.now()
@@ -236,7 +236,7 @@ def waits(prior: Prior, config: Config, bench: Bench) -> Report:
     the occupancy. Torch does not see all: its own synchronize() and Triton's are not counted."""
     text = encode_prompts(prior, PROMPT, config.prompts)
     field = NerfField(config.field, generator=bench.generator())
-    run = distillation.distill_field(field, prior, text, config, generator=bench.generator())
+    run = distill_field(field, prior, text, config, generator=bench.generator())
     steps = config.optim.occupancy_update_interval
     sum(1 for _ in itertools.islice(run, steps))  # compiles and loads
     places: collections.Counter[str] = collections.Counter()
