@@ -182,8 +182,8 @@ def parse_lens(
     new_matrix = np.asarray(new_matrix, np.float64)
 
     def undistort(image: np.ndarray) -> np.ndarray:
-        maps = init_maps(matrix, coefficients, np.eye(3), new_matrix, size, cv2.CV_32FC1)
-        return cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        x, y = init_maps(matrix, coefficients, np.eye(3), new_matrix, size, cv2.CV_32FC1)
+        return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     return new_matrix.diagonal()[:2], new_matrix[:2, 2] + 0.5, undistort
 

@@ -34,8 +34,7 @@ class CaptionOracle:
     camera_conditioned = False
 
     def __init__(self, folder: Path) -> None:
-        *_, (_, _, images) = image_folder.read_image_folder(folder)
-        assert images is not None, "read_image_folder ends with the images"
+        images = image_folder.read_image_folder(folder)
         self.images = images.pixels.float() / 127.5 - 1
         self.captions = [line.text for line in images.records]
         contents = repr(self.captions).encode() + images.pixels.numpy().tobytes()

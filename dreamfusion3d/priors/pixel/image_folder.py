@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -118,8 +118,10 @@ class ImageFolderDataset:
         return TrainingBatch(self.pixels[rows].float() / 127.5 - 1, captions, camera[..., 0], camera[..., 1])
 
 
-def read_image_folder(folder: Path) -> Iterator[tuple[int, int, ImageFolderDataset | None]]:
-    """Read a folder, yielding (images read, all images, None) and the dataset with the last tuple.
+def read_image_folder(
+    folder: Path, report: Callable[[int, int], None] = lambda done, total: None
+) -> ImageFolderDataset:
+    """Read a folder, reporting the number of images read and of all images after each.
 
     Raises InputError for the first line or image that cannot be used.
     """
@@ -135,8 +137,8 @@ def read_image_folder(folder: Path) -> Iterator[tuple[int, int, ImageFolderDatas
         image, transparent = read_rgba_image(record.path)
         num_backgrounds_removed += not transparent
         pixels.append(_fit_to_square(image, record.path, recenter=record.camera_deg is None))
-        yield done, len(records), None
-    yield len(records), len(records), ImageFolderDataset(torch.stack(pixels), records, num_backgrounds_removed)
+        report(done, len(records))
+    return ImageFolderDataset(torch.stack(pixels), records, num_backgrounds_removed)
 
 
 def read_image_metadata(folder: Path) -> list[ImageRecord]:

@@ -195,24 +195,18 @@ def _procedural_data(data: dataset.ObjectDataset) -> TrainingData:
 def _read_image_folder(folder: Path, progress: Progress) -> image_folder.ImageFolderDataset:
     """Read the user's images, with warnings about what they lack."""
     progress.stage("read", 1, 2)
-    for done, total, images in image_folder.read_image_folder(folder):
-        progress.step(done, total)
-        if images is None:
-            continue
-        if images.num_backgrounds_removed:
-            progress.warn(
-                f"{images.num_backgrounds_removed} of {total} images have no transparency; their plain background "
-                "was removed"
-            )
-        if not images.has_cameras:
-            progress.warn(
-                "the images have no cameras (azimuth_deg, elevation_deg): each is learned by itself, "
-                "and the prior will not tell an object's sides apart"
-            )
-        elif all(len(group) == 1 for group in images.groups):
-            progress.warn("no two images share a group: views are learned one by one, not together")
-        return images
-    raise AssertionError("read_image_folder ends with the images")
+    images = image_folder.read_image_folder(folder, progress.step)
+    if images.num_backgrounds_removed:
+        count = f"{images.num_backgrounds_removed} of {len(images.records)}"
+        progress.warn(f"{count} images have no transparency; their plain background was removed")
+    if not images.has_cameras:
+        progress.warn(
+            "the images have no cameras (azimuth_deg, elevation_deg): each is learned by itself, "
+            "and the prior will not tell an object's sides apart"
+        )
+    elif all(len(group) == 1 for group in images.groups):
+        progress.warn("no two images share a group: views are learned one by one, not together")
+    return images
 
 
 def _image_folder_data(dataset: image_folder.ImageFolderDataset) -> TrainingData:

@@ -61,9 +61,7 @@ def make_folder(folder: Path, *, cameras: bool) -> Path:
 
 
 def read_dataset(folder: Path) -> ImageFolderDataset:
-    *_, (_, _, found) = read_image_folder(folder)
-    assert found is not None
-    return found
+    return read_image_folder(folder)
 
 
 @pytest.fixture(scope="module")
