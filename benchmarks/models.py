@@ -153,8 +153,8 @@ def shrunk(model: Model) -> Model:
     return dataclasses.replace(model, unet=unet, vae=vae)
 
 
-class _Unsaved:
-    """A ``Folder`` that is not there: its configs are ``model``'s, its weights random."""
+class _UnsavedFolder:
+    """A ``DiffusersFolder`` without files: the configs of ``model`` and random weights."""
 
     path = Path("random")
 
@@ -165,25 +165,25 @@ class _Unsaved:
     def index(self) -> Options:
         return {"_class_name": self.pipeline}
 
-    def lists(self, part: str) -> bool:
+    def has_part(self, part: str) -> bool:
         return bool(self.parts.get(part))
 
     def config(self, part: str) -> Options:
         return dict(self.parts[part] or {})
 
-    def files(self, parts: Iterable[str]) -> list[Path]:
+    def part_files(self, parts: Iterable[str]) -> list[Path]:
         return []
 
-    def module(self, part: str, kind: Any, dtype: torch.dtype) -> Any:
-        """Made on the device and in its precision from the first: no float32 on the CPU."""
-        options, usual = self.config(part), torch.get_default_dtype()
+    def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> Any:
+        """Create the module on the device in its dtype, without a float32 copy on the CPU."""
+        options, default_dtype = self.config(part), torch.get_default_dtype()
         del options["_class_name"]
         torch.set_default_dtype(dtype)
         try:
             with self.device:
-                return kind(**options).eval().requires_grad_(False)
+                return model_class(**options).eval().requires_grad_(False)
         finally:
-            torch.set_default_dtype(usual)
+            torch.set_default_dtype(default_dtype)
 
 
 class _RandomTexts:
@@ -204,8 +204,8 @@ class _RandomTexts:
 
 
 def random_prior(model: Model, settings: PriorConfig, device: torch.device) -> DiffusionPrior:
-    """The prior that the loader makes of such a folder."""
-    folder = _Unsaved(model, device)
+    """Return the prior that the loader makes of such a folder."""
+    folder = _UnsavedFolder(model, device)
     with mock.patch.object(families, "DiffusersFolder", lambda path, variant=None: folder):
         prior = families.load_diffusion_prior(folder.path, "random", settings, device)
     prior.prompt_encoder = _RandomTexts(model, device)
