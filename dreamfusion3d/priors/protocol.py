@@ -30,6 +30,7 @@ class TextEmbedding:
         return self.embedding.shape[0]
 
     def select(self, rows: slice | Tensor) -> TextEmbedding:
+        """Return some of the rows."""
         return map_tensors(self, lambda x: x[rows])
 
     def repeat(self, count: int) -> TextEmbedding:
@@ -39,6 +40,7 @@ class TextEmbedding:
         )
 
     def to(self, device: torch.device | str) -> TextEmbedding:
+        """Return the embedding on another device."""
         return map_tensors(self, lambda x: x.to(device))
 
     def mix(self, weights: Float[Tensor, "b n"]) -> TextEmbedding:
@@ -47,6 +49,7 @@ class TextEmbedding:
 
     @staticmethod
     def cat(texts: list[TextEmbedding]) -> TextEmbedding:
+        """Concatenate the rows of several embeddings."""
         pooled = [t.pooled for t in texts if t.pooled is not None]
         return TextEmbedding(torch.cat([t.embedding for t in texts]), torch.cat(pooled) if pooled else None)
 

@@ -9,6 +9,7 @@ Letters: n hits, b cameras of h x w pixels, s subpixels along a pixel's side.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,9 +61,9 @@ def rasterize_gbuffer(
     view = subpixel // (height * width)
     light = light_direction(fine.camera_to_world)[view]
     distance = (positions - fine.camera_to_world[view, :3, 3]).norm(dim=-1)
-    hits = (subpixel, face, weights, positions, normal, lambert_shading(normal, light), distance)
-    shape = (len(cpu_cameras), cpu_cameras.height, cpu_cameras.width, supersample)
-    return GBuffer(*(values.to(device) for values in hits), shape)
+    shading = lambert_shading(normal, light)
+    hits: list[Any] = [x.to(device) for x in (subpixel, face, weights, positions, normal, shading, distance)]
+    return GBuffer(*hits, (len(cpu_cameras), cpu_cameras.height, cpu_cameras.width, supersample))
 
 
 def shade_gbuffer(gbuffer: GBuffer, colors: Float[Tensor, "n 3"]) -> tuple[Render, Float[Tensor, "b h w 3"]]:

@@ -52,7 +52,9 @@ class NovelViewLoss(Protocol):
 
     def __call__(
         self, image: Render, cameras: OrbitCameras, progress: float, *, generator: torch.Generator
-    ) -> Float[Tensor, ""]: ...
+    ) -> Float[Tensor, ""]:
+        """Return the weighted loss of renders from ``cameras``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ class ViewMetrics:
 
     @property
     def means(self) -> tuple[float, float]:
+        """Mean PSNR in dB and mean SSIM."""
         return sum(self.psnr) / len(self.psnr), sum(self.ssim) / len(self.ssim)
 
 
