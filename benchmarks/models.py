@@ -187,12 +187,12 @@ class _UnsavedFolder:
 
 
 class _RandomTexts:
-    """In a ``Reader``'s place: numbers in the shape of encoded sentences."""
+    """A prompt encoder that returns random numbers in the shape of encoded prompts."""
 
     def __init__(self, model: Model, device: torch.device) -> None:
         self.model, self.device = model, device
 
-    def check(self, prompt: str) -> list[str]:
+    def check_prompt(self, prompt: str) -> list[str]:
         return []
 
     def encode(self, prompts: list[str]) -> TextEmbedding:

@@ -110,7 +110,7 @@ def distilled(bench: Bench, name: str, *sets: str) -> Report:
     median = statistics.median(milliseconds)
     return {
         "preset": model.preset,
-        "pixels": getattr(prior.render_encoder, "pixels", prior.render_encoder).size,
+        "pixels": getattr(prior.render_encoder, "pixel_encoder", prior.render_encoder).size,
         "dtype": str(prior.dtype),
         "views": config.optim.num_views,
         "render_size": config.render.resolution,
