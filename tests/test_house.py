@@ -130,6 +130,7 @@ WORD_EXCEPTIONS = {
     "_finish_item": "the verb",
     "_finish_step": "the verb",
     "later": "after `earlier`, in the frontier of checkpoint plans",
+    "next_later": "after `earlier`, in the frontier of checkpoint plans",
     "behind": "the direction, in the parity vote of voxels",
 }
 

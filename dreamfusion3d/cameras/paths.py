@@ -23,7 +23,7 @@ from scipy.spatial.transform import Rotation, RotationSpline
 from dreamfusion3d.cameras.capture import UP_AXIS_ROTATION, parse_rigid_transform, read_capture_json
 from dreamfusion3d.cameras.orbit import ORBIT_DISTANCE, OrbitCameras, orbit_cameras
 from dreamfusion3d.cameras.pinhole import PinholeCameras
-from dreamfusion3d.cameras.undistort import first_photo_size, parse_lens, parse_number
+from dreamfusion3d.cameras.undistort import first_photo_size, parse_lens, parse_camera_number
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import UpAxis
 
@@ -179,7 +179,7 @@ def _parse_intrinsics(
 
 
 def _parse_positive(values: Mapping[str, Any], key: str, path: Path, minimum: float = 1e-6) -> float | None:
-    return parse_number(values, key, path.name, minimum, MAX_ABS_VALUE)
+    return parse_camera_number(values, key, path.name, minimum, MAX_ABS_VALUE)
 
 
 def interpolate_camera_path(camera_path: CameraPath, num_frames: int | None, width: int, height: int) -> PinholeCameras:

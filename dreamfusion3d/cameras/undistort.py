@@ -125,17 +125,17 @@ def _distorted_intrinsics(
     values: Mapping[str, Any], width: int, height: int, label: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return focal lengths and principal point in pixels of this size; the file's intrinsics may be for another."""
-    w, h = (parse_number(values, key, label) for key in ("w", "h"))
+    w, h = (parse_camera_number(values, key, label) for key in ("w", "h"))
     scale = np.array([width / w if w else 1.0, height / h if h else 1.0])
-    focal: list[float | None] = [parse_number(values, key, label) for key in ("fl_x", "fl_y")]
+    focal: list[float | None] = [parse_camera_number(values, key, label) for key in ("fl_x", "fl_y")]
     for axis, (key, size) in enumerate((("camera_angle_x", width), ("camera_angle_y", height))):
-        angle = parse_number(values, key, label)
+        angle = parse_camera_number(values, key, label)
         if focal[axis] is None and angle is not None and 0 < angle < math.pi:
             focal[axis] = 0.5 * size / math.tan(angle / 2) / float(scale[axis])
     x, y = focal[0] or focal[1], focal[1] or focal[0]  # square pixels if only one is given
     if not x or not y or x <= 0 or y <= 0:
         raise InputError(f"{label} has no focal length. Give fl_x in pixels or camera_angle_x in radians")
-    cx, cy = (parse_number(values, key, label) for key in ("cx", "cy"))
+    cx, cy = (parse_camera_number(values, key, label) for key in ("cx", "cy"))
     principal_point = [width / 2 if cx is None else cx * scale[0], height / 2 if cy is None else cy * scale[1]]
     return np.array([x, y]) * scale, np.array(principal_point)
 
@@ -167,7 +167,7 @@ def parse_lens(
     if model not in CAMERA_MODELS or values.get("is_fisheye") is True and model == "OPENCV":
         names = ", ".join(CAMERA_MODELS)
         raise InputError(f"{label} has the camera_model {model[:40]!r}, which is not one of {names}")
-    coefficients = np.array([parse_number(values, key, label) or 0.0 for key in CAMERA_MODELS[model]])
+    coefficients = np.array([parse_camera_number(values, key, label) or 0.0 for key in CAMERA_MODELS[model]])
     if not coefficients.any():
         return focal, principal_point, lambda image: image
     # OpenCV's pixel centers lie at integers
@@ -208,7 +208,7 @@ def _downscale(
     return rgba.clip(0, 255).round().astype(np.uint8), focal * scale, principal_point * scale
 
 
-def parse_number(
+def parse_camera_number(
     values: Mapping[str, Any], key: str, label: str, low: float = -1e30, high: float = 1e30
 ) -> float | None:
     """Return a number of a JSON object, None if it is absent. Raises InputError if it is not in [low, high]."""

@@ -98,7 +98,9 @@ def override_config(config: Config, values: Mapping[str, Any]) -> Config:
 def setting_types() -> dict[str, Any]:
     """Return the type of every setting by its dotted key."""
     hints, sections = typing.get_type_hints, typing.get_type_hints(Config)
-    return {f"{section}.{name}": kind for section, cls in sections.items() for name, kind in hints(cls).items()}
+    return {
+        f"{section}.{name}": annotation for section, cls in sections.items() for name, annotation in hints(cls).items()
+    }
 
 
 def check_config(config: Config) -> None:
