@@ -23,7 +23,7 @@ from scipy.spatial.transform import Rotation, RotationSpline
 from dreamfusion3d.cameras.capture import UP_AXIS_ROTATION, parse_rigid_transform, read_capture_json
 from dreamfusion3d.cameras.orbit import ORBIT_DISTANCE, OrbitCameras, orbit_cameras
 from dreamfusion3d.cameras.pinhole import PinholeCameras
-from dreamfusion3d.cameras.undistort import first_photo_size, parse_lens, parse_camera_number
+from dreamfusion3d.cameras.undistort import first_photo_size, parse_camera_number, parse_lens
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import UpAxis
 
