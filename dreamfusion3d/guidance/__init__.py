@@ -24,6 +24,7 @@ from dreamfusion3d.guidance.protocol import (
     GuidanceFunction,
     GuidanceOutput,
     ScoreModel,
+    StatelessGuidance,
     noise_like,
     per_image,
 )
@@ -71,7 +72,7 @@ def load_guidance(
         {}
     """
     if settings.type in _STATELESS:
-        return FunctionGuidance(_STATELESS[settings.type])
+        return _STATELESS[settings.type]()
     if settings.type == "vsd":
         return VsdGuidance(settings, torch.device(device))
     guidance, problems = plugins.load_plugin(GUIDANCE_GROUP, settings.type)
@@ -86,22 +87,31 @@ def load_guidance(
     return FunctionGuidance(guidance)
 
 
-def _sds(x: Tensor, t: Tensor, score_model: ScoreModel, *, generator: torch.Generator) -> GuidanceOutput:
-    noise, weighting = noise_like(x, generator), score_model.settings.weighting
-    return sds(x, t, score_model.alpha_sigma(t), score_model.denoise, noise=noise, weighting=weighting)
+class SdsGuidance(StatelessGuidance):
+    """`sds` with noise from the generator and the settings of the run."""
+
+    def __call__(self, x: Tensor, t: Tensor, score_model: ScoreModel, *, generator: torch.Generator) -> GuidanceOutput:
+        noise, weighting = noise_like(x, generator), score_model.settings.weighting
+        return sds(x, t, score_model.alpha_sigma(t), score_model.denoise, noise=noise, weighting=weighting)
 
 
-def _csd(x: Tensor, t: Tensor, score_model: ScoreModel, *, generator: torch.Generator) -> GuidanceOutput:
-    settings, predictions = score_model.settings, (score_model.conditional, score_model.unconditional)
-    alpha_sigma, noise = score_model.alpha_sigma(t), noise_like(x, generator)
-    return csd(x, t, alpha_sigma, *predictions, noise=noise, scale=settings.scale, weighting=settings.weighting)
+class CsdGuidance(StatelessGuidance):
+    """`csd` with noise from the generator and the settings of the run."""
+
+    def __call__(self, x: Tensor, t: Tensor, score_model: ScoreModel, *, generator: torch.Generator) -> GuidanceOutput:
+        settings, predictions = score_model.settings, (score_model.conditional, score_model.unconditional)
+        alpha_sigma, noise = score_model.alpha_sigma(t), noise_like(x, generator)
+        return csd(x, t, alpha_sigma, *predictions, noise=noise, scale=settings.scale, weighting=settings.weighting)
 
 
-def _ism(x: Tensor, t: Tensor, score_model: ScoreModel, *, generator: torch.Generator) -> GuidanceOutput:
-    settings, predictions = score_model.settings, (score_model.denoise, score_model.unconditional)
-    run = functools.partial(ism, interval=settings.ism_interval, stride=settings.ism_stride)
-    noise, weighting = noise_like(x, generator), settings.weighting
-    return run(x, t, score_model.alpha_sigma, *predictions, noise=noise, weighting=weighting)
+class IsmGuidance(StatelessGuidance):
+    """`ism` with noise from the generator and the settings of the run."""
+
+    def __call__(self, x: Tensor, t: Tensor, score_model: ScoreModel, *, generator: torch.Generator) -> GuidanceOutput:
+        settings, predictions = score_model.settings, (score_model.denoise, score_model.unconditional)
+        run = functools.partial(ism, interval=settings.ism_interval, stride=settings.ism_stride)
+        noise, weighting = noise_like(x, generator), settings.weighting
+        return run(x, t, score_model.alpha_sigma, *predictions, noise=noise, weighting=weighting)
 
 
-_STATELESS: dict[str, GuidanceFunction] = {"sds": _sds, "csd": _csd, "ism": _ism}
+_STATELESS: dict[str, Callable[[], Guidance]] = {"sds": SdsGuidance, "csd": CsdGuidance, "ism": IsmGuidance}

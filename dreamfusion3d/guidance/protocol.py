@@ -95,14 +95,8 @@ class Guidance(GuidanceFunction, Protocol):
         """Restore a state. Raises KeyError, ValueError or RuntimeError if it does not fit."""
 
 
-@dataclass(frozen=True)
-class FunctionGuidance:
-    """Wrap a function as a `Guidance` without state."""
-
-    function: GuidanceFunction
-
-    def __call__(self, x: Tensor, t: Tensor, score_model: ScoreModel, *, generator: torch.Generator) -> GuidanceOutput:
-        return self.function(x, t, score_model, generator=generator)
+class StatelessGuidance:
+    """Base of guidances without state."""
 
     def state_dict(self) -> dict[str, Tensor]:
         return {}
@@ -110,6 +104,16 @@ class FunctionGuidance:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         if state:
             raise ValueError("this guidance is stateless and cannot load a state")
+
+
+@dataclass(frozen=True)
+class FunctionGuidance(StatelessGuidance):
+    """Wrap a function as a `Guidance` without state."""
+
+    function: GuidanceFunction
+
+    def __call__(self, x: Tensor, t: Tensor, score_model: ScoreModel, *, generator: torch.Generator) -> GuidanceOutput:
+        return self.function(x, t, score_model, generator=generator)
 
 
 def noise_like(x: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, "b c u v"]:

@@ -9,7 +9,6 @@ Letters: n hits, b cameras of h x w pixels, s subpixels along a pixel's side.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -62,8 +61,16 @@ def rasterize_gbuffer(
     light = light_direction(fine.camera_to_world)[view]
     distance = (positions - fine.camera_to_world[view, :3, 3]).norm(dim=-1)
     shading = lambert_shading(normal, light)
-    hits: list[Any] = [x.to(device) for x in (subpixel, face, weights, positions, normal, shading, distance)]
-    return GBuffer(*hits, (len(cpu_cameras), cpu_cameras.height, cpu_cameras.width, supersample))
+    return GBuffer(
+        subpixel.to(device),
+        face.to(device),
+        weights.to(device),
+        positions.to(device),
+        normal.to(device),
+        shading.to(device),
+        distance.to(device),
+        (len(cpu_cameras), cpu_cameras.height, cpu_cameras.width, supersample),
+    )
 
 
 def shade_gbuffer(gbuffer: GBuffer, colors: Float[Tensor, "n 3"]) -> tuple[Render, Float[Tensor, "b h w 3"]]:
