@@ -72,8 +72,13 @@ def render_mesh(textured: TexturedMesh, cameras: RayCameras, *, supersample: int
     """Render a mesh with anti-aliasing, on the CPU.
 
     Args:
+        textured: the mesh, in scene units.
+        cameras: ``b`` cameras.
         supersample: subpixels along a pixel's side.
         shading: False renders the base color alone.
+
+    Returns:
+        Images of shape (b, h, w, 3) with opacity, normals, and the mean distance of what a pixel hits.
 
     Example:
         >>> image = render_mesh(textured, cameras)
