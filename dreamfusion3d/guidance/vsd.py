@@ -8,7 +8,7 @@ the noise of SDS:
 
 At the fixed point the two scores are equal and the images are distributed like the prior's, whereas SDS seeks modes.
 The paper learns eps_q as a LoRA of the prior's network. Here it is the prior's conditional prediction plus a small
-network (`ScoreNetwork`), which begins at zero like a LoRA. It uses only the prior's predictions, so it works with any
+network (`VsdNetwork`), which begins at zero like a LoRA. It uses only the prior's predictions, so it works with any
 prior. At scale 1 it costs one small network per step and no further evaluation of the prior.
 """
 
@@ -30,7 +30,7 @@ from dreamfusion3d.guidance.protocol import (
     per_image,
     surrogate_loss,
 )
-from dreamfusion3d.guidance.score import ScoreNetwork
+from dreamfusion3d.guidance.vsd_network import VsdNetwork
 
 
 def vsd(
@@ -75,7 +75,7 @@ class VsdGuidance:
 
     def __init__(self, settings: GuidanceConfig, device: torch.device) -> None:
         self.settings, self.device = settings, device
-        self.network: ScoreNetwork | None = None  # created on the first call, which determines its shape
+        self.network: VsdNetwork | None = None  # created on the first call, which determines its shape
         self.adam: torch.optim.Adam | None = None
 
     def __call__(
@@ -118,7 +118,7 @@ class VsdGuidance:
             self.adam.step()
 
     def _init_network(self, channels: int, condition: int, generator: torch.Generator) -> None:
-        self.network = ScoreNetwork(channels, condition, self.settings.vsd_width, generator=generator)
+        self.network = VsdNetwork(channels, condition, self.settings.vsd_width, generator=generator)
         self.adam = torch.optim.Adam(self.network.parameters(), lr=self.settings.vsd_lr)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -135,7 +135,7 @@ class VsdGuidance:
             return
         weights = {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
         if self.network is None:
-            channels, condition = ScoreNetwork.infer_shape(weights)
+            channels, condition = VsdNetwork.infer_shape(weights)
             self._init_network(channels, condition, torch.Generator(self.device))
         assert self.network is not None and self.adam is not None
         self.network.load_state_dict(weights)

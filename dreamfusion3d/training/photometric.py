@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,8 @@ def fit_photos(
             occupancy.update(field.density, generator=generator, step=state.index)
         step = loop.update(compute_losses, progress)
         step_error = step.losses["photometric"]
-        error = ERROR_DECAY * error + (1 - ERROR_DECAY) * step_error if error else step_error
+        if math.isfinite(step_error):  # a step that is rolled back does not count
+            error = ERROR_DECAY * error + (1 - ERROR_DECAY) * step_error if error else step_error
         yield dataclasses.replace(step, metric=f"{psnr(error):.1f} dB")
 
 

@@ -23,7 +23,7 @@ TIME_FEATURES = 1 + 2 * NUM_FREQUENCIES
 MIN_DOWNSAMPLED_SIZE = 8  # images with shorter sides are not downsampled
 
 
-class ScoreNetwork(nn.Module):
+class VsdNetwork(nn.Module):
     """Predict a correction with ``channels`` in and out, given ``condition`` numbers per image.
 
     Weights are drawn from ``generator``.
