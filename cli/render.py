@@ -50,7 +50,8 @@ def render(
     The files of the run stay unchanged.
     """
     from dreamfusion3d.core.progress import default_progress
-    from dreamfusion3d.pipelines.video import parse_frame_size, render_video
+    from dreamfusion3d.pipelines.video import render_video
+    from dreamfusion3d.pipelines.video_options import parse_frame_size
 
     progress = default_progress(quiet)
     with contextlib.closing(progress), stdout_to_stderr():

@@ -6,8 +6,6 @@ The run's own files stay as they are.
 from __future__ import annotations
 
 import contextlib
-import math
-import re
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -38,6 +36,13 @@ from dreamfusion3d.core.progress import Progress, QuietProgress
 from dreamfusion3d.core.types import Render, UpAxis
 from dreamfusion3d.pipelines.framing import RunScene, framing_transform, load_run_scene, mesh_depth_range
 from dreamfusion3d.pipelines.run_reader import FinishedRun, RunFieldReader, read_run, read_run_config
+from dreamfusion3d.pipelines.video_options import (
+    check_option_range,
+    video_frame_rate,
+    video_frame_size,
+    video_output_path,
+    warn_unused_options,
+)
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
 from dreamfusion3d.rendering.turntable import THREE_QUARTER_ELEVATION_DEG, studio_backdrop
 from dreamfusion3d.rendering.video_writer import VIDEO_SUFFIXES, write_video
@@ -46,20 +51,6 @@ RenderSource = Literal["mesh", "field"]
 RenderChannel = Literal["color", "albedo", "clay", "normals", "depth"]
 VideoBackground = Literal["studio", "white", "black", "transparent"]
 PATH_SECONDS = {"spiral": 8.0}  # default length of the named paths; others take 4
-DEFAULT_FPS = 24.0
-UNSUPPORTED_SUFFIXES = (
-    ".avi",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".exr",
-    ".apng",
-)  # rejected, not taken as names of folders
-DEFAULT_FRAME_SIZE = (720, 720)
-FRAME_SIDE_RANGE = (16, 4096)  # pixels
 MAX_RENDER_BYTES = 2 << 30  # of frames that are rendered at the same time
 BYTES_PER_PIXEL = 180  # of a mesh render, with its subpixels
 CLAY_GRAY = 190  # of 255; replaces the texture
@@ -121,8 +112,8 @@ def render_video(
             *([render_channel] if render_channel != "color" else []),
         ]
     )
-    target = _output_path(out, finished, name, chosen_background)
-    _warn_unused_options(path, elevation_deg, fov_deg, up, progress)
+    target = video_output_path(out, finished, name, chosen_background)
+    warn_unused_options(path, elevation_deg, fov_deg, up, progress)
     scene = load_run_scene(finished, path not in NAMED_PATHS, progress)
     cameras, rate = _path_cameras(path, scene, target, seconds, fps, size, elevation_deg, fov_deg, up)
     torch_device = choose_device(device)
@@ -172,18 +163,21 @@ def _path_cameras(
             raise InputError(f"--path {path!r} is neither one of {', '.join(NAMED_PATHS)} nor a file of poses (.json)")
         axis = cast(UpAxis, check_choice(up, ("y", "z"), "--up")) if up else scene.up
         pose_file = read_camera_path(Path(path), up=axis, default_size=size)
-    (width, height), rate = (_frame_size(size, pose_file, path, target), _frame_rate(fps, pose_file, path, target))
+    (width, height), rate = (
+        video_frame_size(size, pose_file, path, target),
+        video_frame_rate(fps, pose_file, path, target),
+    )
     count = None
     if pose_file is None or seconds is not None:
         length = PATH_SECONDS.get(path, 4.0) if seconds is None else seconds
-        count = max(1, round(_check_range(length, 1 / rate, MAX_FRAMES / rate, "--seconds") * rate))
+        count = max(1, round(check_option_range(length, 1 / rate, MAX_FRAMES / rate, "--seconds") * rate))
     if pose_file is not None:
         return scene.transform.apply_to_cameras(interpolate_camera_path(pose_file, count, width, height)), rate
     assert count is not None
-    elevation = _check_range(
+    elevation = check_option_range(
         THREE_QUARTER_ELEVATION_DEG if elevation_deg is None else elevation_deg, -89, 89, "--elevation"
     )
-    fov = _check_range(ORBIT_FOV_DEG if fov_deg is None else fov_deg, 5, 120, "--fov")
+    fov = check_option_range(ORBIT_FOV_DEG if fov_deg is None else fov_deg, 5, 120, "--fov")
     square_cameras = named_path_cameras(path, count, elevation_deg=elevation, fov_deg=fov, width=width, height=height)
     return framing_transform(scene.mesh, square_cameras).apply_to_cameras(
         expand_to_image_size(square_cameras, width, height)
@@ -288,69 +282,3 @@ def _num_workers(cameras: PinholeCameras, source: str) -> int:
     """Return the number of frames to render in parallel, limited by threads and memory."""
     max_workers = MAX_RENDER_BYTES // (BYTES_PER_PIXEL * cameras.width * cameras.height)
     return max(1, min(torch.get_num_threads(), max_workers)) if source == "mesh" else 1
-
-
-def _warn_unused_options(
-    path: str, elevation: float | int | None, fov: float | int | None, up: str | None, progress: Progress
-) -> None:
-    """Warn of options that the camera path does not use."""
-    options = {"--elevation": elevation, "--fov": fov, "--up": up}
-    used = {"--up"} if path not in NAMED_PATHS else {"--fov"} if path == "spiral" else {"--elevation", "--fov"}
-    for option, value in options.items():
-        if value is not None and option not in used:
-            progress.warn(f"{option} has no effect on --path {path}")
-
-
-def _output_path(out: Path | str | None, run: FinishedRun, name: str, background: str) -> Path:
-    """Return the file or folder to write; raises InputError if it cannot hold the video or would change the run."""
-    run_folder = run.workspace.folder.resolve()
-    target = run.workspace.folder / "render" / f"{name}.mp4" if out is None else Path(out)
-    suffix, resolved = target.suffix.lower(), target.resolve()
-    if suffix in UNSUPPORTED_SUFFIXES and not target.is_dir():
-        raise InputError(
-            f"--out {target} ends in {suffix}; supported are {', '.join(VIDEO_SUFFIXES)} or a folder of frames"
-        )
-    if suffix in VIDEO_SUFFIXES and target.is_dir():
-        raise InputError(f"--out {target} is a folder; choose a file, or a folder whose name does not end in {suffix}")
-    if background == "transparent" and suffix in (".mp4", ".gif"):
-        raise InputError(f"a {suffix} cannot be transparent: choose a folder (PNG frames) or a .webp with --out")
-    if resolved.is_relative_to(run_folder) and not resolved.is_relative_to(run_folder / "render"):
-        raise InputError(f"--out {target} is among the run's own files; choose another folder")
-    return target
-
-
-def _frame_size(
-    requested: tuple[int, int] | None, pose_file: CameraPath | None, path: str, target: Path
-) -> tuple[int, int]:
-    """Return width and height: the requested ones, those of the pose file, or the default."""
-    low, high = FRAME_SIDE_RANGE
-    width, height = requested or (pose_file and pose_file.image_size) or DEFAULT_FRAME_SIZE
-    if not (low <= width <= high and low <= height <= high):
-        what = f"--size {width}x{height}"
-        if not requested:
-            what = f"{path}'s {width} x {height} pixels (--size overrides)"
-        raise InputError(f"{what}: both sides must be between {low} and {high}")
-    # video codecs halve the size of the color planes, so it must be even
-    return (width + width % 2, height + height % 2) if target.suffix.lower() == ".mp4" else (width, height)
-
-
-def _frame_rate(requested: float | int | None, pose_file: CameraPath | None, path: str, target: Path) -> float:
-    """Return the requested frame rate, that of the pose file, or the default."""
-    fps = requested if requested is not None else (pose_file and pose_file.fps) or DEFAULT_FPS
-    high = 50 if target.suffix.lower() == ".gif" else 120  # viewers play faster GIFs slowly
-    what = "--fps" if requested is not None or pose_file is None else f"{path}'s fps (--fps overrides it)"
-    return _check_range(fps, 0.1, high, what)
-
-
-def _check_range(value: float | int, low: float | int, high: float | int, option: str) -> float:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise InputError(f"{option} {value:g} is not between {low:.4g} and {high:.4g}")
-    return float(value)
-
-
-def parse_frame_size(text: str) -> tuple[int, int]:
-    """Parse "1280x720", or one number for a square; raises InputError."""
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(re.fullmatch(r"\s*[0-9]{1,6}\s*", side) for side in sides):
-        raise InputError(f"--size {text!r} is not a size in pixels, e.g. 720 or 1280x720")
-    return int(sides[0]), int(sides[-1])

@@ -19,7 +19,8 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import LineProgress
 from dreamfusion3d.core.types import TexturedMesh
 from dreamfusion3d.pipelines.framing import framing_transform
-from dreamfusion3d.pipelines.video import parse_frame_size, render_video
+from dreamfusion3d.pipelines.video import render_video
+from dreamfusion3d.pipelines.video_options import parse_frame_size
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
 from tests.support.pipelines import FINISHED_RUN_HEIGHT, folder_contents, write_finished_run
 from tests.support.shapes import textured_of, two_handles
