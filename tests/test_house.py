@@ -190,7 +190,6 @@ def test_words() -> None:
     assert not left, "retired words:\n" + "\n".join(sorted(left))
 
 
-@pytest.mark.xfail(strict=False, reason="the last shared helpers are on their way to tests/support")
 def test_test_modules_are_imported_by_nothing() -> None:
     """What tests and benchmarks share lies in tests/support/."""
     found = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from dreamfusion3d.core import files
 from dreamfusion3d.mesh.io.gltf import write_glb
 from dreamfusion3d.rendering.turntable import write_thumbnail
 from tests.support import fakes
-from tests.support.browser import Page, browser
+from tests.support.browser import Page, browser, shot
 from tests.support.client_asset import EXTRAS, NAME, ball
 from tests.support.fakes import run_batch_command, write_fake_item
 
@@ -56,12 +55,6 @@ def batch(fake_workers: None, tmp_path: Path) -> tuple[Path, Path]:
 def page(tmp_path: Path) -> Iterator[Page]:
     with browser(tmp_path) as found:
         yield found
-
-
-def shot(page: Page, name: str, tmp_path: Path) -> None:
-    """Kept where DREAMFUSION3D_SCREENSHOTS says, to be looked at."""
-    folder = Path(os.environ.get("DREAMFUSION3D_SCREENSHOTS", tmp_path))
-    assert page.screenshot(folder / f"{name}.png").stat().st_size > 5000
 
 
 def turned(page: Page) -> None:

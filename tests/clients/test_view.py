@@ -25,14 +25,12 @@ from dreamfusion3d.mesh.io.gltf import write_glb
 from dreamfusion3d.pipelines.live_control import ControlRequest, read_control_request
 from dreamfusion3d.viewer.app import Viewer
 from dreamfusion3d.viewer.proxy import guarded_server
-from tests.clients.test_review import shot
-from tests.support.browser import Page, browser
+from tests.support.browser import BUTTON, browser, fields, press, shot
 from tests.support.client_asset import EXTRAS, NAME, ball
 
 pytestmark = pytest.mark.clients
 EVIL = "a ball <img src=x onerror=\"document.title='hacked'\"> **{1+1}**"
 SMALL = {"field.num_levels": 4, "field.log2_table_size": 10, "field.max_resolution": 16, "field.hidden_dim": 16}
-BUTTON = "[...document.querySelectorAll('button')].find(b => b.textContent.trim() === {name})"
 
 
 @pytest.fixture
@@ -81,19 +79,11 @@ def served(run: Path) -> Iterator[tuple[LocalAuth, Path, list[str]]]:
         looking.join(20)
 
 
-def press(page: Page, name: str) -> None:
-    page.run(f"{BUTTON.format(name=json.dumps(name))}.click()")
-
-
 def eventually(found: Any, wanted: Any) -> None:
     end = time.monotonic() + 20
     while found() != wanted:
         assert time.monotonic() < end, (found(), wanted)
         time.sleep(0.05)
-
-
-def fields(page: Page) -> str:
-    return page.run("[...document.querySelectorAll('input, textarea')].map(e => e.value).join('\\n')")
 
 
 def test_a_run_is_shown_paused_and_given_another_prompt(

@@ -15,9 +15,7 @@ import numpy as np
 import pytest
 
 from dreamfusion3d.pipelines.live_control import ControlRequest, write_control_request
-from tests.clients.test_review import shot
-from tests.clients.test_view import fields, press
-from tests.support.browser import Page, browser
+from tests.support.browser import Page, browser, fields, press, shot
 
 pytestmark = pytest.mark.clients
 ROOT = Path(__file__).parents[2]

@@ -17,6 +17,8 @@ from tests.support.programs import program
 
 SECONDS = 60.0
 
+BUTTON = "[...document.querySelectorAll('button')].find(b => b.textContent.trim() === {name})"
+
 
 class Page:
     """One tab. Messages are JSON with a zero byte behind each."""
@@ -150,3 +152,17 @@ def browser(folder: Path, size: str = "1100,900") -> Iterator[Page]:
             process.wait(timeout=20)
         process.kill()
         process.wait(timeout=20)
+
+
+def shot(page: Page, name: str, tmp_path: Path) -> None:
+    """Kept where DREAMFUSION3D_SCREENSHOTS says, to be looked at."""
+    folder = Path(os.environ.get("DREAMFUSION3D_SCREENSHOTS", tmp_path))
+    assert page.screenshot(folder / f"{name}.png").stat().st_size > 5000
+
+
+def press(page: Page, name: str) -> None:
+    page.run(f"{BUTTON.format(name=json.dumps(name))}.click()")
+
+
+def fields(page: Page) -> str:
+    return page.run("[...document.querySelectorAll('input, textarea')].map(e => e.value).join('\\n')")
