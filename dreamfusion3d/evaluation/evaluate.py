@@ -119,7 +119,7 @@ def summarize_results(results: Sequence[EvalResult]) -> dict[str, float | int | 
     colors = [c for result in results for c in result.colors]
     consistency = [result.consistency for result in results if result.consistency is not None]
 
-    def mean(values: Sequence[float]) -> float | None:
+    def mean(values: Sequence[float | int]) -> float | None:
         return round(float(np.mean(values)), 4) if values else None
 
     return {

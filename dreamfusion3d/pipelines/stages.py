@@ -89,5 +89,6 @@ def load_arrays(path: Path, result_type: type[T]) -> T | None:
 
 
 def _read_npz(path: Path, result_type: type[T]) -> T:
-    with np.load(path, allow_pickle=False) as archive:
+    # opened here: np.load leaves a damaged file open
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
         return result_type(**{name: archive[name] for name in archive.files})

@@ -107,17 +107,32 @@ def _count(origins, directions, near, far, jitter, grid, step, counts, rays, nx,
 @triton.jit
 @no_type_check
 def _fill(
-    origins, dirs, near, far, jitter, grid, step, info, indices, starts, ends, rays, nx, ny, nz, BLOCK: tl.constexpr
+    origins,
+    directions,
+    near,
+    far,
+    jitter,
+    grid,
+    step,
+    packed_info,
+    ray_indices,
+    starts,
+    ends,
+    rays,
+    nx,
+    ny,
+    nz,
+    BLOCK: tl.constexpr,
 ):
-    ray, valid, ox, oy, oz, dx, dy, dz, a, b, shift = _ray(origins, dirs, near, far, jitter, rays, BLOCK)
+    ray, valid, ox, oy, oz, dx, dy, dz, a, b, shift = _ray(origins, directions, near, far, jitter, rays, BLOCK)
     length = tl.load(step)
-    write = tl.load(info + 2 * ray, valid, 0)
+    write = tl.load(packed_info + 2 * ray, valid, 0)
     max_steps = tl.max(tl.ceil(tl.maximum(b - a, 0.0) / length), 0).to(tl.int32) + 1
     for index in range(max_steps):
         start = a + ((index + shift) - 1.0) * length
         midpoint = start + length * 0.5
         occupied = _occupied(grid, valid, ox, oy, oz, dx, dy, dz, a, b, midpoint, nx, ny, nz)
-        tl.store(indices + write, ray.to(tl.int64), occupied)
+        tl.store(ray_indices + write, ray.to(tl.int64), occupied)
         tl.store(starts + write, start, occupied)
         tl.store(ends + write, start + length, occupied)
         write += occupied.to(tl.int64)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import QuietProgress
@@ -62,7 +63,7 @@ def test_load_or_render_dataset_takes_shards_of_any_name(tmp_path, small):
 def test_load_or_render_dataset_shards_and_seeds_differ(tmp_path, small):
     load(tmp_path / "a", 0)
     load(tmp_path / "b", 1)
-    files = [dataset._load_shard(p).azimuth_deg for f in ("a", "b") for p in sorted((tmp_path / f).iterdir())]
+    files = [load_file(p)["azimuth_deg"] for f in ("a", "b") for p in sorted((tmp_path / f).iterdir())]
     assert len({tuple(f.flatten().tolist()) for f in files}) == 4
 
 
