@@ -93,7 +93,7 @@ def test_a_run_is_shown_paused_and_given_another_prompt(
     with browser(tmp_path, "1400,900") as page:
         page.open(guard.url)
         page.until(f"!!{BUTTON.format(name=json.dumps('Pause'))}")
-        page.until("document.body.textContent.includes('the field as last kept')")
+        page.until("document.body.textContent.includes('Showing the last saved field')")
         page.until("!!document.querySelector('.uplot canvas') && !!document.querySelector('img')")
         assert "step 60 of 150" in fields(page) and EVIL in fields(page)
         time.sleep(2)  # the scene is drawn by the frame, with no event to wait for
