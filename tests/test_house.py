@@ -34,9 +34,13 @@ def test_imports_go_down(name: str) -> None:
     if not name or name == "__main__":
         return
     here = package_of(name)
-    assert here in FLOOR, f"give {here!r} its floor in this test and in docs/architecture.md"
+    assert here in FLOOR, f"give {here!r} its floor in tests/support/structure.py and in docs/architecture.md"
     for other in dependencies(NAMES[name]):
         assert FLOOR[package_of(other)] <= FLOOR[here], f"{name} imports {other} from a higher floor"
+
+
+def test_guidance_knows_no_3d() -> None:
+    assert package_graph()["guidance"] == {"core"}
 
 
 def test_packages_have_no_cycle() -> None:

@@ -45,14 +45,10 @@ def clip_to_box(origin, direction, bound):
 
 
 @no_type_check
-@njit
-def interpolate_grid(grid, origin, direction, t, bound):
-    """Interpolate the grid trilinearly at distance t along a ray."""
+@njit(inline="always")  # a call per sample costs half as much time again
+def interpolate_grid(grid, x, y, z):
+    """Interpolate the grid trilinearly at a point in units of samples."""
     r = grid.shape[0]
-    scale = (r - 1) / (2 * bound)
-    x = (origin[0] + t * direction[0] + bound) * scale
-    y = (origin[1] + t * direction[1] + bound) * scale
-    z = (origin[2] + t * direction[2] + bound) * scale
     i, j, k = min(max(int(x), 0), r - 2), min(max(int(y), 0), r - 2), min(max(int(z), 0), r - 2)
     fx, fy, fz = x - i, y - j, z - k
     c00 = grid[i, j, k] * (1 - fz) + grid[i, j, k + 1] * fz
@@ -66,11 +62,15 @@ def interpolate_grid(grid, origin, direction, t, bound):
 @njit
 def _max_along_rays(grid, origins, directions, bound, step, out):
     """Maximum of the trilinearly interpolated grid along each ray."""
+    scale = (grid.shape[0] - 1) / (2 * bound)
     for n in range(origins.shape[0]):
         near, far = clip_to_box(origins[n], directions[n], bound)
         best, t = 0.0, near + 0.5 * step
         while t < far:
-            best = max(best, interpolate_grid(grid, origins[n], directions[n], t, bound))
+            x = (origins[n, 0] + t * directions[n, 0] + bound) * scale
+            y = (origins[n, 1] + t * directions[n, 1] + bound) * scale
+            z = (origins[n, 2] + t * directions[n, 2] + bound) * scale
+            best = max(best, interpolate_grid(grid, x, y, z))
             t += step
         out[n] = best
 

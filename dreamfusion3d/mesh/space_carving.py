@@ -166,7 +166,8 @@ def reachable_samples(
 @njit(parallel=True)
 def _first_crossing(grid, level, bound, pose, focal, height, width, step_voxels):
     """Distance at which the ray of each pixel first meets {grid > level}; 1e9 if it never does."""
-    step = step_voxels / ((grid.shape[0] - 1) / (2 * bound))
+    scale = (grid.shape[0] - 1) / (2 * bound)
+    step = step_voxels / scale
     origin, out = np.ascontiguousarray(pose[:3, 3]), np.full((height, width), 1e9)
     for v in prange(height):
         for u in range(width):
@@ -176,7 +177,10 @@ def _first_crossing(grid, level, bound, pose, focal, height, width, step_voxels)
             near, far = clip_to_box(origin, direction, bound)
             t = near + 0.5 * step
             while t < far:
-                if interpolate_grid(grid, origin, direction, t, bound) > level:
+                x = (origin[0] + t * direction[0] + bound) * scale
+                y = (origin[1] + t * direction[1] + bound) * scale
+                z = (origin[2] + t * direction[2] + bound) * scale
+                if interpolate_grid(grid, x, y, z) > level:
                     out[v, u] = t
                     break
                 t += step

@@ -1,4 +1,7 @@
-"""The record of a finished asset, asset.json, and the checks that it passed."""
+"""The record of a finished asset, asset.json, and the checks that it passed.
+
+`RunContext.finish` (`context.py`) fills it in and writes it.
+"""
 
 from __future__ import annotations
 

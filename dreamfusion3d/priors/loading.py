@@ -1,4 +1,4 @@
-"""Frozen diffusion priors behind one protocol, loaded by name, folder, hub id or plug-in."""
+"""Load a prior by name: the embedded one, a folder, a plug-in or a hub id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Everything that an interrupted optimization needs to take the same steps again."""
+"""State of an interrupted optimization: everything that it needs to take the same steps again.
+
+Which file resumes which part of a run is described in `pipelines/context.py`.
+"""
 
 from __future__ import annotations
 

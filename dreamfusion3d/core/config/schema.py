@@ -80,7 +80,7 @@ class OptimConfig:
     antipodal: bool = False  # pair every camera with the one opposite, at the same elevation
     lr_hashgrid: float = _bounded(0.02, 0.0, 10.0)  # Adam, hash table
     lr_mlp: float = _bounded(0.002, 0.0, 10.0)  # Adam, MLP
-    lr_final_factor: float = _bounded(0.3, 0.0, 1.0)  # of both rates at the end; see lr_factor
+    lr_final_factor: float = _bounded(0.3, 1e-6, 1.0)  # of both rates at the end; see lr_factor
     sharpness: float = _bounded(4.0, 1.0, 1000.0)  # steepness of the density at the end of the run
     occupancy_update_interval: int = _bounded(8, 1, 1000)  # steps between updates of the occupancy grid
     init_skip_fraction: float = _bounded(0.5, 0.0, 0.99)  # fraction of steps and noise skipped with an initial volume

@@ -1,4 +1,7 @@
-"""Up axis and length unit of mesh files, and scaling to meters."""
+"""Up axis and length unit of mesh files, and scaling to meters.
+
+The scene's own axes are declared in `cameras/orbit.py`.
+"""
 
 from __future__ import annotations
 
