@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from dreamfusion3d.procedural.categories import CATEGORIES, Category
+from dreamfusion3d.procedural.categories import CATEGORIES
+from dreamfusion3d.procedural.category import Category
 from dreamfusion3d.procedural.lexicon import (
     MATERIAL_WORDS,
     PLURAL_PART_WORDS,
@@ -30,7 +31,8 @@ def generate_caption(spec: ObjectSpec, *, generator: torch.Generator, plain: boo
     pick: Chooser = (lambda options: options[0]) if plain else random_chooser(generator)
     category = CATEGORIES[spec.category]
     before, after = _adjectives(spec, pick), _phrases(spec, category, pick)
-    noun = pick([category.name, *category.synonyms]).replace("icecream", "ice cream")
+    nouns = category.styles[category.style_index(spec.style)] if spec.style else (category.name, *category.synonyms)
+    noun = pick(nouns).replace("icecream", "ice cream")
     # one phrase may become an adjective before the noun: "two-handled", "lidded"
     if not plain and pick(("keep", "move")) == "move" and (compound := _compound_adjective(spec, category)):
         before = [compound, *before]

@@ -73,6 +73,7 @@ class ObjectLabel:
     size: str
     material: str
     option: bool
+    style: str = ""
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ def render_dataset(
 ) -> Iterator[tuple[int, ObjectDataset | None]]:
     """Render random objects from random cameras on ``device``; the dataset is stored on the CPU.
 
-    Every form (category, count, option) is equally likely, because the prior must distinguish
+    Every form (category, count, option, style) is equally likely, because the prior must distinguish
     them. Up to `MAX_PEERS` objects of one label share their cameras.
 
     Args:
@@ -243,23 +244,28 @@ def render_dataset(
     Yields:
         (number of objects rendered so far, None), and finally (number of objects, dataset).
     """
-    variants = [(k, c, o) for k in (categories or list(CATEGORIES)) for c, o in CATEGORIES[k].variants()]
+    variants = [
+        (k, c, o, s)
+        for k in (categories or list(CATEGORIES))
+        for c, o in CATEGORIES[k].variants()
+        for s in CATEGORIES[k].style_names
+    ]
     choices = torch.randint(len(variants), (num_objects,), generator=generator)
     counts = torch.bincount(choices, minlength=len(variants)).tolist()
     image_size = image_size or TRAIN_IMAGE_SIZE
     rows: list[tuple[Tensor, ...]] = []
     labels: list[ObjectLabel] = []
-    for (category, count, option), num_of_variant in zip(variants, counts, strict=True):
+    for (category, count, option, style), num_of_variant in zip(variants, counts, strict=True):
         for start in range(0, num_of_variant, MAX_PEERS):
             n = min(MAX_PEERS, num_of_variant - start)
             size = _sample_weighted(_SIZE_WEIGHTS, generator)
             material = _sample_weighted(_material_weights(category), generator)
             cameras = sample_orbit_cameras(num_views, generator=generator, size=image_size, spread=False)
-            objects = sample_objects(category, count, size, n, option=option, generator=generator)
+            objects = sample_objects(category, count, size, n, option=option, style=style, generator=generator)
             layers = _render_layers(objects, material, cameras, device)
             occupancy = (object_occupancy(objects) * 255).round().to(torch.uint8)
             rows.append((layers, occupancy, cameras.azimuth_deg.expand(n, -1), cameras.elevation_deg.expand(n, -1)))
-            labels += [ObjectLabel(category, count, size, material, option)] * n
+            labels += [ObjectLabel(category, count, size, material, option, style)] * n
             yield len(labels), None
     fields: list[Any] = [*map(torch.cat, zip(*rows, strict=True)), labels]
     yield len(labels), ObjectDataset(*fields)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS, LEG_WORDS, Category
+from dreamfusion3d.procedural.categories import CATEGORIES
+from dreamfusion3d.procedural.category import HANDLE_WORDS, LEG_WORDS, Category
 from dreamfusion3d.procedural.objects import COLORS
 
 Chooser = Callable[[Sequence[str]], str]
@@ -68,6 +69,15 @@ _SPLIT = "book shelf, book case, light house, tea pot, tea cup, space ship, snow
 COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _SPLIT.split(", ")}
 COMPOUND_NOUNS |= {"flying saucer": "ufo", "rocket ship": "rocket", "sailing ship": "boat", "sail boat": "boat"}
 COMPOUND_NOUNS |= {"gift box": "gift", "wine glass": "goblet"}
+# noun of a style, as one word -> (category, name of the style)
+STYLE_NOUNS: dict[str, tuple[Category, str]] = {}
+for _category in CATEGORIES.values():
+    for _nouns in _category.styles:
+        for _noun in _nouns:
+            STYLE_NOUNS[_noun.replace(" ", "")] = (_category, _nouns[0])
+            if " " in _noun:
+                COMPOUND_NOUNS[_noun] = _noun.replace(" ", "")
+COMPOUND_NOUNS = dict(sorted(COMPOUND_NOUNS.items(), key=lambda item: -len(item[0])))  # longer nouns first
 # words for part B that take no article
 PLURAL_PART_WORDS = set("bands legs cushions books straps leaves teeth stripes fins wheels wings battlements".split())
 
@@ -89,10 +99,21 @@ def parse_number(word: str) -> int | None:
 
 def lookup_category(word: str) -> Category | None:
     """Return the category that a singular or plural noun names, or None."""
-    for form in (word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ves") + "f"):
+    for form in _singular_forms(word):
         if form in NOUN_CATEGORIES:
             return NOUN_CATEGORIES[form]
+        if form in STYLE_NOUNS:
+            return STYLE_NOUNS[form][0]
     return {"snowmen": CATEGORIES["snowman"], "cacti": CATEGORIES["cactus"]}.get(word)
+
+
+def lookup_style(word: str) -> str:
+    """Return the name of the style that a noun stands for ("armchair"), or "" if it leaves the style open."""
+    return next((STYLE_NOUNS[form][1] for form in _singular_forms(word) if form in STYLE_NOUNS), "")
+
+
+def _singular_forms(word: str) -> tuple[str, ...]:
+    return word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ves") + "f"
 
 
 def matches_any_word(word: str, words: tuple[str, ...] | set[str]) -> bool:

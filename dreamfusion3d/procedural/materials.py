@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dreamfusion3d.procedural.categories import WOOD_COLOR, Color
+from dreamfusion3d.procedural.category import WOOD_COLOR, Color
 
 MaskFunction = Callable[[Tensor, Tensor], Tensor]  # (points, normals), both (n, 3) -> (n,) in [0, 1]
 LIGHT_LUMA_THRESHOLD = 0.72  # patterns are dark on lighter colors

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from dreamfusion3d.procedural.categories import CATEGORIES, Category, Color
+from dreamfusion3d.core.types import map_tensors
+from dreamfusion3d.procedural.categories import CATEGORIES
+from dreamfusion3d.procedural.category import Category, Color
 from dreamfusion3d.procedural.materials import MATERIALS
 from dreamfusion3d.procedural.shapes.base import ShapeParams
 
@@ -49,6 +51,7 @@ SLOT_KEYS = {
     "size": "size",
     "material": "finish",
     "option": "option",
+    "style": "style",
 }
 SLOTS_BY_KEY = {key: slot for slot, key in SLOT_KEYS.items()}
 
@@ -64,6 +67,7 @@ class ObjectSpec:
     size: str = "normal"
     material: str = "plain"
     option: bool = False  # whether the optional part is present
+    style: str = ""  # "": any style of the category
 
     def tokens(self) -> list[str]:
         """Return the tokens that condition the prior; their prefixes are those of committed vocabularies."""
@@ -77,7 +81,8 @@ class ObjectSpec:
             f"{self.category}:count:{self.count}",
         ]
         tokens += [f"finish:{self.material}"] * (self.material != "plain")
-        return tokens + [f"{self.category}:option"] * self.option
+        tokens += [f"{self.category}:option"] * self.option
+        return tokens + [f"{self.category}:style:{self.style}"] * bool(self.style)
 
     def part_colors(self) -> list[Color]:
         """Return the sRGB colors of part A, part B, the accent, and of A and B inside the material mask."""
@@ -116,6 +121,7 @@ class ObjectBatch:
     count: Float[Tensor, " n"]
     option: Float[Tensor, " n"]  # 1 or 0
     scale: Float[Tensor, "n 2"]  # of (x and z, y)
+    style: Int[Tensor, " n"]  # index into the styles of the category
 
     def __len__(self) -> int:
         return self.variation.shape[0]
@@ -127,12 +133,12 @@ class ObjectBatch:
         return self._map(lambda t: t.to(device))
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> ObjectBatch:
-        return ObjectBatch(self.category, *map(function, (self.variation, self.count, self.option, self.scale)))
+        return map_tensors(self, function)
 
     @classmethod
     def cat(cls, batches: Sequence[ObjectBatch]) -> ObjectBatch:
         """Concatenate batches of one category."""
-        columns = zip(*((b.variation, b.count, b.option, b.scale) for b in batches), strict=True)
+        columns = zip(*((b.variation, b.count, b.option, b.scale, b.style) for b in batches), strict=True)
         return cls(batches[0].category, *map(torch.cat, columns))
 
     def part_distances(self, points: Float[Tensor, "*m 3"], index: Tensor) -> Float[Tensor, "p *m"]:
@@ -145,7 +151,7 @@ class ObjectBatch:
             index: Object that each point queries, (*m).
         """
         scale = self.scale[index]
-        params = ShapeParams(self.variation[index], self.count[index], self.option[index])
+        params = ShapeParams(self.variation[index], self.count[index], self.option[index], self.style[index])
         x, y, z = self.unscaled(points, index).unbind(-1)
         parts = torch.stack(torch.broadcast_tensors(*self.category.part_distances(x, y, z, params)))
         return parts * scale[..., 0]
@@ -171,6 +177,7 @@ def sample_objects(
     num_objects: int,
     *,
     option: bool | None = None,
+    style: str = "",
     generator: torch.Generator,
 ) -> ObjectBatch:
     """Sample random objects of a category.
@@ -179,6 +186,7 @@ def sample_objects(
         count: Number of handles, legs or tiers.
         size: Size word, for all objects or for each.
         option: Whether the optional part is present; None: the default of the category.
+        style: Name of the style; "": random styles.
     """
     device = generator.device
     variation = torch.rand(num_objects, NUM_VARIATIONS, generator=generator, device=device) * 2 - 1
@@ -187,9 +195,16 @@ def sample_objects(
     counts = torch.as_tensor(count, device=device, dtype=torch.float32).expand(num_objects)
     has_option = CATEGORIES[category].option_default if option is None else option
     options = torch.full((num_objects,), float(has_option), device=device)
-    return ObjectBatch(CATEGORIES[category], variation, counts, options, scale)
+    styles = torch.zeros(num_objects, dtype=torch.int64, device=device)
+    if style:
+        styles += CATEGORIES[category].style_index(style)
+    elif CATEGORIES[category].num_styles > 1:
+        styles = torch.randint(CATEGORIES[category].num_styles, (num_objects,), generator=generator, device=device)
+    return ObjectBatch(CATEGORIES[category], variation, counts, options, scale, styles)
 
 
 def sample_objects_for_spec(spec: ObjectSpec, num_objects: int, *, generator: torch.Generator) -> ObjectBatch:
     """Sample random objects that match a spec."""
-    return sample_objects(spec.category, spec.count, spec.size, num_objects, option=spec.option, generator=generator)
+    return sample_objects(
+        spec.category, spec.count, spec.size, num_objects, option=spec.option, style=spec.style, generator=generator
+    )

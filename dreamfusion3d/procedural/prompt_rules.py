@@ -10,7 +10,8 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 
-from dreamfusion3d.procedural.categories import CATEGORIES, HANDLE_WORDS, WOOD_COLOR, Category
+from dreamfusion3d.procedural.categories import CATEGORIES
+from dreamfusion3d.procedural.category import HANDLE_WORDS, WOOD_COLOR, Category
 from dreamfusion3d.procedural.lexicon import (
     ATTRIBUTION_WORDS,
     COLOR_WORDS,
@@ -24,6 +25,7 @@ from dreamfusion3d.procedural.lexicon import (
     STOP_WORDS,
     indefinite_article,
     lookup_category,
+    lookup_style,
     matches_any_word,
     parse_number,
 )
@@ -81,7 +83,9 @@ def parse_with_rules(prompt: str) -> ParsedPrompt:
     s.used |= {i for i, w in enumerate(words) if w in STOP_WORDS or matches_any_word(w, category.second_part_words)}
     unknown_words = list(dict.fromkeys(w for i, w in enumerate(words) if i not in s.used))
     return ParsedPrompt(
-        ObjectSpec(category.name, color, second_color, count, size, material, option), unknown_words, s.notes
+        ObjectSpec(category.name, color, second_color, count, size, material, option, lookup_style(words[noun_index])),
+        unknown_words,
+        s.notes,
     )
 
 

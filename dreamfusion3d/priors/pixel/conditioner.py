@@ -24,6 +24,9 @@ def procedural_vocabulary() -> list[str]:
     for category in CATEGORIES.values():
         for (count, option), size in itertools.product(category.variants(), SIZES):
             tokens.update(dict.fromkeys(ObjectSpec(category.name, count=count, option=option, size=size).tokens()))
+        for style in filter(None, category.style_names):
+            spec = ObjectSpec(category.name, count=category.counts[0], style=style)
+            tokens.update(dict.fromkeys(spec.tokens()))
         for material in category.materials:
             spec = ObjectSpec(category.name, count=category.counts[0], material=material)
             tokens.update(dict.fromkeys(spec.tokens()))

@@ -41,7 +41,8 @@ from dreamfusion3d.priors.vocabulary import (
     vocabulary_categories,
     vocabulary_words,
 )
-from dreamfusion3d.procedural.categories import CATEGORIES, WOOD_COLOR, format_category_names
+from dreamfusion3d.procedural.categories import CATEGORIES, format_category_names
+from dreamfusion3d.procedural.category import WOOD_COLOR
 from dreamfusion3d.procedural.dataset import TRAIN_IMAGE_SIZE
 
 MAX_LISTED_WORDS = 40  # words outside the grammar that an error message lists

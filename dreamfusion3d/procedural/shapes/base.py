@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +22,35 @@ class ShapeParams:
     variation: Tensor  # (*n, 6) in [-1, 1]
     count: Tensor  # (*n,) of handles, legs or tiers, by category
     option: Tensor  # (*n,) 1 if the optional part (a lid, a chimney) is present, else 0
+    style: Tensor  # (*n,) index into the category's styles
 
     def vary(self, index: int, center: float, spread: float) -> Tensor:
         """Vary ``center`` by up to +-``spread`` (relative) with variation ``index``."""
         return center * (1 + spread * self.variation[..., index])
+
+
+ShapeFunction = Callable[[Tensor, Tensor, Tensor, ShapeParams], list[Tensor]]
+
+
+def styled(*shapes: ShapeFunction) -> ShapeFunction:
+    """Combine one shape per style, in the order of ``Category.styles``.
+
+    Only the styles that occur are evaluated. A part that a style lacks is absent.
+    """
+
+    def part_distances(x: Tensor, y: Tensor, z: Tensor, params: ShapeParams) -> list[Tensor]:
+        present = params.style.unique().tolist()
+        parts = {k: shapes[k](x, y, z, params) for k in present}
+        absent = torch.full_like(x, ABSENT_DISTANCE)
+        out = [absent] * max(len(p) for p in parts.values())
+        for k, distances in parts.items():
+            out = [
+                torch.where(params.style == k, distances[i] if i < len(distances) else absent, previous)
+                for i, previous in enumerate(out)
+            ]
+        return out
+
+    return part_distances
 
 
 def handles(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
+from dreamfusion3d.procedural.category import DARK, GLASS, PATTERNS, RED, STEEL, STONE, WHITE, WOOD_COLOR, category
 from dreamfusion3d.procedural.shapes.base import ShapeParams, where_present
 
 
@@ -146,3 +147,28 @@ def ufo(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     sector = torch.round(angle / (torch.pi / 4)) * (torch.pi / 4)
     lights = sdf.sphere(x - wide * 0.8 * torch.cos(sector), y, z - wide * 0.8 * torch.sin(sector), 0.075)
     return [sdf.union(disc, belly), dome, lights]
+
+
+# fmt: off
+CATEGORIES = (
+    category("rocket", rocket, "spaceship", "fins fin nose", (0.9, 0.9, 0.92), (0.83, 0.16, 0.14),
+        materials="striped checkered metal", height=12.0, surfaces="paint paint"),
+    category("house", house, "cottage hut cabin", "roof", (0.9, 0.84, 0.7), (0.68, 0.26, 0.18), (0.35, 0.22, 0.14),
+        option="chimney", materials="wooden stone", height=6.0, surfaces="plaster tiles wood"),
+    category("tower", tower, "turret", "battlements top roof spire", STONE, None, (0.25, 0.18, 0.14),
+        option="roof spire", materials="stone", relaxation=0.6, height=15.0, surfaces="stone stone wood"),
+    category("lighthouse", lighthouse, "beacon", "gallery roof", WHITE, RED, (0.98, 0.85, 0.4),
+        materials="striped stone", height=25.0, surfaces="plaster paint glass"),
+    category("tent", tent, "marquee", "ridge pole", (0.3, 0.5, 0.34), WOOD_COLOR, (0.16, 0.17, 0.18),
+        materials=PATTERNS, height=1.6, surfaces="fabric wood fabric"),
+    category("car", car, "automobile auto", "wheels wheel tyres tires", RED, DARK, GLASS,
+        materials="striped checkered", height=1.5, surfaces="paint rubber glass"),
+    category("boat", boat, "ship dinghy sailboat", "sail sails", WOOD_COLOR, WHITE, (0.45, 0.3, 0.16),
+        option="sail mast sails", option_default=True, materials="wooden striped", relaxation=0.6, height=3.0,
+        surfaces="wood fabric wood"),
+    category("airplane", airplane, "plane aeroplane aircraft", "wings wing", (0.88, 0.9, 0.92), RED, GLASS,
+        materials="metal striped", height=4.0, surfaces="paint paint glass"),
+    category("ufo", ufo, "", "dome cockpit", STEEL, GLASS, (0.98, 0.85, 0.3), materials="metal", height=3.0,
+        surfaces="steel glass plastic"),
+)
+# fmt: on

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
+from dreamfusion3d.procedural.category import GOLD, LEGS, PATTERNS, WHITE, WOOD_COLOR, WOODEN, category
 from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams
 
 
@@ -116,3 +117,26 @@ def chest(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     rim = torch.maximum(body - 0.02, (y - top).abs() - 0.035)
     lock = sdf.box(x, y - top + 0.03, z - hz - 0.01, 0.08, 0.1, 0.05)
     return [body, sdf.union(straps, rim, lock)]
+
+
+# fmt: off
+CATEGORIES = (
+    category("table", table, "desk", "legs leg", WOOD_COLOR, counts=(4, 1), counted=LEGS,
+        materials=f"{WOODEN} stone glass", height=0.75, surfaces="wood wood"),
+    category("chair", chair, "", "seat cushion", WOOD_COLOR, materials=WOODEN, height=0.9, surfaces="wood wood"),
+    category("stool", stool, "", "seat cushion top", WOOD_COLOR, counts=(3, 4), counted=LEGS, materials=WOODEN,
+        height=0.5, surfaces="wood wood"),
+    category("bench", bench, "pew", "legs leg", WOOD_COLOR, genus=1, materials=f"{WOODEN} stone", height=0.8,
+        surfaces="wood wood"),
+    category("sofa", sofa, "couch settee", "cushions cushion", (0.5, 0.36, 0.3), materials=PATTERNS, height=0.85,
+        surfaces="fabric fabric"),
+    category("bed", bed, "cot", "blanket cover quilt", WOOD_COLOR, (0.35, 0.5, 0.72), WHITE, materials=WOODEN,
+        height=1.0, surfaces="wood fabric fabric"),
+    category("lamp", lamp, "lampshade", "base stand foot", (0.94, 0.88, 0.68), (0.45, 0.3, 0.18), materials=PATTERNS,
+        height=0.5, surfaces="fabric wood"),
+    category("bookshelf", bookshelf, "bookcase", "books book", WOOD_COLOR, (0.62, 0.2, 0.18), materials=WOODEN,
+        height=1.8, surfaces="wood paper"),
+    category("chest", chest, "coffer strongbox", "straps strap lock bands", (0.5, 0.3, 0.15), GOLD, materials=WOODEN,
+        height=0.5, surfaces="wood gold"),
+)
+# fmt: on

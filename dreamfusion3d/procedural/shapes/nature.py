@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
+from dreamfusion3d.procedural.category import CLAY, LEAF, category
 from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, rotate_2d, where_present
 
 
@@ -124,3 +125,27 @@ def ice_cream(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     crown = sdf.sphere(x, y - 0.32, z, r * 0.9)
     scoops = torch.where(s.count == 1, ball, torch.where(s.count == 2, sdf.union(ball, crown), sdf.union(pair, crown)))
     return [scoops, cone]
+
+
+# fmt: off
+CATEGORIES = (
+    category("mushroom", mushroom, "toadstool", "stem stalk", (0.72, 0.45, 0.26), (0.93, 0.88, 0.76),
+        materials="spotted", height=0.1, surfaces="plant plant"),
+    category("donut", donut, "doughnut", "dough", (0.4, 0.24, 0.13), (0.85, 0.62, 0.34), genus=1, materials="spotted",
+        height=0.04, surfaces="icing bread"),
+    category("tree", tree, "fir pine spruce", "trunk", (0.15, 0.48, 0.22), (0.45, 0.29, 0.15), height=4.0,
+        surfaces="leaves bark"),
+    category("cactus", cactus, "saguaro", "pot planter", (0.28, 0.56, 0.28), CLAY, counts=(2, 1, 0),
+        counted="arm arms branch branches", materials="striped", height=0.4, surfaces="plant terracotta"),
+    category("apple", apple, "", "stem stalk", (0.78, 0.14, 0.14), (0.4, 0.27, 0.14), LEAF, height=0.08,
+        surfaces="peel bark leaves"),
+    category("carrot", carrot, "", "leaves leaf greens", (0.94, 0.5, 0.13), LEAF, height=0.2, surfaces="peel leaves"),
+    category("cake", cake, "gateau", "icing frosting", (0.86, 0.66, 0.4), (0.97, 0.93, 0.88), (0.8, 0.1, 0.15),
+        counts=(2, 1, 3), counted="tier tiers layer layers", materials="striped", height=0.2,
+        surfaces="bread icing icing"),
+    category("pumpkin", pumpkin, "squash", "stem stalk", (0.92, 0.5, 0.12), (0.35, 0.42, 0.18), height=0.3,
+        surfaces="peel bark"),
+    category("icecream", ice_cream, "gelato", "cone wafer", (0.96, 0.72, 0.76), (0.82, 0.58, 0.3), counts=(1, 2, 3),
+        counted="scoop scoops ball balls", materials="spotted", height=0.16, surfaces="icing bread"),
+)
+# fmt: on

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
+from dreamfusion3d.procedural.category import CREAM, GOLD, PATTERNS, RED, STEEL, WHITE, WOOD_COLOR, category
 from dreamfusion3d.procedural.shapes.base import ShapeParams
 
 
@@ -129,3 +130,30 @@ def traffic_cone(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor
     # bands parallel to the cone, slightly outside
     bands = torch.minimum((y + 0.12).abs() - 0.09, (y - 0.24).abs() - 0.07)
     return [sdf.union(cone, foot), torch.maximum(cone - 0.02, bands)]
+
+
+# fmt: off
+CATEGORIES = (
+    category("hammer", hammer, "mallet", "shaft handle grip", STEEL, WOOD_COLOR, materials="metal stone", height=0.3,
+        surfaces="steel wood"),
+    category("axe", axe, "hatchet ax", "shaft handle grip", STEEL, WOOD_COLOR, materials="metal stone", height=0.6,
+        surfaces="steel wood"),
+    category("sword", sword, "blade", "hilt grip handle", (0.72, 0.75, 0.79), (0.5, 0.32, 0.14),
+        materials="metal wooden", height=1.0, surfaces="steel leather"),
+    category("shield", shield, "", "cross emblem boss", (0.2, 0.3, 0.65), GOLD,
+        materials="striped checkered wooden metal", height=0.8, surfaces="paint gold"),
+    category("key", key, "", "teeth bit", GOLD, genus=1, materials="metal", height=0.08, surfaces="gold gold"),
+    category("anvil", anvil, "", "base foot", (0.3, 0.31, 0.34), materials="metal stone", height=0.3,
+        surfaces="iron iron"),
+    category("hat", hat, "tophat", "band ribbon", (0.15, 0.15, 0.18), RED, materials=PATTERNS, height=0.2,
+        surfaces="fabric fabric"),
+    category("bell", bell, "handbell", "handle grip", GOLD, (0.4, 0.25, 0.13), materials="metal", height=0.2,
+        surfaces="gold wood"),
+    category("candle", candle, "", "holder dish", CREAM, GOLD, (0.98, 0.7, 0.15), genus=1, materials="striped",
+        height=0.15, surfaces="wax gold wax"),
+    category("gift", gift, "present parcel", "ribbon bow", RED, GOLD, materials=PATTERNS, height=0.25,
+        surfaces="paper fabric"),
+    category("cone", traffic_cone, "pylon", "stripes bands", (0.95, 0.42, 0.08), WHITE, height=0.5,
+        surfaces="rubber rubber"),
+)
+# fmt: on

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
+from dreamfusion3d.procedural.category import DARK, PATTERNS, RED, STEEL, WHITE, category
 from dreamfusion3d.procedural.shapes.base import ShapeParams
 
 
@@ -55,3 +56,17 @@ def robot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     knob = sdf.union(sdf.cylinder(x, y - 0.56, z, 0.035, 0.05), sdf.sphere(x, y - 0.6, z, 0.06))
     eyes = sdf.sphere(x.abs() - 0.09, y - 0.42, z - 0.16, 0.06)
     return [sdf.union(body, legs, feet, arms, neck), sdf.union(head, knob), eyes]
+
+
+# fmt: off
+CATEGORIES = (
+    category("snowman", snowman, "", "hat", (0.94, 0.95, 0.97), (0.14, 0.14, 0.17), (0.95, 0.45, 0.08), height=1.6,
+        surfaces="snow fabric peel"),
+    category("ball", ball, "sphere", "belt ring", RED, WHITE, materials=PATTERNS, height=0.22,
+        surfaces="rubber rubber"),
+    category("duck", duck, "duckling", "beak bill", (0.96, 0.82, 0.15), (0.95, 0.5, 0.1), DARK, height=0.1,
+        surfaces="rubber rubber rubber"),
+    category("robot", robot, "android", "head", STEEL, None, (0.95, 0.8, 0.2), materials="metal striped", height=0.3,
+        surfaces="steel steel plastic"),
+)
+# fmt: on

@@ -6,6 +6,18 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
+from dreamfusion3d.procedural.category import (
+    CERAMIC,
+    CLAY,
+    CREAM,
+    DARK,
+    GOLD,
+    HANDLES,
+    STEEL,
+    WOOD_COLOR,
+    WOODEN,
+    category,
+)
 from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, handles, vessel_and_cavity, where_present
 
 
@@ -144,3 +156,29 @@ def bucket(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     top = low + half
     bow = sdf.ring(x, y - top, z, rim, s.vary(3, 0.36, 0.08), 0.04)
     return [sdf.union(sdf.subtract(solid, cavity), lip), torch.maximum(bow, top - 0.02 - y)]
+
+
+# fmt: off
+CATEGORIES = (
+    category("pitcher", pitcher, "jug ewer", HANDLES, CLAY, counts=(1, 0, 2), materials=CERAMIC, relaxation=0.5,
+        height=0.25, surfaces="ceramic ceramic"),
+    category("mug", mug, "cup teacup", HANDLES, CREAM, counts=(1, 0, 2), option="lid cover",
+        materials=f"{CERAMIC} wooden", height=0.1, surfaces="ceramic ceramic"),
+    category("vase", vase, "urn amphora", HANDLES, (0.55, 0.68, 0.72), counts=(0, 1, 2), materials=CERAMIC, height=0.3,
+        surfaces="ceramic ceramic"),
+    category("bowl", bowl, "dish basin", HANDLES, CREAM, counts=(0, 2), materials=f"{CERAMIC} wooden", height=0.08,
+        surfaces="ceramic ceramic"),
+    category("bottle", bottle, "flask", "cap stopper lid cork", (0.2, 0.42, 0.28), WOOD_COLOR,
+        materials="glass striped", height=0.3, surfaces="glass cork"),
+    category("goblet", goblet, "chalice", "stem foot base", GOLD, materials="metal glass wooden", height=0.2,
+        surfaces="gold gold"),
+    category("teapot", teapot, "kettle", "lid cover", CREAM, counts=(1,), materials=CERAMIC, height=0.18,
+        surfaces="ceramic ceramic"),
+    category("barrel", barrel, "cask keg", "bands hoops rings band hoop", WOOD_COLOR, STEEL, materials=WOODEN,
+        height=0.9, surfaces="wood steel"),
+    category("pot", pot, "saucepan cauldron", HANDLES, STEEL, counts=(2, 1), option="lid cover", materials="metal",
+        height=0.2, surfaces="steel steel"),
+    category("bucket", bucket, "pail", HANDLES, STEEL, DARK, counts=(1,), materials="metal wooden striped",
+        height=0.35, surfaces="steel iron"),
+)
+# fmt: on
