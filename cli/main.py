@@ -23,6 +23,7 @@ from .review import review
 from .sample import sample
 from .train_clip import train_clip
 from .train_prior import train_prior
+from .train_shapes import train_shapes
 from .train_text_encoder import train_text_encoder
 from .view import view
 from .vocabulary import vocabulary
@@ -57,6 +58,7 @@ for command in (
     vocabulary,
     train_text_encoder,
     train_clip,
+    train_shapes,
     evaluate,
     export,
     render,

@@ -11,11 +11,11 @@ from dreamfusion3d.procedural.shapes.base import ShapeParams, where_present
 
 
 def rocket(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    r = s.vary(0, 0.19, 0.08)
+    r = s.vary(0, 0.19, 0.14)
     profile = [(r * 0.7, -0.45), (r * 0.95, -0.2), (r, 0.05), (r * 0.88, 0.28)]
     body = sdf.lathe(x, y, z, profile)
     nose = sdf.lathe(x, y, z, [(r * 0.88, 0.28), (r * 0.62, 0.44), (r * 0.3, 0.57), (0.01, 0.64)])
-    reach = s.vary(1, 0.42, 0.06)
+    reach = s.vary(1, 0.42, 0.11)
     fins = nose
     for cx, cz in ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)):
         out, side = x * cx + z * cz, x * cz + z * cx
@@ -27,12 +27,12 @@ def rocket(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def house(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    hx, hz, hy = s.vary(0, 0.38, 0.07), s.vary(1, 0.42, 0.06), s.vary(2, 0.25, 0.08)
+    hx, hz, hy = s.vary(0, 0.38, 0.13), s.vary(1, 0.42, 0.11), s.vary(2, 0.25, 0.14)
     low = -0.56
     eaves = low + 2 * hy
     walls = sdf.box(x, y - low - hy, z, hx, hy, hz, 0.01)
     # the gable: the ridge runs from front to back
-    rise = s.vary(3, 0.44, 0.1)
+    rise = s.vary(3, 0.44, 0.18)
     slope = rise / (hx + 0.08)
     steep = (1 + slope * slope) ** -0.5
     gable = torch.maximum((y - eaves - rise + slope * x.abs()) * steep, z.abs() - hz - 0.06)
@@ -63,18 +63,18 @@ def tower(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def lighthouse(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    low, high, top = s.vary(0, 0.27, 0.07), s.vary(1, 0.17, 0.07), 0.22
+    low, high, top = s.vary(0, 0.27, 0.13), s.vary(1, 0.17, 0.13), 0.22
     shaft = sdf.lathe(x, y, z, [(low, -0.6), (high, top)])
     rock = sdf.cylinder(x, y + 0.6, z, low + 0.1, 0.04)
     gallery = sdf.cylinder(x, y - top, z, high + 0.09, 0.045)
     lantern = sdf.cylinder(x, y - top - 0.13, z, high * 0.72, 0.12)
-    roof = sdf.lathe(x, y, z, [(high + 0.04, top + 0.24), (0.02, s.vary(2, 0.62, 0.03))], 0.01)
+    roof = sdf.lathe(x, y, z, [(high + 0.04, top + 0.24), (0.02, s.vary(2, 0.62, 0.05))], 0.01)
     return [sdf.union(shaft, rock), sdf.union(gallery, roof), lantern]
 
 
 def tent(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A ridge tent with an open front."""
-    half, tall, long = s.vary(0, 0.48, 0.06), s.vary(1, 0.72, 0.06), s.vary(2, 0.5, 0.06)
+    half, tall, long = s.vary(0, 0.48, 0.11), s.vary(1, 0.72, 0.11), s.vary(2, 0.5, 0.11)
     low = -0.42
     slope = tall / half
     steep = (1 + slope * slope) ** -0.5
@@ -88,10 +88,10 @@ def tent(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def car(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    hx, hz = s.vary(0, 0.28, 0.06), s.vary(1, 0.6, 0.04)
+    hx, hz = s.vary(0, 0.28, 0.11), s.vary(1, 0.6, 0.07)
     body = sdf.box(x, y + 0.12, z, hx, 0.14, hz, 0.07)
-    long = s.vary(2, 0.32, 0.1)
-    roof = s.vary(3, 0.21, 0.1)
+    long = s.vary(2, 0.32, 0.18)
+    roof = s.vary(3, 0.21, 0.18)
     # the cabin narrows upwards
     slope = 1 - 0.45 * (y / 0.3).clamp(0, 1)
     cabin = sdf.box(x, y - roof / 2, z + 0.08, hx * 0.88, roof, long * slope, 0.05)
@@ -100,13 +100,13 @@ def car(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
         sdf.box(x, y - roof * 0.75, z + 0.08, hx * 0.72, roof * 0.42, long * slope + 0.02, 0.02),
     )
     along = z.abs() - hz * 0.6
-    wheel = torch.maximum(sdf.length(along, y + 0.24) - s.vary(4, 0.145, 0.08), (x.abs() - hx).abs() - 0.065)
+    wheel = torch.maximum(sdf.length(along, y + 0.24) - s.vary(4, 0.145, 0.14), (x.abs() - hx).abs() - 0.065)
     return [sdf.union(body, cabin * 0.8), wheel, panes * 0.8]
 
 
 def boat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A dinghy with its bow to the front, and an optional mast and sail."""
-    hx, hz, deep = s.vary(0, 0.27, 0.07), s.vary(1, 0.58, 0.04), s.vary(2, 0.3, 0.08)
+    hx, hz, deep = s.vary(0, 0.27, 0.13), s.vary(1, 0.58, 0.07), s.vary(2, 0.3, 0.14)
     rim = -0.24
     point = z.clamp(min=0) / hz
     wide = 1 - 0.75 * point * point
@@ -125,9 +125,9 @@ def boat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def airplane(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    r = s.vary(0, 0.125, 0.1)
+    r = s.vary(0, 0.125, 0.18)
     fuselage = sdf.ellipsoid(x, y, z, r, r, 0.64)
-    span, chord = s.vary(1, 0.6, 0.05), s.vary(2, 0.13, 0.12)
+    span, chord = s.vary(1, 0.6, 0.09), s.vary(2, 0.13, 0.22)
     swept = z - 0.06 + 0.22 * x.abs()
     wings = sdf.box(x, y + 0.02, swept, span, 0.04, chord * (1 - 0.35 * x.abs() / 0.6), 0.02)
     level = sdf.box(x, y - 0.04, z + 0.52 + 0.2 * x.abs(), 0.25, 0.035, 0.075, 0.02)
@@ -137,9 +137,9 @@ def airplane(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def ufo(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    wide = s.vary(0, 0.58, 0.05)
-    disc = sdf.ellipsoid(x, y + 0.06, z, wide, s.vary(1, 0.17, 0.1), wide)
-    dome = sdf.ellipsoid(x, y - 0.04, z, s.vary(2, 0.27, 0.08), s.vary(3, 0.3, 0.1), 0.27)
+    wide = s.vary(0, 0.58, 0.09)
+    disc = sdf.ellipsoid(x, y + 0.06, z, wide, s.vary(1, 0.17, 0.18), wide)
+    dome = sdf.ellipsoid(x, y - 0.04, z, s.vary(2, 0.27, 0.14), s.vary(3, 0.3, 0.18), 0.27)
     dome = torch.maximum(dome, -0.02 - y)
     belly = sdf.cylinder(x, y + 0.22, z, 0.22, 0.06)
     # eight lamps around the rim

@@ -13,20 +13,20 @@ from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams
 
 
 def table(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    hx, hz, top = s.vary(0, 0.56, 0.06), s.vary(1, 0.4, 0.08), s.vary(2, 0.34, 0.12)
+    hx, hz, top = s.vary(0, 0.56, 0.11), s.vary(1, 0.4, 0.14), s.vary(2, 0.34, 0.22)
     board = sdf.box(x, y - top, z, hx, 0.045, hz)
-    thick = s.vary(3, 0.055, 0.12)
+    thick = s.vary(3, 0.055, 0.22)
     half = (top + 0.5) / 2
     legs = sdf.box(x.abs() - hx + 0.1, y - top + half, z.abs() - hz + 0.1, thick, half, thick)
     column = sdf.cylinder(x, y - top + half, z, thick * 1.6, half)
-    foot = sdf.cylinder(x, y - top + 2 * half - 0.04, z, s.vary(4, 0.3, 0.08), 0.04)
+    foot = sdf.cylinder(x, y - top + 2 * half - 0.04, z, s.vary(4, 0.3, 0.14), 0.04)
     return [board, torch.where(s.count == 1, sdf.union(column, foot), legs)]
 
 
 def chair(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    hx, hz, seat_at = s.vary(0, 0.3, 0.07), s.vary(1, 0.29, 0.06), s.vary(2, -0.08, 0.4)
-    back_top = s.vary(3, 0.6, 0.05)
-    thick = s.vary(4, 0.05, 0.12)
+    hx, hz, seat_at = s.vary(0, 0.3, 0.13), s.vary(1, 0.29, 0.11), s.vary(2, -0.08, 0.4)
+    back_top = s.vary(3, 0.6, 0.09)
+    thick = s.vary(4, 0.05, 0.22)
     half = (seat_at + 0.6) / 2
     legs = sdf.box(x.abs() - hx + thick, y - seat_at + half, z.abs() - hz + thick, thick, half, thick)
     back_half = (back_top - seat_at) / 2
@@ -36,9 +36,9 @@ def chair(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def stool(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    radius, top = s.vary(0, 0.34, 0.06), s.vary(1, 0.38, 0.08)
+    radius, top = s.vary(0, 0.34, 0.11), s.vary(1, 0.38, 0.14)
     seat = sdf.cylinder(x, y - top, z, radius, 0.06)
-    splay = s.vary(2, 0.4, 0.08)
+    splay = s.vary(2, 0.4, 0.14)
 
     def legs(*angles_deg: float) -> Tensor:
         out = torch.full_like(x, ABSENT_DISTANCE)
@@ -52,7 +52,7 @@ def stool(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def bench(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    hx, hz, at = s.vary(0, 0.58, 0.06), s.vary(1, 0.2, 0.08), s.vary(2, -0.1, 0.4)
+    hx, hz, at = s.vary(0, 0.58, 0.11), s.vary(1, 0.2, 0.14), s.vary(2, -0.1, 0.4)
     seat = sdf.box(x, y - at, z, hx, 0.05, hz)
     posts = sdf.box(x.abs() - hx * 0.75, y - at - 0.2, z + hz - 0.02, 0.05, 0.24, 0.045)
     slats = sdf.box(x, y - at - 0.34, z + hz - 0.04, hx, 0.1, 0.045)
@@ -62,10 +62,10 @@ def bench(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def sofa(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    hx, hz = s.vary(0, 0.58, 0.06), s.vary(1, 0.27, 0.08)
+    hx, hz = s.vary(0, 0.58, 0.11), s.vary(1, 0.27, 0.14)
     base = sdf.box(x, y + 0.24, z, hx, 0.11, hz, 0.03)
-    back = sdf.box(x, y + 0.05, z + hz - 0.09, hx, s.vary(2, 0.32, 0.1), 0.1, 0.06)
-    arms = sdf.box(x.abs() - hx + 0.09, y + 0.14, z, 0.1, s.vary(3, 0.22, 0.1), hz, 0.06)
+    back = sdf.box(x, y + 0.05, z + hz - 0.09, hx, s.vary(2, 0.32, 0.18), 0.1, 0.06)
+    arms = sdf.box(x.abs() - hx + 0.09, y + 0.14, z, 0.1, s.vary(3, 0.22, 0.18), hz, 0.06)
     feet = sdf.box(x.abs() - hx + 0.1, y + 0.37, z.abs() - hz + 0.08, 0.05, 0.06, 0.05)
     half = (hx - 0.19) / 2
     cushions = sdf.box(x.abs() - half, y + 0.09, z - 0.06, half - 0.008, 0.08, hz - 0.07, 0.05)
@@ -73,10 +73,10 @@ def sofa(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def bed(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    hx, hz = s.vary(0, 0.36, 0.08), s.vary(1, 0.57, 0.05)
+    hx, hz = s.vary(0, 0.36, 0.14), s.vary(1, 0.57, 0.09)
     frame = sdf.box(x, y + 0.2, z, hx, 0.07, hz)
-    head = sdf.box(x, y + 0.06, z + hz, hx + 0.03, s.vary(2, 0.3, 0.1), 0.05, 0.03)
-    foot = sdf.box(x, y + 0.2, z - hz, hx + 0.03, s.vary(3, 0.15, 0.1), 0.05, 0.03)
+    head = sdf.box(x, y + 0.06, z + hz, hx + 0.03, s.vary(2, 0.3, 0.18), 0.05, 0.03)
+    foot = sdf.box(x, y + 0.2, z - hz, hx + 0.03, s.vary(3, 0.15, 0.18), 0.05, 0.03)
     legs = sdf.box(x.abs() - hx + 0.04, y + 0.3, z.abs() - hz + 0.02, 0.05, 0.1, 0.05)
     blanket = sdf.box(x, y + 0.1, z - 0.12, hx + 0.01, 0.08, hz - 0.12, 0.05)
     pillow = sdf.box(x, y + 0.09, z + hz - 0.2, hx * 0.75, 0.09, 0.12, 0.06)
@@ -84,9 +84,9 @@ def bed(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def lamp(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    low, high = s.vary(0, 0.38, 0.07), s.vary(1, 0.2, 0.1)
+    low, high = s.vary(0, 0.38, 0.13), s.vary(1, 0.2, 0.18)
     shade = sdf.lathe(x, y, z, [(low, s.vary(2, 0.08, 0.3)), (high, 0.58)])
-    foot, bulge = s.vary(3, 0.24, 0.08), s.vary(4, 0.12, 0.3)
+    foot, bulge = s.vary(3, 0.24, 0.14), s.vary(4, 0.12, 0.3)
     stand = sdf.lathe(
         x, y, z, [(foot, -0.6), (foot * 0.85, -0.52), (0.07, -0.47), (bulge, -0.25), (0.06, -0.05), (0.06, 0.15)]
     )
@@ -94,7 +94,7 @@ def lamp(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def bookshelf(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    hx, hz = s.vary(0, 0.4, 0.08), s.vary(1, 0.19, 0.1)
+    hx, hz = s.vary(0, 0.4, 0.14), s.vary(1, 0.19, 0.18)
     case = sdf.box(x, y, z, hx, 0.62, hz)
     shelf = (y / 0.4).round().clamp(-1, 1) * 0.4  # the shelf nearest to the point
     bay = sdf.box(x, y - shelf, z - 0.08, hx - 0.06, 0.155, hz)
@@ -108,7 +108,7 @@ def bookshelf(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def chest(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    hx, hz, hy = s.vary(0, 0.5, 0.06), s.vary(1, 0.31, 0.06), s.vary(2, 0.22, 0.08)
+    hx, hz, hy = s.vary(0, 0.5, 0.11), s.vary(1, 0.31, 0.11), s.vary(2, 0.22, 0.14)
     top = -0.36 + 2 * hy
     box = sdf.box(x, y + 0.36 - hy, z, hx, hy, hz)
     vault = torch.maximum(sdf.length((y - top), z) - hz, x.abs() - hx)

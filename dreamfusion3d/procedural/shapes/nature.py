@@ -13,17 +13,17 @@ from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, r
 
 
 def mushroom(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    radius, height, edge = s.vary(0, 0.5, 0.07), s.vary(1, 0.46, 0.1), s.vary(2, 0.04, 0.6)
+    radius, height, edge = s.vary(0, 0.5, 0.13), s.vary(1, 0.46, 0.18), s.vary(2, 0.04, 0.6)
     dome = sdf.ellipsoid(x, y - edge, z, radius, height, radius)
     cap = torch.maximum(dome, edge - 0.02 - y)
     under = sdf.ellipsoid(x, y - edge + 0.02, z, radius * 0.82, 0.1, radius * 0.82)
-    foot = s.vary(3, 0.2, 0.1)
+    foot = s.vary(3, 0.2, 0.18)
     stem = sdf.lathe(x, y, z, [(foot, -0.56), (foot * 1.02, -0.45), (foot * 0.72, -0.1), (foot * 0.7, 0.1)])
     return [sdf.subtract(cap, under), stem]
 
 
 def donut(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    major, minor = s.vary(0, 0.38, 0.05), s.vary(1, 0.18, 0.08)
+    major, minor = s.vary(0, 0.38, 0.09), s.vary(1, 0.18, 0.14)
     dough = sdf.torus(x, y, z, major, minor)
     angle = torch.atan2(z, x)
     edge = 0.03 + 0.035 * torch.sin(5 * angle + 3.0 * s.variation[..., 2])
@@ -32,19 +32,19 @@ def donut(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def tree(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    wide = s.vary(0, 0.42, 0.07)
+    wide = s.vary(0, 0.42, 0.13)
     leaves = torch.full_like(x, ABSENT_DISTANCE)
     for bottom, top, radius_scale in ((-0.3, 0.2, 1.0), (-0.02, 0.42, 0.78), (0.24, 0.64, 0.54)):
         tier = sdf.lathe(x, y, z, [(wide * radius_scale, bottom), (0.02, top)], 0.025)
         leaves = torch.minimum(leaves, tier)
-    trunk = sdf.cylinder(x, y + 0.44, z, s.vary(1, 0.09, 0.12), 0.2)
+    trunk = sdf.cylinder(x, y + 0.44, z, s.vary(1, 0.09, 0.22), 0.2)
     return [leaves, trunk]
 
 
 def cactus(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    r = s.vary(0, 0.15, 0.08)
-    column = sdf.capsule(x, y, z, (0.0, -0.35, 0.0), (0.0, s.vary(1, 0.46, 0.08), 0.0), r, r)
-    reach, thin = s.vary(2, 0.36, 0.06), 0.085
+    r = s.vary(0, 0.15, 0.14)
+    column = sdf.capsule(x, y, z, (0.0, -0.35, 0.0), (0.0, s.vary(1, 0.46, 0.14), 0.0), r, r)
+    reach, thin = s.vary(2, 0.36, 0.11), 0.085
 
     def arm(side: float, at: Tensor, tip: Tensor) -> Tensor:
         out = sdf.capsule(x, y, z, (0.0, at, 0.0), (side * reach, at, 0.0), thin, thin)
@@ -60,7 +60,7 @@ def cactus(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def apple(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    r = s.vary(0, 0.45, 0.06)
+    r = s.vary(0, 0.45, 0.11)
     profile: sdf.Profile = [
         (0.1, -0.42),
         (r * 0.55, -0.44),
@@ -107,7 +107,7 @@ def cake(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def pumpkin(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    r, h = s.vary(0, 0.5, 0.06), s.vary(1, 0.36, 0.08)
+    r, h = s.vary(0, 0.5, 0.11), s.vary(1, 0.36, 0.14)
     ribs = 1 + 0.06 * torch.cos(8 * torch.atan2(z, x))
     dimple = 0.12 * torch.exp(-(x * x + z * z) / 0.03)
     flesh = sdf.ellipsoid(x / ribs, y + 0.1 + dimple * torch.sign(y + 0.1), z / ribs, r, h, r)
@@ -117,7 +117,7 @@ def pumpkin(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 def ice_cream(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A wafer cone with one to three scoops."""
-    r = s.vary(0, 0.22, 0.07)
+    r = s.vary(0, 0.22, 0.13)
     cone = sdf.lathe(x, y, z, [(0.03, -0.64), (r * 0.95, -0.02)])
     side = 0.15
     ball = sdf.sphere(x, y - 0.08, z, r)

@@ -27,9 +27,9 @@ def pitcher(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     pull = lift * lift * (x < 0)
     xs = x / (1 + 0.75 * pull)
     zs = z * (1 + 0.35 * pull * (-x / 0.3).clamp(0, 1))
-    belly, neck = s.vary(0, 0.36, 0.07), s.vary(1, 0.21, 0.08)
+    belly, neck = s.vary(0, 0.36, 0.13), s.vary(1, 0.21, 0.14)
     profile = [
-        (s.vary(2, 0.25, 0.08), -0.56),
+        (s.vary(2, 0.25, 0.14), -0.56),
         (belly * 0.94, -0.38),
         (belly, -0.2),
         (belly * 0.93, 0.0),
@@ -38,15 +38,15 @@ def pitcher(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
         (neck * 1.22, 0.56),
     ]
     solid, cavity = vessel_and_cavity(xs, y, zs, profile, 0.055)
-    handle = handles(x, y, z, s, (0.30, 0.1), s.vary(3, 0.28, 0.06), s.vary(4, 0.29, 0.06), 0.055)
+    handle = handles(x, y, z, s, (0.30, 0.1), s.vary(3, 0.28, 0.11), s.vary(4, 0.29, 0.11), 0.055)
     return [sdf.subtract(solid, cavity), sdf.subtract(handle, cavity)]
 
 
 def mug(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    radius, half = s.vary(0, 0.34, 0.06), s.vary(1, 0.42, 0.08)
+    radius, half = s.vary(0, 0.34, 0.11), s.vary(1, 0.42, 0.08)
     profile = [(radius * (0.92 + 0.06 * s.variation[..., 2]), -half), (radius, half)]
     solid, cavity = vessel_and_cavity(x, y, z, profile, 0.055)
-    handle = handles(x, y, z, s, (radius, 0.0), s.vary(3, 0.24, 0.06), s.vary(4, 0.26, 0.08), 0.055)
+    handle = handles(x, y, z, s, (radius, 0.0), s.vary(3, 0.24, 0.11), s.vary(4, 0.26, 0.14), 0.055)
     covered = sdf.union(sdf.subtract(solid, cavity), _lid(x, y, z, s, radius + 0.02, half))
     return [covered, sdf.subtract(handle, cavity)]
 
@@ -61,32 +61,32 @@ def _lid(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams, radius: Tensor, top: T
 
 
 def vase(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    belly, neck = s.vary(0, 0.34, 0.07), s.vary(1, 0.14, 0.1)
+    belly, neck = s.vary(0, 0.34, 0.13), s.vary(1, 0.14, 0.18)
     profile = [
-        (s.vary(2, 0.19, 0.1), -0.6),
+        (s.vary(2, 0.19, 0.18), -0.6),
         (belly * 0.8, -0.38),
         (belly, -0.14),
         (belly * 0.84, 0.08),
         (neck * 1.2, 0.27),
         (neck, 0.38),
         (neck * 1.25, 0.5),
-        (s.vary(5, 0.25, 0.08), 0.6),
+        (s.vary(5, 0.25, 0.14), 0.6),
     ]
     solid, cavity = vessel_and_cavity(x, y, z, profile, 0.055)
-    handle = handles(x, y, z, s, (0.245, 0.22), s.vary(3, 0.2, 0.06), s.vary(4, 0.22, 0.06), 0.05)
+    handle = handles(x, y, z, s, (0.245, 0.22), s.vary(3, 0.2, 0.11), s.vary(4, 0.22, 0.11), 0.05)
     return [sdf.subtract(solid, cavity), sdf.subtract(handle, cavity)]
 
 
 def bowl(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    rim = s.vary(0, 0.5, 0.06)
-    profile = [(s.vary(1, 0.2, 0.1), -0.3), (rim * 0.62, -0.2), (rim * 0.84, -0.04), (rim * 0.95, 0.12), (rim, 0.28)]
+    rim = s.vary(0, 0.5, 0.11)
+    profile = [(s.vary(1, 0.2, 0.18), -0.3), (rim * 0.62, -0.2), (rim * 0.84, -0.04), (rim * 0.95, 0.12), (rim, 0.28)]
     solid, cavity = vessel_and_cavity(x, y, z, profile, 0.06)
-    handle = handles(x, y, z, s, (rim * 0.93, 0.1), s.vary(3, 0.15, 0.05), s.vary(4, 0.13, 0.05), 0.045)
+    handle = handles(x, y, z, s, (rim * 0.93, 0.1), s.vary(3, 0.15, 0.09), s.vary(4, 0.13, 0.09), 0.045)
     return [sdf.subtract(solid, cavity), sdf.subtract(handle, cavity)]
 
 
 def bottle(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    r, neck, shoulder = s.vary(0, 0.24, 0.08), s.vary(1, 0.085, 0.1), s.vary(2, 0.05, 0.5)
+    r, neck, shoulder = s.vary(0, 0.24, 0.14), s.vary(1, 0.085, 0.18), s.vary(2, 0.05, 0.5)
     body = sdf.lathe(
         x, y, z, [(r, -0.6), (r, shoulder), (r * 0.8, shoulder + 0.13), (neck, shoulder + 0.26), (neck, 0.56)]
     )
@@ -95,10 +95,10 @@ def bottle(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def goblet(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    rim = s.vary(0, 0.3, 0.08)
+    rim = s.vary(0, 0.3, 0.14)
     profile: sdf.Profile = [(0.06, -0.04), (rim * 0.8, 0.08), (rim, 0.26), (rim * 0.96, 0.58)]
     solid, cavity = vessel_and_cavity(x, y, z, profile, 0.05)
-    r = s.vary(1, 0.28, 0.08)
+    r = s.vary(1, 0.28, 0.14)
     stem = sdf.lathe(
         x, y, z, [(r, -0.6), (r * 0.8, -0.56), (0.06, -0.47), (0.045, -0.3), (0.08, -0.2), (0.045, -0.12), (0.07, 0.0)]
     )
@@ -106,22 +106,22 @@ def goblet(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def teapot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    radius, height = s.vary(0, 0.38, 0.06), s.vary(1, 0.31, 0.06)
+    radius, height = s.vary(0, 0.38, 0.11), s.vary(1, 0.31, 0.11)
     body = sdf.ellipsoid(x, y + 0.06, z, radius, height, radius)
     base = sdf.cylinder(x, y + 0.06 + height, z, 0.2, 0.05)
     spout = sdf.capsule(x, y, z, (-0.28, -0.14, 0.0), (-0.6, s.vary(2, 0.2, 0.2), 0.0), 0.11, 0.05)
-    handle = handles(x, y, z, s, (radius * 0.96, -0.04), s.vary(3, 0.23, 0.05), s.vary(4, 0.22, 0.06), 0.05)
+    handle = handles(x, y, z, s, (radius * 0.96, -0.04), s.vary(3, 0.23, 0.09), s.vary(4, 0.22, 0.11), 0.05)
     top = -0.06 + height
     lid = sdf.union(
-        sdf.ellipsoid(x, y - top + 0.04, z, 0.2, 0.1, 0.2), sdf.sphere(x, y - top - 0.1, z, s.vary(5, 0.07, 0.1))
+        sdf.ellipsoid(x, y - top + 0.04, z, 0.2, 0.1, 0.2), sdf.sphere(x, y - top - 0.1, z, s.vary(5, 0.07, 0.18))
     )
     solid = sdf.smooth_union(sdf.union(body, base), spout, 0.06)
     return [sdf.union(solid, handle), lid]
 
 
 def barrel(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    middle, end = s.vary(0, 0.42, 0.06), s.vary(1, 0.32, 0.06)
-    half = s.vary(2, 0.54, 0.06)
+    middle, end = s.vary(0, 0.42, 0.11), s.vary(1, 0.32, 0.11)
+    half = s.vary(2, 0.54, 0.11)
     quarter = 0.25 * end + 0.75 * middle
     profile = [(end, -half), (quarter, -half / 2), (middle, 0 * half), (quarter, half / 2), (end, half)]
     solid = sdf.lathe(x, y, z, profile, 0.015)
@@ -139,22 +139,22 @@ def barrel(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def pot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    radius, half = s.vary(0, 0.42, 0.06), s.vary(1, 0.26, 0.1)
+    radius, half = s.vary(0, 0.42, 0.11), s.vary(1, 0.26, 0.18)
     profile = [(radius * 0.94, -half), (radius, -half * 0.5), (radius, half)]
     solid, cavity = vessel_and_cavity(x, y, z, profile, 0.055)
-    loops = handles(x, y, z, s, (radius, half * 0.4), 0.15, s.vary(3, 0.11, 0.08), 0.045)
+    loops = handles(x, y, z, s, (radius, half * 0.4), 0.15, s.vary(3, 0.11, 0.14), 0.045)
     covered = sdf.union(sdf.subtract(solid, cavity), _lid(x, y, z, s, radius + 0.02, half))
     return [covered, sdf.subtract(loops, cavity)]
 
 
 def bucket(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    rim, foot, half = s.vary(0, 0.38, 0.05), s.vary(1, 0.27, 0.08), s.vary(2, 0.34, 0.06)
+    rim, foot, half = s.vary(0, 0.38, 0.09), s.vary(1, 0.27, 0.14), s.vary(2, 0.34, 0.11)
     low = -0.25
     profile = [(foot, low - half), (rim, low + half)]
     solid, cavity = vessel_and_cavity(x, y, z, profile, 0.055)
     lip = sdf.torus(x, y - low - half, z, rim + 0.01, 0.045)
     top = low + half
-    bow = sdf.ring(x, y - top, z, rim, s.vary(3, 0.36, 0.08), 0.04)
+    bow = sdf.ring(x, y - top, z, rim, s.vary(3, 0.36, 0.14), 0.04)
     return [sdf.union(sdf.subtract(solid, cavity), lip), torch.maximum(bow, top - 0.02 - y)]
 
 

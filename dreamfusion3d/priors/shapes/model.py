@@ -1,0 +1,88 @@
+"""A folder of shape networks, one safetensors file per category, and the objects that they describe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.files import atomic_write
+from dreamfusion3d.priors.shapes.network import ShapeNetwork, object_code
+from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, sample_objects_for_spec
+
+_QUERY_CHUNK = 1 << 16  # points per call of a network: its activations stay in the cache
+
+
+@dataclass(frozen=True)
+class ShapeObject:
+    """One object, as a network describes it. ``instance`` is a batch of one."""
+
+    network: ShapeNetwork
+    instance: ObjectBatch
+
+    @cached_property
+    def _code(self) -> Float[Tensor, "1 k"]:
+        return object_code(self.instance)
+
+    @torch.no_grad()
+    def part_distances(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n p"]:
+        """Signed distance of each part, negative inside, in scene units."""
+        scale = self.instance.scale[0]
+        local = points / scale[[0, 1, 0]]
+        return torch.cat([self.network(chunk, self._code) for chunk in local.split(_QUERY_CHUNK)]) * scale[0]
+
+    def distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """Signed distance of the whole object."""
+        return self.part_distances(points).amin(1)
+
+    def nearest_part(self, points: Float[Tensor, "n 3"]) -> Int[Tensor, " n"]:
+        """Index of the part that each point belongs to."""
+        return self.part_distances(points).argmin(1)
+
+
+class ShapeModel:
+    """The shape networks of a folder, loaded when they are first used."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.categories = frozenset(path.stem for path in folder.glob("*.safetensors") if path.name[0] != ".")
+        self._networks: dict[str, ShapeNetwork] = {}
+
+    def sample(self, spec: ObjectSpec, *, generator: torch.Generator) -> ShapeObject | None:
+        """Draw an instance of ``spec``, or return None if there is no network of its category."""
+        if spec.category not in self.categories:
+            return None
+        if spec.category not in self._networks:
+            self._networks[spec.category], _ = load_network(self.folder / f"{spec.category}.safetensors")
+        return ShapeObject(self._networks[spec.category], sample_objects_for_spec(spec, 1, generator=generator))
+
+
+def save_network(network: ShapeNetwork, path: Path, record: dict[str, Any]) -> None:
+    """Write the weights in half precision, with ``record`` (of the training) in the header."""
+    header = {"config": json.dumps(network.config), "training": json.dumps(record)}
+    with atomic_write(path) as temporary:
+        save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, temporary, metadata=header)
+
+
+def load_network(path: Path) -> tuple[ShapeNetwork, dict[str, Any]]:
+    """Return the network and the record of its training. Raises InputError if the file is damaged."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = stream.metadata()
+            weights = {key: stream.get_tensor(key).float() for key in stream.keys()}  # noqa: SIM118
+        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
+            network = ShapeNetwork(**json.loads(header["config"]))
+        network.load_state_dict(weights)
+        return network.eval().requires_grad_(False), json.loads(header["training"])
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"the shape network {path} is damaged ({reason}); train it again with train-shapes") from None

@@ -1,0 +1,66 @@
+"""A network from a point and the code of an instance to the signed distance of each part.
+
+As DeepSDF (Park et al., arXiv 1901.05103), but one small network per category, whose code is not learned: the numbers
+that a procedural object is drawn from. Besides its coordinates, a point is given by their absolute values and by its
+distances to the three axes, in which mirrored and turned shapes are simple; ReLU layers are linear in pieces, so that
+flat faces are flat and edges sharp.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dreamfusion3d.procedural.objects import ObjectBatch
+
+_NUM_FREQUENCIES = 2
+_POINT_FEATURES = 9 + 6 * _NUM_FREQUENCIES
+
+
+class ShapeNetwork(nn.Module):
+    """Map points in the frame of the shape functions and codes to signed distances (n, p), in scene units.
+
+    Example:
+        >>> network = ShapeNetwork(code_size=8, num_parts=2)
+        >>> network(torch.zeros(5, 3), torch.zeros(5, 8)).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, code_size: int, num_parts: int, width: int = 96, layers: int = 5) -> None:
+        super().__init__()
+        self.config = {"code_size": code_size, "num_parts": num_parts, "width": width, "layers": layers}
+        self.first = nn.Linear(_POINT_FEATURES + code_size, width)
+        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(layers - 1))
+        self.code = nn.ModuleList(nn.Linear(code_size, width, bias=False) for _ in range(layers - 1))
+        self.last = nn.Linear(width, num_parts)
+
+    def forward(self, points: Float[Tensor, "n 3"], code: Float[Tensor, "#n k"]) -> Float[Tensor, "n p"]:
+        features = point_features(points)
+        first, rest = self.first.weight.split([_POINT_FEATURES, code.shape[1]], 1)
+        # a code that all points share is multiplied once
+        x = F.relu(F.linear(features, first, self.first.bias) + F.linear(code, rest))
+        for hidden, shift in zip(self.hidden, self.code, strict=True):
+            x = x + F.relu(hidden(x) + shift(code))
+        return self.last(x)
+
+
+def point_features(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n f"]:
+    """Return coordinates, their absolute values, distances to the axes, and sines of two frequencies."""
+    squares = points * points + 1e-8  # differentiable on the axes
+    to_axes = torch.stack([squares[:, i] + squares[:, j] for i, j in ((0, 2), (0, 1), (1, 2))], 1).sqrt()
+    waves = [
+        wave(points * (math.pi * 2**k)) * 0.5 / 2**k for k in range(_NUM_FREQUENCIES) for wave in (torch.sin, torch.cos)
+    ]
+    return torch.cat([points, points.abs(), to_axes, *waves], 1)
+
+
+def object_code(objects: ObjectBatch) -> Float[Tensor, "n k"]:
+    """Return the code of each object: its variation, and its count, option and style as indicators."""
+    category = objects.category
+    count = [(objects.count == c).float() for c in category.counts]
+    style = [(objects.style == s).float() for s in range(category.num_styles)]
+    return torch.cat([objects.variation, torch.stack([*count, *style, objects.option], 1)], 1)

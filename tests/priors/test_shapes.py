@@ -1,0 +1,78 @@
+"""Shape networks: what they are told, what they learn, and how they are kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.priors.shapes.model import ShapeModel, ShapeObject, load_network, save_network
+from dreamfusion3d.priors.shapes.network import ShapeNetwork, object_code, point_features
+from dreamfusion3d.priors.shapes.train import evaluate_network, new_network, sample_category, train_network
+from dreamfusion3d.procedural.objects import SIZES, default_spec, sample_objects
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_one_code_for_all_points_is_the_same_as_one_per_point():
+    network = ShapeNetwork(code_size=5, num_parts=3)
+    points, code = torch.rand(7, 3, generator=generator()), torch.rand(1, 5, generator=generator(1))
+    torch.testing.assert_close(network(points, code), network(points, code.expand(7, 5)))
+
+
+def test_point_features_of_mirrored_points_differ_in_signs_only():
+    points = torch.rand(20, 3, generator=generator())
+    here, mirrored = point_features(points), point_features(-points)
+    torch.testing.assert_close(here.abs(), mirrored.abs())
+    assert (here != mirrored).any()
+
+
+def test_codes_tell_objects_apart():
+    """Any two forms differ, whatever their variation."""
+    objects = sample_category("mug", 60, generator=generator())
+    forms = {
+        (c, o): row
+        for c, o, row in zip(*(t.tolist() for t in (objects.count, objects.option)), object_code(objects)[:, 6:])
+    }
+    assert len({tuple(row.tolist()) for row in forms.values()}) == len(forms) == 6
+
+
+def test_training_learns_and_repeats():
+    def train() -> tuple[ShapeNetwork, list[float]]:
+        network = new_network("ball", 0)
+        return network, [step.loss for step in train_network(network, "ball", 60, 0)]
+
+    network, losses = train()
+    again, same = train()
+    assert losses == same and all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters()))
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    result, untrained = evaluate_network(network, "ball"), evaluate_network(new_network("ball", 0), "ball")
+    assert result["angle_deg"] < untrained["angle_deg"] and 0 < result["below_10_deg"] <= 1
+
+
+def test_saved_networks_give_the_same_distances_and_damage_is_one_line(tmp_path):
+    network = new_network("mug", 0)
+    save_network(network, tmp_path / "mug.safetensors", {"steps": 1})
+    loaded, record = load_network(tmp_path / "mug.safetensors")
+    points, code = (
+        torch.rand(50, 3, generator=generator()),
+        object_code(sample_category("mug", 1, generator=generator())),
+    )
+    torch.testing.assert_close(loaded(points, code), network(points, code), atol=2e-3, rtol=2e-3)
+    assert record == {"steps": 1}
+    (tmp_path / "mug.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="train-shapes"):
+        ShapeModel(tmp_path).sample(default_spec("mug"), generator=generator())
+    assert ShapeModel(tmp_path).sample(default_spec("chair"), generator=generator()) is None
+
+
+def test_size_words_scale_distances_as_they_scale_objects():
+    """The network sees the frame before the size word; a twin queries it by hand."""
+    network = new_network("mug", 0).eval()
+    objects = sample_objects("mug", 1, "tall", 1, generator=generator())
+    points = torch.rand(30, 3, generator=generator(2)) - 0.5
+    wide, high = SIZES["tall"]
+    by_hand = network(points / torch.tensor([wide, high, wide]), object_code(objects)) * wide
+    torch.testing.assert_close(ShapeObject(network, objects).part_distances(points), by_hand)
