@@ -32,21 +32,24 @@ def test_point_features_of_mirrored_points_differ_in_signs_only():
 def test_codes_tell_objects_apart():
     """Any two forms differ, whatever their variation."""
     objects = sample_category("mug", 60, generator=generator())
-    forms = {
-        (c, o): row
-        for c, o, row in zip(*(t.tolist() for t in (objects.count, objects.option)), object_code(objects)[:, 6:])
-    }
-    assert len({tuple(row.tolist()) for row in forms.values()}) == len(forms) == 6
+    form = torch.stack([objects.count, objects.option], 1)
+    codes = {tuple(f.tolist()): row for f, row in zip(form, object_code(objects)[:, 6:], strict=True)}
+    assert len({tuple(row.tolist()) for row in codes.values()}) == len(codes) == 6
 
 
-def test_training_learns_and_repeats():
+def test_training_learns_and_repeats(monkeypatch):
+    monkeypatch.setattr("dreamfusion3d.priors.shapes.train.NUM_OBJECTS", 100)
+    monkeypatch.setattr("dreamfusion3d.priors.shapes.train.HELD_OUT_OBJECTS", 2)
+
     def train() -> tuple[ShapeNetwork, list[float]]:
         network = new_network("ball", 0)
         return network, [step.loss for step in train_network(network, "ball", 60, 0)]
 
     network, losses = train()
     again, same = train()
-    assert losses == same and all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters()))
+    assert losses == same and all(
+        torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True)
+    )
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
     result, untrained = evaluate_network(network, "ball"), evaluate_network(new_network("ball", 0), "ball")
     assert result["angle_deg"] < untrained["angle_deg"] and 0 < result["below_10_deg"] <= 1
