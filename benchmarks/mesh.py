@@ -82,7 +82,7 @@ def field_of(run: Path) -> NerfField:
         start = FieldInit.from_solid(torch.from_numpy(solid.depth), torch.from_numpy(solid.color), device)
     elif config.field.init == "prior" and predicts_initial_volume(prior):
         fog = prior.initial_volume(prior.encode_text([record["prompt"]]), INITIAL_VOLUME_RESOLUTION)
-        start = FieldInit.from_initial_volume(*fog, device)
+        start = FieldInit.from_initial_volume(fog, device)
     field = NerfField(config.field, generator=torch.Generator().manual_seed(0), init=start)
     field.load_state_dict(load_file(run / "work" / "field.safetensors"))
     return field

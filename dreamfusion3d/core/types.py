@@ -17,6 +17,7 @@ from torch import Tensor
 
 UpAxis = Literal["y", "z"]
 RecordT = TypeVar("RecordT")
+DEFAULT_MATERIAL = (0.8, 0.0)  # roughness and metallic of a mesh without a map: training renders are diffuse
 
 
 def map_tensors(record: RecordT, function: Callable[[Tensor], Tensor]) -> RecordT:
@@ -67,6 +68,21 @@ class Field(Protocol):
 
 
 @dataclass(frozen=True)
+class InitialVolume:
+    """Grids over [-1, 1]^3 that include its corners, indexed [x, y, z]: the mean scene of a prompt.
+
+    Attributes:
+        density: Extinction per scene unit.
+        color: Base color in [0, 1].
+        material: Roughness and metallic in [0, 1]; None if unknown.
+    """
+
+    density: Float[Tensor, "r r r"]
+    color: Float[Tensor, "r r r 3"]
+    material: Float[Tensor, "r r r 2"] | None = None
+
+
+@dataclass(frozen=True)
 class Mesh:
     """A triangle mesh, counterclockwise seen from outside, in the world frame (+Y up, +Z front).
 
@@ -97,6 +113,8 @@ class TexturedMesh:
         normal_map: Tangent-space normals, (n + 1) / 2, green along +v (glTF). Present if and only if ``tangents`` is.
         tangents: Unit tangents and handedness w: bitangent = w cross(normal, tangent).
         occlusion: Fraction of ambient light that reaches the surface; 255 where it is unoccluded.
+        metallic_roughness: Roughness and metallic, the green and blue channels of glTF's metallicRoughnessTexture;
+            without it they are `DEFAULT_MATERIAL`.
         quads: If true, every two consecutive faces (a, b, c) and (a, c, d) are halves of a quad; seams may separate
             them.
 
@@ -116,3 +134,13 @@ class TexturedMesh:
     tangents: Float[np.ndarray, "v 4"] | None = None
     occlusion: UInt8[np.ndarray, "h w"] | None = None
     quads: Bool[np.ndarray, ""] | None = None
+    metallic_roughness: UInt8[np.ndarray, "h w 2"] | None = None
+
+    @property
+    def uniform_material(self) -> tuple[float, float] | None:
+        """Roughness and metallic in [0, 1] if they are the same everywhere, else None."""
+        if self.metallic_roughness is None:
+            return DEFAULT_MATERIAL
+        roughness, metallic = self.metallic_roughness[0, 0].tolist()
+        is_uniform = (self.metallic_roughness == (roughness, metallic)).all()
+        return (roughness / 255, metallic / 255) if is_uniform else None

@@ -67,7 +67,7 @@ def load_subject(folder: Path) -> EvalSubject:
     """Load a finished asset: its GLB, and prompt and topology from asset.json. Raises InputError if it is none."""
     try:
         record = json.loads((folder / "asset.json").read_text(encoding="utf-8"))
-        mesh = read_glb(folder / f"{record['slug']}.glb")
+        mesh = read_glb(folder / f"{record['slug']}.glb", maps=False)  # scores compare matte surfaces
         topology = {k: record["mesh"][k] for k in ("components", "watertight", "genus")}
         return EvalSubject(str(record["prompt"]), normalize_mesh(mesh), topology, folder)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:

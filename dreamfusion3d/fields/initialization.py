@@ -1,4 +1,4 @@
-"""Initial density and albedo of a field, on grids, in place of the blob.
+"""Initial density, albedo and material of a field, on grids, in place of the blob.
 
     u(x), interpolated on a grid and within [-MAX_INIT_LOGIT, MAX_INIT_LOGIT], replaces the blob's term;
     logit(color(x)) is added to the albedo's logit.
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dreamfusion3d.core.types import InitialVolume
 from dreamfusion3d.fields.grid_sample import grid_sample_3d
 
 SURFACE_LOGIT = -0.9  # u of a surface: its density is the same for every sharpness, about 2 per scene unit
@@ -34,18 +35,20 @@ INIT_COLOR_EPS = 0.02  # keeps channels off 0 and 1, which no gradient would mov
 
 
 class FieldInit(nn.Module):
-    """Frozen grids of an initial density and albedo.
+    """Frozen grids of an initial density and albedo, and optionally of a material that stays as it is.
 
     They are no part of a field's state: a resumed run builds them again from their source.
 
     Args:
         logit: u over [-1, 1]^3, indexed [x, y, z]; the outermost samples lie on the faces of the box.
         color: colors in [0, 1], sampled likewise.
+        material: roughness and metallic in [0, 1], sampled likewise.
         constrain: let `init_hinge_loss` hold a field to the sides of the surface that ``logit`` is sure of.
     """
 
     density_logits: Tensor
     albedo_logits: Tensor
+    material_grid: Tensor | None
     certain_points: Tensor  # points near the surface, surely inside or outside; none unless constrained
 
     def __init__(
@@ -54,6 +57,7 @@ class FieldInit(nn.Module):
         color: Float[Tensor, "s s s 3"],
         device: torch.device,
         *,
+        material: Float[Tensor, "m m m 2"] | None = None,
         constrain: bool = False,
     ) -> None:
         super().__init__()
@@ -62,8 +66,9 @@ class FieldInit(nn.Module):
         # grid_sample wants its axes as z, y, x
         self.register_buffer("density_logits", u.permute(2, 1, 0)[None, None].contiguous(), persistent=False)
         # channels last, the order in which they are read
-        channels_last = logits.permute(3, 2, 1, 0)[None].contiguous(memory_format=torch.channels_last_3d)
-        self.register_buffer("albedo_logits", channels_last, persistent=False)
+        self.register_buffer("albedo_logits", _channels_last(logits), persistent=False)
+        grid = None if material is None else _channels_last(material.to(device))
+        self.register_buffer("material_grid", grid, persistent=False)
         distance = (u - SURFACE_LOGIT).abs()
         cells = torch.nonzero((distance > UNCERTAIN_LOGIT_BAND) & (distance < MAX_CONSTRAINED_LOGIT) & constrain)
         self.register_buffer("certain_points", cells / ((len(u) - 1) / 2) - 1, persistent=False)
@@ -76,21 +81,22 @@ class FieldInit(nn.Module):
         return cls(SOLID_LOGIT_SLOPE * depth, color, device)
 
     @classmethod
-    def from_initial_volume(
-        cls, density: Float[Tensor, "r r r"], color: Float[Tensor, "s s s 3"], device: torch.device
-    ) -> FieldInit:
-        """Start from the extinction (per scene unit) and the colors that a prior predicts.
+    def from_initial_volume(cls, volume: InitialVolume, device: torch.device) -> FieldInit:
+        """Start from the density, the colors and the materials that a prior predicts.
 
         They are means over everything the prompt may mean. A wall that all objects share is dense; a handle whose
         place varies is thin, and so is the haze that such handles leave in their hole. The surface is therefore
         put where the opacity falls to a fraction of the local maximum.
         """
-        color = fill_hidden_colors(density, color)
+        density, material = volume.density, volume.material
+        color = fill_hidden_colors(density, volume.color)
+        if material is not None:
+            material = fill_hidden_colors(density, material)
         opacity = (1 - torch.exp(-density * VOLUME_CELL_SIZE)).clamp(1e-4, 1 - 1e-4)
         local_max = F.avg_pool3d(F.max_pool3d(opacity[None, None], 5, 1, 2), 3, 1, 1)[0, 0]
         surface_opacity = (VOLUME_SURFACE_FRACTION * local_max).clamp(min=VOLUME_MIN_OPACITY)
         u = SURFACE_LOGIT + VOLUME_LOGIT_GAIN * (torch.logit(opacity) - torch.logit(surface_opacity))
-        return cls(u, color, device, constrain=True)
+        return cls(u, color, device, material=material, constrain=True)
 
     def density_logit(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Return u(x)."""
@@ -117,9 +123,16 @@ class FieldInit(nn.Module):
         """Return logit(color(x))."""
         return _sample_grid(self.albedo_logits, x)
 
+    def material(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 2"] | None:
+        """Return roughness, interpolated, and metallic, 0 or 1; None if there is no grid."""
+        if self.material_grid is None:
+            return None
+        roughness, metallic = _sample_grid(self.material_grid, x).unbind(1)
+        return torch.stack([roughness, (metallic >= 0.5).to(roughness)], 1)
 
-def fill_hidden_colors(density: Float[Tensor, "r r r"], color: Float[Tensor, "r r r 3"]) -> Float[Tensor, "r r r 3"]:
-    """Replace colors that no image shows by the nearest visible ones.
+
+def fill_hidden_colors(density: Float[Tensor, "r r r"], color: Float[Tensor, "r r r c"]) -> Float[Tensor, "r r r c"]:
+    """Replace colors (or materials) that no image shows by the nearest visible ones.
 
     A prior that is trained on images knows nothing of an object's inside. Its arbitrary colors there would shine
     through as soon as the surface moves.
@@ -136,10 +149,14 @@ def fill_hidden_colors(density: Float[Tensor, "r r r"], color: Float[Tensor, "r 
     blurred = layers
     for _ in range(COLOR_FILL_STEPS):
         blurred = F.avg_pool3d(blurred, 3, 1, 1)
-    neighbor_color = blurred[0, :3] / blurred[0, 3:]
+    neighbor_color = blurred[0, :-1] / blurred[0, -1:]
     visible_fraction = (visible_weight / FULLY_VISIBLE_WEIGHT).clamp(max=1.0)
-    filled = visible_fraction * layers[0, :3] / visible_weight + (1 - visible_fraction) * neighbor_color
+    filled = visible_fraction * layers[0, :-1] / visible_weight + (1 - visible_fraction) * neighbor_color
     return filled.permute(1, 2, 3, 0)
+
+
+def _channels_last(grid: Float[Tensor, "x y z c"]) -> Float[Tensor, "1 c z y x"]:
+    return grid.permute(3, 2, 1, 0)[None].contiguous(memory_format=torch.channels_last_3d)
 
 
 def _sample_grid(grid: Float[Tensor, "1 c r r r"], x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:

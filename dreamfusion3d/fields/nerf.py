@@ -69,6 +69,13 @@ class NerfField(HashGridMlp):
         """Return the unlit color in [0, 1]."""
         return self._albedo(x, self.mlp(x, slice(1, 4)))
 
+    def material(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 2"] | None:
+        """Return roughness in [0, 1] and metallic, 0 or 1; None if the initial volume has no materials.
+
+        The optimization leaves them as they are: the renders that it compares show none.
+        """
+        return None if self.init is None else self.init.material(x)
+
     def density_and_albedo(self, x: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
         """Return both from one query."""
         raw = self.mlp(x)

@@ -1,4 +1,4 @@
-"""Bake a color function into the texture of a mesh."""
+"""Bake functions of position, such as color and material, into textures of a mesh."""
 
 from __future__ import annotations
 
@@ -27,26 +27,34 @@ def bake_albedo(
     *,
     supersample: int = 1,
     uv_atlas: UVAtlas | None = None,
+    material: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> TexturedMesh:
-    """Unwrap the mesh and bake ``albedo`` into a square texture.
+    """Unwrap the mesh and bake ``albedo``, and ``material`` if given, into square textures.
 
-    ``albedo`` maps (n, 3) float32 world positions to (n, 3) sRGB-encoded colors in [0, 1]. Each texel is
-    the mean of ``supersample``^2 samples. Charts are ``padding`` texels apart; the gaps are filled from
-    the nearest chart. Raises FloatingPointError if a color is NaN.
+    ``albedo`` maps (n, 3) float32 world positions to (n, 3) sRGB-encoded colors in [0, 1]; ``material``
+    maps them to (n, 2) roughness and metallic in [0, 1]. Each texel is the mean of ``supersample``^2
+    samples. Charts are ``padding`` texels apart; the gaps are filled from the nearest chart. Raises
+    FloatingPointError if a value is NaN.
     """
     atlas = uv_atlas or unwrap(mesh, texture_size, padding)
     positions = mesh.vertices[atlas.vmapping].astype(np.float64)
 
-    def query_albedo(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        colors = albedo(interpolate_barycentric(positions, atlas.faces[face], weights).astype(np.float32))
-        if np.isnan(colors).any():  # would become black
-            raise FloatingPointError("the field returned colors that are not finite; run again with another seed")
-        return colors
+    functions = [albedo] if material is None else [albedo, material]
 
-    texture = to_uint8(bake_texture(atlas.uv, atlas.faces, texture_size, query_albedo, supersample))
+    def query_surface(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        points = interpolate_barycentric(positions, atlas.faces[face], weights).astype(np.float32)
+        values = np.concatenate([function(points) for function in functions], axis=1)
+        if np.isnan(values).any():  # would become black
+            raise FloatingPointError("the field returned colors that are not finite; run again with another seed")
+        return values
+
+    channels = 3 if material is None else 5
+    baked = to_uint8(bake_texture(atlas.uv, atlas.faces, texture_size, query_surface, supersample, channels=channels))
+    texture, maps = np.ascontiguousarray(baked[..., :3]), np.ascontiguousarray(baked[..., 3:])
     arrays = positions, vertex_normals(mesh)[atlas.vmapping], atlas.uv
     vertices, normals, uv = (array.astype(np.float32) for array in arrays)
-    return TexturedMesh(vertices, atlas.faces.astype(np.int32), normals, uv, texture)
+    faces = atlas.faces.astype(np.int32)
+    return TexturedMesh(vertices, faces, normals, uv, texture, metallic_roughness=None if material is None else maps)
 
 
 def bake_texture(
@@ -55,19 +63,21 @@ def bake_texture(
     size: int,
     query: Callable[[np.ndarray, np.ndarray], np.ndarray],
     supersample: int = 1,
-) -> Float[np.ndarray, "size size 3"]:
+    *,
+    channels: int = 3,
+) -> Float[np.ndarray, "size size {channels}"]:
     """Average ``query`` over ``supersample``^2 samples per texel and dilate it into the empty texels.
 
-    ``query`` maps faces (n,) and barycentric weights (n, 3) to values (n, 3).
+    ``query`` maps faces (n,) and barycentric weights (n, 3) to values (n, channels).
     """
-    total, count = np.zeros((size * size, 3)), np.zeros(size * size, np.int64)
+    total, count = np.zeros((size * size, channels)), np.zeros(size * size, np.int64)
     for texel, face, weights in _texel_samples(uv, faces, size, supersample):
         for start in range(0, len(texel), TEXEL_CHUNK):
             part = slice(start, start + TEXEL_CHUNK)
             # a texel occurs at most once per round, so plain indexing is a correct scatter-add
             total[texel[part]] += query(face[part], weights[part])
             count[texel[part]] += 1
-    mean = (total / np.maximum(count, 1)[:, None]).reshape(size, size, 3)
+    mean = (total / np.maximum(count, 1)[:, None]).reshape(size, size, channels)
     return dilate_texture(mean, count.reshape(size, size) > 0)
 
 
@@ -78,7 +88,7 @@ def interpolate_barycentric(
     return np.einsum("nk,nkc->nc", weights, vertex_values[corners])
 
 
-def dilate_texture(texture: Float[np.ndarray, "h w 3"], covered: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
+def dilate_texture(texture: Float[np.ndarray, "h w c"], covered: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w c"]:
     """Copy the nearest covered texel into every uncovered one, so that no filter or mip level shows a seam."""
     if covered.all() or not covered.any():
         return texture
@@ -112,6 +122,6 @@ def _texel_samples(
         yield texel[unfilled], unfilled, np.broadcast_to(probe, (len(unfilled), 3))
 
 
-def to_uint8(values: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def to_uint8(values: Float[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
     """Round values in [0, 1] to the nearest byte; NaN becomes 0."""
     return (np.clip(np.nan_to_num(values), 0, 1) * 255 + 0.5).astype(np.uint8)

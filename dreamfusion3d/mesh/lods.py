@@ -24,12 +24,13 @@ def unwrap_and_bake(
     *,
     normal_map: bool = True,
     occlusion: bool = False,
+    material: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> TexturedMesh:
-    """Unwrap ``mesh`` and bake its albedo, and optionally normals and occlusion of ``high_poly``.
+    """Unwrap ``mesh`` and bake its albedo, and optionally material, and normals and occlusion of ``high_poly``.
 
-    ``albedo``, ``texture_size`` and ``supersample`` are those of `bake_albedo`.
+    ``albedo``, ``material``, ``texture_size`` and ``supersample`` are those of `bake_albedo`.
     """
-    textured = bake_albedo(mesh, albedo, texture_size, supersample=supersample)
+    textured = bake_albedo(mesh, albedo, texture_size, supersample=supersample, material=material)
     if normal_map:
         textured = bake_normal_map(textured, high_poly)
     return bake_occlusion(textured, high_poly) if occlusion else textured

@@ -204,4 +204,4 @@ def predict_field_init(prior: Prior, prompt: str, device: torch.device) -> Field
     encode = prior.encode_text  # before the type guard, which narrows to the initial volume alone
     if not predicts_initial_volume(prior):
         return None
-    return FieldInit.from_initial_volume(*prior.initial_volume(encode([prompt]), INITIAL_VOLUME_RESOLUTION), device)
+    return FieldInit.from_initial_volume(prior.initial_volume(encode([prompt]), INITIAL_VOLUME_RESOLUTION), device)

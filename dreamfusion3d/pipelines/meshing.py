@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.priors.protocol import Prompts
     from dreamfusion3d.training.loop import Step
 
-ColorFunction: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"  # of points on a surface
+SurfaceFunction: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"  # of points on a surface
 
 
 def field_to_asset(field: Field, run: RunContext) -> MeshOutputs:
@@ -51,7 +51,7 @@ def field_to_asset(field: Field, run: RunContext) -> MeshOutputs:
         lods = lod_meshes(mesh, settings.num_lods)
         if len(lods) < settings.num_lods:
             progress.warn(f"the shape allows {len(lods)} levels of detail, not {settings.num_lods}")
-    color_function: ColorFunction = field.albedo
+    color_function: SurfaceFunction = field.albedo
     if settings.refine_steps:
         from dreamfusion3d.training.texture import with_refine_t_range
 
@@ -60,7 +60,7 @@ def field_to_asset(field: Field, run: RunContext) -> MeshOutputs:
                 mesh, vertex_normals(mesh), field.albedo, with_refine_t_range(run.config), settings.refine_steps, run
             )
     with stages("texture"):
-        textured_lods = _texture_lods(lods, smoothed, color_function, run)
+        textured_lods = _texture_lods(lods, smoothed, color_function, _material_function(field, run), run)
     with stages("export"):
         placed = scale_to_height(textured_lods[0], settings.height_m)
         written = export_files(placed, run) + _export_engine_files(textured_lods, mesh, run)
@@ -83,8 +83,20 @@ def _reduce_faces(mesh: Mesh, settings: MeshConfig, progress: Progress) -> Mesh:
     return simplify(mesh, settings.max_faces)
 
 
+def _material_function(field: Field, run: RunContext) -> SurfaceFunction | None:
+    """Return roughness and metallic as a function of position, or None if the field knows none."""
+    import torch
+
+    function: SurfaceFunction | None = getattr(field, "material", None)
+    return None if function is None or function(torch.zeros(1, 3, device=run.device)) is None else function
+
+
 def _texture_lods(
-    lods: list[Mesh], smoothed: Mesh, color_function: ColorFunction, run: RunContext
+    lods: list[Mesh],
+    smoothed: Mesh,
+    color_function: SurfaceFunction,
+    material_function: SurfaceFunction | None,
+    run: RunContext,
 ) -> list[TexturedMesh]:
     """Unwrap and bake every level of detail; normals come from the unsimplified surface."""
     import numpy as np
@@ -96,6 +108,7 @@ def _texture_lods(
 
     settings, work = run.config.mesh, run.work
     albedo, fine = as_numpy_function(color_function, run.device), build_high_poly(smoothed)
+    material = None if material_function is None else as_numpy_function(material_function, run.device)
 
     def texture_level(level: int) -> TexturedMesh:
         size = lod_texture_size(settings.texture_size, level)
@@ -107,6 +120,7 @@ def _texture_lods(
             settings.texture_supersample,
             normal_map=settings.normal_map,
             occlusion=settings.occlusion,
+            material=material,
         )
         if settings.quads and is_quad_mesh(lods[level].faces):
             return dataclasses.replace(textured, quads=np.array(True))
@@ -120,8 +134,8 @@ def _texture_lods(
 
 
 def train_or_load_texture(
-    mesh: Mesh, normals: np.ndarray, initial_colors: ColorFunction, config: Config, steps: int, run: RunContext
-) -> ColorFunction:
+    mesh: Mesh, normals: np.ndarray, initial_colors: SurfaceFunction, config: Config, steps: int, run: RunContext
+) -> SurfaceFunction:
     """Distill colors on the surface of ``mesh`` (scene units), starting from ``initial_colors``."""
     from dreamfusion3d.fields.texture_field import TextureField
     from dreamfusion3d.training.texture import distill_texture

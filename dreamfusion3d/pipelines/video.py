@@ -188,7 +188,7 @@ def _mesh_renderer(scene: RunScene, channel: str) -> FrameRenderer:
     """Return a function that renders the scene's mesh."""
     mesh, shading = scene.mesh, channel != "albedo" and not (scene.has_baked_lighting and channel == "color")
     if channel == "clay":
-        mesh = replace(mesh, texture=np.full_like(mesh.texture, CLAY_GRAY))
+        mesh = replace(mesh, texture=np.full_like(mesh.texture, CLAY_GRAY), metallic_roughness=None)
 
     def render_frame(cameras: PinholeCameras) -> tuple[Render, Tensor]:
         rendered = render_mesh(mesh, cameras, shading=shading)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras
-from dreamfusion3d.core.types import Render, map_tensors
+from dreamfusion3d.core.types import InitialVolume, Render, map_tensors
 from dreamfusion3d.memory.checkpointed import Block
 
 
@@ -128,13 +128,10 @@ class Prior(Protocol):
 class InitialVolumePrior(Protocol):
     """A prior that predicts the mean scene of a prompt before any image exists."""
 
-    def initial_volume(
-        self, text: TextEmbedding, resolution: int
-    ) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
-        """Predict extinction (per scene unit) and base color in [0, 1] for the first prompt.
+    def initial_volume(self, text: TextEmbedding, resolution: int) -> InitialVolume:
+        """Predict density and base color, and optionally materials, for the first prompt.
 
-        Samples cover [-1, 1]^3 including its corners, indexed [x, y, z]. Rendered, they are what the optimal
-        denoiser of pure noise would show.
+        Rendered, they are what the optimal denoiser of pure noise would show.
         """
 
 

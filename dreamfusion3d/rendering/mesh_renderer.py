@@ -1,4 +1,9 @@
-"""Rendering of textured meshes, by the cameras and under the light that render the field."""
+"""Rendering of textured meshes, by the cameras and under the light that render the field.
+
+A mesh with a material other than the default also reflects an environment without files: a sky over a ground, and a
+softbox around the light. The specular term is the split sum of Karis, "Real Shading in Unreal Engine 4" (SIGGRAPH
+2013): the environment, prefiltered by the roughness, times a polynomial of roughness and angle.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,70 @@ from jaxtyping import Bool
 from dreamfusion3d.cameras.protocol import RayCameras
 from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.shading import AMBIENT, DIFFUSE, light_direction
-from dreamfusion3d.core.types import Mesh, Render, TexturedMesh
+from dreamfusion3d.core.types import DEFAULT_MATERIAL, Mesh, Render, TexturedMesh
 from dreamfusion3d.mesh.rasterize import rasterize_triangles
+
+
+SKY, GROUND = 0.95, 0.18  # linear radiance
+HORIZON_WIDTH = 0.25  # of the step between them, in units of the direction's height
+SOFTBOX, SOFTBOX_SHARPNESS = 3.0, 30.0  # radiance of its middle; it is halved 12 degrees from there
+DIELECTRIC_REFLECTANCE = 0.04  # at normal incidence
+MIN_ROUGHNESS = 0.08  # keeps the lobe wider than a rounding error
+
+
+@no_type_check
+@njit
+def environment_radiance(x, y, z, light, roughness):
+    """Return the environment around the unit direction (x, y, z), averaged over the GGX lobe of ``roughness``.
+
+    The lobe is that of a view along the normal, as in the split sum. The first two moments of its cosine are exact.
+    They move and widen the step of the horizon; the softbox, a spherical Gaussian, is widened so that its mean cosine
+    is multiplied by the lobe's, and keeps its integral.
+    """
+    a = min(max(roughness, MIN_ROUGHNESS) ** 4, 0.99)
+    p = (1 + a) / (1 - a)  # the lobe's density is proportional to c / (p - c)^2 in its cosine c
+    log, inverse = np.log(p / (p - 1)), 1 / (p - 1) - 1 / p
+    total = 1 / (p - 1) - log
+    mean = (p * p * inverse - 2 * p * log + 1) / total
+    second = (p**3 * inverse - 3 * p * p * log + 3 * p - (2 * p - 1) / 2) / total
+    variance = y * y * (second - mean * mean) + (1 - y * y) * (1 - second) / 2
+    step = mean * y / np.sqrt(HORIZON_WIDTH**2 + variance + (mean * y) ** 2)
+    cosine = mean * (1 - 1 / SOFTBOX_SHARPNESS)
+    sharpness = cosine * (3 - cosine * cosine) / (1 - cosine * cosine)  # Banerjee et al., JMLR 2005
+    peak = SOFTBOX * sharpness / SOFTBOX_SHARPNESS / (1 - np.exp(-2 * sharpness))
+    softbox = peak * np.exp(sharpness * (x * light[0] + y * light[1] + z * light[2] - 1))
+    return (SKY + GROUND + (SKY - GROUND) * step) / 2 + softbox
+
+
+@no_type_check
+@njit
+def environment_brdf(roughness, cosine):
+    """Return scale and offset of the reflectance at normal incidence, for the angle of view of this cosine.
+
+    The fit of Karis, "Physically Based Shading on Mobile" (Unreal Engine blog, 2014), to the split sum's second factor.
+    """
+    first, offset = 1 - roughness, 0.0425 - 0.0275 * roughness
+    edge = min(first * first, 2.0 ** (-9.28 * cosine)) * first + offset
+    return -1.04 * edge + 1.04 - 0.572 * roughness, 1.04 * edge - 0.04 + 0.022 * roughness
+
+
+@no_type_check
+@njit
+def _add_reflection(pixel, nx, ny, nz, to_camera, light, roughness, metallic, shading, base):
+    """Add the shaded color and the reflection to ``pixel``.
+
+    The sum is linear, with a gamma of 2 in place of sRGB's curve; the color alone is that of a matte surface.
+    """
+    vx, vy, vz = to_camera[0], to_camera[1], to_camera[2]
+    cosine = nx * vx + ny * vy + nz * vz
+    rx, ry, rz = 2 * cosine * nx - vx, 2 * cosine * ny - vy, 2 * cosine * nz - vz
+    scale, offset = environment_brdf(roughness, max(cosine, 0.0))
+    radiance = environment_radiance(rx, ry, rz, light, roughness)
+    for channel in range(3):
+        diffuse, color = (shading * base[channel]) ** 2, base[channel] ** 2
+        reflectance = DIELECTRIC_REFLECTANCE * (1 - metallic) + color * metallic
+        linear = (1 - metallic) * diffuse + radiance * (reflectance * scale + offset)
+        pixel[channel] += min(np.sqrt(linear), 1.0)
 
 
 @no_type_check
@@ -31,9 +98,15 @@ def _sample_texture_channel(texture, u, v, channel):
 
 @no_type_check
 @njit(nogil=True)
-def _shade_pixels(face, weights, depth, faces, uv, normals, texture, light, ambient, diffuse, intrinsics, s, out):
-    """Shade all subpixels and average s*s of them into ``out``, (h, w, 8): rgb, opacity, depth, normal."""
+def _shade_pixels(
+    face, weights, depth, faces, uv, normals, texture, maps, light, ambient, diffuse, intrinsics, rotation, s, out
+):
+    """Shade all subpixels and average s*s of them into ``out``, (h, w, 8): rgb, opacity, depth, normal.
+
+    ``maps`` holds roughness and metallic; without texels, the surface is matte.
+    """
     height, width = face.shape
+    base, to_camera = np.empty(3), np.empty(3)
     for row in range(height):
         for col in range(width):
             f = face[row, col]
@@ -52,8 +125,16 @@ def _shade_pixels(face, weights, depth, faces, uv, normals, texture, light, ambi
             shading = ambient + diffuse * max(nx * light[0] + ny * light[1] + nz * light[2], 0.0)
             x, y = (col + 0.5 - intrinsics[2]) / intrinsics[0], (row + 0.5 - intrinsics[3]) / intrinsics[1]
             pixel = out[row // s, col // s]
-            for channel in range(3):
-                pixel[channel] += shading * _sample_texture_channel(texture, u, v, channel)
+            if maps.shape[0] == 0:
+                for channel in range(3):
+                    pixel[channel] += shading * _sample_texture_channel(texture, u, v, channel)
+            else:
+                length = np.sqrt(x * x + y * y + 1.0)
+                for k in range(3):
+                    base[k] = _sample_texture_channel(texture, u, v, k)
+                    to_camera[k] = (rotation[k, 1] * y - rotation[k, 0] * x + rotation[k, 2]) / length
+                roughness, metallic = (_sample_texture_channel(maps, u, v, 0), _sample_texture_channel(maps, u, v, 1))
+                _add_reflection(pixel, nx, ny, nz, to_camera, light, roughness, metallic, shading, base)
             pixel[3] += 1.0
             pixel[4] += depth[row, col] * np.sqrt(1.0 + x * x + y * y)  # along the ray
             pixel[5] += nx
@@ -69,7 +150,7 @@ def _shade_pixels(face, weights, depth, faces, uv, normals, texture, light, ambi
 
 
 def render_mesh(textured: TexturedMesh, cameras: RayCameras, *, supersample: int = 2, shading: bool = True) -> Render:
-    """Render a mesh with anti-aliasing, on the CPU.
+    """Render a mesh with anti-aliasing, on the CPU, and reflections if it has a material other than the default.
 
     Args:
         textured: the mesh, in scene units.
@@ -94,11 +175,16 @@ def render_mesh(textured: TexturedMesh, cameras: RayCameras, *, supersample: int
     tones = (AMBIENT, DIFFUSE) if shading else (1.0, 0.0)
     faces = np.ascontiguousarray(textured.faces, np.int64)
     uv, normals = (np.ascontiguousarray(a, np.float32) for a in (textured.uv, textured.normals))
-    surface = faces, uv, normals, np.ascontiguousarray(textured.texture)
+    maps = textured.metallic_roughness
+    if not shading or maps is None or textured.uniform_material == DEFAULT_MATERIAL:
+        maps = np.empty((0, 0, 2), np.uint8)
+    surface = faces, uv, normals, np.ascontiguousarray(textured.texture), np.ascontiguousarray(maps)
+    rotations = cameras.camera_to_world[:, :3, :3].double().numpy()
     out = np.zeros((len(cameras), cameras.height, cameras.width, 8), np.float32)
     for view in range(len(cameras)):
         raster = rasterize_triangles(points[view], faces, height, width)
-        _shade_pixels(*raster, *surface, light[view], *tones, intrinsics[view], supersample, out[view])
+        frame = light[view], *tones, intrinsics[view], rotations[view]
+        _shade_pixels(*raster, *surface, *frame, supersample, out[view])
     image = torch.from_numpy(out)
     return Render(image[..., :3], image[..., 3], image[..., 4], image[..., 5:])
 

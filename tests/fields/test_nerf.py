@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from dreamfusion3d.core.types import InitialVolume
 from dreamfusion3d.fields.initialization import (
     SURFACE_LOGIT,
     VOLUME_CELL_SIZE,
@@ -49,7 +50,7 @@ def test_from_initial_volume_sets_the_initial_field():
     generator = torch.Generator().manual_seed(2)
     density = torch.rand(9, 9, 9, generator=generator) * 30
     color = torch.rand(9, 9, 9, 3, generator=generator)
-    init = FieldInit.from_initial_volume(density, 0.1 + 0.8 * color, torch.device("cpu"))
+    init = FieldInit.from_initial_volume(InitialVolume(density, 0.1 + 0.8 * color), torch.device("cpu"))
     field = NerfField(FieldConfig(), generator=generator, init=init)
     cells = torch.randint(0, 9, (50, 3), generator=generator)
     x, (i, j, k) = cells / 4 - 1.0, cells.unbind(1)

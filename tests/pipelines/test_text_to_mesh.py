@@ -19,6 +19,7 @@ from dreamfusion3d.cli import main, report
 from dreamfusion3d.core import files
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import LineProgress
+from dreamfusion3d.core.types import InitialVolume
 from dreamfusion3d.pipelines.asset_record import AssetRecord
 from dreamfusion3d.pipelines.export import export_run
 from dreamfusion3d.priors.protocol import TextEmbedding
@@ -250,10 +251,10 @@ def test_text_to_mesh_reports_stages_and_steps(tmp_path: Path, capsys: pytest.Ca
 class CubePrior(FakePrior):
     """Predicts a blue cube of side 1 for every prompt."""
 
-    def initial_volume(self, text: TextEmbedding, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def initial_volume(self, text: TextEmbedding, resolution: int) -> InitialVolume:
         inside = torch.linspace(-1, 1, resolution).abs() <= 0.5
         cube = inside[:, None, None] & inside[:, None] & inside
-        return 200.0 * cube, torch.tensor([0.1, 0.1, 0.9]).expand(*cube.shape, 3)
+        return InitialVolume(200.0 * cube, torch.tensor([0.1, 0.1, 0.9]).expand(*cube.shape, 3))
 
 
 def test_text_to_mesh_starts_from_the_initial_volume(tmp_path: Path) -> None:

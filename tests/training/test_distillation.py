@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dreamfusion3d.core.config import Config
+from dreamfusion3d.core.types import InitialVolume
 from dreamfusion3d.fields.initialization import FieldInit
 from dreamfusion3d.fields.nerf import NerfField
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
@@ -127,7 +128,7 @@ def test_distill_field_draws_a_time_per_noise_sample_and_dreamtime_never_grows(o
 
 def test_distill_field_skips_steps_and_noise_after_an_initial_volume(oracle_prior: OraclePrior) -> None:
     density, gray = torch.full((9, 9, 9), 2.0), torch.full((9, 9, 9, 3), 0.5)
-    volume = FieldInit.from_initial_volume(density, gray, torch.device("cpu"))
+    volume = FieldInit.from_initial_volume(InitialVolume(density, gray), torch.device("cpu"))
     overrides = {
         "guidance.t_range_start": (0.98, 0.98),
         "guidance.t_range_end": (0.05, 0.05),
@@ -146,9 +147,13 @@ def test_distill_field_skips_steps_and_noise_after_an_initial_volume(oracle_prio
 def test_distill_field_hollows_only_a_blob(oracle_prior: OraclePrior, init: str) -> None:
     """A user's solid and a prior's volume have settled the inside: hollowed, a mushroom came in two halves."""
     density, gray = torch.full((9, 9, 9), 0.2), torch.full((9, 9, 9, 3), 0.5)
-    makers = {"blob": lambda *_: None, "solid": FieldInit.from_solid, "volume": FieldInit.from_initial_volume}
-    start = makers[init](density, gray, torch.device("cpu"))
-    field = NerfField(distillation_config().field, generator=make_generator(), init=start)
+    cpu = torch.device("cpu")
+    starts = {
+        "blob": None,
+        "solid": FieldInit.from_solid(density, gray, cpu),
+        "volume": FieldInit.from_initial_volume(InitialVolume(density, gray), cpu),
+    }
+    field = NerfField(distillation_config().field, generator=make_generator(), init=starts[init])
     (step,) = distill_oracle(oracle_prior, field, steps=1)
     assert ("interior" in step.losses) == (init == "blob")
 

@@ -17,7 +17,7 @@ from trimesh.exchange.gltf import export_glb
 
 from dreamfusion3d.core.files import write_bytes
 from dreamfusion3d.core.types import Mesh, TexturedMesh
-from dreamfusion3d.mesh.io.gltf import GENERATOR, as_trimesh, finalize_meshes, pbr_material
+from dreamfusion3d.mesh.io.gltf import GENERATOR, as_trimesh, finalize_meshes, has_orm_image, pbr_material
 
 CollisionNaming = Literal["unreal", "godot"]
 
@@ -49,6 +49,8 @@ def _write_scene(parts: dict[str, Any], path: Path, root: str | None) -> None:
             mesh = trimesh.Trimesh(part.vertices.astype(np.float32), part.faces, process=False)
         scene.add_geometry(mesh, node_name=name, geom_name=name)
 
+    shared = [name for name, part in parts.items() if isinstance(part, TexturedMesh) and has_orm_image(part)]
+
     def postprocess(tree: dict[str, Any]) -> None:
         tree["asset"] = {"version": "2.0", "generator": GENERATOR}
         nodes = [{"name": mesh["name"], "mesh": i} for i, mesh in enumerate(tree["meshes"])]
@@ -57,6 +59,6 @@ def _write_scene(parts: dict[str, Any], path: Path, root: str | None) -> None:
         tree["scenes"] = [{"nodes": [len(nodes)] if root else list(range(len(nodes)))}]
         tree["scene"] = 0
         tree.pop("extras", None)
-        finalize_meshes(tree)
+        finalize_meshes(tree, shared)
 
     write_bytes(path, export_glb(scene, include_normals=True, tree_postprocessor=postprocess))

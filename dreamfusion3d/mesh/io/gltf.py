@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,12 +23,11 @@ from trimesh.visual.texture import TextureVisuals
 
 from dreamfusion3d.core.files import write_bytes, write_json
 from dreamfusion3d.core.slug import append_hash, slugify
-from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.core.types import DEFAULT_MATERIAL, TexturedMesh
 from dreamfusion3d.mesh.geometry import normalize_vectors
 from dreamfusion3d.mesh.io.axes import CoordinateFrame
 from dreamfusion3d.mesh.tangents import vertex_tangents
 
-ROUGHNESS = 0.8  # training renders are diffuse; trimesh's default is a mirror
 GENERATOR = "dreamfusion3d"
 GLTF_FRAME = CoordinateFrame("y", "m")
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963  # glTF 2.0, bufferView.target
@@ -94,6 +93,7 @@ def read_glb(path: Path, *, maps: bool = True) -> TexturedMesh:
     textured = TexturedMesh(vertices, np.asarray(mesh.faces, np.int64), normals, uv, texture)
     if not maps:
         return textured
+    textured = replace(textured, metallic_roughness=_read_metallic_roughness(material, texture.shape))
     if material.occlusionTexture is not None:
         textured = replace(textured, occlusion=np.asarray(material.occlusionTexture.convert("RGB"))[..., 0])
     if material.normalTexture is None:
@@ -103,6 +103,18 @@ def read_glb(path: Path, *, maps: bool = True) -> TexturedMesh:
     return replace(textured, normal_map=normal_map, tangents=vertex_tangents(textured))
 
 
+def _read_metallic_roughness(material: PBRMaterial, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w 2"] | None:
+    """Return roughness and metallic of a material as a map; None if they are the default everywhere."""
+    # glTF 2.0: a missing factor is 1
+    factors = [1.0 if f is None else float(f) for f in (material.roughnessFactor, material.metallicFactor)]
+    if material.metallicRoughnessTexture is not None:
+        image = np.asarray(material.metallicRoughnessTexture.convert("RGB"))[..., 1:]
+        return (image * factors + 0.5).astype(np.uint8)
+    if factors == list(DEFAULT_MATERIAL):
+        return None
+    return np.full((*shape[:2], 2), np.round(np.array(factors) * 255), np.uint8)
+
+
 def comment_lines(extras: Extras, frame: CoordinateFrame) -> list[str]:
     """Format metadata as lines of ASCII for formats that only have comments."""
     lines = [GENERATOR, f"frame: {frame}"]
@@ -110,7 +122,7 @@ def comment_lines(extras: Extras, frame: CoordinateFrame) -> list[str]:
     return lines + [f"{key}: {json.dumps(value)}" for key, value in extras.items() if key != "generator"]
 
 
-def encode_png(texture: UInt8[np.ndarray, "h w c"]) -> bytes:
+def encode_png(texture: UInt8[np.ndarray, "h w *c"]) -> bytes:
     """Encode an image as PNG."""
     stream = io.BytesIO()
     Image.fromarray(texture).save(stream, "PNG")
@@ -129,7 +141,7 @@ def _encode_glb(textured: TexturedMesh, name: str, extras: Extras, frame: Coordi
         raise ValueError(f"the frame of glTF is {GLTF_FRAME}, not {frame}")
     scene = trimesh.Scene()
     scene.add_geometry(as_trimesh(textured, pbr_material(textured, name), name), node_name=name, geom_name=name)
-    finalize = partial(_finalize_tree, name=name, extras=extras)
+    finalize = partial(_finalize_tree, name=name, extras=extras, shared=[name] if has_orm_image(textured) else [])
     return export_glb(scene, include_normals=True, tree_postprocessor=finalize)
 
 
@@ -153,19 +165,39 @@ def _split_images(tree: dict[str, Any], blob: bytes) -> tuple[bytes, dict[str, b
 
 
 def pbr_material(textured: TexturedMesh, name: str) -> PBRMaterial:
-    """Build the material of a mesh, with normal map and occlusion if present."""
-    normal, occlusion = textured.normal_map, textured.occlusion
+    """Build the material of a mesh, with its maps.
+
+    Occlusion that shares the image of roughness and metallic (`has_orm_image`) is left to `finalize_meshes`.
+    """
+    normal, occlusion = textured.normal_map, None if has_orm_image(textured) else textured.occlusion
+    orm = encode_orm(textured)
+    roughness, metallic = textured.uniform_material or (1.0, 1.0)  # factors of the texture
     return PBRMaterial(
         name=name,
         baseColorTexture=Image.fromarray(textured.texture),
-        metallicFactor=0.0,
-        roughnessFactor=ROUGHNESS,
+        metallicFactor=metallic,
+        roughnessFactor=roughness,
+        metallicRoughnessTexture=None if orm is None else Image.fromarray(orm),
         baseColorFactor=np.full(4, 255, np.uint8),
         doubleSided=False,
         normalTexture=None if normal is None else Image.fromarray(normal),
         # glTF reads the red channel
         occlusionTexture=None if occlusion is None else Image.fromarray(occlusion).convert("RGB"),
     )
+
+
+def encode_orm(textured: TexturedMesh) -> UInt8[np.ndarray, "h w 3"] | None:
+    """Return an image of occlusion (255 if there is none), roughness and metallic; None if factors suffice."""
+    maps, occlusion = textured.metallic_roughness, textured.occlusion
+    if maps is None or textured.uniform_material is not None:
+        return None
+    unoccluded = np.full(maps.shape[:2], 255, np.uint8)
+    return np.dstack([unoccluded if occlusion is None else occlusion, maps])
+
+
+def has_orm_image(textured: TexturedMesh) -> bool:
+    """Return whether occlusion, roughness and metallic are the channels of one image."""
+    return textured.occlusion is not None and textured.uniform_material is None
 
 
 def as_trimesh(textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, name: str) -> trimesh.Trimesh:
@@ -184,7 +216,7 @@ def as_trimesh(textured: TexturedMesh, material: PBRMaterial | SimpleMaterial, n
     return mesh
 
 
-def _finalize_tree(tree: dict[str, Any], name: str, extras: Extras) -> None:
+def _finalize_tree(tree: dict[str, Any], name: str, extras: Extras, shared: Collection[str]) -> None:
     """Rewrite the glTF tree of trimesh: no empty parent node, names, and buffer targets.
 
     trimesh adds an empty parent node "world", which Blender would show, and omits the targets of
@@ -200,13 +232,16 @@ def _finalize_tree(tree: dict[str, Any], name: str, extras: Extras) -> None:
     tree.pop("extras", None)
     for mesh in tree["meshes"]:
         mesh["name"] = name
-    finalize_meshes(tree)
+    finalize_meshes(tree, shared)
     if len(tree.get("materials", [])) != 1:
         raise AssertionError("a mesh must have exactly one material")
 
 
-def finalize_meshes(tree: dict[str, Any]) -> None:
-    """Set attributes, buffer targets, image names and samplers of all meshes."""
+def finalize_meshes(tree: dict[str, Any], shared: Collection[str] = ()) -> None:
+    """Set attributes, buffer targets, image names and samplers of all meshes.
+
+    ``shared`` names the materials that `has_orm_image`: trimesh would write the image twice.
+    """
     for mesh in tree["meshes"]:
         mesh.pop("extras", None)
         for primitive in mesh["primitives"]:
@@ -217,6 +252,8 @@ def finalize_meshes(tree: dict[str, Any]) -> None:
             for accessor in primitive["attributes"].values():
                 _set_buffer_target(tree, accessor, ARRAY_BUFFER)
     for material in tree.get("materials", []):
+        if material["name"] in shared:
+            material["occlusionTexture"] = dict(material["pbrMetallicRoughness"]["metallicRoughnessTexture"])
         _name_images(tree, material)
     for sampler in tree.get("samplers", []):
         sampler.setdefault("magFilter", 9729)  # linear
@@ -224,10 +261,12 @@ def finalize_meshes(tree: dict[str, Any]) -> None:
 
 
 def _name_images(tree: dict[str, Any], material: dict[str, Any]) -> None:
+    factors = material.get("pbrMetallicRoughness", {})
     uses = {
-        "": material.get("pbrMetallicRoughness", {}).get("baseColorTexture"),
+        "": factors.get("baseColorTexture"),
         "_normal": material.get("normalTexture"),
         "_occlusion": material.get("occlusionTexture"),
+        "_orm": factors.get("metallicRoughnessTexture"),  # last: occlusion may be in the same image
     }
     for suffix, texture in uses.items():
         if texture is not None:

@@ -10,7 +10,7 @@ from trimesh.exchange.obj import export_obj
 from trimesh.visual.material import SimpleMaterial
 
 from dreamfusion3d.core.files import write_bytes
-from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.core.types import DEFAULT_MATERIAL, TexturedMesh
 from dreamfusion3d.mesh.io.axes import CoordinateFrame, to_frame
 from dreamfusion3d.mesh.io.gltf import GLTF_FRAME, Extras, as_trimesh, comment_lines, companion_stem, encode_png
 from dreamfusion3d.mesh.quads import are_quad_halves
@@ -33,7 +33,8 @@ def write_obj(
     """Write an OBJ with its ``.mtl`` and ``.png``, named by `companion_stem`; the OBJ is written last.
 
     A normal map is written as ``_normal.png`` and referenced by ``norm``, because readers disagree on
-    whether ``map_Bump`` holds heights or normals. ``extras`` and the frame are stored in comments: the
+    whether ``map_Bump`` holds heights or normals. Roughness and metallic are ``Pr`` and ``Pm`` of the PBR
+    extension, with gray images if they vary, and are absent if they are the default. ``extras`` and the frame are stored in comments: the
     format has neither axes nor units. Quads are kept, except where a UV seam runs along the diagonal.
     Returns the files written, the OBJ first.
     """
@@ -59,8 +60,25 @@ def write_obj(
     if textured.normal_map is not None:
         files[f"{stem}_normal.png"] = encode_png(textured.normal_map)
         lines += f"\nnorm {stem}_normal.png".encode()
+    material_lines, maps = _encode_material(textured, stem)
+    lines += material_lines.encode()
+    files |= maps
     files = {f"{stem}.mtl": lines + b"\n", **files}
     for file, data in files.items():
         write_bytes(path.parent / file, data)
     write_bytes(path, (text.rstrip("\n") + "\n").encode())
     return [path, *(path.parent / file for file in files)]
+
+
+def _encode_material(textured: TexturedMesh, stem: str) -> tuple[str, dict[str, bytes]]:
+    """Return lines of the material library for roughness and metallic, and their images."""
+    factors, maps = textured.uniform_material, textured.metallic_roughness
+    if factors == DEFAULT_MATERIAL:
+        return "", {}
+    roughness, metallic = factors or (1.0, 1.0)
+    text = f"\nPr {roughness:.6g}\nPm {metallic:.6g}"
+    if factors is not None or maps is None:
+        return text, {}
+    names = f"{stem}_roughness.png", f"{stem}_metallic.png"
+    images = {name: encode_png(np.ascontiguousarray(maps[..., i])) for i, name in enumerate(names)}
+    return text + f"\nmap_Pr {names[0]}\nmap_Pm {names[1]}", images

@@ -1,8 +1,9 @@
-"""Write USDZ with Pixar's library (the extra `usd`): an archive of one binary layer and its texture.
+"""Write USDZ with Pixar's library (the extra `usd`): an archive of one binary layer and its textures.
 
 /<name>            Xform, the default prim, a component
 /<name>/mesh       the triangles, with normals and the primvar st
-/<name>/material   UsdPreviewSurface with an sRGB texture as its diffuse color
+/<name>/material   UsdPreviewSurface with an sRGB texture as its diffuse color, and a raw one or values as its
+                   roughness and metallic
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dreamfusion3d.core.errors import InputError, MissingExtraError
 from dreamfusion3d.core.files import atomic_write, write_bytes
 from dreamfusion3d.core.types import TexturedMesh
 from dreamfusion3d.mesh.io.axes import CoordinateFrame, to_frame
-from dreamfusion3d.mesh.io.gltf import GENERATOR, ROUGHNESS, Extras, encode_png
+from dreamfusion3d.mesh.io.gltf import GENERATOR, Extras, encode_orm, encode_png
 
 ARCHIVE_MTIME = 315_619_200.0  # 1980-01-02, timestamp of every entry: the same mesh gives the same bytes
 
@@ -38,6 +39,9 @@ def write_usdz(textured: TexturedMesh, path: Path, name: str, extras: Extras, fr
     with tempfile.TemporaryDirectory() as folder:
         layer = Path(folder) / f"{name}.usdc"
         write_bytes(layer.with_suffix(".png"), encode_png(textured.texture))
+        orm = encode_orm(textured)
+        if orm is not None:
+            write_bytes(layer.with_name(f"{name}_orm.png"), encode_png(orm))
         _write_layer(to_frame(textured, frame), layer, name, extras, frame)
         for part in Path(folder).iterdir():
             os.utime(part, (ARCHIVE_MTIME, ARCHIVE_MTIME))
@@ -65,7 +69,7 @@ def _write_layer(mesh: TexturedMesh, path: Path, name: str, extras: Extras, fram
     Usd.ModelAPI(xform).SetKind(Kind.Tokens.component)
     xform.GetPrim().SetDisplayName(name)
     geometry = _define_mesh(stage, root.AppendChild("mesh"), mesh)
-    material = _define_material(stage, root.AppendChild("material"), f"{path.stem}.png")
+    material = _define_material(stage, root.AppendChild("material"), path.stem, mesh.uniform_material)
     UsdShade.MaterialBindingAPI.Apply(geometry.GetPrim()).Bind(material)
     layer.Save()
 
@@ -91,7 +95,8 @@ def _define_mesh(stage: Any, path: Any, mesh: TexturedMesh) -> Any:
     return geometry
 
 
-def _define_material(stage: Any, path: Any, image_name: str) -> Any:
+def _define_material(stage: Any, path: Any, stem: str, factors: tuple[float, float] | None) -> Any:
+    """Define a material with the image <stem>.png, and <stem>_orm.png unless roughness and metallic are given."""
     from pxr import Sdf, UsdShade
 
     types = Sdf.ValueTypeNames
@@ -99,17 +104,28 @@ def _define_material(stage: Any, path: Any, image_name: str) -> Any:
     reader = UsdShade.Shader.Define(stage, path.AppendChild("st"))
     reader.CreateIdAttr("UsdPrimvarReader_float2")
     reader.CreateInput("varname", types.String).Set("st")
-    texture = UsdShade.Shader.Define(stage, path.AppendChild("texture"))
-    texture.CreateIdAttr("UsdUVTexture")
-    texture.CreateInput("file", types.Asset).Set(Sdf.AssetPath(f"./{image_name}"))
-    texture.CreateInput("sourceColorSpace", types.Token).Set("sRGB")
-    for axis in ("wrapS", "wrapT"):
-        texture.CreateInput(axis, types.Token).Set("clamp")
-    texture.CreateInput("st", types.Float2).ConnectToSource(reader.CreateOutput("result", types.Float2))
+
+    def define_texture(name: str, image_name: str, color_space: str) -> Any:
+        texture = UsdShade.Shader.Define(stage, path.AppendChild(name))
+        texture.CreateIdAttr("UsdUVTexture")
+        texture.CreateInput("file", types.Asset).Set(Sdf.AssetPath(f"./{image_name}"))
+        texture.CreateInput("sourceColorSpace", types.Token).Set(color_space)
+        for axis in ("wrapS", "wrapT"):
+            texture.CreateInput(axis, types.Token).Set("clamp")
+        texture.CreateInput("st", types.Float2).ConnectToSource(reader.CreateOutput("result", types.Float2))
+        return texture
+
+    texture = define_texture("texture", f"{stem}.png", "sRGB")
     surface = UsdShade.Shader.Define(stage, path.AppendChild("surface"))
     surface.CreateIdAttr("UsdPreviewSurface")
     surface.CreateInput("diffuseColor", types.Color3f).ConnectToSource(texture.CreateOutput("rgb", types.Float3))
-    surface.CreateInput("metallic", types.Float).Set(0.0)
-    surface.CreateInput("roughness", types.Float).Set(ROUGHNESS)
+    metallic, roughness = (surface.CreateInput(name, types.Float) for name in ("metallic", "roughness"))
+    if factors is None:
+        orm = define_texture("orm", f"{stem}_orm.png", "raw")
+        roughness.ConnectToSource(orm.CreateOutput("g", types.Float))
+        metallic.ConnectToSource(orm.CreateOutput("b", types.Float))
+    else:
+        roughness.Set(factors[0])
+        metallic.Set(factors[1])
     material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", types.Token))
     return material

@@ -18,7 +18,7 @@ from torch import Tensor
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.files import file_sha256
-from dreamfusion3d.core.types import Render
+from dreamfusion3d.core.types import InitialVolume, Render
 from dreamfusion3d.priors.cuda_graph import CudaGraphModule
 from dreamfusion3d.priors.images import render_to_rgba
 from dreamfusion3d.priors.pixel.conditioner import UNKNOWN_CAMERA_DEG, Conditioner
@@ -120,10 +120,8 @@ class PixelPrior:
             parts = vector, self.scene.colors(vector).flatten(1), self.scene(shape).flatten(1)
             return TextEmbedding(torch.cat([part.float() for part in parts], 1))
 
-    def initial_volume(
-        self, text: TextEmbedding, resolution: int
-    ) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
-        """Return the density and base color of the first prompt's scene (``sample_initial_volume``)."""
+    def initial_volume(self, text: TextEmbedding, resolution: int) -> InitialVolume:
+        """Return the scene of the first prompt (``sample_initial_volume``)."""
         _, colors, volume = self._split_embedding(text)
         return sample_initial_volume(volume[0], colors[0], resolution)
 

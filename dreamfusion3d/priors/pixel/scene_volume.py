@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dreamfusion3d.cameras.orbit import ORBIT_DISTANCE, OrbitCameras
 from dreamfusion3d.core.shading import MEAN_SHADING, light_direction
+from dreamfusion3d.core.types import InitialVolume
 from dreamfusion3d.fields.grid_sample import grid_sample_3d
 from dreamfusion3d.priors.weights import load_weights, read_module_config, save_module
 from dreamfusion3d.procedural.occupancy import OCCUPANCY_EXTENT, OCCUPANCY_RESOLUTION
@@ -129,10 +130,14 @@ def voxel_opacity(volumes: Float[Tensor, "g v z y x"]) -> Float[Tensor, "g z y x
 
 
 def sample_initial_volume(
-    volume: Float[Tensor, "v z y x"], colors: Float[Tensor, "p 3"], resolution: int
-) -> tuple[Float[Tensor, "r r r"], Float[Tensor, "r r r 3"]]:
-    """Resample a volume as extinction per scene unit and base color over [-1, 1]^3 with corners, indexed [x, y, z].
+    volume: Float[Tensor, "v z y x"],
+    colors: Float[Tensor, "p 3"],
+    resolution: int,
+    surfaces: Float[Tensor, "p 2"] | None = None,
+) -> InitialVolume:
+    """Resample a volume as density, base color and material, given roughness and metallic of each palette entry.
 
+    Colors are mixed by the fractions; a material is that of the largest fraction, because nothing is half a metal.
     The density is zero outside the volume's cube.
     """
     axis = torch.linspace(-1, 1, resolution, device=volume.device)
@@ -141,7 +146,8 @@ def sample_initial_volume(
     sampled = F.grid_sample(channels, grid, align_corners=False, padding_mode="border")[0]
     inside = (points.abs() < OCCUPANCY_EXTENT).all(-1)
     density = _DENSITY_SCALE * F.softplus(sampled[0] - _DENSITY_SHIFT) * inside
-    return density, torch.einsum("pxyz,pc->xyzc", sampled[1:], colors)
+    color = torch.einsum("pxyz,pc->xyzc", sampled[1:], colors)
+    return InitialVolume(density, color, None if surfaces is None else surfaces[sampled[1:].argmax(0)])
 
 
 def _render_volume(

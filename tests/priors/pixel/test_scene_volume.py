@@ -182,7 +182,9 @@ def test_scene_volume_maps_change_color_fractions_only():
 def test_sample_initial_volume_is_in_world_axes():
     cells = volume(x=slice(24, 30), y=slice(10, 16), z=MIDDLE, fractions=(0.25, 0.75, 0, 0, 0))
     colors = torch.rand(PALETTE_SIZE, 3, generator=torch.Generator().manual_seed(0))
-    density, color = sample_initial_volume(cells[0], colors, 65)
+    initial = sample_initial_volume(cells[0], colors, 65)
+    density, color = initial.density, initial.color
+    assert initial.material is None
     axis = torch.linspace(-1, 1, 65)
     inside = torch.nonzero(density > 100)
     low, high = (axis[inside.amin(0)], axis[inside.amax(0)])
