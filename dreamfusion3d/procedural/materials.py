@@ -27,6 +27,7 @@ class Material:
     mask: MaskFunction
     natural_color: Color | None = None  # if the prompt names no color
     shift: float | None = None  # towards white (positive) or black, in [-1, 1]; None: a pattern
+    surface: str | None = None  # in `SURFACES`, in place of the natural one
 
     @property
     def is_pattern(self) -> bool:
@@ -89,10 +90,10 @@ MATERIALS: dict[str, Material] = {
     "striped": Material(_stripes),
     "spotted": Material(_spots),
     "checkered": Material(_checkers),
-    "wooden": Material(_grain, WOOD_COLOR, -0.3),
-    "metal": Material(_sky_reflection, (0.55, 0.57, 0.6), 0.7),
-    "stone": Material(_speckle, (0.58, 0.56, 0.52), -0.38),
-    "glass": Material(_window_reflections, (0.58, 0.8, 0.82), 0.75),
+    "wooden": Material(_grain, WOOD_COLOR, -0.3, "wood"),
+    "metal": Material(_sky_reflection, (0.55, 0.57, 0.6), 0.7, "steel"),
+    "stone": Material(_speckle, (0.58, 0.56, 0.52), -0.38, "stone"),
+    "glass": Material(_window_reflections, (0.58, 0.8, 0.82), 0.75, "glass"),
 }
 
 

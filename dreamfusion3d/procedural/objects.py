@@ -15,6 +15,7 @@ from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.category import Category, Color
 from dreamfusion3d.procedural.materials import MATERIALS
 from dreamfusion3d.procedural.shapes.base import ShapeParams
+from dreamfusion3d.procedural.surfaces import SURFACES, Surface, painted_surface
 
 NUM_VARIATIONS = 6  # shape parameters per instance
 
@@ -89,17 +90,39 @@ class ObjectSpec:
         category, material = CATEGORIES[self.category], MATERIALS[self.material]
         first_color = COLORS.get(self.color, material.natural_color or category.natural_color)
         second_color = COLORS.get(self.second_color, category.natural_second_color or first_color)
-        # the cork of a glass bottle stays cork, unless the prompt names its color
-        covers_second_part = not material.is_pattern and (
-            category.natural_second_color is None or self.second_color in COLORS
-        )
         return [
             first_color,
             second_color,
             category.accent_color or first_color,
             material.second_color(first_color),
-            material.second_color(second_color) if covers_second_part else second_color,
+            material.second_color(second_color) if self.material_covers_second_part else second_color,
         ]
+
+    def part_surfaces(self) -> list[Surface]:
+        """Return the surface of each entry of `part_colors`.
+
+        The prompt's material replaces the natural surface. A part whose color the prompt names is painted if it would
+        be metal, unless the prompt says of it that it is ("a red metal mug", but not the red cap of a metal bottle).
+        """
+        category, material = CATEGORIES[self.category], MATERIALS[self.material]
+        first, second, accent = category.surfaces
+        first_is_painted, second_is_painted = self.color in COLORS, self.second_color in COLORS
+        if material.surface:
+            first, first_is_painted = material.surface, False
+            second = material.surface if self.material_covers_second_part else second
+        elif category.natural_second_color is None:
+            second_is_painted |= first_is_painted  # it has the color of part A
+        first_surface = painted_surface(first) if first_is_painted else SURFACES[first]
+        second_surface = painted_surface(second) if second_is_painted else SURFACES[second]
+        pattern_surface = painted_surface(first) if material.is_pattern else first_surface
+        accent_surface = first_surface if category.accent_color is None else SURFACES[accent]
+        return [first_surface, second_surface, accent_surface, pattern_surface, second_surface]
+
+    @property
+    def material_covers_second_part(self) -> bool:
+        """Whether part B has the material too: a glass bottle's cork stays cork, unless the prompt names its color."""
+        is_natural = CATEGORIES[self.category].natural_second_color is not None and self.second_color not in COLORS
+        return not MATERIALS[self.material].is_pattern and not is_natural
 
     def is_held_out(self) -> bool:
         """Return whether this pair of category and color is excluded from training, to test generalization."""

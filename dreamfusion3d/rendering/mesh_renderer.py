@@ -19,7 +19,6 @@ from dreamfusion3d.core.shading import AMBIENT, DIFFUSE, light_direction
 from dreamfusion3d.core.types import DEFAULT_MATERIAL, Mesh, Render, TexturedMesh
 from dreamfusion3d.mesh.rasterize import rasterize_triangles
 
-
 SKY, GROUND = 0.95, 0.18  # linear radiance
 HORIZON_WIDTH = 0.25  # of the step between them, in units of the direction's height
 SOFTBOX, SOFTBOX_SHARPNESS = 3.0, 30.0  # radiance of its middle; it is halved 12 degrees from there
@@ -56,7 +55,8 @@ def environment_radiance(x, y, z, light, roughness):
 def environment_brdf(roughness, cosine):
     """Return scale and offset of the reflectance at normal incidence, for the angle of view of this cosine.
 
-    The fit of Karis, "Physically Based Shading on Mobile" (Unreal Engine blog, 2014), to the split sum's second factor.
+    Karis's fit to the second factor of the split sum ("Physically Based Shading on Mobile", Unreal Engine blog, 2014),
+    within 0.2 of it.
     """
     first, offset = 1 - roughness, 0.0425 - 0.0275 * roughness
     edge = min(first * first, 2.0 ** (-9.28 * cosine)) * first + offset
@@ -79,7 +79,7 @@ def _add_reflection(pixel, nx, ny, nz, to_camera, light, roughness, metallic, sh
         diffuse, color = (shading * base[channel]) ** 2, base[channel] ** 2
         reflectance = DIELECTRIC_REFLECTANCE * (1 - metallic) + color * metallic
         linear = (1 - metallic) * diffuse + radiance * (reflectance * scale + offset)
-        pixel[channel] += min(np.sqrt(linear), 1.0)
+        pixel[channel] += np.sqrt(min(max(linear, 0.0), 1.0))  # the fit is slightly negative for the roughest
 
 
 @no_type_check

@@ -174,3 +174,25 @@ def test_fill_hidden_colors_spreads_visible_colors_inwards():
     assert out[(radius > 0.3) & (radius < 0.35)].min() > 0.9
     clear = fill_hidden_colors(torch.zeros(33, 33, 33), color)
     assert torch.isfinite(clear).all()
+
+
+def test_material_is_that_of_the_grid():
+    """Roughness is interpolated, metallic is not; what no view shows takes its neighbors' material."""
+    axis = torch.linspace(-1, 1, 17)
+    x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+    material = torch.stack([(x + 1) / 2, (y > 0).float()], -1)
+    color, cpu = torch.full((17, 17, 17, 3), 0.5), torch.device("cpu")
+    solid = FieldInit(torch.zeros(17, 17, 17), color, cpu, material=material)
+    field = NerfField(FieldConfig(), generator=torch.Generator().manual_seed(0), init=solid)
+    p = points()
+    p = p[(p[:, 1] - 0.0625).abs() > 0.01]  # the step lies halfway between samples
+    roughness, metallic = field.material(p).unbind(1)
+    torch.testing.assert_close(roughness, (p[:, 0] + 1) / 2)
+    assert torch.equal(metallic, (p[:, 1] > 0.0625).float())
+    assert make().material(p) is None
+    ball = (x.square() + y.square() + z.square()).sqrt()
+    wrong_inside = torch.stack([torch.where(ball < 0.3, 0.0, 0.8), (ball < 0.3).float()], -1)
+    volume = InitialVolume(200.0 * (ball < 0.6), color, wrong_inside)
+    inner = FieldInit.from_initial_volume(volume, cpu).material(torch.tensor([[0.3, 0.0, 0.0], [0.5, 0.0, 0.0]]))
+    torch.testing.assert_close(inner, torch.tensor([[0.8, 0.0]] * 2), atol=0.05, rtol=0)
+    assert FieldInit.from_initial_volume(InitialVolume(volume.density, color), cpu).material(p) is None

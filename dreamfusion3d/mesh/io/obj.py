@@ -34,8 +34,9 @@ def write_obj(
 
     A normal map is written as ``_normal.png`` and referenced by ``norm``, because readers disagree on
     whether ``map_Bump`` holds heights or normals. Roughness and metallic are ``Pr`` and ``Pm`` of the PBR
-    extension, with gray images if they vary, and are absent if they are the default. ``extras`` and the frame are stored in comments: the
-    format has neither axes nor units. Quads are kept, except where a UV seam runs along the diagonal.
+    extension, with gray images if they vary, and absent if they are the default. ``extras`` and the
+    frame are stored in comments: the format has neither axes nor units. Quads are kept, except where a
+    UV seam runs along the diagonal.
     Returns the files written, the OBJ first.
     """
     white, black = [255, 255, 255, 255], [0, 0, 0, 255]

@@ -44,6 +44,7 @@ from dreamfusion3d.priors.vocabulary import (
 from dreamfusion3d.procedural.categories import CATEGORIES, format_category_names
 from dreamfusion3d.procedural.category import WOOD_COLOR
 from dreamfusion3d.procedural.dataset import TRAIN_IMAGE_SIZE
+from dreamfusion3d.procedural.surfaces import DEFAULT_SURFACE, Surface
 
 MAX_LISTED_WORDS = 40  # words outside the grammar that an error message lists
 TEXT_ENCODER_FOLDER = "words"
@@ -53,9 +54,9 @@ WEIGHT_FILES = ("unet/diffusion_pytorch_model.safetensors", "conditioner/model.s
 class PixelPrior:
     """Diffusion prior over premultiplied RGBA at 64x64 in [-1, 1], conditioned on prompt tokens and the camera.
 
-    Views of one scene are denoised jointly. A row of its ``TextEmbedding`` holds the prompt vector, and the palette
-    and volume of its scene. A prior trained on images without cameras is not ``camera_conditioned`` and denoises
-    each image alone.
+    Views of one scene are denoised jointly. A row of its ``TextEmbedding`` holds the prompt vector, the palette and
+    volume of its scene, and the roughness and metallic of each palette entry. A prior trained on images without
+    cameras is not ``camera_conditioned`` and denoises each image alone.
 
     ``mixed_precision`` uses bfloat16 where the device supports it; ``cuda_graph`` runs the U-Net as a CUDA graph.
     """
@@ -113,17 +114,20 @@ class PixelPrior:
         return warnings
 
     def encode_text(self, prompts: list[str]) -> TextEmbedding:
-        tokens = [self._tokenize(prompt).tokens if prompt else [] for prompt in prompts]
+        read = [self._tokenize(prompt) if prompt else None for prompt in prompts]
+        tokens = [prompt_tokens.tokens if prompt_tokens else [] for prompt_tokens in read]
+        surfaces = torch.tensor([_palette_surfaces(prompt_tokens) for prompt_tokens in read], device=self.device)
         with torch.no_grad(), self._autocast():
             vector = self.conditioner.embed([self.conditioner.token_ids(t) for t in tokens])
             shape = self.conditioner.embed([self.conditioner.shape_token_ids(t) for t in tokens])
-            parts = vector, self.scene.colors(vector).flatten(1), self.scene(shape).flatten(1)
+            scene = self.scene.colors(vector).flatten(1), self.scene(shape).flatten(1)
+            parts = vector, *scene, surfaces.flatten(1)
             return TextEmbedding(torch.cat([part.float() for part in parts], 1))
 
     def initial_volume(self, text: TextEmbedding, resolution: int) -> InitialVolume:
         """Return the scene of the first prompt (``sample_initial_volume``)."""
-        _, colors, volume = self._split_embedding(text)
-        return sample_initial_volume(volume[0], colors[0], resolution)
+        _, colors, volume, surfaces = self._split_embedding(text)
+        return sample_initial_volume(volume[0], colors[0], resolution, surfaces[0])
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         alpha_bar = self.alpha_bar[self._timestep(t)]
@@ -146,7 +150,7 @@ class PixelPrior:
         if not self.camera_conditioned:
             azimuth, elevation = (torch.full_like(cameras.azimuth_deg, angle) for angle in UNKNOWN_CAMERA_DEG)
             cameras, views = orbit_cameras(azimuth, elevation, height=cameras.height, width=cameras.width), 1
-        vector, colors, volume = self._split_embedding(text)
+        vector, colors, volume, _ = self._split_embedding(text)
         scene_images = render_scene_condition(volume, cameras, *x_t.shape[-2:])
         with self._autocast():
             condition = self.conditioner(vector, cameras.azimuth_deg, cameras.elevation_deg)
@@ -157,11 +161,13 @@ class PixelPrior:
 
     def _split_embedding(
         self, text: TextEmbedding
-    ) -> tuple[Tensor, Float[Tensor, "b p 3"], Float[Tensor, "b v z y x"]]:
-        """Split rows into prompt vectors, palettes and volumes."""
+    ) -> tuple[Tensor, Float[Tensor, "b p 3"], Float[Tensor, "b v z y x"], Float[Tensor, "b p 2"]]:
+        """Split rows into prompt vectors, palettes, volumes and surfaces."""
         width = self.conditioner.width
-        vector, colors, volume = text.embedding.tensor_split([width, width + 3 * PALETTE_SIZE], 1)
-        return vector, colors.unflatten(1, (PALETTE_SIZE, 3)), self.scene.unflatten_volumes(volume)
+        ends = [width, width + 3 * PALETTE_SIZE, -2 * PALETTE_SIZE]
+        vector, colors, volume, surfaces = text.embedding.tensor_split(ends, 1)
+        palette = colors.unflatten(1, (PALETTE_SIZE, 3)), self.scene.unflatten_volumes(volume)
+        return vector, *palette, surfaces.unflatten(1, (PALETTE_SIZE, 2))
 
     def _tokenize(self, prompt: str) -> PromptTokens:
         return tokenize_prompt(prompt, self._vocabulary, self.text_encoder)
@@ -207,6 +213,14 @@ def _load_networks(folder: Path) -> tuple[torch.nn.Module, Conditioner, SceneVol
         conditioner = Conditioner.load(folder / "conditioner")
         scene = SceneVolume.load(folder / "scene")
     return unet, conditioner, scene, scheduler.alphas_cumprod
+
+
+def _palette_surfaces(prompt_tokens: PromptTokens | None) -> list[Surface]:
+    """Return the surface of each palette entry; the default ones if the prior knows no category in the prompt."""
+    spec = prompt_tokens.parsed.spec if prompt_tokens else None
+    if prompt_tokens is None or spec is None or spec.tokens()[0] not in prompt_tokens.tokens:
+        return [DEFAULT_SURFACE] * PALETTE_SIZE
+    return spec.part_surfaces()
 
 
 def _load_text_encoder(folder: Path) -> PromptTextEncoder | None:

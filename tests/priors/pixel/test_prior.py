@@ -24,6 +24,7 @@ from dreamfusion3d.priors.protocol import Prior, TextEmbedding
 from dreamfusion3d.priors.sampling import initial_noise, sample_ddim, write_image_grid
 from dreamfusion3d.priors.vocabulary import EMBEDDED, embedded_folder, load_vocabulary, vocabulary_categories
 from dreamfusion3d.procedural.objects import ObjectSpec
+from dreamfusion3d.procedural.surfaces import DEFAULT_SURFACE
 from tests.support.tiny import SIZE, tiny_folder
 
 needs_weights = pytest.mark.skipif(
@@ -82,7 +83,7 @@ def test_predict_image_without_deviation_is_the_scene(prior):
         return SimpleNamespace(sample=x.new_zeros(len(x), 16 * unet.OUT_CHANNELS, *x.shape[-2:]))
 
     cameras, text = turntable_cameras(2, size=SIZE), prior.encode_text(["a mug"] * 2)
-    _, colors, scene = prior._split_embedding(text)
+    _, colors, scene, _ = prior._split_embedding(text)
     scene_images = unet.render_scene_condition(scene, cameras, SIZE, SIZE)
     guess = unet.predict_image(
         zero_network,
@@ -274,6 +275,15 @@ def test_load_prior_of_an_incomplete_installation(monkeypatch, tmp_path):
     with pytest.raises(InputError, match="install dreamfusion3d again") as caught:
         load_prior(EMBEDDED)
     assert "--prior" not in str(caught.value)
+
+
+def test_initial_volume_has_the_surfaces_of_the_prompt(prior):
+    text = prior.encode_text(["a red metal mug", "", "a mug"])
+    spec = ObjectSpec("mug", "red", count=1, material="metal")
+    metal, unknown, natural = (prior.initial_volume(text.select(slice(i, i + 1)), 9).material for i in range(3))
+    assert metal[..., 1].all() and metal[0, 0, 0].tolist() == pytest.approx(list(spec.part_surfaces()[0]))
+    assert torch.equal(unknown, torch.tensor(DEFAULT_SURFACE).expand(9, 9, 9, 2))
+    assert not natural[..., 1].any() and natural[..., 0].max() < 0.5, "glazed"
 
 
 def test_sample_ddim_is_repeatable(prior):

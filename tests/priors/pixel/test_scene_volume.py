@@ -193,3 +193,13 @@ def test_sample_initial_volume_is_in_world_axes():
     torch.testing.assert_close(high, torch.tensor([30, 16, 19]) * voxel - OCCUPANCY_EXTENT, atol=voxel, rtol=0)
     assert density[0, 0, 0] == 0 and density[32, 32, 0] == 0, "empty outside the cube"
     torch.testing.assert_close(color[tuple(inside[0])], 0.25 * colors[0] + 0.75 * colors[1])
+
+
+def test_sample_initial_volume_takes_the_material_of_the_largest_fraction():
+    cells = volume(x=slice(0, 32), fractions=(0.55, 0.45, 0, 0, 0))
+    cells[:, 1, :, 16:], cells[:, 2, :, 16:] = 0.45, 0.55  # the upper half
+    surfaces = torch.tensor([[0.3, 1.0], [0.7, 0.0], *[[0.5, 0.0]] * 3])
+    material = sample_initial_volume(cells[0], torch.zeros(PALETTE_SIZE, 3), 33, surfaces).material
+    torch.testing.assert_close(material[8, 12, 8], surfaces[0])
+    torch.testing.assert_close(material[8, 20, 8], surfaces[1])
+    assert set(material[..., 1].unique().tolist()) == {0.0, 1.0}, "nothing is half a metal"
