@@ -17,7 +17,7 @@ FORMATS_HELP = "Comma-separated: glb, gltf, obj, ply, stl, 3mf, usdz, fbx."
 OutFolder = Annotated[Path, typer.Option(help="Output folder; each asset gets its own subfolder.")]
 AssetFolder = Annotated[Path, typer.Argument(help="Folder of a finished asset: OUT/<slug>.")]
 PixelPriorName = Annotated[str, typer.Option(help="'embedded' or a folder written by train-prior.")]
-Quality = Annotated[str, typer.Option(help="draft, standard or high.")]
+Quality = Annotated[str, typer.Option(help="instant, draft, standard or high.")]
 RunSeed = Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")]
 Formats = Annotated[str | None, typer.Option("--format", help=FORMATS_HELP, show_default="glb")]
 TextureSize = Annotated[int | None, typer.Option(help="Texture size in pixels.")]

@@ -82,6 +82,15 @@ class InitialVolume:
     material: Float[Tensor, "r r r 2"] | None = None
 
 
+@runtime_checkable
+class SolidField(Field, Protocol):
+    """A field with a sharp surface: the zero level of a signed distance."""
+
+    def distance(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """Return the signed distance, negative inside, in scene units; exact to first order near the surface."""
+        ...
+
+
 @dataclass(frozen=True)
 class Mesh:
     """A triangle mesh, counterclockwise seen from outside, in the world frame (+Y up, +Z front).

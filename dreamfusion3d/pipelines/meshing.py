@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from dreamfusion3d.core.config import Config, MeshConfig
-from dreamfusion3d.core.types import Field, Mesh, TexturedMesh
+from dreamfusion3d.core.types import Field, Mesh, SolidField, TexturedMesh
 from dreamfusion3d.mesh.quality import quality_in_meters
 from dreamfusion3d.pipelines.asset_record import MeshOutputs
 from dreamfusion3d.pipelines.context import RunContext
@@ -35,18 +35,27 @@ def field_to_asset(field: Field, run: RunContext) -> MeshOutputs:
     from dreamfusion3d.mesh.quality import mesh_quality
     from dreamfusion3d.mesh.simplify import taubin_smooth
     from dreamfusion3d.mesh.tangents import vertex_normals
-    from dreamfusion3d.pipelines.surface_extraction import ExtractedSurface, extract_surface, mesh_silhouette_iou
+    from dreamfusion3d.pipelines.surface_extraction import (
+        ExtractedSurface,
+        extract_solid_surface,
+        extract_surface,
+        mesh_silhouette_iou,
+    )
 
     settings, progress, work, stages = (run.config.mesh, run.progress, run.work, run.stages)
     with stages("extract"):
 
         def extract() -> ExtractedSurface:
+            if isinstance(field, SolidField):
+                return extract_solid_surface(field, settings.grid_resolution, run.device)
             return extract_surface(field, settings.grid_resolution, run.generator("extract"))
 
         surface = load_or_compute(work / "surface.npz", ExtractedSurface, extract, progress)
     with stages("simplify"):
         surface_mesh = Mesh(surface.vertices, surface.faces)
-        smoothed = taubin_smooth(surface_mesh, settings.smooth_iterations)
+        # a distance has no noise, and its edges are to stay
+        iterations = 0 if isinstance(field, SolidField) else settings.smooth_iterations
+        smoothed = taubin_smooth(surface_mesh, iterations)
         mesh = load_or_compute(work / "mesh.npz", Mesh, lambda: _reduce_faces(smoothed, settings, progress), progress)
         lods = lod_meshes(mesh, settings.num_lods)
         if len(lods) < settings.num_lods:

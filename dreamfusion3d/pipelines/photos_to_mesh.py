@@ -67,6 +67,8 @@ def photos_to_mesh(
     from dreamfusion3d.training.photometric import estimate_background
 
     folder, config = Path(folder), config or resolve_config(quality_presets=RECONSTRUCTION_QUALITY_PRESETS)
+    if config.optim.steps == 0:
+        raise InputError("photos need an optimization: raise optim.steps above 0")
     progress = progress or QuietProgress()
     if prompt is not None and name is not None:
         raise InputError("--prompt names the asset already: leave out --name")

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
-from dreamfusion3d.core.types import Field, Mesh
+from dreamfusion3d.core.types import Field, Mesh, SolidField
 from dreamfusion3d.mesh.bridge_components import bridge_components
 from dreamfusion3d.mesh.clean import extract_solid, smooth_grid
 from dreamfusion3d.mesh.isolevel import OPACITY_THRESHOLD, choose_isolevel
@@ -26,6 +26,7 @@ from dreamfusion3d.rendering.volume import RenderSettings
 SILHOUETTE_VIEWS = 24  # their silhouettes decide where the surface is
 SILHOUETTE_SIZE = 64  # pixels
 COARSE_RESOLUTION = 128  # samples per axis of the grid on which the level is chosen
+SOLID_COARSE_RESOLUTION = 64  # samples per axis at which a signed distance is sampled everywhere
 SILHOUETTE_GRID_RESOLUTION = 48  # cells per axis of the occupancy grid of the silhouette views
 
 
@@ -75,6 +76,44 @@ def extract_surface(field: Field, resolution: int, generator: torch.Generator) -
     mesh = extract_solid(solidify(grid, 0.0), 0.0)
     level = np.array(coarse_choice.level * choice.level)
     return ExtractedSurface(mesh.vertices, mesh.faces, level, np.array(choice.iou), opacity)
+
+
+def extract_solid_surface(field: SolidField, resolution: int, device: torch.device) -> ExtractedSurface:
+    """Extract the zero level of a signed distance, and move its vertices onto it.
+
+    The distance is sampled on a coarse grid, and finely only near the surface. A Newton step then takes each vertex
+    from the chord that marching cubes puts it on to the surface itself, so that faces are flat up to their edges.
+
+    Raises:
+        EmptyFieldError: The distance is positive everywhere.
+    """
+    coarse_resolution = min(resolution, SOLID_COARSE_RESOLUTION)
+    cell, fine_cell = 2 / (coarse_resolution - 1), 2 / (resolution - 1)
+
+    def density(points: np.ndarray) -> np.ndarray:
+        """Grow exponentially with the depth, as `refine_grid` expects."""
+        return np.exp(np.clip(-distance(points) / cell, -8, 8))
+
+    distance = as_numpy_function(field.distance, device)
+    grid = sample_grid(density, coarse_resolution)
+    if resolution > coarse_resolution:
+        grid = refine_grid(density, grid, 1.0, resolution)
+    mesh = extract_solid(cell * np.log(grid), 0.0)
+    vertices = torch.from_numpy(mesh.vertices).float().to(device)
+    with torch.no_grad():
+        vertices = vertices - _newton_step(field, vertices, fine_cell / 2)
+    mesh = Mesh(vertices.double().cpu().numpy(), mesh.faces)
+    opacity = render_silhouettes(mesh, silhouette_cameras()).astype(np.float32)
+    return ExtractedSurface(mesh.vertices, mesh.faces, np.array(0.0), np.array(1.0), opacity)
+
+
+def _newton_step(field: SolidField, x: Float[Tensor, "n 3"], limit: float) -> Float[Tensor, "n 3"]:
+    """Return distance times unit gradient, no longer than ``limit``; the gradient by finite differences."""
+    offset = limit / 2
+    corners = x.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
+    gradient = sum((c * field.distance(x + offset * c)[:, None] for c in corners), torch.zeros_like(x))
+    normal = gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1e-9)
+    return field.distance(x).clamp(-limit, limit)[:, None] * normal
 
 
 def mesh_silhouette_iou(mesh: Mesh, opacity: Float[np.ndarray, "v h w"]) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamfusion3d.core.config import Config
+from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import Progress
 from dreamfusion3d.pipelines.asset_record import Asset
 from dreamfusion3d.pipelines.context import RunContext, open_run, predict_field_init, write_run_settings
@@ -17,6 +18,7 @@ from dreamfusion3d.pipelines.training_stage import train_or_load
 from dreamfusion3d.pipelines.workspace import Source
 
 if TYPE_CHECKING:
+    from dreamfusion3d.core.types import SolidField
     from dreamfusion3d.fields.initialization import FieldInit
     from dreamfusion3d.fields.nerf import NerfField
     from dreamfusion3d.mesh.user_mesh import UserMesh
@@ -71,8 +73,11 @@ def text_to_mesh(
         'a_red_mug.glb'
     """
     config = config or Config()
+    if init and config.optim.steps == 0:
+        raise InputError("--init needs an optimization: use --quality draft, or raise optim.steps above 0")
     init_mesh = _read_init_mesh(init)
-    stage_names = ["prior", *(["init"] if init else []), "optimize", "extract", "simplify"]
+    optimize = ["optimize"] if config.optim.steps else []
+    stage_names = ["prior", *(["init"] if init else []), *optimize, "extract", "simplify"]
     stage_names += [*(["refine"] if config.mesh.refine_steps else []), "texture", "export", "render"]
     with open_run(
         prompt,
@@ -94,9 +99,12 @@ def text_to_mesh(
             if init and init_mesh:
                 with run.stages("init"):
                     field_init = _init_from_mesh(Path(init), init_mesh, run)
-            with run.stages("optimize"):
-                field = _optimize_field(run, field_init)
-            run.finish(field_to_asset(field, run))
+            if config.optim.steps == 0:
+                run.finish(field_to_asset(_sample_solid(run), run))
+            else:
+                with run.stages("optimize"):
+                    field = _optimize_field(run, field_init)
+                run.finish(field_to_asset(field, run))
     assert run.asset is not None
     return run.asset
 
@@ -126,6 +134,14 @@ def _init_from_mesh(path: Path, mesh: UserMesh, run: RunContext) -> FieldInit:
 
     solid = load_or_compute(run.work / "start.npz", VoxelizedMesh, voxelize, run.progress)
     return FieldInit.from_solid(torch.from_numpy(solid.depth), torch.from_numpy(solid.color), run.device)
+
+
+def _sample_solid(run: RunContext) -> SolidField:
+    """Draw the object of the run's prompt and seed."""
+    from dreamfusion3d.priors.protocol import SolidPrior
+
+    assert isinstance(run.prior, SolidPrior)  # `open_run` has checked the prompt
+    return run.prior.sample_solid(run.identity.prompt, generator=run.generator("instance"))
 
 
 def _optimize_field(run: RunContext, field_init: FieldInit | None) -> NerfField:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras
-from dreamfusion3d.core.types import InitialVolume, Render, map_tensors
+from dreamfusion3d.core.types import InitialVolume, Render, SolidField, map_tensors
 from dreamfusion3d.memory.checkpointed import Block
 
 
@@ -133,6 +133,17 @@ class InitialVolumePrior(Protocol):
 
         Rendered, they are what the optimal denoiser of pure noise would show.
         """
+
+
+@runtime_checkable
+class SolidPrior(Protocol):
+    """A prior that knows the shape and the colors of single objects: an asset without any optimization."""
+
+    def check_solid(self, prompt: str) -> list[str]:
+        """Return warnings for the user. Raises InputError if the prior knows no shape for the prompt."""
+
+    def sample_solid(self, prompt: str, *, generator: torch.Generator) -> SolidField:
+        """Draw one object that the prompt may mean."""
 
 
 @dataclass(frozen=True)

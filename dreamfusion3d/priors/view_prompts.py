@@ -21,7 +21,7 @@ from torch import Tensor
 from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.config import Config, PromptConfig
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.priors.protocol import Conditioning, Prior, Prompts, TextEmbedding
+from dreamfusion3d.priors.protocol import Conditioning, Prior, Prompts, SolidPrior, TextEmbedding
 
 VIEW_NAMES = ("front", "side", "back", "overhead")
 OVERHEAD_DEG = (45.0, 75.0)  # elevations where the weight of "overhead" leaves 0 and reaches 1
@@ -118,6 +118,10 @@ def encode_prompts(prior: Prior, prompt: str, settings: PromptConfig) -> Prompts
 
 def prompt_warnings(prior: Prior, prompt: str, config: Config) -> list[str]:
     """Return warnings about a run's prompts. Raises InputError if the prior cannot serve the prompt."""
+    if config.optim.steps == 0:
+        if not isinstance(prior, SolidPrior):
+            raise InputError(f"the prior '{prior.name}' gives no shape without optimization: raise optim.steps above 0")
+        return prior.check_solid(prompt)
     warnings, settings = list(prior.check_prompt(prompt)), config.prompts
     if settings.negative:
         try:

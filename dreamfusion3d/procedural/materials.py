@@ -30,6 +30,11 @@ class Material:
     surface: str | None = None  # in `SURFACES`, in place of the natural one
 
     @property
+    def reflects(self) -> bool:
+        """Whether the mask shows a reflection, which is part of the shading and not of the base color."""
+        return self.mask in (_sky_reflection, _window_reflections)
+
+    @property
     def is_pattern(self) -> bool:
         return self.shift is None
 

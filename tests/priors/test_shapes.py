@@ -39,6 +39,7 @@ def test_codes_tell_objects_apart():
 
 def test_training_learns_and_repeats(monkeypatch):
     monkeypatch.setattr("dreamfusion3d.priors.shapes.train.NUM_OBJECTS", 100)
+    monkeypatch.setattr("dreamfusion3d.priors.shapes.train.BATCH_SIZE", 600)
     monkeypatch.setattr("dreamfusion3d.priors.shapes.train.HELD_OUT_OBJECTS", 2)
 
     def train() -> tuple[ShapeNetwork, list[float]]:

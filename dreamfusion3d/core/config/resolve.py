@@ -20,14 +20,7 @@ from typing import Any, Literal
 
 from dreamfusion3d.core import plugins
 from dreamfusion3d.core.config import presets
-from dreamfusion3d.core.config.schema import (
-    BUILTIN_GUIDANCES,
-    GUIDANCE_GROUP,
-    QUALITIES,
-    QUALITY_PRESETS,
-    Config,
-    FormatName,
-)
+from dreamfusion3d.core.config.schema import BUILTIN_GUIDANCES, GUIDANCE_GROUP, QUALITY_PRESETS, Config, FormatName
 from dreamfusion3d.core.errors import InputError, SettingError
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -64,8 +57,8 @@ def resolve_config(
         >>> config.optim.steps, config.mesh.max_faces
         (50, 5000)
     """
-    if quality not in QUALITY_PRESETS:
-        raise InputError(f"quality {quality!r} is not one of {', '.join(QUALITIES)}")
+    if quality not in quality_presets:
+        raise InputError(f"quality {quality!r} is not one of {', '.join(quality_presets)}")
     values: dict[str, Any] = dict(quality_presets[quality])
     if preset is not None:
         values |= _read_yaml(presets.preset_path(preset))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-QUALITIES = ("draft", "standard", "high")
+QUALITIES = ("instant", "draft", "standard", "high")
 FormatName = Literal["glb", "gltf", "obj", "ply", "stl", "3mf", "usdz", "fbx"]  # written by mesh/io
 BUILTIN_GUIDANCES = ("sds", "csd", "vsd", "ism")
 GUIDANCE_GROUP = "dreamfusion3d.guidance"  # entry points of further ones
@@ -75,7 +75,7 @@ class GuidanceConfig:
 class OptimConfig:
     """The optimization: steps, cameras and learning rates."""
 
-    steps: int = _bounded(300, 1, 1_000_000)
+    steps: int = _bounded(300, 0, 1_000_000)  # 0: the prior's own shape, see `SolidPrior`
     num_views: int = _bounded(4, 1, 64)  # renders per step
     antipodal: bool = False  # pair every camera with the one opposite, at the same elevation
     lr_hashgrid: float = _bounded(0.02, 0.0, 10.0)  # Adam, hash table
@@ -211,6 +211,7 @@ class Config:
 
 # Settings that each quality changes; the defaults above are `standard`.
 QUALITY_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "instant": {"optim.steps": 0, "mesh.texture_size": 512},
     "draft": {"optim.steps": 150, "mesh.grid_resolution": 96, "mesh.texture_size": 512},
     "standard": {},
     "high": {"optim.steps": 1200, "mesh.grid_resolution": 192, "mesh.texture_size": 2048},

@@ -22,6 +22,7 @@ from dreamfusion3d.core.types import InitialVolume, Render
 from dreamfusion3d.priors.cuda_graph import CudaGraphModule
 from dreamfusion3d.priors.images import render_to_rgba
 from dreamfusion3d.priors.pixel.conditioner import UNKNOWN_CAMERA_DEG, Conditioner
+from dreamfusion3d.priors.pixel.prompt_parser import parse_prompt
 from dreamfusion3d.priors.pixel.scene_volume import PALETTE_SIZE, SceneVolume, sample_initial_volume
 from dreamfusion3d.priors.pixel.text_encoder import PromptTextEncoder
 from dreamfusion3d.priors.pixel.tokens import PromptTokens, tokenize_prompt
@@ -35,6 +36,8 @@ from dreamfusion3d.priors.pixel.unet import (
     render_scene_condition,
 )
 from dreamfusion3d.priors.protocol import TextEmbedding
+from dreamfusion3d.priors.shapes.model import ShapeModel
+from dreamfusion3d.priors.shapes.solid import ObjectSolid
 from dreamfusion3d.priors.vocabulary import (
     embedded_folder,
     read_weak_categories,
@@ -47,7 +50,7 @@ from dreamfusion3d.procedural.dataset import TRAIN_IMAGE_SIZE
 from dreamfusion3d.procedural.surfaces import DEFAULT_SURFACE, Surface
 
 MAX_LISTED_WORDS = 40  # words outside the grammar that an error message lists
-TEXT_ENCODER_FOLDER = "words"
+TEXT_ENCODER_FOLDER, SHAPES_FOLDER = "words", "shapes"
 WEIGHT_FILES = ("unet/diffusion_pytorch_model.safetensors", "conditioner/model.safetensors", "scene/model.safetensors")
 
 
@@ -85,6 +88,7 @@ class PixelPrior:
         self.denoiser = CudaGraphModule(self.unet, lambda: self.attention.views) if cuda_graph else self.unet
         self.alpha_bar = alpha_bar.to(self.device)
         self.text_encoder = _load_text_encoder(folder)
+        self.shapes = ShapeModel(folder / SHAPES_FOLDER)
         self.weak_categories = read_weak_categories(folder)
         self.sha256 = pixel_prior_sha256(folder, text_encoder=self.text_encoder is not None)
 
@@ -112,6 +116,24 @@ class PixelPrior:
         if parsed.spec.category in self.weak_categories:
             warnings.append(f"this prior is weak at the category '{parsed.spec.category}'")
         return warnings
+
+    def check_solid(self, prompt: str) -> list[str]:
+        parsed = parse_prompt(prompt, self.text_encoder)
+        if parsed.spec is None or parsed.spec.category not in self.shapes.categories:
+            known = format_category_names(sorted(self.shapes.categories)) or "none"
+            raise InputError(
+                f"the prior '{self.name}' knows no shape for {prompt!r}; it knows: {known}. Use one of these, or "
+                "optimize with --quality draft"
+            )
+        ignored = ", ".join(map(repr, parsed.unknown_words))
+        return [*parsed.notes, *([f"this prior ignores the words {ignored}"] if ignored else [])]
+
+    def sample_solid(self, prompt: str, *, generator: torch.Generator) -> ObjectSolid:
+        self.check_solid(prompt)
+        spec = parse_prompt(prompt, self.text_encoder).spec
+        shape = spec and self.shapes.sample(spec, generator=generator)
+        assert spec and shape
+        return ObjectSolid(shape, spec)
 
     def encode_text(self, prompts: list[str]) -> TextEmbedding:
         read = [self._tokenize(prompt) if prompt else None for prompt in prompts]
