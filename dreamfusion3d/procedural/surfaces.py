@@ -17,9 +17,10 @@ class Surface(NamedTuple):
     metallic: float = 0.0
 
 
+# No roughness lies halfway between two bytes: where the same surface is everywhere, the map has one value.
 SURFACES: dict[str, Surface] = {
-    "steel": Surface(0.3, 1.0),
-    "gold": Surface(0.25, 1.0),
+    "steel": Surface(0.28, 1.0),
+    "gold": Surface(0.22, 1.0),
     "iron": Surface(0.55, 1.0),
     "glass": Surface(0.08),
     "ceramic": Surface(0.25),
@@ -32,18 +33,18 @@ SURFACES: dict[str, Surface] = {
     "plant": Surface(0.6),
     "leather": Surface(0.6),
     "wood": Surface(0.6),
-    "rubber": Surface(0.7),
+    "rubber": Surface(0.72),
     "snow": Surface(0.75),
     "tiles": Surface(0.75),
     "stone": Surface(0.8),
     "bread": Surface(0.8),
     "paper": Surface(0.85),
     "terracotta": Surface(0.85),
-    "cork": Surface(0.9),
-    "bark": Surface(0.9),
-    "brick": Surface(0.9),
-    "plaster": Surface(0.9),
-    "fabric": Surface(0.9),
+    "cork": Surface(0.88),
+    "bark": Surface(0.88),
+    "brick": Surface(0.88),
+    "plaster": Surface(0.88),
+    "fabric": Surface(0.88),
 }
 DEFAULT_SURFACE = Surface(0.8)  # of what no spec describes, as the renders that train the prior show everything
 

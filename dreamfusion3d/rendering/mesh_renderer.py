@@ -19,9 +19,9 @@ from dreamfusion3d.core.shading import AMBIENT, DIFFUSE, light_direction
 from dreamfusion3d.core.types import DEFAULT_MATERIAL, Mesh, Render, TexturedMesh
 from dreamfusion3d.mesh.rasterize import rasterize_triangles
 
-SKY, GROUND = 0.95, 0.18  # linear radiance
+SKY, GROUND = 0.95, 0.32  # linear radiance
 HORIZON_WIDTH = 0.25  # of the step between them, in units of the direction's height
-SOFTBOX, SOFTBOX_SHARPNESS = 3.0, 30.0  # radiance of its middle; it is halved 12 degrees from there
+SOFTBOX, SOFTBOX_SHARPNESS = 6.0, 30.0  # radiance of its middle; it is halved 12 degrees from there
 DIELECTRIC_REFLECTANCE = 0.04  # at normal incidence
 MIN_ROUGHNESS = 0.08  # keeps the lobe wider than a rounding error
 

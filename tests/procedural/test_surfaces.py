@@ -16,6 +16,7 @@ def surface_names(spec: ObjectSpec) -> list[str]:
 def test_surfaces_are_plausible():
     for name, surface in SURFACES.items():
         assert surface.metallic == (name in ("steel", "gold", "iron")) and 0.05 <= surface.roughness <= 0.95
+        assert abs(surface.roughness * 255 % 1 - 0.5) > 0.05, "the byte would depend on rounding errors"
     assert SURFACES["glass"].roughness < SURFACES["ceramic"].roughness < SURFACES["wood"].roughness
     assert SURFACES["wood"].roughness < SURFACES["fabric"].roughness
 

@@ -61,7 +61,7 @@ def test_environment_radiance_is_the_mean_over_the_lobe(roughness: float) -> Non
         reflected = 2 * (h @ z)[:, None] * h - z
         weight = np.maximum(reflected @ z, 0)
         expected = (environment(reflected) * weight).sum() / weight.sum()
-        assert environment_radiance(*z, LIGHT, roughness) == pytest.approx(expected, rel=0.16)
+        assert environment_radiance(*z, LIGHT, roughness) == pytest.approx(expected, rel=0.2)
 
 
 @pytest.mark.parametrize("roughness", [0.2, 0.5, 0.9])
