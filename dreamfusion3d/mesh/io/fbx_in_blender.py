@@ -18,6 +18,24 @@ bpy.ops.import_scene.gltf(filepath=glb)
 bpy.context.scene.unit_settings.scale_length = float(meters_per_unit)
 for thing in bpy.data.objects:
     thing.data.transform(Matrix.Scale(1 / float(meters_per_unit), 4))
+# The exporter of FBX drops a texture that feeds its input through a single channel: one gray image for each.
+for material in bpy.data.materials:
+    tree = material.node_tree
+    sockets = next(node for node in tree.nodes if node.type == "BSDF_PRINCIPLED").inputs
+    for channel, name in ((1, "Roughness"), (2, "Metallic")):
+        if sockets[name].is_linked:
+            source = sockets[name].links[0].from_node.inputs[0].links[0].from_node.image
+            pixels = np.empty(len(source.pixels), np.float32)
+            source.pixels.foreach_get(pixels)
+            gray = bpy.data.images.new(f"{material.name}_{name.lower()}", *source.size)
+            gray.colorspace_settings.name = source.colorspace_settings.name
+            pixels = pixels.reshape(-1, 4)
+            pixels[:, :3] = pixels[:, channel, None]
+            gray.pixels.foreach_set(pixels.ravel())
+            gray.pack()
+            node = tree.nodes.new("ShaderNodeTexImage")
+            node.image = gray
+            tree.links.new(node.outputs["Color"], sockets[name])
 for image in bpy.data.images:
     image.filepath_raw = f"//{image.name}.png"  # the name of the embedded image
 bpy.ops.export_scene.fbx(
