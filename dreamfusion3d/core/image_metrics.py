@@ -23,11 +23,12 @@ def ssim(images: Float[Tensor, "b h w c"], targets: Float[Tensor, "b h w c"]) ->
     size = min(11, *(s - (s + 1) % 2 for s in images.shape[1:3]))  # odd
     offset = torch.arange(size, device=images.device, dtype=torch.float64) - size // 2
     gaussian = torch.exp(-offset.square() / (2 * 1.5**2))
-    window = torch.outer(gaussian, gaussian) / gaussian.sum() ** 2
+    window = gaussian / gaussian.sum()
 
     def mean(x: Tensor) -> Tensor:
         flat = x.double().permute(0, 3, 1, 2).reshape(-1, 1, *x.shape[1:3])
-        return F.conv2d(flat, window[None, None]).view(x.shape[0], x.shape[3], -1)
+        rows = F.conv2d(flat, window[None, None, None])  # the window is separable
+        return F.conv2d(rows, window[None, None, :, None]).view(x.shape[0], x.shape[3], -1)
 
     m1, m2 = mean(images), mean(targets)
     v1, v2 = mean(images * images) - m1 * m1, mean(targets * targets) - m2 * m2
