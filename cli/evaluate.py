@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +41,7 @@ def evaluate(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate finished assets: category, topology, colors, R-precision and view consistency.
+    """Evaluate finished assets: category, topology, colors, R-precision, view consistency, surface and variety.
 
     The report shows each metric next to its upper bound (ground truth) and chance (mislabeled assets).
     Prints the path of report.html.
@@ -145,10 +146,12 @@ def _evaluate_and_report(
     from dreamfusion3d.core import files
     from dreamfusion3d.evaluation import evaluate as evaluation
     from dreamfusion3d.evaluation.report import report_html
+    from dreamfusion3d.evaluation.variety import evaluate_variety
 
     subjects = _load_subjects(folders, encoder, progress)
     prompts = [subject.prompt for subject in subjects]
     columns: dict[str, dict[str, Any]] = {}
+    variety: dict[str, list[dict[str, Any]]] = {}
     results: dict[str, list[EvalResult]] = {}
     groups: dict[str, list[EvalSubject]] = {
         "assets": subjects,
@@ -163,13 +166,16 @@ def _evaluate_and_report(
         for result in evaluation.evaluate_subjects(group, encoder, [*prompts, *candidate_prompts]):
             results[name].append(result)
             progress.step(len(results[name]), len(group), name)
-        columns[name] = evaluation.summarize_results(results[name])
+        varieties = evaluate_variety(group)
+        columns[name] = evaluation.summarize_results(results[name], varieties)
+        variety[name] = [dataclasses.asdict(v) for v in varieties]
     progress.stage("report", 3, 3)
     num_prompts = len({*prompts, *candidate_prompts})
     record = {
         "encoder": encoder.name,
         "candidate_prompts": num_prompts,
         "summary": columns,
+        "variety": variety,
         **{name: [v.as_dict() for v in group] for name, group in results.items()},
     }
     files.write_json(out / "report.json", record)

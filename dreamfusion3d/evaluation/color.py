@@ -7,11 +7,12 @@ ground-truth object. Each point votes for the named color nearest to its base co
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 from scipy.spatial import cKDTree
 
 from dreamfusion3d.core.types import TexturedMesh
@@ -20,11 +21,13 @@ from dreamfusion3d.evaluation.subject import EvalSubject
 from dreamfusion3d.evaluation.voxels import normalize_mesh
 from dreamfusion3d.mesh.bake import interpolate_barycentric
 from dreamfusion3d.mesh.geometry import face_areas
+from dreamfusion3d.procedural.categories import Color
 from dreamfusion3d.procedural.materials import MATERIALS
 from dreamfusion3d.procedural.objects import COLORS, ObjectBatch, ObjectSpec
 
 COLOR_SAMPLES = 4000
 COLOR_SAMPLE_SEED = 0
+COLOR_TOLERANCE = 13.0  # CIE Lab: half the difference of the two nearest named colors, purple and blue
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ def evaluate_colors(
     named = {part: color for part, color in requested.items() if color in COLORS}
     if not named:
         return []
+    if not subject.has_surface:
+        return [PartColorResult(part, color, 0.0, "nothing") for part, color in named.items()]
     points, colors = sample_surface_colors(subject.mesh, COLOR_SAMPLES)
     palette_index = _nearest_palette_index(objects, reference_mesh, spec, points)
     color_names = _nearest_named_color(colors)
@@ -84,11 +89,39 @@ def sample_surface_colors(mesh: TexturedMesh, count: int) -> tuple[Float[np.ndar
     u, v = np.sqrt(rng.random(count)), rng.random(count)
     weights = np.stack([1 - u, u * (1 - v), u * v], -1)
     points = interpolate_barycentric(mesh.vertices, mesh.faces[face], weights)
+    return points, texel_values(mesh, mesh.texture, face, weights)
+
+
+def texel_values(
+    mesh: TexturedMesh,
+    texture: UInt8[np.ndarray, "h w c"],
+    face: Int[np.ndarray, " n"],
+    weights: Float[np.ndarray, "n 3"],
+) -> Float[np.ndarray, "n c"]:
+    """Read the texels of one of the mesh's textures at points of its faces, in [0, 1]."""
     uv = interpolate_barycentric(mesh.uv, mesh.faces[face], weights)
-    height, width = mesh.texture.shape[:2]
+    height, width = texture.shape[:2]
     column = np.clip((uv[:, 0] * width).astype(int), 0, width - 1)
     row = np.clip(((1 - uv[:, 1]) * height).astype(int), 0, height - 1)
-    return points, mesh.texture[row, column].astype(np.float64) / 255
+    return texture[row, column].astype(np.float64) / 255
+
+
+def right_color_fraction(
+    colors: Float[np.ndarray, "n 3"], palette_index: Int[np.ndarray, " n"], palette: Sequence[Color]
+) -> float:
+    """Fraction of points that are nearer to their own color of ``palette`` than to its others, in CIE Lab.
+
+    A color that differs by more than `COLOR_TOLERANCE` is not right either, so that an object of one color can fail.
+    Equal colors of the palette, such as those of a part without a pattern, count as one.
+
+    Args:
+        colors: sRGB base colors in [0, 1].
+        palette_index: The color that each point should have.
+        palette: sRGB colors in [0, 1].
+    """
+    difference = np.linalg.norm(_srgb_to_lab(colors)[:, None] - _srgb_to_lab(np.array(palette))[None], axis=-1)
+    own = difference[np.arange(len(colors)), palette_index]
+    return float(((own <= difference.min(1)) & (own <= COLOR_TOLERANCE)).mean())
 
 
 def _nearest_named_color(colors: Float[np.ndarray, "n 3"]) -> np.ndarray:

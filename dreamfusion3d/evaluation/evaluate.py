@@ -13,8 +13,12 @@ from dreamfusion3d.evaluation.color import PartColorResult, evaluate_colors
 from dreamfusion3d.evaluation.consistency import ConsistencyResult, evaluate_consistency
 from dreamfusion3d.evaluation.geometry import GeometryResult, evaluate_geometry, nearest_reference
 from dreamfusion3d.evaluation.ground_truth import colored_ground_truth_mesh
+from dreamfusion3d.evaluation.likeness import LikenessResult, evaluate_likeness
 from dreamfusion3d.evaluation.retrieval import prompt_ranks, r_precision, similarity_matrix
 from dreamfusion3d.evaluation.subject import EvalSubject, ground_truth_subject
+from dreamfusion3d.evaluation.surface import SurfaceResult, evaluate_surface
+from dreamfusion3d.evaluation.true_object import nearest_true_object
+from dreamfusion3d.evaluation.variety import VarietyResult
 from dreamfusion3d.evaluation.voxels import normalize_mesh
 from dreamfusion3d.priors.image_text.prompt_spec import prompt_to_spec
 from dreamfusion3d.priors.image_text.protocol import ImageTextEncoder
@@ -25,7 +29,10 @@ GROUND_TRUTH_SEED = 7  # seed of the ground-truth objects that stand in for perf
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Results of one asset. A prompt outside the procedural vocabulary only has ranks."""
+    """Results of one asset. A prompt outside the procedural vocabulary only has ranks.
+
+    An asset whose faces have no area has neither ``surface`` nor ``likeness``.
+    """
 
     subject: EvalSubject
     spec: ObjectSpec | None
@@ -34,6 +41,8 @@ class EvalResult:
     consistency: ConsistencyResult | None
     rank: int  # of its prompt among all prompts, from textured views; 1 is best
     textureless_rank: int  # the same from views without texture
+    surface: SurfaceResult | None = None
+    likeness: LikenessResult | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the results as plain values for JSON."""
@@ -46,6 +55,8 @@ class EvalResult:
             "consistency": self.consistency and _as_dict(self.consistency, "score", "has_repeated_front"),
             "rank": self.rank,
             "textureless_rank": self.textureless_rank,
+            "surface": self.surface and _as_dict(self.surface),
+            "likeness": self.likeness and _as_dict(self.likeness),
         }
 
 
@@ -82,13 +93,19 @@ def _evaluate_subject(subject: EvalSubject, spec: ObjectSpec | None, rank: int, 
     mesh = colored_ground_truth_mesh(objects, 0, spec, 72)
     reference = EvalSubject(subject.prompt, normalize_mesh(mesh), {})
     colors, consistency = evaluate_colors(subject, spec, objects, mesh), evaluate_consistency(subject, reference)
-    return EvalResult(subject, spec, geometry, colors, consistency, rank, textureless_rank)
+    result = EvalResult(subject, spec, geometry, colors, consistency, rank, textureless_rank)
+    if not subject.has_surface:
+        return result
+    true_object = nearest_true_object(subject, spec)
+    return dataclasses.replace(
+        result, surface=evaluate_surface(subject, true_object), likeness=evaluate_likeness(subject, true_object)
+    )
 
 
 def upper_bound_subjects(prompts: Sequence[str]) -> list[EvalSubject]:
-    """Ground-truth objects in place of assets: the best scores possible."""
-    specs = [(p, prompt_to_spec(p)) for p in prompts]
-    return [ground_truth_subject(p, m, seed=GROUND_TRUTH_SEED) for p, m in specs if m is not None]
+    """Ground-truth objects in place of assets: the best scores possible. A repeated prompt gets another object."""
+    specs = [(p, prompt_to_spec(p), prompts[:i].count(p)) for i, p in enumerate(prompts)]
+    return [ground_truth_subject(p, m, seed=GROUND_TRUTH_SEED + n) for p, m, n in specs if m is not None]
 
 
 def mislabeled_subjects(subjects: Sequence[EvalSubject]) -> list[EvalSubject]:
@@ -100,7 +117,7 @@ def mislabeled_subjects(subjects: Sequence[EvalSubject]) -> list[EvalSubject]:
         candidates = ((i + 1 + k) % len(subjects) for k in range(len(subjects)))
         other = next((j for j in candidates if categories[j] != categories[i]), None)
         if other is not None:
-            out.append(EvalSubject(subjects[other].prompt, subject.mesh, subject.topology, subject.folder))
+            out.append(dataclasses.replace(subject, prompt=subjects[other].prompt))
     return out
 
 
@@ -113,14 +130,25 @@ def find_weak_categories(results: Sequence[EvalResult]) -> list[str]:
     return sorted(category for category, correct in wins.items() if np.mean(correct) < 0.5)
 
 
-def summarize_results(results: Sequence[EvalResult]) -> dict[str, float | int | None]:
+def summarize_results(
+    results: Sequence[EvalResult], variety: Sequence[VarietyResult] = ()
+) -> dict[str, float | int | None]:
     """Average each metric over the assets it applies to; None if it applies to none."""
     geometry = [result.geometry for result in results if result.geometry is not None]
     colors = [c for result in results for c in result.colors]
     consistency = [result.consistency for result in results if result.consistency is not None]
+    surfaces = [result.surface for result in results if result.surface is not None]
+    likenesses = [result.likeness for result in results if result.likeness is not None]
 
     def mean(values: Sequence[float | int]) -> float | None:
-        return round(float(np.mean(values)), 4) if values else None
+        return round(float(np.mean(values)), 5) if values else None
+
+    def mean_fields(result_type: type, group: Sequence[Any]) -> dict[str, float | None]:
+        names = [field.name for field in dataclasses.fields(result_type)]
+        return {name: mean([getattr(result, name) for result in group]) for name in names}
+
+    def ratio(distances: Sequence[float], true_distances: Sequence[float]) -> float | None:
+        return round(float(np.mean(distances) / np.mean(true_distances)), 5) if distances else None
 
     return {
         "assets": len(results),
@@ -135,4 +163,9 @@ def summarize_results(results: Sequence[EvalResult]) -> dict[str, float | int | 
         "one_component": mean([g.components == 1 for g in geometry]),
         "janus_score": mean([c.score for c in consistency]),
         "repeated_fronts": mean([c.has_repeated_front for c in consistency]),
+        "surfaces_compared": len(surfaces),
+        **mean_fields(SurfaceResult, surfaces),
+        **mean_fields(LikenessResult, likenesses),
+        "variety_ratio": ratio([v.chamfer for v in variety], [v.true_chamfer for v in variety]),
+        "variety_iou_ratio": ratio([v.iou_distance for v in variety], [v.true_iou_distance for v in variety]),
     }

@@ -33,7 +33,11 @@ def palette_indices(
 
 def colored_ground_truth_mesh(objects: ObjectBatch, index: int, spec: ObjectSpec, resolution: int = 96) -> TexturedMesh:
     """Mesh of object ``index`` in the colors of ``spec``; each face has the color at its center."""
-    mesh = ground_truth_mesh(objects, index, resolution)
+    return color_by_part(ground_truth_mesh(objects, index, resolution), objects, index, spec)
+
+
+def color_by_part(mesh: Mesh, objects: ObjectBatch, index: int, spec: ObjectSpec) -> TexturedMesh:
+    """Color a mesh of object ``index``; each face has the color at its center."""
     color_index = palette_indices(objects, index, mesh.vertices[mesh.faces].mean(1), spec.material)
     return color_faces(mesh, color_index, spec.part_colors())
 

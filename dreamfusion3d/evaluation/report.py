@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import io
 from collections.abc import Sequence
@@ -27,6 +28,27 @@ METRIC_LABELS = {
     "one_component": "one component",
     "janus_score": "multi-face score",
     "repeated_fronts": "repeated fronts",
+    "surfaces_compared": "surfaces compared with the true object",
+    "normal_angle_mean_deg": "normals: mean angle",
+    "normal_angle_median_deg": "normals: median angle",
+    "normals_within_10_deg": "normals within 10°",
+    "chamfer": "chamfer distance / diagonal",
+    "f_score": "F-score at 0.5 % of the diagonal",
+    "right_part_color": "surface in the color of its part",
+    "base_color_psnr_db": "PSNR, base color",
+    "base_color_ssim": "SSIM, base color",
+    "shaded_psnr_db": "PSNR, shaded",
+    "shaded_ssim": "SSIM, shaded",
+    "variety_ratio": "variety over seeds / true variety, chamfer",
+    "variety_iou_ratio": "variety over seeds / true variety, 1 - IoU",
+}
+_NUMBER_FORMATS = {  # of those that are not fractions in percent
+    **dict.fromkeys(("assets", "colors_named", "surfaces_compared"), "{}"),
+    **dict.fromkeys(("iou", "janus_score", "base_color_ssim", "shaded_ssim"), "{:.3f}"),
+    **dict.fromkeys(("normal_angle_mean_deg", "normal_angle_median_deg"), "{:.1f}°"),
+    **dict.fromkeys(("base_color_psnr_db", "shaded_psnr_db"), "{:.1f} dB"),
+    **dict.fromkeys(("variety_ratio", "variety_iou_ratio"), "{:.2f}"),
+    "chamfer": "{:.2%}",
 }
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem;background:#fafafa;color:#222}
@@ -59,11 +81,7 @@ def report_html(
 
 
 def _format_metric(value: Any, key: str) -> str:
-    if value is None:
-        return "-"
-    if key in ("assets", "colors_named"):
-        return str(value)
-    return f"{value:.3f}" if key in ("iou", "janus_score") else f"{100 * value:.1f} %"
+    return "-" if value is None else _NUMBER_FORMATS.get(key, "{:.1%}").format(value).replace("%", " %")
 
 
 def find_faults(result: EvalResult) -> list[str]:
@@ -83,6 +101,8 @@ def find_faults(result: EvalResult) -> list[str]:
     if result.consistency is not None and result.consistency.has_repeated_front:
         side = int(np.argmax(result.consistency.excess))
         out.append(f"front repeated at {result.consistency.azimuth_deg[side]:.0f} degrees")
+    if result.spec is not None and result.surface is None:
+        out.append("no surface")
     if result.rank != 1:
         out.append(f"its prompt ranks {result.rank}, not first")
     return out
@@ -100,6 +120,10 @@ def _card(result: EvalResult) -> str:
     if result.geometry is not None:
         g = result.geometry
         figures = f"IoU {g.iou:.2f}, next {g.best_other_category} {g.best_other_iou:.2f}, {figures}"
+    for part in (result.surface, result.likeness):
+        if part is not None:
+            values = dataclasses.asdict(part).items()
+            figures += "<br>" + ", ".join(f"{METRIC_LABELS[k]} {_format_metric(v, k)}" for k, v in values)
     return (
         f"<div class=card><img alt='' src='data:image/png;base64,{_views_png(result)}'>"
         f"<h2>{html.escape(result.subject.prompt)}</h2><ul>{lines}</ul><small>{figures}</small></div>"

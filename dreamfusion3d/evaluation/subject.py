@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.types import TexturedMesh
+from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.evaluation.ground_truth import colored_ground_truth_mesh
 from dreamfusion3d.evaluation.voxels import normalize_mesh, solid_voxels
-from dreamfusion3d.mesh.geometry import weld_mesh
+from dreamfusion3d.mesh.geometry import face_areas, weld_mesh
 from dreamfusion3d.mesh.io.gltf import read_glb
 from dreamfusion3d.mesh.quality import mesh_quality
 from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects_for_spec
@@ -37,6 +37,17 @@ class EvalSubject:
     mesh: TexturedMesh
     topology: dict[str, Any]  # components, watertight, genus
     folder: Path | None = None
+    seed: int | None = None
+
+    @cached_property
+    def surface(self) -> Mesh:
+        """The mesh without its texture."""
+        return Mesh(self.mesh.vertices, self.mesh.faces)
+
+    @cached_property
+    def has_surface(self) -> bool:
+        """Whether the faces have an area; if not, there is nothing to sample."""
+        return bool(face_areas(self.mesh.vertices, self.mesh.faces).sum() > 0)
 
     @cached_property
     def voxels(self) -> Bool[np.ndarray, "r r r"]:
@@ -69,7 +80,7 @@ def load_subject(folder: Path) -> EvalSubject:
         record = json.loads((folder / "asset.json").read_text(encoding="utf-8"))
         mesh = read_glb(folder / f"{record['slug']}.glb", maps=False)  # scores compare matte surfaces
         topology = {k: record["mesh"][k] for k in ("components", "watertight", "genus")}
-        return EvalSubject(str(record["prompt"]), normalize_mesh(mesh), topology, folder)
+        return EvalSubject(str(record["prompt"]), normalize_mesh(mesh), topology, folder, record.get("seed"))
     except (OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
         raise InputError(f"{folder} is not a finished asset with a GLB ({error}); add glb to mesh.formats") from None
 
@@ -80,4 +91,4 @@ def ground_truth_subject(prompt: str, spec: ObjectSpec, *, seed: int) -> EvalSub
     mesh = colored_ground_truth_mesh(objects, 0, spec)
     measured = mesh_quality(weld_mesh(mesh))
     topology = {name: getattr(measured, name) for name in ("components", "watertight", "genus")}
-    return EvalSubject(prompt, normalize_mesh(mesh), topology)
+    return EvalSubject(prompt, normalize_mesh(mesh), topology, seed=seed)

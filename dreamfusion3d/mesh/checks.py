@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.mesh.bvh import build_bvh, closest_points
@@ -61,6 +61,12 @@ def chamfer_distance(mesh_a: Mesh, mesh_b: Mesh, num_samples: int = CHAMFER_SAMP
 
 def sample_surface(mesh: Mesh, count: int) -> Float[np.ndarray, "n 3"]:
     """Sample ``count`` points uniformly by area, one in each of ``count`` equal parts of it."""
+    face, weights = sample_faces(mesh, count)
+    return np.einsum("nk,nkc->nc", weights, mesh.vertices[mesh.faces[face]].astype(np.float64))
+
+
+def sample_faces(mesh: Mesh, count: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
+    """Return the faces and barycentric weights of the points of `sample_surface`."""
     total = np.cumsum(face_areas(mesh.vertices, mesh.faces))
     steps = np.arange(count)
     face = np.searchsorted(total, (steps + 0.5) / count * total[-1], side="right")
@@ -68,8 +74,7 @@ def sample_surface(mesh: Mesh, count: int) -> Float[np.ndarray, "n 3"]:
     # the R2 sequence (Roberts 2018) fills the unit square; folded over its diagonal, the triangle
     u, v = ((steps * ratio) % 1.0 for ratio in (0.7548776662466927, 0.5698402909980532))
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-    weights = np.stack([1 - u - v, u, v], axis=1)
-    return np.einsum("nk,nkc->nc", weights, mesh.vertices[mesh.faces[face]].astype(np.float64))
+    return face, np.stack([1 - u - v, u, v], axis=1)
 
 
 def atlas_report(textured: TexturedMesh) -> AtlasReport:
