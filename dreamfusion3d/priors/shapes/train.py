@@ -19,7 +19,7 @@ from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.objects import ObjectBatch, sample_objects
 from dreamfusion3d.procedural.renderer import sdf_normals
 
-NUM_OBJECTS, POINTS_PER_OBJECT = 6000, 64
+NUM_OBJECTS, POINTS_PER_OBJECT = 6000, 32
 BATCH_SIZE = 6144  # points per step
 CLAMP = 0.15  # distances beyond it do not matter
 NEIGHBOR_OFFSET = 0.008  # standard deviation of the offset between neighbors, in scene units
