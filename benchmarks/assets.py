@@ -117,7 +117,7 @@ def opened(glb: Path, record: dict[str, Any]) -> dict[str, Any]:
             {
                 "one mesh": [o[1] for o in report["objects"]] == ["MESH"],
                 "stands on the floor": abs(report["low"][2]) < 1e-3,
-                "1 m high": abs(report["high"][2] - record["config"]["mesh"]["height"]) < 1e-3,
+                "its height": abs(report["high"][2] - record["height"]["meters"]) < 1e-3,
                 "its faces": report["faces"] == record["mesh"]["faces"],
                 "one UV layer": len(report["uv_layers"]) == 1,
                 "packed images": all(image[2] for image in report["images"]) and len(report["images"]) == 2,

@@ -121,7 +121,7 @@ def files_of(
     textured = unwrap_and_bake(mesh, albedo, build_high_poly(rough), texture_size, config.texture_supersample)
     stage("texture")
     with tempfile.TemporaryDirectory() as folder:
-        write_glb(scale_to_height(textured, config.height_m), Path(folder, "asset.glb"), "asset")
+        write_glb(scale_to_height(textured), Path(folder, "asset.glb"), "asset")
         stage("export")
         write_thumbnail(textured, Path(folder, "thumbnail.png"))
         write_turntable(textured, Path(folder, "turntable.mp4"))

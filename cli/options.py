@@ -21,7 +21,9 @@ Quality = Annotated[str, typer.Option(help="instant, draft, standard or high.")]
 RunSeed = Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")]
 Formats = Annotated[str | None, typer.Option("--format", help=FORMATS_HELP, show_default="glb")]
 TextureSize = Annotated[int | None, typer.Option(help="Texture size in pixels.")]
-Height = Annotated[float | None, typer.Option(help="Height of the asset in meters.")]
+Height = Annotated[
+    float | None, typer.Option(help="Height of the asset in meters.", show_default="by the prompt, else 1")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 MaxMemory = Annotated[str | None, typer.Option(metavar="SIZE", help="Memory limit, e.g. 8GB (slower when tight).")]
 Preset = Annotated[str | None, typer.Option(help="Settings of a published method, e.g. prolificdreamer.")]

@@ -30,7 +30,7 @@ def vocabulary(
         vocabulary_words,
     )
     from dreamfusion3d.procedural.categories import CATEGORIES
-    from dreamfusion3d.procedural.lexicon import MATERIAL_WORDS, SIZE_WORDS
+    from dreamfusion3d.procedural.lexicon import LARGE_WORDS, MATERIAL_WORDS, SIZE_WORDS
     from dreamfusion3d.procedural.objects import COLORS
 
     tokens = load_vocabulary(prior)
@@ -46,7 +46,8 @@ def vocabulary(
         if not names:
             return
     print(f"colors: {', '.join(color for color in COLORS if f'colour:{color}' in tokens)}")
-    print(f"sizes: {', '.join(word for word, size in SIZE_WORDS.items() if f'size:{size}' in tokens)}")
+    sizes = [*(word for word, size in SIZE_WORDS.items() if f"size:{size}" in tokens), *LARGE_WORDS]
+    print(f"sizes: {', '.join(sizes)}")
     if materials := [word for word, material in MATERIAL_WORDS.items() if f"finish:{material}" in tokens]:
         print(f"materials: {', '.join(materials)}")
 
@@ -59,6 +60,7 @@ def _describe_category(category: Category, tokens: Collection[str]) -> str:
         parts.append(f"{category.counted_words[1]}: {', '.join(map(str, counts))}")
     if f"{category.name}:option" in tokens:
         parts.append(f"with or without {category.option_words[0]}")
+    parts.append(f"usually {category.height_m:g} m high")
     if materials := [name for name in category.materials if f"finish:{name}" in tokens]:
         parts.append(f"materials: {', '.join(materials)}")
     return "; ".join(parts)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.mesh.checks import MeshReport
     from dreamfusion3d.mesh.quality import MeshQuality
     from dreamfusion3d.pipelines.workspace import RunIdentity
+    from dreamfusion3d.priors.protocol import ObjectHeight
 
 MIN_SILHOUETTE_IOU = 0.9  # between the mesh and the field
 MAX_CHAMFER = 0.005  # of the diagonal, from the unsimplified surface: half a voxel at resolution 128
@@ -39,6 +40,7 @@ class MeshOutputs:
     quality: MeshQuality  # in meters, before the UV split; of a user's mesh in its own unit
     silhouette_iou: float | None = None  # at the chosen isosurface level; None: the mesh is not extracted from a field
     mesh_report: MeshReport | None = None  # likewise
+    height: ObjectHeight | None = None  # of the exported asset; None: a user's mesh keeps its size
     corners_kept: bool | None = None  # whether a user's mesh kept its face corners; None: there is no user's mesh
 
 
@@ -60,6 +62,7 @@ class AssetRecord:
     files: dict[str, dict[str, Any]]  # by name: sha256, bytes
     mesh: dict[str, Any] = field(default_factory=dict)  # MeshQuality and MeshReport
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)  # by name: passed, figure
+    height: dict[str, Any] | None = None  # meters and source; None if a user's mesh keeps its size
     source: dict[str, str] | None = None  # the mesh or photos of the user
     edits: list[dict[str, Any]] | None = None  # prompts that were changed during the run
     name: str | None = None  # inside the files, if it is not the prompt's slug
@@ -165,6 +168,7 @@ def build_asset_record(
         # as it will be read back: lists, no tuples
         mesh=json.loads(json.dumps({**dataclasses.asdict(outputs.quality), **mesh_report})),
         checks=_checks(outputs, identity.config),
+        height=dataclasses.asdict(outputs.height) if outputs.height else None,
         source=dataclasses.asdict(identity.source) if identity.source else None,
         edits=[dataclasses.asdict(edit) for edit in identity.edits] or None,
         **optional,

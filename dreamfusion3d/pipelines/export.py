@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
 
+import numpy as np
+
 from dreamfusion3d.core.config import Config, FormatName, check_choice, override_config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.folders import check_free_space, translate_folder_errors
@@ -39,7 +41,7 @@ def export_run(
         out: Folder of the files; RUN/export by default.
         up: Upward axis, "y" or "z"; by default the one that readers of the format expect.
         units: "m", "cm" or "mm"; by default the unit that readers of the format expect.
-        height: Height in meters; the run's by default.
+        height: Height in meters; the run's by default, or that of a user's mesh.
         pivot: "base" or "center" of the bounding box.
         progress: Receives warnings; silent by default.
 
@@ -68,7 +70,9 @@ def export_run(
     if folder.resolve() == finished.workspace.folder.resolve():
         raise InputError(f"--out {folder} is the run's own folder, whose files asset.json records; choose another")
     check_free_space(folder)
-    placed = scale_to_height(load_textured_mesh(finished, progress), settings.height_m, pivot_choice)
+    mesh = load_textured_mesh(finished, progress)
+    own_height = max(float(np.ptp(mesh.vertices[:, 1])), 1e-9)  # a flat mesh stays as it is
+    placed = scale_to_height(mesh, settings.height_m or own_height, pivot_choice)
     # as in the run: files take the folder's name, their contents the asset's
     shipped = is_embedded_prior(finished.prior_sha256)
     extras = asset_extras(finished.prompt, finished.seed, finished.prior_name, shipped=shipped)

@@ -27,7 +27,7 @@ from dreamfusion3d.rendering.turntable import FRAME_FILL
 class RunScene:
     """The mesh of a run, and the transform of camera poses in files to its coordinates."""
 
-    mesh: TexturedMesh  # in scene units, or in meters if only the GLB is left
+    mesh: TexturedMesh  # in scene units, or as in the GLB if only that is left
     in_scene_units: bool
     transform: SceneTransform
     up: UpAxis  # of the pose files
@@ -57,10 +57,12 @@ def load_run_scene(run: FinishedRun, needs_file_poses: bool, progress: Progress)
                 f"damaged): use one of {', '.join(NAMED_PATHS)}, or reconstruct it again with --no-resume"
             )
         return RunScene(mesh, True, *recorded, True)
+    if run.height_m is None or not in_scene:  # a user's mesh is never scaled
+        return RunScene(mesh, in_scene, SceneTransform(1.0, (0.0, 0.0, 0.0)), "z", from_photos)
     low, high = mesh.vertices.min(0).astype(np.float64), mesh.vertices.max(0).astype(np.float64)
     # the inverse of `scale_to_height`
-    scale = max(high[1] - low[1], 1e-9) / run.height_m if in_scene else 1.0
-    offset = ((low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2) if in_scene else (0.0, 0.0, 0.0)
+    scale = max(high[1] - low[1], 1e-9) / run.height_m
+    offset = ((low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2)
     x, y, z = map(float, offset)
     return RunScene(mesh, in_scene, SceneTransform(float(scale), (x, y, z)), "z", from_photos)
 

@@ -71,12 +71,15 @@ def field_to_asset(field: Field, run: RunContext) -> MeshOutputs:
     with stages("texture"):
         textured_lods = _texture_lods(lods, smoothed, color_function, _material_function(field, run), run)
     with stages("export"):
-        placed = scale_to_height(textured_lods[0], settings.height_m)
-        written = export_files(placed, run) + _export_engine_files(textured_lods, mesh, run)
+        height = run.asset_height()
+        progress.log(f"height {height.meters:g} m ({height.source})")
+        placed = scale_to_height(textured_lods[0], height.meters)
+        written = export_files(placed, run) + _export_engine_files(textured_lods, mesh, height.meters, run)
     with stages("render"):
         written += render_thumbnail_and_turntable(textured_lods[0], run)
     report = mesh_report(mesh, placed, surface_mesh, mesh_silhouette_iou(mesh, surface.opacity))
-    return MeshOutputs(written, quality_in_meters(mesh_quality(mesh), placed), float(surface.silhouette_iou), report)
+    quality = quality_in_meters(mesh_quality(mesh), placed)
+    return MeshOutputs(written, quality, float(surface.silhouette_iou), report, height)
 
 
 def _reduce_faces(mesh: Mesh, settings: MeshConfig, progress: Progress) -> Mesh:
@@ -186,7 +189,7 @@ def export_files(placed: TexturedMesh, run: RunContext) -> list[Path]:
     return written
 
 
-def _export_engine_files(textured_lods: list[TexturedMesh], mesh: Mesh, run: RunContext) -> list[Path]:
+def _export_engine_files(textured_lods: list[TexturedMesh], mesh: Mesh, height_m: float, run: RunContext) -> list[Path]:
     """Write <slug>_lods.glb and <slug>_collision.glb if requested."""
     from dreamfusion3d.mesh.collision import convex_decomposition, convex_hull
     from dreamfusion3d.mesh.io.axes import scale_like
@@ -194,12 +197,12 @@ def _export_engine_files(textured_lods: list[TexturedMesh], mesh: Mesh, run: Run
 
     workspace, settings, name = run.workspace, run.config.mesh, run.name
     written: list[Path] = []
-    placed = [scale_like(level, textured_lods[0], settings.height_m) for level in textured_lods]
+    placed = [scale_like(level, textured_lods[0], height_m) for level in textured_lods]
     if settings.num_lods > 1:
         written += write_lods(placed, workspace.folder / f"{workspace.slug}_lods.glb", name)
     if settings.collision != "none":
         bodies = [convex_hull(mesh)] if settings.collision == "hull" else convex_decomposition(mesh)
-        bodies = [scale_like(body, textured_lods[0], settings.height_m) for body in bodies]
+        bodies = [scale_like(body, textured_lods[0], height_m) for body in bodies]
         path = workspace.folder / f"{workspace.slug}_collision.glb"
         written += write_collision(placed[0], bodies, path, name, settings.collision_names)
     return written

@@ -85,9 +85,13 @@ def _retexture_user_mesh(user_mesh: UserMesh, run: RunContext) -> MeshOutputs:
     from dreamfusion3d.mesh.unwrap import UVAtlas
     from dreamfusion3d.mesh.user_mesh import UVMesh, ensure_uvs, mesh_normalization
     from dreamfusion3d.pipelines.surface_extraction import as_numpy_function
+    from dreamfusion3d.priors.protocol import STATED_IN_PROMPT, prior_object_height
     from dreamfusion3d.training.texture import with_retexture_t_range
 
     stages, work, size, progress = (run.stages, run.work, run.config.mesh.texture_size, run.progress)
+    height = prior_object_height(run.prior, run.identity.prompt)
+    if height and height.source == STATED_IN_PROMPT:
+        progress.warn("--retexture keeps the size of the mesh: the height in the prompt has no effect")
     with stages("unwrap"):
         atlas = load_or_compute(work / "atlas.npz", UVMesh, lambda: ensure_uvs(user_mesh, size), progress)
         placement = mesh_normalization(user_mesh.vertices[np.unique(user_mesh.faces)])

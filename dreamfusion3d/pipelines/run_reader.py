@@ -42,7 +42,7 @@ class FinishedRun:
     asset_name: str  # inside the files: a slug
     prior_name: str
     prior_sha256: str
-    height_m: float
+    height_m: float | None  # None: the size of a user's mesh
     formats: tuple[str, ...]
     glb: Path  # may not exist
     glb_sha256: str | None  # as the run wrote it; None if it wrote no GLB
@@ -64,6 +64,7 @@ def read_run(folder: Path) -> FinishedRun:
     try:
         record = AssetRecord.from_dict(json.loads(workspace.record_path.read_text(encoding="utf-8")))
         mesh = record.config["mesh"]
+        height = record.height["meters"] if record.height else mesh["height_m"]
         return FinishedRun(
             workspace,
             record.prompt,
@@ -71,7 +72,7 @@ def read_run(folder: Path) -> FinishedRun:
             slugify(record.name or record.prompt),
             record.prior["name"],
             record.prior["sha256"],
-            float(mesh["height_m"]),
+            None if height is None else float(height),
             tuple(mesh["formats"]),
             workspace.folder / f"{slugify(record.slug)}.glb",  # by the record: the folder may have been renamed
             record.files.get(f"{record.slug}.glb", {}).get("sha256"),

@@ -146,6 +146,28 @@ class SolidPrior(Protocol):
         """Draw one object that the prompt may mean."""
 
 
+STATED_IN_PROMPT = "the prompt"  # source of a height
+
+
+@dataclass(frozen=True)
+class ObjectHeight:
+    """Height of an object and where it comes from: ``STATED_IN_PROMPT``, or e.g. "usual height of a mug"."""
+
+    meters: float
+    source: str
+
+
+@runtime_checkable
+class HeightPrior(Protocol):
+    """A prior that knows how high the objects of prompts are."""
+
+    def object_height(self, prompt: str) -> ObjectHeight | None:
+        """Return the height that the prompt states or its object usually has; None if neither is known.
+
+        Raises InputError if the stated height is implausible, as ``check_prompt`` does.
+        """
+
+
 @dataclass(frozen=True)
 class EncoderBlocks:
     """One call of ``Prior.encode`` as a chain of blocks, for any of its images.
@@ -208,6 +230,11 @@ class MemoryAdvisor(Protocol):
 def predicts_initial_volume(prior: Prior) -> TypeGuard[InitialVolumePrior]:
     """Return whether a field can start from the prior's volume; a prior that knows no cameras has none."""
     return isinstance(prior, InitialVolumePrior) and prior.camera_conditioned
+
+
+def prior_object_height(prior: Prior, prompt: str) -> ObjectHeight | None:
+    """Return the height of a prompt's object, or None if the prior does not know it."""
+    return prior.object_height(prompt) if isinstance(prior, HeightPrior) else None
 
 
 def prior_encoder_blocks(prior: Prior, render: Render, generator: torch.Generator) -> EncoderBlocks | None:

@@ -31,6 +31,8 @@ COLOR_WORDS = {c: c for c in COLORS} | _word_table(
 SIZE_WORDS = _word_table(
     tall="tall high slender", short="short low squat", wide="wide broad fat", small="small little tiny mini miniature"
 )
+# these change the height of an object but not its proportions, so they are no sizes of a spec
+LARGE_WORDS = _word_table(large="large big", huge="huge giant gigantic enormous")
 MATERIAL_WORDS = _word_table(
     striped="striped stripy stripes banded",
     spotted="spotted dotted spotty spots dots",

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 
 from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.category import HANDLE_WORDS, WOOD_COLOR, Category
+from dreamfusion3d.procedural.heights import TOY
 from dreamfusion3d.procedural.lexicon import (
     ATTRIBUTION_WORDS,
     COLOR_WORDS,
     COMPOUND_NOUNS,
     CONNECTIVES,
     COUNTED_WORDS,
+    LARGE_WORDS,
     MATERIAL_WORDS,
     NON_SIZE_FOLLOWERS,
     PHRASE_STARTERS,
@@ -30,11 +32,13 @@ from dreamfusion3d.procedural.lexicon import (
     parse_number,
 )
 from dreamfusion3d.procedural.materials import MATERIALS
+from dreamfusion3d.procedural.measures import extract_height
 from dreamfusion3d.procedural.objects import ObjectSpec
 
 # describes the image, not the object
 _BACKGROUND_PHRASE = re.compile(r"\b(on|against|with|over) (an? )?(\w+ ){0,3}(background|backdrop)\b")
 _PATTERN_NOUNS = ("stripes", "spots", "dots", "checks")
+_ADJECTIVES = (COLOR_WORDS, SIZE_WORDS, LARGE_WORDS, MATERIAL_WORDS, ("and", "polka"))
 _NEGATIONS = ("no", "without", "zero", "0")
 _COMPOUND_NOUN = re.compile(r"\b(" + "|".join(COMPOUND_NOUNS) + r")\b")
 _LESS_SUFFIX = re.compile(r"\b([a-z]+?)-?less\b")
@@ -47,6 +51,8 @@ class ParsedPrompt:
     spec: ObjectSpec | None
     unknown_words: list[str] = field(default_factory=list)  # words that had no effect
     notes: list[str] = field(default_factory=list)  # for the user: requests that cannot be met
+    height_m: float | None = None  # stated by the prompt, in meters; may be implausible
+    height_words: list[str] = field(default_factory=list)  # that change the usual height but not the spec
 
 
 @dataclass
@@ -58,39 +64,38 @@ class _Sentence:
     noun_index: int
     used: set[int]
     notes: list[str] = field(default_factory=list)
+    height_words: list[str] = field(default_factory=list)
 
 
 def parse_with_rules(prompt: str) -> ParsedPrompt:
-    words = split_words(prompt)
+    stated = extract_height(prompt)
+    words = _split_without_measures(stated.rest)
     nouns = [(i, k) for i, w in enumerate(words) if (k := lookup_category(w)) is not None]
     if not nouns:
-        return ParsedPrompt(None, [w for w in words if w not in STOP_WORDS])
+        return ParsedPrompt(None, [w for w in words if w not in STOP_WORDS], stated.notes, stated.meters)
     # the head noun is the last one before the first "with": "pine table" is a table
     connective_index = next((i for i, w in enumerate(words) if w in CONNECTIVES and i > nouns[0][0]), len(words))
     noun_index, category = [n for n in nouns if n[0] < connective_index][-1]
     # all nouns of the category are used: "a pine tree" is one object
-    s = _Sentence(words, category, noun_index, {i for i, k in nouns if k is category})
+    s = _Sentence(words, category, noun_index, {i for i, k in nouns if k is category}, stated.notes)
     count, option = _parse_count(s), _parse_option(s)
     material = _parse_material(s)
     color, second_color = _parse_colors(s, material)
     if category.second_part_is_handles and count == 0:
         second_color = "default"  # "no red handle" is no handle
-    size = "normal"
-    for i, w in enumerate(words):
-        if w in SIZE_WORDS and not NON_SIZE_FOLLOWERS.intersection(words[i + 1 : i + 2]):
-            size = SIZE_WORDS[w]
-            s.used.add(i)
+    size, style = _parse_size(s), lookup_style(words[noun_index])
     s.used |= {i for i, w in enumerate(words) if w in STOP_WORDS or matches_any_word(w, category.second_part_words)}
     unknown_words = list(dict.fromkeys(w for i, w in enumerate(words) if i not in s.used))
-    return ParsedPrompt(
-        ObjectSpec(category.name, color, second_color, count, size, material, option, lookup_style(words[noun_index])),
-        unknown_words,
-        s.notes,
-    )
+    spec = ObjectSpec(category.name, color, second_color, count, size, material, option, style)
+    return ParsedPrompt(spec, unknown_words, s.notes, stated.meters, s.height_words)
 
 
 def split_words(prompt: str) -> list[str]:
-    """Split into lower-case alphanumeric words, with compound nouns joined and "-less" expanded."""
+    """Split into lower-case alphanumeric words without measures, with compound nouns joined and "-less" expanded."""
+    return _split_without_measures(extract_height(prompt).rest)
+
+
+def _split_without_measures(prompt: str) -> list[str]:
     text = re.sub(r"['\u2019]s\b", "", unicodedata.normalize("NFKC", prompt).lower())
     text = _LESS_SUFFIX.sub(_expand_less_suffix, _BACKGROUND_PHRASE.sub("", text))
     text = " ".join(re.findall(r"[^\W_]+", text))
@@ -160,6 +165,24 @@ def _parse_option(s: _Sentence) -> bool:
     return present
 
 
+def _parse_size(s: _Sentence) -> str:
+    """Parse the size word of the spec, and collect the words that change nothing but the height."""
+    size = "normal"
+    for i, word in enumerate(s.words):
+        if NON_SIZE_FOLLOWERS.intersection(s.words[i + 1 : i + 2]):
+            continue
+        if word in SIZE_WORDS:
+            size = SIZE_WORDS[word]
+            s.used.add(i)
+        elif word in LARGE_WORDS and _other_noun_after(s, i) is None:
+            s.height_words.append(LARGE_WORDS[word])
+            s.used.add(i)
+        elif word == TOY:
+            s.height_words.append(TOY)
+    s.height_words = list(dict.fromkeys(s.height_words))
+    return size
+
+
 def _parse_material(s: _Sentence) -> str:
     for i, word in enumerate(s.words):
         material = MATERIAL_WORDS.get(word)
@@ -214,7 +237,7 @@ def _other_noun_after(s: _Sentence, i: int) -> str | None:
     if i < s.noun_index:
         return None
     for word in s.words[i + 1 : i + 4]:
-        if word in COLOR_WORDS or word in SIZE_WORDS or word in MATERIAL_WORDS or word in ("and", "polka"):
+        if any(word in words for words in _ADJECTIVES):
             continue
         ends_phrase = word in STOP_WORDS or word in PHRASE_STARTERS or parse_number(word) is not None
         return None if ends_phrase or lookup_category(word) is s.category else word

@@ -48,7 +48,9 @@ def test_text_to_mesh_writes_files_and_record(tmp_path: Path) -> None:
         "files",
         "mesh",
         "checks",
+        "height",
     ]
+    assert record["height"] == {"meters": 0.5, "source": "--height"}
     for name, entry in record["files"].items():
         path = asset.folder / name
         assert (files.file_sha256(path), path.stat().st_size) == (entry["sha256"], entry["bytes"])

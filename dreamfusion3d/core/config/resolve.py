@@ -104,7 +104,7 @@ def check_config(config: Config) -> None:
             if "low" not in field.metadata:
                 continue
             value, key = getattr(section_config, field.name), f"{section.name}.{field.name}"
-            for number in value if isinstance(value, tuple) else (value,):
+            for number in value if isinstance(value, tuple) else () if value is None else (value,):
                 if number < (low := field.metadata["low"]):
                     raise SettingError(key, f"is too small; the minimum is {low:,}", str(number))
                 if number > (high := field.metadata["high"]):

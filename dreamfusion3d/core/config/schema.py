@@ -178,7 +178,7 @@ class MeshConfig:
     num_lods: int = _bounded(1, 1, 8)  # levels of detail, including the mesh itself; each halves the faces
     collision: Literal["none", "hull", "parts"] = "none"
     collision_names: Literal["unreal", "godot"] = "unreal"
-    height_m: float = _bounded(1.0, 1e-4, 1e5)  # meters
+    height_m: float | None = _bounded(None, 1e-4, 1e5)  # meters; absent: by the prompt, else 1
     formats: tuple[FormatName, ...] = ("glb",)
     refine_steps: int = _bounded(0, 0, 1_000_000)  # SDS steps on the texture of the finished mesh
     retexture_steps: int = _bounded(300, 1, 1_000_000)  # SDS steps on the texture of a given mesh

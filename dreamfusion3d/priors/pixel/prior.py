@@ -35,7 +35,7 @@ from dreamfusion3d.priors.pixel.unet import (
     predict_image,
     render_scene_condition,
 )
-from dreamfusion3d.priors.protocol import TextEmbedding
+from dreamfusion3d.priors.protocol import STATED_IN_PROMPT, ObjectHeight, TextEmbedding
 from dreamfusion3d.priors.shapes.model import ShapeModel
 from dreamfusion3d.priors.shapes.solid import ObjectSolid
 from dreamfusion3d.priors.vocabulary import (
@@ -47,6 +47,8 @@ from dreamfusion3d.priors.vocabulary import (
 from dreamfusion3d.procedural.categories import CATEGORIES, format_category_names
 from dreamfusion3d.procedural.category import WOOD_COLOR
 from dreamfusion3d.procedural.dataset import TRAIN_IMAGE_SIZE
+from dreamfusion3d.procedural.heights import describe_usual_height, usual_height
+from dreamfusion3d.procedural.measures import check_stated_height
 from dreamfusion3d.procedural.surfaces import DEFAULT_SURFACE, Surface
 
 MAX_LISTED_WORDS = 40  # words outside the grammar that an error message lists
@@ -95,6 +97,7 @@ class PixelPrior:
     def check_prompt(self, prompt: str) -> list[str]:
         prompt_tokens = self._tokenize(prompt)
         parsed = prompt_tokens.parsed
+        check_stated_height(parsed.height_m)
         if not prompt_tokens.tokens:
             raise InputError(
                 f"the prior '{self.name}' knows no noun in {prompt!r}; it knows: {self._describe_vocabulary()}. "
@@ -134,6 +137,17 @@ class PixelPrior:
         shape = spec and self.shapes.sample(spec, generator=generator)
         assert spec and shape
         return ObjectSolid(shape, spec)
+
+    def object_height(self, prompt: str) -> ObjectHeight | None:
+        prompt_tokens = self._tokenize(prompt)
+        parsed = prompt_tokens.parsed
+        check_stated_height(parsed.height_m)
+        if parsed.height_m is not None:
+            return ObjectHeight(parsed.height_m, STATED_IN_PROMPT)
+        if parsed.spec is None or parsed.spec.tokens()[0] not in prompt_tokens.tokens:
+            return None
+        words = parsed.height_words
+        return ObjectHeight(usual_height(parsed.spec, words), describe_usual_height(parsed.spec, words))
 
     def encode_text(self, prompts: list[str]) -> TextEmbedding:
         read = [self._tokenize(prompt) if prompt else None for prompt in prompts]

@@ -11,6 +11,7 @@ from dreamfusion3d.priors.pixel.text_encoder import SpecPrediction, SpecPredicto
 from dreamfusion3d.procedural.captions import generate_caption
 from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.lexicon import COLOR_WORDS, MATERIAL_WORDS, SIZE_WORDS
+from dreamfusion3d.procedural.measures import extract_height
 from dreamfusion3d.procedural.objects import ObjectSpec, default_spec
 from dreamfusion3d.procedural.prompt_rules import ParsedPrompt, parse_with_rules, split_words
 from dreamfusion3d.procedural.spelling import correct_spelling
@@ -24,6 +25,12 @@ def parse_prompt(prompt: str, text_encoder: SpecPredictor | None) -> ParsedPromp
 
     A note names every change.
     """
+    stated = extract_height(prompt)
+    parsed = _parse_without_measures(stated.rest, text_encoder)
+    return dataclasses.replace(parsed, notes=[*stated.notes, *parsed.notes], height_m=stated.meters)
+
+
+def _parse_without_measures(prompt: str, text_encoder: SpecPredictor | None) -> ParsedPrompt:
     parsed = parse_with_rules(prompt)
     if parsed.spec is not None and not parsed.unknown_words:
         return parsed
@@ -54,7 +61,7 @@ def _correct_spelling(prompt: str, parsed: ParsedPrompt, prediction: SpecPredict
         return None
     final = _parse_with_replacements(prompt, accepted)
     notes = [f"read {correction!r} for {word!r}" for word, correction in accepted.items()]
-    return ParsedPrompt(final.spec, final.unknown_words, [*final.notes, *notes]) if final.spec else None
+    return dataclasses.replace(final, notes=[*final.notes, *notes]) if final.spec else None
 
 
 def _parse_with_replacements(prompt: str, replacements: dict[str, str]) -> ParsedPrompt:
@@ -100,7 +107,7 @@ def _apply_prediction(prompt: str, parsed: ParsedPrompt, prediction: SpecPredict
         return parsed
     sentence = generate_caption(spec, generator=torch.Generator().manual_seed(0), plain=True)
     unknown = [w for w in base.unknown_words if w not in respelled]
-    return ParsedPrompt(spec, unknown, [*base.notes, f"read as: {sentence}"])
+    return dataclasses.replace(base, spec=spec, unknown_words=unknown, notes=[*base.notes, f"read as: {sentence}"])
 
 
 def _slot_words(spec: ObjectSpec) -> dict[str, set[str]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dreamfusion3d.priors.pixel.prompt_parser import parse_prompt
 from dreamfusion3d.priors.pixel.text_encoder import SpecPredictor
 from dreamfusion3d.priors.vocabulary import CATEGORY_PREFIX, WORD_PREFIX
-from dreamfusion3d.procedural.lexicon import STOP_WORDS
+from dreamfusion3d.procedural.lexicon import LARGE_WORDS, STOP_WORDS
 from dreamfusion3d.procedural.prompt_rules import ParsedPrompt, parse_with_rules, split_words
 
 
@@ -32,7 +32,8 @@ def tokenize_caption(caption: str) -> list[str]:
     """
     parsed = parse_with_rules(caption)
     spec_tokens = parsed.spec.tokens() if parsed.spec else []
-    return [*spec_tokens, *(WORD_PREFIX + word for word in parsed.unknown_words if word.isalpha())]
+    words = _with_large_words(caption, parsed.unknown_words)
+    return [*spec_tokens, *(WORD_PREFIX + word for word in words if word.isalpha())]
 
 
 def tokenize_prompt(prompt: str, vocabulary: Collection[str], text_encoder: SpecPredictor | None) -> PromptTokens:
@@ -41,13 +42,19 @@ def tokenize_prompt(prompt: str, vocabulary: Collection[str], text_encoder: Spec
     If the prior knows a word outside the grammar, the rules alone parse the prompt; otherwise ``parse_prompt`` does.
     """
     parsed = parse_with_rules(prompt)
-    known_words = [w for w in _remaining_words(prompt, parsed, vocabulary) if WORD_PREFIX + w in vocabulary]
+    words = _with_large_words(prompt, _remaining_words(prompt, parsed, vocabulary))
+    known_words = [w for w in words if WORD_PREFIX + w in vocabulary]
     if not known_words:
         parsed = parse_prompt(prompt, text_encoder)
     remaining = _remaining_words(prompt, parsed, vocabulary)
     spec_tokens = parsed.spec.tokens() if _in_vocabulary(parsed, vocabulary) and parsed.spec else []
     tokens = [*spec_tokens, *(WORD_PREFIX + w for w in known_words)]
     return PromptTokens(parsed, tokens, [w for w in remaining if w not in known_words])
+
+
+def _with_large_words(sentence: str, words: list[str]) -> list[str]:
+    """Append words such as "large", which no spec token stands for, although the parser knows them."""
+    return list(dict.fromkeys([*words, *(w for w in split_words(sentence) if w in LARGE_WORDS)]))
 
 
 def _in_vocabulary(parsed: ParsedPrompt, vocabulary: Collection[str]) -> bool:

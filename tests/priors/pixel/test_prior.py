@@ -20,7 +20,7 @@ from dreamfusion3d.priors.pixel.conditioner import Conditioner, camera_features,
 from dreamfusion3d.priors.pixel.prior import WEIGHT_FILES, PixelPrior
 from dreamfusion3d.priors.pixel.scene_volume import PALETTE_SIZE
 from dreamfusion3d.priors.pixel.unet import build_unet
-from dreamfusion3d.priors.protocol import Prior, TextEmbedding
+from dreamfusion3d.priors.protocol import ObjectHeight, Prior, TextEmbedding
 from dreamfusion3d.priors.sampling import initial_noise, sample_ddim, write_image_grid
 from dreamfusion3d.priors.vocabulary import EMBEDDED, embedded_folder, load_vocabulary, vocabulary_categories
 from dreamfusion3d.procedural.objects import ObjectSpec
@@ -189,6 +189,22 @@ def test_check_prompt(prior):
     assert "not 2" in prior.check_prompt("a chair with two handles")[0]
     with pytest.raises(InputError, match="hamburger.*it knows: airplane"):
         prior.check_prompt("a hamburger")
+
+
+def test_object_height(prior, tmp_path):
+    assert prior.object_height("a red mug") == ObjectHeight(0.1, "usual height of a mug")
+    assert prior.object_height("a tiny cup").source == "usual height of a small mug"
+    for prompt in ("a 30 cm mug", "a mug, thirty centimeters tall"):
+        assert prior.object_height(prompt) == ObjectHeight(0.3, "the prompt")
+        assert prior.check_prompt(prompt) == []
+        text = prior.encode_text([prompt, "a mug", "a huge mug"]).embedding
+        assert torch.equal(text[0], text[1]) and torch.equal(text[1], text[2]), "the networks see no height"
+    for refuse in (prior.object_height, prior.check_prompt):
+        with pytest.raises(InputError, match="the prompt says 10000 m, but .* between 1 mm and 1 km"):
+            refuse("a 10 km mug")
+    assert "ignoring '3 cm'" in prior.check_prompt("a mug with a 3 cm handle")[0]
+    narrow = tiny_folder(tmp_path / "narrow", vocabulary=ObjectSpec("mug", count=1).tokens())
+    assert PixelPrior(narrow, "narrow", mixed_precision=False).object_height("a chair") is None
 
 
 def test_conditioner_round_trip_and_camera_periodicity(tmp_path):
