@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
@@ -169,3 +171,10 @@ def test_the_networks_see_no_heights() -> None:
     assert tokenize_prompt("a big vase", vocabulary, None).tokens == vocabulary
     known = tokenize_prompt("a big vase", tokenize_caption("a vase"), None)
     assert (known.tokens, known.ignored_words) == (tokenize_caption("a vase"), [])
+
+
+def test_the_documented_factors_are_those_of_the_words() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z, ]+) \| ([\d.]+) \|$", text.split("### Size")[1].split("###")[0], re.MULTILINE)
+    listed = {word: float(factor) for words, factor in rows for word in words.split(", ")}
+    assert listed == {word: HEIGHT_FACTORS[size] for word, size in (SIZE_WORDS | LARGE_WORDS).items()}
