@@ -76,7 +76,7 @@ def extract_height(prompt: str) -> StatedHeight:
     Amounts are decimals, fractions or words, units metric or imperial: "a 20 cm vase", "a vase, 20 cm tall", "a vase
     with a height of 20 cm". Widths and measures of parts have no effect and are noted.
     """
-    spaced = "".join(f" {c}" if unicodedata.category(c) == "No" else c for c in prompt)  # 2\u00bd is 2 1/2
+    spaced = "".join(f" {c}" if unicodedata.category(c) == "No" else c for c in prompt)  # "2½" becomes "2 1/2"
     text = " ".join(unicodedata.normalize("NFKC", spaced).lower().split())
     if not _HAS_UNIT.search(text):
         return StatedHeight(prompt, None, [])
