@@ -86,6 +86,11 @@ class InitialVolume:
 class SolidField(Field, Protocol):
     """A field with a sharp surface: the zero level of a signed distance."""
 
+    @property
+    def instance(self) -> dict[str, Any]:
+        """Return what tells the object from others of its prompt, as plain values for asset.json."""
+        ...
+
     def distance(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Return the signed distance, negative inside, in scene units; exact to first order near the surface."""
         ...

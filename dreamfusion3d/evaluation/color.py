@@ -21,7 +21,7 @@ from dreamfusion3d.evaluation.subject import EvalSubject
 from dreamfusion3d.evaluation.voxels import normalize_mesh
 from dreamfusion3d.mesh.bake import interpolate_barycentric
 from dreamfusion3d.mesh.geometry import face_areas
-from dreamfusion3d.procedural.categories import Color
+from dreamfusion3d.procedural.category import Color
 from dreamfusion3d.procedural.materials import MATERIALS
 from dreamfusion3d.procedural.objects import COLORS, ObjectBatch, ObjectSpec
 

@@ -17,7 +17,7 @@ from dreamfusion3d.evaluation.likeness import LikenessResult, evaluate_likeness
 from dreamfusion3d.evaluation.retrieval import prompt_ranks, r_precision, similarity_matrix
 from dreamfusion3d.evaluation.subject import EvalSubject, ground_truth_subject
 from dreamfusion3d.evaluation.surface import SurfaceResult, evaluate_surface
-from dreamfusion3d.evaluation.true_object import nearest_true_object
+from dreamfusion3d.evaluation.true_object import find_true_object
 from dreamfusion3d.evaluation.variety import VarietyResult
 from dreamfusion3d.evaluation.voxels import normalize_mesh
 from dreamfusion3d.priors.image_text.prompt_spec import prompt_to_spec
@@ -96,7 +96,7 @@ def _evaluate_subject(subject: EvalSubject, spec: ObjectSpec | None, rank: int, 
     result = EvalResult(subject, spec, geometry, colors, consistency, rank, textureless_rank)
     if not subject.has_surface:
         return result
-    true_object = nearest_true_object(subject, spec)
+    true_object = find_true_object(subject, spec)
     return dataclasses.replace(
         result, surface=evaluate_surface(subject, true_object), likeness=evaluate_likeness(subject, true_object)
     )
@@ -117,7 +117,7 @@ def mislabeled_subjects(subjects: Sequence[EvalSubject]) -> list[EvalSubject]:
         candidates = ((i + 1 + k) % len(subjects) for k in range(len(subjects)))
         other = next((j for j in candidates if categories[j] != categories[i]), None)
         if other is not None:
-            out.append(dataclasses.replace(subject, prompt=subjects[other].prompt))
+            out.append(dataclasses.replace(subject, prompt=subjects[other].prompt, instance=None))
     return out
 
 

@@ -38,6 +38,7 @@ class EvalSubject:
     topology: dict[str, Any]  # components, watertight, genus
     folder: Path | None = None
     seed: int | None = None
+    instance: dict[str, Any] | None = None  # of its true object, if the prior said it
 
     @cached_property
     def surface(self) -> Mesh:
@@ -80,7 +81,9 @@ def load_subject(folder: Path) -> EvalSubject:
         record = json.loads((folder / "asset.json").read_text(encoding="utf-8"))
         mesh = read_glb(folder / f"{record['slug']}.glb", maps=False)  # scores compare matte surfaces
         topology = {k: record["mesh"][k] for k in ("components", "watertight", "genus")}
-        return EvalSubject(str(record["prompt"]), normalize_mesh(mesh), topology, folder, record.get("seed"))
+        return EvalSubject(
+            str(record["prompt"]), normalize_mesh(mesh), topology, folder, record.get("seed"), record.get("instance")
+        )
     except (OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
         raise InputError(f"{folder} is not a finished asset with a GLB ({error}); add glb to mesh.formats") from None
 

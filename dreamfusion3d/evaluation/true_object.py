@@ -16,7 +16,7 @@ from dreamfusion3d.evaluation.voxels import normalize_mesh, voxel_iou
 from dreamfusion3d.mesh.bake import interpolate_barycentric
 from dreamfusion3d.mesh.bvh import BVH, build_bvh
 from dreamfusion3d.mesh.checks import chamfer_distance
-from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, sample_objects_for_spec
+from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, object_from_instance, sample_objects_for_spec
 from dreamfusion3d.procedural.renderer import sdf_normals
 
 INSTANCE_SEED = 2_000_003
@@ -66,6 +66,14 @@ class TrueObject:
 
     def _own_points(self, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return interpolate_barycentric(self.own_mesh.vertices, self.own_mesh.faces[face], weights)
+
+
+def find_true_object(subject: EvalSubject, spec: ObjectSpec) -> TrueObject:
+    """Return the object that the prior drew, or else the nearest instance. The asset must have a surface."""
+    if subject.instance is None:
+        return nearest_true_object(subject, spec)
+    objects = object_from_instance(_shape_of(spec), subject.instance)
+    return TrueObject(spec, objects, ground_truth_mesh(objects, 0, MESH_RESOLUTION))
 
 
 def nearest_true_object(subject: EvalSubject, spec: ObjectSpec) -> TrueObject:

@@ -68,6 +68,7 @@ class AssetRecord:
     name: str | None = None  # inside the files, if it is not the prompt's slug
     memory: dict[str, Any] | None = None  # step plans, by stage
     reconstruction: dict[str, Any] | None = None  # scene transform and metrics of photos
+    instance: dict[str, Any] | None = None  # what the seed drew, if the prior can say it
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AssetRecord:
@@ -153,7 +154,7 @@ def build_asset_record(
     outputs: MeshOutputs,
     **optional: Any,
 ) -> AssetRecord:
-    """Build the record of a run; ``optional`` sets ``name``, ``memory`` and ``reconstruction``."""
+    """Build the record of a run; ``optional`` sets ``name``, ``memory``, ``reconstruction`` and ``instance``."""
     mesh_report = dataclasses.asdict(outputs.mesh_report) if outputs.mesh_report else {}
     return AssetRecord(
         prompt=identity.prompt,

@@ -100,7 +100,8 @@ def text_to_mesh(
                 with run.stages("init"):
                     field_init = _init_from_mesh(Path(init), init_mesh, run)
             if config.optim.steps == 0:
-                run.finish(field_to_asset(_sample_solid(run), run))
+                solid = _sample_solid(run)
+                run.finish(field_to_asset(solid, run), instance=solid.instance)
             else:
                 with run.stages("optimize"):
                     field = _optimize_field(run, field_init)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -224,6 +225,21 @@ def sample_objects(
     elif CATEGORIES[category].num_styles > 1:
         styles = torch.randint(CATEGORIES[category].num_styles, (num_objects,), generator=generator, device=device)
     return ObjectBatch(CATEGORIES[category], variation, counts, options, scale, styles)
+
+
+def instance_values(objects: ObjectBatch) -> dict[str, Any]:
+    """Return what a batch of one object adds to its spec, as plain values."""
+    return {"variation": objects.variation[0].tolist(), "style": objects.category.style_names[int(objects.style[0])]}
+
+
+def object_from_instance(spec: ObjectSpec, instance: Mapping[str, Any]) -> ObjectBatch:
+    """Invert `instance_values`. Raises KeyError, ValueError or TypeError if the values do not fit the spec."""
+    named = replace(spec, style=instance["style"])
+    objects = sample_objects_for_spec(named, 1, generator=torch.Generator())
+    variation = torch.tensor([instance["variation"]], dtype=torch.float32)
+    if variation.shape != objects.variation.shape:
+        raise ValueError(f"an instance has {NUM_VARIATIONS} numbers, not {variation.shape[1]}")
+    return replace(objects, variation=variation)
 
 
 def sample_objects_for_spec(spec: ObjectSpec, num_objects: int, *, generator: torch.Generator) -> ObjectBatch:

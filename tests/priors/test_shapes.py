@@ -9,7 +9,7 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.priors.shapes.model import ShapeModel, ShapeObject, load_network, save_network
 from dreamfusion3d.priors.shapes.network import ShapeNetwork, object_code, point_features
 from dreamfusion3d.priors.shapes.train import evaluate_network, new_network, sample_category, train_network
-from dreamfusion3d.procedural.objects import SIZES, default_spec, sample_objects
+from dreamfusion3d.procedural.objects import SIZES, default_spec, instance_values, object_from_instance, sample_objects
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -80,3 +80,12 @@ def test_size_words_scale_distances_as_they_scale_objects():
     wide, high = SIZES["tall"]
     by_hand = network(points / torch.tensor([wide, high, wide]), object_code(objects)) * wide
     torch.testing.assert_close(ShapeObject(network, objects).part_distances(points), by_hand)
+
+
+def test_an_instance_is_drawn_again_from_its_values():
+    objects = sample_objects("mug", 1, "normal", 1, generator=generator(5))
+    again = object_from_instance(default_spec("mug"), instance_values(objects))
+    torch.testing.assert_close(again.variation, objects.variation)
+    assert again.style == objects.style and again.count == 1
+    with pytest.raises(ValueError, match="6 numbers"):
+        object_from_instance(default_spec("mug"), {"variation": [0.0], "style": ""})

@@ -18,6 +18,7 @@ from torch import Tensor
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.files import file_sha256
+from dreamfusion3d.core.slug import hash_text
 from dreamfusion3d.core.types import InitialVolume, Render
 from dreamfusion3d.priors.cuda_graph import CudaGraphModule
 from dreamfusion3d.priors.images import render_to_rgba
@@ -224,7 +225,11 @@ class PixelPrior:
 def pixel_prior_sha256(folder: Path, *, text_encoder: bool = True) -> str:
     """Return the hash of all weights in a prior's folder, with or without its text encoder."""
     files = (*WEIGHT_FILES, f"{TEXT_ENCODER_FOLDER}/model.safetensors") if text_encoder else WEIGHT_FILES
-    return "-".join(file_sha256(folder / file)[:32] for file in files)
+    digests = [file_sha256(folder / file)[:32] for file in files]
+    shapes = sorted((folder / SHAPES_FOLDER).glob("[!.]*.safetensors"))
+    if shapes:
+        digests.append(hash_text(" ".join(file_sha256(path) for path in shapes), length=32))
+    return "-".join(digests)
 
 
 def is_embedded_prior(sha256: str) -> bool:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.files import atomic_write, file_sha256
+from dreamfusion3d.core.files import atomic_write
 from dreamfusion3d.priors.shapes.network import ShapeNetwork, object_code
 from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, sample_objects_for_spec
 
@@ -56,10 +56,6 @@ class ShapeModel:
         self.folder = folder
         self.categories = frozenset(path.stem for path in folder.glob("*.safetensors") if path.name[0] != ".")
         self._networks: dict[str, ShapeNetwork] = {}
-
-    def sha256(self, category: str) -> str:
-        """Return the digest of a category's network."""
-        return file_sha256(self.folder / f"{category}.safetensors")
 
     def sample(self, spec: ObjectSpec, *, generator: torch.Generator) -> ShapeObject | None:
         """Draw an instance of ``spec``, or return None if there is no network of its category."""

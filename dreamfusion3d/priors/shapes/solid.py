@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dreamfusion3d.priors.shapes.model import ShapeObject
 from dreamfusion3d.procedural.materials import MATERIALS, material_mask
-from dreamfusion3d.procedural.objects import ObjectSpec
+from dreamfusion3d.procedural.objects import ObjectSpec, instance_values
 from dreamfusion3d.procedural.renderer import MASKED_LAYER_OFFSET
 from dreamfusion3d.procedural.surfaces import Surface
 
@@ -23,6 +24,11 @@ class ObjectSolid:
 
     shape: ShapeObject
     spec: ObjectSpec
+
+    @property
+    def instance(self) -> dict[str, Any]:
+        """The numbers from which `object_from_instance` draws the same object."""
+        return instance_values(self.shape.instance)
 
     def distance(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Return the signed distance, negative inside, in scene units."""

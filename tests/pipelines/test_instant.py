@@ -1,0 +1,105 @@
+"""Quality instant: assets straight from the prior's shapes."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from dreamfusion3d.core.config import resolve_config
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.mesh.io.gltf import read_glb
+from dreamfusion3d.pipelines.surface_extraction import extract_solid_surface
+from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
+from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.shapes.model import ShapeModel, save_network
+from dreamfusion3d.priors.shapes.network import ShapeNetwork
+from dreamfusion3d.priors.shapes.train import new_network
+
+SMALL = ["mesh.grid_resolution=40", "mesh.max_faces=600", "mesh.texture_size=64", "mesh.texture_supersample=1"]
+
+
+class Box:
+    """A box with sharp edges, as an exact distance."""
+
+    half = torch.tensor([0.5, 0.3, 0.4])
+    instance = {}
+
+    def density(self, x):
+        return (-self.distance(x)).clamp(min=0)
+
+    def albedo(self, x):
+        return torch.full_like(x, 0.5)
+
+    def distance(self, x):
+        q = x.abs() - self.half
+        return q.clamp(min=0).norm(dim=1) + q.amax(1).clamp(max=0)
+
+
+def test_flat_faces_of_a_solid_are_flat_and_its_size_is_exact():
+    surface = extract_solid_surface(Box(), 96, torch.device("cpu"))
+    half = Box.half.numpy()
+    assert np.abs(surface.vertices).max(0) == pytest.approx(half, abs=1e-3)
+    inner = (np.abs(surface.vertices) < half - 0.03).sum(1) == 2  # on one face, away from its edges
+    off = np.abs(np.abs(surface.vertices) - half).min(1)
+    assert inner.sum() > 1000 and off[inner].max() < 1e-4
+
+
+class SphereNetwork(ShapeNetwork):
+    """In place of a trained network: part A is a sphere whose radius is the first number of the code, B a knob."""
+
+    def __init__(self):
+        super().__init__(code_size=9, num_parts=3)
+
+    def forward(self, points, code):
+        radius = 0.4 + 0.1 * code[:, :1]
+        knob = (points - torch.tensor([0.0, 0.45, 0.0])).norm(dim=1, keepdim=True) - 0.15
+        return torch.cat([points.norm(dim=1, keepdim=True) - radius, knob, torch.full_like(knob, 10.0)], 1)
+
+
+def test_seeds_are_objects_and_parts_have_their_colors_and_surfaces(tmp_path, monkeypatch):
+    prior = load_prior()
+    prior.shapes = ShapeModel(tmp_path)
+    prior.shapes.categories = frozenset({"apple"})
+    monkeypatch.setattr(prior.shapes, "_networks", {"apple": SphereNetwork()})
+    config = resolve_config("instant", sets=SMALL)
+    assets = [
+        text_to_mesh("a blue apple", out=tmp_path, seed=seed, config=config, prior=prior, folder=f"s{seed}")
+        for seed in (0, 1)
+    ]
+    variations = [asset.record.instance["variation"] for asset in assets]
+    assert variations[0] != variations[1]
+    for asset, variation in zip(assets, variations, strict=True):
+        mesh = read_glb(asset.main_file)
+        extent = mesh.vertices.max(0) - mesh.vertices.min(0)
+        radius = 0.4 + 0.1 * variation[0]
+        assert extent[0] / extent[1] == pytest.approx(2 * radius / (0.6 + radius), rel=0.03)
+        colors = mesh.texture.reshape(-1, 3) / 255.0
+        blue, brown = (np.abs(colors - c).max(1) < 0.02 for c in ([0.13, 0.27, 0.8], [0.4, 0.27, 0.14]))
+        assert blue.mean() > 0.5 and brown.any()
+    again = text_to_mesh("a blue apple", out=tmp_path / "again", seed=1, config=config, prior=prior)
+    assert again.main_file.read_bytes() == assets[1].main_file.read_bytes()
+
+
+def test_what_has_no_shape_is_one_line(tmp_path):
+    prior = load_prior()
+    prior.shapes = ShapeModel(tmp_path)
+    config = resolve_config("instant", sets=SMALL)
+    with pytest.raises(InputError, match="knows no shape for 'a mug'"):
+        text_to_mesh("a mug", out=tmp_path / "out", config=config, prior=prior)
+    with pytest.raises(InputError, match="needs an optimization"):
+        text_to_mesh("a mug", out=tmp_path / "out", config=config, prior=prior, init=tmp_path / "a.glb")
+    assert not (tmp_path / "out" / "a_mug" / "asset.json").exists()
+
+
+def test_shapes_are_part_of_the_priors_digest(tmp_path):
+    from dreamfusion3d.priors.pixel.prior import pixel_prior_sha256
+    from dreamfusion3d.priors.vocabulary import embedded_folder
+
+    folder = tmp_path / "prior"
+    shutil.copytree(embedded_folder(), folder, ignore=shutil.ignore_patterns("shapes"))
+    before = pixel_prior_sha256(folder)
+    save_network(new_network("apple", 0), folder / "shapes" / "apple.safetensors", {})
+    assert pixel_prior_sha256(folder) != before and pixel_prior_sha256(folder).startswith(before)
