@@ -123,6 +123,7 @@ class PixelPrior:
 
     def check_solid(self, prompt: str) -> list[str]:
         parsed = parse_prompt(prompt, self.text_encoder)
+        check_stated_height(parsed.height_m)
         if parsed.spec is None or parsed.spec.category not in self.shapes.categories:
             known = format_category_names(sorted(self.shapes.categories)) or "none"
             raise InputError(
@@ -145,7 +146,9 @@ class PixelPrior:
         check_stated_height(parsed.height_m)
         if parsed.height_m is not None:
             return ObjectHeight(parsed.height_m, STATED_IN_PROMPT)
-        if parsed.spec is None or parsed.spec.tokens()[0] not in prompt_tokens.tokens:
+        if parsed.spec is None:
+            return None
+        if parsed.spec.tokens()[0] not in prompt_tokens.tokens and parsed.spec.category not in self.shapes.categories:
             return None
         words = parsed.height_words
         return ObjectHeight(usual_height(parsed.spec, words), describe_usual_height(parsed.spec, words))
