@@ -102,7 +102,7 @@ def test_resolve_config_reads_every_setting_from_its_printed_value() -> None:
         (["optim.steps"], "KEY=VALUE"),
         (["optim.steps=many"], "whole number"),
         (["optim.steps=2.5"], "whole number"),
-        (["optim.steps=0"], "minimum is 1"),
+        (["optim.steps=-1"], "minimum is 0"),
         (["guidance.scale=nan"], "finite"),
         (["guidance.scale=1e9"], "maximum"),
         (["guidance.type=sdx"], "one of sds"),

@@ -29,8 +29,8 @@ for material in bpy.data.materials:
             source.pixels.foreach_get(pixels)
             gray = bpy.data.images.new(f"{material.name}_{name.lower()}", *source.size)
             gray.colorspace_settings.name = source.colorspace_settings.name
-            pixels = pixels.reshape(-1, 4)
-            pixels[:, :3] = pixels[:, channel, None]
+            texels = pixels.reshape(-1, 4)  # a view
+            texels[:, :3] = texels[:, channel, None]
             gray.pixels.foreach_set(pixels.ravel())
             gray.pack()
             node = tree.nodes.new("ShaderNodeTexImage")
