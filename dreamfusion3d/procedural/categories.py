@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dreamfusion3d.procedural.category import Category
-from dreamfusion3d.procedural.shapes import built, furniture, nature, tools, toys, vessels
+from dreamfusion3d.procedural.shapes import (
+    appliances,
+    built,
+    cookware,
+    food,
+    fruit,
+    furniture,
+    nature,
+    storage,
+    tableware,
+    tools,
+    toys,
+    vessels,
+)
 
-_GROUPS = (vessels, furniture, nature, toys, tools, built)
+_GROUPS = (vessels, furniture, nature, toys, tools, built, tableware, cookware, storage, appliances, fruit, food)
 CATEGORIES: dict[str, Category] = {category.name: category for group in _GROUPS for category in group.CATEGORIES}
 
 

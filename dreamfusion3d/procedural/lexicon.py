@@ -70,7 +70,19 @@ COMPOUND_NOUNS |= {noun: noun.split()[1] for noun in _DESCRIBED.split(", ")}
 _SPLIT = "book shelf, book case, light house, tea pot, tea cup, space ship, snow man"
 COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _SPLIT.split(", ")}
 COMPOUND_NOUNS |= {"flying saucer": "ufo", "rocket ship": "rocket", "sailing ship": "boat", "sail boat": "boat"}
-COMPOUND_NOUNS |= {"gift box": "gift", "wine glass": "goblet"}
+COMPOUND_NOUNS |= {"gift box": "gift"}
+# kitchen, food and drink
+_DESCRIBED = "cheese grater, soup ladle, chicken drumstick, t bone steak, ear of corn, pestle and mortar"
+COMPOUND_NOUNS |= {noun: noun.split()[-1] for noun in _DESCRIBED.split(", ")}
+_SPLIT = (
+    "wine glass, rolling pin, pepper mill, jerry can, hot dog, cup cake, fairy cake, water melon, coffee pot, corn cob"
+)
+COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _SPLIT.split(", ")}
+COMPOUND_NOUNS |= {"pepper grinder": "peppermill", "drinking glass": "tumbler", "water glass": "tumbler"}
+COMPOUND_NOUNS |= {"orange fruit": "tangerine", "orange fruit bowl": "orange bowl", "egg beater": "whisk"}
+COMPOUND_NOUNS |= {"gas can": "jerrycan", "petrol can": "jerrycan", "fuel can": "jerrycan", "moka pot": "percolator"}
+COMPOUND_NOUNS |= {"bell pepper": "capsicum", "sweet pepper": "capsicum", "chicken leg": "drumstick"}
+COMPOUND_NOUNS |= {"mortar and pestle": "mortar", "microwave oven": "microwave", "corn on the cob": "corn"}
 # noun of a style, as one word -> (category, name of the style)
 STYLE_NOUNS: dict[str, tuple[Category, str]] = {}
 for _category in CATEGORIES.values():
@@ -81,7 +93,10 @@ for _category in CATEGORIES.values():
                 COMPOUND_NOUNS[_noun] = _noun.replace(" ", "")
 COMPOUND_NOUNS = dict(sorted(COMPOUND_NOUNS.items(), key=lambda item: -len(item[0])))  # longer nouns first
 # words for part B that take no article
-PLURAL_PART_WORDS = set("bands legs cushions books straps leaves teeth stripes fins wheels wings battlements".split())
+PLURAL_PART_WORDS = set(
+    "bands legs cushions books straps leaves teeth stripes fins wheels wings battlements grips "
+    "burners knobs stems marks tips".split()
+)
 
 
 def random_chooser(generator: torch.Generator) -> Chooser:
@@ -115,7 +130,15 @@ def lookup_style(word: str) -> str:
 
 
 def _singular_forms(word: str) -> tuple[str, ...]:
-    return word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ves") + "f"
+    stem = word.removesuffix("ves")
+    return (
+        word,
+        word.removesuffix("s"),
+        word.removesuffix("es"),
+        stem + "f",
+        stem + "fe",
+        word.removesuffix("ies") + "y",
+    )
 
 
 def matches_any_word(word: str, words: tuple[str, ...] | set[str]) -> bool:

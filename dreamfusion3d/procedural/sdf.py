@@ -8,6 +8,7 @@ other arguments broadcast against them.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -51,8 +52,24 @@ def cylinder(
     x: Tensor, y: Tensor, z: Tensor, radius: TensorOrFloat, half_height: TensorOrFloat, rounding: float = 0.015
 ) -> Tensor:
     """Upright cylinder with rounded rims."""
-    qr, qy = length(x, z) - radius + rounding, y.abs() - half_height + rounding
-    return length(qr.clamp(min=0), qy.clamp(min=0)) + torch.maximum(qr, qy).clamp(max=0) - rounding
+    return extrude(length(x, z) - radius, y, half_height, rounding)
+
+
+def extrude(flat: Tensor, along: Tensor, half: TensorOrFloat, rounding: float = 0.015) -> Tensor:
+    """Prism of a flat outline, given by its signed distance, from -half to half of ``along``; with rounded rims."""
+    a, b = flat + rounding, along.abs() - half + rounding
+    return length(a.clamp(min=0), b.clamp(min=0)) + torch.maximum(a, b).clamp(max=0) - rounding
+
+
+def rectangle(x: Tensor, y: Tensor, hx: TensorOrFloat, hy: TensorOrFloat, corner: TensorOrFloat = 0.0) -> Tensor:
+    """Signed distance in the plane to a rectangle of half sizes hx, hy, with corners of radius ``corner``."""
+    a, b = x.abs() - hx + corner, y.abs() - hy + corner
+    return length(a.clamp(min=0), b.clamp(min=0)) + torch.maximum(a, b).clamp(max=0) - corner
+
+
+def elongate(x: Tensor, half: TensorOrFloat) -> Tensor:
+    """Coordinate of a solid that is cut at x = 0 and pulled apart by 2 ``half``, with a straight piece between."""
+    return torch.sign(x) * (x.abs() - half).clamp(min=0)
 
 
 def torus(x: Tensor, y: Tensor, z: Tensor, major: TensorOrFloat, minor: TensorOrFloat) -> Tensor:
@@ -80,24 +97,49 @@ def capsule(x: Tensor, y: Tensor, z: Tensor, start: Point, end: Point, r0: Tenso
     return length(px - along * dx, py - along * dy, pz - along * dz) - (r0 + (r1 - r0) * along)
 
 
-def lathe(x: Tensor, y: Tensor, z: Tensor, profile: Profile, rounding: float = 0.02) -> Tensor:
-    """Solid of revolution around Y: the exact distance to the polygon between profile and axis, minus ``rounding``."""
+def tube(x: Tensor, y: Tensor, z: Tensor, *stations: tuple[Point, TensorOrFloat]) -> Tensor:
+    """Capsules from station to station, each a point and the radius there."""
+    return union(*(capsule(x, y, z, a, b, r0, r1) for (a, r0), (b, r1) in zip(stations, stations[1:], strict=False)))
+
+
+def arc(x: Tensor, y: Tensor, z: Tensor, radius: TensorOrFloat, half_angle_deg: float, minor: TensorOrFloat) -> Tensor:
+    """Tube along an arc of a circle in the XY plane, up to ``half_angle_deg`` on both sides of +Y."""
+    c, n = math.cos(math.radians(half_angle_deg)), math.sin(math.radians(half_angle_deg))
+    side = x.abs()
+    end = length(side - n * radius, y - c * radius)
+    return length(torch.where(c * side > n * y, end, (length(x, y) - radius).abs()), z) - minor
+
+
+def lathe(x: Tensor, y: Tensor, z: Tensor, profile: Profile, rounding: float = 0.02, cuts: int = 1) -> Tensor:
+    """Solid of revolution around Y: the exact distance to the polygon between profile and axis, minus ``rounding``.
+
+    The corners of the profile are cut ``cuts`` times, which makes it smoother.
+    """
     r = length(x, z)
-    profile = _round_corners(profile)
+    for _ in range(cuts):
+        profile = _round_corners(profile)
     corners = [(torch.zeros_like(r), profile[0][1]), *profile, (torch.zeros_like(r), profile[-1][1])]
-    nearest = torch.full_like(r, 1e9)
-    inside = torch.zeros_like(r, dtype=torch.bool)
-    for (ar, ay), (br, by) in zip(corners, corners[1:], strict=False):
-        er, ey = br - ar, by - ay
-        wr, wy = r - ar, y - ay
-        t = ((wr * er + wy * ey) / (er * er + ey * ey + 1e-9)).clamp(0, 1)
-        nearest = torch.minimum(nearest, (wr - er * t) ** 2 + (wy - ey * t) ** 2)
-        # even-odd rule: does the ray towards larger r cross this edge?
+    return polygon(r, y, corners) - rounding
+
+
+def polygon(x: Tensor, y: Tensor, corners: Profile, *, closed: bool = False) -> Tensor:
+    """Exact signed distance in the plane to a polygon.
+
+    Unless ``closed``, the last corner is joined to the first by an edge that bounds nothing: solids end there at x = 0.
+    """
+    nearest = torch.full_like(x, 1e9)
+    inside = torch.zeros_like(x, dtype=torch.bool)
+    for (ax, ay), (bx, by) in zip(corners, [*corners[1:], *corners[: int(closed)]], strict=False):
+        ex, ey = bx - ax, by - ay
+        wx, wy = x - ax, y - ay
+        t = ((wx * ex + wy * ey) / (ex * ex + ey * ey + 1e-9)).clamp(0, 1)
+        nearest = torch.minimum(nearest, (wx - ex * t) ** 2 + (wy - ey * t) ** 2)
+        # even-odd rule: does the ray towards larger x cross this edge?
         spans = (torch.as_tensor(ay) > y) != (torch.as_tensor(by) > y)
-        crossing = ar + er * (y - ay) / torch.where(spans, torch.as_tensor(ey + 0 * y), torch.ones_like(y))
-        inside = inside ^ (spans & (r < crossing))
+        crossing = ax + ex * (y - ay) / torch.where(spans, torch.as_tensor(ey + 0 * y), torch.ones_like(y))
+        inside = inside ^ (spans & (x < crossing))
     distance = torch.sqrt(nearest + 1e-12)
-    return torch.where(inside, -distance, distance) - rounding
+    return torch.where(inside, -distance, distance)
 
 
 def _round_corners(profile: Profile) -> Profile:

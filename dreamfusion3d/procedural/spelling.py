@@ -20,8 +20,8 @@ from dreamfusion3d.procedural.lexicon import (
 
 # correct words that are one edit away from a word of the lexicon
 _OTHER_ENGLISH_WORDS = set(
-    "back bare bear bolt boot boots bread card care carp cart chess clover heat hill horse hose less ming "
-    "plate plates poles post posts rode seal shop spare sport sports stack steal stove straw threw tiles "
+    "back bare bear bolt boot boots card care carp cart chess clover heat hill horse hose less ming "
+    "poles post posts rode seal shop spare sport sports stack steal straw threw tiles "
     "while whole wine wish witch write".split()
 )
 MIN_WORD_LENGTH = 4  # shorter words are one edit away from too many others

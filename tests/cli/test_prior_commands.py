@@ -100,7 +100,7 @@ def test_train_prior_renders_trains_and_resumes(
     [
         (("sample", "a mug", "--prior", "{tmp}/nowhere"), "there is no prior folder"),
         (("sample", "a mug", "--prior", "{tmp}"), "not a pixel prior"),
-        (("sample", "a hamburger", "--prior", "{folder}"), "hamburger"),
+        (("sample", "a harmonica", "--prior", "{folder}"), "harmonica"),
         (("sample", "", "--prior", "{folder}"), "empty"),
         (("sample", "a mug", "--prior", "{folder}", "--views", "0"), "views"),
         (("sample", "a mug", "--prior", "{folder}", "--out", "{folder}/model_index.json/x.png"), "--out"),

@@ -37,7 +37,7 @@ def test_evaluate_subjects_upper_bound_and_chance():
 
 
 def test_upper_bound_subjects_skips_unknown_prompts():
-    assert [s.prompt for s in upper_bound_subjects(["a red mug", "a hamburger"])] == ["a red mug"]
+    assert [s.prompt for s in upper_bound_subjects(["a red mug", "a harmonica"])] == ["a red mug"]
 
 
 def test_evaluate_subjects_counts_paraphrases_as_one_prompt():

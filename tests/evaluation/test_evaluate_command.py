@@ -20,7 +20,7 @@ def mean_color_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_evaluate_input_errors_are_one_line(tmp_path, capsys):
     unknown = tmp_path / "unknown.txt"
-    unknown.write_text("  # a comment\na hamburger\n")
+    unknown.write_text("  # a comment\na harmonica\n")
     for arguments, words in (
         (("--prompts", unknown), "supports none"),
         (("--prompts", unknown, "--set", "mesh.formats=obj"), "GLB"),

@@ -81,7 +81,7 @@ def _confirms_correction(predicted: ObjectSpec | None, after: ObjectSpec, before
 def _apply_prediction(prompt: str, parsed: ParsedPrompt, prediction: SpecPrediction) -> ParsedPrompt:
     """Fill slots from a confident prediction where an unknown word resembles the predicted value.
 
-    "mushrum" may be a mushroom, but "hamburger" is no hammer.
+    "mushrum" may be a mushroom, but "harmonica" is no hammer.
     """
     if prediction.spec is None or prediction.confidence < MIN_CONFIDENCE:
         return parsed

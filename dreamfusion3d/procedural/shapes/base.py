@@ -67,14 +67,24 @@ def where_present(distance: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, distance, torch.full_like(distance, ABSENT_DISTANCE))
 
 
+def lid(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams, vessel: Tensor, radius: Tensor, top: Tensor) -> Tensor:
+    """An optional domed lid with a knob. The vessel is solid below it: a closed cavity has no visible surface."""
+    dome = sdf.subtract(sdf.ellipsoid(x, y - top, z, radius, 0.13, radius), y - top + 0.05)
+    knob = sdf.sphere(x, y - top - 0.15, z, 0.06)
+    return where_present(sdf.union(dome, knob, vessel), s.option > 0)
+
+
 def rotate_2d(u: Tensor, v: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
     """Coordinates in a frame rotated by ``degrees`` from u towards v."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return c * u + s * v, c * v - s * u
 
 
-def vessel_and_cavity(x: Tensor, y: Tensor, z: Tensor, profile: sdf.Profile, wall: float) -> tuple[Tensor, Tensor]:
+def vessel_and_cavity(
+    x: Tensor, y: Tensor, z: Tensor, profile: sdf.Profile, wall: float, cuts: int = 1
+) -> tuple[Tensor, Tensor]:
     """Outer solid of a vessel, and the cavity to subtract from it (open at the top)."""
     # the cavity extends past the rim, as wide as the mouth, so that the vessel is open
     mouth, top = profile[-1]
-    return sdf.lathe(x, y, z, profile), sdf.lathe(x, y, z, [*profile, (mouth, top + 0.5)]) + wall
+    cavity = sdf.lathe(x, y, z, [*profile, (mouth, top + 0.5)], cuts=cuts)
+    return sdf.lathe(x, y, z, profile, cuts=cuts), cavity + wall

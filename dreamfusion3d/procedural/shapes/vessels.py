@@ -18,7 +18,24 @@ from dreamfusion3d.procedural.category import (
     WOODEN,
     category,
 )
-from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, handles, vessel_and_cavity, where_present
+from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, handles, lid, styled, vessel_and_cavity
+from dreamfusion3d.procedural.shapes.containers import (
+    beer_bottle,
+    beer_stein,
+    bottle_vase,
+    cylinder_vase,
+    dog_bowl,
+    espresso_cup,
+    footed_bowl,
+    globe_vase,
+    hip_flask,
+    milk_bottle,
+    rice_bowl,
+    square_vase,
+    trumpet_vase,
+    water_bottle,
+    whisky_bottle,
+)
 
 
 def pitcher(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -47,17 +64,8 @@ def mug(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     profile = [(radius * (0.92 + 0.06 * s.variation[..., 2]), -half), (radius, half)]
     solid, cavity = vessel_and_cavity(x, y, z, profile, 0.055)
     handle = handles(x, y, z, s, (radius, 0.0), s.vary(3, 0.24, 0.11), s.vary(4, 0.26, 0.14), 0.055)
-    covered = sdf.union(sdf.subtract(solid, cavity), _lid(x, y, z, s, radius + 0.02, half))
+    covered = sdf.union(sdf.subtract(solid, cavity), lid(x, y, z, s, solid, radius + 0.02, half))
     return [covered, sdf.subtract(handle, cavity)]
-
-
-def _lid(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams, radius: Tensor, top: Tensor) -> Tensor:
-    """An optional domed lid with a knob, and a plug that fills the vessel below it."""
-    dome = sdf.subtract(sdf.ellipsoid(x, y - top, z, radius, 0.13, radius), y - top + 0.05)
-    knob = sdf.sphere(x, y - top - 0.15, z, 0.06)
-    # filled to the floor, because a closed cavity has no visible surface
-    plug = sdf.cylinder(x, y, z, radius - 0.05, top - 0.02)
-    return where_present(sdf.union(dome, knob, plug), s.option > 0)
 
 
 def vase(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -112,11 +120,11 @@ def teapot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     spout = sdf.capsule(x, y, z, (-0.28, -0.14, 0.0), (-0.6, s.vary(2, 0.2, 0.2), 0.0), 0.11, 0.05)
     handle = handles(x, y, z, s, (radius * 0.96, -0.04), s.vary(3, 0.23, 0.09), s.vary(4, 0.22, 0.11), 0.05)
     top = -0.06 + height
-    lid = sdf.union(
+    cover = sdf.union(
         sdf.ellipsoid(x, y - top + 0.04, z, 0.2, 0.1, 0.2), sdf.sphere(x, y - top - 0.1, z, s.vary(5, 0.07, 0.18))
     )
     solid = sdf.smooth_union(sdf.union(body, base), spout, 0.06)
-    return [sdf.union(solid, handle), lid]
+    return [sdf.union(solid, handle), cover]
 
 
 def barrel(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -143,7 +151,7 @@ def pot(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     profile = [(radius * 0.94, -half), (radius, -half * 0.5), (radius, half)]
     solid, cavity = vessel_and_cavity(x, y, z, profile, 0.055)
     loops = handles(x, y, z, s, (radius, half * 0.4), 0.15, s.vary(3, 0.11, 0.14), 0.045)
-    covered = sdf.union(sdf.subtract(solid, cavity), _lid(x, y, z, s, radius + 0.02, half))
+    covered = sdf.union(sdf.subtract(solid, cavity), lid(x, y, z, s, solid, radius + 0.02, half))
     return [covered, sdf.subtract(loops, cavity)]
 
 
@@ -162,14 +170,20 @@ def bucket(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 CATEGORIES = (
     category("pitcher", pitcher, "jug ewer", HANDLES, CLAY, counts=(1, 0, 2), materials=CERAMIC, relaxation=0.5,
         height=0.25, surfaces="ceramic ceramic"),
-    category("mug", mug, "cup teacup", HANDLES, CREAM, counts=(1, 0, 2), option="lid cover",
-        materials=f"{CERAMIC} wooden", height=0.1, surfaces="ceramic ceramic"),
-    category("vase", vase, "urn amphora", HANDLES, (0.55, 0.68, 0.72), counts=(0, 1, 2), materials=CERAMIC, height=0.3,
-        surfaces="ceramic ceramic"),
-    category("bowl", bowl, "dish basin", HANDLES, CREAM, counts=(0, 2), materials=f"{CERAMIC} wooden", height=0.08,
-        surfaces="ceramic ceramic"),
-    category("bottle", bottle, "flask", "cap stopper lid cork", (0.2, 0.42, 0.28), WOOD_COLOR,
-        materials="glass striped", height=0.3, surfaces="glass cork"),
+    category("mug", styled(mug, beer_stein, espresso_cup), "cup teacup", HANDLES, CREAM, counts=(1, 0, 2),
+        option="lid cover", materials=f"{CERAMIC} wooden", relaxation=0.6, height=0.1, surfaces="ceramic ceramic",
+        styles="coffee mug; beer stein, tankard; espresso cup, demitasse"),
+    category("vase", styled(vase, bottle_vase, trumpet_vase, cylinder_vase, globe_vase, square_vase), "urn amphora",
+        HANDLES, (0.55, 0.68, 0.72), counts=(0, 1, 2), materials=CERAMIC, height=0.3, surfaces="ceramic ceramic",
+        styles="baluster vase; bottle vase, bud vase; trumpet vase, flared vase; cylinder vase, straight vase; "
+        "globe vase, round vase; square vase"),
+    category("bowl", styled(bowl, footed_bowl, rice_bowl, dog_bowl), "dish basin", HANDLES, CREAM, counts=(0, 2),
+        materials=f"{CERAMIC} wooden", height=0.08, surfaces="ceramic ceramic",
+        styles="mixing bowl, salad bowl; footed bowl, pedestal bowl; rice bowl, noodle bowl; dog bowl, pet bowl"),
+    category("bottle", styled(bottle, beer_bottle, milk_bottle, water_bottle, whisky_bottle, hip_flask), "flask",
+        "cap stopper lid cork", (0.2, 0.42, 0.28), WOOD_COLOR, materials="glass striped", height=0.3,
+        surfaces="glass cork", styles="wine bottle; beer bottle; milk bottle; water bottle, plastic bottle; "
+        "whisky bottle, gin bottle; hip flask, pocket flask"),
     category("goblet", goblet, "chalice", "stem foot base", GOLD, materials="metal glass wooden", height=0.2,
         surfaces="gold gold"),
     category("teapot", teapot, "kettle", "lid cover", CREAM, counts=(1,), materials=CERAMIC, height=0.18,

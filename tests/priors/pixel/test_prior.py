@@ -187,8 +187,8 @@ def test_check_prompt(prior):
     (warning,) = prior.check_prompt("a steampunk mug")
     assert "steampunk" in warning
     assert "not 2" in prior.check_prompt("a chair with two handles")[0]
-    with pytest.raises(InputError, match="hamburger.*it knows: airplane"):
-        prior.check_prompt("a hamburger")
+    with pytest.raises(InputError, match="harmonica.*it knows: airplane"):
+        prior.check_prompt("a harmonica")
 
 
 def test_object_height(prior, tmp_path):

@@ -112,7 +112,7 @@ def test_parse_prompt_fills_only_slots_of_unknown_words():
         ("a low poly mug", ObjectSpec("mug", count=1)),
         ("a light blue mug", ObjectSpec("mug", "blue", count=1)),
         ("a cup of tea", ObjectSpec("mug", count=1)),
-        ("a wine bottle", ObjectSpec("bottle")),
+        ("a wine bottle", ObjectSpec("bottle", style="wine bottle")),
         ("a stool with a back", ObjectSpec("stool", count=3)),
         ("a red sports car", ObjectSpec("car", "red")),
         ("a witch hat", ObjectSpec("hat")),
@@ -134,7 +134,7 @@ def test_parse_prompt_of_typical_prompts(prompt, expected):
 @pytest.mark.parametrize(
     ("prompt", "predictor"),
     [
-        ("a hamburger", FixedPredictor(ObjectSpec("hammer"))),  # confident, but no word resembles a hammer
+        ("a harmonica", FixedPredictor(ObjectSpec("hammer"))),  # confident, but no word resembles a hammer
         ("a mushrum", FixedPredictor(ObjectSpec("mushroom"), confidence=0.3)),
         ("a mushrum", FixedPredictor(None)),
         ("a horse", FixedPredictor(None)),  # one letter from a house
