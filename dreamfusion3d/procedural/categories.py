@@ -7,20 +7,47 @@ from collections.abc import Sequence
 from dreamfusion3d.procedural.category import Category
 from dreamfusion3d.procedural.shapes import (
     appliances,
+    belongings,
     built,
+    cabinets,
     cookware,
     food,
     fruit,
     furniture,
+    household,
+    instruments,
+    media,
     nature,
+    playthings,
     storage,
     tableware,
     tools,
     toys,
     vessels,
+    wear,
 )
 
-_GROUPS = (vessels, furniture, nature, toys, tools, built, tableware, cookware, storage, appliances, fruit, food)
+_GROUPS = (
+    vessels,
+    furniture,
+    nature,
+    toys,
+    tools,
+    built,
+    appliances,
+    belongings,
+    cabinets,
+    cookware,
+    food,
+    fruit,
+    household,
+    instruments,
+    media,
+    playthings,
+    storage,
+    tableware,
+    wear,
+)
 CATEGORIES: dict[str, Category] = {category.name: category for group in _GROUPS for category in group.CATEGORIES}
 
 

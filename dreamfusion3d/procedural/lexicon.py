@@ -63,8 +63,8 @@ NOUN_CATEGORIES = {noun: category for category in CATEGORIES.values() for noun i
 # nouns of several words -> one word; a longer noun before its beginning
 COMPOUND_NOUNS = {"ice cream cone": "icecream", "ice cream": "icecream", "ice creams": "icecream"}
 _DESCRIBED = (  # by their last word
-    "treasure chest, traffic cone, top hat, rubber duck, castle tower, sailing boat, fir tree, pine tree, cooking pot, "
-    "hand bell, fruit bowl, christmas tree, table lamp, race car"
+    "traffic cone, top hat, rubber duck, castle tower, sailing boat, fir tree, pine tree, cooking pot, "
+    "hand bell, fruit bowl, christmas tree, race car"
 )
 COMPOUND_NOUNS |= {noun: noun.split()[1] for noun in _DESCRIBED.split(", ")}
 _SPLIT = "book shelf, book case, light house, tea pot, tea cup, space ship, snow man"
@@ -83,6 +83,24 @@ COMPOUND_NOUNS |= {"orange fruit": "tangerine", "orange fruit bowl": "orange bow
 COMPOUND_NOUNS |= {"gas can": "jerrycan", "petrol can": "jerrycan", "fuel can": "jerrycan", "moka pot": "percolator"}
 COMPOUND_NOUNS |= {"bell pepper": "capsicum", "sweet pepper": "capsicum", "chicken leg": "drumstick"}
 COMPOUND_NOUNS |= {"mortar and pestle": "mortar", "microwave oven": "microwave", "corn on the cob": "corn"}
+_HOME = (  # of the home, in one word
+    "night stand, teddy bear, doll house, play house, rocking horse, hobby horse, type writer, back pack, ruck sack, "
+    "hand bag, suit case, flat iron, trash can, dust bin, waste basket, eye glasses, house plant, flower pot, head set"
+COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _HOME.split(", ")}
+COMPOUND_NOUNS |= {"chest of drawers": "dresser", "bedside table": "nightstand", "cardboard box": "carton"}
+COMPOUND_NOUNS |= {
+    "steam iron": "flatiron",
+    "clothes iron": "flatiron",
+    "picture frame": "frame",
+    "photo frame": "frame",
+}
+COMPOUND_NOUNS |= {
+    "potted plant": "planter",
+    "waste bin": "trashcan",
+    "rubbish bin": "trashcan",
+    "trash bin": "trashcan",
+}
+COMPOUND_NOUNS |= {"spinning top": "spinner", "chess piece": "chessman"}
 # noun of a style, as one word -> (category, name of the style)
 STYLE_NOUNS: dict[str, tuple[Category, str]] = {}
 for _category in CATEGORIES.values():
@@ -96,6 +114,8 @@ COMPOUND_NOUNS = dict(sorted(COMPOUND_NOUNS.items(), key=lambda item: -len(item[
 PLURAL_PART_WORDS = set(
     "bands legs cushions books straps leaves teeth stripes fins wheels wings battlements grips "
     "burners knobs stems marks tips".split()
+    "knobs rungs candles blades keys pads valves pages pips rockers lenses bristles "
+    "bands legs cushions books straps leaves teeth stripes fins wheels wings battlements".split()
 )
 
 

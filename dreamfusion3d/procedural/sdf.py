@@ -118,26 +118,24 @@ def lathe(x: Tensor, y: Tensor, z: Tensor, profile: Profile, rounding: float = 0
     r = length(x, z)
     for _ in range(cuts):
         profile = _round_corners(profile)
-    corners = [(torch.zeros_like(r), profile[0][1]), *profile, (torch.zeros_like(r), profile[-1][1])]
-    return polygon(r, y, corners) - rounding
+    axis = torch.zeros_like(r)
+    return polygon(r, y, [(axis, profile[0][1]), *profile, (axis, profile[-1][1])], closed=False) - rounding
 
 
-def polygon(x: Tensor, y: Tensor, corners: Profile, *, closed: bool = False) -> Tensor:
-    """Exact signed distance in the plane to a polygon.
-
-    Unless ``closed``, the last corner is joined to the first by an edge that bounds nothing: solids end there at x = 0.
-    """
-    nearest = torch.full_like(x, 1e9)
-    inside = torch.zeros_like(x, dtype=torch.bool)
-    for (ax, ay), (bx, by) in zip(corners, [*corners[1:], *corners[: int(closed)]], strict=False):
-        ex, ey = bx - ax, by - ay
-        wx, wy = x - ax, y - ay
-        t = ((wx * ex + wy * ey) / (ex * ex + ey * ey + 1e-9)).clamp(0, 1)
-        nearest = torch.minimum(nearest, (wx - ex * t) ** 2 + (wy - ey * t) ** 2)
-        # even-odd rule: does the ray towards larger x cross this edge?
-        spans = (torch.as_tensor(ay) > y) != (torch.as_tensor(by) > y)
-        crossing = ax + ex * (y - ay) / torch.where(spans, torch.as_tensor(ey + 0 * y), torch.ones_like(y))
-        inside = inside ^ (spans & (x < crossing))
+def polygon(u: Tensor, v: Tensor, corners: Profile, *, closed: bool = True) -> Tensor:
+    """Exact signed distance in the plane; if not ``closed``, the last edge bounds the inside but has no distance."""
+    corners = [*corners, corners[0]] if closed else corners
+    nearest = torch.full_like(u, 1e9)
+    inside = torch.zeros_like(u, dtype=torch.bool)
+    for (au, av), (bu, bv) in zip(corners, corners[1:], strict=False):
+        eu, ev = bu - au, bv - av
+        wu, wv = u - au, v - av
+        t = ((wu * eu + wv * ev) / (eu * eu + ev * ev + 1e-9)).clamp(0, 1)
+        nearest = torch.minimum(nearest, (wu - eu * t) ** 2 + (wv - ev * t) ** 2)
+        # even-odd rule: does the ray towards larger u cross this edge?
+        spans = (torch.as_tensor(av) > v) != (torch.as_tensor(bv) > v)
+        crossing = au + eu * (v - av) / torch.where(spans, torch.as_tensor(ev + 0 * v), torch.ones_like(v))
+        inside = inside ^ (spans & (u < crossing))
     distance = torch.sqrt(nearest + 1e-12)
     return torch.where(inside, -distance, distance)
 
@@ -165,3 +163,8 @@ def smooth_union(a: Tensor, b: Tensor, radius: float) -> Tensor:
 def subtract(a: Tensor, b: Tensor) -> Tensor:
     """``a`` without ``b``."""
     return torch.maximum(a, -b)
+
+
+def smooth_intersection(a: Tensor, b: Tensor, radius: float) -> Tensor:
+    """Intersection with edges rounded by about ``radius``."""
+    return -smooth_union(-a, -b, radius)

@@ -20,9 +20,10 @@ from dreamfusion3d.procedural.lexicon import (
 
 # correct words that are one edit away from a word of the lexicon
 _OTHER_ENGLISH_WORDS = set(
-    "back bare bear bolt boot boots card care carp cart chess clover heat hill horse hose less ming "
-    "poles post posts rode seal shop spare sport sports stack steal straw threw tiles "
-    "while whole wine wish witch write".split()
+    "back bare bear bloom bolt boot boots brook card care carp cart chess cloak clover crane crave create dime "
+    "dive doom dressed flame glove gloves heat hill horse hose lather less ming planner planted plaster poles "
+    "post posts prone ratio ration rode seal shop show spare sport sports stack steal straw threw tiles while "
+    "whole wine wish witch write".split()
 )
 MIN_WORD_LENGTH = 4  # shorter words are one edit away from too many others
 _LEXICON_WORDS = {

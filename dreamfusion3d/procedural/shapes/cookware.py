@@ -61,7 +61,7 @@ def turner(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     at = 0.62 - high
     bent = z - 0.3 * (y - 0.2).clamp(min=0)
     outline: sdf.Profile = [(0.0, at - high - 0.08), (wide * 0.5, at - high - 0.08), (wide * 0.85, at - high)]
-    blade = sdf.polygon(x.abs(), y, [*outline, (wide, at + high), (0.0, at + high)])
+    blade = sdf.polygon(x.abs(), y, [*outline, (wide, at + high), (0.0, at + high)], closed=False)
     slot = x.abs() - 0.44 * wide * (x.abs() > 0.22 * wide)
     slots = sdf.rectangle(slot, y - at, 0.03, high * 0.7, 0.02)
     head = sdf.extrude(sdf.subtract(blade, slots), bent, 0.026, 0.008)

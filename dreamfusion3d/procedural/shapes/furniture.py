@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import GOLD, LEGS, PATTERNS, WHITE, WOOD_COLOR, WOODEN, category
-from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams
+from dreamfusion3d.procedural.shapes import rooms, seats
+from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, styled
 
 
 def table(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -121,22 +122,33 @@ def chest(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 # fmt: off
 CATEGORIES = (
-    category("table", table, "desk", "legs leg", WOOD_COLOR, counts=(4, 1), counted=LEGS,
-        materials=f"{WOODEN} stone glass", height=0.75, surfaces="wood wood"),
-    category("chair", chair, "", "seat cushion", WOOD_COLOR, materials=WOODEN, height=0.9, surfaces="wood wood"),
-    category("stool", stool, "", "seat cushion top", WOOD_COLOR, counts=(3, 4), counted=LEGS, materials=WOODEN,
-        height=0.5, surfaces="wood wood"),
-    category("bench", bench, "pew", "legs leg", WOOD_COLOR, genus=1, materials=f"{WOODEN} stone", height=0.8,
-        surfaces="wood wood"),
-    category("sofa", sofa, "couch settee", "cushions cushion", (0.5, 0.36, 0.3), materials=PATTERNS, height=0.85,
-        surfaces="fabric fabric"),
-    category("bed", bed, "cot", "blanket cover quilt", WOOD_COLOR, (0.35, 0.5, 0.72), WHITE, materials=WOODEN,
-        height=1.0, surfaces="wood fabric fabric"),
-    category("lamp", lamp, "lampshade", "base stand foot", (0.94, 0.88, 0.68), (0.45, 0.3, 0.18), materials=PATTERNS,
-        height=0.5, surfaces="fabric wood"),
+    category("table", styled(table, rooms.coffee_table, rooms.round_table, rooms.writing_desk), "desk", "legs leg",
+        WOOD_COLOR, counts=(4, 1), counted=LEGS, materials=f"{WOODEN} stone glass", height=0.75, surfaces="wood wood",
+        styles="dining table, kitchen table; coffee table, cocktail table; round table, bistro table; "
+        "writing desk, office desk"),
+    category("chair", styled(chair, seats.armchair, seats.rocking_chair, seats.office_chair, seats.folding_chair), "",
+        "seat cushion", WOOD_COLOR, materials=WOODEN, height=0.9, surfaces="wood fabric", genus=(0, 0, 7, 0, 4),
+        styles="dining chair, kitchen chair; armchair, easy chair; rocking chair, rocker; office chair, swivel chair; "
+        "folding chair, deck chair"),
+    category("stool", styled(stool, seats.bar_stool, seats.ottoman), "", "seat cushion top", WOOD_COLOR,
+        counts=(3, 4), counted=LEGS, materials=WOODEN, height=0.5, surfaces="wood wood", genus=(0, 2, 0),
+        styles="milking stool; bar stool, counter stool; ottoman, footstool"),
+    category("bench", styled(bench, seats.plank_bench, seats.garden_bench), "pew", "legs leg", WOOD_COLOR,
+        genus=(1, 0, 8), materials=f"{WOODEN} stone", height=0.8, surfaces="wood wood",
+        styles="park bench; plank bench, trestle bench; garden bench, patio bench"),
+    category("sofa", styled(sofa, seats.chesterfield, seats.corner_sofa, seats.chaise_longue), "couch settee",
+        "cushions cushion", (0.5, 0.36, 0.3), materials=PATTERNS, height=0.85, surfaces="fabric fabric",
+        styles="loveseat; chesterfield; corner sofa, sectional; chaise longue, chaise"),
+    category("bed", styled(bed, rooms.bunk_bed, rooms.canopy_bed), "cot", "blanket cover quilt", WOOD_COLOR,
+        (0.35, 0.5, 0.72), WHITE, materials=WOODEN, height=1.0, surfaces="wood fabric fabric", genus=(0, 3, 4),
+        styles="double bed; bunk bed; canopy bed, four poster bed"),
+    category("lamp", styled(lamp, rooms.floor_light, rooms.desk_light), "lampshade", "base stand foot",
+        (0.94, 0.88, 0.68), (0.45, 0.3, 0.18), materials=PATTERNS, height=0.5, surfaces="fabric wood",
+        styles="table lamp, bedside lamp; floor lamp, standing lamp; desk lamp, reading lamp"),
     category("bookshelf", bookshelf, "bookcase", "books book", WOOD_COLOR, (0.62, 0.2, 0.18), materials=WOODEN,
         height=1.8, surfaces="wood paper"),
-    category("chest", chest, "coffer strongbox", "straps strap lock bands", (0.5, 0.3, 0.15), GOLD, materials=WOODEN,
-        height=0.5, surfaces="wood gold"),
+    category("chest", styled(chest, rooms.steamer_trunk, rooms.toolbox), "coffer strongbox",
+        "straps strap lock bands", (0.5, 0.3, 0.15), GOLD, materials=WOODEN, height=0.5, surfaces="wood gold",
+        genus=(0, 0, 1), styles="treasure chest, pirate chest; steamer trunk, travel trunk; toolbox, tool chest"),
 )
 # fmt: on

@@ -47,7 +47,7 @@ def square_plate(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor
 def _cutlery_handle(x: Tensor, y: Tensor, z: Tensor, top: float, end: Tensor) -> Tensor:
     """A flat handle from ``top`` down to y = -0.62, half as wide as ``end`` at the neck."""
     outline = sdf.polygon(
-        x.abs(), y, [(0.0, -0.6), (end * 0.7, -0.6), (end, -0.5), (0.035, -0.05), (0.04, top), (0.0, top)]
+        x.abs(), y, [(0.0, -0.6), (end * 0.7, -0.6), (end, -0.5), (0.035, -0.05), (0.04, top), (0.0, top)], closed=False
     )
     return sdf.extrude(outline - 0.01, z, 0.035, 0.015)
 
@@ -86,7 +86,7 @@ def _fork(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams, root: Size, pitch: Te
         (wide, root + 0.03),
         (0.0, root + 0.03),
     ]
-    head = sdf.extrude(sdf.polygon(x.abs(), y, blade), bent, 0.032, 0.012)
+    head = sdf.extrude(sdf.polygon(x.abs(), y, blade, closed=False), bent, 0.032, 0.012)
     return [sdf.union(tines, head), _cutlery_handle(x, y, z, 0.05, s.vary(3, 0.075, 0.2))]
 
 
