@@ -86,6 +86,7 @@ COMPOUND_NOUNS |= {"mortar and pestle": "mortar", "microwave oven": "microwave",
 _HOME = (  # of the home, in one word
     "night stand, teddy bear, doll house, play house, rocking horse, hobby horse, type writer, back pack, ruck sack, "
     "hand bag, suit case, flat iron, trash can, dust bin, waste basket, eye glasses, house plant, flower pot, head set"
+)
 COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _HOME.split(", ")}
 COMPOUND_NOUNS |= {"chest of drawers": "dresser", "bedside table": "nightstand", "cardboard box": "carton"}
 COMPOUND_NOUNS |= {
@@ -113,9 +114,8 @@ COMPOUND_NOUNS = dict(sorted(COMPOUND_NOUNS.items(), key=lambda item: -len(item[
 # words for part B that take no article
 PLURAL_PART_WORDS = set(
     "bands legs cushions books straps leaves teeth stripes fins wheels wings battlements grips "
-    "burners knobs stems marks tips".split()
-    "knobs rungs candles blades keys pads valves pages pips rockers lenses bristles "
-    "bands legs cushions books straps leaves teeth stripes fins wheels wings battlements".split()
+    "burners knobs stems marks tips "
+    "knobs rungs candles blades keys pads valves pages pips rockers lenses bristles".split()
 )
 
 
