@@ -63,13 +63,12 @@ NOUN_CATEGORIES = {noun: category for category in CATEGORIES.values() for noun i
 # nouns of several words -> one word; a longer noun before its beginning
 COMPOUND_NOUNS = {"ice cream cone": "icecream", "ice cream": "icecream", "ice creams": "icecream"}
 _DESCRIBED = (  # by their last word
-    "traffic cone, top hat, rubber duck, castle tower, sailing boat, fir tree, pine tree, cooking pot, "
-    "hand bell, fruit bowl, christmas tree, race car"
+    "traffic cone, top hat, rubber duck, cooking pot, hand bell, fruit bowl, christmas tree"
 )
 COMPOUND_NOUNS |= {noun: noun.split()[1] for noun in _DESCRIBED.split(", ")}
 _SPLIT = "book shelf, book case, light house, tea pot, tea cup, space ship, snow man"
 COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _SPLIT.split(", ")}
-COMPOUND_NOUNS |= {"flying saucer": "ufo", "rocket ship": "rocket", "sailing ship": "boat", "sail boat": "boat"}
+COMPOUND_NOUNS |= {"flying saucer": "ufo", "rocket ship": "rocket", "sail boat": "sailboat"}
 COMPOUND_NOUNS |= {"gift box": "gift"}
 # kitchen, food and drink
 _DESCRIBED = "cheese grater, soup ladle, chicken drumstick, t bone steak, ear of corn, pestle and mortar"
@@ -102,6 +101,21 @@ COMPOUND_NOUNS |= {
     "trash bin": "trashcan",
 }
 COMPOUND_NOUNS |= {"spinning top": "spinner", "chess piece": "chessman"}
+# outdoors, vehicles, tools and arms
+_DESCRIBED_OUTDOORS = (
+    "fire hydrant, stone well, wishing well, wizard staff, magic staff, magic potion, magic scroll, "
+    "human skull, dog bone, army tank, triumphal arch, royal crown, field cannon"
+)
+COMPOUND_NOUNS |= {noun: noun.split()[1] for noun in _DESCRIBED_OUTDOORS.split(", ")}
+_SPLIT_OUTDOORS = "grave stone, tomb stone, wind mill, sign post, street lamp, lamp post, street light, mail box"
+COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _SPLIT_OUTDOORS.split(", ")}
+COMPOUND_NOUNS |= {"palm tree": "palm", "coconut palm": "palm", "tree stump": "stump", "berry bush": "bush"}
+COMPOUND_NOUNS |= {
+    "hot air balloon": "balloon",
+    "screw driver": "screwdriver",
+    "pick axe": "pickaxe",
+    "motor boat": "motorboat",
+}
 # noun of a style, as one word -> (category, name of the style)
 STYLE_NOUNS: dict[str, tuple[Category, str]] = {}
 for _category in CATEGORIES.values():

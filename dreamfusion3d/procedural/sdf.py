@@ -72,6 +72,19 @@ def elongate(x: Tensor, half: TensorOrFloat) -> Tensor:
     return torch.sign(x) * (x.abs() - half).clamp(min=0)
 
 
+def arch(u: Tensor, v: Tensor, half: TensorOrFloat, spring: TensorOrFloat) -> Tensor:
+    """Outline of a strip of width 2 ``half`` with a semicircle on top from height ``spring``; endless downwards."""
+    return torch.where(v > spring, length(u, v - spring), u.abs()) - half
+
+
+def sector(x: Tensor, z: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """Radial and tangential coordinates in the nearest of ``number`` equal sectors; one is centered at +X."""
+    step = 2 * torch.pi / number
+    angle = torch.round(torch.atan2(z, x) / step) * step
+    c, s = torch.cos(angle), torch.sin(angle)
+    return x * c + z * s, z * c - x * s
+
+
 def torus(x: Tensor, y: Tensor, z: Tensor, major: TensorOrFloat, minor: TensorOrFloat) -> Tensor:
     """Horizontal ring around the Y axis."""
     return length(length(x, z) - major, y) - minor

@@ -80,7 +80,7 @@ def test_generate_caption_is_varied_and_deterministic():
         ("a rocket with red fins and a blue body", "a blue rocket with red fins"),
         ("a small bottle", "a tiny flask"),
         ("a tall grey barrel", "high gray cask"),
-        ("a tree", "a pine tree"),
+        ("a fir tree", "a pine tree"),
         ("a tree with a brown trunk", "a brown trunk tree"),
         ("a snowman with a green hat", "a snowman wearing a green hat"),
         ("a donut", "two doughnuts"),

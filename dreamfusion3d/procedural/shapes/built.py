@@ -7,10 +7,20 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import DARK, GLASS, PATTERNS, RED, STEEL, STONE, WHITE, WOOD_COLOR, category
-from dreamfusion3d.procedural.shapes.base import ShapeParams, where_present
+from dreamfusion3d.procedural.shapes.base import ShapeParams, styled, where_present
+from dreamfusion3d.procedural.shapes.craft import airliner, biplane, booster_rocket, galleon, missile, sailboat
+from dreamfusion3d.procedural.shapes.dwellings import (
+    clock_tower,
+    hut,
+    log_cabin,
+    octagonal_lighthouse,
+    townhouse,
+    watchtower,
+)
+from dreamfusion3d.procedural.shapes.wheeled import pickup, race_car, van
 
 
-def rocket(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+def retro_rocket(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r = s.vary(0, 0.19, 0.14)
     profile = [(r * 0.7, -0.45), (r * 0.95, -0.2), (r, 0.05), (r * 0.88, 0.28)]
     body = sdf.lathe(x, y, z, profile)
@@ -26,7 +36,7 @@ def rocket(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [body, fins]
 
 
-def house(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+def gabled_house(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx, hz, hy = s.vary(0, 0.38, 0.13), s.vary(1, 0.42, 0.11), s.vary(2, 0.25, 0.14)
     low = -0.56
     eaves = low + 2 * hy
@@ -44,7 +54,7 @@ def house(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [sdf.union(walls, chimney), roof, sdf.union(door, windows, sides)]
 
 
-def tower(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+def castle_tower(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A round castle tower, wider at the top, with battlements and an optional pointed roof."""
     r, top = s.vary(0, 0.27, 0.07), s.vary(1, 0.3, 0.1)
     shaft = sdf.lathe(x, y, z, [(r * 1.2, -0.62), (r, -0.45), (r, top)], 0.01)
@@ -62,7 +72,7 @@ def tower(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [shaft, battlements, sdf.union(door, slits)]
 
 
-def lighthouse(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+def round_lighthouse(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     low, high, top = s.vary(0, 0.27, 0.13), s.vary(1, 0.17, 0.13), 0.22
     shaft = sdf.lathe(x, y, z, [(low, -0.6), (high, top)])
     rock = sdf.cylinder(x, y + 0.6, z, low + 0.1, 0.04)
@@ -87,7 +97,7 @@ def tent(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [cloth, ridge, mouth]
 
 
-def car(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+def sedan(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx, hz = s.vary(0, 0.28, 0.11), s.vary(1, 0.6, 0.07)
     body = sdf.box(x, y + 0.12, z, hx, 0.14, hz, 0.07)
     long = s.vary(2, 0.32, 0.18)
@@ -104,7 +114,7 @@ def car(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [sdf.union(body, cabin * 0.8), wheel, panes * 0.8]
 
 
-def boat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+def rowboat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A dinghy with its bow to the front, and an optional mast and sail."""
     hx, hz, deep = s.vary(0, 0.27, 0.13), s.vary(1, 0.58, 0.07), s.vary(2, 0.3, 0.14)
     rim = -0.24
@@ -124,7 +134,7 @@ def boat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [sdf.union(open_hull * 0.6, thwart), where_present(sail, rig), where_present(mast, rig)]
 
 
-def airplane(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+def jet(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r = s.vary(0, 0.125, 0.18)
     fuselage = sdf.ellipsoid(x, y, z, r, r, 0.64)
     span, chord = s.vary(1, 0.6, 0.09), s.vary(2, 0.13, 0.22)
@@ -151,23 +161,36 @@ def ufo(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 # fmt: off
 CATEGORIES = (
-    category("rocket", rocket, "spaceship", "fins fin nose", (0.9, 0.9, 0.92), (0.83, 0.16, 0.14),
+    category("rocket", styled(retro_rocket, booster_rocket, missile), "spaceship", "fins fin nose", (0.9, 0.9, 0.92),
+        (0.83, 0.16, 0.14), styles="retro rocket, toy rocket; booster rocket, launch vehicle; missile",
         materials="striped checkered metal", height=12.0, surfaces="paint paint"),
-    category("house", house, "cottage hut cabin", "roof", (0.9, 0.84, 0.7), (0.68, 0.26, 0.18), (0.35, 0.22, 0.14),
-        option="chimney", materials="wooden stone", height=6.0, surfaces="plaster tiles wood"),
-    category("tower", tower, "turret", "battlements top roof spire", STONE, None, (0.25, 0.18, 0.14),
-        option="roof spire", materials="stone", relaxation=0.6, height=15.0, surfaces="stone stone wood"),
-    category("lighthouse", lighthouse, "beacon", "gallery roof", WHITE, RED, (0.98, 0.85, 0.4),
-        materials="striped stone", height=25.0, surfaces="plaster paint glass"),
+    category("house", styled(gabled_house, log_cabin, hut, townhouse), "cottage", "roof", (0.9, 0.84, 0.7),
+        (0.68, 0.26, 0.18), (0.35, 0.22, 0.14), option="chimney", materials="wooden stone",
+        styles="gabled house, farmhouse; log cabin, cabin; hut, thatched hut; townhouse, terraced house", height=6.0,
+        surfaces="plaster tiles wood"),
+    category("tower", styled(castle_tower, clock_tower, watchtower), "turret", "battlements top roof spire", STONE,
+        None,
+        (0.25, 0.18, 0.14), option="roof spire", materials="stone wooden",
+        styles="castle tower, round tower; clock tower, bell tower; watchtower, lookout tower", relaxation=0.6,
+        height=15.0, surfaces="stone stone wood"),
+    category("lighthouse", styled(round_lighthouse, octagonal_lighthouse), "beacon", "gallery roof", WHITE, RED,
+        (0.98, 0.85, 0.4), styles="round lighthouse; octagonal lighthouse", materials="striped stone", height=25.0,
+        surfaces="plaster paint glass"),
     category("tent", tent, "marquee", "ridge pole", (0.3, 0.5, 0.34), WOOD_COLOR, (0.16, 0.17, 0.18),
         materials=PATTERNS, height=1.6, surfaces="fabric wood fabric"),
-    category("car", car, "automobile auto", "wheels wheel tyres tires", RED, DARK, GLASS,
+    category("car", styled(sedan, pickup, van, race_car), "automobile auto", "wheels wheel tyres tires", RED, DARK,
+        GLASS,
+        styles="sedan, saloon car; pickup truck, pickup; van, minivan; race car, racing car, sports car",
         materials="striped checkered", height=1.5, surfaces="paint rubber glass"),
-    category("boat", boat, "ship dinghy sailboat", "sail sails", WOOD_COLOR, WHITE, (0.45, 0.3, 0.16),
+    category("boat", styled(rowboat, sailboat, galleon), "ship dinghy", "sail sails", WOOD_COLOR, WHITE, (0.45, 0.3,
+        0.16),
+        styles="rowboat, rowing boat; sailboat, sailing boat, yacht; galleon, sailing ship, pirate ship",
         option="sail mast sails", option_default=True, materials="wooden striped", relaxation=0.6, height=3.0,
         surfaces="wood fabric wood"),
-    category("airplane", airplane, "plane aeroplane aircraft", "wings wing", (0.88, 0.9, 0.92), RED, GLASS,
-        materials="metal striped", height=4.0, surfaces="paint paint glass"),
+    category("airplane", styled(jet, airliner, biplane), "plane aeroplane aircraft", "wings wing", (0.88, 0.9, 0.92),
+        RED,
+        GLASS, styles="jet, jet plane; airliner, passenger plane; biplane", genus=(0, 0, 2), materials="metal striped",
+        height=4.0, surfaces="paint paint glass"),
     category("ufo", ufo, "", "dome cockpit", STEEL, GLASS, (0.98, 0.85, 0.3), materials="metal", height=3.0,
         surfaces="steel glass plastic"),
 )

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import CLAY, LEAF, category
-from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, rotate_2d, where_present
+from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, rotate_2d, styled, where_present
+from dreamfusion3d.procedural.shapes.woodland import oak, poplar
 
 
 def mushroom(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -31,7 +32,7 @@ def donut(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [icing, dough]
 
 
-def tree(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+def fir(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     wide = s.vary(0, 0.42, 0.13)
     leaves = torch.full_like(x, ABSENT_DISTANCE)
     for bottom, top, radius_scale in ((-0.3, 0.2, 1.0), (-0.02, 0.42, 0.78), (0.24, 0.64, 0.54)):
@@ -133,8 +134,9 @@ CATEGORIES = (
         materials="spotted", height=0.1, surfaces="plant plant"),
     category("donut", donut, "doughnut", "dough", (0.4, 0.24, 0.13), (0.85, 0.62, 0.34), genus=1, materials="spotted",
         height=0.04, surfaces="icing bread"),
-    category("tree", tree, "fir pine spruce", "trunk", (0.15, 0.48, 0.22), (0.45, 0.29, 0.15), height=4.0,
-        surfaces="leaves bark"),
+    category("tree", styled(fir, oak, poplar), "sapling", "trunk", (0.15, 0.48, 0.22), (0.45, 0.29, 0.15),
+        styles="fir tree, fir, pine tree, pine, spruce; oak tree, oak, broadleaf tree; poplar tree, poplar, cypress",
+        height=4.0, surfaces="leaves bark"),
     category("cactus", cactus, "saguaro", "pot planter", (0.28, 0.56, 0.28), CLAY, counts=(2, 1, 0),
         counted="arm arms branch branches", materials="striped", height=0.4, surfaces="plant terracotta"),
     category("apple", apple, "", "stem stalk", (0.78, 0.14, 0.14), (0.4, 0.27, 0.14), LEAF, height=0.08,

@@ -7,10 +7,12 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import CREAM, GOLD, PATTERNS, RED, STEEL, WHITE, WOOD_COLOR, category
-from dreamfusion3d.procedural.shapes.base import ShapeParams
+from dreamfusion3d.procedural.shapes.armory import cutlass, katana, kite_shield, round_shield
+from dreamfusion3d.procedural.shapes.base import ShapeParams, styled
+from dreamfusion3d.procedural.shapes.hardware import battle_axe, claw_hammer, hatchet, mallet, sledgehammer
 
 
-def hammer(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+def cross_peen_hammer(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     at = s.vary(0, 0.4, 0.14)
     handle = sdf.capsule(x, y, z, (0.0, -0.58, 0.0), (0.0, at, 0.0), 0.065, 0.055)
     half, thick = s.vary(1, 0.27, 0.18), s.vary(2, 0.11, 0.22)
@@ -23,7 +25,7 @@ def hammer(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [sdf.union(block, face, peen), handle]
 
 
-def axe(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+def felling_axe(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     handle = sdf.capsule(x, y, z, (0.0, -0.58, 0.0), (0.0, 0.56, 0.0), 0.06, 0.05)
     at, reach = s.vary(0, 0.34, 0.14), s.vary(1, 0.42, 0.14)
     # the blade flares and thins towards its curved edge
@@ -34,7 +36,7 @@ def axe(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [blade, handle]
 
 
-def sword(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+def longsword(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     wide = s.vary(0, 0.095, 0.22)
     diamond = 0.86 * (x.abs() + 1.6 * z.abs()) - wide * 0.86  # a rhombus across
     blade = torch.maximum(diamond, torch.maximum(-0.25 - y, 0.8 * (y - 0.63 + 1.6 * x.abs())))
@@ -44,7 +46,7 @@ def sword(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [blade, sdf.union(guard, grip, pommel)]
 
 
-def shield(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+def heater_shield(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A heater shield: straight sides above two arcs that meet in a point, convex to the front."""
     half = s.vary(0, 0.45, 0.13)
     drop = 0.72
@@ -134,13 +136,18 @@ def traffic_cone(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor
 
 # fmt: off
 CATEGORIES = (
-    category("hammer", hammer, "mallet", "shaft handle grip", STEEL, WOOD_COLOR, materials="metal stone", height=0.3,
-        surfaces="steel wood"),
-    category("axe", axe, "hatchet ax", "shaft handle grip", STEEL, WOOD_COLOR, materials="metal stone", height=0.6,
-        surfaces="steel wood"),
-    category("sword", sword, "blade", "hilt grip handle", (0.72, 0.75, 0.79), (0.5, 0.32, 0.14),
+    category("hammer", styled(cross_peen_hammer, claw_hammer, sledgehammer, mallet), "", "shaft handle grip", STEEL,
+        WOOD_COLOR, styles="cross peen hammer, blacksmith hammer; claw hammer; sledgehammer, war hammer; mallet",
+        materials="metal stone", height=0.3, surfaces="steel wood"),
+    category("axe", styled(felling_axe, battle_axe, hatchet), "ax", "shaft handle grip", STEEL, WOOD_COLOR,
+        styles="felling axe, woodcutter axe; battle axe, double axe; hatchet, hand axe", materials="metal stone",
+        height=0.6, surfaces="steel wood"),
+    category("sword", styled(longsword, cutlass, katana), "blade", "hilt grip handle", (0.72, 0.75, 0.79),
+        (0.5, 0.32, 0.14), styles="longsword, broadsword; cutlass, saber, sabre; katana, samurai sword",
         materials="metal wooden", height=1.0, surfaces="steel leather"),
-    category("shield", shield, "", "cross emblem boss", (0.2, 0.3, 0.65), GOLD,
+    category("shield", styled(heater_shield, round_shield, kite_shield), "", "cross emblem boss", (0.2, 0.3, 0.65),
+        GOLD,
+        styles="heater shield, knight shield; round shield, viking shield; kite shield",
         materials="striped checkered wooden metal", height=0.8, surfaces="paint gold"),
     category("key", key, "", "teeth bit", GOLD, genus=1, materials="metal", height=0.08, surfaces="gold gold"),
     category("anvil", anvil, "", "base foot", (0.3, 0.31, 0.34), materials="metal stone", height=0.3,

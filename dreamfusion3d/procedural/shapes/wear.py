@@ -239,7 +239,7 @@ CATEGORIES = (
         materials=PATTERNS, height=0.3, surfaces="leather leather gold", genus=1, relaxation=0.7),
     category("shoe", styled(sneaker, boot, high_heel), "footwear", "sole heel", (0.75, 0.2, 0.18), (0.25, 0.2, 0.17),
         WHITE, materials=PATTERNS, height=0.15, surfaces="leather rubber fabric", relaxation=0.5,
-        styles="sneaker, trainer; boot, hiking boot; high heel, stiletto"),
+        styles="sneaker, trainer; boot, hiking boot; high heel"),
     category("cap", styled(baseball_cap, beanie, hard_hat), "", "brim visor", (0.2, 0.32, 0.62), (0.9, 0.75, 0.2),
         materials=PATTERNS, height=0.15, surfaces="fabric fabric", relaxation=0.6,
         styles="baseball cap; beanie, bobble hat; hard hat"),
