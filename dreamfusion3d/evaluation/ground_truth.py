@@ -10,7 +10,7 @@ from torch import Tensor
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.evaluation.voxels import FRAME_HALF_EXTENT, VOXEL_RESOLUTION, voxel_centers
 from dreamfusion3d.mesh.clean import extract_solid
-from dreamfusion3d.mesh.isosurface import sample_grid
+from dreamfusion3d.mesh.isosurface import QUERY_CHUNK
 from dreamfusion3d.mesh.tangents import vertex_normals
 from dreamfusion3d.procedural.materials import material_mask
 from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec
@@ -18,6 +18,8 @@ from dreamfusion3d.procedural.renderer import MASKED_LAYER_OFFSET, sdf_normals
 
 SWATCH_TEXELS = 4  # edge of a color's swatch, so that bilinear sampling stays within one color
 GROUND_TRUTH_BOUND = 0.88  # half edge of the sampled cube, beyond every object
+BLOCK = 4  # samples per edge of the blocks that are skipped far from the surface
+SAFE_FRACTION = 0.7  # of `step_scale`, which holds outside; inside, distances of thin parts overestimate more
 
 
 def palette_indices(
@@ -67,9 +69,48 @@ def ground_truth_voxels(
     low, high = _bounding_box(objects, index)
     scale = float((high - low).max()) / (2 * FRAME_HALF_EXTENT)
     line = torch.from_numpy(voxel_centers(resolution)).float() * scale
-    grid = torch.cartesian_prod(line, line, line)
-    inside = objects.distance(grid + (low + high) / 2, torch.full((len(grid),), index)) < 0
-    return inside.view((resolution,) * 3).numpy()
+    return (_sample_distance(objects, index, line, offset=(low + high) / 2) < 0).numpy()
+
+
+@torch.no_grad()
+def _sample_distance(
+    objects: ObjectBatch,
+    index: int,
+    line: Float[Tensor, " r"],
+    *,
+    offset: Float[Tensor, " 3"] | None = None,
+    band: int = 0,
+) -> Float[Tensor, "r r r"]:
+    """Sample the distance of object ``index`` on a cubic grid, coarsely far from the surface.
+
+    Blocks that lie more than ``band`` steps from the surface hold the distance of their middle, which has the same
+    sign. They are most of a grid.
+
+    Args:
+        line: Evenly spaced coordinates along each axis.
+        offset: Added to all points.
+        band: Steps from the surface within which every sample is exact.
+    """
+    offset = torch.zeros(3) if offset is None else offset
+    first = torch.arange(0, len(line), BLOCK)
+    middle = (line[first] + line[(first + BLOCK - 1).clamp(max=len(line) - 1)]) / 2
+
+    def query(points: Tensor) -> Tensor:
+        index_of = torch.full((QUERY_CHUNK,), index)
+        parts = [objects.distance(p, index_of[: len(p)]) for p in (points + offset).split(QUERY_CHUNK)]
+        return torch.cat(parts)
+
+    def to_samples(blocks: Tensor) -> Tensor:
+        for axis in range(3):
+            blocks = blocks.repeat_interleave(BLOCK, axis).narrow(axis, 0, len(line))
+        return blocks
+
+    coarse = query(torch.cartesian_prod(middle, middle, middle)).view((len(middle),) * 3)
+    reach = float(line[1] - line[0]) * ((BLOCK - 1) / 2 + band) * 3**0.5
+    near = to_samples(coarse.abs() * SAFE_FRACTION * objects.step_scale[index] < reach)
+    grid = to_samples(coarse)
+    grid[near] = query(line[near.nonzero()])
+    return grid
 
 
 def _bounding_box(
@@ -79,7 +120,7 @@ def _bounding_box(
     line = torch.linspace(-half_extent, half_extent, resolution)
     step = 2 * half_extent / (resolution - 1)
     grid = torch.cartesian_prod(line, line, line)
-    distance = objects.distance(grid, torch.full((len(grid),), index))
+    distance = _sample_distance(objects, index, line, band=1).view(-1)
     near = distance < 0.5 * step
     # a sample outside lies `distance` beyond the surface, so each face of the box is pulled in by it
     low = torch.stack([(grid[near, k] + distance[near].clamp(min=0)).amin() for k in range(3)])
@@ -88,15 +129,9 @@ def _bounding_box(
 
 
 def ground_truth_grid(objects: ObjectBatch, index: int, resolution: int = 128) -> Float[np.ndarray, "r r r"]:
-    """Sample the depth below the surface of object ``index`` over the cube; negative outside."""
-    obj = objects[[index]].to("cpu")
-
-    @torch.no_grad()
-    def depth(points: np.ndarray) -> np.ndarray:
-        positions = torch.from_numpy(points)
-        return -obj.distance(positions, torch.zeros(len(positions), dtype=torch.int64)).numpy()
-
-    return sample_grid(depth, resolution, GROUND_TRUTH_BOUND)
+    """Sample the depth below the surface of object ``index`` over the cube, coarse far from it; negative outside."""
+    line = np.linspace(-GROUND_TRUTH_BOUND, GROUND_TRUTH_BOUND, resolution, dtype=np.float32)
+    return -_sample_distance(objects[[index]].to("cpu"), 0, torch.from_numpy(line), band=3).numpy()
 
 
 def ground_truth_mesh(objects: ObjectBatch, index: int, resolution: int = 128) -> Mesh:

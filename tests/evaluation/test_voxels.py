@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from dreamfusion3d.evaluation.ground_truth import colored_ground_truth_mesh, ground_truth_voxels
+from dreamfusion3d.evaluation.ground_truth import (
+    GROUND_TRUTH_BOUND,
+    colored_ground_truth_mesh,
+    ground_truth_grid,
+    ground_truth_voxels,
+)
 from dreamfusion3d.evaluation.voxels import FRAME_HALF_EXTENT, normalize_mesh, solid_voxels, voxel_centers, voxel_iou
 from dreamfusion3d.procedural.objects import ObjectSpec, sample_objects_for_spec
 from tests.support.shapes import mesh_of, sphere, torus
@@ -35,3 +40,18 @@ def test_ground_truth_voxels_match_those_of_the_mesh():
     objects = sample_objects_for_spec(ObjectSpec("mug", count=1), 1, generator=torch.Generator().manual_seed(0))
     from_mesh = solid_voxels(normalize_mesh(colored_ground_truth_mesh(objects, 0, ObjectSpec("mug", count=1))))
     assert voxel_iou(from_mesh, ground_truth_voxels(objects, 0)) > 0.8, "walls are three voxels thick"
+
+
+@pytest.mark.parametrize(("category", "count"), [("chair", 4), ("cactus", 0)])
+def test_ground_truth_grid_equals_the_distance_near_the_surface(category: str, count: int):
+    """Every sample is queried the slow way; the fast grid skips blocks far from the surface."""
+    spec, size = ObjectSpec(category, count=count), 54
+    objects = sample_objects_for_spec(spec, 1, generator=torch.Generator().manual_seed(0))
+    line = torch.linspace(-GROUND_TRUTH_BOUND, GROUND_TRUTH_BOUND, size)
+    points = torch.cartesian_prod(line, line, line)
+    expected = -objects.distance(points, torch.zeros(len(points), dtype=torch.int64)).view((size,) * 3).numpy()
+    grid = ground_truth_grid(objects, 0, size)
+    near = np.abs(expected) < 2 * float(line[1] - line[0])
+    np.testing.assert_array_equal(grid > 0, expected > 0)
+    np.testing.assert_allclose(grid[near], expected[near], atol=1e-6)
+    assert np.count_nonzero(grid != expected) > 0.3 * grid.size
