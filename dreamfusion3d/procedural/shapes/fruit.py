@@ -21,17 +21,11 @@ def bent(x: Tensor, y: Tensor, z: Tensor, radius: Tensor | float, half_angle_deg
     return sdf.length(x - radius * torch.sin(angle), y - radius * torch.cos(angle), z), angle / half
 
 
-def _blade(along: Tensor, across: Tensor, out: Tensor, half: Tensor | float, wide: float) -> Tensor:
-    """A pointed leaf of length 2 ``half``: two arcs, ``wide`` times as broad as long."""
-    bulge = half * (1 - wide * wide) / (2 * wide)
-    lens = sdf.length(along, across.abs() + bulge) - half * (1 + wide * wide) / (2 * wide)
-    return sdf.extrude(lens, out, 0.026, 0.012)
-
-
 def _leaf(x: Tensor, y: Tensor, z: Tensor, at: sdf.Point, half: float | Tensor) -> Tensor:
-    """A leaf that rises from ``at`` towards +X."""
+    """A leaf of length 2 ``half`` between two arcs, which rises from ``at`` towards +X."""
     u, v = rotate_2d(x - at[0], y - at[1], 25.0)
-    return _blade(u - half * 0.85, z, v, half, 0.5)
+    lens = sdf.length(u - half * 0.85, z.abs() + half * 0.75) - half * 1.25
+    return sdf.extrude(lens, v, 0.026, 0.012)
 
 
 def _banana(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -214,9 +208,9 @@ def pineapple(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     diamonds = (torch.cos(around + y * 17) * torch.cos(around - y * 17)).abs() * (5 * sdf.length(x, z)).clamp(max=1)
     top = low + half
     crown = sdf.cylinder(x, y - top, z, 0.15, 0.1, 0.08)  # fills the gaps between the leaves
-    for ring, (count, tilt, long) in enumerate(((6, 44.0, 0.3), (5, 22.0, 0.37), (1, 0.0, 0.38))):
+    for ring, (count, tilt, long) in enumerate(((5, 46.0, 0.3), (4, 20.0, 0.36), (1, 0.0, 0.38))):
         for k in range(count):
-            u, v = rotate_2d(x, z, 360.0 * k / count + 20 * ring)
+            u, v = rotate_2d(x, z, 360.0 * k / count + 27 * ring)
             along, out = rotate_2d(u, y - top, 90.0 - tilt)
             # a flattened cone
             tip = (s.vary(2, long, 0.08), 0.0, 0.0)

@@ -24,11 +24,11 @@ def dinner_plate(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor
 
 
 def soup_plate(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    rim, deep = s.vary(0, 0.54, 0.12), s.vary(1, 0.17, 0.2)
-    well = s.vary(2, 0.62, 0.1) * rim
+    rim, deep = s.vary(0, 0.54, 0.12), s.vary(1, 0.14, 0.2)
+    well = s.vary(2, 0.72, 0.08) * rim
     low = -0.5 * deep
-    outer: sdf.Profile = [(well * 0.7, low), (well, deep * 0.9 + low), (rim, deep + 0.02 + low)]
-    inner: sdf.Profile = [(rim, deep + 0.05 + low), (well - 0.02, deep * 0.9 + 0.05 + low), (well * 0.65, low + 0.05)]
+    outer: sdf.Profile = [(well * 0.85, low), (well, deep * 0.9 + low), (rim, deep + 0.02 + low)]
+    inner: sdf.Profile = [(rim, deep + 0.05 + low), (well - 0.02, deep * 0.9 + 0.05 + low), (well * 0.8, low + 0.05)]
     body = sdf.lathe(x, y, z, [*outer, *inner])
     edge = torch.maximum(body - 0.008, rim * 0.9 - sdf.length(x, z))
     return [body, edge]
@@ -97,7 +97,7 @@ def dinner_fork(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]
 def serving_fork(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     head, _ = _fork(x, y, z, s, s.vary(2, 0.34, 0.08), s.vary(0, 0.14, 0.1), 0.04)
     grip = sdf.box(x, y + 0.35, z, s.vary(3, 0.085, 0.15), 0.26, 0.06, 0.04)
-    return [torch.maximum(head, -0.14 - y), sdf.union(grip, sdf.cylinder(x, y + 0.08, z, 0.065, 0.05))]
+    return [head, sdf.union(grip, sdf.cylinder(x, y + 0.05, z, 0.065, 0.08))]
 
 
 def _knife(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams, outline: sdf.Profile) -> list[Tensor]:
