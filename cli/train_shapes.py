@@ -38,11 +38,11 @@ def train_shapes(
         for i, name in enumerate(names):
             progress.stage(name, i + 1, len(names))
             path = out / f"{name}.safetensors"
-            if path.exists():
-                records[name] = model.load_network(path)[1]
-                if records[name]["steps"] >= steps:
-                    continue
             network = train.new_network(name, seed)
+            if path.exists():
+                finished, records[name] = model.load_network(path)
+                if finished.config == network.config and records[name]["steps"] >= steps:
+                    continue
             for step in train.train_network(network, name, steps, seed):
                 progress.step(step.index, step.total, f"loss {step.loss:.4f}")
             records[name] = {"steps": steps, "seed": seed, **train.evaluate_network(network, name)}

@@ -8,7 +8,14 @@ import torch
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.priors.shapes.model import ShapeModel, ShapeObject, load_network, save_network
 from dreamfusion3d.priors.shapes.network import ShapeNetwork, object_code, point_features
-from dreamfusion3d.priors.shapes.train import evaluate_network, new_network, sample_category, train_network
+from dreamfusion3d.priors.shapes.train import (
+    evaluate_network,
+    new_network,
+    sample_category,
+    sample_surface_points,
+    train_network,
+)
+from dreamfusion3d.priors.vocabulary import embedded_folder
 from dreamfusion3d.procedural.objects import SIZES, default_spec, instance_values, object_from_instance, sample_objects
 
 
@@ -89,3 +96,21 @@ def test_an_instance_is_drawn_again_from_its_values():
     assert again.style == objects.style and again.count == 1
     with pytest.raises(ValueError, match="6 numbers"):
         object_from_instance(default_spec("mug"), {"variation": [0.0], "style": ""})
+
+
+def test_a_network_of_other_styles_is_refused(tmp_path):
+    save_network(ShapeNetwork(code_size=3, num_parts=2), tmp_path / "mug.safetensors", {"steps": 1})
+    with pytest.raises(InputError, match="other styles"):
+        ShapeModel(tmp_path).sample(default_spec("mug"), generator=generator())
+
+
+def test_embedded_networks_fit_their_categories_and_are_accurate():
+    model = ShapeModel(embedded_folder() / "shapes")
+    assert model.categories
+    for name in sorted(model.categories):
+        network, record = load_network(model.folder / f"{name}.safetensors")
+        assert network.config == new_network(name, 0).config, name
+        assert record["below_10_deg"] > 0.75 and record["part"] > 0.95, name
+        shape = model.sample(default_spec(name), generator=generator())
+        surface = sample_surface_points(shape.instance, 200, generator=generator())
+        assert shape.distance(surface.points).abs().mean() < 0.01, name

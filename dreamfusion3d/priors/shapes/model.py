@@ -63,7 +63,13 @@ class ShapeModel:
             return None
         if spec.category not in self._networks:
             self._networks[spec.category], _ = load_network(self.folder / f"{spec.category}.safetensors")
-        return ShapeObject(self._networks[spec.category], sample_objects_for_spec(spec, 1, generator=generator))
+        network, instance = self._networks[spec.category], sample_objects_for_spec(spec, 1, generator=generator)
+        if network.config["code_size"] != object_code(instance).shape[1]:
+            raise InputError(
+                f"the shape network of {spec.category!r} in {self.folder} knows other styles; train it again with "
+                "train-shapes"
+            )
+        return ShapeObject(network, instance)
 
 
 def save_network(network: ShapeNetwork, path: Path, record: dict[str, Any]) -> None:
