@@ -222,12 +222,12 @@ def _pot(x: Tensor, y: Tensor, z: Tensor, radius: Tensor, half: Tensor) -> Tenso
     low = -0.62
     body = sdf.lathe(x, y, z, [(radius * 0.68, low), (radius, low + 2 * half)], 0.01)
     rim = sdf.cylinder(x, y - low - 2 * half + 0.05, z, radius + 0.035, 0.055, 0.012)
-    return sdf.subtract(sdf.union(body, rim), sdf.cylinder(x, y - low - 2 * half, z, radius - 0.04, 0.05))
+    return sdf.subtract(sdf.union(body, rim), sdf.cylinder(x, y - low - 2 * half, z, radius - 0.04, 0.025))
 
 
 def snake_plant(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """Stiff upright blades."""
-    radius, half, tall = s.vary(0, 0.28, 0.12), s.vary(1, 0.2, 0.12), s.vary(2, 0.6, 0.06)
+    radius, half, tall = s.vary(0, 0.31, 0.1), s.vary(1, 0.2, 0.12), s.vary(2, 0.6, 0.06)
     top = 2 * half - 0.68
     angle = torch.atan2(z, x)
     step = 2 * math.pi / 5
@@ -240,7 +240,7 @@ def snake_plant(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]
         wide = 0.068 * (0.6 + 1.4 * rise - 1.6 * rise**2)
         return sdf.box(u - lean * rise, y - (high + top) / 2 + 0.04, v, 0.03, (high - top) / 2, wide, 0.012)
 
-    ring = blade(u - 0.1, v, tall * (0.82 - 0.16 * torch.remainder(index, 2)), s.vary(3, 0.2, 0.2))
+    ring = blade(u - 0.145, v, tall * (0.82 - 0.16 * torch.remainder(index, 2)), s.vary(3, 0.2, 0.2))
     leaves = sdf.union(ring, blade(x, z, tall, 0.0))
     return [_pot(x, y, z, radius, half), leaves * 0.8]
 
@@ -270,23 +270,25 @@ def bonsai(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 def fern(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """Broad leaves that arch over the pot's rim, three of them higher."""
     radius, half, reach = s.vary(0, 0.24, 0.12), s.vary(1, 0.19, 0.12), s.vary(2, 0.55, 0.08)
-    top = 2 * half - 0.66
-    angle = torch.atan2(z, x)
-    step = math.pi / 3
-    index = (angle / step).round()
-    near, r = angle - index * step, sdf.length(x, z)
-    u, v = r * torch.cos(near), r * torch.sin(near)
-    high_one = torch.remainder(index, 2)
-    far, rise = reach * (1 - 0.3 * high_one), s.vary(3, 0.5, 0.15) * (1 + 0.45 * high_one)
-    spine = torch.full_like(x, ABSENT_DISTANCE)
+    top, flat = 2 * half - 0.66, 0 * x
     points = [(0.0, -0.05), (0.16, 0.6), (0.42, 0.95), (0.72, 1.0), (1.0, 0.72)]
-    flat = 0 * u
-    for (u0, y0), (u1, y1) in zip(points, points[1:], strict=False):
-        start, end = (u0 * far, top + y0 * rise, 0.0), (u1 * far, top + y1 * rise, flat)
-        spine = torch.minimum(spine, sdf.capsule(u, y, flat, start, end, 0.0, 0.0))
-    t = (u / far).clamp(0, 1)
-    leaves = sdf.box(spine, v, flat, 0.03, (0.03 + 0.25 * u).clamp(max=0.085) * (1 - 0.8 * t**4), 1.0, 0.012)
-    heart = sdf.ellipsoid(x, y - top, z, 0.1, 0.16, 0.1)
+
+    def ring(turn: float, far: Tensor, rise: Tensor) -> Tensor:
+        step = 2 * math.pi / 3
+        angle, r = torch.atan2(z, x) - turn, sdf.length(x, z)
+        near = angle - (angle / step).round() * step
+        u, v = r * torch.cos(near), r * torch.sin(near)
+        spine = torch.full_like(x, ABSENT_DISTANCE)
+        for (u0, y0), (u1, y1) in zip(points, points[1:], strict=False):
+            start, end = (u0 * far, top + y0 * rise, 0.0), (u1 * far, top + y1 * rise, flat)
+            spine = torch.minimum(spine, sdf.capsule(u, y, flat, start, end, 0.0, 0.0))
+        t = (u / far).clamp(0, 1)
+        wide = (0.02 + 0.28 * u.clamp(min=0)).clamp(max=0.08) * (1 - 0.5 * t**4)
+        return sdf.box(spine, v, flat, 0.035, wide, 1.0, 0.012)
+
+    rise = s.vary(3, 0.5, 0.15)
+    leaves = sdf.union(ring(0.0, reach, rise), ring(math.pi / 3, 0.7 * reach, 1.45 * rise))
+    heart = sdf.capsule(x, y, z, (0.0, top, 0.0), (flat, top + 0.85 * rise, flat), 0.1, 0.09)
     return [_pot(x, y, z, radius, half), sdf.union(leaves * 0.8, heart)]
 
 

@@ -96,6 +96,14 @@ def djembe(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [body, skin, sdf.union(rings, cords)]
 
 
+def _from_black_key(x: Tensor, slot: Tensor) -> Tensor:
+    """Distance along x from the middle of the nearest black key; two of seven gaps between white keys have none."""
+    index = (x / slot).round()
+    u = (x - index * slot).abs()
+    index = torch.remainder(index, 7)
+    return torch.where((index == 0) | (index == 3), slot - u, u)
+
+
 def upright_piano(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     hx, top, deep = s.vary(0, 0.56, 0.08), s.vary(1, 0.46, 0.1), s.vary(2, 0.16, 0.12)
     low = -0.5
@@ -110,9 +118,8 @@ def upright_piano(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tenso
     slot = hx / 10.5
     gaps = torch.maximum((x / slot - (x / slot).round()).abs() * slot - 0.004, -0.02 - y)
     ivory = torch.maximum(sdf.box(x, y + 0.01, z - 0.14, hx - 0.07, 0.035, 0.13, 0.006), -gaps)
-    sharp = sdf.box((x / slot - (x / slot).round()) * slot, y - 0.015, z - 0.1, slot * 0.3, 0.05, 0.085, 0.006)
-    index = torch.remainder((x / slot).round(), 7)
-    sharps = torch.where(((index == 0) | (index == 3)) | (x.abs() > hx - 0.11), 0.02 + 0 * x, sharp)
+    sharps = sdf.box(_from_black_key(x, slot), y - 0.015, z - 0.1, slot * 0.3, 0.05, 0.085, 0.006)
+    sharps = torch.maximum(sharps, x.abs() - hx + 0.11)
     pedals = sdf.box((x.abs() - 0.06), y - low - 0.07, z + 0.2 - deep - 0.05, 0.03, 0.022, 0.06, 0.01)
     return [sdf.union(case, lid, bed, cheeks, legs, plinth, front, desk), ivory, sdf.union(sharps, pedals)]
 
@@ -162,11 +169,8 @@ def grand_piano(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]
     slot = hx / 10.5
     gaps = torch.maximum((x / slot - (x / slot).round()).abs() * slot - 0.004, at + deep * 0.55 - y)
     ivory = torch.maximum(sdf.box(x, y - at - deep * 0.3, z - 0.31, hx - 0.07, deep * 0.5, 0.115, 0.005), -gaps)
-    index = torch.remainder((x / slot).round(), 7)
-    sharp = sdf.box(
-        (x / slot - (x / slot).round()) * slot, y - at - deep * 0.8, z - 0.27, slot * 0.3, 0.026, 0.075, 0.006
-    )
-    sharps = torch.where(((index == 0) | (index == 3)) | (x.abs() > hx - 0.11), 0.02 + 0 * x, sharp)
+    sharps = sdf.box(_from_black_key(x, slot), y - at - deep * 0.8, z - 0.27, slot * 0.3, 0.026, 0.075, 0.006)
+    sharps = torch.maximum(sharps, x.abs() - hx + 0.11)
     return [sdf.union(sdf.subtract(case, hollow), lid, hinge, legs, stick, lyre), ivory, sdf.union(sharps, board)]
 
 

@@ -17,7 +17,7 @@ def teddy(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     head = sdf.ellipsoid(x, y - head_y, z, r * 1.08, r, r)
     ears = sdf.ellipsoid(x.abs() - r * 0.8, y - head_y - r * 0.8, z, 0.1, 0.1, 0.055)
     zero = 0 * r
-    arms = sdf.capsule(x.abs(), y, z, (0.2, 0.0, 0.02), (0.4 + zero, -0.22, 0.16 + zero), 0.105, 0.095)
+    arms = sdf.capsule(x.abs(), y, z, (0.2, -0.1, 0.02), (0.41 + zero, -0.2, 0.16 + zero), 0.105, 0.095)
     thighs = sdf.capsule(x.abs(), y, z, (0.15, -0.42, 0.06), (0.3 + zero, -0.48, s.vary(3, 0.4, 0.1)), 0.125, 0.115)
     fur = sdf.smooth_union(sdf.union(head, body), sdf.union(arms, thighs), 0.03)
     muzzle = sdf.ellipsoid(x, y - head_y + 0.06, z - r * 0.9, 0.115, 0.085, 0.09)
