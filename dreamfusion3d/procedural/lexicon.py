@@ -103,13 +103,13 @@ COMPOUND_NOUNS |= {
 COMPOUND_NOUNS |= {"spinning top": "spinner", "chess piece": "chessman"}
 # outdoors, vehicles, tools and arms
 _DESCRIBED_OUTDOORS = (
-    "fire hydrant, stone well, wishing well, wizard staff, magic staff, magic potion, magic scroll, "
+    "fire hydrant, wishing well, wizard staff, magic staff, magic potion, magic scroll, "
     "human skull, dog bone, army tank, triumphal arch, royal crown, field cannon"
 )
 COMPOUND_NOUNS |= {noun: noun.split()[1] for noun in _DESCRIBED_OUTDOORS.split(", ")}
 _SPLIT_OUTDOORS = "grave stone, tomb stone, wind mill, sign post, street lamp, lamp post, street light, mail box"
 COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _SPLIT_OUTDOORS.split(", ")}
-COMPOUND_NOUNS |= {"palm tree": "palm", "coconut palm": "palm", "tree stump": "stump", "berry bush": "bush"}
+COMPOUND_NOUNS |= {"tree stump": "stump"}
 COMPOUND_NOUNS |= {
     "hot air balloon": "balloon",
     "screw driver": "screwdriver",

@@ -26,7 +26,7 @@ from dreamfusion3d.mesh.tangents import vertex_normals
 from dreamfusion3d.procedural.categories import CATEGORIES
 from tests.support.evaluation import MeanColorEncoder, parse
 
-MUG = "a red mug with a blue handle"
+MUG = "a red coffee mug with a blue handle"
 TOPOLOGY = {"components": 1, "watertight": True, "genus": 0}
 
 

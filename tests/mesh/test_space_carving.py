@@ -19,6 +19,7 @@ from dreamfusion3d.mesh.space_carving import (
     solidify,
     visible_samples,
 )
+from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.objects import sample_objects
 from tests.support.shapes import cup, grid_of, radius, shell, torus
 
@@ -168,7 +169,8 @@ def test_close_gaps_matches_binary_closing():
 
 @pytest.mark.parametrize(("category", "handles"), [("teapot", 1), ("vase", 2), ("chair", 0)])
 def test_solidify_keeps_the_topology_of_objects(category, handles):
-    objects = sample_objects(category, handles, "small", 2, generator=torch.Generator().manual_seed(3))
+    style = CATEGORIES[category].style_names[0]
+    objects = sample_objects(category, handles, "small", 2, style=style, generator=torch.Generator().manual_seed(3))
     for i in range(2):
         solid = solidify(ground_truth_grid(objects, i, 96), 0.0, GROUND_TRUTH_BOUND)
         assert mesh_quality(extract_solid(solid, 0.0, GROUND_TRUTH_BOUND)).genus == objects.category.expected_genus(

@@ -95,7 +95,7 @@ def test_reconstruct_command_writes_files_and_record(
     assert b"the photos may come with terms" in (asset / "my_mushroom.glb").read_bytes()
     held = record["reconstruction"]["held_out"]
     assert record["reconstruction"]["photos"] == 14 and held["photos"] == len(held["views"]) == 2
-    assert held["psnr"] > 18 and held["ssim"] > 0.7
+    assert held["psnr"] > 18 and held["ssim"] > 0.65
     assert_rendered_photos_match(photos_folder, asset, tmp_path / "again")
     assert f"PSNR {held['psnr']:.2f} dB" in captured.err and "optimize 60/60" in captured.err
     assert record["mesh"]["watertight"] and record["checks"]["silhouettes_match"]["passed"]

@@ -49,7 +49,8 @@ def test_render_objects_bounds(category):
 # pixel below the true one, and would be rendered half transparent.
 @pytest.mark.parametrize(("category", "handles"), [("pitcher", 1), ("mug", 2), ("table", 4)])
 def test_render_objects_coverage_matches_supersampling(category, handles):
-    objects = sample_objects(category, handles, "normal", 1, generator=generator(2))
+    style = CATEGORIES[category].style_names[0]
+    objects = sample_objects(category, handles, "normal", 1, style=style, generator=generator(2))
     camera = orbit_cameras([25.0], 20.0, height=64, width=64)
     opacity = render_objects(objects, camera).opacity[0]
     expected = hit_fraction(objects, camera, 2)

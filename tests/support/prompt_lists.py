@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from dreamfusion3d.priors.vocabulary import load_vocabulary, vocabulary_categories
 from dreamfusion3d.procedural.captions import generate_caption
 from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.lexicon import random_chooser
@@ -16,14 +17,15 @@ _SEEDS = {"development": 11, "reporting": 12}
 def generate_prompt_list(name: str) -> list[str]:
     """Generate a committed prompt list from the caption grammar.
 
-    Categories take turns, attributes are random, and the two lists share no prompt.
+    Categories of the embedded prior take turns, attributes are random, and the two lists share no prompt.
     """
     excluded = generate_prompt_list("development") if name == "reporting" else []
     generator = torch.Generator().manual_seed(_SEEDS[name])
     choose = random_chooser(generator)
 
-    order = torch.randperm(len(CATEGORIES), generator=generator).tolist()
-    names = list(CATEGORIES)
+    known = set(vocabulary_categories(load_vocabulary("embedded")))
+    names = [name for name in CATEGORIES if name in known]
+    order = torch.randperm(len(names), generator=generator).tolist()
     sentences: dict[str, None] = {}
     while len(sentences) < PROMPT_LIST_LENGTH:
         category = CATEGORIES[names[order[len(sentences) % len(order)]]]

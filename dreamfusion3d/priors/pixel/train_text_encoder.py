@@ -116,13 +116,13 @@ def random_sentence(spec: ObjectSpec, *, generator: torch.Generator) -> str:
     return augment_caption(sentence, generator=generator)
 
 
-def random_spec(*, generator: torch.Generator) -> ObjectSpec:
-    """Draw any spec that a caption can express."""
+def random_spec(categories: Sequence[str] | None = None, *, generator: torch.Generator) -> ObjectSpec:
+    """Draw any spec that a caption can express, of some categories or of all."""
 
     def pick(options: list[str]) -> str:
         return options[int(torch.randint(len(options), (), generator=generator))]
 
-    category = CATEGORIES[pick(list(CATEGORIES))]
+    category = CATEGORIES[pick(list(categories or CATEGORIES))]
     forms = category.variants()
     count, option = forms[int(torch.randint(len(forms), (), generator=generator))]
     second_color = pick([*["default"] * len(COLORS), *COLORS])
@@ -144,7 +144,8 @@ def evaluate_text_encoder(model: PromptTextEncoder, *, count: int, generator: to
     def accuracy(found: Sequence[object], expected: Sequence[object]) -> float:
         return sum(a == b for a, b in zip(found, expected, strict=True)) / count
 
-    specs = [random_spec(generator=generator) for _ in range(count)]
+    known = [name for name in model.slot_values["category"] if name in CATEGORIES]
+    specs = [random_spec(known, generator=generator) for _ in range(count)]
     captions = [generate_caption(m, generator=generator) for m in specs]
     families = {
         "captions": captions,

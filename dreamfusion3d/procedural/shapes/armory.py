@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import DARK, GOLD, STEEL, WOOD_COLOR, category
-from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, rotate_2d, styled
+from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, rotate_2d, scaled, styled
 
 
 def _grip(x: Tensor, y: Tensor, z: Tensor, top: float, radius: sdf.TensorOrFloat, pommel: sdf.TensorOrFloat) -> Tensor:
@@ -281,7 +281,7 @@ def catapult(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 # fmt: off
 CATEGORIES = (
-    category("dagger", dagger, "dirk stiletto", "hilt grip guard", (0.72, 0.75, 0.79), (0.6, 0.46, 0.18),
+    category("dagger", scaled(dagger, 0.92), "dirk stiletto", "hilt grip guard", (0.72, 0.75, 0.79), (0.6, 0.46, 0.18),
         materials="metal", height=0.35, surfaces="steel gold"),
     category("spear", spear, "lance javelin", "tip point", WOOD_COLOR, STEEL, materials="metal wooden", height=2.0,
         surfaces="wood steel"),

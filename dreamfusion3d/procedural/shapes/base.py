@@ -39,7 +39,7 @@ def styled(*shapes: ShapeFunction) -> ShapeFunction:
     """
 
     def part_distances(x: Tensor, y: Tensor, z: Tensor, params: ShapeParams) -> list[Tensor]:
-        present = params.style.unique().tolist()
+        present = params.style.unique().tolist() or [0]  # also for no points
         parts = {k: shapes[k](x, y, z, params) for k in present}
         absent = torch.full_like(x, ABSENT_DISTANCE)
         out = [absent] * max(len(p) for p in parts.values())
@@ -49,6 +49,15 @@ def styled(*shapes: ShapeFunction) -> ShapeFunction:
                 for i, previous in enumerate(out)
             ]
         return out
+
+    return part_distances
+
+
+def scaled(shape: ShapeFunction, factor: float) -> ShapeFunction:
+    """Scale a shape about the origin, so that its corners stay inside every camera's frame."""
+
+    def part_distances(x: Tensor, y: Tensor, z: Tensor, params: ShapeParams) -> list[Tensor]:
+        return [distance * factor for distance in shape(x / factor, y / factor, z / factor, params)]
 
     return part_distances
 

@@ -7,16 +7,9 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import DARK, GLASS, PATTERNS, RED, STEEL, STONE, WHITE, WOOD_COLOR, category
-from dreamfusion3d.procedural.shapes.base import ShapeParams, styled, where_present
+from dreamfusion3d.procedural.shapes.base import ShapeParams, scaled, styled, where_present
 from dreamfusion3d.procedural.shapes.craft import airliner, biplane, booster_rocket, galleon, missile, sailboat
-from dreamfusion3d.procedural.shapes.dwellings import (
-    clock_tower,
-    hut,
-    log_cabin,
-    octagonal_lighthouse,
-    townhouse,
-    watchtower,
-)
+from dreamfusion3d.procedural.shapes.dwellings import clock_tower, hut, octagonal_lighthouse, townhouse, watchtower
 from dreamfusion3d.procedural.shapes.wheeled import pickup, race_car, van
 
 
@@ -164,16 +157,17 @@ CATEGORIES = (
     category("rocket", styled(retro_rocket, booster_rocket, missile), "spaceship", "fins fin nose", (0.9, 0.9, 0.92),
         (0.83, 0.16, 0.14), styles="retro rocket, toy rocket; booster rocket, launch vehicle; missile",
         materials="striped checkered metal", height=12.0, surfaces="paint paint"),
-    category("house", styled(gabled_house, log_cabin, hut, townhouse), "cottage", "roof", (0.9, 0.84, 0.7),
+    category("house", styled(gabled_house, hut, townhouse), "cottage cabin", "roof", (0.9, 0.84, 0.7),
         (0.68, 0.26, 0.18), (0.35, 0.22, 0.14), option="chimney", materials="wooden stone",
-        styles="gabled house, farmhouse; log cabin, cabin; hut, thatched hut; townhouse, terraced house", height=6.0,
+        styles="gabled house, farmhouse; hut, thatched hut; townhouse, terraced house", height=6.0,
         surfaces="plaster tiles wood"),
     category("tower", styled(castle_tower, clock_tower, watchtower), "turret", "battlements top roof spire", STONE,
         None,
         (0.25, 0.18, 0.14), option="roof spire", materials="stone wooden",
         styles="castle tower, round tower; clock tower, bell tower; watchtower, lookout tower", relaxation=0.6,
         height=15.0, surfaces="stone stone wood"),
-    category("lighthouse", styled(round_lighthouse, octagonal_lighthouse), "beacon", "gallery roof", WHITE, RED,
+    category("lighthouse", scaled(styled(round_lighthouse, octagonal_lighthouse), 0.9), "beacon", "gallery roof",
+        WHITE, RED,
         (0.98, 0.85, 0.4), styles="round lighthouse; octagonal lighthouse", materials="striped stone", height=25.0,
         surfaces="plaster paint glass"),
     category("tent", tent, "marquee", "ridge pole", (0.3, 0.5, 0.34), WOOD_COLOR, (0.16, 0.17, 0.18),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import CREAM, GOLD, PATTERNS, STEEL, STONE, WHITE, WOOD_COLOR, WOODEN, category
-from dreamfusion3d.procedural.shapes.base import ShapeParams, rotate_2d, styled, where_present
+from dreamfusion3d.procedural.shapes.base import ShapeParams, rotate_2d, scaled, styled, where_present
 
 
 def wardrobe(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -239,33 +239,6 @@ def stepladder(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [sdf.union(front, rear, bar), sdf.union(steps, platform)]
 
 
-def fireplace(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    hx, hy, hz = s.vary(0, 0.48, 0.08), s.vary(1, 0.4, 0.1), s.vary(2, 0.2, 0.12)
-    at = hy - 0.52
-    body = sdf.box(x, y - at, z, hx, hy, hz, 0.01)
-    top = at + hy
-    wide, arch = hx * s.vary(3, 0.55, 0.1), -0.08
-    opening = torch.maximum(sdf.length(x, (y - arch).clamp(min=0)) - wide, -0.46 - y)
-    niche = torch.maximum(opening, 0.06 - hz - z)
-    course = (y / 0.1 - (y / 0.1).round()).abs() * 0.1
-    shift = torch.remainder((y / 0.1).floor(), 2) * 0.1 + 0.05
-    joint = torch.remainder(x + z + shift, 0.2) - 0.1
-    mortar = torch.maximum(torch.minimum(course, 0.1 - joint.abs()) - 0.008, -(body + 0.016))
-    brick = torch.maximum(torch.maximum(body, -niche), -mortar)
-    mantel = sdf.box(x, y - top, z - 0.03, hx + 0.08, 0.045, hz + 0.05, 0.012)
-    hearth = sdf.box(x, y + 0.53, z - 0.08, hx + 0.08, 0.05, hz + 0.1, 0.012)
-    logs = sdf.union(
-        sdf.cylinder(y + 0.44, x, z - 0.02, 0.055, wide * 0.8), sdf.cylinder(y + 0.44, x, z - 0.13, 0.055, wide * 0.75)
-    )
-    high = s.vary(4, 0.22, 0.2)
-    tongues = sdf.union(
-        sdf.lathe(x, y + 0.42, z - 0.06, [(0.08, 0.0), (0.11, 0.08), (0.015, high)], 0.015),
-        sdf.lathe(x.abs() - 0.12, y + 0.42, z - 0.06, [(0.06, 0.0), (0.07, 0.06), (0.015, high * 0.65)], 0.015),
-    )
-    fire = where_present(sdf.union(tongues, logs), s.option > 0)
-    return [brick, sdf.union(mantel, hearth), fire]
-
-
 # fmt: off
 CATEGORIES = (
     category("wardrobe", wardrobe, "armoire closet", "knobs knob handles", WOOD_COLOR, GOLD, materials=WOODEN,
@@ -277,7 +250,7 @@ CATEGORIES = (
     category("cabinet", styled(sideboard, filing_cabinet, china_cabinet), "cupboard", "knobs knob handles",
         WOOD_COLOR, STEEL, WHITE, materials=WOODEN, height=1.2, surfaces="wood steel ceramic", relaxation=0.7,
         styles="sideboard, credenza; filing cabinet; china cabinet"),
-    category("crate", styled(crate, fruit_crate), "", "frame braces posts", WOOD_COLOR, (0.48, 0.31, 0.17),
+    category("crate", styled(scaled(crate, 0.9), fruit_crate), "", "frame braces posts", WOOD_COLOR, (0.48, 0.31, 0.17),
         materials=WOODEN, height=0.6, surfaces="wood wood",
         styles="shipping crate, cargo crate; fruit crate, apple crate"),
     category("carton", carton, "box", "tape", (0.76, 0.58, 0.38), CREAM, WHITE, option="flaps flap",
@@ -286,8 +259,5 @@ CATEGORIES = (
         height=2.1, surfaces="wood iron stone", styles="front door, panel door; arched door, castle door"),
     category("ladder", styled(rungs, stepladder), "", "rungs steps rung step", WOOD_COLOR, STEEL, materials=WOODEN,
         height=2.2, surfaces="wood steel", styles="straight ladder; stepladder", genus=(4, 4)),
-    category("fireplace", fireplace, "hearth", "mantel shelf", (0.62, 0.28, 0.2), STONE, (0.97, 0.58, 0.12),
-        option="fire flames", option_default=True, materials="stone", height=1.2, relaxation=0.6,
-        surfaces="brick stone wax"),
 )
 # fmt: on

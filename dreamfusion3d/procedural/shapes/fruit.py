@@ -88,11 +88,11 @@ def lemon(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def tangerine(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    r, high = s.vary(0, 0.54, 0.1), s.vary(1, 0.46, 0.12)
+    r, high = s.vary(0, 0.53, 0.1), s.vary(1, 0.44, 0.1)
     dent = sdf.sphere(x, y - high - 0.1, z, 0.17)
     body = -sdf.smooth_union(-sdf.ellipsoid(x, y, z, r, high, r), dent, 0.1)
     star = sdf.cylinder(x, y - high + 0.06, z, s.vary(2, 0.07, 0.2), 0.13)
-    leaf = _leaf(x, y, z, (0.0, high + 0.03, 0.0), s.vary(3, 0.17, 0.2))
+    leaf = _leaf(x, y, z, (0.0, high + 0.03, 0.0), s.vary(3, 0.13, 0.2))
     return [body, sdf.union(star, where_present(leaf, s.option > 0))]
 
 

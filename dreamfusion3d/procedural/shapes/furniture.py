@@ -10,7 +10,7 @@ from torch import Tensor
 from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import GOLD, LEGS, PATTERNS, WHITE, WOOD_COLOR, WOODEN, category
 from dreamfusion3d.procedural.shapes import rooms, seats
-from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, styled
+from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, scaled, styled
 
 
 def table(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -126,22 +126,23 @@ CATEGORIES = (
         WOOD_COLOR, counts=(4, 1), counted=LEGS, materials=f"{WOODEN} stone glass", height=0.75, surfaces="wood wood",
         styles="dining table, kitchen table; coffee table, cocktail table; round table, bistro table; "
         "writing desk, office desk"),
-    category("chair", styled(chair, seats.armchair, seats.rocking_chair, seats.office_chair, seats.folding_chair), "",
+    category("chair",
+        styled(chair, scaled(seats.armchair, 0.88), seats.rocking_chair, seats.office_chair, seats.folding_chair), "",
         "seat cushion", WOOD_COLOR, materials=WOODEN, height=0.9, surfaces="wood fabric", genus=(0, 0, 7, 0, 4),
-        styles="dining chair, kitchen chair; armchair, easy chair; rocking chair, rocker; office chair, swivel chair; "
-        "folding chair, deck chair"),
+        styles="dining chair, kitchen chair; armchair, easy chair; rocking chair, rocker; "
+        "office chair, swivel chair; folding chair, deck chair"),
     category("stool", styled(stool, seats.bar_stool, seats.ottoman), "", "seat cushion top", WOOD_COLOR,
         counts=(3, 4), counted=LEGS, materials=WOODEN, height=0.5, surfaces="wood wood", genus=(0, 2, 0),
         styles="milking stool; bar stool, counter stool; ottoman, footstool"),
     category("bench", styled(bench, seats.plank_bench, seats.garden_bench), "pew", "legs leg", WOOD_COLOR,
         genus=(1, 0, 8), materials=f"{WOODEN} stone", height=0.8, surfaces="wood wood",
         styles="park bench; plank bench, trestle bench; garden bench, patio bench"),
-    category("sofa", styled(sofa, seats.chesterfield, seats.corner_sofa, seats.chaise_longue), "couch settee",
-        "cushions cushion", (0.5, 0.36, 0.3), materials=PATTERNS, height=0.85, surfaces="fabric fabric",
-        styles="loveseat; chesterfield; corner sofa, sectional; chaise longue, chaise"),
-    category("bed", styled(bed, rooms.bunk_bed, rooms.canopy_bed), "cot", "blanket cover quilt", WOOD_COLOR,
-        (0.35, 0.5, 0.72), WHITE, materials=WOODEN, height=1.0, surfaces="wood fabric fabric", genus=(0, 3, 4),
-        styles="double bed; bunk bed; canopy bed, four poster bed"),
+    category("sofa", styled(sofa, seats.chesterfield, scaled(seats.corner_sofa, 0.92), seats.chaise_longue),
+        "couch settee", "cushions cushion", (0.5, 0.36, 0.3), materials=PATTERNS, height=0.85,
+        surfaces="fabric fabric", styles="loveseat; chesterfield; corner sofa, sectional; chaise longue, chaise"),
+    category("bed", styled(bed, scaled(rooms.bunk_bed, 0.94), scaled(rooms.canopy_bed, 0.88)), "cot",
+        "blanket cover quilt", WOOD_COLOR, (0.35, 0.5, 0.72), WHITE, materials=WOODEN, height=1.0,
+        surfaces="wood fabric fabric", genus=(0, 3, 4), styles="double bed; bunk bed; canopy bed, four poster bed"),
     category("lamp", styled(lamp, rooms.floor_light, rooms.desk_light), "lampshade", "base stand foot",
         (0.94, 0.88, 0.68), (0.45, 0.3, 0.18), materials=PATTERNS, height=0.5, surfaces="fabric wood",
         styles="table lamp, bedside lamp; floor lamp, standing lamp; desk lamp, reading lamp"),

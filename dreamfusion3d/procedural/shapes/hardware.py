@@ -118,21 +118,6 @@ def pickaxe(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [sdf.union(head * 0.75, socket), shaft]
 
 
-def wrench(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    """An open jaw at the top, a ring at the bottom."""
-    r, bar, socket = s.vary(0, 0.21, 0.1), s.vary(1, 0.08, 0.14), s.vary(2, 0.15, 0.1)
-    u, v = rotate_2d(x, y - 0.4, -18.0)
-    jaw = sdf.extrude(sdf.length(u, v) - r, z, 0.07, 0.012)
-    slot = torch.maximum(u.abs() - r * 0.46, -v - r * 0.25)
-    ring = sdf.extrude(sdf.length(x, y + 0.46) - socket, z, 0.07, 0.012)
-    sides, _ = sdf.sector(x, y + 0.46, 6)
-    hole = sides - socket * 0.52
-    shank = sdf.box(x, y + 0.04, z, bar, 0.34, 0.05, 0.012)
-    panel = sdf.box(x, y + 0.04, z, bar * 0.6, 0.22, 0.065, 0.01)
-    whole = sdf.subtract(sdf.subtract(sdf.union(jaw, ring, shank), slot), hole)
-    return [whole, panel]
-
-
 def screwdriver(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     r, top, thick = s.vary(0, 0.15, 0.12), s.vary(1, -0.02, 2.0), s.vary(2, 0.055, 0.12)
     ribs = 1 + 0.05 * torch.cos(6 * torch.atan2(z, x))
@@ -219,8 +204,6 @@ CATEGORIES = (
         surfaces="steel wood"),
     category("pickaxe", pickaxe, "mattock", "shaft grip handle", (0.45, 0.47, 0.5), WOOD_COLOR, materials="metal stone",
         height=0.9, surfaces="iron wood"),
-    category("wrench", wrench, "spanner", "panel inlay", (0.66, 0.68, 0.71), RED, genus=1, materials="metal",
-        height=0.25, surfaces="steel paint"),
     category("screwdriver", screwdriver, "", "shank tip shaft", (0.85, 0.3, 0.1), STEEL, materials="striped",
         height=0.2,
         surfaces="plastic steel"),

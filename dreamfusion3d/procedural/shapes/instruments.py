@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import CREAM, DARK, GOLD, RED, STEEL, WHITE, WOODEN, category
-from dreamfusion3d.procedural.shapes.base import ShapeParams, rotate_2d, styled
+from dreamfusion3d.procedural.shapes.base import ShapeParams, rotate_2d, scaled, styled
 
 
 def acoustic_guitar(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -226,9 +226,9 @@ CATEGORIES = (
     category("drum", styled(snare_drum, djembe), "", "skin head drumhead", RED, CREAM, GOLD,
         materials="striped wooden metal", height=0.4, surfaces="paint leather gold",
         styles="snare drum; djembe, goblet drum", relaxation=0.6),
-    category("piano", styled(upright_piano, grand_piano), "pianoforte", "keys keyboard", (0.17, 0.14, 0.13), WHITE,
-        DARK, materials=WOODEN, height=1.2, surfaces="paint bone plastic", styles="upright piano; grand piano",
-        genus=(2, 1)),
+    category("piano", styled(scaled(upright_piano, 0.94), grand_piano), "pianoforte", "keys keyboard",
+        (0.17, 0.14, 0.13), WHITE, DARK, materials=WOODEN, height=1.2, surfaces="paint bone plastic",
+        styles="upright piano; grand piano", genus=(2, 1)),
     category("violin", violin, "fiddle viola", "fingerboard tailpiece", (0.6, 0.28, 0.1), (0.13, 0.1, 0.09),
         (0.25, 0.14, 0.08), materials="wooden", height=0.6, surfaces="wood wood wood", relaxation=0.7),
     category("trumpet", trumpet, "cornet bugle", "valves valve", GOLD, STEEL, materials="metal", height=0.25,

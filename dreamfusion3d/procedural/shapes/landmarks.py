@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import DARK, STONE, WHITE, WOOD_COLOR, category
-from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, rotate_2d, styled
+from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, rotate_2d, scaled, styled
 
 SANDSTONE, SLATE = (0.82, 0.7, 0.48), (0.3, 0.36, 0.45)
 
@@ -117,7 +117,7 @@ def church(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def smooth_pyramid(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    half, top = s.vary(0, 0.56, 0.1), s.vary(1, 0.4, 0.16)
+    half, top = s.vary(0, 0.48, 0.1), s.vary(1, 0.4, 0.16)
     square = torch.maximum(x.abs(), z.abs())
     low = -0.42
     solid = sdf.polygon(square, y, [(-1.0, low), (half, low), (0.0, top)])
@@ -128,7 +128,7 @@ def smooth_pyramid(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tens
 
 def step_pyramid(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """Terraces with a stairway to a temple on top."""
-    half, tall = s.vary(0, 0.56, 0.08), s.vary(1, 0.13, 0.15)
+    half, tall = s.vary(0, 0.48, 0.08), s.vary(1, 0.13, 0.15)
     low = -0.45
     body = torch.full_like(x, ABSENT_DISTANCE)
     for i in range(5):
@@ -192,7 +192,7 @@ def broken_column(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tenso
 
 def archway(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A triumphal arch."""
-    wide, deep, span = s.vary(0, 0.52, 0.08), s.vary(1, 0.2, 0.18), s.vary(2, 0.26, 0.12)
+    wide, deep, span = s.vary(0, 0.46, 0.08), s.vary(1, 0.18, 0.18), s.vary(2, 0.23, 0.12)
     spring = s.vary(3, -0.06, 0.8)
     top = 0.36
     block = torch.maximum(x.abs() - wide, (y - (top - 0.56) / 2).abs() - (top + 0.56) / 2)
@@ -215,9 +215,9 @@ def _gate_posts(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams, at: Tensor) -> 
 
 
 def wooden_gate(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    at = s.vary(0, 0.5, 0.06)
+    at = s.vary(0, 0.46, 0.06)
     board = (x / 0.11 - (x / 0.11).floor() - 0.5).abs() * 0.11
-    top = s.vary(3, 0.2, 0.2) + 0.16 * (1 - (x / 0.5) ** 2)
+    top = s.vary(3, 0.2, 0.2) + 0.16 * (1 - (x / 0.46) ** 2)
     door = sdf.extrude(torch.maximum(x.abs() - at, torch.maximum(0.85 * (y - top), -0.5 - y)), z, 0.045)
     groove = torch.maximum(board - 0.008, 0.03 - z)
     straps = sdf.union(*(sdf.box(x, y - level, z, at, 0.03, 0.06, 0.008) for level in (-0.34, 0.06)))
@@ -225,24 +225,12 @@ def wooden_gate(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]
     return [sdf.subtract(door, groove), _gate_posts(x, y, z, s, at), sdf.union(straps, knobs)]
 
 
-def iron_gate(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    at = s.vary(0, 0.5, 0.06)
-    top = s.vary(3, 0.2, 0.2) + 0.14 * (1 - (x / 0.5) ** 2)
-    step = (at - s.vary(1, 0.11, 0.12)) / 3
-    u = x - (x / step).round().clamp(-2, 2) * step
-    bars = torch.maximum(sdf.length(u, z) - 0.03, torch.maximum(y - top, -0.5 - y))
-    tips = sdf.ellipsoid(u, y - top, z, 0.046, 0.075, 0.046) * 0.8
-    rails = sdf.union(*(sdf.box(x, y - level, z, at, 0.03, 0.03, 0.008) for level in (-0.4, 0.06)))
-    lock = sdf.box(x, y + 0.14, z, step, 0.07, 0.045, 0.01)
-    return [sdf.union(bars, tips, rails), _gate_posts(x, y, z, s, at), lock]
-
-
 # fmt: off
 CATEGORIES = (
     category("windmill", windmill, "mill", "sails sail blades", WHITE, WOOD_COLOR, (0.45, 0.26, 0.16),
         materials="stone wooden", height=14.0, surfaces="plaster wood wood"),
     category("bridge", styled(stone_bridge, footbridge), "viaduct overpass", "parapet parapets railing", STONE,
-        (0.5, 0.46, 0.4), styles="stone bridge, arched bridge; footbridge, plank bridge", genus=(0, 8),
+        (0.5, 0.46, 0.4), styles="arched bridge; footbridge, plank bridge", genus=(0, 8),
         materials="stone wooden", relaxation=0.6, height=4.0, surfaces="stone stone"),
     category("castle", castle, "fortress citadel", "roofs roof", STONE, (0.5, 0.22, 0.2), DARK, materials="stone",
         height=25.0, surfaces="stone tiles wood"),
@@ -256,10 +244,11 @@ CATEGORIES = (
     category("column", styled(whole_column, broken_column), "pillar", "base capital", (0.9, 0.88, 0.83),
         (0.78, 0.75, 0.69), styles="greek column, doric column; broken column, ruined column", materials="stone",
         height=4.0, surfaces="stone stone"),
-    category("arch", archway, "archway", "trim cornice", (0.84, 0.78, 0.68), (0.68, 0.6, 0.5), materials="stone",
+    category("arch", scaled(archway, 0.86), "archway", "trim cornice", (0.84, 0.78, 0.68), (0.68, 0.6, 0.5),
+        materials="stone",
         height=12.0, surfaces="stone stone"),
-    category("gate", styled(wooden_gate, iron_gate), "gateway", "pillars pillar", (0.4, 0.26, 0.15), STONE, DARK,
-        styles="wooden gate, castle gate; iron gate, garden gate", genus=(0, 8), materials="wooden metal", height=2.4,
+    category("gate", scaled(wooden_gate, 0.88), "gateway", "pillars pillar", (0.4, 0.26, 0.15), STONE, DARK, genus=0,
+        materials="wooden metal", height=2.4,
         surfaces="wood stone iron"),
 )
 # fmt: on

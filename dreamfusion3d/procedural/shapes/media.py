@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import CREAM, DARK, GOLD, PATTERNS, STEEL, WHITE, WOOD_COLOR, WOODEN, category
-from dreamfusion3d.procedural.shapes.base import ShapeParams, rotate_2d, styled, where_present
+from dreamfusion3d.procedural.shapes.base import ShapeParams, rotate_2d, scaled, styled, where_present
 
 
 def _turned(x: Tensor, y: Tensor, number: int) -> tuple[Tensor, Tensor]:
@@ -274,8 +274,8 @@ CATEGORIES = (
     category("fan", styled(desk_fan, ceiling_fan), "ventilator", "blades", STEEL, WOOD_COLOR, CREAM,
         materials="metal", height=0.45, surfaces="steel wood glass", genus=(3, 0), relaxation=0.6,
         styles="desk fan, table fan; ceiling fan"),
-    category("television", styled(flat_television, tube_television), "tv telly", "screen display", (0.22, 0.17, 0.14),
-        (0.33, 0.4, 0.45), CREAM, materials=WOODEN, height=0.6, surfaces="plastic glass plastic",
+    category("television", styled(flat_television, scaled(tube_television, 0.94)), "tv telly", "screen display",
+        (0.22, 0.17, 0.14), (0.33, 0.4, 0.45), CREAM, materials=WOODEN, height=0.6, surfaces="plastic glass plastic",
         styles="flat screen, flat television; tube television, retro tv"),
     category("radio", styled(cathedral_radio, boombox), "wireless", "grille speaker speakers", (0.52, 0.3, 0.16),
         (0.8, 0.7, 0.5), DARK, materials=WOODEN, height=0.35, surfaces="wood fabric plastic", genus=(0, 1),
@@ -287,7 +287,7 @@ CATEGORIES = (
         materials="metal", height=0.1, surfaces="leather steel glass"),
     category("typewriter", typewriter, "", "keys keyboard", (0.2, 0.36, 0.34), CREAM, WHITE, option="paper sheet",
         option_default=True, materials="metal", height=0.25, surfaces="paint plastic paper"),
-    category("laptop", laptop, "computer", "screen display", (0.72, 0.73, 0.75), (0.16, 0.3, 0.5), DARK,
+    category("laptop", scaled(laptop, 0.9), "computer", "screen display", (0.72, 0.73, 0.75), (0.16, 0.3, 0.5), DARK,
         materials="metal", height=0.25, surfaces="steel glass plastic"),
     category("headset", headset, "headphones earphones", "pads cushions", (0.85, 0.84, 0.82), DARK,
         materials=f"metal {PATTERNS}", height=0.2, surfaces="plastic leather", relaxation=0.6),

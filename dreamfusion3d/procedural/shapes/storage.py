@@ -19,7 +19,7 @@ def jam_jar(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     )
     cover = sdf.cylinder(x, y - top - 0.11, z, neck + 0.055, s.vary(3, 0.085, 0.12))
     label = torch.maximum(glass - 0.01, (y - low + 0.06).abs() - half * s.vary(4, 0.42, 0.15))
-    return [glass, cover, torch.maximum(label, sdf.rectangle(x, z - 1, r * 0.8, 1))]
+    return [glass, cover, torch.maximum(label, sdf.rectangle(x, z - 1.0, r * 0.8, 1.0))]
 
 
 def cookie_jar(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:

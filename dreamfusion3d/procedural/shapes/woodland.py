@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
-from dreamfusion3d.procedural.category import LEAF, RED, STONE, category
-from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, rotate_2d, styled
+from dreamfusion3d.procedural.category import LEAF, STONE, category
+from dreamfusion3d.procedural.shapes.base import ShapeParams, rotate_2d, styled
 
 BARK, CUT_WOOD = (0.4, 0.27, 0.16), (0.83, 0.66, 0.42)
 
@@ -50,22 +50,6 @@ def poplar(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     leaves = sdf.lathe(x / ribs, y, z / ribs, profile)
     trunk = sdf.cylinder(x, y + 0.36, z, s.vary(1, 0.07, 0.18), 0.26)
     return [leaves, trunk]
-
-
-def bush(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    """Clumps of leaves with berries on them."""
-    wide, tall, size = s.vary(0, 0.32, 0.14), s.vary(1, 0.1, 0.8), s.vary(2, 0.23, 0.12)
-    leaves = sdf.union(
-        sdf.sphere(x, y + 0.06 - tall, z, size * 1.25),
-        _clumps(x, y + 0.22, z, 6, wide, size, 0.0),
-        _clumps(x, y - tall, z, 4, wide * 0.62, size * 0.9, 25.0),
-    )
-    berries = sdf.union(
-        _clumps(x, y + 0.22 - 0.6 * size, z, 6, wide + 0.78 * size, s.vary(3, 0.052, 0.15), 0.0),
-        _clumps(x, y - tall - 0.55 * size, z, 4, wide * 0.62 + 0.66 * size, s.vary(3, 0.052, 0.15), 25.0),
-        sdf.sphere(x - 0.06, y + 0.06 - tall - 1.22 * size, z - 0.05, 0.05),
-    )
-    return [torch.maximum(leaves, -0.42 - y), berries]
 
 
 _FACETS = (  # normals and distances of the faces of a rock
@@ -134,30 +118,6 @@ def sunflower(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [petal, _stalk(x, y, z, s, 0.29), heart]
 
 
-def palm(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    lean, top = s.vary(0, 0.16, 0.6), s.vary(1, 0.34, 0.12)
-    up = ((y + 0.6) / (top + 0.6)).clamp(0, 1)
-    thick = s.vary(2, 0.085, 0.14)
-    ridges = 0.012 * torch.cos(y * (2 * torch.pi / 0.12))
-    bent = sdf.length(x - lean * up * up, z) - thick * (1.25 - 0.5 * up) - ridges
-    trunk = torch.maximum(bent, (y - (top - 0.6) / 2).abs() - (top + 0.6) / 2) * 0.8
-    u, v, w = x - lean, y - top, z
-    reach, droop = s.vary(3, 0.42, 0.1), s.vary(4, 1.5, 0.2)
-    leaves = torch.full_like(x, ABSENT_DISTANCE)
-    for turn_deg, lift in ((0.0, 0.55), (36.0, 0.95)):
-        p, q = rotate_2d(u, w, turn_deg)
-        out, side = sdf.sector(p, q, 5)
-        curve = v - lift * out + (droop + lift) * out * out + 0.7 * side.abs()
-        wide = 0.11 * (1 - ((out - reach * 0.55) / (reach * 0.62)) ** 2).clamp(min=0) + 0.02
-        frond = torch.maximum(
-            curve.abs() - 0.045, torch.maximum(side.abs() - wide, (out - reach * 0.5).abs() - reach * 0.55)
-        )
-        leaves = torch.minimum(leaves, frond)
-    out, side = sdf.sector(u, w, 3)
-    nuts = sdf.sphere(out - thick - 0.03, v + 0.06, side, s.vary(5, 0.075, 0.12))
-    return [sdf.union(leaves * 0.5, sdf.sphere(u, v, w, thick * 1.05)), trunk, nuts]
-
-
 def _log(x: Tensor, y: Tensor, z: Tensor, radius: Tensor, half: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Bark, wood and growth ring of a log along X."""
     ridges = 1 + 0.025 * torch.cos(11 * torch.atan2(z, y))
@@ -202,15 +162,11 @@ def stump(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 # fmt: off
 CATEGORIES = (
-    category("bush", bush, "shrub hedge", "berries berry", (0.2, 0.44, 0.18), RED, height=1.0,
-        surfaces="leaves peel"),
     category("rock", rock, "boulder", "moss", STONE, (0.33, 0.45, 0.17), materials="stone", height=0.8,
         surfaces="stone leaves"),
     category("flower", styled(tulip, daisy, sunflower), "blossom", "stem stalk leaves", (0.96, 0.76, 0.14), LEAF,
         (0.38, 0.23, 0.1), styles="tulip; daisy, daisy flower; sunflower", height=0.4,
         surfaces="plant plant plant"),
-    category("palm", palm, "", "trunk", (0.24, 0.55, 0.2), (0.55, 0.41, 0.26), (0.36, 0.22, 0.12), relaxation=0.6,
-        height=6.0, surfaces="leaves bark bark"),
     category("log", styled(single_log, log_pile), "timberlog", "ends end", BARK, CUT_WOOD, (0.66, 0.48, 0.28),
         styles="tree log, single log; log pile, woodpile, firewood", height=0.4, surfaces="bark wood wood"),
     category("stump", stump, "", "top", BARK, CUT_WOOD, (0.66, 0.48, 0.28), height=0.5, surfaces="bark wood wood"),
