@@ -63,7 +63,7 @@ NOUN_CATEGORIES = {noun: category for category in CATEGORIES.values() for noun i
 # nouns of several words -> one word; a longer noun before its beginning
 COMPOUND_NOUNS = {"ice cream cone": "icecream", "ice cream": "icecream", "ice creams": "icecream"}
 _DESCRIBED = (  # by their last word
-    "traffic cone, top hat, rubber duck, cooking pot, hand bell, fruit bowl, christmas tree"
+    "traffic cone, top hat, rubber duck, cooking pot, hand bell, fruit bowl"
 )
 COMPOUND_NOUNS |= {noun: noun.split()[1] for noun in _DESCRIBED.split(", ")}
 _SPLIT = "book shelf, book case, light house, tea pot, tea cup, space ship, snow man"
@@ -109,7 +109,7 @@ _DESCRIBED_OUTDOORS = (
 COMPOUND_NOUNS |= {noun: noun.split()[1] for noun in _DESCRIBED_OUTDOORS.split(", ")}
 _SPLIT_OUTDOORS = "grave stone, tomb stone, wind mill, sign post, street lamp, lamp post, street light, mail box"
 COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _SPLIT_OUTDOORS.split(", ")}
-COMPOUND_NOUNS |= {"tree stump": "stump"}
+COMPOUND_NOUNS |= {"palm tree": "palm", "coconut palm": "palm", "tree stump": "stump", "berry bush": "bush"}
 COMPOUND_NOUNS |= {
     "hot air balloon": "balloon",
     "screw driver": "screwdriver",
@@ -129,6 +129,7 @@ COMPOUND_NOUNS = dict(sorted(COMPOUND_NOUNS.items(), key=lambda item: -len(item[
 PLURAL_PART_WORDS = set(
     "bands legs cushions books straps leaves teeth stripes fins wheels wings battlements grips "
     "burners knobs stems marks tips "
+    "berries ends rails caps sails roofs pillars seats tracks jewels rods "
     "knobs rungs candles blades keys pads valves pages pips rockers lenses bristles".split()
 )
 

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import DARK, GOLD, STEEL, WOOD_COLOR, category
-from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, rotate_2d, scaled, styled
+from dreamfusion3d.procedural.shapes.base import ABSENT_DISTANCE, ShapeParams, rotate_2d, styled
 
 
 def _grip(x: Tensor, y: Tensor, z: Tensor, top: float, radius: sdf.TensorOrFloat, pommel: sdf.TensorOrFloat) -> Tensor:
     """A wrapped grip that reaches down to a pommel at the bottom."""
     ridges = 0.008 * torch.cos(y * (2 * torch.pi / 0.07))
     grip = torch.maximum(sdf.length(x, z) - radius - ridges, (y - (top - 0.58) / 2).abs() - (top + 0.58) / 2) * 0.85
-    return torch.minimum(grip, sdf.sphere(x, y + 0.57, z, pommel))
+    return torch.minimum(grip, sdf.sphere(x, y + 0.64 - pommel, z, pommel))
 
 
 def cutlass(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -48,8 +48,8 @@ def katana(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 def dagger(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     wide, guard = s.vary(0, 0.13, 0.14), s.vary(1, 0.24, 0.12)
     leaf = x.abs() - wide * (0.75 + 0.35 * torch.sin((y + 0.14) * 4.2).clamp(min=0))
-    section = 0.86 * (leaf.clamp(min=-1) + 1.7 * z.abs())
-    blade = torch.maximum(section, torch.maximum(-0.16 - y, 0.75 * (y - 0.62 + 1.5 * x.abs())))
+    section = 0.5 * (leaf + 1.7 * z.abs())
+    blade = torch.maximum(section, torch.maximum(-0.16 - y, 0.55 * (y - 0.62 + 1.5 * x.abs())))
     cross = sdf.box(x, y + 0.14 + 0.5 * x * x, z, guard, 0.042, 0.06, 0.015)
     ends = sdf.sphere(x.abs() - guard, y + 0.14 + 0.5 * guard * guard, z, 0.06)
     return [blade * 0.9, sdf.union(cross, ends, _grip(x, y, z, -0.1, 0.058, s.vary(2, 0.09, 0.12)))]
@@ -281,7 +281,7 @@ def catapult(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 # fmt: off
 CATEGORIES = (
-    category("dagger", scaled(dagger, 0.92), "dirk stiletto", "hilt grip guard", (0.72, 0.75, 0.79), (0.6, 0.46, 0.18),
+    category("dagger", dagger, "dirk stiletto", "hilt grip guard", (0.72, 0.75, 0.79), (0.6, 0.46, 0.18),
         materials="metal", height=0.35, surfaces="steel gold"),
     category("spear", spear, "lance javelin", "tip point", WOOD_COLOR, STEEL, materials="metal wooden", height=2.0,
         surfaces="wood steel"),
@@ -290,7 +290,7 @@ CATEGORIES = (
     category("staff", staff, "sceptre scepter", "orb gem", (0.42, 0.29, 0.18), (0.3, 0.55, 0.9), GOLD,
         materials="wooden", height=1.7, surfaces="wood glass gold"),
     category("mace", styled(flanged_mace, morning_star), "bludgeon", "shaft grip handle", STEEL, (0.36, 0.23, 0.14),
-        styles="flanged mace; morning star", materials="metal", height=0.7, surfaces="steel leather"),
+        styles="flanged mace; morning star, spiked mace", materials="metal", height=0.7, surfaces="steel leather"),
     category("helmet", styled(great_helm, horned_helmet), "helm", "rim trim", (0.64, 0.66, 0.7), GOLD, DARK,
         styles="great helm, knight helmet; horned helmet, viking helmet", materials="metal", height=0.32,
         surfaces="steel gold bone"),

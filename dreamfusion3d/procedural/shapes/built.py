@@ -9,8 +9,15 @@ from dreamfusion3d.procedural import sdf
 from dreamfusion3d.procedural.category import DARK, GLASS, PATTERNS, RED, STEEL, STONE, WHITE, WOOD_COLOR, category
 from dreamfusion3d.procedural.shapes.base import ShapeParams, scaled, styled, where_present
 from dreamfusion3d.procedural.shapes.craft import airliner, biplane, booster_rocket, galleon, missile, sailboat
-from dreamfusion3d.procedural.shapes.dwellings import clock_tower, hut, octagonal_lighthouse, townhouse, watchtower
-from dreamfusion3d.procedural.shapes.wheeled import pickup, race_car, van
+from dreamfusion3d.procedural.shapes.dwellings import (
+    clock_tower,
+    hut,
+    log_cabin,
+    octagonal_lighthouse,
+    townhouse,
+    watchtower,
+)
+from dreamfusion3d.procedural.shapes.wheeled import pickup, race_car, sports_car, van
 
 
 def retro_rocket(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -111,11 +118,11 @@ def rowboat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A dinghy with its bow to the front, and an optional mast and sail."""
     hx, hz, deep = s.vary(0, 0.27, 0.13), s.vary(1, 0.58, 0.07), s.vary(2, 0.3, 0.14)
     rim = -0.24
-    point = z.clamp(min=0) / hz
+    point = (z / hz).clamp(0, 1.08)
     wide = 1 - 0.75 * point * point
-    hull = torch.maximum(sdf.ellipsoid(x / wide, y - rim, z, hx, deep, hz + 0.02), y - rim)
+    hull = torch.maximum(sdf.ellipsoid(x, y - rim, z, hx * wide, deep, hz + 0.02), y - rim)
     stern = torch.maximum(hull, -hz * 0.86 - z)
-    inner = sdf.ellipsoid(x / wide, y - rim - 0.02, z, hx - 0.075, deep - 0.09, hz - 0.14)
+    inner = sdf.ellipsoid(x, y - rim - 0.02, z, (hx - 0.075) * wide, deep - 0.09, hz - 0.14)
     open_hull = sdf.subtract(stern, inner)
     # the seat reaches down to the floor and stays inside the hull
     thwart = torch.maximum(sdf.box(x, y - rim + 0.16, z, hx, 0.12, 0.1, 0.01), stern * 0.6)
@@ -124,7 +131,7 @@ def rowboat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     edge = 0.75 * (y - 0.6 - 1.35 * (z - 0.02))
     sail = torch.maximum(torch.maximum(x.abs() - 0.035, z - 0.02), torch.maximum(-0.12 - y, edge))
     rig = s.option > 0
-    return [sdf.union(open_hull * 0.6, thwart), where_present(sail, rig), where_present(mast, rig)]
+    return [sdf.union(open_hull * 0.85, thwart), where_present(sail, rig), where_present(mast, rig)]
 
 
 def jet(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -157,9 +164,9 @@ CATEGORIES = (
     category("rocket", styled(retro_rocket, booster_rocket, missile), "spaceship", "fins fin nose", (0.9, 0.9, 0.92),
         (0.83, 0.16, 0.14), styles="retro rocket, toy rocket; booster rocket, launch vehicle; missile",
         materials="striped checkered metal", height=12.0, surfaces="paint paint"),
-    category("house", styled(gabled_house, hut, townhouse), "cottage cabin", "roof", (0.9, 0.84, 0.7),
+    category("house", styled(gabled_house, log_cabin, hut, townhouse), "cottage", "roof", (0.9, 0.84, 0.7),
         (0.68, 0.26, 0.18), (0.35, 0.22, 0.14), option="chimney", materials="wooden stone",
-        styles="gabled house, farmhouse; hut, thatched hut; townhouse, terraced house", height=6.0,
+        styles="gabled house, farmhouse; log cabin, cabin; hut, thatched hut; townhouse, terraced house", height=6.0,
         surfaces="plaster tiles wood"),
     category("tower", styled(castle_tower, clock_tower, watchtower), "turret", "battlements top roof spire", STONE,
         None,
@@ -172,9 +179,9 @@ CATEGORIES = (
         surfaces="plaster paint glass"),
     category("tent", tent, "marquee", "ridge pole", (0.3, 0.5, 0.34), WOOD_COLOR, (0.16, 0.17, 0.18),
         materials=PATTERNS, height=1.6, surfaces="fabric wood fabric"),
-    category("car", styled(sedan, pickup, van, race_car), "automobile auto", "wheels wheel tyres tires", RED, DARK,
-        GLASS,
-        styles="sedan, saloon car; pickup truck, pickup; van, minivan; race car, racing car, sports car",
+    category("car", styled(sedan, pickup, van, sports_car, race_car), "automobile auto", "wheels wheel tyres tires",
+        RED, DARK, GLASS,
+        styles="sedan, saloon car; pickup truck, pickup; van, minivan; sports car, coupe; race car, racing car",
         materials="striped checkered", height=1.5, surfaces="paint rubber glass"),
     category("boat", styled(rowboat, sailboat, galleon), "ship dinghy", "sail sails", WOOD_COLOR, WHITE, (0.45, 0.3,
         0.16),

@@ -143,12 +143,12 @@ def sailboat(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A yacht with a cabin, and an optional mast with mainsail and jib."""
     half, low, rim = s.vary(0, 0.19, 0.12), s.vary(1, -0.58, 0.05), s.vary(2, -0.36, 0.06)
     hull = _hull(x, y, z, half, 0.62, low, rim)
-    cabin = sdf.box(x, y - rim - 0.03, z - 0.06, half * 0.6, 0.09, 0.2, 0.03)
+    cabin = sdf.box(x, y - rim, z - 0.06, half * 0.6, 0.09, 0.2, 0.03)
     mast = sdf.cylinder(x, y - 0.1, z - 0.1, 0.035, 0.54)
     boom = sdf.capsule(x, y, z, (0.0, rim + 0.17, 0.1), (0.0, rim + 0.17, -0.46), 0.03, 0.03)
     main = sdf.polygon(z, y, [(0.1, rim + 0.16), (-0.46, rim + 0.16), (0.08, 0.62)])
-    jib = sdf.polygon(z, y, [(0.1, rim + 0.14), (0.52, rim + 0.05), (0.1, s.vary(3, 0.4, 0.15))])
-    bent = x - 0.06 * (1 - ((z + 0.14) / 0.3) ** 2).clamp(min=0) * (y > rim)
+    jib = sdf.polygon(z, y, [(0.1, rim + 0.17), (0.5, rim + 0.14), (0.48, rim + 0.19), (0.1, s.vary(3, 0.4, 0.15))])
+    bent = x - 0.06 * (1 - ((z + 0.14) / 0.3) ** 2).clamp(min=0) * ((y - rim - 0.2) / 0.25).clamp(0, 1)
     sails = torch.minimum(sdf.extrude(main, bent, 0.026, 0.01), sdf.extrude(jib, x, 0.026, 0.01)) * 0.85
     rig = s.option > 0
     return [sdf.union(hull, cabin), where_present(sails, rig), where_present(sdf.union(mast, boom), rig)]
@@ -218,7 +218,7 @@ def canoe(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     outer = torch.maximum(bowl(0.0), torch.maximum(y - rim, z.abs() - 0.62))
     inner = torch.maximum(bowl(0.06), z.abs() - 0.46)
     seats = torch.maximum((z.abs() - 0.22).abs() - 0.05, (y - rim + 0.11).abs() - 0.1)
-    return [sdf.subtract(outer, inner) * 0.7, torch.maximum(seats, outer + 0.02) * 0.7]
+    return [sdf.subtract(outer, inner) * 0.9, torch.maximum(seats, outer + 0.02) * 0.9]
 
 
 def submarine(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:

@@ -10,6 +10,49 @@ from dreamfusion3d.procedural.category import category
 from dreamfusion3d.procedural.shapes.base import ShapeParams, where_present
 
 
+def log_cabin(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+    """Walls of logs that cross at the corners, and a porch below the roof."""
+    hx, hz, r = s.vary(0, 0.4, 0.1), s.vary(1, 0.34, 0.1), 0.06
+    low, rows = -0.58, 6
+    eaves = low + rows * 2 * r
+    v = y - low - r
+    row = v - (v / (2 * r)).round().clamp(0, rows - 1) * 2 * r
+    half = v - r
+    crossing = half - (half / (2 * r)).round().clamp(0, rows - 2) * 2 * r
+    ends = torch.where(v > (2 * rows - 3) * r, 0.045, 0.1)  # the top row stays clear of the roof
+    front = torch.maximum(sdf.length(row, z.abs() - hz) - r - 0.006, x.abs() - hx - ends)
+    side = torch.maximum(sdf.length(crossing, x.abs() - hx) - r - 0.006, z.abs() - hz - 0.1)
+    core = sdf.box(x, y - (low + eaves) / 2, z, hx + 0.04, (eaves - low) / 2, hz + 0.04, 0.01)
+    rise = s.vary(2, 0.34, 0.14)
+    out = hx + 0.14
+    # the gable fills the roof, from just inside the logs
+    wide = hx + 0.045
+    shoulder = eaves - 0.03 + (rise + 0.06) * (out - wide) / out
+    corners: sdf.Profile = [
+        (-wide, eaves - 0.1),
+        (wide, eaves - 0.1),
+        (wide, shoulder),
+        (0.0, eaves + rise + 0.04),
+        (-wide, shoulder),
+    ]
+    gable = sdf.extrude(sdf.polygon(x, y, corners), z, hz + 0.045)
+    slope: sdf.Profile = [
+        (-out, eaves - 0.06),
+        (0.0, eaves + rise),
+        (out, eaves - 0.06),
+        (out, eaves + 0.02),
+        (0.0, eaves + rise + 0.09),
+        (-out, eaves + 0.02),
+    ]
+    roof = sdf.extrude(sdf.polygon(x, y, slope), z - 0.03, hz + 0.16)
+    walls = sdf.union(front, side, core, gable)
+    chimney = where_present(sdf.box(x - hx, y + 0.02, z + 0.08, 0.09, 0.58, 0.1, 0.01), s.option > 0)
+    door = sdf.box(x + 0.12, y - low - 0.2, z - hz - r, 0.1, 0.2, 0.025, 0.006)
+    panes = sdf.box(x - 0.18, y - low - 0.26, z - hz - r, 0.09, 0.085, 0.025, 0.006)
+    sides = sdf.box(x.abs() - hx - r, y - low - 0.28, z - 0.1, 0.025, 0.085, 0.1, 0.006)
+    return [sdf.union(walls, chimney), roof, sdf.union(door, panes, sides)]
+
+
 def hut(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """A round hut with a thatched cone, and an optional smoke hole on a short stack."""
     r, eaves, top = s.vary(0, 0.38, 0.1), s.vary(1, -0.1, 0.4), s.vary(2, 0.52, 0.08)

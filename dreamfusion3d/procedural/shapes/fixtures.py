@@ -166,8 +166,8 @@ def hydrant(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 CATEGORIES = (
     category("gravestone", styled(slab_gravestone, grave_cross), "tombstone headstone", "plinth base", STONE,
         (0.45, 0.44, 0.42), (0.3, 0.29, 0.28),
-        styles="arched gravestone, arched tombstone; grave cross, cross gravestone",
-        materials="stone", height=0.9, surfaces="stone stone stone"),
+        styles="arched gravestone, arched tombstone; grave cross, cross gravestone", materials="stone", height=0.9,
+        surfaces="stone stone stone"),
     category("fence", styled(picket_fence, ranch_fence), "railing", "rails rail posts post", WHITE, WOOD_COLOR,
         styles="picket fence, garden fence; ranch fence, plank fence", genus=4, materials="wooden", height=1.1,
         surfaces="paint wood"),

@@ -48,7 +48,8 @@ def battle_axe(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     edge = sdf.length(u - reach + 0.36, v) - 0.36
     hollow = 0.16 - sdf.length(u - 0.17, v.abs() - 0.25)
     flat = torch.maximum(torch.maximum(edge, v.abs() - tall), hollow)
-    blade = torch.maximum(flat, z.abs() - (0.06 - 0.09 * u))
+    root = 0.6 * (v.abs() - 0.1 - 1.3 * u)  # narrow at the shaft
+    blade = torch.maximum(torch.maximum(flat, root), z.abs() - (0.06 - 0.09 * u))
     socket = sdf.box(x, v, z, 0.085, 0.13, 0.075, 0.015)
     spike = sdf.lathe(x, y, z, [(0.05, at + 0.1), (0.01, at + 0.3)], 0.01)
     shaft = sdf.capsule(x, y, z, (0.0, -0.58, 0.0), (0.0, at, 0.0), 0.05, 0.05)
@@ -116,6 +117,21 @@ def pickaxe(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     socket = sdf.box(x, y - at, z, 0.1, s.vary(2, 0.11, 0.1), 0.095, 0.015)
     shaft = sdf.capsule(x, y, z, (0.0, -0.58, 0.0), (0.0, at + 0.13, 0.0), s.vary(3, 0.06, 0.12), 0.055)
     return [sdf.union(head * 0.75, socket), shaft]
+
+
+def wrench(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+    """An open jaw at the top, a ring at the bottom."""
+    r, bar, socket = s.vary(0, 0.21, 0.1), s.vary(1, 0.08, 0.14), s.vary(2, 0.15, 0.1)
+    u, v = rotate_2d(x, y - 0.4, -18.0)
+    jaw = sdf.extrude(torch.maximum(sdf.length(u, v) - r, v - 0.78 * r), z, 0.07, 0.012)
+    slot = torch.maximum(u.abs() - r * 0.46, -v - r * 0.25)
+    ring = sdf.extrude(sdf.length(x, y + 0.46) - socket, z, 0.07, 0.012)
+    sides, _ = sdf.sector(x, y + 0.46, 6)
+    hole = sides - socket * 0.52
+    shank = sdf.box(x, y + 0.04, z, bar, 0.34, 0.05, 0.012)
+    panel = sdf.box(x, y + 0.04, z, bar * 0.6, 0.22, 0.065, 0.01)
+    whole = sdf.subtract(sdf.subtract(sdf.union(jaw, ring, shank), slot), hole)
+    return [whole, panel]
 
 
 def screwdriver(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
@@ -199,14 +215,15 @@ def scissors(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 # fmt: off
 CATEGORIES = (
+    category("wrench", wrench, "spanner", "panel inlay", (0.66, 0.68, 0.71), RED, genus=1, materials="metal",
+        height=0.25, surfaces="steel paint"),
     category("shovel", styled(round_shovel, square_spade), "", "shaft grip handle", STEEL, WOOD_COLOR,
         styles="pointed shovel, digging shovel; spade, square shovel", materials="metal", height=1.1,
         surfaces="steel wood"),
     category("pickaxe", pickaxe, "mattock", "shaft grip handle", (0.45, 0.47, 0.5), WOOD_COLOR, materials="metal stone",
         height=0.9, surfaces="iron wood"),
     category("screwdriver", screwdriver, "", "shank tip shaft", (0.85, 0.3, 0.1), STEEL, materials="striped",
-        height=0.2,
-        surfaces="plastic steel"),
+        height=0.2, surfaces="plastic steel"),
     category("saw", saw, "handsaw", "grip handle", (0.72, 0.74, 0.77), WOOD_COLOR, DARK, genus=1, materials="metal",
         height=0.18, surfaces="steel wood iron"),
     category("drill", drill, "borer", "chuck bit", (0.95, 0.72, 0.12), (0.35, 0.36, 0.39), DARK,

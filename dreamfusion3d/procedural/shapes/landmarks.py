@@ -13,17 +13,17 @@ SANDSTONE, SLATE = (0.82, 0.7, 0.48), (0.3, 0.36, 0.45)
 
 
 def windmill(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    low, high, at = s.vary(0, 0.27, 0.12), s.vary(1, 0.16, 0.12), 0.2
+    low, high, at = s.vary(0, 0.27, 0.12), s.vary(1, 0.16, 0.12), 0.17
     out, _ = sdf.sector(x, z, 8)
     body = sdf.polygon(out, y, [(-1.0, -0.64), (low, -0.64), (high, at), (-1.0, at)])
     cap = sdf.polygon(
         sdf.length(x, z), y, [(-1.0, at - 0.02), (high + 0.05, at - 0.02), (high, at + 0.1), (0.0, at + 0.28)]
     )
-    front = high + 0.1
+    front = high + 0.17
     axle = sdf.cylinder(x, z - front / 2, y - at - 0.06, 0.05, front / 2 + 0.06)
     u, v = rotate_2d(x, y - at - 0.06, 20.0)
     along, across = sdf.sector(u, v, 4)
-    reach = s.vary(2, 0.42, 0.08)
+    reach = s.vary(2, 0.4, 0.08)
     arm = sdf.box(along - reach / 2, across, z - front, reach / 2, 0.03, 0.025, 0.008)
     sail = sdf.box(along - reach * 0.6, across - 0.055, z - front, reach * 0.4, s.vary(3, 0.07, 0.12), 0.022, 0.008)
     door = sdf.extrude(sdf.arch(x, y, 0.08, -0.48), z, low + 0.005)
@@ -208,16 +208,16 @@ def archway(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 
 def _gate_posts(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams, at: Tensor) -> Tensor:
-    wide, top = s.vary(1, 0.11, 0.12), s.vary(2, 0.36, 0.12)
+    wide, top = s.vary(1, 0.095, 0.12), s.vary(2, 0.3, 0.12)
     pillars = sdf.box(x.abs() - at, y - (top - 0.56) / 2, z, wide, (top + 0.56) / 2, wide, 0.01)
     caps = sdf.box(x.abs() - at, y - top, z, wide + 0.03, 0.035, wide + 0.03, 0.01)
     return sdf.union(pillars, caps, sdf.sphere(x.abs() - at, y - top - wide * 0.95, z, wide * 0.8))
 
 
 def wooden_gate(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
-    at = s.vary(0, 0.46, 0.06)
+    at = s.vary(0, 0.45, 0.06)
     board = (x / 0.11 - (x / 0.11).floor() - 0.5).abs() * 0.11
-    top = s.vary(3, 0.2, 0.2) + 0.16 * (1 - (x / 0.46) ** 2)
+    top = s.vary(3, 0.1, 0.25) + 0.15 * (1 - (x / 0.46) ** 2)
     door = sdf.extrude(torch.maximum(x.abs() - at, torch.maximum(0.85 * (y - top), -0.5 - y)), z, 0.045)
     groove = torch.maximum(board - 0.008, 0.03 - z)
     straps = sdf.union(*(sdf.box(x, y - level, z, at, 0.03, 0.06, 0.008) for level in (-0.34, 0.06)))
@@ -225,12 +225,24 @@ def wooden_gate(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]
     return [sdf.subtract(door, groove), _gate_posts(x, y, z, s, at), sdf.union(straps, knobs)]
 
 
+def iron_gate(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+    at = s.vary(0, 0.45, 0.06)
+    top = s.vary(3, 0.2, 0.2) + 0.14 * (1 - (x / 0.46) ** 2)
+    step = (at - s.vary(1, 0.095, 0.12)) / 3
+    u = x - (x / step).round().clamp(-2, 2) * step
+    bars = torch.maximum(sdf.length(u, z) - 0.027, torch.maximum(y - top, -0.5 - y))
+    tips = sdf.ellipsoid(u, y - top, z, 0.038, 0.07, 0.038) * 0.8
+    rails = sdf.union(*(sdf.box(x, y - level, z, at, 0.03, 0.03, 0.008) for level in (-0.4, 0.06)))
+    lock = sdf.box(x, y + 0.14, z, step, 0.07, 0.045, 0.01)
+    return [sdf.union(bars, tips, rails), _gate_posts(x, y, z, s, at), lock]
+
+
 # fmt: off
 CATEGORIES = (
     category("windmill", windmill, "mill", "sails sail blades", WHITE, WOOD_COLOR, (0.45, 0.26, 0.16),
         materials="stone wooden", height=14.0, surfaces="plaster wood wood"),
     category("bridge", styled(stone_bridge, footbridge), "viaduct overpass", "parapet parapets railing", STONE,
-        (0.5, 0.46, 0.4), styles="arched bridge; footbridge, plank bridge", genus=(0, 8),
+        (0.5, 0.46, 0.4), styles="arched bridge, hump bridge; footbridge, plank bridge", genus=(0, 8),
         materials="stone wooden", relaxation=0.6, height=4.0, surfaces="stone stone"),
     category("castle", castle, "fortress citadel", "roofs roof", STONE, (0.5, 0.22, 0.2), DARK, materials="stone",
         height=25.0, surfaces="stone tiles wood"),
@@ -247,8 +259,8 @@ CATEGORIES = (
     category("arch", scaled(archway, 0.86), "archway", "trim cornice", (0.84, 0.78, 0.68), (0.68, 0.6, 0.5),
         materials="stone",
         height=12.0, surfaces="stone stone"),
-    category("gate", scaled(wooden_gate, 0.88), "gateway", "pillars pillar", (0.4, 0.26, 0.15), STONE, DARK, genus=0,
-        materials="wooden metal", height=2.4,
+    category("gate", styled(wooden_gate, iron_gate), "gateway", "pillars pillar", (0.4, 0.26, 0.15), STONE, DARK,
+        styles="plank gate, castle gate; barred gate, garden gate", genus=(0, 8), materials="wooden metal", height=2.4,
         surfaces="wood stone iron"),
 )
 # fmt: on

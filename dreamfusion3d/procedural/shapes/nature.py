@@ -135,7 +135,7 @@ CATEGORIES = (
     category("donut", donut, "doughnut", "dough", (0.4, 0.24, 0.13), (0.85, 0.62, 0.34), genus=1, materials="spotted",
         height=0.04, surfaces="icing bread"),
     category("tree", styled(fir, oak, poplar), "sapling", "trunk", (0.15, 0.48, 0.22), (0.45, 0.29, 0.15),
-        styles="fir tree, fir, pine tree, pine, spruce; oak tree, oak, broadleaf tree; poplar tree, poplar, cypress",
+        styles="fir tree, fir, pine tree, pine, spruce, christmas tree; oak tree, broadleaf tree; poplar tree, cypress",
         height=4.0, surfaces="leaves bark"),
     category("cactus", cactus, "saguaro", "pot planter", (0.28, 0.56, 0.28), CLAY, counts=(2, 1, 0),
         counted="arm arms branch branches", materials="striped", height=0.4, surfaces="plant terracotta"),

@@ -38,8 +38,8 @@ def felling_axe(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]
 
 def longsword(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     wide = s.vary(0, 0.095, 0.22)
-    diamond = 0.86 * (x.abs() + 1.6 * z.abs()) - wide * 0.86  # a rhombus across
-    blade = torch.maximum(diamond, torch.maximum(-0.25 - y, 0.8 * (y - 0.63 + 1.6 * x.abs())))
+    diamond = 0.53 * (x.abs() + 1.6 * z.abs() - wide)  # a rhombus across
+    blade = torch.maximum(diamond, torch.maximum(-0.25 - y, 0.53 * (y - 0.63 + 1.6 * x.abs())))
     guard = sdf.box(x, y + 0.24, z, s.vary(1, 0.26, 0.18), 0.045, 0.06, 0.02)
     grip = sdf.cylinder(x, y + 0.42, z, 0.055, 0.18)
     pommel = sdf.sphere(x, y + 0.56, z, s.vary(2, 0.08, 0.18))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dreamfusion3d.procedural import sdf
-from dreamfusion3d.procedural.category import LEAF, STONE, category
+from dreamfusion3d.procedural.category import LEAF, RED, STONE, category
 from dreamfusion3d.procedural.shapes.base import ShapeParams, rotate_2d, styled
 
 BARK, CUT_WOOD = (0.4, 0.27, 0.16), (0.83, 0.66, 0.42)
@@ -29,10 +29,7 @@ def oak(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
         _clumps(x, y - 0.2 - tall, z, 4, wide * 0.5, s.vary(4, 0.21, 0.1), 30.0),
     )
     thick = s.vary(1, 0.085, 0.2)
-    trunk = sdf.lathe(x, y, z, [(thick * 1.7, -0.6), (thick, -0.46), (thick * 0.85, 0.1)])
-    for side in (1.0, -1.0):
-        limb = sdf.capsule(x, y, z, (0.0, -0.34, 0.0), (side * wide * 0.8, 0.0, 0.0), 0.06, 0.045)
-        trunk = torch.minimum(trunk, limb)
+    trunk = sdf.lathe(x, y, z, [(thick * 1.7, -0.6), (thick, -0.46), (thick * 0.9, -0.24), (thick * 1.9, 0.0)])
     return [leaves, trunk]
 
 
@@ -52,6 +49,23 @@ def poplar(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [leaves, trunk]
 
 
+def bush(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+    """Clumps of leaves with berries on them."""
+    wide, tall, size = s.vary(0, 0.32, 0.14), s.vary(1, 0.1, 0.8), s.vary(2, 0.23, 0.12)
+    leaves = sdf.union(
+        sdf.sphere(x, y + 0.06 - tall, z, size * 1.25),
+        sdf.ellipsoid(x, y + 0.2, z, wide + 0.06, 0.25, wide + 0.06),
+        _clumps(x, y + 0.22, z, 6, wide, size, 0.0),
+        _clumps(x, y - tall, z, 4, wide * 0.62, size * 0.9, 25.0),
+    )
+    berries = sdf.union(
+        _clumps(x, y + 0.22 - 0.6 * size, z, 6, wide + 0.78 * size, s.vary(3, 0.052, 0.15), 0.0),
+        _clumps(x, y - tall - 0.55 * size, z, 4, wide * 0.62 + 0.66 * size, s.vary(3, 0.052, 0.15), 25.0),
+        sdf.sphere(x - 0.06, y + 0.06 - tall - 1.22 * size, z - 0.05, 0.05),
+    )
+    return [torch.maximum(leaves, -0.42 - y), berries]
+
+
 _FACETS = (  # normals and distances of the faces of a rock
     *((0.05, 1.0, 0.12, 0.36), (0.6, 0.75, 0.3, 0.42), (-0.5, 0.8, -0.35, 0.41), (-0.2, 0.7, 0.75, 0.4)),
     *((1.0, 0.15, 0.2, 0.52), (0.5, 0.1, 0.85, 0.46), (-0.4, 0.05, 0.9, 0.45), (-1.0, 0.2, 0.25, 0.54)),
@@ -67,9 +81,9 @@ def rock(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
         face = (nx * x + ny * y + nz * z) / length - s.vary(i % 6, 0.92 * distance, 0.13)
         stone = torch.maximum(stone, face)
         if ny > 0.5:
-            moss = torch.maximum(moss, face - 0.02)
+            moss = torch.maximum(moss, face - 0.012)
     ragged = 0.03 * torch.sin(11 * x + 3) + 0.03 * torch.sin(13 * z + 1)
-    moss = torch.maximum(torch.maximum(moss, stone - 0.02), s.vary(5, 0.14, 0.3) + ragged - y)
+    moss = torch.maximum(torch.maximum(moss, stone - 0.012), s.vary(5, 0.14, 0.3) + ragged - y)
     return [stone, moss * 0.85]
 
 
@@ -78,7 +92,7 @@ def _stalk(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams, top: float) -> Tenso
     stem = sdf.capsule(x, y, z, (0.0, -0.6, 0.0), (0.0, top, 0.0), 0.045, 0.04)
     for side, at in ((1.0, -0.32), (-1.0, -0.22)):
         u, v = rotate_2d(side * x - 0.19, y - at, 42.0)
-        leaf = sdf.ellipsoid(u, v, z, s.vary(3, 0.25, 0.12), 0.035, 0.09)
+        leaf = sdf.ellipsoid(u, v, z, s.vary(3, 0.23, 0.12), 0.042, 0.09)
         stem = torch.minimum(stem, leaf)
     return torch.maximum(stem, -0.62 - y)
 
@@ -116,6 +130,26 @@ def daisy(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 def sunflower(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     petal, heart = _blossom(x, y, z, s, 15, s.vary(0, 0.19, 0.12), s.vary(1, 0.15, 0.14))
     return [petal, _stalk(x, y, z, s, 0.29), heart]
+
+
+def palm(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
+    lean, top = s.vary(0, 0.13, 0.6), s.vary(1, 0.34, 0.12)
+    up = ((y + 0.6) / (top + 0.6)).clamp(0, 1)
+    thick = s.vary(2, 0.085, 0.14)
+    ridges = 0.012 * torch.cos(y * (2 * torch.pi / 0.12))
+    bent = sdf.length(x - lean * up * up, z) - thick * (1.25 - 0.5 * up) - ridges
+    trunk = torch.maximum(bent, (y - (top - 0.6) / 2).abs() - (top + 0.6) / 2) * 0.8
+    u, v, w = x - lean, y - top, z
+    reach, droop = s.vary(3, 0.39, 0.1), s.vary(4, 1.5, 0.2)
+    lift = 0.75
+    out, side = sdf.sector(u, w, 7)
+    curve = v - lift * out + (droop + lift) * out * out + 0.7 * side.abs()
+    wide = 0.13 * (1 - ((out - reach * 0.55) / (reach * 0.62)) ** 2).clamp(min=0) + 0.02
+    ends = (out - reach * 0.5).abs() - reach * 0.55
+    leaves = torch.maximum(curve.abs() - 0.045, torch.maximum(side.abs() - wide, ends))
+    out, side = sdf.sector(u, w, 3)
+    nuts = sdf.sphere(out - thick * 0.85, v + 0.02, side, s.vary(5, 0.075, 0.12))
+    return [sdf.union(leaves * 0.5, sdf.sphere(u, v, w, thick * 1.35)), trunk, nuts]
 
 
 def _log(x: Tensor, y: Tensor, z: Tensor, radius: Tensor, half: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,6 +196,10 @@ def stump(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
 
 # fmt: off
 CATEGORIES = (
+    category("palm", palm, "", "trunk", (0.24, 0.55, 0.2), (0.55, 0.41, 0.26), (0.36, 0.22, 0.12), relaxation=0.6,
+        height=6.0, surfaces="leaves bark bark"),
+    category("bush", bush, "shrub hedge", "berries berry", (0.2, 0.44, 0.18), RED, height=1.0,
+        surfaces="leaves peel"),
     category("rock", rock, "boulder", "moss", STONE, (0.33, 0.45, 0.17), materials="stone", height=0.8,
         surfaces="stone leaves"),
     category("flower", styled(tulip, daisy, sunflower), "blossom", "stem stalk leaves", (0.96, 0.76, 0.14), LEAF,

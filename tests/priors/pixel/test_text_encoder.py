@@ -114,7 +114,7 @@ def test_parse_prompt_fills_only_slots_of_unknown_words():
         ("a cup of tea", ObjectSpec("mug", count=1)),
         ("a wine bottle", ObjectSpec("bottle", style="wine bottle")),
         ("a stool with a back", ObjectSpec("stool", count=3)),
-        ("a red sports car", ObjectSpec("car", "red", style="race car")),
+        ("a red sports car", ObjectSpec("car", "red", style="sports car")),
         ("a witch hat", ObjectSpec("hat")),
         ("a duck with a red hat", ObjectSpec("duck")),
         ("a cup and saucer", ObjectSpec("mug", count=1)),
