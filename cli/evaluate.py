@@ -92,6 +92,7 @@ def _generate_assets(
     from dreamfusion3d.core.slug import check_prompt
     from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
     from dreamfusion3d.priors.loading import load_prior
+    from dreamfusion3d.priors.view_prompts import text_to_mesh_warnings
 
     config = resolve_options({"--prior": prior}, quality, None, sets)
     if "glb" not in config.mesh.formats:
@@ -99,7 +100,7 @@ def _generate_assets(
     model, supported = load_prior(prior), []
     for prompt in map(check_prompt, prompts):
         try:
-            model.check_prompt(prompt)
+            text_to_mesh_warnings(model, prompt, config)
             supported.append(prompt)
         except InputError:
             progress.warn(f"skipped, not supported by this prior: {prompt}")

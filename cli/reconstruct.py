@@ -14,7 +14,6 @@ from .options import (
     Height,
     JsonOutput,
     OutFolder,
-    Quality,
     Quiet,
     Resume,
     RunSeed,
@@ -52,7 +51,7 @@ def reconstruct(
         str | None, typer.Option(metavar="X,Y,Z", help="Translation after rotation and scaling; requires --scale.")
     ] = None,
     seed: RunSeed = 0,
-    quality: Quality = "standard",
+    quality: Annotated[str, typer.Option(help="draft, standard or high.")] = "standard",
     prior: Annotated[str | None, typer.Option(help="Prior for --prompt; see text2mesh --prior.")] = None,
     formats: Formats = None,
     faces: Annotated[int | None, typer.Option(help="Maximum number of triangles.")] = None,

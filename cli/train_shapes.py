@@ -31,7 +31,8 @@ def train_shapes(
     names = [name.strip() for name in categories.split(",") if name.strip()] or list(CATEGORIES)
     if unknown := [name for name in names if name not in CATEGORIES]:
         raise InputError(f"there is no category {unknown[0]!r}; use some of: {format_category_names()}")
-    torch.set_num_threads(threads or torch.get_num_threads())
+    if threads:
+        torch.set_num_threads(threads)
     progress, records = default_progress(quiet), {}
     check_free_space(out)
     with translate_folder_errors(out):
@@ -43,8 +44,8 @@ def train_shapes(
                 finished, records[name] = model.load_network(path)
                 if finished.config == network.config and records[name]["steps"] >= steps:
                     continue
-            for step in train.train_network(network, name, steps, seed):
-                progress.step(step.index, step.total, f"loss {step.loss:.4f}")
+            for step, loss in enumerate(train.train_network(network, name, steps, seed), 1):
+                progress.step(step, steps, f"loss {loss:.4f}")
             records[name] = {"steps": steps, "seed": seed, **train.evaluate_network(network, name)}
             model.save_network(network, path, records[name])
     progress.close()

@@ -32,7 +32,7 @@ def check_prompts(manifest: Path, items: Sequence[Item]) -> tuple[dict[PriorConf
         The sha256 of each prior that was loaded, and warnings with their lines.
     """
     from dreamfusion3d.priors.loading import is_pixel_prior_folder, load_prior, prior_exists
-    from dreamfusion3d.priors.view_prompts import prompt_warnings
+    from dreamfusion3d.priors.view_prompts import text_to_mesh_warnings
     from dreamfusion3d.priors.vocabulary import EMBEDDED, prior_folder
 
     prior_hashes: dict[PriorConfig, str] = {}
@@ -52,7 +52,7 @@ def check_prompts(manifest: Path, items: Sequence[Item]) -> tuple[dict[PriorConf
         for row in group_by_row(prior_items).values():
             location = f"{manifest}:{row[0].line}"
             try:
-                warnings += [f"{location}: {w}" for w in prompt_warnings(prior, row[0].prompt, row[0].config)]
+                warnings += [f"{location}: {w}" for w in text_to_mesh_warnings(prior, row[0].prompt, row[0].config)]
             except InputError as error:
                 problems.append(f"{location}: {error}")
     if problems:

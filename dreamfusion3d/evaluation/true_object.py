@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.evaluation.ground_truth import color_by_part, ground_truth_mesh, ground_truth_voxels, palette_indices
 from dreamfusion3d.evaluation.subject import EvalSubject
@@ -69,10 +70,16 @@ class TrueObject:
 
 
 def find_true_object(subject: EvalSubject, spec: ObjectSpec) -> TrueObject:
-    """Return the object that the prior drew, or else the nearest instance. The asset must have a surface."""
+    """Return the object that the prior drew, or else the nearest instance. The asset must have a surface.
+
+    Raises InputError if the record of the asset holds no such object.
+    """
     if subject.instance is None:
         return nearest_true_object(subject, spec)
-    objects = object_from_instance(_shape_of(spec), subject.instance)
+    try:
+        objects = object_from_instance(_shape_of(spec), subject.instance)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"asset.json in {subject.folder} records no instance of its prompt ({error})") from None
     return TrueObject(spec, objects, ground_truth_mesh(objects, 0, MESH_RESOLUTION))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,6 +143,7 @@ def open_run(
     folder: str | None = None,
     asset_name: str | None = None,
     memory_budget: int | None = None,
+    check_prior: Callable[[Prior, str, Config], list[str]] | None = None,
 ) -> Iterator[RunContext]:
     """Load the prior, lock OUT/<slug> and yield the run; its ``asset`` is set if it is finished already.
 
@@ -151,6 +152,7 @@ def open_run(
         source: the user's mesh or photos, part of the run's identity.
         resume: continue an interrupted run and return a finished one; False starts over.
         folder: a slug that replaces the prompt's.
+        check_prior: returns warnings about the prompt, or raises InputError; `prompt_warnings` by default.
 
     Raises:
         InputError: something the user can fix: prompt, settings, device, a full disk.
@@ -169,7 +171,7 @@ def open_run(
             from dreamfusion3d.priors.view_prompts import prompt_warnings
 
             prior = prior or load_prior(config.prior, device=torch_device)
-            for warning in prompt_warnings(prior, prompt, config):
+            for warning in (check_prior or prompt_warnings)(prior, prompt, config):
                 stages.progress.warn(warning)
         identity = RunIdentity(prompt, seed, config, prior.sha256, source)
         with claim_workspace(out, identity, folder) as workspace:

@@ -11,9 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
+from dreamfusion3d.core.finite_differences import unit_gradient
 from dreamfusion3d.core.types import Field, Mesh, SolidField
 from dreamfusion3d.mesh.bridge_components import bridge_components
 from dreamfusion3d.mesh.clean import extract_solid, smooth_grid
+from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.isolevel import OPACITY_THRESHOLD, choose_isolevel
 from dreamfusion3d.mesh.isosurface import log_ratio, sample_grid
 from dreamfusion3d.mesh.refine import refine_grid
@@ -99,21 +101,23 @@ def extract_solid_surface(field: SolidField, resolution: int, device: torch.devi
     if resolution > coarse_resolution:
         grid = refine_grid(density, grid, 1.0, resolution)
     mesh = extract_solid(cell * np.log(grid), 0.0)
-    vertices = torch.from_numpy(mesh.vertices).float().to(device)
-    with torch.no_grad():
-        vertices = vertices - _newton_step(field, vertices, fine_cell / 2)
-    mesh = Mesh(vertices.double().cpu().numpy(), mesh.faces)
+    mesh = _project_to_surface(field, mesh, fine_cell / 2, device)
     opacity = render_silhouettes(mesh, silhouette_cameras()).astype(np.float32)
     return ExtractedSurface(mesh.vertices, mesh.faces, np.array(0.0), np.array(1.0), opacity)
 
 
-def _newton_step(field: SolidField, x: Float[Tensor, "n 3"], limit: float) -> Float[Tensor, "n 3"]:
-    """Return distance times unit gradient, no longer than ``limit``; the gradient by finite differences."""
-    offset = limit / 2
-    corners = x.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
-    gradient = sum((c * field.distance(x + offset * c)[:, None] for c in corners), torch.zeros_like(x))
-    normal = gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1e-9)
-    return field.distance(x).clamp(-limit, limit)[:, None] * normal
+def _project_to_surface(field: SolidField, mesh: Mesh, limit: float, device: torch.device) -> Mesh:
+    """Move vertices by a Newton step of at most ``limit``; those of faces that would intersect stay."""
+    x = torch.from_numpy(mesh.vertices).float().to(device)
+    with torch.no_grad():
+        step = field.distance(x).clamp(-limit, limit)[:, None] * unit_gradient(field.distance, x, limit / 2)
+    vertices = mesh.vertices - step.double().cpu().numpy()
+    while len(pairs := self_intersections(Mesh(vertices, mesh.faces))):
+        corners = np.unique(mesh.faces[pairs])
+        if (vertices[corners] == mesh.vertices[corners]).all():
+            break
+        vertices[corners] = mesh.vertices[corners]
+    return Mesh(vertices, mesh.faces)
 
 
 def mesh_silhouette_iou(mesh: Mesh, opacity: Float[np.ndarray, "v h w"]) -> float:

@@ -11,7 +11,13 @@ from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import Progress
 from dreamfusion3d.pipelines.asset_record import Asset
-from dreamfusion3d.pipelines.context import RunContext, open_run, predict_field_init, write_run_settings
+from dreamfusion3d.pipelines.context import (
+    RunContext,
+    open_run,
+    predict_field_init,
+    seeded_generator,
+    write_run_settings,
+)
 from dreamfusion3d.pipelines.meshing import field_to_asset
 from dreamfusion3d.pipelines.stages import load_or_compute
 from dreamfusion3d.pipelines.training_stage import train_or_load
@@ -73,6 +79,8 @@ def text_to_mesh(
         'a_red_mug.glb'
     """
     config = config or Config()
+    from dreamfusion3d.priors.view_prompts import text_to_mesh_warnings
+
     if init and config.optim.steps == 0:
         raise InputError("--init needs an optimization: use --quality draft, or raise optim.steps above 0")
     init_mesh = _read_init_mesh(init)
@@ -93,6 +101,7 @@ def text_to_mesh(
         folder=folder,
         asset_name=asset_name,
         memory_budget=memory_budget,
+        check_prior=text_to_mesh_warnings,
     ) as run:
         if run.asset is None:
             field_init = None
@@ -138,11 +147,14 @@ def _init_from_mesh(path: Path, mesh: UserMesh, run: RunContext) -> FieldInit:
 
 
 def _sample_solid(run: RunContext) -> SolidField:
-    """Draw the object of the run's prompt and seed."""
+    """Draw the object of the run's prompt and seed, the same on every device."""
+    import torch
+
     from dreamfusion3d.priors.protocol import SolidPrior
 
     assert isinstance(run.prior, SolidPrior)  # `open_run` has checked the prompt
-    return run.prior.sample_solid(run.identity.prompt, generator=run.generator("instance"))
+    generator = seeded_generator(run.identity.seed, "instance", torch.device("cpu"))
+    return run.prior.sample_solid(run.identity.prompt, generator=generator)
 
 
 def _optimize_field(run: RunContext, field_init: FieldInit | None) -> NerfField:

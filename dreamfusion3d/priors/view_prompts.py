@@ -118,10 +118,6 @@ def encode_prompts(prior: Prior, prompt: str, settings: PromptConfig) -> Prompts
 
 def prompt_warnings(prior: Prior, prompt: str, config: Config) -> list[str]:
     """Return warnings about a run's prompts. Raises InputError if the prior cannot serve the prompt."""
-    if config.optim.steps == 0:
-        if not isinstance(prior, SolidPrior):
-            raise InputError(f"the prior '{prior.name}' gives no shape without optimization: raise optim.steps above 0")
-        return prior.check_solid(prompt)
     warnings, settings = list(prior.check_prompt(prompt)), config.prompts
     if settings.negative:
         try:
@@ -141,3 +137,16 @@ def prompt_warnings(prior: Prior, prompt: str, config: Config) -> list[str]:
             "with such priors (--set guidance.scale=100)"
         )
     return warnings
+
+
+def text_to_mesh_warnings(prior: Prior, prompt: str, config: Config) -> list[str]:
+    """Return warnings about the prompts of ``text_to_mesh``, which distills nothing if ``optim.steps`` is 0.
+
+    Raises InputError if the prior cannot serve the prompt.
+    """
+    if config.optim.steps:
+        return prompt_warnings(prior, prompt, config)
+    if not isinstance(prior, SolidPrior):
+        raise InputError(f"the prior '{prior.name}' gives no shape without optimization: raise optim.steps above 0")
+    distilled = prompt_warnings(prior, prompt, config) if config.mesh.refine_steps else []
+    return list(dict.fromkeys([*prior.check_solid(prompt), *distilled]))

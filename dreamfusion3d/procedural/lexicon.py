@@ -61,60 +61,57 @@ PHRASE_STARTERS = CONNECTIVES | {"and", "the", "of", "its", "is", "are"}
 ATTRIBUTION_WORDS = {"is", "are", "painted", "coloured", "colored", "in"}
 NOUN_CATEGORIES = {noun: category for category in CATEGORIES.values() for noun in (category.name, *category.synonyms)}
 # nouns of several words -> one word; a longer noun before its beginning
-COMPOUND_NOUNS = {"ice cream cone": "icecream", "ice cream": "icecream", "ice creams": "icecream"}
-_DESCRIBED = (  # by their last word
-    "traffic cone, top hat, rubber duck, cooking pot, hand bell, fruit bowl"
+_BY_LAST_WORD = (
+    "traffic cone, top hat, rubber duck, cooking pot, hand bell, fruit bowl, cheese grater, soup ladle, "
+    "chicken drumstick, t bone steak, ear of corn, pestle and mortar, picture frame, photo frame, fire hydrant, "
+    "wishing well, wizard staff, magic staff, magic potion, magic scroll, human skull, dog bone, army tank, "
+    "triumphal arch, royal crown, field cannon, coconut palm, tree stump, berry bush, hot air balloon"
 )
-COMPOUND_NOUNS |= {noun: noun.split()[1] for noun in _DESCRIBED.split(", ")}
-_SPLIT = "book shelf, book case, light house, tea pot, tea cup, space ship, snow man"
-COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _SPLIT.split(", ")}
-COMPOUND_NOUNS |= {"flying saucer": "ufo", "rocket ship": "rocket", "sail boat": "sailboat"}
-COMPOUND_NOUNS |= {"gift box": "gift"}
-# kitchen, food and drink
-_DESCRIBED = "cheese grater, soup ladle, chicken drumstick, t bone steak, ear of corn, pestle and mortar"
-COMPOUND_NOUNS |= {noun: noun.split()[-1] for noun in _DESCRIBED.split(", ")}
-_SPLIT = (
-    "wine glass, rolling pin, pepper mill, jerry can, hot dog, cup cake, fairy cake, water melon, coffee pot, corn cob"
+_JOINED = (
+    "book shelf, book case, light house, tea pot, tea cup, space ship, snow man, sail boat, wine glass, rolling pin, "
+    "pepper mill, jerry can, hot dog, cup cake, fairy cake, water melon, coffee pot, corn cob, night stand, "
+    "teddy bear, doll house, play house, rocking horse, hobby horse, type writer, back pack, ruck sack, hand bag, "
+    "suit case, flat iron, trash can, dust bin, waste basket, eye glasses, house plant, flower pot, head set, "
+    "grave stone, tomb stone, wind mill, sign post, street lamp, lamp post, street light, mail box, screw driver, "
+    "pick axe, motor boat"
 )
-COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _SPLIT.split(", ")}
-COMPOUND_NOUNS |= {"pepper grinder": "peppermill", "drinking glass": "tumbler", "water glass": "tumbler"}
-COMPOUND_NOUNS |= {"orange fruit": "tangerine", "orange fruit bowl": "orange bowl", "egg beater": "whisk"}
-COMPOUND_NOUNS |= {"gas can": "jerrycan", "petrol can": "jerrycan", "fuel can": "jerrycan", "moka pot": "percolator"}
-COMPOUND_NOUNS |= {"bell pepper": "capsicum", "sweet pepper": "capsicum", "chicken leg": "drumstick"}
-COMPOUND_NOUNS |= {"mortar and pestle": "mortar", "microwave oven": "microwave", "corn on the cob": "corn"}
-_HOME = (  # of the home, in one word
-    "night stand, teddy bear, doll house, play house, rocking horse, hobby horse, type writer, back pack, ruck sack, "
-    "hand bag, suit case, flat iron, trash can, dust bin, waste basket, eye glasses, house plant, flower pot, head set"
-)
-COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _HOME.split(", ")}
-COMPOUND_NOUNS |= {"chest of drawers": "dresser", "bedside table": "nightstand", "cardboard box": "carton"}
+COMPOUND_NOUNS = {noun: noun.split()[-1] for noun in _BY_LAST_WORD.split(", ")}
+COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _JOINED.split(", ")}
 COMPOUND_NOUNS |= {
+    "ice cream cone": "icecream",
+    "ice cream": "icecream",
+    "ice creams": "icecream",
+    "flying saucer": "ufo",
+    "rocket ship": "rocket",
+    "gift box": "gift",
+    "pepper grinder": "peppermill",
+    "drinking glass": "tumbler",
+    "water glass": "tumbler",
+    "orange fruit": "tangerine",
+    "orange fruit bowl": "orange bowl",
+    "egg beater": "whisk",
+    "gas can": "jerrycan",
+    "petrol can": "jerrycan",
+    "fuel can": "jerrycan",
+    "moka pot": "percolator",
+    "bell pepper": "capsicum",
+    "sweet pepper": "capsicum",
+    "chicken leg": "drumstick",
+    "mortar and pestle": "mortar",
+    "microwave oven": "microwave",
+    "corn on the cob": "corn",
+    "chest of drawers": "dresser",
+    "bedside table": "nightstand",
+    "cardboard box": "carton",
     "steam iron": "flatiron",
     "clothes iron": "flatiron",
-    "picture frame": "frame",
-    "photo frame": "frame",
-}
-COMPOUND_NOUNS |= {
     "potted plant": "planter",
     "waste bin": "trashcan",
     "rubbish bin": "trashcan",
     "trash bin": "trashcan",
-}
-COMPOUND_NOUNS |= {"spinning top": "spinner", "chess piece": "chessman"}
-# outdoors, vehicles, tools and arms
-_DESCRIBED_OUTDOORS = (
-    "fire hydrant, wishing well, wizard staff, magic staff, magic potion, magic scroll, "
-    "human skull, dog bone, army tank, triumphal arch, royal crown, field cannon"
-)
-COMPOUND_NOUNS |= {noun: noun.split()[1] for noun in _DESCRIBED_OUTDOORS.split(", ")}
-_SPLIT_OUTDOORS = "grave stone, tomb stone, wind mill, sign post, street lamp, lamp post, street light, mail box"
-COMPOUND_NOUNS |= {noun: noun.replace(" ", "") for noun in _SPLIT_OUTDOORS.split(", ")}
-COMPOUND_NOUNS |= {"palm tree": "palm", "coconut palm": "palm", "tree stump": "stump", "berry bush": "bush"}
-COMPOUND_NOUNS |= {
-    "hot air balloon": "balloon",
-    "screw driver": "screwdriver",
-    "pick axe": "pickaxe",
-    "motor boat": "motorboat",
+    "spinning top": "spinner",
+    "chess piece": "chessman",
+    "palm tree": "palm",
 }
 # noun of a style, as one word -> (category, name of the style)
 STYLE_NOUNS: dict[str, tuple[Category, str]] = {}

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras
+from dreamfusion3d.core.finite_differences import unit_gradient
 from dreamfusion3d.core.shading import lambert_shading, light_direction
 from dreamfusion3d.procedural.materials import material_mask
 from dreamfusion3d.procedural.objects import ObjectBatch
@@ -105,9 +106,5 @@ def _trace(
 def sdf_normals(
     objects: ObjectBatch, points: Float[Tensor, "n 3"], index: Tensor, epsilon: float = 4e-3
 ) -> Float[Tensor, "n 3"]:
-    """Unit gradients of the distance by tetrahedral finite differences."""
-    corners = points.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
-    gradient = torch.zeros_like(points)
-    for corner in corners:
-        gradient += corner * objects.distance(points + epsilon * corner, index)[:, None]
-    return gradient / gradient.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    """Unit gradients of the distance by finite differences."""
+    return unit_gradient(lambda x: objects.distance(x, index), points, epsilon)

@@ -10,13 +10,22 @@ import torch
 
 from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.types import Mesh
+from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.io.gltf import read_glb
-from dreamfusion3d.pipelines.surface_extraction import extract_solid_surface
+from dreamfusion3d.pipelines.surface_extraction import _project_to_surface, extract_solid_surface
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 from dreamfusion3d.priors.loading import load_prior
+from dreamfusion3d.priors.null import NullPrior
 from dreamfusion3d.priors.shapes.model import ShapeModel, save_network
 from dreamfusion3d.priors.shapes.network import ShapeNetwork
 from dreamfusion3d.priors.shapes.train import new_network
+from dreamfusion3d.priors.view_prompts import prompt_warnings, text_to_mesh_warnings
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
 
 SMALL = ["mesh.grid_resolution=40", "mesh.max_faces=600", "mesh.texture_size=64", "mesh.texture_supersample=1"]
 
@@ -81,6 +90,49 @@ def test_seeds_are_objects_and_parts_have_their_colors_and_surfaces(tmp_path, mo
         assert blue.mean() > 0.5 and brown.any()
     again = [prior.sample_solid("an apple", generator=torch.Generator().manual_seed(1)).instance for _ in range(2)]
     assert again[0] == again[1]
+
+
+def test_vertices_whose_faces_would_intersect_stay():
+    """The field takes y to about -2 x y: two sheets, one above the other, would cross at x = 0."""
+
+    class Crossing(Box):
+        def distance(self, x):
+            return x[:, 1] * (1 + 2 * x[:, 0])
+
+    square = np.array([[-0.5, 0, -0.5], [-0.5, 0, 0.5], [0.5, 0, 0.5], [0.5, 0, -0.5]])
+    sheets = [square + [0, 0.02, 0], 0.9 * square + [0, -0.021, 0.01]]
+    mesh = Mesh(np.concatenate(sheets), np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]]))
+    crossed = mesh.vertices * [1, 0, 1] - mesh.vertices * [0, 2, 0] * mesh.vertices[:, :1]
+    assert len(self_intersections(mesh)) == 0 < len(self_intersections(Mesh(crossed, mesh.faces)))
+    projected = _project_to_surface(Crossing(), mesh, 0.05, torch.device("cpu"))
+    assert len(self_intersections(projected)) == 0
+
+
+def test_warnings_are_those_of_what_a_run_does(tmp_path):
+    prior = load_prior()
+    prior.shapes = ShapeModel(tmp_path)
+    prior.shapes.categories = frozenset({"burger"})
+    instant, refined = resolve_config("instant"), resolve_config("instant", sets=["mesh.refine_steps=5"])
+    assert text_to_mesh_warnings(prior, "a burger", instant) == []
+    with pytest.raises(InputError, match="knows no noun"):  # the U-Net does not know it
+        text_to_mesh_warnings(prior, "a burger", refined)
+    with pytest.raises(InputError, match="knows no shape"):
+        text_to_mesh_warnings(prior, "a mug", instant)
+    assert prompt_warnings(prior, "a mug", instant) == []  # --retexture needs no shape
+    with pytest.raises(InputError, match="without optimization"):
+        text_to_mesh_warnings(NullPrior("a mug"), "a mug", instant)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_seed_is_the_same_object_on_every_device():
+    shapes = [
+        load_prior(device=torch.device(d)).sample_solid("an apple", generator=generator()) for d in ("cpu", "cuda")
+    ]
+    assert shapes[0].instance == shapes[1].instance
+    x = torch.rand(100, 3, generator=generator()) - 0.5
+    torch.testing.assert_close(shapes[1].distance(x.cuda()).cpu(), shapes[0].distance(x), atol=1e-4, rtol=0)
+    assert torch.equal(shapes[1].material(x.cuda()).cpu(), shapes[0].material(x))
 
 
 def test_what_has_no_shape_is_one_line(tmp_path):

@@ -51,7 +51,7 @@ def test_training_learns_and_repeats(monkeypatch):
 
     def train() -> tuple[ShapeNetwork, list[float]]:
         network = new_network("ball", 0)
-        return network, [step.loss for step in train_network(network, "ball", 60, 0)]
+        return network, list(train_network(network, "ball", 60, 0))
 
     network, losses = train()
     again, same = train()
@@ -76,7 +76,7 @@ def test_saved_networks_give_the_same_distances_and_damage_is_one_line(tmp_path)
     (tmp_path / "mug.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="train-shapes"):
         ShapeModel(tmp_path).sample(default_spec("mug"), generator=generator())
-    assert ShapeModel(tmp_path).sample(default_spec("chair"), generator=generator()) is None
+    assert ShapeModel(tmp_path).categories == {"mug"}
 
 
 def test_size_words_scale_distances_as_they_scale_objects():

@@ -50,6 +50,8 @@ from dreamfusion3d.procedural.category import WOOD_COLOR
 from dreamfusion3d.procedural.dataset import TRAIN_IMAGE_SIZE
 from dreamfusion3d.procedural.heights import describe_usual_height, usual_height
 from dreamfusion3d.procedural.measures import check_stated_height
+from dreamfusion3d.procedural.objects import ObjectSpec
+from dreamfusion3d.procedural.prompt_rules import ParsedPrompt
 from dreamfusion3d.procedural.surfaces import DEFAULT_SURFACE, Surface
 
 MAX_LISTED_WORDS = 40  # words outside the grammar that an error message lists
@@ -91,7 +93,7 @@ class PixelPrior:
         self.denoiser = CudaGraphModule(self.unet, lambda: self.attention.views) if cuda_graph else self.unet
         self.alpha_bar = alpha_bar.to(self.device)
         self.text_encoder = _load_text_encoder(folder)
-        self.shapes = ShapeModel(folder / SHAPES_FOLDER)
+        self.shapes = ShapeModel(folder / SHAPES_FOLDER, self.device)
         self.weak_categories = read_weak_categories(folder)
         self.sha256 = pixel_prior_sha256(folder, text_encoder=self.text_encoder is not None)
 
@@ -122,6 +124,16 @@ class PixelPrior:
         return warnings
 
     def check_solid(self, prompt: str) -> list[str]:
+        _, parsed = self._parse_solid(prompt)
+        ignored = ", ".join(map(repr, parsed.unknown_words))
+        return [*parsed.notes, *([f"this prior ignores the words {ignored}"] if ignored else [])]
+
+    def sample_solid(self, prompt: str, *, generator: torch.Generator) -> ObjectSolid:
+        spec, _ = self._parse_solid(prompt)
+        return ObjectSolid(self.shapes.sample(spec, generator=generator), spec)
+
+    def _parse_solid(self, prompt: str) -> tuple[ObjectSpec, ParsedPrompt]:
+        """Parse a prompt. Raises InputError if there is no shape of its category."""
         parsed = parse_prompt(prompt, self.text_encoder)
         check_stated_height(parsed.height_m)
         if parsed.spec is None or parsed.spec.category not in self.shapes.categories:
@@ -130,15 +142,7 @@ class PixelPrior:
                 f"the prior '{self.name}' knows no shape for {prompt!r}; it knows: {known}. Use one of these, or "
                 "optimize with --quality draft"
             )
-        ignored = ", ".join(map(repr, parsed.unknown_words))
-        return [*parsed.notes, *([f"this prior ignores the words {ignored}"] if ignored else [])]
-
-    def sample_solid(self, prompt: str, *, generator: torch.Generator) -> ObjectSolid:
-        self.check_solid(prompt)
-        spec = parse_prompt(prompt, self.text_encoder).spec
-        shape = spec and self.shapes.sample(spec, generator=generator)
-        assert spec and shape
-        return ObjectSolid(shape, spec)
+        return parsed.spec, parsed
 
     def object_height(self, prompt: str) -> ObjectHeight | None:
         prompt_tokens = self._tokenize(prompt)

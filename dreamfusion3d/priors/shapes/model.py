@@ -52,18 +52,21 @@ class ShapeObject:
 class ShapeModel:
     """The shape networks of a folder, loaded when they are first used."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+        self.folder, self.device = folder, device
         self.categories = frozenset(path.stem for path in folder.glob("*.safetensors") if path.name[0] != ".")
         self._networks: dict[str, ShapeNetwork] = {}
 
-    def sample(self, spec: ObjectSpec, *, generator: torch.Generator) -> ShapeObject | None:
-        """Draw an instance of ``spec``, or return None if there is no network of its category."""
-        if spec.category not in self.categories:
-            return None
+    def sample(self, spec: ObjectSpec, *, generator: torch.Generator) -> ShapeObject:
+        """Draw an instance of ``spec``, whose category is one of ``categories``.
+
+        Raises InputError if the network is damaged, or of other styles than the category has.
+        """
         if spec.category not in self._networks:
-            self._networks[spec.category], _ = load_network(self.folder / f"{spec.category}.safetensors")
+            network, _ = load_network(self.folder / f"{spec.category}.safetensors")
+            self._networks[spec.category] = network.to(self.device)
         network, instance = self._networks[spec.category], sample_objects_for_spec(spec, 1, generator=generator)
+        instance = instance.to(self.device)
         if network.config["code_size"] != object_code(instance).shape[1]:
             raise InputError(
                 f"the shape network of {spec.category!r} in {self.folder} knows other styles; train it again with "

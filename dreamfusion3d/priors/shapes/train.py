@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dreamfusion3d.core.finite_differences import unit_gradient
 from dreamfusion3d.priors.shapes.network import ShapeNetwork, object_code
 from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.objects import ObjectBatch, sample_objects
@@ -26,15 +27,7 @@ NEIGHBOR_OFFSET = 0.008  # standard deviation of the offset between neighbors, i
 NEIGHBOR_WEIGHT = 0.1
 LEARNING_RATE, WARM_UP_STEPS = 3e-3, 100
 HELD_OUT_OBJECTS, HELD_OUT_SEED = 24, 99
-
-
-@dataclass(frozen=True)
-class ShapeStep:
-    """State of the training after a step."""
-
-    index: int
-    total: int
-    loss: float
+NORMAL_EPSILON = 4e-3  # of finite differences, in scene units
 
 
 @dataclass(frozen=True)
@@ -78,8 +71,8 @@ def sample_surface_points(objects: ObjectBatch, per_object: int, *, generator: t
     return SurfacePoints(objects, index[arrived], points[arrived])
 
 
-def train_network(network: ShapeNetwork, category: str, steps: int, seed: int) -> Iterator[ShapeStep]:
-    """Train in place; the same seed gives the same weights on one machine."""
+def train_network(network: ShapeNetwork, category: str, steps: int, seed: int) -> Iterator[float]:
+    """Train in place, yielding the loss of each step; the same seed gives the same weights on one machine."""
     generator = torch.Generator().manual_seed(seed ^ zlib.crc32(category.encode()))
     objects = sample_category(category, NUM_OBJECTS, generator=generator)
     surface = sample_surface_points(objects, POINTS_PER_OBJECT, generator=generator)
@@ -93,7 +86,7 @@ def train_network(network: ShapeNetwork, category: str, steps: int, seed: int) -
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        yield ShapeStep(step + 1, steps, float(loss.detach()))
+        yield float(loss.detach())
 
 
 def shape_loss(
@@ -142,10 +135,15 @@ def evaluate_network(network: ShapeNetwork, category: str) -> dict[str, float]:
     objects = sample_category(category, HELD_OUT_OBJECTS, generator=generator)
     true = sample_surface_points(objects, 1000, generator=generator)
     code = object_code(objects)[true.index]
+
+    def distance(x: Tensor) -> Tensor:
+        return network(x, code).amin(1)
+
     found = true.points.clone()
     for _ in range(3):
-        found -= network(found, code).amin(1, keepdim=True) * network_normals(network, found, code)
-    cosine = (sdf_normals(objects, true.points, true.index) * network_normals(network, found, code)).sum(1)
+        found -= distance(found)[:, None] * unit_gradient(distance, found, NORMAL_EPSILON)
+    normals = unit_gradient(distance, found, NORMAL_EPSILON)
+    cosine = (sdf_normals(objects, true.points, true.index) * normals).sum(1)
     angle = torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))
     part = objects.part_distances(true.points, true.index).argmin(0)
     return {
@@ -154,12 +152,3 @@ def evaluate_network(network: ShapeNetwork, category: str) -> dict[str, float]:
         "distance": round(float((found - true.points).norm(dim=1).mean()), 5),
         "part": round(float((network(true.points, code).argmin(1) == part).float().mean()), 4),
     }
-
-
-def network_normals(
-    network: ShapeNetwork, points: Float[Tensor, "n 3"], code: Float[Tensor, "#n k"], epsilon: float = 4e-3
-) -> Float[Tensor, "n 3"]:
-    """Unit gradients of the network's distance by tetrahedral finite differences, as `sdf_normals`."""
-    corners = points.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
-    gradient = sum((c * network(points + epsilon * c, code).amin(1, keepdim=True) for c in corners), points * 0)
-    return gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1e-9)

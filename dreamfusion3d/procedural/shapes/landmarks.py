@@ -59,12 +59,6 @@ def footbridge(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     return [sdf.union(deck, stringers) * 0.9, sdf.union(rail, posts) * 0.9]
 
 
-def _merlons(x: Tensor, y: Tensor, z: Tensor, radius: Tensor, top: Tensor, number: int) -> Tensor:
-    """Teeth on a ring around the top of a round tower."""
-    out, side = sdf.sector(x, z, number)
-    return sdf.box(out - radius + 0.035, y - top - 0.03, side, 0.045, 0.06, 0.045, 0.008)
-
-
 def castle(x: Tensor, y: Tensor, z: Tensor, s: ShapeParams) -> list[Tensor]:
     """Four towers with pointed roofs, walls with battlements, and a keep."""
     half, r, wall = s.vary(0, 0.42, 0.06), s.vary(1, 0.13, 0.12), s.vary(2, -0.14, 0.4)
