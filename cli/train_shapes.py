@@ -14,7 +14,7 @@ from .options import Quiet
 def train_shapes(
     out: Annotated[Path, typer.Argument(help="Output folder: the shapes/ subfolder of a prior.")],
     categories: Annotated[str, typer.Option(help="Categories, separated by commas; all by default.")] = "",
-    steps: Annotated[int, typer.Option(help="Training steps of each category.", min=1)] = 3000,
+    steps: Annotated[int, typer.Option(help="Training steps of each category.", min=1)] = 1500,
     seed: Annotated[int, typer.Option(help="Seed for the weights and the objects.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of each step; processes may share the work.", min=0)] = 0,
     quiet: Quiet = False,

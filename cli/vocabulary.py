@@ -26,6 +26,7 @@ def vocabulary(
         load_vocabulary,
         prior_folder,
         read_weak_categories,
+        shape_categories,
         vocabulary_categories,
         vocabulary_words,
     )
@@ -33,14 +34,14 @@ def vocabulary(
     from dreamfusion3d.procedural.lexicon import LARGE_WORDS, MATERIAL_WORDS, SIZE_WORDS
     from dreamfusion3d.procedural.objects import COLORS
 
-    tokens = load_vocabulary(prior)
+    tokens, shapes = load_vocabulary(prior), shape_categories(prior_folder(prior))
     words = vocabulary_words(tokens)
     hidden = [] if everything else read_weak_categories(prior_folder(prior))
-    names = sorted(set(vocabulary_categories(tokens)) - set(hidden))
+    names = sorted(shapes.union(set(vocabulary_categories(tokens)) - set(hidden)))
     if image is not None:
         _draw_categories(names, image)
     for name in names:
-        print(_describe_category(CATEGORIES[name], tokens))
+        print(_describe_category(CATEGORIES[name], None if name in shapes else tokens))
     if words:
         print(f"words from its training images: {', '.join(words)}")
         if not names:
@@ -52,16 +53,19 @@ def vocabulary(
         print(f"materials: {', '.join(materials)}")
 
 
-def _describe_category(category: Category, tokens: Collection[str]) -> str:
+def _describe_category(category: Category, tokens: Collection[str] | None) -> str:
+    """Describe what prompts may say of a category; ``tokens`` restrict it to what a prior was trained on."""
     synonyms = f" (or {', '.join(category.synonyms)})" if category.synonyms else ""
     parts = [f"{category.name}{synonyms}", f"a part with its own color: {category.second_part_words[0]}"]
-    counts = [count for count in sorted(category.counts) if f"{category.name}:count:{count}" in tokens]
+    counts = [
+        count for count in sorted(category.counts) if tokens is None or f"{category.name}:count:{count}" in tokens
+    ]
     if len(counts) > 1:
         parts.append(f"{category.counted_words[1]}: {', '.join(map(str, counts))}")
-    if f"{category.name}:option" in tokens:
+    if category.option_words and (tokens is None or f"{category.name}:option" in tokens):
         parts.append(f"with or without {category.option_words[0]}")
     parts.append(f"usually {category.height_m:g} m high")
-    if materials := [name for name in category.materials if f"finish:{name}" in tokens]:
+    if materials := [name for name in category.materials if tokens is None or f"finish:{name}" in tokens]:
         parts.append(f"materials: {', '.join(materials)}")
     return "; ".join(parts)
 

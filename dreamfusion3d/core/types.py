@@ -91,6 +91,10 @@ class SolidField(Field, Protocol):
         """Return what tells the object from others of its prompt, as plain values for asset.json."""
         ...
 
+    def appearance(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 5"]:
+        """Return base color, roughness and metallic, from one query."""
+        ...
+
     def distance(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Return the signed distance, negative inside, in scene units; exact to first order near the surface."""
         ...

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
 from dreamfusion3d.core.types import Mesh, TexturedMesh
+from dreamfusion3d.mesh.crease_normals import split_at_creases
 from dreamfusion3d.mesh.rasterize import rasterize_triangles, uv_to_pixels
 from dreamfusion3d.mesh.tangents import vertex_normals
 from dreamfusion3d.mesh.unwrap import UVAtlas, unwrap
@@ -17,44 +18,56 @@ BARYCENTRIC_PROBES = np.array(
     [[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32
 )
 TEXEL_CHUNK = 1 << 18  # points per query of the color function
+SMOOTH_DIFFERENCE = 1.5 / 255  # texels closer than this to all neighbors have no detail to supersample
 
 
 def bake_albedo(
     mesh: Mesh,
-    albedo: Callable[[np.ndarray], np.ndarray],
+    appearance: Callable[[np.ndarray], np.ndarray],
     texture_size: int = 1024,
     padding: int = 4,
     *,
     supersample: int = 1,
     uv_atlas: UVAtlas | None = None,
-    material: Callable[[np.ndarray], np.ndarray] | None = None,
+    has_material: bool = False,
+    sharp_edges: bool = False,
 ) -> TexturedMesh:
-    """Unwrap the mesh and bake ``albedo``, and ``material`` if given, into square textures.
+    """Unwrap the mesh and bake ``appearance`` into square textures.
 
-    ``albedo`` maps (n, 3) float32 world positions to (n, 3) sRGB-encoded colors in [0, 1]; ``material``
-    maps them to (n, 2) roughness and metallic in [0, 1]. Each texel is the mean of ``supersample``^2
-    samples. Charts are ``padding`` texels apart; the gaps are filled from the nearest chart. Raises
-    FloatingPointError if a value is NaN.
+    ``appearance`` maps (n, 3) float32 world positions to sRGB-encoded colors (n, 3) or, if it ``has_material``, to
+    colors, roughness and metallic (n, 5), all in [0, 1]. Each texel with detail is the mean of ``supersample``^2
+    samples. Charts are ``padding`` texels apart; the gaps are filled from the nearest chart. ``sharp_edges`` splits
+    normals at creases. Raises FloatingPointError if a value is NaN.
     """
     atlas = uv_atlas or unwrap(mesh, texture_size, padding)
     positions = mesh.vertices[atlas.vmapping].astype(np.float64)
 
-    functions = [albedo] if material is None else [albedo, material]
-
     def query_surface(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
         points = interpolate_barycentric(positions, atlas.faces[face], weights).astype(np.float32)
-        values = np.concatenate([function(points) for function in functions], axis=1)
+        values = appearance(points)
         if np.isnan(values).any():  # would become black
             raise FloatingPointError("the field returned colors that are not finite; run again with another seed")
         return values
 
-    channels = 3 if material is None else 5
+    channels = 5 if has_material else 3
     baked = to_uint8(bake_texture(atlas.uv, atlas.faces, texture_size, query_surface, supersample, channels=channels))
     texture, maps = np.ascontiguousarray(baked[..., :3]), np.ascontiguousarray(baked[..., 3:])
-    arrays = positions, vertex_normals(mesh)[atlas.vmapping], atlas.uv
+    if sharp_edges:
+        all_normals, _, corners = split_at_creases(mesh)
+        pairs = np.stack([atlas.faces.ravel(), corners.ravel()], 1)
+        (rows, normal_rows), faces = _unique_rows(pairs)
+        arrays = positions[rows], all_normals[normal_rows], atlas.uv[rows]
+    else:
+        arrays, faces = (positions, vertex_normals(mesh)[atlas.vmapping], atlas.uv), atlas.faces
     vertices, normals, uv = (array.astype(np.float32) for array in arrays)
-    faces = atlas.faces.astype(np.int32)
-    return TexturedMesh(vertices, faces, normals, uv, texture, metallic_roughness=None if material is None else maps)
+    materials = maps if has_material else None
+    return TexturedMesh(vertices, faces.astype(np.int32), normals, uv, texture, metallic_roughness=materials)
+
+
+def _unique_rows(pairs: Int[np.ndarray, "n 2"]) -> tuple[Int[np.ndarray, "2 m"], Int[np.ndarray, "f 3"]]:
+    """Return the distinct pairs, one per column, and the pair of each corner, three to a face."""
+    unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
+    return unique.T, inverse.reshape(-1, 3)
 
 
 def bake_texture(
@@ -68,17 +81,40 @@ def bake_texture(
 ) -> Float[np.ndarray, "size size {channels}"]:
     """Average ``query`` over ``supersample``^2 samples per texel and dilate it into the empty texels.
 
+    A texel like all its neighbors keeps one sample, at its center.
     ``query`` maps faces (n,) and barycentric weights (n, 3) to values (n, channels).
     """
+    mean, covered = _average_samples(uv, faces, size, query, 1, channels)
+    if supersample > 1:
+        filled = dilate_texture(mean, covered)
+        difference = ndimage.maximum_filter(filled, (3, 3, 1)) - ndimage.minimum_filter(filled, (3, 3, 1))
+        detailed = (difference.max(-1) > SMOOTH_DIFFERENCE) | ~covered
+        fine, fine_covered = _average_samples(uv, faces, size, query, supersample, channels, detailed)
+        mean, covered = np.where((detailed & fine_covered)[..., None], fine, mean), covered | fine_covered
+    return dilate_texture(mean, covered)
+
+
+def _average_samples(
+    uv: Float[np.ndarray, "v 2"],
+    faces: Int[np.ndarray, "f 3"],
+    size: int,
+    query: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    supersample: int,
+    channels: int,
+    wanted: Bool[np.ndarray, "size size"] | None = None,
+) -> tuple[Float[np.ndarray, "size size {channels}"], Bool[np.ndarray, "size size"]]:
+    """Return the mean of the samples of each ``wanted`` texel, and which texels have any."""
     total, count = np.zeros((size * size, channels)), np.zeros(size * size, np.int64)
     for texel, face, weights in _texel_samples(uv, faces, size, supersample):
+        if wanted is not None:
+            rows = np.flatnonzero(wanted.ravel()[texel])
+            texel, face, weights = texel[rows], face[rows], weights[rows]
         for start in range(0, len(texel), TEXEL_CHUNK):
             part = slice(start, start + TEXEL_CHUNK)
             # a texel occurs at most once per round, so plain indexing is a correct scatter-add
             total[texel[part]] += query(face[part], weights[part])
             count[texel[part]] += 1
-    mean = (total / np.maximum(count, 1)[:, None]).reshape(size, size, channels)
-    return dilate_texture(mean, count.reshape(size, size) > 0)
+    return (total / np.maximum(count, 1)[:, None]).reshape(size, size, channels), count.reshape(size, size) > 0
 
 
 def interpolate_barycentric(

@@ -12,7 +12,9 @@ import numpy as np
 import trimesh
 from jaxtyping import Bool, Float, Int64
 
+from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.geometry import weld_vertices
+from dreamfusion3d.mesh.tangents import vertex_normals
 
 CREASE_ANGLE_DEG = 30.0  # largest angle between the normals across a smooth edge
 
@@ -40,6 +42,17 @@ def crease_normals(mesh: trimesh.Trimesh) -> tuple[Float[np.ndarray, "n 3"], Int
     corners = label.reshape(-1, 3).astype(np.int64)
     split = trimesh.Trimesh(mesh.vertices[mesh.faces.reshape(-1)[first]], corners, process=False)
     return np.asarray(split.vertex_normals, np.float64), corners
+
+
+def split_at_creases(mesh: Mesh) -> tuple[Float[np.ndarray, "n 3"], Int64[np.ndarray, " n"], Int64[np.ndarray, "f 3"]]:
+    """Return normals, the vertex that each belongs to, and the normal index of each face corner."""
+    creased = crease_normals(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False))
+    if creased is None:
+        return vertex_normals(mesh), np.arange(len(mesh.vertices)), mesh.faces.astype(np.int64)
+    normals, corners = creased
+    vertex = np.empty(len(normals), np.int64)
+    vertex[corners.ravel()] = mesh.faces.ravel()
+    return normals, vertex, corners
 
 
 def _smooth_corner_pairs(mesh: trimesh.Trimesh, edge_mask: Bool[np.ndarray, " e"]) -> Int64[np.ndarray, "l 2"]:

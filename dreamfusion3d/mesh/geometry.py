@@ -19,6 +19,12 @@ def face_areas(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
     return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
 
 
+def face_normals(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> Float[np.ndarray, "f 3"]:
+    """Unit normal of every triangle, in double precision; 0 for one without an area."""
+    a, b, c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
+    return normalize_vectors(np.cross(b - a, c - a))
+
+
 def signed_volume(mesh: Mesh) -> float:
     """Volume enclosed by a closed mesh (cubic scene units); negative if the faces are wound inwards."""
     a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))

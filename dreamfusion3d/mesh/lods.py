@@ -17,20 +17,23 @@ MIN_LOD_TEXTURE_SIZE = 64  # pixels
 
 def unwrap_and_bake(
     mesh: Mesh,
-    albedo: Callable[[np.ndarray], np.ndarray],
+    appearance: Callable[[np.ndarray], np.ndarray],
     high_poly: HighPolySurface,
     texture_size: int,
     supersample: int = 1,
     *,
     normal_map: bool = True,
     occlusion: bool = False,
-    material: Callable[[np.ndarray], np.ndarray] | None = None,
+    has_material: bool = False,
+    sharp_edges: bool = False,
 ) -> TexturedMesh:
-    """Unwrap ``mesh`` and bake its albedo, and optionally material, and normals and occlusion of ``high_poly``.
+    """Unwrap ``mesh`` and bake its appearance, and optionally normals and occlusion of ``high_poly``.
 
-    ``albedo``, ``material``, ``texture_size`` and ``supersample`` are those of `bake_albedo`.
+    ``appearance``, ``has_material``, ``sharp_edges``, ``texture_size`` and ``supersample`` are those of `bake_albedo`.
     """
-    textured = bake_albedo(mesh, albedo, texture_size, supersample=supersample, material=material)
+    textured = bake_albedo(
+        mesh, appearance, texture_size, supersample=supersample, has_material=has_material, sharp_edges=sharp_edges
+    )
     if normal_map:
         textured = bake_normal_map(textured, high_poly)
     return bake_occlusion(textured, high_poly) if occlusion else textured

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from dreamfusion3d.core.types import Mesh, TexturedMesh
 from dreamfusion3d.mesh.bake import bake_texture, interpolate_barycentric, to_uint8
 from dreamfusion3d.mesh.bvh import BVH, build_bvh, closest_points, intersect_lines, occluded_fraction
+from dreamfusion3d.mesh.crease_normals import split_at_creases
 from dreamfusion3d.mesh.geometry import bounding_diagonal, normalize_vectors
 from dreamfusion3d.mesh.tangents import vertex_normals, vertex_tangents
 
@@ -47,10 +48,11 @@ class HighPolySurface(NamedTuple):
         return attributes[:, :3], normalize_vectors(attributes[:, 3:])
 
 
-def build_high_poly(mesh: Mesh) -> HighPolySurface:
-    """Prepare the surface that all levels of detail are baked from."""
-    attributes = np.concatenate([mesh.vertices.astype(np.float64), vertex_normals(mesh)], axis=1)
-    return HighPolySurface(build_bvh(mesh), mesh.faces.astype(np.int64), attributes, bounding_diagonal(mesh))
+def build_high_poly(mesh: Mesh, *, sharp_edges: bool = False) -> HighPolySurface:
+    """Prepare the surface that all levels of detail are baked from; ``sharp_edges`` splits normals at creases."""
+    normals, vertex, faces = split_at_creases(mesh) if sharp_edges else (vertex_normals(mesh), ..., mesh.faces)
+    attributes = np.concatenate([mesh.vertices[vertex].astype(np.float64), normals], axis=1)
+    return HighPolySurface(build_bvh(mesh), faces.astype(np.int64), attributes, bounding_diagonal(mesh))
 
 
 def bake_normal_map(textured: TexturedMesh, high_poly: HighPolySurface) -> TexturedMesh:

@@ -12,7 +12,7 @@ from dreamfusion3d.mesh.isosurface import QUERY_CHUNK, check_finite
 
 SATURATED = 3.0  # |log(density / level)| that `log_ratio` clips anyway
 MARGIN = 1  # coarse cells around the active ones
-BLOCK = 8  # fine samples per axis of a block, which is queried or skipped as a whole
+BLOCK = 4  # fine samples per axis of a block, which is queried or skipped as a whole
 
 
 def refine_grid(

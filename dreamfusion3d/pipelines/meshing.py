@@ -69,7 +69,9 @@ def field_to_asset(field: Field, run: RunContext) -> MeshOutputs:
                 mesh, vertex_normals(mesh), field.albedo, with_refine_t_range(run.config), settings.refine_steps, run
             )
     with stages("texture"):
-        textured_lods = _texture_lods(lods, smoothed, color_function, _material_function(field, run), run)
+        appearance, has_material = _surface_appearance(field, color_function, run)
+        sharp = isinstance(field, SolidField)  # the surface of a density has no edges
+        textured_lods = _texture_lods(lods, smoothed, appearance, run, has_material=has_material, sharp_edges=sharp)
     with stages("export"):
         height = run.asset_height()
         progress.log(f"height {height.meters:g} m ({height.source})")
@@ -95,20 +97,26 @@ def _reduce_faces(mesh: Mesh, settings: MeshConfig, progress: Progress) -> Mesh:
     return simplify(mesh, settings.max_faces)
 
 
-def _material_function(field: Field, run: RunContext) -> SurfaceFunction | None:
-    """Return roughness and metallic as a function of position, or None if the field knows none."""
+def _surface_appearance(field: Field, color_function: SurfaceFunction, run: RunContext) -> tuple[SurfaceFunction, bool]:
+    """Return colors as a function of position, beside roughness and metallic if the field knows them (then True)."""
     import torch
 
-    function: SurfaceFunction | None = getattr(field, "material", None)
-    return None if function is None or function(torch.zeros(1, 3, device=run.device)) is None else function
+    if isinstance(field, SolidField) and color_function == field.albedo:
+        return field.appearance, True
+    material: SurfaceFunction | None = getattr(field, "material", None)
+    if material is None or material(torch.zeros(1, 3, device=run.device)) is None:
+        return color_function, False
+    return lambda x: torch.cat([color_function(x), material(x)], 1), True
 
 
 def _texture_lods(
     lods: list[Mesh],
     smoothed: Mesh,
-    color_function: SurfaceFunction,
-    material_function: SurfaceFunction | None,
+    appearance: SurfaceFunction,
     run: RunContext,
+    *,
+    has_material: bool,
+    sharp_edges: bool,
 ) -> list[TexturedMesh]:
     """Unwrap and bake every level of detail; normals come from the unsimplified surface."""
     import numpy as np
@@ -119,20 +127,21 @@ def _texture_lods(
     from dreamfusion3d.pipelines.surface_extraction import as_numpy_function
 
     settings, work = run.config.mesh, run.work
-    albedo, fine = as_numpy_function(color_function, run.device), build_high_poly(smoothed)
-    material = None if material_function is None else as_numpy_function(material_function, run.device)
+    baked = as_numpy_function(appearance, run.device)
+    fine = build_high_poly(smoothed, sharp_edges=sharp_edges)
 
     def texture_level(level: int) -> TexturedMesh:
         size = lod_texture_size(settings.texture_size, level)
         textured = unwrap_and_bake(
             lods[level],
-            albedo,
+            baked,
             fine,
             size,
             settings.texture_supersample,
             normal_map=settings.normal_map,
             occlusion=settings.occlusion,
-            material=material,
+            has_material=has_material,
+            sharp_edges=sharp_edges,
         )
         if settings.quads and is_quad_mesh(lods[level].faces):
             return dataclasses.replace(textured, quads=np.array(True))

@@ -100,7 +100,7 @@ def plan_step_memory(prior: Prior, config: Config, device: torch.device, memory_
 def estimate_total_seconds(config: Config, small: float, large: float, has_initial_volume: bool) -> float:
     """Estimate the time of all steps of an asset; an initial volume from the prior skips some of them."""
     coarse_fraction = config.render.coarse_fraction
-    uses_initial_volume = has_initial_volume and config.field.init == "prior"
+    uses_initial_volume = has_initial_volume and config.field.init != "blob"
     steps = remaining_steps(config.optim.steps, config.optim.init_skip_fraction if uses_initial_volume else 0.0)
     return steps * (coarse_fraction * small + (1 - coarse_fraction) * large)
 
@@ -108,6 +108,6 @@ def estimate_total_seconds(config: Config, small: float, large: float, has_initi
 def _supported_prompt(prior: Prior) -> str:
     """Return a prompt that the prior supports: pixel priors know only some nouns."""
     if isinstance(prior, PixelPrior):
-        vocabulary = prior.conditioner.vocabulary
+        vocabulary = prior.vocabulary
         return [*vocabulary_categories(vocabulary), *vocabulary_words(vocabulary), FALLBACK_PROMPT][0]
     return FALLBACK_PROMPT

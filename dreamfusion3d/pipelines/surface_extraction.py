@@ -11,15 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
-from dreamfusion3d.core.finite_differences import unit_gradient
 from dreamfusion3d.core.types import Field, Mesh, SolidField
 from dreamfusion3d.mesh.bridge_components import bridge_components
 from dreamfusion3d.mesh.clean import extract_solid, smooth_grid
-from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.isolevel import OPACITY_THRESHOLD, choose_isolevel
 from dreamfusion3d.mesh.isosurface import log_ratio, sample_grid
-from dreamfusion3d.mesh.refine import refine_grid
+from dreamfusion3d.mesh.refine import SATURATED, refine_grid
 from dreamfusion3d.mesh.space_carving import solidify
+from dreamfusion3d.pipelines.feature_vertices import fit_vertices
 from dreamfusion3d.rendering.chunked import render_field_chunked
 from dreamfusion3d.rendering.mesh_renderer import render_silhouettes
 from dreamfusion3d.rendering.occupancy_grid import OccupancyGrid
@@ -28,7 +27,8 @@ from dreamfusion3d.rendering.volume import RenderSettings
 SILHOUETTE_VIEWS = 24  # their silhouettes decide where the surface is
 SILHOUETTE_SIZE = 64  # pixels
 COARSE_RESOLUTION = 128  # samples per axis of the grid on which the level is chosen
-SOLID_COARSE_RESOLUTION = 64  # samples per axis at which a signed distance is sampled everywhere
+SOLID_COARSE_RESOLUTION = 48  # samples per axis at which a signed distance is sampled everywhere
+DISTANCE_RANGE = 1.8  # a cell that holds a surface is no farther from it, in cells: its diagonal and a margin
 SILHOUETTE_GRID_RESOLUTION = 48  # cells per axis of the occupancy grid of the silhouette views
 
 
@@ -81,43 +81,28 @@ def extract_surface(field: Field, resolution: int, generator: torch.Generator) -
 
 
 def extract_solid_surface(field: SolidField, resolution: int, device: torch.device) -> ExtractedSurface:
-    """Extract the zero level of a signed distance, and move its vertices onto it.
+    """Extract the zero level of a signed distance, with its edges (see `fit_vertices`).
 
-    The distance is sampled on a coarse grid, and finely only near the surface. A Newton step then takes each vertex
-    from the chord that marching cubes puts it on to the surface itself, so that faces are flat up to their edges.
+    The distance is sampled on a coarse grid, and finely only near the surface.
 
     Raises:
         EmptyFieldError: The distance is positive everywhere.
     """
     coarse_resolution = min(resolution, SOLID_COARSE_RESOLUTION)
-    cell, fine_cell = 2 / (coarse_resolution - 1), 2 / (resolution - 1)
+    unit, fine_cell = DISTANCE_RANGE / SATURATED * 2 / (coarse_resolution - 1), 2 / (resolution - 1)
 
     def density(points: np.ndarray) -> np.ndarray:
-        """Grow exponentially with the depth, as `refine_grid` expects."""
-        return np.exp(np.clip(-distance(points) / cell, -8, 8))
+        """Grow exponentially with the depth, by e^SATURATED over the range where `refine_grid` looks closer."""
+        return np.exp(np.clip(-distance(points) / unit, -8, 8))
 
     distance = as_numpy_function(field.distance, device)
     grid = sample_grid(density, coarse_resolution)
     if resolution > coarse_resolution:
         grid = refine_grid(density, grid, 1.0, resolution)
-    mesh = extract_solid(cell * np.log(grid), 0.0)
-    mesh = _project_to_surface(field, mesh, fine_cell / 2, device)
+    mesh = extract_solid(unit * np.log(grid), 0.0)
+    mesh = fit_vertices(mesh, field.distance, fine_cell, device)
     opacity = render_silhouettes(mesh, silhouette_cameras()).astype(np.float32)
     return ExtractedSurface(mesh.vertices, mesh.faces, np.array(0.0), np.array(1.0), opacity)
-
-
-def _project_to_surface(field: SolidField, mesh: Mesh, limit: float, device: torch.device) -> Mesh:
-    """Move vertices by a Newton step of at most ``limit``; those of faces that would intersect stay."""
-    x = torch.from_numpy(mesh.vertices).float().to(device)
-    with torch.no_grad():
-        step = field.distance(x).clamp(-limit, limit)[:, None] * unit_gradient(field.distance, x, limit / 2)
-    vertices = mesh.vertices - step.double().cpu().numpy()
-    while len(pairs := self_intersections(Mesh(vertices, mesh.faces))):
-        corners = np.unique(mesh.faces[pairs])
-        if (vertices[corners] == mesh.vertices[corners]).all():
-            break
-        vertices[corners] = mesh.vertices[corners]
-    return Mesh(vertices, mesh.faces)
 
 
 def mesh_silhouette_iou(mesh: Mesh, opacity: Float[np.ndarray, "v h w"]) -> float:

@@ -79,7 +79,7 @@ def text_to_mesh(
         'a_red_mug.glb'
     """
     config = config or Config()
-    from dreamfusion3d.priors.view_prompts import text_to_mesh_warnings
+    from dreamfusion3d.priors.view_prompts import prompt_warnings, samples_solid, text_to_mesh_warnings
 
     if init and config.optim.steps == 0:
         raise InputError("--init needs an optimization: use --quality draft, or raise optim.steps above 0")
@@ -101,14 +101,17 @@ def text_to_mesh(
         folder=folder,
         asset_name=asset_name,
         memory_budget=memory_budget,
-        check_prior=text_to_mesh_warnings,
+        check_prior=prompt_warnings if init else text_to_mesh_warnings,
     ) as run:
         if run.asset is None:
             field_init = None
             if init and init_mesh:
                 with run.stages("init"):
                     field_init = _init_from_mesh(Path(init), init_mesh, run)
-            if config.optim.steps == 0:
+            if init is None and samples_solid(run.prior, prompt, config):
+                if optimize:
+                    with run.stages("optimize"):
+                        run.progress.log("the prior knows this shape, which distillation would not improve: no steps")
                 solid = _sample_solid(run)
                 run.finish(field_to_asset(solid, run), instance=solid.instance)
             else:
@@ -163,7 +166,7 @@ def _optimize_field(run: RunContext, field_init: FieldInit | None) -> NerfField:
     from dreamfusion3d.training.distillation import distill_field
 
     init_type = "solid" if field_init else "volume"
-    if field_init is None and run.config.field.init == "prior":
+    if field_init is None and run.config.field.init != "blob":
         field_init = predict_field_init(run.prior, run.identity.prompt, run.device)
     write_run_settings(run, init_type if field_init else "blob")
     field = NerfField(run.config.field, generator=run.generator("field"), init=field_init)

@@ -139,6 +139,9 @@ class InitialVolumePrior(Protocol):
 class SolidPrior(Protocol):
     """A prior that knows the shape and the colors of single objects: an asset without any optimization."""
 
+    def knows_solid(self, prompt: str) -> bool:
+        """Return whether `sample_solid` has a shape for the prompt."""
+
     def check_solid(self, prompt: str) -> list[str]:
         """Return warnings for the user. Raises InputError if the prior knows no shape for the prompt."""
 
@@ -230,6 +233,11 @@ class MemoryAdvisor(Protocol):
 def predicts_initial_volume(prior: Prior) -> TypeGuard[InitialVolumePrior]:
     """Return whether a field can start from the prior's volume; a prior that knows no cameras has none."""
     return isinstance(prior, InitialVolumePrior) and prior.camera_conditioned
+
+
+def knows_solid(prior: Prior, prompt: str) -> bool:
+    """Return whether the prior gives an object for the prompt without any optimization."""
+    return isinstance(prior, SolidPrior) and prior.knows_solid(prompt)
 
 
 def prior_object_height(prior: Prior, prompt: str) -> ObjectHeight | None:

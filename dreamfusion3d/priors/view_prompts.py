@@ -12,16 +12,16 @@ the camera does not see these sides.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras
-from dreamfusion3d.core.config import Config, PromptConfig
+from dreamfusion3d.core.config import QUALITY_PRESETS, Config, GuidanceConfig, OptimConfig, PromptConfig
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.priors.protocol import Conditioning, Prior, Prompts, SolidPrior, TextEmbedding
+from dreamfusion3d.priors.protocol import Conditioning, Prior, Prompts, SolidPrior, TextEmbedding, knows_solid
 
 VIEW_NAMES = ("front", "side", "back", "overhead")
 OVERHEAD_DEG = (45.0, 75.0)  # elevations where the weight of "overhead" leaves 0 and reaches 1
@@ -139,14 +139,33 @@ def prompt_warnings(prior: Prior, prompt: str, config: Config) -> list[str]:
     return warnings
 
 
+def samples_solid(prior: Prior, prompt: str, config: Config) -> bool:
+    """Return whether ``text_to_mesh`` takes the prior's own object as it is.
+
+    Distillation makes such an object worse: normals of a duck, 2 degrees from the true ones, are 13 off after it.
+    """
+    return config.optim.steps == 0 or (config.field.init == "prior" and knows_solid(prior, prompt))
+
+
 def text_to_mesh_warnings(prior: Prior, prompt: str, config: Config) -> list[str]:
-    """Return warnings about the prompts of ``text_to_mesh``, which distills nothing if ``optim.steps`` is 0.
+    """Return warnings about the prompts and settings of ``text_to_mesh``, see `samples_solid`.
 
     Raises InputError if the prior cannot serve the prompt.
     """
-    if config.optim.steps:
+    if not samples_solid(prior, prompt, config):
         return prompt_warnings(prior, prompt, config)
     if not isinstance(prior, SolidPrior):
         raise InputError(f"the prior '{prior.name}' gives no shape without optimization: raise optim.steps above 0")
-    distilled = prompt_warnings(prior, prompt, config) if config.mesh.refine_steps else []
-    return list(dict.fromkeys([*prior.check_solid(prompt), *distilled]))
+    warnings = prior.check_solid(prompt)
+    if config.mesh.refine_steps:
+        return list(dict.fromkeys([*warnings, *prompt_warnings(prior, prompt, config)]))
+    qualities = [
+        replace(OptimConfig(), steps=preset.get("optim.steps", OptimConfig.steps))
+        for preset in QUALITY_PRESETS.values()
+    ]
+    if config.guidance != GuidanceConfig() or config.prompts.negative or config.optim not in qualities:
+        warnings.append(
+            f"settings of the guidance, the optimization and the negative prompt have no effect: '{prior.name}' knows "
+            "the shape of this object, and nothing is optimized; --set field.init=volume optimizes"
+        )
+    return warnings

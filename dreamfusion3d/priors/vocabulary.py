@@ -12,6 +12,7 @@ from dreamfusion3d.core.files import write_json
 EMBEDDED = "embedded"
 CATEGORY_PREFIX = "kind:"  # of category tokens
 WORD_PREFIX = "word:"  # of the tokens of words outside the grammar
+SHAPES_FOLDER = "shapes"
 _WEAK_FILE = "weak_kinds.json"
 
 
@@ -38,6 +39,11 @@ def load_vocabulary(name: str = EMBEDDED) -> list[str]:
 def vocabulary_categories(vocabulary: list[str]) -> list[str]:
     """Return the object categories of a vocabulary, in its order."""
     return [token.removeprefix(CATEGORY_PREFIX) for token in vocabulary if token.startswith(CATEGORY_PREFIX)]
+
+
+def shape_categories(folder: Path) -> frozenset[str]:
+    """Return the categories for which a prior's folder has a shape network."""
+    return frozenset(path.stem for path in (folder / SHAPES_FOLDER).glob("[!.]*.safetensors"))
 
 
 def read_weak_categories(folder: Path) -> list[str]:

@@ -27,11 +27,16 @@ SHADOW_STRENGTH = 0.30  # darkening of the floor under the object
 
 
 def write_thumbnail(textured: TexturedMesh, path: Path, size: int = 512) -> None:
-    """Write a PNG of the three-quarter view over a light gray, ``size`` pixels square."""
-    camera = orbit_cameras([THREE_QUARTER_AZIMUTH_DEG], THREE_QUARTER_ELEVATION_DEG, height=size, width=size)
-    image = _render_with_backdrop(fit_mesh_to_views(textured, camera), camera, supersample=3)[0]
+    """Write a PNG of `render_thumbnail`."""
+    image = render_thumbnail(textured, size)
     with atomic_write(path) as temporary:
         imageio.imwrite(temporary, image)
+
+
+def render_thumbnail(textured: TexturedMesh, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """Render the three-quarter view over a light gray, ``size`` pixels square."""
+    camera = orbit_cameras([THREE_QUARTER_AZIMUTH_DEG], THREE_QUARTER_ELEVATION_DEG, height=size, width=size)
+    return _render_with_backdrop(fit_mesh_to_views(textured, camera), camera, supersample=3)[0]
 
 
 def write_turntable(textured: TexturedMesh, path: Path, seconds: float = 4, fps: int = 15, size: int = 480) -> None:

@@ -44,7 +44,9 @@ def ball_mesh() -> Mesh:
 
 @pytest.fixture(scope="module")
 def ball(ball_mesh: Mesh) -> TexturedMesh:
-    return bake_albedo(ball_mesh, position_color, 64, material=half_metal)
+    return bake_albedo(
+        ball_mesh, lambda p: np.concatenate([position_color(p), half_metal(p)], 1), 64, has_material=True
+    )
 
 
 def texels_and_positions(textured: TexturedMesh) -> tuple[np.ndarray, Float[np.ndarray, "n 3"]]:
@@ -80,7 +82,7 @@ def test_a_metal_bottle_with_a_red_cap() -> None:
     init = FieldInit.from_initial_volume(sample_initial_volume(cells, colors, 33, surfaces), torch.device("cpu"))
     grid = mesh_of(lambda p: np.abs(p / [0.5, 0.7, 0.5]).max(1) - 1, 32, 300)
     material = as_numpy_function(init.material, torch.device("cpu"))  # type: ignore[arg-type]
-    baked = bake_albedo(grid, lambda p: np.zeros_like(p), 64, material=material)
+    baked = bake_albedo(grid, lambda p: np.concatenate([np.zeros_like(p), material(p)], 1), 64, has_material=True)
     (row, col), position = texels_and_positions(baked)
     assert baked.metallic_roughness is not None
     metallic, seam = baked.metallic_roughness[row, col, 1], OCCUPANCY_EXTENT / 2

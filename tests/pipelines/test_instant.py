@@ -13,7 +13,8 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.io.gltf import read_glb
-from dreamfusion3d.pipelines.surface_extraction import _project_to_surface, extract_solid_surface
+from dreamfusion3d.pipelines.feature_vertices import fit_vertices
+from dreamfusion3d.pipelines.surface_extraction import extract_solid_surface
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.null import NullPrior
@@ -41,6 +42,9 @@ class Box:
 
     def albedo(self, x):
         return torch.full_like(x, 0.5)
+
+    def appearance(self, x):
+        return torch.full((len(x), 5), 0.5)
 
     def distance(self, x):
         q = x.abs() - self.half
@@ -104,7 +108,7 @@ def test_vertices_whose_faces_would_intersect_stay():
     mesh = Mesh(np.concatenate(sheets), np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]]))
     crossed = mesh.vertices * [1, 0, 1] - mesh.vertices * [0, 2, 0] * mesh.vertices[:, :1]
     assert len(self_intersections(mesh)) == 0 < len(self_intersections(Mesh(crossed, mesh.faces)))
-    projected = _project_to_surface(Crossing(), mesh, 0.05, torch.device("cpu"))
+    projected = fit_vertices(mesh, Crossing().distance, 0.1, torch.device("cpu"))
     assert len(self_intersections(projected)) == 0
 
 

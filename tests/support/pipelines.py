@@ -25,7 +25,13 @@ from dreamfusion3d.priors.protocol import TextEmbedding
 from dreamfusion3d.rendering import turntable
 from dreamfusion3d.training.loop import Step
 
-TINY_SETTINGS = ["mesh.grid_resolution=32", "mesh.max_faces=500", "mesh.texture_size=64", "optim.steps=3"]
+TINY_SETTINGS = [
+    "mesh.grid_resolution=32",
+    "mesh.max_faces=500",
+    "mesh.texture_size=64",
+    "optim.steps=3",
+    "field.init=volume",
+]
 FINISHED_RUN_HEIGHT = 0.5  # meters
 
 

@@ -106,7 +106,8 @@ class LossConfig:
 class FieldConfig:
     """Size and initialization of a ``NerfField`` (lengths in scene units)."""
 
-    init: Literal["prior", "blob"] = "prior"  # the prior's initial volume if it predicts one, else the blob
+    # prior: the prior's own object, which is not optimized, if it knows the shape; else its initial volume; else blob
+    init: Literal["prior", "volume", "blob"] = "prior"
     num_levels: int = _bounded(6, 1, 32)
     features_per_level: int = _bounded(2, 1, 16)
     log2_table_size: int = _bounded(18, 4, 24)

@@ -101,10 +101,16 @@ class Conditioner(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> Conditioner:
-        config = read_module_config(folder)
-        model = cls(config["vocabulary"], config["width"])
-        model.camera_conditioned = bool(config.get("cameras", True))
+        camera_conditioned, vocabulary = read_conditioner_config(folder)
+        model = cls(vocabulary, read_module_config(folder)["width"])
+        model.camera_conditioned = camera_conditioned
         return load_weights(model, folder)
+
+
+def read_conditioner_config(folder: Path) -> tuple[bool, list[str]]:
+    """Return whether a saved conditioner takes cameras, and its vocabulary, without loading its weights."""
+    config = read_module_config(folder)
+    return bool(config.get("cameras", True)), list(config["vocabulary"])
 
 
 def camera_features(azimuth_deg: Float[Tensor, " b"], elevation_deg: Float[Tensor, " b"]) -> Float[Tensor, "b 12"]:

@@ -5,41 +5,31 @@ A prior is a diffusers folder (unet/, scheduler/) with a conditioner, a scene ne
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor
 
-from dreamfusion3d.cameras.orbit import OrbitCameras, orbit_cameras
+from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.files import file_sha256
 from dreamfusion3d.core.slug import hash_text
 from dreamfusion3d.core.types import InitialVolume, Render
-from dreamfusion3d.priors.cuda_graph import CudaGraphModule
 from dreamfusion3d.priors.images import render_to_rgba
-from dreamfusion3d.priors.pixel.conditioner import UNKNOWN_CAMERA_DEG, Conditioner
+from dreamfusion3d.priors.pixel.conditioner import read_conditioner_config
+from dreamfusion3d.priors.pixel.folder import WEIGHT_FILES, check_complete, report_damage
 from dreamfusion3d.priors.pixel.prompt_parser import parse_prompt
-from dreamfusion3d.priors.pixel.scene_volume import PALETTE_SIZE, SceneVolume, sample_initial_volume
+from dreamfusion3d.priors.pixel.scene_volume import PALETTE_SIZE, sample_initial_volume
 from dreamfusion3d.priors.pixel.text_encoder import PromptTextEncoder
 from dreamfusion3d.priors.pixel.tokens import PromptTokens, tokenize_prompt
-from dreamfusion3d.priors.pixel.unet import (
-    OUT_CHANNELS,
-    UNSHUFFLE_FACTOR,
-    bfloat16_autocast,
-    cast_weights_to_bfloat16,
-    install_view_attention,
-    predict_image,
-    render_scene_condition,
-)
 from dreamfusion3d.priors.protocol import STATED_IN_PROMPT, ObjectHeight, TextEmbedding
 from dreamfusion3d.priors.shapes.model import ShapeModel
 from dreamfusion3d.priors.shapes.solid import ObjectSolid
 from dreamfusion3d.priors.vocabulary import (
+    SHAPES_FOLDER,
     embedded_folder,
     read_weak_categories,
     vocabulary_categories,
@@ -54,9 +44,11 @@ from dreamfusion3d.procedural.objects import ObjectSpec
 from dreamfusion3d.procedural.prompt_rules import ParsedPrompt
 from dreamfusion3d.procedural.surfaces import DEFAULT_SURFACE, Surface
 
+if TYPE_CHECKING:
+    from dreamfusion3d.priors.pixel.networks import PixelNetworks
+
 MAX_LISTED_WORDS = 40  # words outside the grammar that an error message lists
-TEXT_ENCODER_FOLDER, SHAPES_FOLDER = "words", "shapes"
-WEIGHT_FILES = ("unet/diffusion_pytorch_model.safetensors", "conditioner/model.safetensors", "scene/model.safetensors")
+TEXT_ENCODER_FOLDER = "words"
 
 
 class PixelPrior:
@@ -67,6 +59,7 @@ class PixelPrior:
     cameras is not ``camera_conditioned`` and denoises each image alone.
 
     ``mixed_precision`` uses bfloat16 where the device supports it; ``cuda_graph`` runs the U-Net as a CUDA graph.
+    The networks are loaded when they are first used: objects of ``sample_solid`` need none of them.
     """
 
     def __init__(
@@ -78,26 +71,26 @@ class PixelPrior:
         mixed_precision: bool = True,
         cuda_graph: bool = False,
     ) -> None:
-        self.name, self.device, self.mixed_precision = name, torch.device(device), mixed_precision
-        unet, conditioner, scene, alpha_bar = _load_networks(folder)
-        # the stubs of Module.to know memory_format only as a keyword of a single tensor
-        unet = unet.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.unet = unet.eval().requires_grad_(False)
-        if mixed_precision:
-            cast_weights_to_bfloat16(self.unet, self.device)
-        self.conditioner = conditioner.to(self.device).eval().requires_grad_(False)
-        self.camera_conditioned = conditioner.camera_conditioned
-        self.scene = scene.to(self.device).eval().requires_grad_(False)
-        self._vocabulary = frozenset(conditioner.vocabulary)
-        self.attention = install_view_attention(self.unet)
-        self.denoiser = CudaGraphModule(self.unet, lambda: self.attention.views) if cuda_graph else self.unet
-        self.alpha_bar = alpha_bar.to(self.device)
+        check_complete(folder)
+        self.folder, self.name, self.device = folder, name, torch.device(device)
+        with report_damage(f"the prior in {folder}", folder):
+            self.camera_conditioned, self.vocabulary = read_conditioner_config(folder / "conditioner")
+        self._options = {"mixed_precision": mixed_precision, "cuda_graph": cuda_graph}
         self.text_encoder = _load_text_encoder(folder)
         self.shapes = ShapeModel(folder / SHAPES_FOLDER, self.device)
         self.weak_categories = read_weak_categories(folder)
         self.sha256 = pixel_prior_sha256(folder, text_encoder=self.text_encoder is not None)
 
+    @cached_property
+    def networks(self) -> PixelNetworks:
+        """The conditioner, the scene and the U-Net. Raises InputError if they are damaged."""
+        from dreamfusion3d.priors.pixel.networks import PixelNetworks
+
+        with torch.random.fork_rng(devices=[]):  # networks draw random weights before they load theirs
+            return PixelNetworks(self.folder, self.device, **self._options)
+
     def check_prompt(self, prompt: str) -> list[str]:
+        conditioner = self.networks.conditioner  # damage is reported before anything is written
         prompt_tokens = self._tokenize(prompt)
         parsed = prompt_tokens.parsed
         check_stated_height(parsed.height_m)
@@ -112,7 +105,7 @@ class PixelPrior:
             warnings.append(f"this prior ignores the words {words}")
         if parsed.spec is None or parsed.spec.tokens()[0] not in prompt_tokens.tokens:
             return warnings
-        untrained = self.conditioner.missing_tokens(parsed.spec.tokens())
+        untrained = conditioner.missing_tokens(parsed.spec.tokens())
         if CATEGORIES[parsed.spec.category].natural_color == WOOD_COLOR:
             untrained = [token for token in untrained if token != "finish:wooden"]  # the category is wooden anyway
         if untrained:
@@ -122,6 +115,10 @@ class PixelPrior:
         if parsed.spec.category in self.weak_categories:
             warnings.append(f"this prior is weak at the category '{parsed.spec.category}'")
         return warnings
+
+    def knows_solid(self, prompt: str) -> bool:
+        spec = parse_prompt(prompt, self.text_encoder).spec
+        return spec is not None and spec.category in self.shapes.categories
 
     def check_solid(self, prompt: str) -> list[str]:
         _, parsed = self._parse_solid(prompt)
@@ -145,42 +142,32 @@ class PixelPrior:
         return parsed.spec, parsed
 
     def object_height(self, prompt: str) -> ObjectHeight | None:
-        prompt_tokens = self._tokenize(prompt)
-        parsed = prompt_tokens.parsed
+        parsed = parse_prompt(prompt, self.text_encoder)
         check_stated_height(parsed.height_m)
         if parsed.height_m is not None:
             return ObjectHeight(parsed.height_m, STATED_IN_PROMPT)
-        if parsed.spec is None:
-            return None
-        if parsed.spec.tokens()[0] not in prompt_tokens.tokens and parsed.spec.category not in self.shapes.categories:
+        if parsed.spec is None or parsed.spec.category not in self.categories:
             return None
         words = parsed.height_words
         return ObjectHeight(usual_height(parsed.spec, words), describe_usual_height(parsed.spec, words))
 
     def encode_text(self, prompts: list[str]) -> TextEmbedding:
         read = [self._tokenize(prompt) if prompt else None for prompt in prompts]
-        tokens = [prompt_tokens.tokens if prompt_tokens else [] for prompt_tokens in read]
         surfaces = torch.tensor([_palette_surfaces(prompt_tokens) for prompt_tokens in read], device=self.device)
-        with torch.no_grad(), self._autocast():
-            vector = self.conditioner.embed([self.conditioner.token_ids(t) for t in tokens])
-            shape = self.conditioner.embed([self.conditioner.shape_token_ids(t) for t in tokens])
-            scene = self.scene.colors(vector).flatten(1), self.scene(shape).flatten(1)
-            parts = vector, *scene, surfaces.flatten(1)
-            return TextEmbedding(torch.cat([part.float() for part in parts], 1))
+        return TextEmbedding(self.networks.encode_text(read, surfaces))
 
     def initial_volume(self, text: TextEmbedding, resolution: int) -> InitialVolume:
         """Return the scene of the first prompt (``sample_initial_volume``)."""
-        _, colors, volume, surfaces = self._split_embedding(text)
+        _, colors, volume, surfaces = self.networks.split_embedding(text)
         return sample_initial_volume(volume[0], colors[0], resolution, surfaces[0])
 
     def alpha_sigma(self, t: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        alpha_bar = self.alpha_bar[self._timestep(t)]
+        alpha_bar = self.networks.alpha_bar[self.networks.timestep(t)]
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def encode(self, render: Render, *, generator: torch.Generator) -> Float[Tensor, "b 4 h w"]:
         return render_to_rgba(render, TRAIN_IMAGE_SIZE)
 
-    @torch.no_grad()
     def denoise(
         self,
         x_t: Float[Tensor, "b 4 h w"],
@@ -190,43 +177,21 @@ class PixelPrior:
         *,
         views: int = 1,
     ) -> Float[Tensor, "b 4 h w"]:
-        timestep = self._timestep(t)
-        if not self.camera_conditioned:
-            azimuth, elevation = (torch.full_like(cameras.azimuth_deg, angle) for angle in UNKNOWN_CAMERA_DEG)
-            cameras, views = orbit_cameras(azimuth, elevation, height=cameras.height, width=cameras.width), 1
-        vector, colors, volume, _ = self._split_embedding(text)
-        scene_images = render_scene_condition(volume, cameras, *x_t.shape[-2:])
-        with self._autocast():
-            condition = self.conditioner(vector, cameras.azimuth_deg, cameras.elevation_deg)
-            predicted = predict_image(
-                self.denoiser, self.attention, x_t, timestep, scene_images, colors, condition, cameras, views=views
-            )
-        return predicted.image(colors)
+        return self.networks.denoise(x_t, t, text, cameras, views=views)
 
-    def _split_embedding(
-        self, text: TextEmbedding
-    ) -> tuple[Tensor, Float[Tensor, "b p 3"], Float[Tensor, "b v z y x"], Float[Tensor, "b p 2"]]:
-        """Split rows into prompt vectors, palettes, volumes and surfaces."""
-        width = self.conditioner.width
-        ends = [width, width + 3 * PALETTE_SIZE, -2 * PALETTE_SIZE]
-        vector, colors, volume, surfaces = text.embedding.tensor_split(ends, 1)
-        palette = colors.unflatten(1, (PALETTE_SIZE, 3)), self.scene.unflatten_volumes(volume)
-        return vector, *palette, surfaces.unflatten(1, (PALETTE_SIZE, 2))
+    @cached_property
+    def categories(self) -> frozenset[str]:
+        """Categories that the networks or the shapes know."""
+        return self.shapes.categories.union(vocabulary_categories(self.vocabulary))
 
     def _tokenize(self, prompt: str) -> PromptTokens:
-        return tokenize_prompt(prompt, self._vocabulary, self.text_encoder)
+        return tokenize_prompt(prompt, frozenset(self.vocabulary), self.text_encoder)
 
     def _describe_vocabulary(self) -> str:
-        categories, words = vocabulary_categories(self.conditioner.vocabulary), vocabulary_words(self._vocabulary)
+        categories, words = sorted(self.categories), vocabulary_words(self.vocabulary)
         more = f" and {len(words) - MAX_LISTED_WORDS} more" if len(words) > MAX_LISTED_WORDS else ""
         word_list = f"the words {', '.join(words[:MAX_LISTED_WORDS])}{more}" if words else ""
         return "; ".join(part for part in (format_category_names(categories), word_list) if part)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        return bfloat16_autocast(self.device) if self.mixed_precision else contextlib.nullcontext()
-
-    def _timestep(self, t: Tensor) -> Tensor:
-        return (t * (len(self.alpha_bar) - 1)).round().long()
 
 
 def pixel_prior_sha256(folder: Path, *, text_encoder: bool = True) -> str:
@@ -244,25 +209,6 @@ def is_embedded_prior(sha256: str) -> bool:
     return sha256 == pixel_prior_sha256(embedded_folder())
 
 
-def _load_networks(folder: Path) -> tuple[torch.nn.Module, Conditioner, SceneVolume, Tensor]:
-    logging.getLogger("diffusers").setLevel(logging.ERROR)
-    from diffusers import DDPMScheduler, UNet2DModel
-
-    _check_complete(folder)
-    with _report_damage(f"the prior in {folder}", folder):
-        options = {"local_files_only": True, "torch_dtype": torch.float32}
-        unet = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, **options)
-        scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-        if unet.config.out_channels != OUT_CHANNELS * UNSHUFFLE_FACTOR**2:
-            raise InputError(
-                f"the prior in {folder} was trained by an incompatible version of dreamfusion3d; train it again with "
-                "train-prior, or omit --prior"
-            )
-        conditioner = Conditioner.load(folder / "conditioner")
-        scene = SceneVolume.load(folder / "scene")
-    return unet, conditioner, scene, scheduler.alphas_cumprod
-
-
 def _palette_surfaces(prompt_tokens: PromptTokens | None) -> list[Surface]:
     """Return the surface of each palette entry; the default ones if the prior knows no category in the prompt."""
     spec = prompt_tokens.parsed.spec if prompt_tokens else None
@@ -275,30 +221,5 @@ def _load_text_encoder(folder: Path) -> PromptTextEncoder | None:
     """Load the folder's text encoder; without one, prompts are parsed by the rules alone."""
     if not (folder / TEXT_ENCODER_FOLDER).is_dir():
         return None
-    with _report_damage(f"{TEXT_ENCODER_FOLDER}/ in {folder}", folder):
+    with report_damage(f"{TEXT_ENCODER_FOLDER}/ in {folder}", folder):
         return PromptTextEncoder.load(folder / TEXT_ENCODER_FOLDER)
-
-
-@contextlib.contextmanager
-def _report_damage(what: str, folder: Path) -> Iterator[None]:
-    """Turn errors of unreadable files into an InputError."""
-    try:
-        yield
-    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{what} is damaged ({reason}); {_advice(folder)}") from None
-
-
-def _check_complete(folder: Path) -> None:
-    if not folder.is_dir():
-        advice = f"{_advice(folder)}, or name a model on the hub as owner/name"
-        raise InputError(f"there is no prior folder {folder}; {advice}")
-    for part in ("model_index.json", "scheduler/scheduler_config.json", "unet/config.json", *WEIGHT_FILES):
-        if not (folder / part).is_file():
-            raise InputError(f"the folder {folder} is not a pixel prior: {part} is missing; {_advice(folder)}")
-
-
-def _advice(folder: Path) -> str:
-    if folder == embedded_folder():
-        return "the installation is incomplete: install dreamfusion3d again"
-    return "give a folder written by train-prior, or omit --prior"

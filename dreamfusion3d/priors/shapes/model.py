@@ -16,10 +16,8 @@ from torch import Tensor
 
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.files import atomic_write
-from dreamfusion3d.priors.shapes.network import ShapeNetwork, object_code
+from dreamfusion3d.priors.shapes.network import ShapeNetwork, object_code, query_object
 from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, sample_objects_for_spec
-
-_QUERY_CHUNK = 1 << 16  # points per call of a network: its activations stay in the cache
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class ShapeObject:
         """Signed distance of each part, negative inside, in scene units."""
         scale = self.instance.scale[0]
         local = points / scale[[0, 1, 0]]
-        return torch.cat([self.network(chunk, self._code) for chunk in local.split(_QUERY_CHUNK)]) * scale[0]
+        return query_object(self.network, local, self._code) * scale[0]
 
     def distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Signed distance of the whole object."""
@@ -54,7 +52,7 @@ class ShapeModel:
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
         self.folder, self.device = folder, device
-        self.categories = frozenset(path.stem for path in folder.glob("*.safetensors") if path.name[0] != ".")
+        self.categories = frozenset(path.stem for path in folder.glob("[!.]*.safetensors"))
         self._networks: dict[str, ShapeNetwork] = {}
 
     def sample(self, spec: ObjectSpec, *, generator: torch.Generator) -> ShapeObject:

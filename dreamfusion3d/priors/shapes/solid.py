@@ -39,17 +39,24 @@ class ObjectSolid:
         return (-_DENSITY_SCALE * self.distance(x)).clamp(min=0)
 
     def albedo(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-        """Return the color of the nearest part, with its pattern or grain; reflections are no color."""
-        part, colors = self.shape.nearest_part(x), x.new_tensor(self.spec.part_colors())
-        mask = self._mask(x, part)[:, None]
-        return (1 - mask) * colors[part] + mask * colors[torch.where(part < 2, part + MASKED_LAYER_OFFSET, part)]
+        """Return the base color."""
+        return self.appearance(x)[:, :3]
 
     def material(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 2"]:
-        """Return roughness and metallic of the nearest part."""
-        part = self.shape.nearest_part(x)
-        masked = (self._mask(x, part) > 0.5) & (part < 2)
+        """Return roughness and metallic."""
+        return self.appearance(x)[:, 3:]
+
+    def appearance(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 5"]:
+        """Return color, roughness and metallic of the nearest part, with its pattern or grain.
+
+        Colors of a pattern blend at its borders; materials do not. Reflections are no color.
+        """
+        part, colors = self.shape.nearest_part(x), x.new_tensor(self.spec.part_colors())
+        mask = self._mask(x, part)[:, None]
+        masked_part = torch.where(part < 2, part + MASKED_LAYER_OFFSET, part)
+        color = (1 - mask) * colors[part] + mask * colors[masked_part]
         surfaces: list[Surface] = self.spec.part_surfaces()
-        return x.new_tensor(surfaces)[torch.where(masked, part + MASKED_LAYER_OFFSET, part)]
+        return torch.cat([color, x.new_tensor(surfaces)[torch.where(mask[:, 0] > 0.5, masked_part, part)]], 1)
 
     def _mask(self, x: Float[Tensor, "n 3"], part: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Weight of the second color; the accent has none."""

@@ -182,7 +182,7 @@ def test_train_prior_folder_of_images_without_cameras(plain, tmp_path, capsys):
     assert record["pictures_from"] == {"pictures": 12, "objects": 12, "cameras": False}
     prior = load_pixel_prior(str(out), mixed_precision=False)
     assert not prior.camera_conditioned
-    assert prior.conditioner.vocabulary == [f"word:{w}" for w in ("red", "corgi", "green", "blue", "walrus")]
+    assert prior.vocabulary == [f"word:{w}" for w in ("red", "corgi", "green", "blue", "walrus")]
     assert prior.check_prompt("a blue corgi") == []
     assert "'flying'" in prior.check_prompt("a flying walrus")[0]
     with pytest.raises(InputError, match="knows no noun in 'a mug'.*the words blue, corgi"):

@@ -83,11 +83,11 @@ def test_predict_image_without_deviation_is_the_scene(prior):
         return SimpleNamespace(sample=x.new_zeros(len(x), 16 * unet.OUT_CHANNELS, *x.shape[-2:]))
 
     cameras, text = turntable_cameras(2, size=SIZE), prior.encode_text(["a mug"] * 2)
-    _, colors, scene, _ = prior._split_embedding(text)
+    _, colors, scene, _ = prior.networks.split_embedding(text)
     scene_images = unet.render_scene_condition(scene, cameras, SIZE, SIZE)
     guess = unet.predict_image(
         zero_network,
-        prior.attention,
+        prior.networks.attention,
         noise(2),
         torch.zeros(2),
         scene_images,
@@ -281,13 +281,13 @@ def test_load_prior_reports_a_bad_folder_in_one_line(folder, tmp_path, damage, e
     shutil.copytree(folder, copy)
     damage(copy)
     with pytest.raises(InputError, match=expected) as caught:
-        load_prior(str(copy))
+        load_prior(str(copy)).check_prompt("a mug")
     message = str(caught.value)
     assert "\n" not in message and str(copy) in message and "omit --prior" in message
 
 
 def test_load_prior_of_an_incomplete_installation(monkeypatch, tmp_path):
-    for module in ("vocabulary", "pixel.prior"):
+    for module in ("vocabulary", "pixel.prior", "pixel.folder"):
         monkeypatch.setattr(f"dreamfusion3d.priors.{module}.embedded_folder", lambda: tmp_path / "none")
     with pytest.raises(InputError, match="install dreamfusion3d again") as caught:
         load_prior(EMBEDDED)
