@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,6 +30,10 @@ from .options import (
 )
 from .report import print_asset, run_app, stdout_to_stderr
 
+if TYPE_CHECKING:
+    from dreamfusion3d.core.config import Config
+    from dreamfusion3d.core.progress import Progress
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -38,6 +42,9 @@ def generate(
     prompt: Annotated[str, typer.Argument(help='The object, e.g. "a red mug with one handle".')],
     out: OutFolder = Path("out"),
     seed: RunSeed = 0,
+    seeds: Annotated[
+        int | None, typer.Option(metavar="N", help="Draw the objects of N seeds, from --seed on, on one sheet.")
+    ] = None,
     quality: Quality = "standard",
     prior: Annotated[
         str | None, typer.Option(help="'embedded', a folder, a hub id, or a plug-in.", show_default="embedded")
@@ -76,11 +83,16 @@ def generate(
     Writes the GLB, a thumbnail, a turntable and asset.json to OUT/<slug>/.
     Prints the path of the GLB.
     Press Ctrl-C at any time: the same command resumes the run.
+    With --seeds, it only writes a picture to choose a seed from, in seconds, and prints its path.
     """
-    if retexture is not None:
-        _refuse_with_retexture(
-            {"--init": init, "--refine": refine, "--faces": faces, "--height": height, "--quads": quads or None}
+    changed: dict[str, Any] = {"--init": init, "--refine": refine}
+    if seeds is not None:
+        _refuse_with(
+            "--seeds", changed | {"--retexture": retexture, "--json": as_json or None}, "which draws no assets"
         )
+    if retexture is not None:
+        changed |= {"--faces": faces, "--height": height, "--quads": quads or None}
+        _refuse_with("--retexture", changed, "which keeps the mesh unchanged")
     options = {
         "--prior": prior,
         "--negative-prompt": negative_prompt,
@@ -111,19 +123,36 @@ def generate(
         "memory_budget": memory_budget,
     }
     with stdout_to_stderr():
-        if retexture is not None:
+        if seeds is not None:
+            sheet = _draw_seeds(prompt, seed, seeds, out, settings, device, kwargs["progress"])
+        elif retexture is not None:
             asset = retexture_mesh(prompt, retexture, **kwargs)
         else:
             asset = text_to_mesh(prompt, init=init, **kwargs)
-    print_asset(asset, as_json)
+    if seeds is not None:
+        print(sheet)
+    else:
+        print_asset(asset, as_json)
 
 
-def _refuse_with_retexture(options: dict[str, Any]) -> None:
+def _draw_seeds(
+    prompt: str, first: int, count: int, out: Path, settings: Config, device: str, progress: Progress
+) -> Path:
+    from dreamfusion3d.core.errors import InputError
+    from dreamfusion3d.pipelines.seed_sheet import MAX_SHEET_SEEDS, write_seed_sheet
+
+    if not 1 <= count <= MAX_SHEET_SEEDS:
+        raise InputError(f"--seeds {count} is not between 1 and {MAX_SHEET_SEEDS}")
+    seeds = range(first, first + count)
+    return write_seed_sheet(prompt, seeds, out=out, config=settings, device=device, progress=progress)
+
+
+def _refuse_with(option: str, others: dict[str, Any], reason: str) -> None:
     from dreamfusion3d.core.errors import InputError
 
-    for name, value in options.items():
+    for name, value in others.items():
         if value is not None:
-            raise InputError(f"{name} cannot be combined with --retexture, which keeps the mesh unchanged")
+            raise InputError(f"{name} cannot be combined with {option}, {reason}")
 
 
 def main() -> None:

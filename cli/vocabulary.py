@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .options import PixelPriorName
 
-if TYPE_CHECKING:
-    from dreamfusion3d.procedural.categories import Category
-
 
 def vocabulary(
     prior: PixelPriorName = "embedded",
     image: Annotated[Path | None, typer.Option(help="PNG to draw the categories into.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Page to write, with a picture of each object and a filter.")
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Include the categories that `evaluate --mark-weak` marked.")
     ] = False,
@@ -30,7 +29,7 @@ def vocabulary(
         vocabulary_categories,
         vocabulary_words,
     )
-    from dreamfusion3d.procedural.categories import CATEGORIES
+    from dreamfusion3d.procedural.categories import CATEGORIES, describe_category
     from dreamfusion3d.procedural.lexicon import LARGE_WORDS, MATERIAL_WORDS, SIZE_WORDS
     from dreamfusion3d.procedural.objects import COLORS
 
@@ -40,34 +39,40 @@ def vocabulary(
     names = sorted(shapes.union(set(vocabulary_categories(tokens)) - set(hidden)))
     if image is not None:
         _draw_categories(names, image)
+    if html is not None:
+        _write_page(prior, html)
     for name in names:
-        print(_describe_category(CATEGORIES[name], None if name in shapes else tokens))
+        category = CATEGORIES[name]
+        synonyms = f" (or {', '.join(category.synonyms)})" if category.synonyms else ""
+        print(f"{name}{synonyms}; {describe_category(category, None if name in shapes else tokens)}")
     if words:
         print(f"words from its training images: {', '.join(words)}")
         if not names:
             return
-    print(f"colors: {', '.join(color for color in COLORS if f'colour:{color}' in tokens)}")
-    sizes = [*(word for word, size in SIZE_WORDS.items() if f"size:{size}" in tokens), *LARGE_WORDS]
+    # shapes take every color, size and material
+    print(f"colors: {', '.join(color for color in COLORS if shapes or f'colour:{color}' in tokens)}")
+    sizes = [*(word for word, size in SIZE_WORDS.items() if shapes or f"size:{size}" in tokens), *LARGE_WORDS]
     print(f"sizes: {', '.join(sizes)}")
-    if materials := [word for word, material in MATERIAL_WORDS.items() if f"finish:{material}" in tokens]:
+    if materials := [word for word, material in MATERIAL_WORDS.items() if shapes or f"finish:{material}" in tokens]:
         print(f"materials: {', '.join(materials)}")
 
 
-def _describe_category(category: Category, tokens: Collection[str] | None) -> str:
-    """Describe what prompts may say of a category; ``tokens`` restrict it to what a prior was trained on."""
-    synonyms = f" (or {', '.join(category.synonyms)})" if category.synonyms else ""
-    parts = [f"{category.name}{synonyms}", f"a part with its own color: {category.second_part_words[0]}"]
-    counts = [
-        count for count in sorted(category.counts) if tokens is None or f"{category.name}:count:{count}" in tokens
-    ]
-    if len(counts) > 1:
-        parts.append(f"{category.counted_words[1]}: {', '.join(map(str, counts))}")
-    if category.option_words and (tokens is None or f"{category.name}:option" in tokens):
-        parts.append(f"with or without {category.option_words[0]}")
-    parts.append(f"usually {category.height_m:g} m high")
-    if materials := [name for name in category.materials if tokens is None or f"finish:{name}" in tokens]:
-        parts.append(f"materials: {', '.join(materials)}")
-    return "; ".join(parts)
+def _write_page(name: str, path: Path) -> None:
+    from dreamfusion3d.core.errors import InputError
+    from dreamfusion3d.core.folders import check_free_space, translate_folder_errors
+    from dreamfusion3d.core.progress import default_progress
+    from dreamfusion3d.priors.loading import load_pixel_prior
+
+    from .vocabulary_page import write_vocabulary_page
+
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--html {path} must be an HTML file, e.g. vocabulary.html")
+    loaded = load_pixel_prior(name)
+    if not loaded.shapes.categories:
+        raise InputError(f"the prior '{name}' has no shapes to draw; train them with train-shapes")
+    check_free_space(path.parent)
+    with translate_folder_errors(path.parent):
+        write_vocabulary_page(loaded, path, default_progress(quiet=False))
 
 
 def _draw_categories(names: list[str], path: Path) -> None:

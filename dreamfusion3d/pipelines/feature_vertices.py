@@ -65,6 +65,8 @@ def _snap_to_features(
     """Move vertices, in place, between faces of different normals to where the tangent planes of these faces meet."""
     # where the mesh itself has no crease, there is none
     creased = _vertices_at_creases(faces, face_normals(vertices, faces), len(vertices))
+    if not creased.any():
+        return
     faces = faces[creased[faces].any(1)]
     points, normals = _project(vertices[faces].mean(1), distance, cell / 2, device)
     moving = creased & _vertices_at_creases(faces, normals, len(vertices))

@@ -218,10 +218,12 @@ def _export_engine_files(textured_lods: list[TexturedMesh], mesh: Mesh, height_m
 
 
 def render_thumbnail_and_turntable(textured: TexturedMesh, run: RunContext) -> list[Path]:
-    """Write thumbnail.png and turntable.mp4."""
+    """Write thumbnail.png and, if requested, turntable.mp4."""
     from dreamfusion3d.rendering.turntable import write_thumbnail, write_turntable
 
     paths = [run.workspace.folder / "thumbnail.png", run.workspace.folder / "turntable.mp4"]
     write_thumbnail(textured, paths[0])
+    if not run.config.mesh.turntable:
+        return paths[:1]
     write_turntable(textured, paths[1])
     return paths

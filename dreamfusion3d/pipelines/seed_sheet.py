@@ -70,14 +70,16 @@ def write_seed_sheet(
     return path
 
 
-def render_solid(solid: SolidField, device: torch.device, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+def render_solid(
+    solid: SolidField, device: torch.device, size: int, resolution: int = PREVIEW_RESOLUTION
+) -> UInt8[np.ndarray, "{size} {size} 3"]:
     """Render the three-quarter view of a solid as a thumbnail shows it."""
     from dreamfusion3d.rendering.turntable import render_thumbnail
 
-    return render_thumbnail(preview_mesh(solid, device), size)
+    return render_thumbnail(preview_mesh(solid, device, resolution), size)
 
 
-def preview_mesh(solid: SolidField, device: torch.device, resolution: int = PREVIEW_RESOLUTION) -> TexturedMesh:
+def preview_mesh(solid: SolidField, device: torch.device, resolution: int) -> TexturedMesh:
     """Mesh a solid at once: its texture has one texel per triangle."""
     from dreamfusion3d.core.types import Mesh, TexturedMesh
     from dreamfusion3d.mesh.bake import to_uint8

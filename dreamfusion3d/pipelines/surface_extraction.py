@@ -99,7 +99,8 @@ def extract_solid_surface(field: SolidField, resolution: int, device: torch.devi
     grid = sample_grid(density, coarse_resolution)
     if resolution > coarse_resolution:
         grid = refine_grid(density, grid, 1.0, resolution)
-    mesh = extract_solid(unit * np.log(grid), 0.0)
+    grid = bridge_components(np.log(grid), 0.0)  # so that no part of the object is lost as a floater
+    mesh = extract_solid(unit * grid, 0.0)
     mesh = fit_vertices(mesh, field.distance, fine_cell, device)
     opacity = render_silhouettes(mesh, silhouette_cameras()).astype(np.float32)
     return ExtractedSurface(mesh.vertices, mesh.faces, np.array(0.0), np.array(1.0), opacity)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dreamfusion3d.core.config import resolve_config
+from dreamfusion3d.core.config import QUALITIES, resolve_config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.intersections import self_intersections
@@ -71,6 +71,8 @@ class SphereNetwork(ShapeNetwork):
         knob = (points - torch.tensor([0.0, 0.45, 0.0])).norm(dim=1, keepdim=True) - 0.15
         return torch.cat([points.norm(dim=1, keepdim=True) - radius, knob, torch.full_like(knob, 10.0)], 1)
 
+    query = forward
+
 
 def test_seeds_are_objects_and_parts_have_their_colors_and_surfaces(tmp_path, monkeypatch):
     prior = load_prior()
@@ -92,8 +94,46 @@ def test_seeds_are_objects_and_parts_have_their_colors_and_surfaces(tmp_path, mo
         colors = mesh.texture.reshape(-1, 3) / 255.0
         blue, brown = (np.abs(colors - c).max(1) < 0.02 for c in ([0.13, 0.27, 0.8], [0.4, 0.27, 0.14]))
         assert blue.mean() > 0.5 and brown.any()
+    standard = text_to_mesh(
+        "a blue apple", out=tmp_path, config=resolve_config(sets=SMALL), prior=prior, folder="standard"
+    )
+    assert standard.record.instance == assets[0].record.instance and "turntable.mp4" in standard.record.files
+    assert "turntable.mp4" not in assets[0].record.files
+    assert not (standard.folder / "work" / "field.safetensors").exists()  # nothing was optimized
     again = [prior.sample_solid("an apple", generator=torch.Generator().manual_seed(1)).instance for _ in range(2)]
     assert again[0] == again[1]
+
+
+class TurnedBox(Box):
+    """The same box, about no axis of the grid."""
+
+    axes = torch.linalg.qr(torch.randn(3, 3, generator=generator()))[0]
+
+    def distance(self, x):
+        return super().distance(x @ self.axes)
+
+
+def test_edges_and_corners_of_a_solid_are_sharp():
+    surface = extract_solid_surface(TurnedBox(), 64, torch.device("cpu"))
+    vertices, half = surface.vertices @ TurnedBox.axes.double().numpy(), Box.half.numpy()
+    corners = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * half
+    edges = np.stack([np.linspace(-0.4, 0.4, 50), np.full(50, half[1]), np.full(50, half[2])], 1)
+    for points, tolerance in ((corners, 0.01), (edges, 0.025)):
+        assert np.linalg.norm(points[:, None] - vertices[None], axis=2).min(1).max() < tolerance
+    # no face cuts an edge off: the middle of a face is as close to the surface as its corners
+    middles = torch.from_numpy(surface.vertices[surface.faces].mean(1)).float()
+    assert TurnedBox().distance(middles).abs().mean() < 1e-4
+    assert len(self_intersections(Mesh(surface.vertices, surface.faces))) == 0
+
+
+def test_bodies_of_a_solid_that_almost_touch_stay_together():
+    class Pair(Box):
+        def distance(self, x):
+            left, right = (x - torch.tensor([side, 0.0, 0.0]) for side in (-0.32, 0.32))
+            return torch.minimum(left.norm(dim=1), right.norm(dim=1)) - 0.3
+
+    vertices = extract_solid_surface(Pair(), 64, torch.device("cpu")).vertices
+    assert vertices[:, 0].min() < -0.6 and vertices[:, 0].max() > 0.6
 
 
 def test_vertices_whose_faces_would_intersect_stay():
@@ -123,6 +163,16 @@ def test_warnings_are_those_of_what_a_run_does(tmp_path):
     with pytest.raises(InputError, match="knows no shape"):
         text_to_mesh_warnings(prior, "a mug", instant)
     assert prompt_warnings(prior, "a mug", instant) == []  # --retexture needs no shape
+    standard = resolve_config()
+    assert text_to_mesh_warnings(prior, "a burger", standard) == []
+    with pytest.raises(InputError, match="knows no noun"):
+        text_to_mesh_warnings(prior, "a burger", resolve_config(sets=["field.init=volume"]))
+    assert text_to_mesh_warnings(prior, "a mug", standard) == []  # distilled
+    for setting in ("guidance.scale=3", "optim.steps=77", "prompts.negative=red", "optim.num_views=2"):
+        (warning,) = text_to_mesh_warnings(prior, "a burger", resolve_config(sets=[setting]))
+        assert "no effect" in warning and "field.init=volume" in warning
+    for quality in QUALITIES:
+        assert text_to_mesh_warnings(prior, "a burger", resolve_config(quality)) == []
     with pytest.raises(InputError, match="without optimization"):
         text_to_mesh_warnings(NullPrior("a mug"), "a mug", instant)
 

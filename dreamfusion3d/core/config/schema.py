@@ -176,6 +176,7 @@ class MeshConfig:
     smooth_iterations: int = _bounded(5, 0, 100)  # iterations of volume-preserving smoothing
     normal_map: bool = True  # bake the detail that simplification removed
     occlusion: bool = False  # bake ambient occlusion: slow
+    turntable: bool = True  # render turntable.mp4 beside the thumbnail
     num_lods: int = _bounded(1, 1, 8)  # levels of detail, including the mesh itself; each halves the faces
     collision: Literal["none", "hull", "parts"] = "none"
     collision_names: Literal["unreal", "godot"] = "unreal"
@@ -212,7 +213,13 @@ class Config:
 
 # Settings that each quality changes; the defaults above are `standard`.
 QUALITY_PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "instant": {"optim.steps": 0, "mesh.texture_size": 512},
+    "instant": {
+        "optim.steps": 0,
+        "mesh.grid_resolution": 96,
+        "mesh.max_faces": 8000,
+        "mesh.texture_size": 512,
+        "mesh.turntable": False,
+    },
     "draft": {"optim.steps": 150, "mesh.grid_resolution": 96, "mesh.texture_size": 512},
     "standard": {},
     "high": {"optim.steps": 1200, "mesh.grid_resolution": 192, "mesh.texture_size": 2048},

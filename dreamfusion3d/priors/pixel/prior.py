@@ -35,7 +35,7 @@ from dreamfusion3d.priors.vocabulary import (
     vocabulary_categories,
     vocabulary_words,
 )
-from dreamfusion3d.procedural.categories import CATEGORIES, format_category_names
+from dreamfusion3d.procedural.categories import CATEGORIES, describe_categories
 from dreamfusion3d.procedural.category import WOOD_COLOR
 from dreamfusion3d.procedural.dataset import TRAIN_IMAGE_SIZE
 from dreamfusion3d.procedural.heights import describe_usual_height, usual_height
@@ -96,7 +96,7 @@ class PixelPrior:
         check_stated_height(parsed.height_m)
         if not prompt_tokens.tokens:
             raise InputError(
-                f"the prior '{self.name}' knows no noun in {prompt!r}; it knows: {self._describe_vocabulary()}. "
+                f"the prior '{self.name}' knows no noun in {prompt!r}; it knows: {self._describe_vocabulary(prompt)}. "
                 "Use one of these, or choose another prior with --prior FOLDER"
             )
         warnings = list(parsed.notes)
@@ -126,7 +126,11 @@ class PixelPrior:
         return [*parsed.notes, *([f"this prior ignores the words {ignored}"] if ignored else [])]
 
     def sample_solid(self, prompt: str, *, generator: torch.Generator) -> ObjectSolid:
-        spec, _ = self._parse_solid(prompt)
+        return self.solid_of(self._parse_solid(prompt)[0], generator=generator)
+
+    def solid_of(self, spec: ObjectSpec, *, generator: torch.Generator | None = None) -> ObjectSolid:
+        """Draw an object of a spec whose category is one of ``shapes.categories``."""
+        generator = generator or torch.Generator().manual_seed(0)
         return ObjectSolid(self.shapes.sample(spec, generator=generator), spec)
 
     def _parse_solid(self, prompt: str) -> tuple[ObjectSpec, ParsedPrompt]:
@@ -134,7 +138,7 @@ class PixelPrior:
         parsed = parse_prompt(prompt, self.text_encoder)
         check_stated_height(parsed.height_m)
         if parsed.spec is None or parsed.spec.category not in self.shapes.categories:
-            known = format_category_names(sorted(self.shapes.categories)) or "none"
+            known = describe_categories(prompt, self.shapes.categories) or "none"
             raise InputError(
                 f"the prior '{self.name}' knows no shape for {prompt!r}; it knows: {known}. Use one of these, or "
                 "optimize with --quality draft"
@@ -187,11 +191,11 @@ class PixelPrior:
     def _tokenize(self, prompt: str) -> PromptTokens:
         return tokenize_prompt(prompt, frozenset(self.vocabulary), self.text_encoder)
 
-    def _describe_vocabulary(self) -> str:
-        categories, words = sorted(self.categories), vocabulary_words(self.vocabulary)
+    def _describe_vocabulary(self, prompt: str) -> str:
+        words = vocabulary_words(self.vocabulary)
         more = f" and {len(words) - MAX_LISTED_WORDS} more" if len(words) > MAX_LISTED_WORDS else ""
         word_list = f"the words {', '.join(words[:MAX_LISTED_WORDS])}{more}" if words else ""
-        return "; ".join(part for part in (format_category_names(categories), word_list) if part)
+        return "; ".join(part for part in (describe_categories(prompt, self.categories), word_list) if part)
 
 
 def pixel_prior_sha256(folder: Path, *, text_encoder: bool = True) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.files import atomic_write
-from dreamfusion3d.priors.shapes.network import ShapeNetwork, object_code, query_object
+from dreamfusion3d.priors.shapes.network import ShapeNetwork, object_code
 from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, sample_objects_for_spec
 
 
@@ -36,7 +36,7 @@ class ShapeObject:
         """Signed distance of each part, negative inside, in scene units."""
         scale = self.instance.scale[0]
         local = points / scale[[0, 1, 0]]
-        return query_object(self.network, local, self._code) * scale[0]
+        return self.network.query(local, self._code) * scale[0]
 
     def distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Signed distance of the whole object."""

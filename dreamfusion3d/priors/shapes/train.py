@@ -104,8 +104,10 @@ def shape_loss(
     true_difference = objects.part_distances(neighbor, neighbor_index).T.clamp(-CLAMP, CLAMP) - true[:num_near]
     found = network(torch.cat([points, neighbor]), code[torch.cat([index, neighbor_index])])
     difference = found[len(points) :] - found[:num_near]
-    # beyond the clamp only the sign is held
-    error = (found[: len(points)].clamp(-CLAMP - 0.05, CLAMP + 0.05) - true).abs()
+    # beyond the clamp any distance of the right sign will do; a wrong one keeps its gradient, however far it is
+    at_points = found[: len(points)]
+    beyond = (CLAMP - true.sign() * at_points).clamp(min=0)
+    error = torch.where(true.abs() < CLAMP, (at_points - true).abs(), beyond)
     weight = 0.01 / (0.01 + true.abs()) + 0.05
     difference_error = (weight[:num_near] * (difference - true_difference).abs()).mean() / NEIGHBOR_OFFSET
     return 10 * (weight * error).mean() + NEIGHBOR_WEIGHT * difference_error
