@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -41,7 +43,9 @@ def colored_ground_truth_mesh(objects: ObjectBatch, index: int, spec: ObjectSpec
 def color_by_part(mesh: Mesh, objects: ObjectBatch, index: int, spec: ObjectSpec) -> TexturedMesh:
     """Color a mesh of object ``index``; each face has the color at its center."""
     color_index = palette_indices(objects, index, mesh.vertices[mesh.faces].mean(1), spec.material)
-    return color_faces(mesh, color_index, spec.part_colors())
+    colored = color_faces(mesh, color_index, spec.part_colors())
+    surfaces = (np.array(spec.part_surfaces()) * 255).round().astype(np.uint8)
+    return replace(colored, metallic_roughness=np.repeat(surfaces[None], SWATCH_TEXELS, 0).repeat(SWATCH_TEXELS, 1))
 
 
 def color_faces(

@@ -35,6 +35,8 @@ METRIC_LABELS = {
     "chamfer": "chamfer distance / diagonal",
     "f_score": "F-score at 0.5 % of the diagonal",
     "right_part_color": "surface in the color of its part",
+    "roughness_error": "error of the roughness",
+    "right_metallic": "surface rightly a metal or not",
     "base_color_psnr_db": "PSNR, base color",
     "base_color_ssim": "SSIM, base color",
     "shaded_psnr_db": "PSNR, shaded",
@@ -44,7 +46,7 @@ METRIC_LABELS = {
 }
 _NUMBER_FORMATS = {  # of those that are not fractions in percent
     **dict.fromkeys(("assets", "colors_named", "surfaces_compared"), "{}"),
-    **dict.fromkeys(("iou", "janus_score", "base_color_ssim", "shaded_ssim"), "{:.3f}"),
+    **dict.fromkeys(("iou", "janus_score", "roughness_error", "base_color_ssim", "shaded_ssim"), "{:.3f}"),
     **dict.fromkeys(("normal_angle_mean_deg", "normal_angle_median_deg"), "{:.1f}°"),
     **dict.fromkeys(("base_color_psnr_db", "shaded_psnr_db"), "{:.1f} dB"),
     **dict.fromkeys(("variety_ratio", "variety_iou_ratio"), "{:.2f}"),

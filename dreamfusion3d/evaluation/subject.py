@@ -61,8 +61,9 @@ class EvalSubject:
 
     @cached_property
     def textureless_views(self) -> Float[np.ndarray, "v h w 4"]:
-        """The same views without texture: shape alone."""
-        return _render_rgba(replace(self.mesh, texture=np.full((4, 4, 3), TEXTURELESS_GRAY, np.uint8)))
+        """The same views without texture and material: shape alone."""
+        gray = np.full((4, 4, 3), TEXTURELESS_GRAY, np.uint8)
+        return _render_rgba(replace(self.mesh, texture=gray, metallic_roughness=None))
 
 
 def evaluation_cameras() -> OrbitCameras:

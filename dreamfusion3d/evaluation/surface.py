@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from dreamfusion3d.core.types import DEFAULT_MATERIAL, TexturedMesh
 from dreamfusion3d.evaluation.color import right_color_fraction, texel_values
 from dreamfusion3d.evaluation.subject import EvalSubject
 from dreamfusion3d.evaluation.true_object import TrueObject
@@ -32,6 +33,8 @@ class SurfaceResult:
         f_score: Harmonic mean of precision and recall, the fractions of the asset and of the true object within half
             a percent of that diagonal of the other surface.
         right_part_color: Fraction of the asset with the color of the nearest point of the true object.
+        roughness_error: Mean absolute difference from the roughness of the nearest point of the true object.
+        right_metallic: Fraction of the asset that is a metal where the true object is one, and nowhere else.
     """
 
     normal_angle_mean_deg: float
@@ -40,6 +43,8 @@ class SurfaceResult:
     chamfer: float
     f_score: float
     right_part_color: float
+    roughness_error: float
+    right_metallic: float
 
 
 def evaluate_surface(
@@ -71,6 +76,9 @@ def evaluate_surface(
     precision, recall = (
         float((d <= F_SCORE_THRESHOLD * diagonal).mean()) for d in (to_true.distance, to_asset.distance)
     )
+    part = true_object.palette_indices(to_true.face, to_true.weights)
+    material = _material_values(mesh, face, weights)
+    true_material = np.array(true_object.spec.part_surfaces())[part]
     return SurfaceResult(
         normal_angle_mean_deg=float(angles.mean()),
         normal_angle_median_deg=float(np.median(angles)),
@@ -78,11 +86,20 @@ def evaluate_surface(
         chamfer=float((to_true.distance.mean() + to_asset.distance.mean()) / 2 / diagonal),
         f_score=2 * precision * recall / max(precision + recall, 1e-12),
         right_part_color=right_color_fraction(
-            texel_values(mesh, mesh.texture, face, weights),
-            true_object.palette_indices(to_true.face, to_true.weights),
-            true_object.spec.part_colors(),
+            texel_values(mesh, mesh.texture, face, weights), part, true_object.spec.part_colors()
         ),
+        roughness_error=float(np.abs(material - true_material)[:, 0].mean()),
+        right_metallic=float(((material >= 0.5) == (true_material >= 0.5))[:, 1].mean()),
     )
+
+
+def _material_values(
+    mesh: TexturedMesh, face: Int[np.ndarray, " n"], weights: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "n 2"]:
+    """Roughness and metallic at points of the mesh's faces."""
+    if mesh.metallic_roughness is None:
+        return np.broadcast_to(DEFAULT_MATERIAL, (len(face), 2))
+    return texel_values(mesh, mesh.metallic_roughness, face, weights)
 
 
 def _angles_deg(a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:

@@ -101,8 +101,27 @@ def test_right_part_color_of_one_paint_is_the_area_of_its_part(prompt: str):
     for color in np.unique(own_color, axis=0):
         texture = np.broadcast_to((color * 255).round().astype(np.uint8), (4, 4, 3)).copy()
         expected = area[(own_color == color).all(1)].sum() / area.sum()
-        result = compare(replace(true_object.mesh, texture=texture), true_object)
+        result = compare(replace(true_object.mesh, texture=texture, metallic_roughness=None), true_object)
         assert result.right_part_color == pytest.approx(expected, abs=0.02)
+
+
+def test_materials_are_compared_part_by_part():
+    spec = parse("a metal bottle with a red cork")
+    true_object = true_instance(spec, 0)
+    own = compare(true_object.mesh, true_object)
+    assert own.roughness_error < 0.005 and own.right_metallic > 0.99  # a face may span two parts
+    surfaces = np.array(spec.part_surfaces())
+    faces, center = np.arange(len(true_object.surface.faces)), np.full((len(true_object.surface.faces), 3), 1 / 3)
+    part = true_object.palette_indices(faces, center)
+    share = face_areas(true_object.surface.vertices, true_object.surface.faces)
+    share /= share.sum()
+    maps = np.broadcast_to(np.array([128, 0], np.uint8), (*true_object.mesh.texture.shape[:2], 2)).copy()
+    plastic = replace(true_object.mesh, metallic_roughness=maps)
+    result = compare(plastic, true_object)
+    assert 0 < share[surfaces[part, 1] == 0].sum() < 1
+    assert result.right_metallic == pytest.approx(share[surfaces[part, 1] == 0].sum(), abs=0.02)
+    assert result.roughness_error == pytest.approx((share * np.abs(surfaces[part, 0] - 128 / 255)).sum(), abs=0.01)
+    assert compare(replace(plastic, metallic_roughness=None), true_object).right_metallic == result.right_metallic
 
 
 def test_right_color_fraction_counts_equal_colors_as_one_and_rejects_far_ones():
