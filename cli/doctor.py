@@ -113,10 +113,6 @@ def _prior_rows(facts: dict[str, Any], step: dict[str, Any] | None) -> list[Repo
         size, seconds = format_bytes(facts["predicted_peak_bytes"]), facts["predicted_seconds"]
         rows.append((name, f"{size}, {seconds:.2f} s: {facts['plan']} (predicted)"))
     for quality, seconds in step["steps_of_an_asset_seconds"].items():
-        rows.append(
-            (
-                f"{quality} asset",
-                f"about {format_duration(seconds)} of steps (none for shapes that the prior knows), plus mesh and texture",
-            )
-        )
+        duration = format_duration(seconds)
+        rows.append((f"{quality} asset", f"about {duration} of steps (none for known shapes), plus mesh and texture"))
     return [*rows, ("", "(estimated under the machine's current load)")]
