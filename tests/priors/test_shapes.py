@@ -65,6 +65,14 @@ def test_training_learns_and_repeats(monkeypatch):
     assert result["angle_deg"] < untrained["angle_deg"] and 0 < result["below_10_deg"] <= 1
 
 
+@pytest.mark.parametrize("name", ["jar", "mug"])
+def test_a_network_has_the_parts_of_all_styles(name):
+    """Some jars have a lid of its own color, and some have none."""
+    objects = sample_category(name, 64, generator=generator())
+    parts = objects.part_distances(torch.zeros(64, 3), torch.arange(64))
+    assert new_network(name, 0).config["num_parts"] == len(parts)
+
+
 def test_one_code_is_queried_like_any_other():
     network = ShapeNetwork(code_size=5, num_parts=3)
     points, code = torch.rand(9000, 3, generator=generator()), torch.rand(1, 5, generator=generator(1))

@@ -43,8 +43,10 @@ class SurfacePoints:
 def new_network(category: str, seed: int) -> ShapeNetwork:
     """Return an untrained network of a category."""
     generator = torch.Generator().manual_seed(seed)
-    objects = sample_category(category, 1, generator=generator)
-    num_parts = len(objects.part_distances(torch.zeros(1, 3), torch.zeros(1, dtype=torch.int64)))
+    num_forms = len(CATEGORIES[category].variants()) * CATEGORIES[category].num_styles
+    objects = sample_category(category, num_forms, generator=generator)
+    # styles may have fewer parts than their category
+    num_parts = len(objects.part_distances(torch.zeros(num_forms, 3), torch.arange(num_forms)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed ^ zlib.crc32(category.encode()))
         return ShapeNetwork(object_code(objects).shape[1], num_parts)
