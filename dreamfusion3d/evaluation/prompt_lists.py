@@ -1,4 +1,4 @@
-"""Committed prompt lists: 60 for development, 60 held out for reporting, and pairs of paraphrases."""
+"""Committed prompt lists: 60 for development, two of 60 held out for reporting, and pairs of paraphrases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dreamfusion3d.core.errors import InputError
 
-PROMPT_LISTS = ("development", "reporting")
+PROMPT_LISTS = ("development", "reporting", "world")
 _FOLDER = Path(__file__).parent / "prompts"
 
 

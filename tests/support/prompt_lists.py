@@ -11,20 +11,21 @@ from dreamfusion3d.procedural.lexicon import random_chooser
 from dreamfusion3d.procedural.objects import COLORS, SIZES, ObjectSpec
 
 PROMPT_LIST_LENGTH = 60
-_SEEDS = {"development": 11, "reporting": 12}
+_SEEDS = {"development": 11, "reporting": 12, "world": 13}
 
 
 def generate_prompt_list(name: str) -> list[str]:
     """Generate a committed prompt list from the caption grammar.
 
-    Categories of the embedded prior take turns, attributes are random, and the two lists share no prompt.
+    The categories of the embedded U-Net take turns, in "world" the others; attributes are random, and no two lists
+    share a prompt.
     """
     excluded = generate_prompt_list("development") if name == "reporting" else []
     generator = torch.Generator().manual_seed(_SEEDS[name])
     choose = random_chooser(generator)
 
     known = set(vocabulary_categories(load_vocabulary("embedded")))
-    names = [name for name in CATEGORIES if name in known]
+    names = [category for category in CATEGORIES if (category in known) != (name == "world")]
     order = torch.randperm(len(names), generator=generator).tolist()
     sentences: dict[str, None] = {}
     while len(sentences) < PROMPT_LIST_LENGTH:
