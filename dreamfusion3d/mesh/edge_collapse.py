@@ -12,6 +12,7 @@ import heapq
 from typing import no_type_check
 
 import numpy as np
+from jaxtyping import Bool
 
 from dreamfusion3d.core.numba_cache import njit
 from dreamfusion3d.core.types import Mesh
@@ -21,11 +22,12 @@ MIN_NORMAL_COSINE = 0.2  # between a face's normals before and after
 MIN_TRIANGLE_QUALITY = 0.05  # 4 sqrt(3) area / sum of squared sides: 1 for an equilateral triangle
 
 
-def collapse_edges(mesh: Mesh, max_faces: int) -> Mesh:
-    """Reduce a closed manifold to ``max_faces`` faces, or to as few as its topology allows."""
+def collapse_edges(mesh: Mesh, max_faces: int, locked: Bool[np.ndarray, " v"] | None = None) -> Mesh:
+    """Reduce a closed manifold to ``max_faces`` faces, or to as few as its topology and ``locked`` vertices allow."""
     vertices = np.ascontiguousarray(mesh.vertices, np.float64).copy()
     faces = np.ascontiguousarray(mesh.faces, np.int64).copy()
-    alive = _collapse_kernel(vertices, faces, int(max_faces))
+    locked = np.zeros(len(vertices), bool) if locked is None else locked
+    alive = _collapse_kernel(vertices, faces, int(max_faces), locked)
     used, flat = np.unique(faces[alive], return_inverse=True)
     return Mesh(vertices[used], flat.reshape(-1, 3).astype(np.int64))
 
@@ -177,7 +179,7 @@ def _push_edge(heap, a, b, q, vertices, stamp, point):
 
 @no_type_check
 @njit
-def _collapse_kernel(vertices, faces, max_faces):
+def _collapse_kernel(vertices, faces, max_faces, locked):
     count = vertices.shape[0]
     q = _quadrics(vertices, faces)
     alive = np.ones(faces.shape[0], np.bool_)
@@ -196,7 +198,7 @@ def _collapse_kernel(vertices, faces, max_faces):
                 _push_edge(heap, faces[f, k], faces[f, (k + 1) % 3], q, vertices, stamp, point)
     while faces_left > max_faces and len(heap) > 0:
         _, a, b, stamp_a, stamp_b = heapq.heappop(heap)
-        if stamp[a] != stamp_a or stamp[b] != stamp_b:
+        if stamp[a] != stamp_a or stamp[b] != stamp_b or locked[a] or locked[b]:
             continue
         token += 2
         if _count_common_neighbors(a, b, faces, alive, head, next_corner, mark, token) != 2:

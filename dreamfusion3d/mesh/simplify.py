@@ -6,6 +6,7 @@ import fast_simplification
 import numpy as np
 from jaxtyping import Int
 from scipy.sparse import coo_matrix, csr_matrix, diags
+from scipy.spatial import cKDTree
 
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.edge_collapse import collapse_edges
@@ -16,6 +17,7 @@ from dreamfusion3d.mesh.quality import MeshQuality, mesh_quality
 # larger outward step is a low-pass filter that preserves the volume.
 TAUBIN_IN, TAUBIN_OUT = 0.5, -0.53
 PRESIMPLIFY_FACTOR = 4  # times the target: fast-simplification reaches it safely, edge collapse does the rest
+LOCKING_ATTEMPTS = 4  # at a result without self-intersections
 BISECTION_STEPS = 4  # targets tried between the requested one and the input
 VOLUME_DRIFT = 0.05  # of the volume; a larger change means that the surface folded
 
@@ -48,7 +50,7 @@ def simplify(mesh: Mesh, max_faces: int = 20000) -> Mesh:
         return fast
     if not before.manifold:
         return fast or mesh
-    result = clean_faces(collapse_edges(_presimplify(mesh, max_faces, before), max_faces))
+    result = _collapse_without_intersections(_presimplify(mesh, max_faces, before), max_faces)
     sound = _is_sound(result, before)
     if fast is not None:  # sound except for self-intersections: take the result with fewer
         comparable = sound and len(result.faces) <= max_faces
@@ -64,6 +66,22 @@ def simplify(mesh: Mesh, max_faces: int = 20000) -> Mesh:
         else:
             low = target
     return best
+
+
+def _collapse_without_intersections(mesh: Mesh, max_faces: int) -> Mesh:
+    """Collapse edges; where faces intersect, begin again and leave the surroundings as they are."""
+    locked, tree = np.zeros(len(mesh.vertices), bool), cKDTree(mesh.vertices)
+    for attempt in range(LOCKING_ATTEMPTS + 1):
+        result = clean_faces(collapse_edges(mesh, max_faces, locked))
+        pairs = self_intersections(result)
+        if not len(pairs) or attempt == LOCKING_ATTEMPTS:
+            break
+        corners = result.vertices[result.faces[np.unique(pairs)]]
+        centers = corners.mean(1)
+        radius = (attempt + 1) * np.linalg.norm(corners - centers[:, None], axis=2).max(1)
+        for rows in tree.query_ball_point(centers, radius):
+            locked[rows] = True
+    return result
 
 
 def _presimplify(mesh: Mesh, max_faces: int, before: MeshQuality) -> Mesh:

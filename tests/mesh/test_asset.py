@@ -56,6 +56,14 @@ def test_collapse_edges_keeps_topology_to_the_last_face(shape):
     assert mesh_quality(collapse_edges(mesh, 500)).volume == pytest.approx(mesh_quality(mesh).volume, rel=0.02)
 
 
+def test_collapse_edges_leaves_locked_vertices():
+    mesh = mesh_of(torus)
+    locked = mesh.vertices[:, 0] > 0
+    kept = {tuple(v) for v in collapse_edges(mesh, 500, locked).vertices}
+    assert all(tuple(v) in kept for v in mesh.vertices[locked])
+    assert len(kept) < locked.sum() + (~locked).sum() / 2
+
+
 def test_collapse_edges_is_as_accurate_as_fast_simplification():
     mesh = extract_solid(grid_of(sphere), 0.0)
 
@@ -78,9 +86,9 @@ def test_simplify_presimplifies_before_collapse_edges(presimplified, monkeypatch
         vertices, faces = fast(vertices, faces, target_count=target_count)
         return vertices, faces if presimplified == "sound" else faces[1:]
 
-    def slow(mesh: Mesh, target: int) -> Mesh:
+    def slow(mesh: Mesh, target: int, locked: np.ndarray) -> Mesh:
         starts.append(len(mesh.faces))
-        return collapse_edges(mesh, target)
+        return collapse_edges(mesh, target, locked)
 
     monkeypatch.setattr(fast_simplification, "simplify", fails)
     monkeypatch.setattr(simplify_module, "collapse_edges", slow)

@@ -13,6 +13,7 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.types import Mesh
 from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.io.gltf import read_glb
+from dreamfusion3d.mesh.simplify import simplify
 from dreamfusion3d.pipelines.feature_vertices import fit_vertices
 from dreamfusion3d.pipelines.surface_extraction import extract_solid_surface
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
@@ -175,6 +176,15 @@ def test_warnings_are_those_of_what_a_run_does(tmp_path):
         assert text_to_mesh_warnings(prior, "a burger", resolve_config(quality)) == []
     with pytest.raises(InputError, match="without optimization"):
         text_to_mesh_warnings(NullPrior("a mug"), "a mug", instant)
+
+
+def test_thin_bands_are_simplified_without_intersections():
+    """Bands of a barrel stand out by little: coarse faces of a band and of the staves below it cross easily."""
+    solid = load_prior().sample_solid("a barrel", generator=generator())
+    surface = extract_solid_surface(solid, 96, torch.device("cpu"))
+    for faces in (8000, 4000):
+        mesh = simplify(Mesh(surface.vertices, surface.faces), faces)
+        assert len(mesh.faces) <= 1.2 * faces and len(self_intersections(mesh)) == 0
 
 
 @pytest.mark.gpu
