@@ -12,7 +12,7 @@ from dreamfusion3d.core import plugins
 from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.priors.loading import PRIOR_PLUGIN_GROUP, is_pixel_prior_folder
-from dreamfusion3d.priors.vocabulary import EMBEDDED, prior_folder
+from dreamfusion3d.priors.vocabulary import SHAPES_FOLDER, EMBEDDED, prior_folder
 
 if TYPE_CHECKING:
     import torch
@@ -68,8 +68,9 @@ def prior_weight_bytes(location: PriorLocation, settings: PriorConfig, device: t
     if location.path is None:
         return None
     if location.state == "embedded" or is_pixel_prior_folder(location.path):
-        # kept in float32, cast during computation
-        return 4 * sum(map(count_parameters, location.path.glob("*/*.safetensors")))
+        # kept in float32, cast during computation; the networks of shapes are small, and a run loads one
+        paths = [path for path in location.path.glob("*/*.safetensors") if path.parent.name != SHAPES_FOLDER]
+        return 4 * sum(map(count_parameters, paths))
     folder = DiffusersFolder(location.path, settings.variant)
     text_parameters, denoiser_parameters = 0, 0
     try:
