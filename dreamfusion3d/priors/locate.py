@@ -12,7 +12,7 @@ from dreamfusion3d.core import plugins
 from dreamfusion3d.core.config import PriorConfig
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.priors.loading import PRIOR_PLUGIN_GROUP, is_pixel_prior_folder
-from dreamfusion3d.priors.vocabulary import SHAPES_FOLDER, EMBEDDED, prior_folder
+from dreamfusion3d.priors.vocabulary import EMBEDDED, SHAPES_FOLDER, prior_folder
 
 if TYPE_CHECKING:
     import torch
