@@ -23,6 +23,7 @@ from dreamfusion3d.priors.shapes.model import ShapeModel, save_network
 from dreamfusion3d.priors.shapes.network import ShapeNetwork
 from dreamfusion3d.priors.shapes.train import new_network
 from dreamfusion3d.priors.view_prompts import prompt_warnings, text_to_mesh_warnings
+from tests.support.solids import Box, TurnedBox
 
 
 def generator() -> torch.Generator:
@@ -30,26 +31,6 @@ def generator() -> torch.Generator:
 
 
 SMALL = ["mesh.grid_resolution=40", "mesh.max_faces=600", "mesh.texture_size=64", "mesh.texture_supersample=1"]
-
-
-class Box:
-    """A box with sharp edges, as an exact distance."""
-
-    half = torch.tensor([0.5, 0.3, 0.4])
-    instance = {}
-
-    def density(self, x):
-        return (-self.distance(x)).clamp(min=0)
-
-    def albedo(self, x):
-        return torch.full_like(x, 0.5)
-
-    def appearance(self, x):
-        return torch.full((len(x), 5), 0.5)
-
-    def distance(self, x):
-        q = x.abs() - self.half
-        return q.clamp(min=0).norm(dim=1) + q.amax(1).clamp(max=0)
 
 
 def test_flat_faces_of_a_solid_are_flat_and_its_size_is_exact():
@@ -103,15 +84,6 @@ def test_seeds_are_objects_and_parts_have_their_colors_and_surfaces(tmp_path, mo
     assert not (standard.folder / "work" / "field.safetensors").exists()  # nothing was optimized
     again = [prior.sample_solid("an apple", generator=torch.Generator().manual_seed(1)).instance for _ in range(2)]
     assert again[0] == again[1]
-
-
-class TurnedBox(Box):
-    """The same box, about no axis of the grid."""
-
-    axes = torch.linalg.qr(torch.randn(3, 3, generator=generator()))[0]
-
-    def distance(self, x):
-        return super().distance(x @ self.axes)
 
 
 def test_edges_and_corners_of_a_solid_are_sharp():

@@ -12,7 +12,7 @@ from cli.report import run_app
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.pipelines.seed_sheet import label_cells, preview_mesh, write_seed_sheet
 from dreamfusion3d.priors.null import NullPrior
-from tests.pipelines.test_instant import Box
+from tests.support.solids import Box
 
 
 def test_a_preview_has_the_color_of_each_face():

@@ -28,7 +28,7 @@ def test_calls_from_the_command_to_the_prior(monkeypatch: pytest.MonkeyPatch, tm
 
     monkeypatch.setattr(PixelPrior, "denoise", denoise)
     with pytest.raises(ReachedPriorError):
-        generate("a mug", out=tmp_path, quality="draft", quiet=True)
+        generate("a mug", out=tmp_path, quality="draft", sets=["field.init=volume"], quiet=True)
     calls = calls[calls.index("generate") :]
     loop, losses = calls.index("distill_field"), calls.index("distillation_losses")
     assert loop <= 5, f"from the command to the loop: {calls[: loop + 1]}"

@@ -1,0 +1,34 @@
+"""Solids whose distance is exact."""
+
+from __future__ import annotations
+
+import torch
+
+
+class Box:
+    """A box with sharp edges, as an exact distance."""
+
+    half = torch.tensor([0.5, 0.3, 0.4])
+    instance = {}
+
+    def density(self, x):
+        return (-self.distance(x)).clamp(min=0)
+
+    def albedo(self, x):
+        return torch.full_like(x, 0.5)
+
+    def appearance(self, x):
+        return torch.full((len(x), 5), 0.5)
+
+    def distance(self, x):
+        q = x.abs() - self.half
+        return q.clamp(min=0).norm(dim=1) + q.amax(1).clamp(max=0)
+
+
+class TurnedBox(Box):
+    """The same box, about no axis of the grid."""
+
+    axes = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))[0]
+
+    def distance(self, x):
+        return super().distance(x @ self.axes)
