@@ -24,7 +24,8 @@ GROUND_TRUTH, MISLABELED = "ground truth", "mislabeled"
 def evaluate(
     assets: Annotated[Path | None, typer.Argument(help="Folder of finished assets to evaluate.")] = None,
     prompts: Annotated[
-        str | None, typer.Option(help="Generate and evaluate these prompts: 'development', 'reporting', 'world' or a text file.")
+        str | None,
+        typer.Option(help="Generate and evaluate these prompts: 'development', 'reporting', 'world' or a text file."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Output folder for report.json, report.html and new assets.")] = Path(
         "out/evaluation"
