@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 PROMPT, OTHER = "a red mug", "a blue mug"
 SMALL = (
     "optim.steps=600",
+    "field.init=volume",
     "optim.num_views=1",
     "mesh.grid_resolution=32",
     "mesh.max_faces=400",
