@@ -9,7 +9,7 @@ import torch
 
 from dreamfusion3d.core.image_metrics import psnr, ssim
 from dreamfusion3d.core.shading import BACKGROUND_GRAY
-from dreamfusion3d.evaluation.subject import EvalSubject, evaluation_cameras
+from dreamfusion3d.evaluation.subject import EvalSubject, evaluation_cameras, matte
 from dreamfusion3d.evaluation.true_object import TrueObject
 from dreamfusion3d.rendering.mesh_renderer import render_mesh
 
@@ -35,7 +35,7 @@ def evaluate_likeness(
     for shading in (False, True):
         images, targets = (
             render_mesh(mesh, cameras, shading=shading).over(torch.full((1, 3), BACKGROUND_GRAY)).clamp(0, 1)
-            for mesh in (subject.mesh, true_object.mesh)
+            for mesh in (matte(subject.mesh), matte(true_object.mesh))
         )
         errors = (images - targets).square().mean((1, 2, 3)).tolist()
         figures += [float(np.mean([psnr(error) for error in errors])), float(ssim(images, targets).mean())]

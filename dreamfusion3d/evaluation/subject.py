@@ -71,8 +71,13 @@ def evaluation_cameras() -> OrbitCameras:
     return orbit_cameras(azimuths, EVAL_ELEVATION_DEG, height=EVAL_IMAGE_SIZE, width=EVAL_IMAGE_SIZE)
 
 
+def matte(mesh: TexturedMesh) -> TexturedMesh:
+    """Return the mesh without its material: images are compared without reflections."""
+    return replace(mesh, metallic_roughness=None)
+
+
 def _render_rgba(mesh: TexturedMesh) -> Float[np.ndarray, "v h w 4"]:
-    render = render_mesh(mesh, evaluation_cameras())
+    render = render_mesh(matte(mesh), evaluation_cameras())
     return torch.cat([render.rgb, render.opacity[..., None]], -1).numpy()
 
 
@@ -80,7 +85,7 @@ def load_subject(folder: Path) -> EvalSubject:
     """Load a finished asset: its GLB, and prompt and topology from asset.json. Raises InputError if it is none."""
     try:
         record = json.loads((folder / "asset.json").read_text(encoding="utf-8"))
-        mesh = read_glb(folder / f"{record['slug']}.glb", maps=False)  # scores compare matte surfaces
+        mesh = read_glb(folder / f"{record['slug']}.glb", normals=False)
         topology = {k: record["mesh"][k] for k in ("components", "watertight", "genus")}
         return EvalSubject(
             str(record["prompt"]), normalize_mesh(mesh), topology, folder, record.get("seed"), record.get("instance")
