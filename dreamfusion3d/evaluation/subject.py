@@ -85,7 +85,7 @@ def load_subject(folder: Path) -> EvalSubject:
     """Load a finished asset: its GLB, and prompt and topology from asset.json. Raises InputError if it is none."""
     try:
         record = json.loads((folder / "asset.json").read_text(encoding="utf-8"))
-        mesh = read_glb(folder / f"{record['slug']}.glb", normals=False)
+        mesh = read_glb(folder / f"{record['slug']}.glb", normal_map=False)
         topology = {k: record["mesh"][k] for k in ("components", "watertight", "genus")}
         return EvalSubject(
             str(record["prompt"]), normalize_mesh(mesh), topology, folder, record.get("seed"), record.get("instance")

@@ -76,7 +76,7 @@ def companion_stem(path: Path) -> str:
     return name if name == path.stem else append_hash(name, path.stem)
 
 
-def read_glb(path: Path, *, maps: bool = True, normals: bool = True) -> TexturedMesh:
+def read_glb(path: Path, *, maps: bool = True, normal_map: bool = True) -> TexturedMesh:
     """Read a mesh that `write_glb` wrote; without ``maps``, only its base color texture; or without normal map.
 
     Raises ValueError if the file does not hold exactly one mesh.
@@ -96,7 +96,7 @@ def read_glb(path: Path, *, maps: bool = True, normals: bool = True) -> Textured
     textured = replace(textured, metallic_roughness=_read_metallic_roughness(material, texture.shape))
     if material.occlusionTexture is not None:
         textured = replace(textured, occlusion=np.asarray(material.occlusionTexture.convert("RGB"))[..., 0])
-    if material.normalTexture is None or not normals:
+    if material.normalTexture is None or not normal_map:
         return textured
     # trimesh does not read TANGENT; computing tangents again gives the same result
     normal_map = np.asarray(material.normalTexture.convert("RGB"))
