@@ -19,6 +19,7 @@ from dreamfusion3d.mesh.bake import bake_albedo, interpolate_barycentric
 from dreamfusion3d.mesh.io.engine import write_lods
 from dreamfusion3d.mesh.io.formats import write_asset
 from dreamfusion3d.mesh.io.gltf import read_glb, read_glb_chunks, write_glb, write_gltf
+from dreamfusion3d.mesh.normal_map import bake_normal_map, build_high_poly
 from dreamfusion3d.pipelines.surface_extraction import as_numpy_function
 from dreamfusion3d.priors.pixel.scene_volume import (
     OCCUPANCY_EXTENT,
@@ -103,6 +104,14 @@ def test_read_glb_keeps_the_material(occluded: bool, ball: TexturedMesh, tmp_pat
     if read.occlusion is not None:
         np.testing.assert_array_equal(read.occlusion, occlusion)
     assert read_glb(tmp_path / "ball.glb", maps=False).metallic_roughness is None
+
+
+def test_read_glb_without_the_normal_map(ball: TexturedMesh, ball_mesh: Mesh, tmp_path: Path) -> None:
+    write_glb(bake_normal_map(ball, build_high_poly(ball_mesh)), tmp_path / "ball.glb", "ball")
+    assert read_glb(tmp_path / "ball.glb").normal_map is not None
+    read = read_glb(tmp_path / "ball.glb", normal_map=False)
+    assert read.normal_map is None and read.tangents is None
+    np.testing.assert_array_equal(read.metallic_roughness, ball.metallic_roughness)
     tree, _ = read_glb_chunks((tmp_path / "ball.glb").read_bytes())
     assert [image["name"] for image in tree["images"]] == ["ball", "ball_orm"], "occlusion has no image of its own"
     factors = tree["materials"][0]["pbrMetallicRoughness"]

@@ -99,8 +99,8 @@ def read_glb(path: Path, *, maps: bool = True, normal_map: bool = True) -> Textu
     if material.normalTexture is None or not normal_map:
         return textured
     # trimesh does not read TANGENT; computing tangents again gives the same result
-    normal_map = np.asarray(material.normalTexture.convert("RGB"))
-    return replace(textured, normal_map=normal_map, tangents=vertex_tangents(textured))
+    encoded = np.asarray(material.normalTexture.convert("RGB"))
+    return replace(textured, normal_map=encoded, tangents=vertex_tangents(textured))
 
 
 def _read_metallic_roughness(material: PBRMaterial, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w 2"] | None:
