@@ -104,6 +104,10 @@ def test_read_glb_keeps_the_material(occluded: bool, ball: TexturedMesh, tmp_pat
     if read.occlusion is not None:
         np.testing.assert_array_equal(read.occlusion, occlusion)
     assert read_glb(tmp_path / "ball.glb", maps=False).metallic_roughness is None
+    tree, _ = read_glb_chunks((tmp_path / "ball.glb").read_bytes())
+    assert [image["name"] for image in tree["images"]] == ["ball", "ball_orm"], "occlusion has no image of its own"
+    factors = tree["materials"][0]["pbrMetallicRoughness"]
+    assert factors["metallicFactor"] == factors["roughnessFactor"] == 1
 
 
 def test_read_glb_without_the_normal_map(ball: TexturedMesh, ball_mesh: Mesh, tmp_path: Path) -> None:
@@ -112,10 +116,6 @@ def test_read_glb_without_the_normal_map(ball: TexturedMesh, ball_mesh: Mesh, tm
     read = read_glb(tmp_path / "ball.glb", normal_map=False)
     assert read.normal_map is None and read.tangents is None
     np.testing.assert_array_equal(read.metallic_roughness, ball.metallic_roughness)
-    tree, _ = read_glb_chunks((tmp_path / "ball.glb").read_bytes())
-    assert [image["name"] for image in tree["images"]] == ["ball", "ball_orm"], "occlusion has no image of its own"
-    factors = tree["materials"][0]["pbrMetallicRoughness"]
-    assert factors["metallicFactor"] == factors["roughnessFactor"] == 1
 
 
 @pytest.mark.parametrize("texel", [GOLD_BYTES, MATTE_BYTES])
