@@ -11,7 +11,7 @@ import numpy as np
 from dreamfusion3d.core.config import Config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import Progress, QuietProgress
-from dreamfusion3d.core.slug import slugify
+from dreamfusion3d.core.slug import check_prompt, slugify
 
 if TYPE_CHECKING:
     import torch
@@ -34,9 +34,15 @@ def write_seed_sheet(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Path:
-    """Draw what ``text_to_mesh`` would make of ``prompt`` for each seed into OUT/<slug>_seeds.png; return the path.
+    """Draw what ``text_to_mesh`` makes of ``prompt`` for each seed, from the prior's shapes; return the PNG's path.
 
-    Raises InputError if the prior knows no shape for the prompt.
+    Args:
+        seeds: Of the cells, in reading order.
+        out: Folder that receives <slug>_seeds.png.
+        config: Settings; the prior's are used.
+
+    Raises:
+        InputError: The prior knows no shape for the prompt.
     """
     import imageio.v3 as imageio
     import torch
@@ -49,6 +55,9 @@ def write_seed_sheet(
     from dreamfusion3d.priors.protocol import SolidPrior
 
     config, progress, out = config or Config(), progress or QuietProgress(), Path(out)
+    prompt = check_prompt(prompt)
+    with translate_folder_errors(out):
+        check_free_space(out)
     torch_device = choose_device(device)
     prior = load_prior(config.prior, device=torch_device)
     if not isinstance(prior, SolidPrior):
@@ -64,7 +73,6 @@ def write_seed_sheet(
         images.append(render_solid(solid, torch_device, PREVIEW_SIZE))
     progress.close()
     path = out / f"{slugify(prompt)}_seeds.png"
-    check_free_space(out)
     with translate_folder_errors(out), atomic_write(path) as temporary:
         imageio.imwrite(temporary, label_cells(images, [f"seed {seed}" for seed in seeds]))
     return path

@@ -108,7 +108,7 @@ def text_to_mesh(
             if init and init_mesh:
                 with run.stages("init"):
                     field_init = _init_from_mesh(Path(init), init_mesh, run)
-            if init is None and samples_solid(run.prior, prompt, config):
+            if init is None and samples_solid(run.prior, run.identity.prompt, config):
                 if optimize:
                     with run.stages("optimize"):
                         run.progress.log("the prior knows this shape, which distillation would not improve: no steps")

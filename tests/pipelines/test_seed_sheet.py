@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
+import shutil
+
 import imageio.v3 as imageio
 import numpy as np
 import pytest
@@ -12,6 +17,8 @@ from cli.report import run_app
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.pipelines.seed_sheet import label_cells, preview_mesh, write_seed_sheet
 from dreamfusion3d.priors.null import NullPrior
+from dreamfusion3d.priors.vocabulary import embedded_folder
+from dreamfusion3d.procedural.categories import CATEGORIES
 from tests.support.solids import Box
 
 
@@ -49,6 +56,24 @@ def test_seeds_are_other_objects_and_the_sheet_repeats(tmp_path, capsys):
     assert np.abs(left - right).max() > 100
     again = write_seed_sheet("an apple", [3, 4], out=tmp_path / "again", device="cpu")
     np.testing.assert_array_equal(imageio.imread(again), image)
+
+
+def test_the_vocabulary_page_shows_each_style(tmp_path, capsys):
+    folder = tmp_path / "prior"
+    shutil.copytree(embedded_folder(), folder, ignore=shutil.ignore_patterns("shapes"))
+    (folder / "shapes").mkdir()
+    shutil.copy(embedded_folder() / "shapes" / "jar.safetensors", folder / "shapes")
+    page = tmp_path / "words.html"
+    assert run_app(app, ["vocabulary", "--prior", str(folder), "--html", str(page)]) == 0
+    assert "jar" in capsys.readouterr().out
+    entries = json.loads(re.search(r"const entries = (.*);\n", page.read_text())[1])
+    assert [entry["noun"] for entry in entries] == CATEGORIES["jar"].style_names
+    for entry in entries:
+        image = imageio.imread(base64.b64decode(entry["image"].split(",")[1]))
+        assert image.shape == (160, 160, 3) and image.std() > 10
+        assert entry["command"] == f'text2mesh "a {entry["noun"]}"'
+    assert run_app(app, ["vocabulary", "--html", str(tmp_path / "words.txt")]) == 2
+    assert "must be an HTML file" in capsys.readouterr().err
 
 
 def test_bad_requests_are_one_line(tmp_path, capsys, monkeypatch):
