@@ -64,10 +64,10 @@ def generate(
         int | None, typer.Option(metavar="N", help="Steps of texture refinement on the finished mesh.")
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help="Start from this mesh (GLB, OBJ, PLY, STL) or scan (PLY, PCD, XYZ, PTS).")
+        Path | None, typer.Option(help="Start from this mesh (GLB, glTF, OBJ, PLY, STL) or scan (PLY, PCD, XYZ, PTS).")
     ] = None,
     retexture: Annotated[
-        Path | None, typer.Option(help="Texture this mesh (GLB, OBJ, PLY, STL) and keep its shape.")
+        Path | None, typer.Option(help="Texture this mesh (GLB, glTF, OBJ, PLY, STL) and keep its shape.")
     ] = None,
     device: Device = "auto",
     max_memory: MaxMemory = None,

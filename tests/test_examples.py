@@ -7,6 +7,7 @@ import importlib
 import json
 import runpy
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,3 +89,24 @@ def test_photos_to_glb(run: RunScript, tmp_path: Path) -> None:
     )
     assert "PSNR" in output and (tmp_path / "mushroom" / "mushroom.glb").exists()
     assert (tmp_path / "photos" / "transforms.json").exists()
+
+
+def test_sweethome3d_library(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    catalog = (
+        "id=x\nid#1=a\nname#1=Oak armchair 2\nmodel#1=/free/chair/chair.obj\nheight#1=90\ncreator#1=Ada\n"
+        "modelRotation#1=0 0 1 1 0 0 0 1 0\nid#2=b\nname#2=Door\nmodel#2=/free/door/door.obj\ndoorOrWindow#2=true\n"
+    )
+    archive = tmp_path / "BlendSwap-CC-0.sh3f"
+    with zipfile.ZipFile(archive, "w") as files:
+        files.writestr("PluginFurnitureCatalog.properties", catalog)
+        files.writestr("free/chair/chair.obj", "v 1 2 3\nvn 0 0 1\nf 1 1 1\n")
+        files.writestr("free/chair/license.txt", "CC0")
+    out = tmp_path / "library"
+    monkeypatch.setattr(sys, "argv", ["x", str(out), "--archive", str(archive)])
+    runpy.run_path(str(EXAMPLES / "04_sweethome3d_library.py"), run_name="__main__")
+    assert "1 models, 1 captions" in capsys.readouterr().out
+    record = json.loads((out / "metadata.jsonl").read_text())
+    assert record["text"] == "an oak armchair" and record["height_m"] == 0.9 and record["license"] == "CC0-1.0"
+    assert (out / record["file_name"]).read_text().split("\n")[:2] == ["v 3 1 2", "vn 1 0 0"]

@@ -82,6 +82,14 @@ class InitialVolume:
     material: Float[Tensor, "r r r 2"] | None = None
 
 
+@dataclass(frozen=True)
+class ObjectHeight:
+    """Height of an object and where it comes from, e.g. "usual height of a mug"."""
+
+    meters: float
+    source: str
+
+
 @runtime_checkable
 class SolidField(Field, Protocol):
     """A field with a sharp surface: the zero level of a signed distance."""
@@ -89,6 +97,11 @@ class SolidField(Field, Protocol):
     @property
     def instance(self) -> dict[str, Any]:
         """Return what tells the object from others of its prompt, as plain values for asset.json."""
+        ...
+
+    @property
+    def height(self) -> ObjectHeight | None:
+        """Return the height of this very object, if it is known."""
         ...
 
     def appearance(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 5"]:

@@ -19,10 +19,10 @@ from dreamfusion3d.core import config as configs, files
 from dreamfusion3d.core.slug import hash_text
 
 if TYPE_CHECKING:
+    from dreamfusion3d.core.types import ObjectHeight
     from dreamfusion3d.mesh.checks import MeshReport
     from dreamfusion3d.mesh.quality import MeshQuality
     from dreamfusion3d.pipelines.workspace import RunIdentity
-    from dreamfusion3d.priors.protocol import ObjectHeight
 
 MIN_SILHOUETTE_IOU = 0.9  # between the mesh and the field
 MAX_CHAMFER = 0.005  # of the diagonal, from the unsimplified surface: half a voxel at resolution 128

@@ -32,10 +32,11 @@ from dreamfusion3d.pipelines.workspace import RunIdentity, Source, Workspace, cl
 if TYPE_CHECKING:
     import torch
 
+    from dreamfusion3d.core.types import ObjectHeight
     from dreamfusion3d.fields.initialization import FieldInit
     from dreamfusion3d.memory.oom_fallback import CostedPlan
     from dreamfusion3d.memory.step_plan import StepPlan
-    from dreamfusion3d.priors.protocol import ObjectHeight, Prior
+    from dreamfusion3d.priors.protocol import Prior
 
 INITIAL_VOLUME_RESOLUTION = 64  # samples per axis, twice as fine as the embedded prior's own volume
 DEFAULT_HEIGHT_M = 1.0  # if neither the settings nor the prompt say
@@ -81,15 +82,22 @@ class RunContext:
         """Return the generator of a stage; each has its own stream, so that resuming one does not shift the next."""
         return seeded_generator(self.identity.seed, STREAMS.get(stage, stage), self.device)
 
-    def asset_height(self) -> ObjectHeight:
-        """Return the height of the asset: by the setting, else by the current prompt."""
-        from dreamfusion3d.priors.protocol import ObjectHeight, prior_object_height
+    def asset_height(self, own: ObjectHeight | None = None) -> ObjectHeight:
+        """Return the height of the asset: by the setting, else by the current prompt, or the object's ``own``.
+
+        A height that the prompt states precedes the object's own.
+        """
+        from dreamfusion3d.core.types import ObjectHeight
+        from dreamfusion3d.priors.protocol import STATED_IN_PROMPT, prior_object_height
 
         if self.config.mesh.height_m is not None:
             return ObjectHeight(self.config.mesh.height_m, "--height")
         edits = read_edits(self.work)
         prompt = edits[-1].prompt if edits else self.identity.prompt
-        return prior_object_height(self.prior, prompt) or ObjectHeight(DEFAULT_HEIGHT_M, "default")
+        usual = prior_object_height(self.prior, prompt)
+        if own and (usual is None or usual.source != STATED_IN_PROMPT):
+            return own
+        return usual or ObjectHeight(DEFAULT_HEIGHT_M, "default")
 
     def record_plan(self, stage: str, plan: CostedPlan[StepPlan]) -> None:
         """Log the step plan of a stage and keep it for asset.json."""

@@ -73,7 +73,7 @@ def field_to_asset(field: Field, run: RunContext) -> MeshOutputs:
         sharp = isinstance(field, SolidField)  # the surface of a density has no edges
         textured_lods = _texture_lods(lods, smoothed, appearance, run, has_material=has_material, sharp_edges=sharp)
     with stages("export"):
-        height = run.asset_height()
+        height = run.asset_height(field.height if isinstance(field, SolidField) else None)
         progress.log(f"height {height.meters:g} m ({height.source})")
         placed = scale_to_height(textured_lods[0], height.meters)
         written = export_files(placed, run) + _export_engine_files(textured_lods, mesh, height.meters, run)

@@ -42,7 +42,7 @@ def retexture_mesh(
 
     Args:
         prompt: the object and its colors, e.g. "a red chair".
-        mesh: a GLB, OBJ, PLY or STL file.
+        mesh: a GLB, glTF, OBJ, PLY or STL file.
         out, seed, config, device, resume, progress, memory_budget: as for `text_to_mesh`.
 
     Returns:

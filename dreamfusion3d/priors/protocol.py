@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion3d.cameras.orbit import OrbitCameras
-from dreamfusion3d.core.types import InitialVolume, Render, SolidField, map_tensors
+from dreamfusion3d.core.types import InitialVolume, ObjectHeight, Render, SolidField, map_tensors
 from dreamfusion3d.memory.checkpointed import Block
 
 
@@ -150,14 +150,6 @@ class SolidPrior(Protocol):
 
 
 STATED_IN_PROMPT = "the prompt"  # source of a height
-
-
-@dataclass(frozen=True)
-class ObjectHeight:
-    """Height of an object and where it comes from: ``STATED_IN_PROMPT``, or e.g. "usual height of a mug"."""
-
-    meters: float
-    source: str
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ EMBEDDED = "embedded"
 CATEGORY_PREFIX = "kind:"  # of category tokens
 WORD_PREFIX = "word:"  # of the tokens of words outside the grammar
 SHAPES_FOLDER = "shapes"
+ASSETS_FOLDER = "assets"
 _WEAK_FILE = "weak_kinds.json"
 
 

@@ -13,6 +13,7 @@ import trimesh
 from dreamfusion3d.core import files
 from dreamfusion3d.core.config import config_from_dict, config_to_dict, resolve_config
 from dreamfusion3d.core.progress import QuietProgress
+from dreamfusion3d.core.types import ObjectHeight
 from dreamfusion3d.mesh.io.gltf import read_glb
 from dreamfusion3d.pipelines.context import RunContext
 from dreamfusion3d.pipelines.export import export_run
@@ -21,7 +22,7 @@ from dreamfusion3d.pipelines.prompt_history import PromptHistory
 from dreamfusion3d.pipelines.run_reader import read_run
 from dreamfusion3d.pipelines.stages import StageTracker
 from dreamfusion3d.pipelines.workspace import RunIdentity, Workspace
-from dreamfusion3d.priors.protocol import ObjectHeight, Prior
+from dreamfusion3d.priors.protocol import Prior
 from tests.support.pipelines import FINISHED_RUN_HEIGHT, FakePrior, make_ball, write_finished_run
 from tests.support.shapes import sphere, textured_of
 

@@ -1,4 +1,4 @@
-"""Read and validate a user's mesh: GLB, OBJ, PLY or STL with trimesh, or a point cloud."""
+"""Read and validate a user's mesh: glTF, OBJ, PLY or STL with trimesh, or a point cloud."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from dreamfusion3d.mesh.geometry import face_areas
 from dreamfusion3d.mesh.io import point_cloud
 from dreamfusion3d.mesh.user_mesh import UserMesh
 
-MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
+GLTF_SUFFIXES = (".glb", ".gltf")
+MESH_SUFFIXES = (*GLTF_SUFFIXES, ".obj", ".ply", ".stl")
 MAX_MESH_BYTES = 1 << 30
 MAX_MESH_FACES = 2_000_000
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.priors.vocabulary import embedded_folder
+from dreamfusion3d.priors.vocabulary import ASSETS_FOLDER, embedded_folder
 
 WEIGHT_FILES = ("unet/diffusion_pytorch_model.safetensors", "conditioner/model.safetensors", "scene/model.safetensors")
 
@@ -24,10 +24,17 @@ def report_damage(what: str, folder: Path) -> Iterator[None]:
         raise InputError(f"{what} is damaged ({reason}); {_advice(folder)}") from None
 
 
+def has_image_model(folder: Path) -> bool:
+    """Return whether a prior's folder has a U-Net; one trained from assets alone has none."""
+    return (folder / "unet").is_dir() or not (folder / ASSETS_FOLDER).is_dir()
+
+
 def check_complete(folder: Path) -> None:
     if not folder.is_dir():
         advice = f"{_advice(folder)}, or name a model on the hub as owner/name"
         raise InputError(f"there is no prior folder {folder}; {advice}")
+    if not has_image_model(folder):
+        return
     for part in ("model_index.json", "scheduler/scheduler_config.json", "unet/config.json", *WEIGHT_FILES):
         if not (folder / part).is_file():
             raise InputError(f"the folder {folder} is not a pixel prior: {part} is missing; {_advice(folder)}")

@@ -6,7 +6,6 @@ group.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,17 +23,16 @@ from torch import Tensor
 
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.priors.images import resize_images
+from dreamfusion3d.priors.metadata_lines import METADATA_FILE, read_metadata_lines
 from dreamfusion3d.priors.pixel.conditioner import UNKNOWN_CAMERA_DEG
 from dreamfusion3d.priors.pixel.tokens import tokenize_caption
 from dreamfusion3d.procedural.dataset import TRAIN_IMAGE_SIZE, TrainingBatch
 
-METADATA_FILE = "metadata.jsonl"
 OBJECT_FILL = 0.8  # fraction of the image's side that an object without a camera is scaled to
 MAX_LOAD_SIZE = 1024  # pixels; larger images are reduced first
 BACKGROUND_TOLERANCE = 0.1  # maximum distance from the background color, in [0, 1]
 MIN_BACKGROUND_BORDER = 0.9  # fraction of the border that must be background
 METADATA_EXAMPLE = '{"file_name": "mug.png", "text": "a red mug"}'
-_ADVICE = f"a line like {METADATA_EXAMPLE} for each image"
 
 
 @dataclass(frozen=True)
@@ -143,38 +141,14 @@ def read_image_folder(
 
 def read_image_metadata(folder: Path) -> list[ImageRecord]:
     """Read the folder's metadata.jsonl. Raises InputError that names the first bad line."""
-    path = folder / METADATA_FILE
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}; give one with images and a {METADATA_FILE}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{folder} has no {METADATA_FILE}; add one with {_ADVICE}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); save it as UTF-8 text") from None
-    lines = enumerate(text.split("\n"), 1)
-    records = [_parse_record(folder, f"line {number} of {path}", line) for number, line in lines if line.strip()]
-    if not records:
-        raise InputError(f"{path} is empty; add {_ADVICE}")
-    return records
+    lines = read_metadata_lines(folder, "images", METADATA_EXAMPLE)
+    return [_parse_record(folder, location, entry) for location, entry in lines]
 
 
-def _parse_record(folder: Path, location: str, raw: str) -> ImageRecord:
-    try:
-        entry = json.loads(raw)
-    except ValueError:
-        entry = None
-    if not isinstance(entry, dict):
-        raise InputError(f"{location} is not a JSON object like {METADATA_EXAMPLE}")
-    name, text = entry.get("file_name"), entry.get("text")
-    if not isinstance(name, str) or not name:
-        raise InputError(f"{location} has no file_name; write it like {METADATA_EXAMPLE}")
-    if not isinstance(text, str) or not text.strip():
-        raise InputError(f"{location} has no text: describe what {name} shows, like {METADATA_EXAMPLE}")
+def _parse_record(folder: Path, location: str, entry: dict[str, Any]) -> ImageRecord:
+    name, text = entry["file_name"], entry["text"]
     if not tokenize_caption(text):
         raise InputError(f"{location}: the text {text!r} does not say what {name} shows; name the object")
-    if not (folder / name).is_file():
-        raise InputError(f"{location} names {name}, which is not in {folder}; add it, or remove the line")
     group = entry.get("group")
     if group is not None and not isinstance(group, (str, int)):
         raise InputError(f"{location}: the group {group!r} must be a name or an integer")

@@ -17,18 +17,20 @@ from dreamfusion3d.cameras.orbit import OrbitCameras
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.files import file_sha256
 from dreamfusion3d.core.slug import hash_text
-from dreamfusion3d.core.types import InitialVolume, Render
+from dreamfusion3d.core.types import InitialVolume, ObjectHeight, Render
+from dreamfusion3d.priors.assets.model import AssetModel, AssetSolid
 from dreamfusion3d.priors.images import render_to_rgba
 from dreamfusion3d.priors.pixel.conditioner import read_conditioner_config
-from dreamfusion3d.priors.pixel.folder import WEIGHT_FILES, check_complete, report_damage
+from dreamfusion3d.priors.pixel.folder import WEIGHT_FILES, check_complete, has_image_model, report_damage
 from dreamfusion3d.priors.pixel.prompt_parser import parse_prompt
 from dreamfusion3d.priors.pixel.scene_volume import PALETTE_SIZE, sample_initial_volume
 from dreamfusion3d.priors.pixel.text_encoder import PromptTextEncoder
 from dreamfusion3d.priors.pixel.tokens import PromptTokens, tokenize_prompt
-from dreamfusion3d.priors.protocol import STATED_IN_PROMPT, ObjectHeight, TextEmbedding
+from dreamfusion3d.priors.protocol import STATED_IN_PROMPT, TextEmbedding
 from dreamfusion3d.priors.shapes.model import ShapeModel
 from dreamfusion3d.priors.shapes.solid import ObjectSolid
 from dreamfusion3d.priors.vocabulary import (
+    ASSETS_FOLDER,
     SHAPES_FOLDER,
     embedded_folder,
     read_weak_categories,
@@ -73,19 +75,27 @@ class PixelPrior:
     ) -> None:
         check_complete(folder)
         self.folder, self.name, self.device = folder, name, torch.device(device)
-        with report_damage(f"the prior in {folder}", folder):
-            self.camera_conditioned, self.vocabulary = read_conditioner_config(folder / "conditioner")
+        self.camera_conditioned, self.vocabulary = True, list[str]()
+        if has_image_model(folder):
+            with report_damage(f"the prior in {folder}", folder):
+                self.camera_conditioned, self.vocabulary = read_conditioner_config(folder / "conditioner")
         self._options = {"mixed_precision": mixed_precision, "cuda_graph": cuda_graph}
         self.text_encoder = _load_text_encoder(folder)
         self.shapes = ShapeModel(folder / SHAPES_FOLDER, self.device)
+        self.assets = AssetModel(folder / ASSETS_FOLDER, self.device)
         self.weak_categories = read_weak_categories(folder)
         self.sha256 = pixel_prior_sha256(folder, text_encoder=self.text_encoder is not None)
 
     @cached_property
     def networks(self) -> PixelNetworks:
-        """The conditioner, the scene and the U-Net. Raises InputError if they are damaged."""
+        """The conditioner, the scene and the U-Net. Raises InputError if they are missing or damaged."""
         from dreamfusion3d.priors.pixel.networks import PixelNetworks
 
+        if not has_image_model(self.folder):
+            raise InputError(
+                f"the prior '{self.name}' has assets but no image model, so it cannot optimize; name an asset "
+                f"({self._describe_library()}), or train it with --init-from embedded"
+            )
         with torch.random.fork_rng(devices=[]):  # networks draw random weights before they load theirs
             return PixelNetworks(self.folder, self.device, **self._options)
 
@@ -118,14 +128,19 @@ class PixelPrior:
 
     def knows_solid(self, prompt: str) -> bool:
         spec = parse_prompt(prompt, self.text_encoder).spec
-        return spec is not None and spec.category in self.shapes.categories
+        return self.assets.match(prompt) is not None or (spec is not None and spec.category in self.shapes.categories)
 
     def check_solid(self, prompt: str) -> list[str]:
-        _, parsed = self._parse_solid(prompt)
-        ignored = ", ".join(map(repr, parsed.unknown_words))
-        return [*parsed.notes, *([f"this prior ignores the words {ignored}"] if ignored else [])]
+        ignored, notes = self._library_words(prompt), []
+        if ignored is None:
+            _, parsed = self._parse_solid(prompt)
+            ignored, notes = parsed.unknown_words, parsed.notes
+        words = ", ".join(map(repr, ignored))
+        return [*notes, *([f"this prior ignores the words {words}"] if words else [])]
 
-    def sample_solid(self, prompt: str, *, generator: torch.Generator) -> ObjectSolid:
+    def sample_solid(self, prompt: str, *, generator: torch.Generator) -> ObjectSolid | AssetSolid:
+        if self._library_words(prompt) is not None:
+            return self.assets.sample(prompt, generator=generator)
         return self.solid_of(self._parse_solid(prompt)[0], generator=generator)
 
     def solid_of(self, spec: ObjectSpec, *, generator: torch.Generator | None = None) -> ObjectSolid:
@@ -133,17 +148,42 @@ class PixelPrior:
         generator = generator or torch.Generator().manual_seed(0)
         return ObjectSolid(self.shapes.sample(spec, generator=generator), spec)
 
+    def _library_words(self, prompt: str) -> list[str] | None:
+        """Return the words without effect if an asset of the library serves the prompt; None if a shape does.
+
+        Whichever leaves fewer words without effect serves it.
+        """
+        match = self.assets.match(prompt)
+        if match is None:
+            return None
+        parsed = parse_prompt(prompt, self.text_encoder)
+        check_stated_height(parsed.height_m)
+        if parsed.spec is None or parsed.spec.category not in self.shapes.categories:
+            return match.missing
+        difference = len(match.missing) - len(parsed.unknown_words)
+        return match.missing if difference < 0 or (difference == 0 and self.assets.preferred) else None
+
     def _parse_solid(self, prompt: str) -> tuple[ObjectSpec, ParsedPrompt]:
         """Parse a prompt. Raises InputError if there is no shape of its category."""
         parsed = parse_prompt(prompt, self.text_encoder)
         check_stated_height(parsed.height_m)
         if parsed.spec is None or parsed.spec.category not in self.shapes.categories:
-            known = describe_categories(prompt, self.shapes.categories) or "none"
+            known = self._describe_solids(prompt) or "none"
             raise InputError(
                 f"the prior '{self.name}' knows no shape for {prompt!r}; it knows: {known}. Use one of these, or "
                 "optimize with --quality draft"
             )
         return parsed.spec, parsed
+
+    def _describe_solids(self, prompt: str) -> str:
+        return "; ".join(
+            part for part in (describe_categories(prompt, self.shapes.categories), self._describe_library()) if part
+        )
+
+    def _describe_library(self) -> str:
+        captions = list(dict.fromkeys(self.assets.captions))
+        more = f" and {len(captions) - MAX_LISTED_WORDS} more" if len(captions) > MAX_LISTED_WORDS else ""
+        return f"assets such as {', '.join(captions[:MAX_LISTED_WORDS])}{more}" if captions else ""
 
     def object_height(self, prompt: str) -> ObjectHeight | None:
         parsed = parse_prompt(prompt, self.text_encoder)
@@ -201,10 +241,10 @@ class PixelPrior:
 def pixel_prior_sha256(folder: Path, *, text_encoder: bool = True) -> str:
     """Return the hash of all weights in a prior's folder, with or without its text encoder."""
     files = (*WEIGHT_FILES, f"{TEXT_ENCODER_FOLDER}/model.safetensors") if text_encoder else WEIGHT_FILES
-    digests = [file_sha256(folder / file)[:32] for file in files]
-    shapes = sorted((folder / SHAPES_FOLDER).glob("[!.]*.safetensors"))
-    if shapes:
-        digests.append(hash_text(" ".join(file_sha256(path) for path in shapes), length=32))
+    digests = [file_sha256(folder / file)[:32] for file in files if has_image_model(folder)]
+    for subfolder in (SHAPES_FOLDER, ASSETS_FOLDER):
+        if networks := sorted((folder / subfolder).glob("[!.]*.safetensors")):
+            digests.append(hash_text(" ".join(file_sha256(path) for path in networks), length=32))
     return "-".join(digests)
 
 

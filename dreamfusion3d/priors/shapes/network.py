@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from dreamfusion3d.procedural.objects import ObjectBatch
 
-_NUM_FREQUENCIES = 2
+DEFAULT_FREQUENCIES = 2
 QUERY_CHUNK = 1 << 13  # points whose activations stay in a processor's cache
-_POINT_FEATURES = 9 + 6 * _NUM_FREQUENCIES
 
 
 class ShapeNetwork(nn.Module):
@@ -31,43 +30,54 @@ class ShapeNetwork(nn.Module):
         torch.Size([5, 2])
     """
 
-    def __init__(self, code_size: int, num_parts: int, width: int = 96, layers: int = 5) -> None:
+    def __init__(
+        self, code_size: int, num_parts: int, width: int = 96, layers: int = 5, frequencies: int = DEFAULT_FREQUENCIES
+    ) -> None:
         super().__init__()
         self.config = {"code_size": code_size, "num_parts": num_parts, "width": width, "layers": layers}
-        self.first = nn.Linear(_POINT_FEATURES + code_size, width)
+        if frequencies != DEFAULT_FREQUENCIES:
+            self.config["frequencies"] = frequencies
+        self.frequencies, self._features = frequencies, 9 + 6 * frequencies
+        self.first = nn.Linear(self._features + code_size, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(layers - 1))
-        self.code = nn.ModuleList(nn.Linear(code_size, width, bias=False) for _ in range(layers - 1))
+        num_codes = layers - 1 if code_size else 0
+        self.code = nn.ModuleList(nn.Linear(code_size, width, bias=False) for _ in range(num_codes))
         self.last = nn.Linear(width, num_parts)
 
     def forward(self, points: Float[Tensor, "n 3"], code: Float[Tensor, "#n k"]) -> Float[Tensor, "n p"]:
-        features = point_features(points)
-        first, rest = self.first.weight.split([_POINT_FEATURES, code.shape[1]], 1)
+        features = point_features(points, self.frequencies)
+        first, rest = self.first.weight.split([self._features, code.shape[1]], 1)
         # a code that all points share is multiplied once
         x = F.relu(F.linear(features, first, self.first.bias) + F.linear(code, rest))
-        for hidden, shift in zip(self.hidden, self.code, strict=True):
-            x = x + F.relu(hidden(x) + shift(code))
+        for hidden, shift in zip(self.hidden, self._shifts(code), strict=True):
+            x = x + F.relu(hidden(x) + shift)
         return self.last(x)
 
     def query(self, points: Float[Tensor, "n 3"], code: Float[Tensor, "1 k"]) -> Float[Tensor, "n p"]:
         """Return ``self(points, code)`` without gradients: twice as fast, with the code folded into the biases."""
-        first, rest = self.first.weight.split([_POINT_FEATURES, code.shape[1]], 1)
+        first, rest = self.first.weight.split([self._features, code.shape[1]], 1)
         biases = [F.linear(code, rest, self.first.bias)[0]]
-        biases += [layer.bias + shift(code)[0] for layer, shift in zip(self.hidden, self.code, strict=True)]
+        for layer, shift in zip(self.hidden, self._shifts(code), strict=True):
+            biases.append(layer.bias + shift[0])  # type: ignore[operator]
         chunks = []
         for chunk in points.split(QUERY_CHUNK):
-            x = F.linear(point_features(chunk), first, biases[0]).relu_()
+            x = F.linear(point_features(chunk, self.frequencies), first, biases[0]).relu_()
             for layer, bias in zip(self.hidden, biases[1:], strict=True):
                 x += F.linear(x, layer.weight, bias).relu_()  # type: ignore[arg-type]
             chunks.append(self.last(x))
         return torch.cat(chunks)
 
+    def _shifts(self, code: Float[Tensor, "#n k"]) -> list[Tensor]:
+        """What the code adds to each hidden layer."""
+        return [shift(code) for shift in self.code] or [code.new_zeros(1, 1)] * len(self.hidden)
 
-def point_features(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n f"]:
-    """Return coordinates, their absolute values, distances to the axes, and sines of two frequencies."""
+
+def point_features(points: Float[Tensor, "n 3"], frequencies: int = DEFAULT_FREQUENCIES) -> Float[Tensor, "n f"]:
+    """Return coordinates, their absolute values, distances to the axes, and sines of some frequencies."""
     squares = points * points + 1e-8  # differentiable on the axes
     to_axes = torch.stack([squares[:, i] + squares[:, j] for i, j in ((0, 2), (0, 1), (1, 2))], 1).sqrt()
     waves = [
-        wave(points * (math.pi * 2**k)) * 0.5 / 2**k for k in range(_NUM_FREQUENCIES) for wave in (torch.sin, torch.cos)
+        wave(points * (math.pi * 2**k)) * 0.5 / 2**k for k in range(frequencies) for wave in (torch.sin, torch.cos)
     ]
     return torch.cat([points, points.abs(), to_axes, *waves], 1)
 

@@ -30,6 +30,11 @@ class ObjectSolid:
         """The numbers from which `object_from_instance` draws the same object."""
         return instance_values(self.shape.instance)
 
+    @property
+    def height(self) -> None:
+        """The usual height of the prompt holds."""
+        return None
+
     def distance(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Return the signed distance, negative inside, in scene units."""
         return self.shape.distance(x)

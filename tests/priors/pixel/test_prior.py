@@ -12,7 +12,7 @@ from diffusers import UNet2DModel
 
 from dreamfusion3d.cameras.orbit import turntable_cameras
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.types import Render
+from dreamfusion3d.core.types import ObjectHeight, Render
 from dreamfusion3d.priors.cfg import CFGDenoiser
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.pixel import unet
@@ -20,7 +20,7 @@ from dreamfusion3d.priors.pixel.conditioner import Conditioner, camera_features,
 from dreamfusion3d.priors.pixel.prior import WEIGHT_FILES, PixelPrior
 from dreamfusion3d.priors.pixel.scene_volume import PALETTE_SIZE
 from dreamfusion3d.priors.pixel.unet import build_unet
-from dreamfusion3d.priors.protocol import ObjectHeight, Prior, TextEmbedding
+from dreamfusion3d.priors.protocol import Prior, TextEmbedding
 from dreamfusion3d.priors.sampling import initial_noise, sample_ddim, write_image_grid
 from dreamfusion3d.priors.vocabulary import EMBEDDED, embedded_folder, load_vocabulary, vocabulary_categories
 from dreamfusion3d.procedural.objects import ObjectSpec
