@@ -34,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         archives = options.archive or download_archives(Path(temporary))
-        lines = []
+        lines: list[dict[str, object]] = []
         for archive in archives:
             if options.attribution or archive.stem == FREE_ARCHIVE:
                 lines += unpack_models(archive, options.out)
