@@ -22,6 +22,7 @@ def vocabulary(
 ) -> None:
     """List the object categories, colors and words that a prior knows, or draw the categories."""
     from dreamfusion3d.priors.vocabulary import (
+        asset_captions,
         load_vocabulary,
         prior_folder,
         read_weak_categories,
@@ -34,7 +35,7 @@ def vocabulary(
     from dreamfusion3d.procedural.objects import COLORS
 
     tokens, shapes = load_vocabulary(prior), shape_categories(prior_folder(prior))
-    words = vocabulary_words(tokens)
+    words, captions = vocabulary_words(tokens), asset_captions(prior_folder(prior))
     hidden = [] if everything else read_weak_categories(prior_folder(prior))
     names = sorted(shapes.union(set(vocabulary_categories(tokens)) - set(hidden)))
     if image is not None:
@@ -45,10 +46,12 @@ def vocabulary(
         category = CATEGORIES[name]
         synonyms = f" (or {', '.join(category.synonyms)})" if category.synonyms else ""
         print(f"{name}{synonyms}; {describe_category(category, None if name in shapes else tokens)}")
+    if captions:
+        print(f"assets of its library: {', '.join(captions)}")
     if words:
         print(f"words from its training images: {', '.join(words)}")
-        if not names:
-            return
+    if not names:
+        return
     # shapes take every color, size and material
     print(f"colors: {', '.join(color for color in COLORS if shapes or f'colour:{color}' in tokens)}")
     sizes = [*(word for word, size in SIZE_WORDS.items() if shapes or f"size:{size}" in tokens), *LARGE_WORDS]
@@ -68,7 +71,7 @@ def _write_page(name: str, path: Path) -> None:
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--html {path} must be an HTML file, e.g. vocabulary.html")
     loaded = load_pixel_prior(name)
-    if not loaded.shapes.categories:
+    if not loaded.shapes.categories and not loaded.assets.entries:
         raise InputError(f"the prior '{name}' has no shapes to draw; train them with train-shapes")
     check_free_space(path.parent)
     with translate_folder_errors(path.parent):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dreamfusion3d.core.files import atomic_write
 from dreamfusion3d.core.progress import Progress
 from dreamfusion3d.pipelines.seed_sheet import render_solid
+from dreamfusion3d.priors.assets.captions import head_noun
 from dreamfusion3d.procedural.categories import CATEGORIES, describe_category
 from dreamfusion3d.procedural.objects import default_spec
 
@@ -26,7 +27,15 @@ TEMPLATE = Path(__file__).with_name("vocabulary.html")
 
 
 def write_vocabulary_page(prior: PixelPrior, path: Path, progress: Progress) -> None:
-    """Draw each style of each category of the prior's shapes, with what prompts may say of it."""
+    """Draw each style of each category of the prior's shapes, and its assets, with what prompts may say of them."""
+    entries = _draw_styles(prior, progress) + _draw_assets(prior, progress)
+    progress.close()
+    text = TEMPLATE.read_text(encoding="utf-8").replace("/*DATA*/", json.dumps(entries).replace("<", "\\u003c"))
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _draw_styles(prior: PixelPrior, progress: Progress) -> list[dict[str, str]]:
     styles = [
         (CATEGORIES[name], style) for name in sorted(prior.shapes.categories) for style in CATEGORIES[name].style_names
     ]
@@ -37,18 +46,33 @@ def write_vocabulary_page(prior: PixelPrior, path: Path, progress: Progress) -> 
         solid = prior.solid_of(replace(default_spec(category.name), style=style))
         image = render_solid(solid, prior.device, IMAGE_SIZE, RESOLUTION)
         article = "an" if noun[0] in "aeiou" else "a"
-        entries.append(
-            {
-                "noun": noun,
-                "image": "data:image/jpeg;base64," + base64.b64encode(_jpeg(image)).decode(),
-                "command": f'text2mesh "{article} {noun}"',
-                "description": "; ".join([*category.synonyms, describe_category(category)]),
-            }
-        )
-    progress.close()
-    text = TEMPLATE.read_text(encoding="utf-8").replace("/*DATA*/", json.dumps(entries).replace("<", "\\u003c"))
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        description = "; ".join([*category.synonyms, describe_category(category)])
+        entries.append(_entry(noun, f"{article} {noun}", image, description))
+    return entries
+
+
+def _draw_assets(prior: PixelPrior, progress: Progress) -> list[dict[str, str]]:
+    """One entry per caption, with the first of its assets."""
+    captions = list(dict.fromkeys(prior.assets.captions))
+    entries = []
+    for i, caption in enumerate(captions, 1):
+        progress.step(i, len(captions), caption)
+        first = prior.assets.entries[prior.assets.captions.index(caption)]
+        image = render_solid(prior.assets.solid_of(first), prior.device, IMAGE_SIZE, RESOLUTION)
+        count = prior.assets.captions.count(caption)
+        description = "; ".join(["from a library", *([f"{count} of them"] if count > 1 else [])])
+        entries.append(_entry(head_noun(caption), caption, image, description))
+    return entries
+
+
+def _entry(noun: str, prompt: str, image: UInt8[np.ndarray, "h w 3"], description: str) -> dict[str, str]:
+    data = base64.b64encode(_jpeg(image)).decode()
+    return {
+        "noun": noun,
+        "image": f"data:image/jpeg;base64,{data}",
+        "command": f'text2mesh "{prompt}"',
+        "description": description,
+    }
 
 
 def _jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:

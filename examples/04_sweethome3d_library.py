@@ -92,9 +92,9 @@ def rotate_obj(path: Path, rotation: np.ndarray) -> None:
     """Rotate the vertices and normals of an OBJ file, in place."""
     lines = path.read_text(encoding="latin-1").split("\n")
     for i, line in enumerate(lines):
-        kind, *values = line.split() or [""]
-        if kind in ("v", "vn"):
-            lines[i] = f"{kind} {' '.join(f'{x:.6g}' for x in rotation @ np.array(values[:3], float))}"
+        name, *values = line.split() or [""]
+        if name in ("v", "vn"):
+            lines[i] = f"{name} {' '.join(f'{x:.6g}' for x in rotation @ np.array(values[:3], float))}"
     path.write_text("\n".join(lines), encoding="latin-1")
 
 

@@ -27,9 +27,16 @@ def prior_folder(name: str) -> Path:
     return embedded_folder() if name == EMBEDDED else Path(name).expanduser()
 
 
+def has_image_model(folder: Path) -> bool:
+    """Return whether a prior's folder has a U-Net; one trained from assets alone has none."""
+    return (folder / "unet").is_dir() or not (folder / ASSETS_FOLDER).is_dir()
+
+
 def load_vocabulary(name: str = EMBEDDED) -> list[str]:
-    """Read the tokens that a pixel prior was trained on. Raises InputError."""
+    """Read the tokens that a pixel prior was trained on; none without an image model. Raises InputError."""
     folder = prior_folder(name)
+    if not has_image_model(folder):
+        return []
     path = folder / "conditioner" / "config.json"
     try:
         return list(json.loads(path.read_text(encoding="utf-8"))["vocabulary"])
@@ -45,6 +52,13 @@ def vocabulary_categories(vocabulary: list[str]) -> list[str]:
 def shape_categories(folder: Path) -> frozenset[str]:
     """Return the categories for which a prior's folder has a shape network."""
     return frozenset(path.stem for path in (folder / SHAPES_FOLDER).glob("[!.]*.safetensors"))
+
+
+def asset_captions(folder: Path) -> list[str]:
+    """Return the captions of a prior's asset library. Raises InputError if its index is damaged."""
+    from dreamfusion3d.priors.assets.model import read_index
+
+    return list(dict.fromkeys(entry.record.text for entry in read_index(folder / ASSETS_FOLDER)))
 
 
 def read_weak_categories(folder: Path) -> list[str]:

@@ -6,14 +6,7 @@ import torch
 
 from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.category import Category
-from dreamfusion3d.procedural.lexicon import (
-    MATERIAL_WORDS,
-    PLURAL_PART_WORDS,
-    SIZE_WORDS,
-    Chooser,
-    indefinite_article,
-    random_chooser,
-)
+from dreamfusion3d.procedural.lexicon import MATERIAL_WORDS, SIZE_WORDS, Chooser, random_chooser, with_article
 from dreamfusion3d.procedural.objects import COLORS, ObjectSpec
 
 _NUMBER_PHRASES = (("no", "zero"), ("one", "a single", "1"), ("two", "2", "a pair of"), ("three", "3"), ("four", "4"))
@@ -37,14 +30,14 @@ def generate_caption(spec: ObjectSpec, *, generator: torch.Generator, plain: boo
     if not plain and pick(("keep", "move")) == "move" and (compound := _compound_adjective(spec, category)):
         before = [compound, *before]
         after = [phrase for phrase in after if phrase.split()[-1] not in category.counted_words]
-    start = "{article} " if plain else pick(("{article} ", "the ", ""))
     words = " ".join([*before, noun])
+    start = with_article(words) if plain else pick((with_article(words), f"the {words}", words))
     rest = f" with {' and '.join(after)}" if after else ""
     if not plain and after and pick(("on", "on", "has")) == "has":
         rest = rest.replace(" with ", " that has ", 1)
     if " and " not in rest:
         rest = rest.replace(" with no ", " without ", 1)
-    return start.format(article=indefinite_article(words)) + words + rest
+    return start + rest
 
 
 def _adjectives(spec: ObjectSpec, pick: Chooser) -> list[str]:
@@ -70,11 +63,10 @@ def _phrases(spec: ObjectSpec, category: Category, pick: Chooser) -> list[str]:
     elif len(category.counts) > 1 and (not is_default_count or pick(("say", "leave")) == "say"):
         phrases.append(f"{pick(_NUMBER_PHRASES[spec.count])} {category.counted_words[spec.count != 1]}")
     if second_color and not category.second_part_is_handles:
-        part = category.second_part_words[0]
-        article = "" if part in PLURAL_PART_WORDS else f"{indefinite_article(second_color)} "
-        phrases.append(f"{article}{second_color} {part}")
+        phrases.append(with_article(f"{second_color} {category.second_part_words[0]}"))
     if category.option_words and spec.option != category.option_default:
-        phrases.append(f"{'a' if spec.option else 'no'} {category.option_words[0]}")
+        option = category.option_words[0]
+        phrases.append(with_article(option) if spec.option else f"no {option}")
     return phrases
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from dreamfusion3d.procedural.categories import CATEGORIES
-from dreamfusion3d.procedural.lexicon import indefinite_article
+from dreamfusion3d.procedural.lexicon import with_article
 from dreamfusion3d.procedural.objects import ObjectSpec
 
 # Size word -> factor of the usual height. The first five also change the proportions of the object (`SIZES`): with
@@ -31,4 +31,4 @@ def describe_usual_height(spec: ObjectSpec, height_words: Sequence[str] = ()) ->
     """Say what `usual_height` is the height of, e.g. "usual height of a small mug"."""
     size = [spec.size] * (spec.size != "normal")
     words = " ".join([*height_words, *size, spec.category])
-    return f"usual height of {indefinite_article(words)} {words}"
+    return f"usual height of {with_article(words)}"

@@ -122,6 +122,7 @@ for _category in CATEGORIES.values():
             if " " in _noun:
                 COMPOUND_NOUNS[_noun] = _noun.replace(" ", "")
 COMPOUND_NOUNS = dict(sorted(COMPOUND_NOUNS.items(), key=lambda item: -len(item[0])))  # longer nouns first
+PLURAL_NOUNS = frozenset("scissors shears spectacles glasses eyeglasses sunglasses earphones headphones flaps".split())
 # words for part B that take no article
 PLURAL_PART_WORDS = set(
     "bands legs cushions books straps leaves teeth stripes fins wheels wings battlements grips "
@@ -139,6 +140,12 @@ def random_chooser(generator: torch.Generator) -> Chooser:
 def indefinite_article(words: str) -> str:
     """Return "a" or "an" by the initial sound of ``words``."""
     return "an" if words[:1] in tuple("aeiou") and not words.startswith(("one", "ufo", "uni", "eu")) else "a"
+
+
+def with_article(words: str) -> str:
+    """Put "a" or "an" before a noun phrase, unless its last word is a plural such as "scissors"."""
+    is_plural = words.split()[-1] in PLURAL_NOUNS | PLURAL_PART_WORDS
+    return words if is_plural else f"{indefinite_article(words)} {words}"
 
 
 def parse_number(word: str) -> int | None:

@@ -25,11 +25,11 @@ from dreamfusion3d.procedural.lexicon import (
     PHRASE_STARTERS,
     SIZE_WORDS,
     STOP_WORDS,
-    indefinite_article,
     lookup_category,
     lookup_style,
     matches_any_word,
     parse_number,
+    with_article,
 )
 from dreamfusion3d.procedural.materials import MATERIALS
 from dreamfusion3d.procedural.measures import extract_height
@@ -146,7 +146,7 @@ def _nearest_valid_count(s: _Sentence, count: int) -> int:
     possible = " or ".join(str(h) for h in sorted(category.counts))
     nearest = min(category.counts, key=lambda c: abs(c - count))
     s.notes.append(
-        f"{indefinite_article(category.name)} {category.name} has {possible} {counted_words[possible != '1']} here, "
+        f"{with_article(category.name)} has {possible} {counted_words[possible != '1']} here, "
         f"not {count}: using {nearest}"
     )
     return nearest
@@ -199,7 +199,7 @@ def _parse_material(s: _Sentence) -> str:
             return material
         if material == "wooden" and s.category.natural_color == WOOD_COLOR:
             continue
-        name = f"{indefinite_article(s.category.name)} {s.category.name}"
+        name = f"{with_article(s.category.name)}"
         s.notes.append(f"{name} cannot be {material} here: using plain")
     return "plain"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,10 +29,17 @@ _DENSITY_SCALE = 500.0  # density per scene unit of depth
 
 @dataclass(frozen=True)
 class AssetEntry:
-    """An asset of the index; ``name`` is that of its network's file."""
+    """An asset of the index.
+
+    Attributes:
+        name: Name of its network's file.
+        record: What the library says of it.
+        preferred: Whether it is drawn also for prompts that a procedural category serves as well.
+    """
 
     name: str
     record: LibraryRecord
+    preferred: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class AssetModel:
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
         self.folder, self.device = folder, device
-        self.entries, self.preferred = read_index(folder) if (folder / INDEX_FILE).is_file() else ([], True)
+        self.entries = read_index(folder)
         self._networks: dict[str, AssetNetwork] = {}
 
     @cached_property
@@ -91,43 +99,54 @@ class AssetModel:
 
     def match(self, prompt: str) -> CaptionMatch | None:
         """Return the entries that a prompt may mean, and its words that have no effect; None if there are none."""
-        match = match_captions(prompt, self.captions)
+        match = self._match(prompt)
         if match is None:
             return None
         painted = paint_words(match.missing)
         return CaptionMatch(match.rows, [word for word in match.missing if word not in painted])
+
+    def _match(self, prompt: str) -> CaptionMatch | None:
+        """Find the captions that fit; of assets that fit as well, preferred ones hide the others."""
+        match = match_captions(prompt, self.captions)
+        preferred = [row for row in match.rows if self.entries[row].preferred] if match else []
+        return CaptionMatch(preferred, match.missing) if match and preferred else match
 
     def sample(self, prompt: str, *, generator: torch.Generator) -> AssetSolid:
         """Draw one of the entries that fit the prompt, in the color and material that it names.
 
         Raises InputError if the network is damaged.
         """
-        match = match_captions(prompt, self.captions)
+        match = self._match(prompt)
         assert match is not None  # the caller has asked `match`
         entry = self.entries[match.rows[int(torch.randint(len(match.rows), (), generator=generator))]]
+        return self.solid_of(entry, match.missing)
+
+    def solid_of(self, entry: AssetEntry, paint: Sequence[str] = ()) -> AssetSolid:
+        """Return an entry as a solid, in the colors and materials ``paint``. Raises InputError as ``sample``."""
         if entry.name not in self._networks:
             network, _ = load_asset_network(self.folder / f"{entry.name}.safetensors")
             self._networks[entry.name] = network.to(self.device)
         network = self._networks[entry.name]
-        return AssetSolid(network, entry, paint_palette(network.palette, match.missing))
+        return AssetSolid(network, entry, paint_palette(network.palette, paint))
 
 
-def write_index(folder: Path, entries: list[AssetEntry], *, preferred: bool = True) -> None:
-    """Write the index of a folder of networks.
-
-    ``preferred``: draw assets of the library also for prompts that the procedural categories serve as well.
-    """
-    assets = [{"name": entry.name, **asdict(entry.record)} for entry in entries]
-    write_json(folder / INDEX_FILE, {"preferred": preferred, "assets": assets})
+def write_index(folder: Path, entries: list[AssetEntry]) -> None:
+    """Write the index of a folder of networks."""
+    assets = [{"name": e.name, "preferred": e.preferred, **asdict(e.record)} for e in entries]
+    write_json(folder / INDEX_FILE, {"assets": assets})
 
 
-def read_index(folder: Path) -> tuple[list[AssetEntry], bool]:
-    """Return the entries, and whether they are preferred. Raises InputError if the index is damaged."""
+def read_index(folder: Path) -> list[AssetEntry]:
+    """Return the entries; none without an index. Raises InputError if it is damaged."""
     path = folder / INDEX_FILE
+    if not path.is_file():
+        return []
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        entries = [AssetEntry(str(asset.pop("name")), LibraryRecord(**asset)) for asset in index["assets"]]
-        return entries, bool(index["preferred"])
+        assets = json.loads(path.read_text(encoding="utf-8"))["assets"]
+        return [
+            AssetEntry(str(a.pop("name")), preferred=bool(a.pop("preferred")), record=LibraryRecord(**a))
+            for a in assets
+        ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error}); run train-prior --assets-from again") from None
 

@@ -17,7 +17,13 @@ from dreamfusion3d.core.files import file_sha256, write_json
 from dreamfusion3d.core.progress import Progress
 from dreamfusion3d.core.slug import append_hash, slugify
 from dreamfusion3d.priors.assets.metadata import LibraryRecord, read_asset_metadata
-from dreamfusion3d.priors.assets.model import AssetEntry, load_asset_network, save_asset_network, write_index
+from dreamfusion3d.priors.assets.model import (
+    AssetEntry,
+    load_asset_network,
+    read_index,
+    save_asset_network,
+    write_index,
+)
 from dreamfusion3d.priors.assets.surface import read_asset_surface
 from dreamfusion3d.priors.assets.train import (
     SURFACE_POINTS,
@@ -35,6 +41,8 @@ def train_asset_folder(
 ) -> None:
     """Train the networks of a library's meshes and write a prior to ``out``; finished networks are kept.
 
+    Assets that the prior or ``out`` have already stay in it.
+
     Args:
         library: Folder of meshes with a metadata.jsonl.
         init_from: "embedded" or the folder of a prior to add the assets to, or "scratch" for the assets alone.
@@ -47,16 +55,20 @@ def train_asset_folder(
     if init_from != "scratch":
         load_pixel_prior(init_from)  # raises InputError for a bad folder
         _copy_prior(prior_folder(init_from), out)
+    if not (out / "model_index.json").exists():
+        write_json(out / "model_index.json", {"_class_name": "PixelPrior"})
     progress.stage("train", 1, 1)
-    jobs = [AssetJob(out / ASSETS_FOLDER, library, entry, steps, seed) for entry in entries]
+    finished: set[str] = set()
+    folder = out / ASSETS_FOLDER
+    kept = read_index(folder)
+    jobs = [AssetJob(folder, library, entry, steps, seed) for entry in entries]
     for done, (entry, accuracy) in enumerate(_run_jobs(jobs, workers or os.cpu_count() or 1), 1):
         angle, color = accuracy["angle_deg"], accuracy["right_color"]
         progress.step(
             done, len(jobs), f"{entry.name}: normals {angle:.1f} degrees off, {color:.0%} of the colors right"
         )
-    write_index(out / ASSETS_FOLDER, entries)
-    if not (out / "model_index.json").exists():
-        write_json(out / "model_index.json", {"_class_name": "PixelPrior"})
+        finished.add(entry.name)
+        write_index(folder, [e for e in kept if e.name not in finished] + [e for e in entries if e.name in finished])
     progress.close()
 
 
@@ -132,7 +144,7 @@ def _copy_prior(source: Path, out: Path) -> None:
         return
     for path in sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")):
         target = out / path.relative_to(source)
-        if path.name == "checkpoint.safetensors" or path.parent.name == ASSETS_FOLDER or target.exists():
+        if path.name == "checkpoint.safetensors" or target.exists():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)

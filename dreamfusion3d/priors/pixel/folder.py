@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.priors.vocabulary import ASSETS_FOLDER, embedded_folder
+from dreamfusion3d.priors.vocabulary import embedded_folder, has_image_model
 
 WEIGHT_FILES = ("unet/diffusion_pytorch_model.safetensors", "conditioner/model.safetensors", "scene/model.safetensors")
 
@@ -22,11 +22,6 @@ def report_damage(what: str, folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"{what} is damaged ({reason}); {_advice(folder)}") from None
-
-
-def has_image_model(folder: Path) -> bool:
-    """Return whether a prior's folder has a U-Net; one trained from assets alone has none."""
-    return (folder / "unet").is_dir() or not (folder / ASSETS_FOLDER).is_dir()
 
 
 def check_complete(folder: Path) -> None:

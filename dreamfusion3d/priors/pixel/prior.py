@@ -21,7 +21,7 @@ from dreamfusion3d.core.types import InitialVolume, ObjectHeight, Render
 from dreamfusion3d.priors.assets.model import AssetModel, AssetSolid
 from dreamfusion3d.priors.images import render_to_rgba
 from dreamfusion3d.priors.pixel.conditioner import read_conditioner_config
-from dreamfusion3d.priors.pixel.folder import WEIGHT_FILES, check_complete, has_image_model, report_damage
+from dreamfusion3d.priors.pixel.folder import WEIGHT_FILES, check_complete, report_damage
 from dreamfusion3d.priors.pixel.prompt_parser import parse_prompt
 from dreamfusion3d.priors.pixel.scene_volume import PALETTE_SIZE, sample_initial_volume
 from dreamfusion3d.priors.pixel.text_encoder import PromptTextEncoder
@@ -33,6 +33,7 @@ from dreamfusion3d.priors.vocabulary import (
     ASSETS_FOLDER,
     SHAPES_FOLDER,
     embedded_folder,
+    has_image_model,
     read_weak_categories,
     vocabulary_categories,
     vocabulary_words,
@@ -161,7 +162,8 @@ class PixelPrior:
         if parsed.spec is None or parsed.spec.category not in self.shapes.categories:
             return match.missing
         difference = len(match.missing) - len(parsed.unknown_words)
-        return match.missing if difference < 0 or (difference == 0 and self.assets.preferred) else None
+        preferred = self.assets.entries[match.rows[0]].preferred
+        return match.missing if difference < 0 or (difference == 0 and preferred) else None
 
     def _parse_solid(self, prompt: str) -> tuple[ObjectSpec, ParsedPrompt]:
         """Parse a prompt. Raises InputError if there is no shape of its category."""

@@ -14,8 +14,8 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import QuietProgress
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 from dreamfusion3d.priors.assets import train, train_command
-from dreamfusion3d.priors.assets.metadata import read_asset_metadata
-from dreamfusion3d.priors.assets.model import load_asset_network, read_index, write_index
+from dreamfusion3d.priors.assets.metadata import LibraryRecord, read_asset_metadata
+from dreamfusion3d.priors.assets.model import AssetEntry, AssetModel, load_asset_network, read_index
 from dreamfusion3d.priors.assets.network import AssetNetwork
 from dreamfusion3d.priors.assets.recolor import paint_palette
 from dreamfusion3d.priors.loading import load_pixel_prior
@@ -74,7 +74,7 @@ def test_finished_networks_are_kept_until_the_mesh_changes(prior_folder, library
 
     monkeypatch.setattr(train_command, "read_asset_surface", fail)
     folder = prior_folder / ASSETS_FOLDER
-    jobs = [train_command.AssetJob(folder, library, entry, 100, 0) for entry in read_index(folder)[0]]
+    jobs = [train_command.AssetJob(folder, library, entry, 100, 0) for entry in read_index(folder)]
     assert all("angle_deg" in train_command.train_asset(job) for job in jobs)
     changed = write_library(library.parent / f"{library.name}_changed", LINES)
     trimesh.creation.box().export(changed / "red_ball.ply")
@@ -119,15 +119,10 @@ def test_a_prior_of_assets_alone_names_them_and_cannot_optimize(prior_folder):
 
 
 @pytest.mark.parametrize(("preferred", "drawn"), [(True, "asset"), (False, "style")])
-def test_an_index_says_whether_the_library_precedes_the_categories(prior_folder, tmp_path, preferred, drawn):
+def test_an_asset_precedes_a_category_if_it_is_preferred(prior_folder, preferred, drawn):
     prior = load_pixel_prior()
-    monkeypatched = load_pixel_prior(str(prior_folder)).assets
-    entry = monkeypatched.entries[2]
-    mug = type(entry)(entry.name, type(entry.record)("mug.ply", "a mug", {}))
-    write_index(tmp_path, [mug], preferred=preferred)
-    monkeypatched.entries, monkeypatched.preferred = read_index(tmp_path)
-    monkeypatched.__dict__.pop("captions", None)
-    prior.assets = monkeypatched
+    prior.assets = AssetModel(prior_folder / ASSETS_FOLDER)
+    prior.assets.entries = [AssetEntry("blue_beam", LibraryRecord("mug.ply", "a mug", {}), preferred)]
     solid = prior.sample_solid("a mug", generator=GENERATOR.manual_seed(0))
     assert ("asset" in solid.instance) == (drawn == "asset")
     # a handle is no word of the library
@@ -155,7 +150,7 @@ def test_bad_lines_are_named(tmp_path, line, message):
         read_asset_metadata(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"preferred": true, "assets": [{"name": "x"}]}'])
+@pytest.mark.parametrize("content", ["", "{}", '{"assets": [{"name": "x"}]}'])
 def test_a_damaged_index_is_one_line(prior_folder, tmp_path, content):
     (tmp_path / ASSETS_FOLDER).mkdir()
     (tmp_path / ASSETS_FOLDER / "index.json").write_text(content)
@@ -164,12 +159,9 @@ def test_a_damaged_index_is_one_line(prior_folder, tmp_path, content):
 
 
 def test_files_of_one_name_get_networks_of_their_own():
-    records = [type(r)(n, "a box", {}) for n in ("a/box.glb", "a-box.glb", "c.glb") for r in [RECORD]]
+    records = [LibraryRecord(name, "a box", {}) for name in ("a/box.glb", "a-box.glb", "c.glb")]
     names = [entry.name for entry in train_command.name_entries(records)]
     assert len(set(names)) == 3 and names[2] == "c"
-
-
-RECORD = train_command.LibraryRecord("box.glb", "a box", {})
 
 
 def test_painting_keeps_shades_and_other_hues():
@@ -187,3 +179,14 @@ def test_a_network_mixes_its_palette():
     network.palette.copy_(torch.eye(2, 5))
     mixed = network.mix(torch.tensor([[10.0, -10.0], [0.0, 0.0]]))
     torch.testing.assert_close(mixed, torch.tensor([[1.0, 0, 0, 0, 0], [0.5, 0.5, 0, 0, 0]]), atol=1e-4, rtol=0)
+
+
+def test_a_second_library_is_added_to_the_first(prior_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_command, "train_asset", lambda job: {"angle_deg": 0.0, "right_color": 1.0})
+    second = write_library(tmp_path / "second", [{"file_name": "blue_ball.ply", "text": "a marble"}])
+    out = tmp_path / "out"
+    options = {"steps": 1, "seed": 0, "progress": QuietProgress(), "workers": 1}
+    train_command.train_asset_folder(out, second, init_from=str(prior_folder), **options)
+    texts = {entry.name: entry.record.text for entry in read_index(out / ASSETS_FOLDER)}
+    assert texts == {"red_ball": "a gizmo", "blue_ball": "a marble", "blue_beam": "a beam of steel"}
+    assert (out / ASSETS_FOLDER / "red_ball.safetensors").is_file()
