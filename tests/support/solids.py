@@ -10,6 +10,7 @@ class Box:
 
     half = torch.tensor([0.5, 0.3, 0.4])
     instance = {}
+    height = None
 
     def density(self, x):
         return (-self.distance(x)).clamp(min=0)

@@ -143,12 +143,17 @@ def read_index(folder: Path) -> list[AssetEntry]:
         return []
     try:
         assets = json.loads(path.read_text(encoding="utf-8"))["assets"]
-        return [
-            AssetEntry(str(a.pop("name")), preferred=bool(a.pop("preferred")), record=LibraryRecord(**a))
-            for a in assets
-        ]
+        return [_parse_entry(asset) for asset in assets]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error}); run train-prior --assets-from again") from None
+
+
+def _parse_entry(asset: dict[str, Any]) -> AssetEntry:
+    height, credits = asset["height_m"], {str(key): str(value) for key, value in asset["credits"].items()}
+    record = LibraryRecord(
+        str(asset["file_name"]), str(asset["text"]), credits, None if height is None else float(height)
+    )
+    return AssetEntry(str(asset["name"]), record, bool(asset["preferred"]))
 
 
 def save_asset_network(network: AssetNetwork, path: Path, record: dict[str, Any]) -> None:

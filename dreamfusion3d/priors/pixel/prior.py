@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from dreamfusion3d.priors.pixel.networks import PixelNetworks
 
 MAX_LISTED_WORDS = 40  # words outside the grammar that an error message lists
+MAX_LISTED_CAPTIONS = 6  # of a library, that an error message lists
 TEXT_ENCODER_FOLDER = "words"
 
 
@@ -184,8 +185,8 @@ class PixelPrior:
 
     def _describe_library(self) -> str:
         captions = list(dict.fromkeys(self.assets.captions))
-        more = f" and {len(captions) - MAX_LISTED_WORDS} more" if len(captions) > MAX_LISTED_WORDS else ""
-        return f"assets such as {', '.join(captions[:MAX_LISTED_WORDS])}{more}" if captions else ""
+        more = f" and {len(captions) - MAX_LISTED_CAPTIONS} more" if len(captions) > MAX_LISTED_CAPTIONS else ""
+        return f"assets such as {', '.join(captions[:MAX_LISTED_CAPTIONS])}{more}" if captions else ""
 
     def object_height(self, prompt: str) -> ObjectHeight | None:
         parsed = parse_prompt(prompt, self.text_encoder)

@@ -80,7 +80,7 @@ BAD = {
     "empty.glb": (b"", "empty"),
     "junk.glb": (b"glTF" + b"junk" * 40, "damaged"),
     "half.ply": (b"ply\nformat binary_little_endian 1.0\n", "damaged"),
-    "other.fbx": (b"Kaydara", ".glb, .obj, .ply, .stl for meshes, .ply, .pcd, "),
+    "other.fbx": (b"Kaydara", ".glb, .gltf, .obj, .ply, .stl for meshes, .ply, .pcd, "),
     "other.gltf": (b"{}", "for point clouds"),
     "points.obj": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\n", "no faces"),
     "words.stl": (b"hello", "no faces"),
@@ -110,6 +110,22 @@ def test_read_mesh_limits_the_number_of_faces(tmp_path: Path) -> None:
     BALL.export(tmp_path / "a.stl")
     with pytest.raises(InputError, match="1,280 faces, more than the limit of 1,000"):
         read_mesh(tmp_path / "a.stl", max_faces=1000)
+
+
+def test_a_gltf_reads_its_buffers_but_nothing_outside_its_folder(tmp_path):
+    box = trimesh.Scene(trimesh.creation.box())
+    files = trimesh.exchange.gltf.export_gltf(box)
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert len(read_mesh(tmp_path / "model.gltf").faces) == 12
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    text = (tmp_path / "model.gltf").read_text()
+    for name in files:
+        text = text.replace(f'"{name}"', f'"../{name}"')
+    (inside / "model.gltf").write_text(text)
+    with pytest.raises(InputError, match="escapes"):
+        read_mesh(inside / "model.gltf")
 
 
 @pytest.mark.parametrize("option", ["--init a.glb", "--refine 3", "--faces 500", "--height 1"])
