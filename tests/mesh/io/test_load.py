@@ -81,7 +81,7 @@ BAD = {
     "junk.glb": (b"glTF" + b"junk" * 40, "damaged"),
     "half.ply": (b"ply\nformat binary_little_endian 1.0\n", "damaged"),
     "other.fbx": (b"Kaydara", ".glb, .gltf, .obj, .ply, .stl for meshes, .ply, .pcd, "),
-    "other.gltf": (b"{}", "for point clouds"),
+    "other.gltf": (b"{}", "has no faces"),
     "points.obj": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\n", "no faces"),
     "words.stl": (b"hello", "no faces"),
     "nan.obj": (b"v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "not finite"),
