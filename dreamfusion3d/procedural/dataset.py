@@ -235,8 +235,8 @@ def render_dataset(
 ) -> Iterator[tuple[int, ObjectDataset | None]]:
     """Render random objects from random cameras on ``device``; the dataset is stored on the CPU.
 
-    Every form (category, count, option, style) is equally likely, because the prior must distinguish
-    them. Up to `MAX_PEERS` objects of one label share their cameras.
+    Every category is equally likely, and so is every form of it (count, option, style), because the prior must
+    distinguish them. Up to `MAX_PEERS` objects of one label share their cameras.
 
     Args:
         image_size: Edge of the images in pixels (default: `TRAIN_IMAGE_SIZE`).
@@ -244,13 +244,13 @@ def render_dataset(
     Yields:
         (number of objects rendered so far, None), and finally (number of objects, dataset).
     """
-    variants = [
-        (k, c, o, s)
-        for k in (categories or list(CATEGORIES))
-        for c, o in CATEGORIES[k].variants()
-        for s in CATEGORIES[k].style_names
-    ]
-    choices = torch.randint(len(variants), (num_objects,), generator=generator)
+    forms = {
+        name: [(c, o, s) for c, o in CATEGORIES[name].variants() for s in CATEGORIES[name].style_names]
+        for name in categories or CATEGORIES
+    }
+    variants = [(name, *form) for name, forms_of_category in forms.items() for form in forms_of_category]
+    weights = torch.tensor([1 / len(forms[name]) for name, *_ in variants])
+    choices = torch.multinomial(weights, num_objects, replacement=True, generator=generator)
     counts = torch.bincount(choices, minlength=len(variants)).tolist()
     image_size = image_size or TRAIN_IMAGE_SIZE
     rows: list[tuple[Tensor, ...]] = []
