@@ -32,7 +32,6 @@ from dreamfusion3d.mesh.user_mesh import mesh_normalization
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 from dreamfusion3d.priors.assets.metadata import read_asset_metadata
 from dreamfusion3d.priors.assets.surface import read_asset_surface
-from dreamfusion3d.priors.assets.train_command import name_entries
 from dreamfusion3d.priors.loading import load_prior
 
 COLOR_WEIGHT = 0.25
@@ -121,16 +120,16 @@ def main() -> None:
     parser.add_argument("--quality", default="standard")
     options = parser.parse_args()
 
-    entries = name_entries(read_asset_metadata(options.library))
-    captions = [entry.record.text for entry in entries]
-    files = {entry.name: options.library / entry.record.file_name for entry in entries}
+    records = read_asset_metadata(options.library)
+    captions = [record.text for record in records]
+    files = {record.file_name: options.library / record.file_name for record in records}
     library = [colored_points(path) for path in files.values()]
     config = resolve_config(options.quality, sets=[f"prior.name={options.prior}", "mesh.turntable=false"])
     prior = load_prior(config.prior)
     rows = []
     for caption in choose_captions(captions, options.several, options.single):
         asset = text_to_mesh(caption, out=options.out, config=config, prior=prior)
-        mesh, drawn = read_scene_mesh(asset.main_file), asset.record["instance"]["asset"]
+        mesh, drawn = read_scene_mesh(asset.main_file), asset.record["instance"]["file_name"]
         points = asset_points(mesh)
         shape = [chamfer(points[:, :3], other[:, :3]) for other in library]
         both = [chamfer(points, other) for other in library]

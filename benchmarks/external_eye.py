@@ -152,7 +152,7 @@ def main() -> None:
     prior, rows = load_prior(config.prior), []
     for prompt, classes in CLASSES.items():
         spec = prompt_to_spec(prompt)
-        if spec is None or not prior.knows_solid(prompt):  # type: ignore[attr-defined]
+        if spec is None or prior.match_library(prompt) or not prior.knows_solid(prompt):  # type: ignore[attr-defined]
             continue
         asset = text_to_mesh(prompt, out=options.out, seed=options.seed, config=config, prior=prior)
         subject = load_subject(asset.folder)

@@ -178,7 +178,7 @@ def _local_pool(workers: int | None, devices: str) -> LocalPool:
     import os
 
     from dreamfusion3d.batch.workers import LocalPool
-    from dreamfusion3d.core.backends import choose_device
+    from dreamfusion3d.core.backends import available_cores, choose_device
     from dreamfusion3d.core.errors import InputError
 
     names = [name.strip() for name in devices.split(",") if name.strip()]
@@ -194,8 +194,7 @@ def _local_pool(workers: int | None, devices: str) -> LocalPool:
     num_on_cpu = worker_devices.count("cpu")
     threads = None
     if num_on_cpu > 1 and "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cores // num_on_cpu)
+        threads = max(1, available_cores() // num_on_cpu)
     return LocalPool(worker_devices, threads)
 
 

@@ -21,6 +21,7 @@ def vocabulary(
     ] = False,
 ) -> None:
     """List the object categories, colors and words that a prior knows, or draw the categories."""
+    from dreamfusion3d.core.errors import InputError
     from dreamfusion3d.priors.vocabulary import (
         asset_captions,
         load_vocabulary,
@@ -39,6 +40,8 @@ def vocabulary(
     hidden = [] if everything else read_weak_categories(prior_folder(prior))
     names = sorted(shapes.union(set(vocabulary_categories(tokens)) - set(hidden)))
     if image is not None:
+        if not names:
+            raise InputError(f"the prior '{prior}' has no categories to draw; --html draws its assets")
         _draw_categories(names, image)
     if html is not None:
         _write_page(prior, html)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from dreamfusion3d.core.files import atomic_write
 from dreamfusion3d.core.progress import Progress
 from dreamfusion3d.pipelines.seed_sheet import render_solid
 from dreamfusion3d.priors.assets.captions import head_noun
+from dreamfusion3d.priors.vocabulary import EMBEDDED
 from dreamfusion3d.procedural.categories import CATEGORIES, describe_category
 from dreamfusion3d.procedural.objects import default_spec
 
@@ -47,13 +49,13 @@ def _draw_styles(prior: PixelPrior, progress: Progress) -> list[dict[str, str]]:
         image = render_solid(solid, prior.device, IMAGE_SIZE, RESOLUTION)
         article = "an" if noun[0] in "aeiou" else "a"
         description = "; ".join([*category.synonyms, describe_category(category)])
-        entries.append(_entry(noun, f"{article} {noun}", image, description))
+        entries.append(_entry(prior, noun, f"{article} {noun}", image, description))
     return entries
 
 
 def _draw_assets(prior: PixelPrior, progress: Progress) -> list[dict[str, str]]:
-    """One entry per caption, with the first of its assets."""
-    captions = list(dict.fromkeys(prior.assets.captions))
+    """One entry per caption that a prompt can draw, with the first of its assets."""
+    captions = [caption for caption in dict.fromkeys(prior.assets.captions) if prior.match_library(caption)]
     entries = []
     for i, caption in enumerate(captions, 1):
         progress.step(i, len(captions), caption)
@@ -61,16 +63,19 @@ def _draw_assets(prior: PixelPrior, progress: Progress) -> list[dict[str, str]]:
         image = render_solid(prior.assets.solid_of(first), prior.device, IMAGE_SIZE, RESOLUTION)
         count = prior.assets.captions.count(caption)
         description = "; ".join(["from a library", *([f"{count} of them"] if count > 1 else [])])
-        entries.append(_entry(head_noun(caption), caption, image, description))
+        entries.append(_entry(prior, head_noun(caption), caption, image, description))
     return entries
 
 
-def _entry(noun: str, prompt: str, image: UInt8[np.ndarray, "h w 3"], description: str) -> dict[str, str]:
+def _entry(
+    prior: PixelPrior, noun: str, prompt: str, image: UInt8[np.ndarray, "h w 3"], description: str
+) -> dict[str, str]:
     data = base64.b64encode(_jpeg(image)).decode()
+    options = [] if prior.name == EMBEDDED else ["--prior", shlex.quote(str(prior.folder))]
     return {
         "noun": noun,
         "image": f"data:image/jpeg;base64,{data}",
-        "command": f'text2mesh "{prompt}"',
+        "command": " ".join(["text2mesh", json.dumps(prompt, ensure_ascii=False), *options]),
         "description": description,
     }
 

@@ -6,7 +6,6 @@ The report never uses the network, and nothing that is missing is an error.
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import shutil
 from collections.abc import Callable
@@ -76,12 +75,13 @@ def machine_report(device: torch.device) -> dict[str, Any]:
     import numba
     import torch
 
+    from dreamfusion3d.core.backends import available_cores
+
     total, free = total_and_free_memory()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "system": platform.platform(),
         "processor": platform.machine(),
-        "cores": cores,
+        "cores": available_cores(),
         "threads": {"torch": torch.get_num_threads(), "kernels": numba.config.NUMBA_NUM_THREADS},
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "memory_bytes": total,

@@ -38,6 +38,8 @@ def main() -> None:
         for archive in archives:
             if options.attribution or archive.stem == FREE_ARCHIVE:
                 lines += unpack_models(archive, options.out)
+    if not lines:
+        parser.error(f"no archive is named {FREE_ARCHIVE}; add --attribution for models that ask for credit")
     (options.out / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     print(f"{options.out}: {len(lines)} models, {len({line['text'] for line in lines})} captions")
 
@@ -84,7 +86,7 @@ def read_catalog(text: str) -> list[dict[str, str]]:
 
 def caption(name: str) -> str:
     """Turn a name such as "Armchair 2" into a caption."""
-    words = re.sub(r"[^a-z ]+", " ", name.lower()).split()
+    words = re.sub(r"[\W\d_]+", " ", name.lower()).split() or ["object"]
     return f"{'an' if words[0][0] in 'aeiou' else 'a'} {' '.join(words)}"
 
 

@@ -82,7 +82,13 @@ def evaluate_subjects(
         for views in ([a.views for a in subjects], [a.textureless_views for a in subjects])
     )
     for subject, rank, textureless_rank in zip(subjects, ranks, textureless_ranks, strict=True):
-        yield _evaluate_subject(subject, prompt_to_spec(subject.prompt), rank, textureless_rank)
+        yield _evaluate_subject(subject, subject_spec(subject), rank, textureless_rank)
+
+
+def subject_spec(subject: EvalSubject) -> ObjectSpec | None:
+    """Return the spec of a subject's prompt; None if it has none, or if an asset of a library was drawn."""
+    is_asset = subject.instance is not None and "asset" in subject.instance
+    return None if is_asset else prompt_to_spec(subject.prompt)
 
 
 def _evaluate_subject(subject: EvalSubject, spec: ObjectSpec | None, rank: int, textureless_rank: int) -> EvalResult:
@@ -110,7 +116,7 @@ def upper_bound_subjects(prompts: Sequence[str]) -> list[EvalSubject]:
 
 def mislabeled_subjects(subjects: Sequence[EvalSubject]) -> list[EvalSubject]:
     """Pair each asset with the prompt of another category: the scores expected by chance."""
-    specs = (prompt_to_spec(a.prompt) for a in subjects)
+    specs = (subject_spec(a) for a in subjects)
     categories = [spec and spec.category for spec in specs]
     out = []
     for i, subject in enumerate(subjects):

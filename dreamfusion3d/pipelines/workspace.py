@@ -15,6 +15,7 @@ from typing import Any
 from dreamfusion3d.core import config as configs, files
 from dreamfusion3d.core.folders import folder_lock
 from dreamfusion3d.core.slug import append_hash, hash_text, slugify
+from dreamfusion3d.mesh.io.companions import mesh_file_sha256
 from dreamfusion3d.pipelines.asset_record import UNREADABLE, AssetRecord, identity_digest
 
 
@@ -28,7 +29,7 @@ class Source:
 
     @staticmethod
     def from_file(use: str, path: Path | str) -> Source:
-        return Source(use, Path(path).name, files.file_sha256(Path(path)))
+        return Source(use, Path(path).name, mesh_file_sha256(Path(path)))
 
     @property
     def key(self) -> list[str]:

@@ -155,7 +155,7 @@ def parse_number(word: str) -> int | None:
 
 def lookup_category(word: str) -> Category | None:
     """Return the category that a singular or plural noun names, or None."""
-    for form in _singular_forms(word):
+    for form in singular_forms(word):
         if form in NOUN_CATEGORIES:
             return NOUN_CATEGORIES[form]
         if form in STYLE_NOUNS:
@@ -165,10 +165,11 @@ def lookup_category(word: str) -> Category | None:
 
 def lookup_style(word: str) -> str:
     """Return the name of the style that a noun stands for ("armchair"), or "" if it leaves the style open."""
-    return next((STYLE_NOUNS[form][1] for form in _singular_forms(word) if form in STYLE_NOUNS), "")
+    return next((STYLE_NOUNS[form][1] for form in singular_forms(word) if form in STYLE_NOUNS), "")
 
 
-def _singular_forms(word: str) -> tuple[str, ...]:
+def singular_forms(word: str) -> tuple[str, ...]:
+    """Return what the singular of a noun may be, and the noun itself."""
     stem = word.removesuffix("ves")
     return (
         word,

@@ -52,7 +52,8 @@ def _surface_colors(
         image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
         if image is not None and visual.uv is not None:
             uv = np.einsum("nk,nkc->nc", weights, np.asarray(visual.uv)[corners])
-            return np.asarray(trimesh.visual.color.uv_to_interpolated_color(uv, image))[:, :3] / 255
+            colors = np.asarray(trimesh.visual.color.uv_to_interpolated_color(uv, image))[:, :3] / 255
+            return _tint(colors, material)
         factor = np.asarray(material.main_color, np.float64)[:3] / 255
         return np.broadcast_to(_linear_to_srgb(factor) if linear else factor, (len(face), 3))
     if visual.kind == "vertex":
@@ -62,6 +63,15 @@ def _surface_colors(
     if visual.kind == "face":
         return np.asarray(visual.face_colors, np.float64)[face, :3] / 255
     return None
+
+
+def _tint(colors: Float[np.ndarray, "n 3"], material: Any) -> Float[np.ndarray, "n 3"]:
+    """Multiply sRGB texture colors by the base color factor of a glTF material, which is linear."""
+    factor = material.baseColorFactor if isinstance(material, PBRMaterial) else None
+    if factor is None or (np.asarray(factor)[:3] == 255).all():
+        return colors
+    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+    return _linear_to_srgb(linear * np.asarray(factor, np.float64)[:3] / 255)
 
 
 def _linear_to_srgb(color: np.ndarray) -> np.ndarray:
@@ -109,5 +119,5 @@ def _surface_parameters(geometry: trimesh.Trimesh, face: np.ndarray, weights: np
         uv = np.einsum("nk,nkc->nc", weights, np.asarray(visual.uv)[np.asarray(geometry.faces)[face]])
         return np.asarray(trimesh.visual.color.uv_to_interpolated_color(uv, image))[:, 1:3] / 255 * factors
     if material is not None:
-        return np.broadcast_to([np.sqrt(2 / (float(material.glossiness) + 2)), 0.0], (len(face), 2))
+        return np.broadcast_to([np.sqrt(2 / (max(float(material.glossiness), 0) + 2)), 0.0], (len(face), 2))
     return np.broadcast_to(DEFAULT_MATERIAL, (len(face), 2))

@@ -6,7 +6,6 @@ and ``height_m``.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.mesh.io.load import MESH_SUFFIXES
 from dreamfusion3d.priors.assets.captions import caption_words
 from dreamfusion3d.priors.metadata_lines import read_metadata_lines
-from dreamfusion3d.procedural.measures import check_stated_height
+from dreamfusion3d.procedural.measures import MAX_HEIGHT_M, MIN_HEIGHT_M
 
 CREDIT_FIELDS = ("creator", "license", "source")
 _EXAMPLE = '{"file_name": "barrel.glb", "text": "a wooden barrel"}'
@@ -50,7 +49,7 @@ def _parse_height(entry: dict[str, Any], location: str) -> float | None:
     height = entry.get("height_m")
     if height is None:
         return None
-    if isinstance(height, bool) or not isinstance(height, (int, float)) or not math.isfinite(height) or height <= 0:
-        raise InputError(f"{location}: height_m = {height!r} must be a positive number of meters")
-    check_stated_height(float(height))
+    is_number = isinstance(height, (int, float)) and not isinstance(height, bool)
+    if not is_number or not MIN_HEIGHT_M <= height <= MAX_HEIGHT_M:  # false for NaN, and exact for huge integers
+        raise InputError(f"{location}: height_m must be a number of meters from {MIN_HEIGHT_M} to {MAX_HEIGHT_M:g}")
     return float(height)

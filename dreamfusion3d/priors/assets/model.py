@@ -34,11 +34,13 @@ class AssetEntry:
     Attributes:
         name: Name of its network's file.
         record: What the library says of it.
+        library: Name of the library's folder.
         preferred: Whether it is drawn also for prompts that a procedural category serves as well.
     """
 
     name: str
     record: LibraryRecord
+    library: str = ""
     preferred: bool = True
 
 
@@ -53,7 +55,8 @@ class AssetSolid:
     @property
     def instance(self) -> dict[str, Any]:
         """Which asset it is, with its credits."""
-        return {"asset": self.entry.name, "text": self.entry.record.text, **self.entry.record.credits}
+        record = self.entry.record
+        return {"asset": self.entry.name, "file_name": record.file_name, "text": record.text, **record.credits}
 
     @property
     def height(self) -> ObjectHeight | None:
@@ -98,28 +101,25 @@ class AssetModel:
         return [entry.record.text for entry in self.entries]
 
     def match(self, prompt: str) -> CaptionMatch | None:
-        """Return the entries that a prompt may mean, and its words that have no effect; None if there are none."""
-        match = self._match(prompt)
+        """Return the entries that fit a prompt, and its words that have no effect; None if there are none.
+
+        Of entries that fit as well, preferred ones hide the others.
+        """
+        match = match_captions(prompt, self.captions)
         if match is None:
             return None
-        painted = paint_words(match.missing)
-        return CaptionMatch(match.rows, [word for word in match.missing if word not in painted])
+        preferred = [row for row in match.rows if self.entries[row].preferred]
+        painted = paint_words(match.adjectives)
+        missing = [word for word in match.missing if word not in painted]
+        return CaptionMatch(preferred or match.rows, missing, match.adjectives)
 
-    def _match(self, prompt: str) -> CaptionMatch | None:
-        """Find the captions that fit; of assets that fit as well, preferred ones hide the others."""
-        match = match_captions(prompt, self.captions)
-        preferred = [row for row in match.rows if self.entries[row].preferred] if match else []
-        return CaptionMatch(preferred, match.missing) if match and preferred else match
-
-    def sample(self, prompt: str, *, generator: torch.Generator) -> AssetSolid:
-        """Draw one of the entries that fit the prompt, in the color and material that it names.
+    def sample(self, match: CaptionMatch, *, generator: torch.Generator) -> AssetSolid:
+        """Draw one of the entries of a `match`, in the color and material that its prompt names.
 
         Raises InputError if the network is damaged.
         """
-        match = self._match(prompt)
-        assert match is not None  # the caller has asked `match`
         entry = self.entries[match.rows[int(torch.randint(len(match.rows), (), generator=generator))]]
-        return self.solid_of(entry, match.missing)
+        return self.solid_of(entry, paint_words(match.adjectives))
 
     def solid_of(self, entry: AssetEntry, paint: Sequence[str] = ()) -> AssetSolid:
         """Return an entry as a solid, in the colors and materials ``paint``. Raises InputError as ``sample``."""
@@ -132,7 +132,7 @@ class AssetModel:
 
 def write_index(folder: Path, entries: list[AssetEntry]) -> None:
     """Write the index of a folder of networks."""
-    assets = [{"name": e.name, "preferred": e.preferred, **asdict(e.record)} for e in entries]
+    assets = [{**asdict(entry), "record": asdict(entry.record)} for entry in entries]
     write_json(folder / INDEX_FILE, {"assets": assets})
 
 
@@ -145,15 +145,20 @@ def read_index(folder: Path) -> list[AssetEntry]:
         assets = json.loads(path.read_text(encoding="utf-8"))["assets"]
         return [_parse_entry(asset) for asset in assets]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error}); run train-prior --assets-from again") from None
+        raise InputError(f"{path} is damaged ({error}); delete it and run train-prior --assets-from again") from None
 
 
 def _parse_entry(asset: dict[str, Any]) -> AssetEntry:
-    height, credits = asset["height_m"], {str(key): str(value) for key, value in asset["credits"].items()}
-    record = LibraryRecord(
-        str(asset["file_name"]), str(asset["text"]), credits, None if height is None else float(height)
+    record = asset["record"]
+    height, credits = record["height_m"], {str(key): str(value) for key, value in record["credits"].items()}
+    return AssetEntry(
+        str(asset["name"]),
+        LibraryRecord(
+            str(record["file_name"]), str(record["text"]), credits, None if height is None else float(height)
+        ),
+        str(asset["library"]),
+        bool(asset["preferred"]),
     )
-    return AssetEntry(str(asset["name"]), record, bool(asset["preferred"]))
 
 
 def save_asset_network(network: AssetNetwork, path: Path, record: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,32 +12,41 @@ from dreamfusion3d.procedural.materials import MATERIALS
 from dreamfusion3d.procedural.objects import COLORS
 from dreamfusion3d.procedural.surfaces import SURFACES
 
-SAME_HUE = 0.25  # largest distance between the chromaticities of entries that are painted together
+SAME_HUE = 0.25  # largest distance between chromaticities that are painted together, relative to the first
+MIN_SHADE_LUMA = 0.05  # of the main material; a darker one has no shades
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def paint_words(words: Iterable[str]) -> list[str]:
-    """Return the words that `paint_palette` understands: colors, and materials that are no pattern."""
-    return [word for word in words if word in COLOR_WORDS or _surface_name(word)]
+def paint_words(adjectives: Sequence[str]) -> list[str]:
+    """Return those of the words that `paint_palette` uses: the first material that is no pattern, the first color."""
+    materials = [word for word in adjectives if _surface_name(word)]
+    colors = [word for word in adjectives if word in COLOR_WORDS and word not in materials]
+    return materials[:1] + colors[:1]
 
 
-def paint_palette(palette: Float[Tensor, "k 5"], words: Iterable[str]) -> Float[Tensor, "k 5"]:
-    """Paint the most frequent material and those of its hue; shades of it remain shades of the new color."""
+def paint_palette(palette: Float[Tensor, "k 5"], words: Sequence[str]) -> Float[Tensor, "k 5"]:
+    """Paint the first entry of a palette, which is the most frequent, and those of its hue.
+
+    Shades of the first entry become the same shades of the new color. A material brings its color, if none is named.
+
+    Args:
+        palette: sRGB colors, roughness and metallic.
+        words: `paint_words` of a prompt.
+    """
     painted = palette.clone()
     luma = palette[:, :3] @ palette.new_tensor(_LUMA)
     chromaticity = palette[:, :3] / palette[:, :3].sum(1, keepdim=True).clamp(min=1e-3)
     same = (chromaticity - chromaticity[0]).norm(dim=1) < SAME_HUE * chromaticity[0].norm()
+    same[0] = True
+    color = None
     for word in words:
-        surface, color = _surface_name(word), None
-        if word in COLOR_WORDS:
-            color = palette.new_tensor(COLORS[COLOR_WORDS[word]])
-        elif surface:
-            natural = MATERIALS[MATERIAL_WORDS[word]].natural_color
-            color = None if natural is None else palette.new_tensor(natural)
+        if surface := _surface_name(word):
             painted[same, 3:] = palette.new_tensor(SURFACES[surface])
-        if color is not None:
-            shade = (luma[same] / luma[0].clamp(min=0.05))[:, None]
-            painted[same, :3] = (color * shade).clamp(0, 1)
+        new_color = COLORS[COLOR_WORDS[word]] if word in COLOR_WORDS else MATERIALS[MATERIAL_WORDS[word]].natural_color
+        color = new_color or color
+    if color is not None:
+        shade = luma[same] / luma[0] if luma[0] > MIN_SHADE_LUMA else luma[same] * 0 + 1
+        painted[same, :3] = (palette.new_tensor(color) * shade[:, None]).clamp(0, 1)
     return painted
 
 

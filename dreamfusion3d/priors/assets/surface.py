@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+import trimesh
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from dreamfusion3d.core.types import Mesh
-from dreamfusion3d.mesh.geometry import face_areas, face_normals, signed_volume, weld_vertices
+from dreamfusion3d.mesh.geometry import face_areas, face_normals, weld_vertices
 from dreamfusion3d.mesh.io.colors import sample_materials
 from dreamfusion3d.mesh.io.load import read_mesh
 from dreamfusion3d.mesh.user_mesh import mesh_normalization
@@ -26,6 +27,7 @@ from dreamfusion3d.mesh.winding import winding_numbers
 PROBE_DISTANCE = 2e-3  # from the surface, on both sides, in scene units
 SHEET_HALF_THICKNESS = 0.012  # scene units
 SHEET_TEST_POINTS = 200
+MAX_REPAIRED_FACES = 50_000  # of a component whose faces do not agree on a side
 MIN_SOLID_WINDING = 0.65  # behind the faces of a component, in the median
 CAP_GRID = 64  # samples per axis of the grid on which holes are found
 CAP_POINTS_PER_EDGE = 4
@@ -56,11 +58,9 @@ class AssetSurface:
 
     def distance(self, points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, " m"]:
         """Return signed distances, negative inside, in scene units."""
-        solid, sheet = np.flatnonzero(~self.sheet), np.flatnonzero(self.sheet)
-        distance = np.full(len(points), np.inf)
-        if len(solid):
-            sign = np.where(self._is_inside(points), -1.0, 1.0)
-            distance = sign * self._unsigned(points, solid)
+        sign = np.where(self._is_inside(points), -1.0, 1.0)
+        distance = sign * self._unsigned(points, np.arange(len(self.points)))
+        sheet = np.flatnonzero(self.sheet)
         if len(sheet):
             distance = np.minimum(distance, self._unsigned(points, sheet) - SHEET_HALF_THICKNESS)
         return distance
@@ -89,16 +89,16 @@ def read_asset_surface(path: Path, count: int) -> AssetSurface:
     """
     user_mesh = read_mesh(path)
     normalization = mesh_normalization(user_mesh.vertices[np.unique(user_mesh.faces)])
-    mesh = Mesh(normalization.to_scene(user_mesh.vertices), user_mesh.faces)
-    if signed_volume(mesh) < 0:  # inside out
-        mesh = Mesh(mesh.vertices, mesh.faces[:, ::-1])
+    mesh, is_sheet, is_hidden = _orient(Mesh(normalization.to_scene(user_mesh.vertices), user_mesh.faces))
     points, face, materials = sample_materials(path, count)
     points, normals = normalization.to_scene(points), face_normals(mesh.vertices, mesh.faces)[face]
-    sheet_faces = _find_sheets(mesh)
-    solid, sheet = Mesh(mesh.vertices, mesh.faces[~sheet_faces]), sheet_faces[face]
+    solid, sheet = Mesh(mesh.vertices, mesh.faces[~is_sheet & ~is_hidden]), is_sheet[face]
     sides = np.concatenate([points + PROBE_DISTANCE * normals, points - PROBE_DISTANCE * normals])
     inside = (winding_numbers(solid, sides) > 0.5).reshape(2, -1)
-    exposed, sheet = ~inside.all(0), sheet | ~inside.any(0)
+    # most of a face of a thin wall has no inside; single points at sharp edges may have none either
+    num_thin, num_points = (np.bincount(face, weights, len(mesh.faces)) for weights in (~inside.any(0), None))
+    sheet |= (2 * num_thin > num_points)[face]
+    exposed = ~inside.all(0) & ~is_hidden[face]
     area = face_areas(mesh.vertices, mesh.faces).sum()
     spacing = np.full(len(points), np.sqrt(area / len(points) / np.pi))
     columns = (column[exposed] for column in (points, normals, materials, spacing, sheet))
@@ -106,20 +106,49 @@ def read_asset_surface(path: Path, count: int) -> AssetSurface:
     return _with_caps(surface)
 
 
-def _find_sheets(mesh: Mesh) -> Bool[np.ndarray, " f"]:
-    """Mark the faces of connected components that surround nothing, such as a flat piece of cloth."""
+def _orient(mesh: Mesh) -> tuple[Mesh, Bool[np.ndarray, " f"], Bool[np.ndarray, " f"]]:
+    """Turn the faces of each connected component outwards.
+
+    Returns:
+        The mesh, whether a face belongs to a sheet (a component that surrounds nothing, such as a flat piece of cloth),
+        and whether it is the back of a face that looks the other way.
+    """
     _, welded = weld_vertices(mesh.vertices.astype(np.float32))
     faces = welded[mesh.faces]
+    backs = _repeated_faces(faces)
     edges = np.concatenate([faces[:, :2], faces[:, 1:]])
     graph = coo_matrix((np.ones(len(edges)), edges.T), shape=(welded.max() + 1,) * 2)
     component = connected_components(graph, directed=False)[1][faces[:, 0]]
-    sheets = np.zeros(len(faces), bool)
+    turned, sheets = mesh.faces.copy(), np.zeros(len(faces), bool)
     for index in np.unique(component):
-        part = Mesh(mesh.vertices, mesh.faces[component == index])
-        points, (face, _) = sample_surface_barycentric(part, SHEET_TEST_POINTS)
-        behind = points - PROBE_DISTANCE * face_normals(part.vertices, part.faces)[face]
-        sheets[component == index] = np.median(winding_numbers(part, behind)) < MIN_SOLID_WINDING
-    return sheets
+        rows = np.flatnonzero((component == index) & ~backs)
+        part = trimesh.Trimesh(mesh.vertices, mesh.faces[rows], process=False)
+        if len(rows) <= MAX_REPAIRED_FACES and not _is_consistent(faces[rows]):
+            welded_part = trimesh.Trimesh(mesh.vertices, faces[rows], process=False)
+            trimesh.repair.fix_winding(welded_part)
+            is_turned = (welded_part.faces != faces[rows]).any(1)
+            part.faces[is_turned] = part.faces[is_turned][:, ::-1]
+        side = Mesh(mesh.vertices, np.asarray(part.faces))
+        points, (face, _) = sample_surface_barycentric(side, SHEET_TEST_POINTS)
+        offset = PROBE_DISTANCE * face_normals(side.vertices, side.faces)[face]
+        behind, ahead = (float(np.median(winding_numbers(side, points + s * offset))) for s in (-1, 1))
+        turned[rows] = side.faces[:, ::-1] if -ahead > behind else side.faces
+        sheets[component == index] = max(behind, -ahead) < MIN_SOLID_WINDING
+    return Mesh(mesh.vertices, turned), sheets, backs
+
+
+def _repeated_faces(faces: Int[np.ndarray, "f 3"]) -> Bool[np.ndarray, " f"]:
+    """Mark faces with the same corners as an earlier one: the backs of two-sided surfaces."""
+    _, first = np.unique(np.sort(faces, 1), axis=0, return_index=True)
+    repeated = np.ones(len(faces), bool)
+    repeated[first] = False
+    return repeated
+
+
+def _is_consistent(faces: Int[np.ndarray, "f 3"]) -> bool:
+    """Return whether no two faces run along an edge in the same direction."""
+    directed = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    return len(np.unique(directed, axis=0)) == len(directed)
 
 
 def _with_caps(surface: AssetSurface) -> AssetSurface:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import numba
 import torch
 
-from dreamfusion3d.core.files import file_sha256, write_json
+from dreamfusion3d.core.backends import available_cores
+from dreamfusion3d.core.errors import InputError
+from dreamfusion3d.core.files import atomic_write, write_json
+from dreamfusion3d.core.folders import folder_lock
 from dreamfusion3d.core.progress import Progress
 from dreamfusion3d.core.slug import append_hash, slugify
+from dreamfusion3d.mesh.io.companions import mesh_file_sha256
 from dreamfusion3d.priors.assets.metadata import LibraryRecord, read_asset_metadata
 from dreamfusion3d.priors.assets.model import (
     AssetEntry,
@@ -33,7 +38,9 @@ from dreamfusion3d.priors.assets.train import (
     train_asset_network,
 )
 from dreamfusion3d.priors.loading import load_pixel_prior
-from dreamfusion3d.priors.vocabulary import ASSETS_FOLDER, prior_folder
+from dreamfusion3d.priors.vocabulary import ASSETS_FOLDER, SHAPES_FOLDER, prior_folder
+
+POOR_ANGLE_DEG, POOR_COLOR = 25.0, 0.85  # accuracy that is worth a warning
 
 
 def train_asset_folder(
@@ -51,25 +58,34 @@ def train_asset_folder(
     Raises:
         InputError: A line of the metadata or a mesh cannot be used; networks trained before it are kept.
     """
-    entries = name_entries(read_asset_metadata(library))
+    entries = name_entries(read_asset_metadata(library), library.resolve().name)
     if init_from != "scratch":
         load_pixel_prior(init_from)  # raises InputError for a bad folder
-        _copy_prior(prior_folder(init_from), out)
-    if not (out / "model_index.json").exists():
-        write_json(out / "model_index.json", {"_class_name": "PixelPrior"})
-    progress.stage("train", 1, 1)
-    finished: set[str] = set()
-    folder = out / ASSETS_FOLDER
-    kept = read_index(folder)
-    jobs = [AssetJob(folder, library, entry, steps, seed) for entry in entries]
-    for done, (entry, accuracy) in enumerate(_run_jobs(jobs, workers or os.cpu_count() or 1), 1):
-        angle, color = accuracy["angle_deg"], accuracy["right_color"]
-        progress.step(
-            done, len(jobs), f"{entry.name}: normals {angle:.1f} degrees off, {color:.0%} of the colors right"
-        )
-        finished.add(entry.name)
-        write_index(folder, [e for e in kept if e.name not in finished] + [e for e in entries if e.name in finished])
+    with folder_lock(out):
+        folder = out / ASSETS_FOLDER
+        others = [entry for entry in read_index(folder) if entry.library != library.resolve().name]
+        if init_from != "scratch":
+            others += _copy_prior(prior_folder(init_from), out, {entry.name for entry in [*others, *entries]})
+        if not (out / "model_index.json").exists():
+            write_json(out / "model_index.json", {"_class_name": "PixelPrior"})
+        progress.stage("train", 1, 1)
+        finished: set[str] = set()
+        jobs = [AssetJob(folder, library, entry, steps, seed) for entry in entries]
+        for entry, accuracy in _run_jobs(jobs, workers or available_cores()):
+            finished.add(entry.name)
+            _report(entry, accuracy, len(finished), len(jobs), progress)
+            write_index(folder, others + [entry for entry in entries if entry.name in finished])
     progress.close()
+
+
+def _report(entry: AssetEntry, accuracy: dict[str, float], done: int, total: int, progress: Progress) -> None:
+    angle, color = accuracy["angle_deg"], accuracy["right_color"]
+    progress.step(done, total, f"{entry.name}: normals {angle:.1f} degrees off, {color:.0%} of the colors right")
+    if not (angle < POOR_ANGLE_DEG and color > POOR_COLOR):  # NaN is poor, too
+        progress.warn(
+            f"{entry.record.file_name} is learned poorly (normals {angle:.1f} degrees off, {color:.0%} of the colors "
+            "right); raise --asset-steps, or look for faces without an inside"
+        )
 
 
 @dataclass(frozen=True)
@@ -89,11 +105,12 @@ def train_asset(job: AssetJob) -> dict[str, float]:
     A network that the folder has from the same mesh is kept, if it was trained as long or longer.
     """
     mesh, path = job.library / job.entry.record.file_name, job.folder / f"{job.entry.name}.safetensors"
-    digest = file_sha256(mesh)
+    origin = {"mesh_sha256": mesh_file_sha256(mesh), "seed": job.seed}
     if path.exists():
-        _, record = load_asset_network(path)
-        if record["mesh_sha256"] == digest and record["steps"] >= job.steps:
-            return dict(record["accuracy"])
+        with contextlib.suppress(InputError, KeyError):  # a damaged network is trained again
+            _, record = load_asset_network(path)
+            if {key: record[key] for key in origin} == origin and record["steps"] >= job.steps:
+                return dict(record["accuracy"])
     surface = read_asset_surface(mesh, SURFACE_POINTS)
     points = draw_asset_points(surface, seed=job.seed)
     network = new_asset_network(surface, points, job.entry.name, job.seed)
@@ -101,19 +118,18 @@ def train_asset(job: AssetJob) -> dict[str, float]:
     for _ in train_asset_network(network, points, steps=job.steps, generator=generator):
         pass
     accuracy = evaluate_asset_network(network.eval(), surface)
-    record = {"mesh_sha256": digest, "steps": job.steps, "seed": job.seed, "accuracy": accuracy}
-    save_asset_network(network, path, record)
+    save_asset_network(network, path, {**origin, "steps": job.steps, "accuracy": accuracy})
     return accuracy
 
 
-def name_entries(records: list[LibraryRecord]) -> list[AssetEntry]:
-    """Name the network of each record by its file: equal slugs get a hash."""
-    slugs = [slugify(record.file_name.rpartition(".")[0]) for record in records]
+def name_entries(records: list[LibraryRecord], library: str) -> list[AssetEntry]:
+    """Name the network of each record by library and file: equal slugs get a hash."""
+    paths = [f"{library}/{record.file_name}" for record in records]
+    slugs = [slugify(path.rpartition(".")[0]) for path in paths]
     names = [
-        append_hash(slug, record.file_name) if slugs.count(slug) > 1 else slug
-        for slug, record in zip(slugs, records, strict=True)
+        append_hash(slug, path) if slugs.count(slug) > 1 else slug for slug, path in zip(slugs, paths, strict=True)
     ]
-    return [AssetEntry(name, record) for name, record in zip(names, records, strict=True)]
+    return [AssetEntry(name, record, library) for name, record in zip(names, records, strict=True)]
 
 
 def _run_jobs(jobs: list[AssetJob], workers: int) -> Iterator[tuple[AssetEntry, dict[str, float]]]:
@@ -129,6 +145,10 @@ def _run_jobs(jobs: list[AssetJob], workers: int) -> Iterator[tuple[AssetEntry, 
         futures = {pool.submit(train_asset, job): job for job in jobs}
         for future in as_completed(futures):
             yield futures[future].entry, future.result()
+    except BrokenProcessPool:
+        raise InputError(
+            "a training process was killed, probably for lack of memory; free some, and run the same command again"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -138,13 +158,22 @@ def _use_one_thread() -> None:
     numba.set_num_threads(1)
 
 
-def _copy_prior(source: Path, out: Path) -> None:
-    """Copy a prior that assets are added to; files that exist are kept."""
+def _copy_prior(source: Path, out: Path, names: set[str]) -> list[AssetEntry]:
+    """Copy what ``out`` lacks of a prior: its image model, its shapes, and its assets of other ``names``.
+
+    Returns the entries of the copied assets.
+    """
     if source.resolve() == out.resolve():
-        return
+        return []
+    entries = [entry for entry in read_index(source / ASSETS_FOLDER) if entry.name not in names]
+    assets = {f"{entry.name}.safetensors" for entry in entries}
+    has_unet, has_shapes = ((out / part).is_dir() for part in ("unet", SHAPES_FOLDER))
     for path in sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")):
-        target = out / path.relative_to(source)
-        if path.name == "checkpoint.safetensors" or target.exists():
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target)
+        relative = path.relative_to(source)
+        is_present = {ASSETS_FOLDER: path.name not in assets, SHAPES_FOLDER: has_shapes}.get(
+            relative.parts[0], has_unet
+        )
+        if not is_present and path.name != "checkpoint.safetensors":
+            with atomic_write(out / relative) as temporary:
+                shutil.copyfile(path, temporary)
+    return entries

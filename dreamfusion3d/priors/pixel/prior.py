@@ -18,6 +18,7 @@ from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.files import file_sha256
 from dreamfusion3d.core.slug import hash_text
 from dreamfusion3d.core.types import InitialVolume, ObjectHeight, Render
+from dreamfusion3d.priors.assets.captions import CaptionMatch, head_noun
 from dreamfusion3d.priors.assets.model import AssetModel, AssetSolid
 from dreamfusion3d.priors.images import render_to_rgba
 from dreamfusion3d.priors.pixel.conditioner import read_conditioner_config
@@ -42,7 +43,8 @@ from dreamfusion3d.procedural.categories import CATEGORIES, describe_categories
 from dreamfusion3d.procedural.category import WOOD_COLOR
 from dreamfusion3d.procedural.dataset import TRAIN_IMAGE_SIZE
 from dreamfusion3d.procedural.heights import describe_usual_height, usual_height
-from dreamfusion3d.procedural.measures import check_stated_height
+from dreamfusion3d.procedural.lexicon import lookup_category
+from dreamfusion3d.procedural.measures import check_stated_height, extract_height
 from dreamfusion3d.procedural.objects import ObjectSpec
 from dreamfusion3d.procedural.prompt_rules import ParsedPrompt
 from dreamfusion3d.procedural.surfaces import DEFAULT_SURFACE, Surface
@@ -133,16 +135,18 @@ class PixelPrior:
         return self.assets.match(prompt) is not None or (spec is not None and spec.category in self.shapes.categories)
 
     def check_solid(self, prompt: str) -> list[str]:
-        ignored, notes = self._library_words(prompt), []
-        if ignored is None:
+        match = self.match_library(prompt)
+        if match:
+            notes, ignored = extract_height(prompt).notes, match.missing
+        else:
             _, parsed = self._parse_solid(prompt)
-            ignored, notes = parsed.unknown_words, parsed.notes
+            notes, ignored = parsed.notes, parsed.unknown_words
         words = ", ".join(map(repr, ignored))
         return [*notes, *([f"this prior ignores the words {words}"] if words else [])]
 
     def sample_solid(self, prompt: str, *, generator: torch.Generator) -> ObjectSolid | AssetSolid:
-        if self._library_words(prompt) is not None:
-            return self.assets.sample(prompt, generator=generator)
+        if match := self.match_library(prompt):
+            return self.assets.sample(match, generator=generator)
         return self.solid_of(self._parse_solid(prompt)[0], generator=generator)
 
     def solid_of(self, spec: ObjectSpec, *, generator: torch.Generator | None = None) -> ObjectSolid:
@@ -150,10 +154,10 @@ class PixelPrior:
         generator = generator or torch.Generator().manual_seed(0)
         return ObjectSolid(self.shapes.sample(spec, generator=generator), spec)
 
-    def _library_words(self, prompt: str) -> list[str] | None:
-        """Return the words without effect if an asset of the library serves the prompt; None if a shape does.
+    def match_library(self, prompt: str) -> CaptionMatch | None:
+        """Return the assets of the library that serve a prompt; None if a shape serves it, or nothing.
 
-        Whichever leaves fewer words without effect serves it.
+        Whichever leaves fewer words without effect serves it; if they tie, assets that are preferred, or the shape.
         """
         match = self.assets.match(prompt)
         if match is None:
@@ -161,10 +165,9 @@ class PixelPrior:
         parsed = parse_prompt(prompt, self.text_encoder)
         check_stated_height(parsed.height_m)
         if parsed.spec is None or parsed.spec.category not in self.shapes.categories:
-            return match.missing
+            return match
         difference = len(match.missing) - len(parsed.unknown_words)
-        preferred = self.assets.entries[match.rows[0]].preferred
-        return match.missing if difference < 0 or (difference == 0 and preferred) else None
+        return match if difference < 0 or (difference == 0 and self.assets.entries[match.rows[0]].preferred) else None
 
     def _parse_solid(self, prompt: str) -> tuple[ObjectSpec, ParsedPrompt]:
         """Parse a prompt. Raises InputError if there is no shape of its category."""
@@ -195,6 +198,10 @@ class PixelPrior:
             return ObjectHeight(parsed.height_m, STATED_IN_PROMPT)
         if parsed.spec is None or parsed.spec.category not in self.categories:
             return None
+        if match := self.match_library(prompt):
+            category = lookup_category(head_noun(self.assets.captions[match.rows[0]]))
+            if category is None or category.name != parsed.spec.category:
+                return None  # "a crate of apples" is not as high as an apple
         words = parsed.height_words
         return ObjectHeight(usual_height(parsed.spec, words), describe_usual_height(parsed.spec, words))
 
@@ -246,8 +253,9 @@ def pixel_prior_sha256(folder: Path, *, text_encoder: bool = True) -> str:
     files = (*WEIGHT_FILES, f"{TEXT_ENCODER_FOLDER}/model.safetensors") if text_encoder else WEIGHT_FILES
     digests = [file_sha256(folder / file)[:32] for file in files if has_image_model(folder)]
     for subfolder in (SHAPES_FOLDER, ASSETS_FOLDER):
-        if networks := sorted((folder / subfolder).glob("[!.]*.safetensors")):
-            digests.append(hash_text(" ".join(file_sha256(path) for path in networks), length=32))
+        files_of_networks = sorted((folder / subfolder).glob("[!.]*"))  # with the index of the assets
+        if files_of_networks:
+            digests.append(hash_text(" ".join(file_sha256(path) for path in files_of_networks), length=32))
     return "-".join(digests)
 
 

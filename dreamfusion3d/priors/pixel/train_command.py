@@ -38,7 +38,7 @@ from dreamfusion3d.priors.pixel.train_state import (
     train_state_from_folder,
 )
 from dreamfusion3d.priors.sampling import initial_noise, sample_ddim, write_image_grid
-from dreamfusion3d.priors.vocabulary import EMBEDDED, prior_folder
+from dreamfusion3d.priors.vocabulary import EMBEDDED, has_image_model, prior_folder
 from dreamfusion3d.procedural import dataset
 
 SAMPLE_PROMPTS = (
@@ -228,6 +228,8 @@ def _initial_state(
         state = new_train_state(vocabulary, config, seed=seed, device=device)
     else:
         load_pixel_prior(init_from)  # raises InputError for a bad folder
+        if not has_image_model(prior_folder(init_from)):
+            raise InputError(f"the prior {init_from} has no image model to train further; use --init-from scratch")
         state = train_state_from_folder(prior_folder(init_from), config, vocabulary, device=device)
     for networks in (state.model, state.ema_model):
         networks.conditioner.camera_conditioned = dataset is None or dataset.has_cameras

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 
 from dreamfusion3d.mesh.user_mesh import SCENE_HALF_EXTENT
 from dreamfusion3d.priors.assets.surface import SHEET_HALF_THICKNESS, read_asset_surface
@@ -43,6 +44,41 @@ def test_a_mesh_inside_out_has_the_same_inside(tmp_path):
     box.invert()
     surface = read_asset_surface(save(box, tmp_path / "box.ply"), 5_000)
     assert surface.distance(np.zeros((1, 3)))[0] < -0.3
+
+
+def two_balls(turn_second: bool) -> trimesh.Trimesh:
+    first, second = trimesh.creation.icosphere(radius=0.4), trimesh.creation.icosphere(radius=0.4)
+    second.apply_translation([1, 0, 0])
+    if turn_second:
+        second.invert()
+    return trimesh.util.concatenate([first, second])
+
+
+def two_sided_box() -> trimesh.Trimesh:
+    box = trimesh.creation.box()
+    return trimesh.Trimesh(box.vertices, np.concatenate([box.faces, box.faces[:, ::-1]]), process=False)
+
+
+def unoriented_ball() -> trimesh.Trimesh:
+    ball = trimesh.creation.icosphere()
+    turned = np.random.default_rng(0).random(len(ball.faces)) < 0.5
+    faces = np.where(turned[:, None], ball.faces[:, ::-1], ball.faces)
+    return trimesh.Trimesh(ball.vertices, faces, process=False)
+
+
+@pytest.mark.parametrize("mesh", [two_balls(False), two_balls(True), two_sided_box(), unoriented_ball()])
+def test_each_part_has_its_inside_whatever_way_its_faces_look(tmp_path, mesh):
+    surface = read_asset_surface(save(mesh, tmp_path / "mesh.ply"), 5_000)
+    centers = np.array([surface.points[surface.points[:, 0] * s > 0.3].mean(0) for s in (-1, 1)])
+    assert not surface.sheet.any() and (surface.distance(0.9 * centers) < -0.02).all()
+
+
+def test_a_thin_fin_is_no_deep_solid(tmp_path):
+    box, fin = trimesh.creation.box(), trimesh.creation.box([0.002, 1, 1])
+    fin.apply_translation([0, 0.95, 0])
+    surface = read_asset_surface(save(trimesh.util.concatenate([box, fin]), tmp_path / "fin.ply"), 20_000)
+    on_fin = surface.points[surface.points[:, 1] > 0.4]
+    assert len(on_fin) and np.abs(surface.distance(on_fin)).max() < 2 * SHEET_HALF_THICKNESS
 
 
 def test_a_missing_face_is_closed(tmp_path):
@@ -86,3 +122,12 @@ def test_materials_are_those_of_the_nearest_part(tmp_path):
     left, right = surface.materials_at(np.array([[-0.5, 0, 0], [0.5, 0, 0]]))
     np.testing.assert_allclose(left, [1, 0, 0, 0.3, 0], atol=0.01)
     np.testing.assert_allclose(right, [0, 0, 1, 0.6, 1], atol=0.01)
+
+
+def test_a_texture_is_tinted_by_the_factor_of_its_material(tmp_path):
+    box = trimesh.creation.box()
+    gray = Image.fromarray(np.full((4, 4, 3), 188, np.uint8))  # half of white in linear light
+    material = trimesh.visual.material.PBRMaterial(baseColorTexture=gray, baseColorFactor=[255, 0, 255, 255])
+    box.visual = trimesh.visual.TextureVisuals(uv=np.zeros((len(box.vertices), 2)), material=material)
+    surface = read_asset_surface(save(box, tmp_path / "box.glb"), 100)
+    np.testing.assert_allclose(surface.materials[0, :3], [188 / 255, 0, 188 / 255], atol=0.01)
