@@ -129,7 +129,7 @@ def main() -> None:
     rows = []
     for caption in choose_captions(captions, options.several, options.single):
         asset = text_to_mesh(caption, out=options.out, config=config, prior=prior)
-        mesh, drawn = read_scene_mesh(asset.main_file), asset.record["instance"]["file_name"]
+        mesh, drawn = read_scene_mesh(asset.main_file), (asset.record.instance or {})["file_name"]
         points = asset_points(mesh)
         shape = [chamfer(points[:, :3], other[:, :3]) for other in library]
         both = [chamfer(points, other) for other in library]
@@ -141,8 +141,8 @@ def main() -> None:
                 **compare(mesh, files[drawn]),
                 "nearest": captions[int(np.argmin(both))],
                 "nearest_shape": captions[int(np.argmin(shape))],
-                **{key: asset.record["mesh"][key] for key in ("watertight", "components")},
-                "checks_failed": [name for name, check in asset.record["checks"].items() if not check["passed"]],
+                **{key: asset.record.mesh[key] for key in ("watertight", "components")},
+                "checks_failed": [name for name, check in asset.record.checks.items() if not check["passed"]],
             }
         )
     measures = ("normal_angle_mean_deg", "normals_within_10_deg", "chamfer", "right_color", "roughness_error")
