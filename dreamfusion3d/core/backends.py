@@ -41,12 +41,12 @@ def _cached_constant(values: tuple[object, ...], dtype: torch.dtype, device: tor
     return torch.tensor(values, dtype=dtype, device=device)
 
 
-@functools.cache
 def available_cores() -> int:
     """Return the number of cores that this process may use: a container may have fewer than the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@functools.cache
 def has_triton() -> bool:
     """Return whether Triton is installed and finds the C compiler that builds its launchers."""
     compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("clang", "gcc", "cc"))), None)

@@ -60,7 +60,7 @@ def test_seeds_are_other_objects_and_the_sheet_repeats(tmp_path, capsys):
 
 def test_the_vocabulary_page_shows_each_style(tmp_path, capsys):
     folder = tmp_path / "prior"
-    shutil.copytree(embedded_folder(), folder, ignore=shutil.ignore_patterns("shapes"))
+    shutil.copytree(embedded_folder(), folder, ignore=shutil.ignore_patterns("shapes", "assets"))
     (folder / "shapes").mkdir()
     shutil.copy(embedded_folder() / "shapes" / "jar.safetensors", folder / "shapes")
     page = tmp_path / "words.html"
@@ -71,7 +71,7 @@ def test_the_vocabulary_page_shows_each_style(tmp_path, capsys):
     for entry in entries:
         image = imageio.imread(base64.b64decode(entry["image"].split(",")[1]))
         assert image.shape == (160, 160, 3) and image.std() > 10
-        assert entry["command"] == f'text2mesh "a {entry["noun"]}"'
+        assert entry["command"] == f'text2mesh "a {entry["noun"]}" --prior {folder}'
     assert run_app(app, ["vocabulary", "--html", str(tmp_path / "words.txt")]) == 2
     assert "must be an HTML file" in capsys.readouterr().err
 

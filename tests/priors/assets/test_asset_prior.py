@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 import trimesh
 
+from dreamfusion3d.cli.main import app
+from dreamfusion3d.cli.report import run_app
 from dreamfusion3d.core.config import resolve_config
 from dreamfusion3d.core.errors import InputError
 from dreamfusion3d.core.progress import QuietProgress
@@ -260,3 +263,22 @@ def test_a_stated_height_precedes_that_of_the_asset(prior_folder):
     prior = load_pixel_prior(str(prior_folder))
     height = prior.object_height("a 20 cm gizmo")
     assert height is not None and height.meters == 0.2 and prior.object_height("a gizmo") is None
+
+
+def test_the_vocabulary_lists_and_draws_captions(prior_folder, tmp_path, capsys):
+    page = tmp_path / "words.html"
+    assert run_app(app, ["vocabulary", "--prior", str(prior_folder), "--html", str(page)]) == 0
+    assert "assets of its library: a gizmo, a beam of steel" in capsys.readouterr().out
+    entries = json.loads(re.search(r"const entries = (.*);\n", page.read_text())[1])
+    assert [(entry["noun"], entry["description"]) for entry in entries] == [
+        ("gizmo", "from a library; 2 of them"),
+        ("beam", "from a library"),
+    ]
+    assert entries[1]["command"] == f'text2mesh "a beam of steel" --prior {prior_folder}'
+    assert run_app(app, ["vocabulary", "--prior", str(prior_folder), "--image", str(tmp_path / "words.png")]) == 2
+    assert "--html draws its assets" in capsys.readouterr().err
+
+
+def test_a_prior_of_assets_alone_has_no_image_model_to_train_further(prior_folder, tmp_path, capsys):
+    command = ["train-prior", str(tmp_path / "out"), "--init-from", str(prior_folder), "--num-images", "24"]
+    assert run_app(app, command) == 2 and "has no image model to train further" in capsys.readouterr().err
