@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 from jaxtyping import Bool, Float, Int
+from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -29,7 +30,8 @@ SHEET_HALF_THICKNESS = 0.012  # scene units
 SHEET_TEST_POINTS = 200
 MAX_REPAIRED_FACES = 50_000  # of a component whose faces do not agree on a side
 MIN_SOLID_WINDING = 0.65  # behind the faces of a component, in the median
-CAP_GRID = 64  # samples per axis of the grid on which holes are found
+GRID = 64  # samples per axis of the grid on which holes and cavities are found
+MIN_CAVITY_SAMPLES = 27
 CAP_POINTS_PER_EDGE = 4
 BISECTIONS = 12
 
@@ -40,6 +42,7 @@ class AssetSurface:
 
     Attributes:
         solid: Faces that surround something, in scene units.
+        cavity: Samples of a grid over [-1, 1]^3 that are nearest to a closed cavity, which counts as solid.
         num_faces: Faces of the file, those of sheets included.
         points: Points on the surface, dense enough to measure distances to it.
         normals: Unit normals of the points; of sheets, either side's.
@@ -49,6 +52,7 @@ class AssetSurface:
     """
 
     solid: Mesh
+    cavity: Bool[np.ndarray, "r r r"]
     num_faces: int
     points: Float[np.ndarray, "n 3"]
     normals: Float[np.ndarray, "n 3"]
@@ -70,7 +74,7 @@ class AssetSurface:
         return self.materials[cKDTree(self.points).query(points)[1]]
 
     def _is_inside(self, points: Float[np.ndarray, "m 3"]) -> Bool[np.ndarray, " m"]:
-        return winding_numbers(self.solid, points) > 0.5
+        return (winding_numbers(self.solid, points) > 0.5) | _lookup(self.cavity, points)
 
     def _unsigned(self, points: Float[np.ndarray, "m 3"], rows: np.ndarray) -> Float[np.ndarray, " m"]:
         """Distance to the disk around the nearest of the surface points ``rows``."""
@@ -94,7 +98,9 @@ def read_asset_surface(path: Path, count: int) -> AssetSurface:
     points, normals = normalization.to_scene(points), face_normals(mesh.vertices, mesh.faces)[face]
     solid, sheet = Mesh(mesh.vertices, mesh.faces[~is_sheet & ~is_hidden]), is_sheet[face]
     sides = np.concatenate([points + PROBE_DISTANCE * normals, points - PROBE_DISTANCE * normals])
-    inside = (winding_numbers(solid, sides) > 0.5).reshape(2, -1)
+    grid_inside = _grid_inside(solid)
+    cavity = _find_cavities(grid_inside, points)
+    inside = ((winding_numbers(solid, sides) > 0.5) | _lookup(cavity, sides)).reshape(2, -1)
     # most of a face of a thin wall has no inside; single points at sharp edges may have none either
     num_thin, num_points = (np.bincount(face, weights, len(mesh.faces)) for weights in (~inside.any(0), None))
     sheet |= (2 * num_thin > num_points)[face]
@@ -102,8 +108,38 @@ def read_asset_surface(path: Path, count: int) -> AssetSurface:
     area = face_areas(mesh.vertices, mesh.faces).sum()
     spacing = np.full(len(points), np.sqrt(area / len(points) / np.pi))
     columns = (column[exposed] for column in (points, normals, materials, spacing, sheet))
-    surface = AssetSurface(solid, len(mesh.faces), *columns)
-    return _with_caps(surface)
+    surface = AssetSurface(solid, cavity, len(mesh.faces), *columns)
+    return _with_caps(surface, grid_inside | cavity)
+
+
+def _grid_points() -> Float[np.ndarray, "r r r 3"]:
+    axis = np.linspace(-1, 1, GRID)
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)
+
+
+def _grid_inside(mesh: Mesh) -> Bool[np.ndarray, "r r r"]:
+    return (winding_numbers(mesh, _grid_points().reshape(-1, 3)) > 0.5).reshape(GRID, GRID, GRID)
+
+
+def _lookup(grid: Bool[np.ndarray, "r r r"], points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
+    """Return the nearest sample of a grid over [-1, 1]^3."""
+    index = np.clip(np.round((points + 1) / 2 * (GRID - 1)).astype(np.int64), 0, GRID - 1)
+    return grid[tuple(index.T)]
+
+
+def _find_cavities(inside: Bool[np.ndarray, "r r r"], surface: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "r r r"]:
+    """Mark the samples that are nearest to a space which the surface closes off, such as the inside of a fridge."""
+    touched = np.zeros_like(inside)
+    touched[tuple(np.clip(np.round((surface + 1) / 2 * (GRID - 1)).astype(np.int64), 0, GRID - 1).T)] = True
+    free = ~(inside | touched)
+    label, count = ndimage.label(free)
+    sizes = np.bincount(label.ravel(), minlength=count + 1)
+    is_cavity = sizes >= MIN_CAVITY_SAMPLES
+    is_cavity[[0, label[0, 0, 0]]] = False
+    if not is_cavity.any():
+        return np.zeros_like(inside)
+    nearest = ndimage.distance_transform_edt(~free, return_distances=False, return_indices=True)
+    return is_cavity[label[tuple(nearest)]]
 
 
 def _orient(mesh: Mesh) -> tuple[Mesh, Bool[np.ndarray, " f"], Bool[np.ndarray, " f"]]:
@@ -151,11 +187,9 @@ def _is_consistent(faces: Int[np.ndarray, "f 3"]) -> bool:
     return len(np.unique(directed, axis=0)) == len(directed)
 
 
-def _with_caps(surface: AssetSurface) -> AssetSurface:
+def _with_caps(surface: AssetSurface, inside: Bool[np.ndarray, "r r r"]) -> AssetSurface:
     """Add points where the solid ends in a hole of the mesh."""
-    axis = np.linspace(-1, 1, CAP_GRID)
-    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)
-    inside = surface._is_inside(grid.reshape(-1, 3)).reshape(grid.shape[:3])
+    grid = _grid_points()
     starts, ends = [], []
     for k in range(3):
         first, second = np.moveaxis(inside, k, 0)[:-1], np.moveaxis(inside, k, 0)[1:]
@@ -164,7 +198,7 @@ def _with_caps(surface: AssetSurface) -> AssetSurface:
         starts.append(np.where(first[..., None], corners[:-1], corners[1:])[change])
         ends.append(np.where(first[..., None], corners[1:], corners[:-1])[change])
     start, end = np.concatenate(starts), np.concatenate(ends)
-    step = 2 / (CAP_GRID - 1)
+    step = 2 / (GRID - 1)
     far = cKDTree(surface.points).query((start + end) / 2)[0] > step
     start, end = start[far], end[far]
     if not len(start) or not len(surface.solid.faces):
@@ -185,6 +219,7 @@ def _with_caps(surface: AssetSurface) -> AssetSurface:
     spacing = np.full(len(cap), step / np.sqrt(CAP_POINTS_PER_EDGE))
     return AssetSurface(
         surface.solid,
+        surface.cavity,
         surface.num_faces,
         np.concatenate([surface.points, cap]),
         np.concatenate([surface.normals, normals]),

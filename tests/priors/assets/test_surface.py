@@ -98,6 +98,21 @@ def test_faces_inside_another_solid_are_no_surface(tmp_path):
     assert radius.min() > 0.9 * radius.max()
 
 
+def test_a_closed_cavity_is_solid(tmp_path):
+    inner, outer = trimesh.creation.icosphere(radius=0.8), trimesh.creation.icosphere(radius=1)
+    inner.invert()
+    surface = read_asset_surface(save(trimesh.util.concatenate([inner, outer]), tmp_path / "shell.glb"), 20_000)
+    radius = np.linalg.norm(surface.points, axis=1)
+    assert radius.min() > 0.95 * radius.max() and surface.distance(np.zeros((1, 3)))[0] < -0.5
+
+
+def test_an_open_cup_keeps_its_inside(tmp_path):
+    cup = trimesh.creation.annulus(0.8, 1, 1.5)
+    cup.apply_transform(trimesh.transformations.rotation_matrix(-np.pi / 2, [1, 0, 0]))
+    surface = read_asset_surface(save(cup, tmp_path / "cup.glb"), 20_000)
+    assert not surface.cavity.any() and surface.distance(np.zeros((1, 3)))[0] > 0.3
+
+
 def test_a_sheet_gets_a_thickness(tmp_path):
     sheet = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]])
     surface = read_asset_surface(save(sheet, tmp_path / "sheet.obj"), 20_000)
