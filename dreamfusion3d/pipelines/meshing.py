@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dreamfusion3d.priors.protocol import Prompts
     from dreamfusion3d.training.loop import Step
 
+MIN_WHOLE_IOU = 0.99  # silhouettes of a whole object and its mesh; less if a part was left out
+
 SurfaceFunction: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"  # of points on a surface
 
 
@@ -51,6 +53,11 @@ def field_to_asset(field: Field, run: RunContext) -> MeshOutputs:
             return extract_surface(field, settings.grid_resolution, run.generator("extract"))
 
         surface = load_or_compute(work / "surface.npz", ExtractedSurface, extract, progress)
+        if isinstance(field, SolidField) and surface.silhouette_iou < MIN_WHOLE_IOU:
+            progress.warn(
+                "parts of the object that touch no other part are left out: an asset is one body, and its silhouettes "
+                f"agree with the whole object by {float(surface.silhouette_iou):.0%}"
+            )
     with stages("simplify"):
         surface_mesh = Mesh(surface.vertices, surface.faces)
         # a distance has no noise, and its edges are to stay

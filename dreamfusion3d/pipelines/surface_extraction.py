@@ -15,7 +15,7 @@ from dreamfusion3d.core.types import Field, Mesh, SolidField
 from dreamfusion3d.mesh.bridge_components import bridge_components
 from dreamfusion3d.mesh.clean import extract_solid, smooth_grid
 from dreamfusion3d.mesh.isolevel import OPACITY_THRESHOLD, choose_isolevel
-from dreamfusion3d.mesh.isosurface import log_ratio, sample_grid
+from dreamfusion3d.mesh.isosurface import log_ratio, marching_cubes, sample_grid
 from dreamfusion3d.mesh.refine import SATURATED, refine_grid
 from dreamfusion3d.mesh.space_carving import solidify
 from dreamfusion3d.pipelines.feature_vertices import fit_vertices
@@ -99,11 +99,15 @@ def extract_solid_surface(field: SolidField, resolution: int, device: torch.devi
     grid = sample_grid(density, coarse_resolution)
     if resolution > coarse_resolution:
         grid = refine_grid(density, grid, 1.0, resolution)
-    grid = bridge_components(np.log(grid), 0.0)  # so that no part of the object is lost as a floater
-    mesh = extract_solid(unit * grid, 0.0)
-    mesh = fit_vertices(mesh, field.distance, fine_cell, device)
-    opacity = render_silhouettes(mesh, silhouette_cameras()).astype(np.float32)
-    return ExtractedSurface(mesh.vertices, mesh.faces, np.array(0.0), np.array(1.0), opacity)
+    grid = np.log(grid)
+    whole = marching_cubes(unit * grid, 0.0)
+    grid = bridge_components(grid, 0.0)  # so that no part near the others is lost as a floater
+    extracted = extract_solid(unit * grid, 0.0)
+    mesh = fit_vertices(extracted, field.distance, fine_cell, device)
+    shown, kept, fitted = (render_silhouettes(m, silhouette_cameras()) for m in (whole, extracted, mesh))
+    opacity = (fitted | (shown & ~kept)).astype(np.float32)
+    iou = mesh_silhouette_iou(mesh, opacity)
+    return ExtractedSurface(mesh.vertices, mesh.faces, np.array(0.0), np.array(iou), opacity)
 
 
 def mesh_silhouette_iou(mesh: Mesh, opacity: Float[np.ndarray, "v h w"]) -> float:

@@ -15,6 +15,7 @@ from dreamfusion3d.mesh.intersections import self_intersections
 from dreamfusion3d.mesh.io.gltf import read_glb
 from dreamfusion3d.mesh.simplify import simplify
 from dreamfusion3d.pipelines.feature_vertices import fit_vertices
+from dreamfusion3d.pipelines.meshing import MIN_WHOLE_IOU
 from dreamfusion3d.pipelines.surface_extraction import extract_solid_surface
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 from dreamfusion3d.priors.loading import load_prior
@@ -23,7 +24,7 @@ from dreamfusion3d.priors.shapes.model import ShapeModel, save_network
 from dreamfusion3d.priors.shapes.network import ShapeNetwork
 from dreamfusion3d.priors.shapes.train import new_network
 from dreamfusion3d.priors.view_prompts import prompt_warnings, text_to_mesh_warnings
-from tests.support.solids import Box, TurnedBox
+from tests.support.solids import Box, TurnedBox, TwoBoxes
 
 
 def generator() -> torch.Generator:
@@ -31,6 +32,11 @@ def generator() -> torch.Generator:
 
 
 SMALL = ["mesh.grid_resolution=40", "mesh.max_faces=600", "mesh.texture_size=64", "mesh.texture_supersample=1"]
+
+
+def test_a_part_that_is_left_out_shows_in_the_silhouettes():
+    whole, parted = (extract_solid_surface(solid, 64, torch.device("cpu")) for solid in (Box(), TwoBoxes()))
+    assert float(parted.silhouette_iou) < MIN_WHOLE_IOU < float(whole.silhouette_iou)
 
 
 def test_flat_faces_of_a_solid_are_flat_and_its_size_is_exact():
