@@ -21,8 +21,10 @@ BRIDGE_RADIUS = 0.02  # scene units
 BRIDGE_LEVEL_OFFSET = 0.5  # value of a bridge above the level
 
 
-def bridge_components(grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0) -> Float[np.ndarray, "r r r"]:
-    """Connect each large component of {grid > level} to the largest one.
+def bridge_components(
+    grid: Float[np.ndarray, "r r r"], level: float, bound: float = 1.0, *, min_fraction: float = MIN_COMPONENT_FRACTION
+) -> Float[np.ndarray, "r r r"]:
+    """Connect each component of {grid > level} to the largest one, if it has ``min_fraction`` of its samples.
 
     ``grid`` is log density. A component is bridged if one of the `LEVEL_DROPS` connects it to the
     components joined so far; all others are left unchanged.
@@ -32,7 +34,7 @@ def bridge_components(grid: Float[np.ndarray, "r r r"], level: float, bound: flo
         return grid
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    order = [int(i) for i in np.argsort(-sizes, kind="stable") if sizes[i] >= MIN_COMPONENT_FRACTION * sizes.max()]
+    order = [int(i) for i in np.argsort(-sizes, kind="stable") if sizes[i] >= min_fraction * sizes.max()]
     connected = labels == order[0]
     result = grid
     radius = max(BRIDGE_RADIUS * (grid.shape[0] - 1) / (2 * bound), 1.5)

@@ -28,6 +28,7 @@ SILHOUETTE_VIEWS = 24  # their silhouettes decide where the surface is
 SILHOUETTE_SIZE = 64  # pixels
 COARSE_RESOLUTION = 128  # samples per axis of the grid on which the level is chosen
 SOLID_COARSE_RESOLUTION = 48  # samples per axis at which a signed distance is sampled everywhere
+SOLID_MIN_FRACTION = 0.002  # of the largest component's samples: a distance has smaller parts, and less noise
 DISTANCE_RANGE = 1.8  # a cell that holds a surface is no farther from it, in cells: its diagonal and a margin
 SILHOUETTE_GRID_RESOLUTION = 48  # cells per axis of the occupancy grid of the silhouette views
 
@@ -101,7 +102,8 @@ def extract_solid_surface(field: SolidField, resolution: int, device: torch.devi
         grid = refine_grid(density, grid, 1.0, resolution)
     grid = np.log(grid)
     whole = marching_cubes(unit * grid, 0.0)
-    grid = bridge_components(grid, 0.0)  # so that no part near the others is lost as a floater
+    # so that no part near the others is lost as a floater
+    grid = bridge_components(grid, 0.0, min_fraction=SOLID_MIN_FRACTION)
     extracted = extract_solid(unit * grid, 0.0)
     mesh = fit_vertices(extracted, field.distance, fine_cell, device)
     shown, kept, fitted = (render_silhouettes(m, silhouette_cameras()) for m in (whole, extracted, mesh))

@@ -24,7 +24,7 @@ from dreamfusion3d.priors.shapes.model import ShapeModel, save_network
 from dreamfusion3d.priors.shapes.network import ShapeNetwork
 from dreamfusion3d.priors.shapes.train import new_network
 from dreamfusion3d.priors.view_prompts import prompt_warnings, text_to_mesh_warnings
-from tests.support.solids import Box, TurnedBox, TwoBoxes
+from tests.support.solids import Box, NearBoxes, TurnedBox, TwoBoxes
 
 
 def generator() -> torch.Generator:
@@ -37,6 +37,12 @@ SMALL = ["mesh.grid_resolution=40", "mesh.max_faces=600", "mesh.texture_size=64"
 def test_a_part_that_is_left_out_shows_in_the_silhouettes():
     whole, parted = (extract_solid_surface(solid, 64, torch.device("cpu")) for solid in (Box(), TwoBoxes()))
     assert float(parted.silhouette_iou) < MIN_WHOLE_IOU < float(whole.silhouette_iou)
+
+
+def test_a_small_part_that_almost_touches_is_kept():
+    surface = extract_solid_surface(NearBoxes(), 96, torch.device("cpu"))
+    assert surface.vertices[:, 1].max() == pytest.approx(0.3 * (8 / 6) + 0.01, abs=2e-3)
+    assert float(surface.silhouette_iou) > MIN_WHOLE_IOU
 
 
 def test_flat_faces_of_a_solid_are_flat_and_its_size_is_exact():

@@ -41,3 +41,11 @@ class TwoBoxes(Box):
     def distance(self, x):
         small = super().distance(6 * (x - x.new_tensor([0.8, 0.0, 0.0]))) / 6
         return torch.minimum(super().distance(x), small)
+
+
+class NearBoxes(TwoBoxes):
+    """A box, and above it at a hundredth of a scene unit one of a sixth of its size."""
+
+    def distance(self, x):
+        small = Box.distance(self, 6 * (x - x.new_tensor([0.0, self.half[1] * (7 / 6) + 0.01, 0.0]))) / 6
+        return torch.minimum(Box.distance(self, x), small)
