@@ -25,7 +25,9 @@ def train_shapes(
     from dreamfusion3d.core.errors import InputError
     from dreamfusion3d.core.folders import check_free_space, translate_folder_errors
     from dreamfusion3d.core.progress import default_progress
-    from dreamfusion3d.priors.shapes import model, train
+    from dreamfusion3d.priors.shapes import train
+    from dreamfusion3d.priors.shapes.network import ShapeNetwork
+    from dreamfusion3d.priors.weights import load_network, save_network
     from dreamfusion3d.procedural.categories import CATEGORIES, format_category_names
 
     names = [name.strip() for name in categories.split(",") if name.strip()] or list(CATEGORIES)
@@ -41,12 +43,12 @@ def train_shapes(
             path = out / f"{name}.safetensors"
             network = train.new_network(name, seed)
             if path.exists():
-                finished, records[name] = model.load_network(path)
+                finished, records[name] = load_network(ShapeNetwork, path, "train-shapes")
                 if finished.config == network.config and records[name]["steps"] >= steps:
                     continue
             for step, loss in enumerate(train.train_network(network, name, steps, seed), 1):
                 progress.step(step, steps, f"loss {loss:.4f}")
             records[name] = {"steps": steps, "seed": seed, **train.evaluate_network(network, name)}
-            model.save_network(network, path, records[name])
+            save_network(network, path, records[name])
     progress.close()
     print(json.dumps(records, indent=2))

@@ -20,10 +20,11 @@ from dreamfusion3d.pipelines.surface_extraction import extract_solid_surface
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 from dreamfusion3d.priors.loading import load_prior
 from dreamfusion3d.priors.null import NullPrior
-from dreamfusion3d.priors.shapes.model import ShapeModel, save_network
+from dreamfusion3d.priors.shapes.model import ShapeModel
 from dreamfusion3d.priors.shapes.network import ShapeNetwork
 from dreamfusion3d.priors.shapes.train import new_network
 from dreamfusion3d.priors.view_prompts import prompt_warnings, text_to_mesh_warnings
+from dreamfusion3d.priors.weights import save_network
 from tests.support.solids import Box, NearBoxes, TurnedBox, TwoBoxes
 
 

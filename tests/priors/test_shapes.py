@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.priors.shapes.model import ShapeModel, ShapeObject, load_network, save_network
+from dreamfusion3d.priors.shapes.model import ShapeModel, ShapeObject
 from dreamfusion3d.priors.shapes.network import ShapeNetwork, object_code, point_features
 from dreamfusion3d.priors.shapes.train import (
     evaluate_network,
@@ -17,6 +17,7 @@ from dreamfusion3d.priors.shapes.train import (
     train_network,
 )
 from dreamfusion3d.priors.vocabulary import embedded_folder
+from dreamfusion3d.priors.weights import load_network, save_network
 from dreamfusion3d.procedural.categories import CATEGORIES
 from dreamfusion3d.procedural.objects import SIZES, default_spec, instance_values, object_from_instance, sample_objects
 
@@ -97,7 +98,7 @@ def test_a_part_that_is_far_off_is_still_pulled():
 def test_saved_networks_give_the_same_distances_and_damage_is_one_line(tmp_path):
     network = new_network("mug", 0)
     save_network(network, tmp_path / "mug.safetensors", {"steps": 1})
-    loaded, record = load_network(tmp_path / "mug.safetensors")
+    loaded, record = load_network(ShapeNetwork, tmp_path / "mug.safetensors", "train-shapes")
     points, code = (
         torch.rand(50, 3, generator=generator()),
         object_code(sample_category("mug", 1, generator=generator())),
@@ -139,7 +140,7 @@ def test_embedded_networks_fit_their_categories_and_are_accurate():
     model = ShapeModel(embedded_folder() / "shapes")
     assert model.categories == set(CATEGORIES)
     for i, name in enumerate(sorted(model.categories)):
-        network, record = load_network(model.folder / f"{name}.safetensors")
+        network, record = load_network(ShapeNetwork, model.folder / f"{name}.safetensors", "train-shapes")
         objects = sample_category(name, 1, generator=generator())
         assert network.config["code_size"] == object_code(objects).shape[1], name
         assert record["below_10_deg"] > 0.7 and record["part"] > 0.95 and record["worst_part"] > 0.75, name

@@ -11,20 +11,20 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.files import atomic_write, write_json
+from dreamfusion3d.core.files import write_json
 from dreamfusion3d.core.types import ObjectHeight
 from dreamfusion3d.priors.assets.captions import CaptionMatch, match_captions
 from dreamfusion3d.priors.assets.metadata import LibraryRecord
 from dreamfusion3d.priors.assets.network import AssetNetwork
 from dreamfusion3d.priors.assets.recolor import paint_palette, paint_words
+from dreamfusion3d.priors.distance_solid import DistanceSolid
+from dreamfusion3d.priors.weights import load_network
 
 INDEX_FILE = "index.json"
-_DENSITY_SCALE = 500.0  # density per scene unit of depth
+TRAINING_COMMAND = "train-prior --assets-from"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class AssetEntry:
 
 
 @dataclass(frozen=True)
-class AssetSolid:
+class AssetSolid(DistanceSolid):
     """A field whose surface is that of an asset, with its materials or those that a prompt names."""
 
     network: AssetNetwork
@@ -68,18 +68,6 @@ class AssetSolid:
     def distance(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Return the signed distance, negative inside, in scene units."""
         return self.network.query(x)[:, 0]
-
-    def density(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-        """Return the extinction per scene unit: it grows with the depth below the surface."""
-        return (-_DENSITY_SCALE * self.distance(x)).clamp(min=0)
-
-    def albedo(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-        """Return the base color."""
-        return self.appearance(x)[:, :3]
-
-    def material(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 2"]:
-        """Return roughness and metallic."""
-        return self.appearance(x)[:, 3:]
 
     @torch.no_grad()
     def appearance(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 5"]:
@@ -124,7 +112,7 @@ class AssetModel:
     def solid_of(self, entry: AssetEntry, paint: Sequence[str] = ()) -> AssetSolid:
         """Return an entry as a solid, in the colors and materials ``paint``. Raises InputError as ``sample``."""
         if entry.name not in self._networks:
-            network, _ = load_asset_network(self.folder / f"{entry.name}.safetensors")
+            network, _ = load_network(AssetNetwork, self.folder / f"{entry.name}.safetensors", TRAINING_COMMAND)
             self._networks[entry.name] = network.to(self.device)
         network = self._networks[entry.name]
         return AssetSolid(network, entry, paint_palette(network.palette, paint))
@@ -145,7 +133,7 @@ def read_index(folder: Path) -> list[AssetEntry]:
         assets = json.loads(path.read_text(encoding="utf-8"))["assets"]
         return [_parse_entry(asset) for asset in assets]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete it and run train-prior --assets-from again") from None
+        raise InputError(f"{path} is damaged ({error}); delete it and run {TRAINING_COMMAND} again") from None
 
 
 def _parse_entry(asset: dict[str, Any]) -> AssetEntry:
@@ -159,27 +147,3 @@ def _parse_entry(asset: dict[str, Any]) -> AssetEntry:
         str(asset["library"]),
         bool(asset["preferred"]),
     )
-
-
-def save_asset_network(network: AssetNetwork, path: Path, record: dict[str, Any]) -> None:
-    """Write the weights in half precision, with ``record`` (of the training) in the header."""
-    header = {"config": json.dumps(network.config), "training": json.dumps(record)}
-    with atomic_write(path) as temporary:
-        save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, temporary, metadata=header)
-
-
-def load_asset_network(path: Path) -> tuple[AssetNetwork, dict[str, Any]]:
-    """Return the network and the record of its training. Raises InputError if the file is damaged."""
-    try:
-        with safe_open(path, framework="pt") as stream:
-            header = stream.metadata()
-            weights = {key: stream.get_tensor(key).float() for key in stream.keys()}  # noqa: SIM118
-        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
-            network = AssetNetwork(**json.loads(header["config"]))
-        network.load_state_dict(weights)
-        return network.eval().requires_grad_(False), json.loads(header["training"])
-    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"the asset network {path} is damaged ({reason}); run train-prior --assets-from again"
-        ) from None

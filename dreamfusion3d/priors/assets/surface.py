@@ -31,7 +31,7 @@ SHEET_TEST_POINTS = 200
 MAX_REPAIRED_FACES = 50_000  # of a component whose faces do not agree on a side
 MIN_SOLID_WINDING = 0.65  # behind the faces of a component, in the median
 GRID = 64  # samples per axis of the grid on which holes and cavities are found
-MIN_CAVITY_SAMPLES = 27
+MIN_CAVITY_SAMPLES = 27  # of the grid; a smaller space is a crack between parts
 CAP_POINTS_PER_EDGE = 4
 BISECTIONS = 12
 
@@ -123,14 +123,17 @@ def _grid_inside(mesh: Mesh) -> Bool[np.ndarray, "r r r"]:
 
 def _lookup(grid: Bool[np.ndarray, "r r r"], points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
     """Return the nearest sample of a grid over [-1, 1]^3."""
-    index = np.clip(np.round((points + 1) / 2 * (GRID - 1)).astype(np.int64), 0, GRID - 1)
-    return grid[tuple(index.T)]
+    return grid[_nearest_sample(points)]
+
+
+def _nearest_sample(points: Float[np.ndarray, "n 3"]) -> tuple[np.ndarray, ...]:
+    return tuple(np.clip(np.round((points + 1) / 2 * (GRID - 1)).astype(np.int64), 0, GRID - 1).T)
 
 
 def _find_cavities(inside: Bool[np.ndarray, "r r r"], surface: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "r r r"]:
     """Mark the samples that are nearest to a space which the surface closes off, such as the inside of a fridge."""
     touched = np.zeros_like(inside)
-    touched[tuple(np.clip(np.round((surface + 1) / 2 * (GRID - 1)).astype(np.int64), 0, GRID - 1).T)] = True
+    touched[_nearest_sample(surface)] = True
     free = ~(inside | touched)
     label, count = ndimage.label(free)
     sizes = np.bincount(label.ravel(), minlength=count + 1)

@@ -38,9 +38,19 @@ NORMAL_EPSILON = 4e-3  # of finite differences, in scene units
 
 @dataclass(frozen=True)
 class AssetPoints:
-    """Points around a surface with their true values; the first ``num_near`` have neighbors and materials."""
+    """Points around a surface with their true values, in the scene.
 
-    label: Int[Tensor, " m"]  # nearest palette entry
+    Attributes:
+        label: Nearest palette entry of the first m points, which are on or close to the surface.
+        points: All points.
+        distance: Signed distances of the points.
+        neighbors: A point near each of the first m.
+        neighbor_distance: Their signed distances.
+        materials: sRGB base color, roughness and metallic of the surface nearest to the first m points.
+        palette: Cluster centers of the materials.
+    """
+
+    label: Int[Tensor, " m"]
     points: Float[Tensor, "n 3"]
     distance: Float[Tensor, " n"]
     neighbors: Float[Tensor, "m 3"]

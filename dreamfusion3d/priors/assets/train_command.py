@@ -22,13 +22,8 @@ from dreamfusion3d.core.progress import Progress
 from dreamfusion3d.core.slug import append_hash, slugify
 from dreamfusion3d.mesh.io.companions import mesh_file_sha256
 from dreamfusion3d.priors.assets.metadata import LibraryRecord, read_asset_metadata
-from dreamfusion3d.priors.assets.model import (
-    AssetEntry,
-    load_asset_network,
-    read_index,
-    save_asset_network,
-    write_index,
-)
+from dreamfusion3d.priors.assets.model import TRAINING_COMMAND, AssetEntry, read_index, write_index
+from dreamfusion3d.priors.assets.network import AssetNetwork
 from dreamfusion3d.priors.assets.surface import read_asset_surface
 from dreamfusion3d.priors.assets.train import (
     SURFACE_POINTS,
@@ -39,6 +34,7 @@ from dreamfusion3d.priors.assets.train import (
 )
 from dreamfusion3d.priors.loading import load_pixel_prior
 from dreamfusion3d.priors.vocabulary import ASSETS_FOLDER, SHAPES_FOLDER, prior_folder
+from dreamfusion3d.priors.weights import load_network, save_network
 
 POOR_ANGLE_DEG, POOR_COLOR = 25.0, 0.85  # accuracy that is worth a warning
 
@@ -108,7 +104,7 @@ def train_asset(job: AssetJob) -> dict[str, float]:
     origin = {"mesh_sha256": mesh_file_sha256(mesh), "seed": job.seed}
     if path.exists():
         with contextlib.suppress(InputError, KeyError):  # a damaged network is trained again
-            _, record = load_asset_network(path)
+            _, record = load_network(AssetNetwork, path, TRAINING_COMMAND)
             if {key: record[key] for key in origin} == origin and record["steps"] >= job.steps:
                 return dict(record["accuracy"])
     surface = read_asset_surface(mesh, SURFACE_POINTS)
@@ -118,7 +114,7 @@ def train_asset(job: AssetJob) -> dict[str, float]:
     for _ in train_asset_network(network, points, steps=job.steps, generator=generator):
         pass
     accuracy = evaluate_asset_network(network.eval(), surface)
-    save_asset_network(network, path, {**origin, "steps": job.steps, "accuracy": accuracy})
+    save_network(network, path, {**origin, "steps": job.steps, "accuracy": accuracy})
     return accuracy
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dreamfusion3d.core.errors import InputError
-from dreamfusion3d.core.files import atomic_write
 from dreamfusion3d.priors.shapes.network import ShapeNetwork, object_code
+from dreamfusion3d.priors.weights import load_network
 from dreamfusion3d.procedural.objects import ObjectBatch, ObjectSpec, sample_objects_for_spec
 
 
@@ -61,7 +57,7 @@ class ShapeModel:
         Raises InputError if the network is damaged, or of other styles than the category has.
         """
         if spec.category not in self._networks:
-            network, _ = load_network(self.folder / f"{spec.category}.safetensors")
+            network, _ = load_network(ShapeNetwork, self.folder / f"{spec.category}.safetensors", "train-shapes")
             self._networks[spec.category] = network.to(self.device)
         network, instance = self._networks[spec.category], sample_objects_for_spec(spec, 1, generator=generator)
         instance = instance.to(self.device)
@@ -71,25 +67,3 @@ class ShapeModel:
                 "train-shapes"
             )
         return ShapeObject(network, instance)
-
-
-def save_network(network: ShapeNetwork, path: Path, record: dict[str, Any]) -> None:
-    """Write the weights in half precision, with ``record`` (of the training) in the header."""
-    header = {"config": json.dumps(network.config), "training": json.dumps(record)}
-    with atomic_write(path) as temporary:
-        save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, temporary, metadata=header)
-
-
-def load_network(path: Path) -> tuple[ShapeNetwork, dict[str, Any]]:
-    """Return the network and the record of its training. Raises InputError if the file is damaged."""
-    try:
-        with safe_open(path, framework="pt") as stream:
-            header = stream.metadata()
-            weights = {key: stream.get_tensor(key).float() for key in stream.keys()}  # noqa: SIM118
-        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
-            network = ShapeNetwork(**json.loads(header["config"]))
-        network.load_state_dict(weights)
-        return network.eval().requires_grad_(False), json.loads(header["training"])
-    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"the shape network {path} is damaged ({reason}); train it again with train-shapes") from None

@@ -9,17 +9,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dreamfusion3d.priors.distance_solid import DistanceSolid
 from dreamfusion3d.priors.shapes.model import ShapeObject
 from dreamfusion3d.procedural.materials import MATERIALS, material_mask
 from dreamfusion3d.procedural.objects import ObjectSpec, instance_values
 from dreamfusion3d.procedural.renderer import MASKED_LAYER_OFFSET
 from dreamfusion3d.procedural.surfaces import Surface
 
-_DENSITY_SCALE = 500.0  # density per scene unit of depth
-
 
 @dataclass(frozen=True)
-class ObjectSolid:
+class ObjectSolid(DistanceSolid):
     """A field whose surface is that of a ``ShapeObject``, in the colors and surfaces of a spec."""
 
     shape: ShapeObject
@@ -38,18 +37,6 @@ class ObjectSolid:
     def distance(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Return the signed distance, negative inside, in scene units."""
         return self.shape.distance(x)
-
-    def density(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-        """Return the extinction per scene unit: it grows with the depth below the surface."""
-        return (-_DENSITY_SCALE * self.distance(x)).clamp(min=0)
-
-    def albedo(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-        """Return the base color."""
-        return self.appearance(x)[:, :3]
-
-    def material(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 2"]:
-        """Return roughness and metallic."""
-        return self.appearance(x)[:, 3:]
 
     def appearance(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 5"]:
         """Return color, roughness and metallic of the nearest part, with its pattern or grain.

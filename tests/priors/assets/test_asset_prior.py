@@ -20,11 +20,12 @@ from dreamfusion3d.core.progress import QuietProgress
 from dreamfusion3d.pipelines.text_to_mesh import text_to_mesh
 from dreamfusion3d.priors.assets import train, train_command
 from dreamfusion3d.priors.assets.metadata import LibraryRecord, read_asset_metadata
-from dreamfusion3d.priors.assets.model import AssetEntry, AssetModel, load_asset_network, read_index, write_index
+from dreamfusion3d.priors.assets.model import TRAINING_COMMAND, AssetEntry, AssetModel, read_index, write_index
 from dreamfusion3d.priors.assets.network import AssetNetwork
 from dreamfusion3d.priors.assets.recolor import paint_palette, paint_words
 from dreamfusion3d.priors.loading import load_pixel_prior
 from dreamfusion3d.priors.vocabulary import ASSETS_FOLDER
+from dreamfusion3d.priors.weights import load_network
 
 GENERATOR = torch.Generator()
 
@@ -69,7 +70,7 @@ def prior_folder(library, tmp_path_factory) -> Path:
 
 def test_the_networks_learn_shape_and_color(prior_folder):
     for path in (prior_folder / ASSETS_FOLDER).glob("*.safetensors"):
-        accuracy = load_asset_network(path)[1]["accuracy"]
+        accuracy = load_network(AssetNetwork, path, TRAINING_COMMAND)[1]["accuracy"]
         assert accuracy["angle_deg"] < 15 and accuracy["right_color"] > 0.9 and accuracy["distance"] < 0.01
 
 
@@ -232,7 +233,7 @@ def test_a_damaged_network_is_trained_again(prior_folder, library, tmp_path, mon
     monkeypatch.setattr(train_command, "SURFACE_POINTS", 2_000)
     monkeypatch.setattr(train, "TRAINING_POINTS", 4_000)
     train_command.train_asset(train_command.AssetJob(folder, library, entry, 2, 0))
-    assert load_asset_network(folder / f"{entry.name}.safetensors")[1]["steps"] == 2
+    assert load_network(AssetNetwork, folder / f"{entry.name}.safetensors", TRAINING_COMMAND)[1]["steps"] == 2
 
 
 def test_poor_networks_are_warned_of(library, tmp_path, monkeypatch):
